@@ -1,0 +1,4 @@
+# Each target is a script of the same name.
+.PHONY: install demo lint test format clean
+install demo lint test format clean:
+	@scripts/$@

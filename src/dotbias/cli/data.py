@@ -1,0 +1,104 @@
+"""Commands about ratings themselves: sets, download, simulate, split."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from dotbias.cli import options as o
+from dotbias.cli import show
+
+
+def register(app: typer.Typer) -> None:
+    """Add the commands of this file."""
+    for command in (sets, download, simulate, split):
+        app.command()(command)
+
+
+def sets(as_json: o.JsonOption = False, as_csv: o.CsvOption = False) -> None:
+    """List the rating sets that can be named instead of a file.
+
+    Example: [bold]dotbias sets[/bold]
+    """
+    import polars as pl
+
+    from dotbias.data.catalog import NAMED_SETS
+
+    rows = [
+        {"name": name, "what": entry.description, "licence": entry.licence}
+        for name, entry in NAMED_SETS.items()
+    ]
+    show.frame(pl.DataFrame(rows), "Named sets", as_json=as_json, as_csv=as_csv)
+
+
+def download(name: Annotated[str, typer.Argument(help="A named set, see `dotbias sets`.")]) -> None:
+    """Fetch a named set into the cache folder; later commands then need no network.
+
+    Example: [bold]dotbias download ml-latest-small[/bold]
+    """
+    from dotbias.data.catalog import fetch
+
+    typer.echo(fetch(name, progress=not show.quiet()))
+
+
+def simulate(
+    output: Annotated[
+        Path, typer.Option("-o", "--output", help="A .csv or .parquet file for the ratings.")
+    ],
+    users: Annotated[int, typer.Option(min=1, help="Number of users.")] = 1000,
+    items: Annotated[int, typer.Option(min=1, help="Number of items.")] = 500,
+    n_ratings: Annotated[
+        int, typer.Option("--ratings", min=1, help="Number of ratings.")
+    ] = 100_000,
+    factors: Annotated[int, typer.Option(min=1, help="Length of the planted embeddings.")] = 8,
+    noise: Annotated[float, typer.Option(min=0, help="Standard deviation of the noise.")] = 0.5,
+    seed: o.SeedOption = 0,
+) -> None:
+    """Invent ratings with planted factors, popularity and noise, to try things on.
+
+    Example: [bold]dotbias simulate -o ratings.csv --ratings 100000[/bold]
+    """
+    from dotbias.data.simulate import simulate as draw
+
+    ratings, truth = draw(users, items, n_ratings, n_factors=factors, noise=noise, seed=seed)
+    show.write(ratings.to_frame(), output)
+    show.say(
+        f"No predictor can have a lower RMSE than {truth.noise_floor(ratings):.4f} on such ratings."
+    )
+
+
+def split(
+    ratings: o.RatingsArgument,
+    train: Annotated[Path, typer.Option(help="A .csv or .parquet file for the training part.")],
+    test: Annotated[Path, typer.Option(help="A .csv or .parquet file for the held-out part.")],
+    test_size: Annotated[float, typer.Option(help="Share to hold out.")] = 0.2,
+    by: Annotated[
+        str, typer.Option(help="rows, user (of each user), time (the latest), last (one a user).")
+    ] = "rows",
+    seed: o.SeedOption = 0,
+    user_column: o.UserColumn = None,
+    item_column: o.ItemColumn = None,
+    rating_column: o.RatingColumn = None,
+    time_column: o.TimeColumn = None,
+    on_bad: o.OnBadOption = o.OnBad.ERROR,
+    duplicates: o.DuplicatesOption = o.Duplicates.LAST,
+) -> None:
+    """Split ratings into a training and a held-out file.
+
+    Example: [bold]dotbias split ratings.csv --train train.csv --test test.csv --seed 42[/bold]
+    """
+    from dotbias.cli.fitting import read
+    from dotbias.data.split import split as cut
+    from dotbias.errors import SettingError
+
+    if by not in ("rows", "user", "time", "last"):
+        raise SettingError(f"--by {by}: it must be rows, user, time or last")
+    reading = o.reading(
+        user_column, item_column, rating_column, time_column, None, on_bad, duplicates, None
+    )
+    for part, path in zip(
+        cut(read(ratings, reading), test_size, seed=seed, by=by),  # type: ignore[arg-type]
+        (train, test),
+        strict=True,
+    ):
+        show.write(part.to_frame(), path)

@@ -1,0 +1,68 @@
+"""The ``dotbias`` command: joins the groups of commands and turns errors into messages.
+
+Exit codes: 0 success; 1 a mistake in the data, the model file or a setting, named on stderr; 2 wrong
+usage of the command line; 130 interrupted with Ctrl-C.
+"""
+
+import logging
+import os
+import sys
+from typing import Annotated
+
+import typer
+
+from dotbias import __version__
+from dotbias.cli import data, demo, fitting, using
+from dotbias.errors import DotbiasError
+
+app = typer.Typer(
+    name="dotbias",
+    help="Embeddings and biases from a file of ratings: predictions, recommendations, similar items.",
+    epilog="Exit codes: 0 success, 1 a mistake that the message names, 2 wrong usage, 130 interrupted.",
+    no_args_is_help=True,
+    rich_markup_mode="rich",
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+for group in (demo, fitting, using, data):
+    group.register(app)
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"dotbias {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def main(
+    version: Annotated[  # noqa: ARG001
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Show the version.")
+    ] = False,
+    quiet: Annotated[
+        bool, typer.Option("--quiet", "-q", help="No notes and no progress on stderr.")
+    ] = False,
+) -> None:
+    """What holds for all commands."""
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(logging.Formatter("%(message)s"))
+    logger = logging.getLogger("dotbias")
+    logger.handlers[:] = [handler]
+    logger.setLevel(logging.ERROR if quiet else logging.INFO)
+    logger.propagate = False
+
+
+def run() -> None:
+    """Entry point of the console script."""
+    try:
+        app()
+    except DotbiasError as error:
+        typer.secho(f"Error: {error}", err=True, fg="red")
+        sys.exit(1)
+    except KeyboardInterrupt:
+        typer.echo("Interrupted.", err=True)
+        sys.exit(130)
+    except BrokenPipeError:
+        # The reader of our output has gone, as in `dotbias recommend ... | head`.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(0)

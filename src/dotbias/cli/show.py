@@ -1,0 +1,108 @@
+"""How results are shown: tables for people, JSON and CSV for programs."""
+
+import json
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import typer
+
+if TYPE_CHECKING:
+    import polars as pl
+    from rich.console import Console
+
+
+def console() -> "Console":
+    """Where tables for people go: stdout."""
+    from rich.console import Console
+
+    return Console(highlight=False)
+
+
+def say(message: str) -> None:
+    """A sentence for people, on stderr so that stdout holds nothing but results."""
+    import logging
+
+    logging.getLogger("dotbias").info(message)
+
+
+def quiet() -> bool:
+    """Whether the user asked for silence."""
+    import logging
+
+    return logging.getLogger("dotbias").level > logging.INFO
+
+
+def one_format(as_json: bool, as_csv: bool) -> None:
+    """Refuse two formats at once."""
+    if as_json and as_csv:
+        raise typer.BadParameter("choose one of --json and --csv")
+
+
+def frame(
+    table: "pl.DataFrame", title: str, *, as_json: bool = False, as_csv: bool = False
+) -> None:
+    """Print a frame as a table, JSON (a list of objects) or CSV."""
+    one_format(as_json, as_csv)
+    if as_json:
+        data(table.to_dicts())
+    elif as_csv:
+        sys.stdout.write(table.write_csv())
+    else:
+        from rich import box
+        from rich.table import Table
+        from rich.text import Text
+
+        shown = Table(title=title, box=box.SIMPLE_HEAD, title_justify="left", title_style="bold")
+        kept = [
+            c for c in table.columns if table[c].null_count() < table.height or not table.height
+        ]
+        for column in kept:
+            numeric = table[column].dtype.is_numeric()
+            shown.add_column(
+                column.replace("_", " "),
+                justify="right" if numeric else "left",
+                no_wrap=numeric,
+                overflow="fold",
+            )
+        for row in table.select(kept).iter_rows():
+            # Text, not markup: a title may hold square brackets.
+            shown.add_row(*(Text(_cell(value)) for value in row))
+        console().print(shown)
+
+
+def data(value: Any) -> None:
+    """Print plain data as JSON."""
+    typer.echo(json.dumps(value, indent=2, ensure_ascii=False))
+
+
+def _cell(value: Any) -> str:
+    if value is None:
+        return ""
+    if isinstance(value, float):
+        return f"{value:.4f}"
+    if isinstance(value, int):
+        return str(value)
+    return str(value)
+
+
+def write(table: "pl.DataFrame", path: Path) -> None:
+    """Write a frame as CSV or Parquet, by the file's ending, whole or not at all."""
+    from dotbias.errors import DataError
+
+    writers: dict[str, Callable[[Path], Any]] = {
+        ".csv": table.write_csv,
+        ".parquet": table.write_parquet,
+    }
+    if path.suffix not in writers:
+        raise DataError(f"{path}: the name must end in .csv or .parquet")
+    partial = path.with_name(f".{path.name}.part")
+    try:
+        writers[path.suffix](partial)
+        partial.replace(path)
+    except OSError as error:
+        raise DataError(f"cannot write {path}: {error.strerror or error}") from error
+    finally:
+        partial.unlink(missing_ok=True)
+    say(f"Wrote {table.height:,} rows to {path}.")

@@ -1,0 +1,193 @@
+"""Commands that use a saved model: predict, recommend, similar, biases, info."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from dotbias.cli import options as o
+from dotbias.cli import show
+
+
+def register(app: typer.Typer) -> None:
+    """Add the commands of this file."""
+    for command in (predict, recommend, similar, biases, info):
+        app.command()(command)
+
+
+def predict(
+    model: o.ModelArgument,
+    pairs: Annotated[
+        str | None,
+        typer.Argument(metavar="[PAIRS]", help="File with a user and an item column, for many."),
+    ] = None,
+    user: Annotated[str | None, typer.Option(help="Id of one user.")] = None,
+    item: Annotated[str | None, typer.Option(help="Id or title of one item.")] = None,
+    output: Annotated[
+        Path | None,
+        typer.Option("-o", "--output", help="Write a .csv or .parquet file instead of printing."),
+    ] = None,
+    user_column: o.UserColumn = None,
+    item_column: o.ItemColumn = None,
+    as_json: o.JsonOption = False,
+    as_csv: o.CsvOption = False,
+) -> None:
+    """Predict ratings: of one user and item, or of a file of pairs.
+
+    Users and items never seen get a prediction too; the column "basis" says what it rests on.
+
+    Examples: [bold]dotbias predict movies.dotbias --user 42 --item "Toy Story"[/bold],
+    [bold]dotbias predict movies.dotbias pairs.csv -o predictions.csv[/bold]
+    """
+    import polars as pl
+
+    from dotbias.data.read import read_pairs
+    from dotbias.recommender import Recommender
+
+    if (pairs is None) == (user is None or item is None):
+        raise typer.BadParameter("give either a file of pairs, or both --user and --item")
+    show.one_format(as_json, as_csv)
+    rec = Recommender.load(model)
+    if pairs is not None:
+        table = rec.predict_table(read_pairs(pairs, user=user_column, item=item_column))
+    else:
+        u = rec.user_vocabulary.find(user, noun="user")
+        i = rec.item_vocabulary.find(item)
+        pair = {"user": [rec.user_vocabulary.raw(u)], "item": [rec.item_vocabulary.raw(i)]}
+        table = rec.predict_table(pl.DataFrame(pair))
+        table.insert_column(2, pl.Series("title", [rec.item_vocabulary.label(i)]))
+    if output is None:
+        show.frame(table, "Predicted ratings", as_json=as_json, as_csv=as_csv)
+    else:
+        show.write(table, output)
+    known = (table["basis"] == "both").sum()
+    if known < table.height:
+        show.say(
+            f"{table.height - known:,} of {table.height:,} pairs have a user or item that was not "
+            f"there at training: predicted from what is known."
+        )
+
+
+def recommend(
+    model: o.ModelArgument,
+    user: Annotated[
+        list[str] | None, typer.Option("--user", help="Id of a user (repeatable).")
+    ] = None,
+    all_users: Annotated[
+        bool, typer.Option("--all-users", help="Every user of the model.")
+    ] = False,
+    k: o.KOption = 10,
+    candidate: Annotated[
+        list[str] | None,
+        typer.Option("--candidate", help="Choose only from these ids or titles (repeatable)."),
+    ] = None,
+    include_rated: Annotated[
+        bool, typer.Option("--include-rated", help="Items the user has rated may appear.")
+    ] = False,
+    output: Annotated[
+        Path | None,
+        typer.Option("-o", "--output", help="Write a .csv or .parquet file instead of printing."),
+    ] = None,
+    as_json: o.JsonOption = False,
+    as_csv: o.CsvOption = False,
+) -> None:
+    """List the items a user would rate highest and has not rated yet.
+
+    Example: [bold]dotbias recommend movies.dotbias --user 42 -k 10[/bold]
+    """
+    from dotbias.recommender import Recommender
+
+    if (user is None) != all_users:
+        raise typer.BadParameter("give --user (as often as you like) or --all-users")
+    show.one_format(as_json, as_csv)
+    rec = Recommender.load(model)
+    for name in user or []:
+        rec.user_vocabulary.find(name, noun="user")
+    users = rec.user_vocabulary.ids.to_list() if all_users else user or []
+    table = rec.recommend(users, k, candidates=candidate, include_rated=include_rated)
+    if output is not None:
+        show.write(table, output)
+    elif as_json or as_csv or len(users) > 1:
+        show.frame(table, "Recommendations", as_json=as_json, as_csv=as_csv)
+    else:
+        show.frame(table.drop("user"), f"Recommendations for user {users[0]}")
+
+
+def similar(
+    model: o.ModelArgument,
+    item: Annotated[str, typer.Argument(help="Id, title, or a part of one title.")],
+    k: o.KOption = 10,
+    min_ratings: Annotated[
+        int, typer.Option(min=0, help="Leave out items with fewer training ratings.")
+    ] = 5,
+    as_json: o.JsonOption = False,
+    as_csv: o.CsvOption = False,
+) -> None:
+    """List the items whose embeddings are most alike, by cosine.
+
+    Example: [bold]dotbias similar movies.dotbias "Toy Story (1995)"[/bold]
+    """
+    from dotbias.recommender import Recommender
+
+    rec = Recommender.load(model)
+    table = rec.similar(item, k, min_ratings=min_ratings)
+    label = rec.item_vocabulary.label(rec.item_vocabulary.find(item))
+    show.frame(table, f"Similar to {label}", as_json=as_json, as_csv=as_csv)
+
+
+def biases(
+    model: o.ModelArgument,
+    k: o.KOption = 10,
+    lowest: Annotated[bool, typer.Option("--lowest", help="The other end of the list.")] = False,
+    min_ratings: Annotated[
+        int, typer.Option(min=0, help="Leave out items with fewer training ratings.")
+    ] = 1,
+    as_json: o.JsonOption = False,
+    as_csv: o.CsvOption = False,
+) -> None:
+    """Rank items by bias: liked (or disliked) beyond what their raters' tastes explain.
+
+    Example: [bold]dotbias biases movies.dotbias --lowest[/bold]
+    """
+    from dotbias.recommender import Recommender
+
+    rec = Recommender.load(model)
+    table = rec.item_bias_ranking(k, lowest=lowest, min_ratings=min_ratings)
+    end = "lowest" if lowest else "highest"
+    show.frame(table, f"Items with the {end} bias", as_json=as_json, as_csv=as_csv)
+
+
+def info(model: o.ModelArgument, as_json: o.JsonOption = False) -> None:
+    """Show what a model is, how it was fitted, and how good it was on held-out ratings.
+
+    Example: [bold]dotbias info movies.dotbias[/bold]
+    """
+    from dotbias.recommender import Recommender
+
+    facts = Recommender.load(model).info()
+    if as_json:
+        show.data(facts)
+        return
+    history = facts["history"]
+    lines = {
+        "model": ", ".join([facts["model"], *(f"{k} {v}" for k, v in facts["settings"].items())]),
+        "ratings": f"{facts['n_ratings']:,}",
+        "users": f"{facts['n_users']:,}",
+        "items": f"{facts['n_items']:,} ({'with' if facts['titles'] else 'without'} titles)",
+        "scale": "{:g} to {:g}, mean {:.3f}".format(*facts["scale"], facts["global_mean"]),
+        "solver": facts["solver"],
+        "seed": str(facts["seed"]),
+        "fitted": f"{facts['fitted_at']}, {len(history['epochs'])} epochs in "
+        f"{history['seconds']:.2f} s ({history['stopped']})",
+        "training RMSE": f"{history['epochs'][-1]['train_rmse']:.4f}" if history["epochs"] else "-",
+    }
+    held = facts.get("held_out")
+    if held is not None:
+        lines["held-out RMSE"] = (
+            f"{held['rmse']:.4f} on {held['n_rows']:,} ratings (share {held['test_size']:g}, seed "
+            f"{held['split_seed']}); {'fitted again on all' if held['refit_on_all'] else 'not refitted'}"
+        )
+    width = max(map(len, lines))
+    for name, text in lines.items():
+        show.console().print(f"[bold]{name:<{width}}[/bold]  ", end="")
+        show.console().print(text, markup=False, soft_wrap=True)

@@ -1,0 +1,1 @@
+"""Ratings: what they are, and how they are read, named, simulated and split."""

@@ -1,0 +1,176 @@
+"""Ratings: immutable columns of user index, item index and value, with their two vocabularies."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+from functools import cached_property
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
+import polars as pl
+from numpy.typing import NDArray
+
+from dotbias.data.vocabulary import Index, Vocabulary
+from dotbias.errors import DataError
+
+if TYPE_CHECKING:
+    from dotbias.data.split import SplitBy
+
+
+class Scale(NamedTuple):
+    """Lowest and highest possible rating."""
+
+    lowest: float
+    highest: float
+
+
+@dataclass(frozen=True, eq=False)
+class Ratings:
+    """A table of n ratings.
+
+    Args:
+        users: user index of each rating, shape (n,), int32.
+        items: item index of each rating, shape (n,), int32.
+        values: the rating, shape (n,), float32, finite.
+        user_vocabulary: raw id of each user index; every user has a rating.
+        item_vocabulary: raw id (and title) of each item index; every item has a rating.
+        times: seconds since 1970 of each rating, shape (n,), int64, or None.
+        declared_scale: the scale where the user named it; else None, and the scale is the range of
+            these very ratings, so that a training part never learns it from held-out rows.
+    """
+
+    users: Index
+    items: Index
+    values: NDArray[np.float32]
+    user_vocabulary: Vocabulary
+    item_vocabulary: Vocabulary
+    times: NDArray[np.int64] | None = None
+    declared_scale: Scale | None = None
+
+    def __post_init__(self) -> None:
+        for column in (self.users, self.items, self.values, self.times):
+            if column is not None:
+                column.setflags(write=False)
+
+    @classmethod
+    def from_columns(
+        cls,
+        users: pl.Series | Iterable[Any],
+        items: pl.Series | Iterable[Any],
+        values: pl.Series | NDArray[Any] | Iterable[float],
+        *,
+        times: NDArray[np.int64] | None = None,
+        titles: pl.DataFrame | None = None,
+        scale: tuple[float, float] | None = None,
+    ) -> "Ratings":
+        """Ratings from raw ids that are already known to be clean (see ``read_ratings`` for files).
+
+        >>> r = Ratings.from_columns(["ann", "bob", "ann"], [7, 7, 9], [4.0, 5.0, 3.0])
+        >>> r
+        Ratings(3 ratings, 2 users, 2 items, scale 3-5)
+        """
+        user_vocabulary, user_index = Vocabulary.encode(_series(users))
+        item_vocabulary, item_index = Vocabulary.encode(_series(items))
+        if titles is not None:
+            item_vocabulary = item_vocabulary.with_titles(titles)
+        array = np.asarray(values, np.float32)
+        if not len(array) == len(user_index) == len(item_index):
+            raise DataError("users, items and ratings must be equally long")
+        if len(array) == 0:
+            raise DataError("there are no ratings")
+        if not np.isfinite(array).all():
+            raise DataError(f"rating {int(np.argmin(np.isfinite(array)))} is not a finite number")
+        declared = None if scale is None else Scale(*map(float, scale))
+        return cls(user_index, item_index, array, user_vocabulary, item_vocabulary, times, declared)
+
+    def __len__(self) -> int:
+        return len(self.values)
+
+    def __repr__(self) -> str:
+        low, high = self.scale
+        return (
+            f"Ratings({len(self):,} ratings, {self.n_users:,} users, {self.n_items:,} items, "
+            f"scale {low:g}-{high:g})"
+        )
+
+    @property
+    def n_users(self) -> int:
+        """Number of distinct users."""
+        return len(self.user_vocabulary)
+
+    @property
+    def n_items(self) -> int:
+        """Number of distinct items."""
+        return len(self.item_vocabulary)
+
+    @cached_property
+    def scale(self) -> Scale:
+        """Lowest and highest possible rating: as declared, else the range of these ratings."""
+        if self.declared_scale is not None:
+            return self.declared_scale
+        return Scale(float(self.values.min()), float(self.values.max()))
+
+    @cached_property
+    def global_mean(self) -> float:
+        """Mean of all ratings."""
+        return float(self.values.mean(dtype=np.float64))
+
+    @cached_property
+    def user_counts(self) -> NDArray[np.int64]:
+        """Number of ratings of each user, shape (n_users,)."""
+        return np.bincount(self.users, minlength=self.n_users)
+
+    @cached_property
+    def item_counts(self) -> NDArray[np.int64]:
+        """Number of ratings of each item, shape (n_items,)."""
+        return np.bincount(self.items, minlength=self.n_items)
+
+    def take(self, rows: NDArray[Any]) -> "Ratings":
+        """The given rows as ratings in their own right: ids that do not occur leave the vocabularies.
+
+        Args:
+            rows: row numbers, shape (m,), or a mask, shape (n,).
+        """
+        users, user_vocabulary = _compact(self.users[rows], self.user_vocabulary)
+        items, item_vocabulary = _compact(self.items[rows], self.item_vocabulary)
+        return replace(
+            self,
+            users=users,
+            items=items,
+            values=self.values[rows],
+            times=None if self.times is None else self.times[rows],
+            user_vocabulary=user_vocabulary,
+            item_vocabulary=item_vocabulary,
+        )
+
+    def split(
+        self, test_size: float | int = 0.2, *, seed: int = 0, by: "SplitBy" = "rows"
+    ) -> "tuple[Ratings, Ratings]":
+        """Training and held-out part; see ``dotbias.data.split.split``."""
+        from dotbias.data.split import split
+
+        return split(self, test_size, seed=seed, by=by)
+
+    def to_frame(self) -> pl.DataFrame:
+        """Columns ``user``, ``item``, ``rating`` (and ``timestamp``) with the raw ids."""
+        columns = {
+            "user": self.user_vocabulary.ids.gather(self.users),
+            "item": self.item_vocabulary.ids.gather(self.items),
+            "rating": pl.Series(self.values),
+        }
+        if self.times is not None:
+            columns["timestamp"] = pl.Series(self.times)
+        return pl.DataFrame(columns)
+
+
+def _series(column: pl.Series | Iterable[Any]) -> pl.Series:
+    return column if isinstance(column, pl.Series) else pl.Series("id", list(column))
+
+
+def _compact(index: Index, vocabulary: Vocabulary) -> tuple[Index, Vocabulary]:
+    """Renumber an index column so that it uses every id of the vocabulary it comes back with."""
+    present = np.zeros(len(vocabulary), np.bool_)
+    present[index] = True
+    if present.all():
+        return index, vocabulary
+    renumbered = np.cumsum(present, dtype=np.int32) - np.int32(1)
+    return renumbered[index], vocabulary.take(np.flatnonzero(present).astype(np.int32))

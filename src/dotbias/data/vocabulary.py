@@ -1,0 +1,168 @@
+"""The two-way table between the raw ids of a file and the row indices of the parameters."""
+
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+import numpy as np
+import polars as pl
+from numpy.typing import NDArray
+
+from dotbias.errors import DataError, UnknownIdError
+
+Index = NDArray[np.int32]
+
+# A lookup table is the fastest map for integer ids; above this many entries per distinct-id bound
+# it would cost more memory than it saves time.
+_LARGEST_TABLE = 50_000_000
+
+
+def as_ids(raw: pl.Series | Sequence[Any] | NDArray[Any]) -> pl.Series:
+    """Raw ids as a Series of Int64 (any integers) or String (everything else that is text).
+
+    Raises:
+        DataError: for ids that are neither integers nor strings, or missing.
+    """
+    series = raw if isinstance(raw, pl.Series) else pl.Series("id", raw)
+    if series.null_count():
+        raise DataError("a user or item id is missing")
+    if series.dtype == pl.UInt64 and series.len() and int(series.max()) > 2**63 - 1:  # type: ignore[arg-type]
+        return series.cast(pl.String)
+    if series.dtype.is_integer():
+        return series.cast(pl.Int64)
+    if series.dtype in (pl.String, pl.Categorical, pl.Enum):
+        return series.cast(pl.String)
+    raise DataError(f"ids must be integers or strings, not {series.dtype}")
+
+
+class Vocabulary:
+    """Distinct raw ids in sorted order; the position of an id is its row in the parameters.
+
+    Args:
+        ids: Series of n distinct ids (Int64 or String), sorted.
+        titles: Series of n strings (null where unknown), or None.
+
+    >>> items = Vocabulary(pl.Series([10, 30, 50]), pl.Series(["Heat", "Casino", "Ran"]))
+    >>> items.indices([50, 10, 99])
+    array([ 2,  0, -1], dtype=int32)
+    >>> items.find("casi"), items.raw(1), items.label(1)
+    (1, 30, 'Casino')
+    """
+
+    def __init__(self, ids: pl.Series, titles: pl.Series | None = None) -> None:
+        self.ids = ids.alias("id")
+        self.titles = None if titles is None else titles.cast(pl.String).alias("title")
+
+    @classmethod
+    def encode(cls, raw: pl.Series) -> tuple["Vocabulary", Index]:
+        """The vocabulary of a column of ids and the index of every row's id, shape (n,)."""
+        raw = as_ids(raw)
+        if raw.dtype == pl.Int64 and raw.len():
+            table = _IntegerTable.over(raw.to_numpy())
+            if table is not None:
+                return cls(pl.Series(table.ids)), table.indices(raw.to_numpy())
+        vocabulary = cls(raw.unique().sort())
+        return vocabulary, vocabulary.indices(raw)
+
+    def __len__(self) -> int:
+        return self.ids.len()
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Vocabulary) and self.ids.equals(other.ids)
+
+    __hash__ = None  # type: ignore[assignment]
+
+    def __repr__(self) -> str:
+        shown = ", ".join(map(repr, self.ids.head(3).to_list()))
+        return f"Vocabulary({len(self)} ids: {shown}{', ...' if len(self) > 3 else ''})"
+
+    def indices(self, raw: pl.Series | Iterable[Any]) -> Index:
+        """Index of every id, shape (n,), int32; -1 for ids that are not in the vocabulary."""
+        series = as_ids(raw if isinstance(raw, pl.Series) else pl.Series("id", list(raw)))
+        if series.len() == 0 or len(self) == 0:
+            return np.full(series.len(), -1, np.int32)
+        if self.ids.dtype == pl.String:
+            codes = series.cast(pl.String).cast(pl.Enum(self.ids), strict=False)
+            return codes.to_physical().cast(pl.Int32).fill_null(-1).to_numpy()
+        # Text that came from a command line or a web form may well name an integer id.
+        numbers = series.cast(pl.Int64, strict=False)
+        values = numbers.fill_null(0).to_numpy()
+        known = self.ids.to_numpy()
+        at = np.minimum(np.searchsorted(known, values), len(known) - 1)
+        hit = (known[at] == values) & numbers.is_not_null().to_numpy()
+        return np.where(hit, at, -1).astype(np.int32)
+
+    def raw(self, index: int) -> int | str:
+        """The raw id at an index, as it was in the file."""
+        return self.ids[int(index)]  # type: ignore[no-any-return]
+
+    def label(self, index: int) -> str:
+        """The title at an index, or the raw id as text where there is no title."""
+        title = None if self.titles is None else self.titles[int(index)]
+        return str(self.raw(index)) if title is None else str(title)
+
+    def find(self, name: Any, *, noun: str = "item") -> int:
+        """Index of a raw id, an exact title, or a part of exactly one title (case ignored).
+
+        Raises:
+            UnknownIdError: when nothing matches, or several titles do (they are listed).
+        """
+        at = int(self.indices([name])[0]) if isinstance(name, (int, str, np.integer)) else -1
+        if at >= 0:
+            return at
+        if self.titles is None or not isinstance(name, str):
+            raise UnknownIdError(
+                f"unknown {noun} {name!r}: not among the {len(self):,} in training"
+            )
+        exact = (self.titles == name).arg_true()
+        if exact.len() == 1:
+            return int(exact[0])
+        lowered = self.titles.str.to_lowercase()
+        matches = (
+            exact if exact.len() else lowered.str.contains(name.lower(), literal=True).arg_true()
+        )
+        if matches.len() == 1:
+            return int(matches[0])
+        if matches.len() == 0:
+            raise UnknownIdError(
+                f"unknown {noun} {name!r}: no id or title among {len(self):,} matches"
+            )
+        shown = "\n".join(f"  {self.raw(m)}  {self.label(m)}" for m in matches.head(10))
+        more = f"\n  ... and {matches.len() - 10} more" if matches.len() > 10 else ""
+        raise UnknownIdError(
+            f"{name!r} matches {matches.len()} titles; give the {noun}'s id or more of the title:\n"
+            f"{shown}{more}"
+        )
+
+    def take(self, indices: Index) -> "Vocabulary":
+        """The vocabulary of the given indices, which must be ascending."""
+        titles = None if self.titles is None else self.titles.gather(indices)
+        return Vocabulary(self.ids.gather(indices), titles)
+
+    def with_titles(self, titles: pl.DataFrame) -> "Vocabulary":
+        """The same ids with titles looked up in a frame of columns ``id`` and ``title``."""
+        named = titles.with_columns(as_ids(titles["id"]).cast(self.ids.dtype, strict=False))
+        named = named.drop_nulls("id").unique("id", keep="first")
+        joined = self.ids.to_frame().join(named, on="id", how="left", maintain_order="left")
+        return Vocabulary(self.ids, joined["title"])
+
+
+class _IntegerTable:
+    """Id → index as one array over the range of the ids."""
+
+    def __init__(self, lowest: int, table: Index, ids: NDArray[np.int64]) -> None:
+        self.lowest, self.table, self.ids = lowest, table, ids
+
+    @classmethod
+    def over(cls, values: NDArray[np.int64]) -> "_IntegerTable | None":
+        """The table for a column of ids, or None where their range is too wide for one."""
+        lowest, highest = int(values.min()), int(values.max())
+        width = highest - lowest + 1
+        if width > min(_LARGEST_TABLE, max(4 * len(values), 1_000_000)):
+            return None
+        present = np.zeros(width, np.bool_)
+        present[values - lowest] = True
+        ids = np.flatnonzero(present) + lowest
+        return cls(lowest, np.cumsum(present, dtype=np.int32) - np.int32(1), ids)
+
+    def indices(self, values: NDArray[np.int64]) -> Index:
+        return self.table[values - self.lowest]

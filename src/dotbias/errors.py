@@ -1,0 +1,37 @@
+"""Every mistake of a user that dotbias can name, as one family of exceptions.
+
+The command line turns each of them into one message on stderr and an exit code, so a message says
+what is wrong, where, and what to do about it.
+"""
+
+
+class DotbiasError(Exception):
+    """Base of all errors that are reported to the user without a traceback."""
+
+
+class DataError(DotbiasError, ValueError):
+    """Ratings that cannot be read or used: names the file, row, column and value."""
+
+
+class SettingError(DotbiasError, ValueError):
+    """A setting outside its legal range: names the setting, its value and the range."""
+
+
+class UnknownIdError(DotbiasError, KeyError):
+    """A user or item that was not there at training, or a title that is not unique."""
+
+    def __str__(self) -> str:
+        # KeyError shows the repr of its argument, which would quote and escape the message.
+        return str(self.args[0])
+
+
+class ModelFileError(DotbiasError, ValueError):
+    """A model file that is truncated, altered, of a newer format, or no model file at all."""
+
+
+class DownloadError(DotbiasError, OSError):
+    """A named set that could not be fetched or whose checksum does not match."""
+
+
+class DivergenceError(DotbiasError, ArithmeticError):
+    """Training whose loss stopped being finite or kept growing."""

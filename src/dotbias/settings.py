@@ -1,0 +1,75 @@
+"""Settings objects: frozen, keyword-only dataclasses whose legal ranges stand beside the defaults."""
+
+import math
+import numbers
+from dataclasses import MISSING, dataclass, field, fields
+from typing import Any
+
+from dotbias.errors import SettingError
+
+
+def setting(
+    default: Any,
+    *,
+    at_least: float | None = None,
+    above: float | None = None,
+    at_most: float | None = None,
+    below: float | None = None,
+    choices: tuple[Any, ...] | None = None,
+    keyword: bool = False,
+) -> Any:
+    """Declare one setting: its default and its legal range (``None`` as a default is always legal)."""
+    bounds = {"at least": at_least, "above": above, "at most": at_most, "below": below}
+    return field(
+        default=default,
+        kw_only=keyword or MISSING,
+        metadata={
+            "bounds": {k: v for k, v in bounds.items() if v is not None},
+            "choices": choices,
+            "optional": default is None,
+            "type": None if default is None else type(default),
+        },
+    )
+
+
+_HOLDS = {
+    "at least": lambda value, bound: value >= bound,
+    "above": lambda value, bound: value > bound,
+    "at most": lambda value, bound: value <= bound,
+    "below": lambda value, bound: value < bound,
+}
+
+
+@dataclass(frozen=True)
+class Settings:
+    """Base of models, solvers and rules: stores its settings and refuses illegal ones at once.
+
+    Raises:
+        SettingError: naming the class, the setting, its value and the legal range.
+    """
+
+    def __post_init__(self) -> None:
+        for spec in fields(self):
+            if "bounds" in spec.metadata:
+                self._check(spec.name, getattr(self, spec.name), spec.metadata)
+
+    def _check(self, name: str, value: Any, legal: Any) -> None:
+        if value is None and legal["optional"]:
+            return
+        choices, bounds = legal["choices"], legal["bounds"]
+        if choices is not None:
+            if value not in choices:
+                self._refuse(name, value, "one of " + ", ".join(map(repr, choices)))
+            return
+        if not bounds:
+            return
+        wanted = " and ".join(f"{k} {v:g}" for k, v in bounds.items())
+        if isinstance(value, bool) or not isinstance(value, numbers.Real):
+            self._refuse(name, value, f"a number {wanted}")
+        if legal["type"] is int and not isinstance(value, numbers.Integral):
+            self._refuse(name, value, f"a whole number {wanted}")
+        if not math.isfinite(value) or not all(_HOLDS[k](value, v) for k, v in bounds.items()):
+            self._refuse(name, value, wanted)
+
+    def _refuse(self, name: str, value: Any, wanted: str) -> None:
+        raise SettingError(f"{type(self).__name__}({name}={value!r}): {name} must be {wanted}")

@@ -1,0 +1,71 @@
+"""What every solver is, and the history it leaves."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, field
+from typing import Any, Literal, TypeAlias
+
+from dotbias.data.ratings import Ratings
+from dotbias.models.base import Model, Parameters
+from dotbias.settings import Settings
+
+
+@dataclass(frozen=True)
+class Epoch:
+    """One pass over the training ratings.
+
+    Args:
+        epoch: its number, from 1.
+        n_epochs: how many were asked for.
+        lr: learning rate.
+        train_rmse: RMSE of the predictions made during the epoch, each before its own update.
+        validation_rmse: RMSE on the validation rows after the epoch, or None without any.
+        seconds: time of the epoch.
+        ratings_per_second: training ratings per second of the epoch, validation apart.
+    """
+
+    epoch: int
+    n_epochs: int
+    lr: float
+    train_rmse: float
+    validation_rmse: float | None
+    seconds: float
+    ratings_per_second: float
+
+
+@dataclass
+class History:
+    """What happened during a fit.
+
+    Args:
+        epochs: one entry per epoch.
+        best_epoch: the epoch whose parameters were kept.
+        stopped: why training ended.
+        seconds: time of the whole fit.
+    """
+
+    epochs: list[Epoch] = field(default_factory=list)
+    best_epoch: int = 0
+    stopped: Literal["finished", "early", "interrupted"] = "finished"
+    seconds: float = 0.0
+
+    def summary(self) -> dict[str, Any]:
+        """The history as plain data, for a model file or JSON."""
+        return asdict(self)
+
+
+OnEpoch: TypeAlias = Callable[[Epoch], None]
+
+
+class Solver(Settings, ABC):
+    """Estimates the parameters of a model. Settings only: fitting leaves the solver as it was."""
+
+    @abstractmethod
+    def fit(
+        self, model: Model, ratings: Ratings, *, seed: int = 0, on_epoch: OnEpoch | None = None
+    ) -> tuple[Parameters, History]:
+        """Parameters estimated from the training ratings, and what happened on the way.
+
+        Raises:
+            SettingError: for a model that this solver cannot estimate.
+        """

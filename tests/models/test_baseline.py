@@ -1,0 +1,9 @@
+from dotbias.models import Baseline
+from tests.models.contract import ModelContract
+
+
+class TestBaseline(ModelContract):
+    model = Baseline()
+
+    def test_has_no_vectors(self, parameters, ratings):
+        assert self.model.item_vectors(parameters).shape == (ratings.n_items, 0)
