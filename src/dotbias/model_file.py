@@ -4,6 +4,7 @@ Nothing in it is executed on loading. A file is written beside its place and mov
 whole, and carries a checksum, so that what loads is exactly what was saved.
 """
 
+import contextlib
 import hashlib
 import json
 import os
@@ -39,14 +40,21 @@ def write(path: Path, arrays: Mapping[str, NDArray[Any]], metadata: Mapping[str,
     }
     partial = path.with_name(f".{path.name}.{os.getpid()}.part")
     try:
+        if path.exists() and not path.is_file():
+            # Moving the finished file into its place would replace even a device like /dev/null.
+            raise ModelFileError(f"cannot write {path}: it is there and is no regular file")
+        partial.touch()
+        mode = partial.stat().st_mode  # the user's choice, where safetensors makes a private file
         save_file(arrays, partial, header)
+        partial.chmod(mode)
         with partial.open("rb") as file:
             os.fsync(file.fileno())
         partial.replace(path)
     except (OSError, SafetensorError) as error:
         raise ModelFileError(f"cannot write {path}: {error}") from error
     finally:
-        partial.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):  # most often it is gone, or never came to be
+            partial.unlink()
 
 
 def read(path: Path) -> tuple[dict[str, NDArray[Any]], dict[str, Any]]:
@@ -66,7 +74,7 @@ def read(path: Path) -> tuple[dict[str, NDArray[Any]], dict[str, Any]]:
             if header.get("format") != FORMAT:
                 raise ModelFileError(f"{path} was not written by dotbias")
             version = header.get("format_version", "")
-            if not version.isdecimal() or int(version) > FORMAT_VERSION:
+            if not version.isdecimal() or not 1 <= int(version) <= FORMAT_VERSION:
                 raise ModelFileError(
                     f"{path} has format {version or 'unknown'}, and this version of dotbias reads up "
                     f"to {FORMAT_VERSION}: upgrade dotbias to open it"
@@ -86,5 +94,5 @@ def _checksum(arrays: Mapping[str, NDArray[Any]], text: str) -> str:
     for name in sorted(arrays):
         array = arrays[name]
         digest.update(f"{name} {array.dtype.str} {array.shape}".encode())
-        digest.update(np.ascontiguousarray(array).reshape(-1).view(np.uint8))
+        digest.update(np.ascontiguousarray(array).reshape(-1).view(np.uint8).data)
     return digest.hexdigest()

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import Any, overload
 
@@ -13,9 +14,12 @@ from scipy.sparse import csr_array
 from dotbias import model_file
 from dotbias.data.ratings import Ratings
 from dotbias.data.vocabulary import Index, Vocabulary
-from dotbias.errors import ModelFileError, SettingError
+from dotbias.errors import DataError, ModelFileError, SettingError
 from dotbias.models import MODELS
-from dotbias.models.base import Array, Model, Parameters, clip_to_scale
+from dotbias.models.base import Array, Model, Parameters
+
+# Of an item with fewer training ratings the model knows little: lists name it after all others.
+MIN_RATINGS = 5
 
 # Scores of a chunk of users against all items stay below this many numbers (about 64 MB).
 _CHUNK_SCORES = 16_000_000
@@ -65,15 +69,16 @@ class Recommender:
             f"{len(self.item_vocabulary):,} items, {self.rated.nnz:,} ratings)"
         )
 
-    @property
+    @cached_property
     def item_counts(self) -> NDArray[np.int64]:
         """Number of training ratings of each item, shape (n_items,)."""
         return np.bincount(self.rated.indices, minlength=len(self.item_vocabulary))
 
     # -- predictions -----------------------------------------------------------------------------
 
+    # A str is a sequence of str to the type checker, hence the overlap.
     @overload
-    def predict(self, users: RawId, items: RawId) -> float: ...
+    def predict(self, users: RawId, items: RawId) -> float: ...  # type: ignore[overload-overlap]
     @overload
     def predict(
         self, users: pl.Series | Sequence[RawId], items: pl.Series | Sequence[RawId]
@@ -82,25 +87,26 @@ class Recommender:
         """Predicted rating of one pair, or of many.
 
         Args:
-            users: a user's id, or n of them.
-            items: an item's id or title, or n ids.
+            users: a user's id, or n of them; with n items, a single one stands for n.
+            items: an item's id or title, or n ids; with n users, a single id stands for n.
 
         Returns:
             A float for one pair, which must be known; for many, an array of shape (n,) in which
             users and items never seen fall back on the other side's bias and the global mean.
 
         Raises:
-            UnknownIdError: for a single user or item that is unknown or ambiguous.
+            UnknownIdError: for a single pair's user or item that is unknown or ambiguous.
+            DataError: for two lists of different lengths.
         """
         if _is_id(users) and _is_id(items):
-            u, i = self.user_vocabulary.find(users, noun="user"), self.item_vocabulary.find(items)
-            pair = np.array([u], np.int32), np.array([i], np.int32)
-            return float(self.model.predict(self.parameters, *pair)[0])
-        return self.model.predict(
-            self.parameters,
-            self.user_vocabulary.indices(users),
-            self.item_vocabulary.indices(items),
-        )
+            one_user = np.array([self.user_vocabulary.find(users, noun="user")], np.int32)
+            one_item = np.array([self.item_vocabulary.find(items)], np.int32)
+            return float(self.model.predict(self.parameters, one_user, one_item)[0])
+        u = self.user_vocabulary.indices([users] if _is_id(users) else users)
+        i = self.item_vocabulary.indices([items] if _is_id(items) else items)
+        if len(u) != len(i) and not (_is_id(users) or _is_id(items)):
+            raise DataError(f"{len(u):,} users for {len(i):,} items: give as many of each")
+        return self.model.predict(self.parameters, *np.broadcast_arrays(u, i))
 
     def predict_table(self, pairs: pl.DataFrame) -> pl.DataFrame:
         """Predictions for a frame of columns ``user`` and ``item``.
@@ -126,6 +132,7 @@ class Recommender:
         *,
         candidates: Iterable[RawId] | None = None,
         include_rated: bool = False,
+        min_ratings: int = MIN_RATINGS,
     ) -> pl.DataFrame:
         """The k items with the highest predicted rating for each user.
 
@@ -134,6 +141,7 @@ class Recommender:
             k: how many items.
             candidates: ids or titles of the only items to choose from; all by default.
             include_rated: whether items that the user has rated may appear.
+            min_ratings: items with fewer training ratings come after all others.
 
         Returns:
             Columns ``user``, ``rank`` (from 1), ``item``, ``title``, ``prediction``; best first.
@@ -142,7 +150,7 @@ class Recommender:
             UnknownIdError: for a single unknown user, or an unknown candidate.
         """
         _check_k(k)
-        raw = [users] if _is_id(users) else list(users)  # type: ignore[list-item, arg-type]
+        raw = [users] if _is_id(users) else list(users)  # type: ignore[arg-type]
         if _is_id(users):
             index = np.array([self.user_vocabulary.find(users, noun="user")], np.int32)
         else:
@@ -151,10 +159,12 @@ class Recommender:
         if candidates is not None:
             allowed = np.array([self.item_vocabulary.find(c) for c in candidates], np.int32)
         tops = [
-            self.top_items(chunk, k, allowed=allowed, include_rated=include_rated)
+            self.top_items(
+                chunk, k, allowed=allowed, include_rated=include_rated, min_ratings=min_ratings
+            )
             for chunk in self.user_chunks(index)
         ]
-        items, scores = (np.concatenate(parts) for parts in zip(*tops, strict=True))
+        items = np.concatenate(tops)
         row, rank = np.nonzero(items >= 0)
         chosen = items[row, rank]
         return pl.DataFrame(
@@ -162,7 +172,7 @@ class Recommender:
                 "user": pl.Series("user", raw).gather(row),
                 "rank": rank + 1,
                 **self._named(chosen),
-                "prediction": clip_to_scale(self.parameters, scores[row, rank]),
+                "prediction": self.model.predict(self.parameters, index[row], chosen),
             }
         )
 
@@ -179,25 +189,25 @@ class Recommender:
         *,
         allowed: Index | None = None,
         include_rated: bool = False,
+        min_ratings: int = MIN_RATINGS,
         scores: Array | None = None,
-    ) -> tuple[Index, Array]:
+    ) -> Index:
         """The k best items for each user index, by the model's score or by given ones.
-
-        Where fewer than k items are left, the row ends
-        with item -1.
 
         Args:
             users: user indices, shape (n,); -1 for unknown users.
             k: how many.
             allowed: indices of the only items to choose from.
             include_rated: whether training items may appear.
+            min_ratings: items with fewer training ratings come after all others.
             scores: what to rank by instead, shape (n, n_items); it is overwritten.
 
         Returns:
-            Item indices and their scores, both of shape (n, min(k, n_items)).
+            Item indices, best first, shape (n, min(k, n_items)); -1 where no more are left.
         """
         if scores is None:
             scores = self.model.score_all(self.parameters, users)
+        self._put_rare_last(scores, min_ratings)
         if allowed is not None:
             outside = np.ones(scores.shape[1], np.bool_)
             outside[allowed] = False
@@ -209,6 +219,12 @@ class Recommender:
                     scores[row, self.rated.indices[span]] = -np.inf
         return top_k(scores, k)
 
+    def _put_rare_last(self, scores: Array, min_ratings: int) -> None:
+        """Move the scores of rarely rated items, shape (..., n_items), below all others."""
+        rare = self.item_counts < min_ratings
+        if scores.size:
+            scores[..., rare] -= np.ptp(scores) + 1
+
     # -- similar items ---------------------------------------------------------------------------
 
     def similarity(self, item: RawId, other: RawId) -> float:
@@ -217,14 +233,14 @@ class Recommender:
         a, b = self.item_vocabulary.find(item), self.item_vocabulary.find(other)
         return float(vectors[a] @ vectors[b])
 
-    def similar(self, item: RawId, k: int = 10, *, min_ratings: int = 5) -> pl.DataFrame:
+    def similar(self, item: RawId, k: int = 10, *, min_ratings: int = MIN_RATINGS) -> pl.DataFrame:
         """The k items whose embeddings point most nearly the same way.
 
         Args:
             item: its id, title, or a part of one title.
             k: how many.
-            min_ratings: items with fewer training ratings are left out: their embeddings have
-                hardly moved from where they started, and say little.
+            min_ratings: items with fewer training ratings come after all others: their
+                embeddings have hardly moved from where they started, and say little.
 
         Returns:
             Columns ``rank``, ``item``, ``title``, ``similarity`` (cosine, -1 to 1), ``n_ratings``.
@@ -237,17 +253,17 @@ class Recommender:
         vectors = self._unit_vectors()
         at = self.item_vocabulary.find(item)
         cosine = vectors @ vectors[at]  # (n_items,)
-        counts = self.item_counts
-        cosine[counts < min_ratings] = -np.inf
-        cosine[at] = -np.inf
-        items, scores = (row[0] for row in top_k(cosine[None, :], k))
-        items, scores = items[items >= 0], scores[items >= 0]
+        scores = cosine.copy()
+        self._put_rare_last(scores, min_ratings)
+        scores[at] = -np.inf
+        items = top_k(scores[None, :], k)[0]
+        items = items[items >= 0]
         return pl.DataFrame(
             {
                 "rank": np.arange(1, len(items) + 1),
                 **self._named(items),
-                "similarity": scores,
-                "n_ratings": counts[items],
+                "similarity": cosine[items],
+                "n_ratings": self.item_counts[items],
             }
         )
 
@@ -255,15 +271,21 @@ class Recommender:
         vectors = self.model.item_vectors(self.parameters)
         if vectors.shape[1] == 0:
             raise SettingError(f"{type(self.model).__name__} has no embeddings to compare items by")
-        norms = np.linalg.norm(vectors, axis=1, keepdims=True)
-        return vectors / np.where(norms > 0, norms, 1)
+        norms: Array = np.sqrt(np.einsum("ik,ik->i", vectors, vectors))  # (n_items,)
+        norms[norms == 0] = 1
+        return vectors / norms[:, None]
 
     # -- the whole -------------------------------------------------------------------------------
 
     def item_bias_ranking(
-        self, k: int = 10, *, lowest: bool = False, min_ratings: int = 1
+        self, k: int = 10, *, lowest: bool = False, min_ratings: int = MIN_RATINGS
     ) -> pl.DataFrame:
         """Items by bias: those liked (or disliked) beyond what their raters' tastes explain.
+
+        Args:
+            k: how many items.
+            lowest: the other end of the list.
+            min_ratings: items with fewer training ratings come after all others.
 
         Returns:
             Columns ``rank``, ``item``, ``title``, ``bias``, ``mean_rating``, ``n_ratings``.
@@ -272,8 +294,9 @@ class Recommender:
         bias = self.parameters["item_bias"]
         counts = self.item_counts
         sums = np.bincount(self.rated.indices, self.rated.data, len(counts))
-        order = np.argsort(bias if lowest else -bias, kind="stable")
-        chosen = order[counts[order] >= min_ratings][:k].astype(np.int32)
+        scores = -bias if lowest else bias.copy()
+        self._put_rare_last(scores, min_ratings)
+        chosen = top_k(scores[None, :], k)[0]
         return pl.DataFrame(
             {
                 "rank": np.arange(1, len(chosen) + 1),
@@ -357,7 +380,7 @@ class Recommender:
         )
 
 
-def top_k(scores: Array, k: int) -> tuple[Index, Array]:
+def top_k(scores: Array, k: int) -> Index:
     """The k highest scores of each row, best first; among equals of the k, the lower column first.
 
     Args:
@@ -365,14 +388,14 @@ def top_k(scores: Array, k: int) -> tuple[Index, Array]:
         k: how many.
 
     Returns:
-        Column numbers (-1 where nothing is left to choose) and scores, shape (n, min(k, m)).
+        Column numbers, shape (n, min(k, m)); -1 where nothing is left to choose.
     """
     k = min(k, scores.shape[1])
     columns = np.sort(np.argpartition(-scores, k - 1, axis=1)[:, :k], axis=1)
     best = np.take_along_axis(scores, columns, axis=1)
     order = np.argsort(-best, axis=1, kind="stable")
-    columns, best = (np.take_along_axis(a, order, axis=1) for a in (columns, best))
-    return np.where(best > -np.inf, columns, -1).astype(np.int32), best
+    columns[best == -np.inf] = -1
+    return np.take_along_axis(columns, order, axis=1).astype(np.int32)
 
 
 def _is_id(raw: Any) -> bool:

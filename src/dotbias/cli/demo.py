@@ -32,12 +32,14 @@ def demo(
     from dotbias.data.simulate import simulate
     from dotbias.evaluation.evaluate import evaluate
     from dotbias.fitting import fit
+    from dotbias.models import DotBias
     from dotbias.recommender import Recommender
+    from dotbias.solvers.gradient import GradientDescent
 
     console = show.console()
 
     def step(number: int, title: str, code: str) -> None:
-        console.print(f"\n[bold cyan]{number}. {title}[/bold cyan]   [dim]{escape(code)}[/dim]")
+        console.print(f"\n[bold cyan]{number}. {title}[/bold cyan]\n[dim]>>> {escape(code)}[/dim]")
 
     console.print(
         Panel.fit(
@@ -46,14 +48,15 @@ def demo(
             title="dotbias demo",
         )
     )
-    step(1, "Simulate ratings", "ratings, truth = db.simulate(2000, 800, 400_000)")
-    ratings, truth = simulate(2000, 800, 400_000, seed=seed)
+    step(1, "Simulate ratings", "ratings, truth = db.simulate(2000, 800, 500_000, n_factors=4)")
+    ratings, truth = simulate(2000, 800, 500_000, n_factors=4, seed=seed)
     console.print(f"{ratings}", markup=False)
 
-    step(2, "Hold 20 % out, fit on the rest", "rec = db.fit(train)")
+    step(2, "Hold 20 % out, fit on the rest", "rec = db.fit(train, db.DotBias(n_factors=4), ...)")
     train, test = ratings.split(0.2, seed=seed)
     started = time.perf_counter()
-    rec = fit(train, seed=seed, progress=not show.quiet())
+    solver = GradientDescent(n_epochs=30, weight_decay=0.01)
+    rec = fit(train, DotBias(n_factors=4), solver, seed=seed, progress=not show.quiet())
     total, history = time.perf_counter() - started, rec.facts["history"]
     rate = max(e["ratings_per_second"] for e in history["epochs"]) / 1e6
     console.print(
@@ -71,10 +74,10 @@ def demo(
         "noise floor (the best possible)": floor,
     }
     for name, value in bars.items():
-        length = round(40 * value / report.mean_rmse)
+        length = round(32 * value / report.mean_rmse)
         colour = "green" if name == "dotbias" else "blue"
         console.print(f"  {name:<32} [{colour}]{'█' * length}[/{colour}] {value:.4f}")
-    console.print(f"RMSE within {100 * (report.rmse / floor - 1):.1f} % of the noise floor.")
+    console.print(f"The RMSE is within {100 * (report.rmse / floor - 1):.1f} % of the noise floor.")
 
     user = rec.user_vocabulary.raw(0)
     step(4, f"Recommend for user {user}", f"rec.recommend({user}, k=5)")

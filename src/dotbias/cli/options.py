@@ -69,6 +69,9 @@ TitlesOption = Annotated[
 ]
 SeedOption = Annotated[int, typer.Option(help="Seed of everything that is drawn.")]
 KOption = Annotated[int, typer.Option("-k", min=1, help="How many to list.")]
+MinRatings = Annotated[
+    int, typer.Option(min=0, help="Items with fewer training ratings come last.")
+]
 JsonOption = Annotated[
     bool, typer.Option("--json", help="Print JSON for programs.", rich_help_panel=_OUTPUT)
 ]

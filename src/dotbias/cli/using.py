@@ -84,6 +84,7 @@ def recommend(
     include_rated: Annotated[
         bool, typer.Option("--include-rated", help="Items the user has rated may appear.")
     ] = False,
+    min_ratings: o.MinRatings = 5,
     output: Annotated[
         Path | None,
         typer.Option("-o", "--output", help="Write a .csv or .parquet file instead of printing."),
@@ -104,7 +105,9 @@ def recommend(
     for name in user or []:
         rec.user_vocabulary.find(name, noun="user")
     users = rec.user_vocabulary.ids.to_list() if all_users else user or []
-    table = rec.recommend(users, k, candidates=candidate, include_rated=include_rated)
+    table = rec.recommend(
+        users, k, candidates=candidate, include_rated=include_rated, min_ratings=min_ratings
+    )
     if output is not None:
         show.write(table, output)
     elif as_json or as_csv or len(users) > 1:
@@ -117,9 +120,7 @@ def similar(
     model: o.ModelArgument,
     item: Annotated[str, typer.Argument(help="Id, title, or a part of one title.")],
     k: o.KOption = 10,
-    min_ratings: Annotated[
-        int, typer.Option(min=0, help="Leave out items with fewer training ratings.")
-    ] = 5,
+    min_ratings: o.MinRatings = 5,
     as_json: o.JsonOption = False,
     as_csv: o.CsvOption = False,
 ) -> None:
@@ -139,9 +140,7 @@ def biases(
     model: o.ModelArgument,
     k: o.KOption = 10,
     lowest: Annotated[bool, typer.Option("--lowest", help="The other end of the list.")] = False,
-    min_ratings: Annotated[
-        int, typer.Option(min=0, help="Leave out items with fewer training ratings.")
-    ] = 1,
+    min_ratings: o.MinRatings = 5,
     as_json: o.JsonOption = False,
     as_csv: o.CsvOption = False,
 ) -> None:

@@ -1,6 +1,6 @@
 """The two-way table between the raw ids of a file and the row indices of the parameters."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -14,6 +14,7 @@ Index = NDArray[np.int32]
 # A lookup table is the fastest map for integer ids; above this many entries per distinct-id bound
 # it would cost more memory than it saves time.
 _LARGEST_TABLE = 50_000_000
+_BLOCK = 1 << 16
 
 
 def as_ids(raw: pl.Series | Sequence[Any] | NDArray[Any]) -> pl.Series:
@@ -57,9 +58,9 @@ class Vocabulary:
         """The vocabulary of a column of ids and the index of every row's id, shape (n,)."""
         raw = as_ids(raw)
         if raw.dtype == pl.Int64 and raw.len():
-            table = _IntegerTable.over(raw.to_numpy())
+            table = _IntegerTable.over(raw)
             if table is not None:
-                return cls(pl.Series(table.ids)), table.indices(raw.to_numpy())
+                return cls(pl.Series(table.ids)), table.indices(raw)
         vocabulary = cls(raw.unique().sort())
         return vocabulary, vocabulary.indices(raw)
 
@@ -153,16 +154,27 @@ class _IntegerTable:
         self.lowest, self.table, self.ids = lowest, table, ids
 
     @classmethod
-    def over(cls, values: NDArray[np.int64]) -> "_IntegerTable | None":
+    def over(cls, ids: pl.Series) -> "_IntegerTable | None":
         """The table for a column of ids, or None where their range is too wide for one."""
-        lowest, highest = int(values.min()), int(values.max())
+        lowest, highest = int(ids.min()), int(ids.max())  # type: ignore[arg-type]
         width = highest - lowest + 1
-        if width > min(_LARGEST_TABLE, max(4 * len(values), 1_000_000)):
+        if width > min(_LARGEST_TABLE, max(4 * ids.len(), 1_000_000)):
             return None
         present = np.zeros(width, np.bool_)
-        present[values - lowest] = True
-        ids = np.flatnonzero(present) + lowest
-        return cls(lowest, np.cumsum(present, dtype=np.int32) - np.int32(1), ids)
+        for _, values in _blocks(ids):
+            present[values - lowest] = True
+        known = np.flatnonzero(present) + lowest
+        return cls(lowest, np.cumsum(present, dtype=np.int32) - np.int32(1), known)
 
-    def indices(self, values: NDArray[np.int64]) -> Index:
-        return self.table[values - self.lowest]
+    def indices(self, ids: pl.Series) -> Index:
+        index = np.empty(ids.len(), np.int32)
+        for rows, values in _blocks(ids):
+            index[rows] = self.table[values - self.lowest]
+        return index
+
+
+def _blocks(ids: pl.Series) -> Iterator[tuple[slice, NDArray[np.int64]]]:
+    """A column in parts small enough that what is computed from one stays in the cache."""
+    for start in range(0, ids.len(), _BLOCK):
+        block = ids.slice(start, _BLOCK).to_numpy()
+        yield slice(start, start + len(block)), block

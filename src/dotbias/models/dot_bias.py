@@ -34,10 +34,10 @@ class DotBias(Model):
             start at zero.
     """
 
-    n_factors: int = setting(200, at_least=1)
+    n_factors: int = setting(256, at_least=1)
     output: Literal["linear", "sigmoid"] = setting("linear", choices=("linear", "sigmoid"))
     margin: float = setting(0.5, above=0)
-    init_std: float = setting(0.01, at_least=0)
+    init_std: float = setting(0.005, at_least=0)
 
     groups: ClassVar[tuple[str, ...]] = ("user_factors", "item_factors", "user_bias", "item_bias")
 

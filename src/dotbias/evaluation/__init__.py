@@ -1,0 +1,1 @@
+"""Evaluation: how good predictions and recommendations are on ratings held out of training."""

@@ -1,0 +1,130 @@
+"""Cross-validation: the figures of several folds, with their mean and spread."""
+
+import statistics
+import time
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any
+
+from dotbias.data.ratings import Ratings
+from dotbias.data.split import k_fold
+from dotbias.errors import DataError
+from dotbias.evaluation.evaluate import Evaluation, evaluate, text_table
+from dotbias.fitting import fit
+from dotbias.models.base import Model
+from dotbias.progress import progress_bar
+from dotbias.solvers.base import Solver
+
+
+@dataclass(frozen=True, eq=False)
+class CrossValidation:
+    """What the folds gave.
+
+    Args:
+        folds: the evaluation of each fold's held-out part.
+        seconds: time of each fold's fit.
+    """
+
+    folds: tuple[Evaluation, ...]
+    seconds: tuple[float, ...]
+
+    @property
+    def mean(self) -> dict[str, float]:
+        """Mean over the folds of ``rmse``, ``mae`` and, if measured, ``precision@10`` and so on."""
+        return {name: statistics.fmean(values) for name, values in self._columns().items()}
+
+    @property
+    def spread(self) -> dict[str, float]:
+        """Standard deviation over the folds (divided by their number less one) of the same."""
+        return {name: statistics.stdev(values) for name, values in self._columns().items()}
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain data for JSON."""
+        return {
+            "mean": self.mean,
+            "spread": self.spread,
+            "seconds": list(self.seconds),
+            "folds": [fold.to_dict() for fold in self.folds],
+        }
+
+    def __str__(self) -> str:
+        columns = self._columns()
+        rows = [
+            [str(fold), *(f"{value:.4f}" for value in values), f"{seconds:.2f}"]
+            for fold, (*values, seconds) in enumerate(
+                zip(*columns.values(), self.seconds, strict=True), start=1
+            )
+        ]
+        means = [f"{value:.4f}" for value in self.mean.values()]
+        spreads = [f"{value:.4f}" for value in self.spread.values()]
+        rows += [
+            ["mean", *means, f"{statistics.fmean(self.seconds):.2f}"],
+            ["spread", *spreads, f"{statistics.stdev(self.seconds):.2f}"],
+        ]
+        return text_table(["fold", *columns, "seconds"], rows)
+
+    def _columns(self) -> dict[str, list[float]]:
+        """The values of each figure that every fold has, fold by fold."""
+        figures = [_figures(fold) for fold in self.folds]
+        shared = [name for name in figures[0] if all(name in fold for fold in figures)]
+        return {name: [fold[name] for fold in figures] for name in shared}
+
+
+def cross_validate(
+    ratings: Ratings | Iterable[tuple[Ratings, Ratings]],
+    model: Model | None = None,
+    solver: Solver | None = None,
+    *,
+    n_folds: int = 5,
+    seed: int = 0,
+    k: int = 10,
+    ranking: bool = False,
+    progress: bool = False,
+) -> CrossValidation:
+    """Fit on each fold's training part, and evaluate on the part held out of it.
+
+    Args:
+        ratings: what ``k_fold`` cuts into folds; or the folds themselves, as pairs of training and
+            held-out ratings.
+        model: as for ``fit``.
+        solver: as for ``fit``.
+        n_folds: number of folds; without effect on given ones.
+        seed: of the folds and of every fit.
+        k: length of the lists of recommendations.
+        ranking: whether to measure recommendations too.
+        progress: show a progress bar on stderr when it is a terminal.
+
+    Raises:
+        DataError: for fewer than two given folds.
+        SettingError: for ``n_folds`` outside its range, or as ``fit`` and ``evaluate``.
+
+    >>> import dotbias as db
+    >>> ratings, truth = db.simulate(n_users=200, n_items=100, n_ratings=5000, seed=1)
+    >>> result = cross_validate(ratings, db.Baseline(), n_folds=3)
+    >>> len(result.folds), result.spread["rmse"] < 0.1 < result.mean["rmse"] < 1
+    (3, True)
+    """
+    pairs: Iterable[tuple[Ratings, Ratings]]
+    if isinstance(ratings, Ratings):
+        pairs, total = k_fold(ratings, n_folds, seed=seed), n_folds
+    else:
+        pairs, total = ratings, None
+    folds: list[Evaluation] = []
+    seconds: list[float] = []
+    with progress_bar("cross-validation", total, enabled=progress) as advance:
+        for train, test in pairs:
+            started = time.perf_counter()
+            rec = fit(train, model, solver, seed=seed)
+            seconds.append(time.perf_counter() - started)
+            folds.append(evaluate(rec, test, k=k, ranking=ranking))
+            advance(1, f"fold {len(folds)}  RMSE {folds[-1].rmse:.4f}")
+    if len(folds) < 2:
+        raise DataError(f"cross-validation needs at least 2 folds, not {len(folds)}: use evaluate")
+    return CrossValidation(tuple(folds), tuple(seconds))
+
+
+def _figures(fold: Evaluation) -> dict[str, float]:
+    figures = {"rmse": fold.rmse, "mae": fold.mae}
+    if fold.ranking is not None:
+        figures |= {f"{name}@{fold.ranking.k}": x for name, x in fold.ranking.metrics().items()}
+    return figures

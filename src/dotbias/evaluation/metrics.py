@@ -1,0 +1,101 @@
+"""Errors of predicted ratings, in rating units and in float64."""
+
+from collections.abc import Sequence
+from itertools import pairwise
+
+import numpy as np
+import polars as pl
+from numpy.typing import ArrayLike, NDArray
+
+from dotbias.errors import DataError, SettingError
+
+COUNT_EDGES = (1, 5, 20, 100, 500)
+"""Where the groups of ``rmse_by_count`` begin."""
+
+
+def rmse(prediction: ArrayLike, rating: ArrayLike) -> float:
+    """Root of the mean squared error, ``sqrt(mean((r̂ - r)²))``.
+
+    Args:
+        prediction: predicted ratings, shape (n,).
+        rating: the true ones, shape (n,).
+
+    Raises:
+        DataError: when the shapes differ, are not (n,), or n is 0.
+
+    >>> rmse([3, 4, 5], [3, 5, 3])
+    1.290...
+    """
+    return float(np.sqrt(np.mean(_errors(prediction, rating) ** 2)))
+
+
+def mae(prediction: ArrayLike, rating: ArrayLike) -> float:
+    """Mean absolute error, ``mean(|r̂ - r|)``; arguments and errors as of ``rmse``.
+
+    >>> mae([3, 4, 5], [3, 5, 3])
+    1.0
+    """
+    return float(np.mean(np.abs(_errors(prediction, rating))))
+
+
+def rmse_by_count(
+    prediction: ArrayLike,
+    rating: ArrayLike,
+    counts: ArrayLike,
+    edges: Sequence[int] = COUNT_EDGES,
+) -> pl.DataFrame:
+    """RMSE of the rows grouped by how much was known about their user, or item, at training.
+
+    Args:
+        prediction: predicted ratings, shape (n,).
+        rating: the true ones, shape (n,).
+        counts: number of training ratings of each row's user (or item), shape (n,); 0 is cold.
+        edges: first count of each group after the cold one, from 1 upwards.
+
+    Returns:
+        Columns ``group``, ``n_rows`` and ``rmse``; a row for each group that has any, cold first.
+
+    Raises:
+        DataError: as ``rmse``.
+        SettingError: when ``edges`` do not start at 1 or do not ascend.
+
+    >>> rmse_by_count([3, 4, 5], [3, 5, 3], [0, 19, 7]).rows()
+    [('0 (cold)', 1, 0.0), ('5-19', 2, 1.581...)]
+    """
+    if not edges or edges[0] != 1 or any(a >= b for a, b in pairwise(edges)):
+        raise SettingError(f"edges={edges!r}: edges must start at 1 and ascend")
+    errors = _errors(prediction, rating)
+    group = np.searchsorted(edges, _same_shape(counts, errors, "counts"), side="right")
+    n_rows = np.bincount(group, minlength=len(edges) + 1)
+    squares = np.bincount(group, errors**2, minlength=len(edges) + 1)
+    ends = [*(edge - 1 for edge in edges[1:]), None]
+    names = ["0 (cold)", *map(_group_name, edges, ends)]
+    filled = np.flatnonzero(n_rows)
+    return pl.DataFrame(
+        {
+            "group": [names[g] for g in filled],
+            "n_rows": n_rows[filled],
+            "rmse": np.sqrt(squares[filled] / n_rows[filled]),
+        }
+    )
+
+
+def _group_name(first: int, last: int | None) -> str:
+    if last is None:
+        return f"{first}+"
+    return f"{first}" if first == last else f"{first}-{last}"
+
+
+def _errors(prediction: ArrayLike, rating: ArrayLike) -> NDArray[np.float64]:
+    """Prediction minus rating, shape (n,), after checking that they belong together."""
+    ratings = np.asarray(rating, np.float64)
+    if ratings.ndim != 1 or ratings.size == 0:
+        raise DataError(f"an error needs ratings of shape (n,) with n > 0, not {ratings.shape}")
+    return _same_shape(prediction, ratings, "predictions") - ratings
+
+
+def _same_shape(values: ArrayLike, ratings: NDArray[np.float64], noun: str) -> NDArray[np.float64]:
+    array = np.asarray(values, np.float64)
+    if array.shape != ratings.shape:
+        raise DataError(f"{noun} of shape {array.shape} for ratings of shape {ratings.shape}")
+    return array

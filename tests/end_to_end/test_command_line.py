@@ -1,0 +1,204 @@
+"""The installed command on invented data: the tour, mistakes, exit codes, interruption."""
+
+import json
+import re
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+
+
+@pytest.fixture(scope="module")
+def ratings(run, workplace):
+    run("simulate", "-o", "ratings.csv", "--users", 300, "--items", 200, "--ratings", 12_000)
+    return workplace / "ratings.csv"
+
+
+@pytest.fixture(scope="module")
+def model(run, workplace, ratings):
+    run("fit", ratings, "-o", "small.dotbias", "--factors", 8, "--epochs", 10)
+    return workplace / "small.dotbias"
+
+
+def test_the_demo_comes_close_to_the_noise_floor(run, workplace):
+    done = run("demo")
+    assert "noise floor" in done.stdout
+    assert "the loaded model predicts the same" in done.stdout
+    assert (workplace / "demo.dotbias").is_file()
+    excess = float(re.search(r"within ([\d.]+) % of the noise floor", done.stdout).group(1))
+    assert excess < 3
+
+
+def test_help_imports_nothing_heavy(installed, environment):
+    program = (
+        "import sys; sys.argv = ['dotbias', '--help']\n"
+        "from dotbias.cli.main import run\n"
+        "try: run()\n"
+        "except SystemExit: pass\n"
+        "heavy = {'numpy', 'numba', 'polars', 'scipy', 'safetensors', 'httpx', 'pandas'}\n"
+        "print('HEAVY', sorted(heavy & set(sys.modules)))\n"
+    )
+    done = subprocess.run(
+        [installed / "python", "-c", program],
+        env=environment,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert done.stdout.rstrip().endswith("HEAVY []")
+    assert "recommend" in done.stdout
+
+
+def test_every_command_has_help_with_an_example(run):
+    names = re.findall(r"^│ ([a-z-]+)  ", run("--help").stdout.partition("Commands")[2], re.M)
+    assert len(names) >= 13
+    for name in names:
+        assert f"dotbias {name}" in run(name, "--help").stdout, name
+
+
+def test_version_and_module(run, installed, environment):
+    version = run("--version").stdout
+    assert re.fullmatch(r"dotbias \d+\.\d+\.\d+\n", version)
+    done = subprocess.run(
+        [installed / "python", "-m", "dotbias", "--version"],
+        env=environment,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert done.stdout == version
+
+
+def test_json_is_alone_on_stdout(run, ratings):
+    done = run("fit", ratings, "--factors", 8, "--epochs", 3, "--json")
+    report = json.loads(done.stdout)
+    assert report["epochs"] == 3
+    assert 0 < report["held_out"]["rmse"] < 2
+    assert "Not saved" in done.stderr
+    assert run("--quiet", "fit", ratings, "--factors", 8, "--epochs", 3, "--json").stderr == ""
+
+
+def test_cross_validation(run, ratings):
+    done = run("cross-validate", ratings, "--folds", 3, "--factors", 8, "--epochs", 5, "--json")
+    report = json.loads(done.stdout)
+    assert len(report["folds"]) == 3
+    assert "RMSE" in run("cross-validate", ratings, "--folds", 2, "--model", "baseline").stdout
+
+
+def test_baseline_and_momentum(run, ratings):
+    run("fit", ratings, "-o", "base.dotbias", "--model", "baseline")
+    assert "Baseline" in run("info", "base.dotbias").stdout
+    assert "has no embeddings" in run("similar", "base.dotbias", "1", code=1).stderr
+    run(
+        *("fit", ratings, "--rule", "momentum", "--lr", 0.003, "--form", "sigmoid"),
+        *("--weight-decay", "user_factors=0.05", "--weight-decay", "item_bias=0.01"),
+        *("--early-stopping", 0.1, "--factors", 8, "--epochs", 30),
+    )
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["fit", "missing.csv"], "missing.csv"),
+        (["fit", "{ratings}", "-o", "no-such-folder/m.dotbias"], "no folder no-such-folder"),
+        (["fit", "{ratings}", "--lr", "-1"], r"SGD\(lr=-1.0\): lr must be above 0"),
+        (["fit", "{ratings}", "--lr", "50"], "diverged.*Lower the learning rate"),
+        (["fit", "{ratings}", "--rule", "magic"], "--rule magic: it must be one of sgd, momentum"),
+        (
+            ["fit", "{ratings}", "--model", "magic"],
+            "--model magic: it must be dot-bias or baseline",
+        ),
+        (["fit", "{ratings}", "--weight-decay", "much"], "--weight-decay much"),
+        (["fit", "{ratings}", "--weight-decay", "users=1"], "no group 'users'"),
+        (["fit", "{ratings}", "--threads", "1000"], "n_threads=1000: this machine offers"),
+        (["fit", "{ratings}", "--item-column", "film"], "film"),
+        (["fit", "{ratings}", "--scale", "3", "4"], "--on-bad skip"),
+        (["recommend", "{model}", "--user", "nobody"], "unknown user 'nobody'"),
+        (["similar", "{model}", "no such film"], "unknown item 'no such film'"),
+        (["recommend", "{ratings}", "--user", "1"], "is no model file"),
+        (["info", "missing.dotbias"], "there is no model file missing.dotbias"),
+        (["predict", "{model}", "{ratings}", "-o", "out.xls"], "must end in .csv or .parquet"),
+        (["split", "{ratings}", "--train", "a.csv", "--test", "b.csv", "--by", "x"], "--by x"),
+        (["download", "ml-none"], "ml-none"),
+    ],
+    ids=lambda value: " ".join(value[:4]) if isinstance(value, list) else "",
+)
+def test_a_mistake_is_one_message_and_exit_code_1(run, ratings, model, arguments, message):
+    filled = [a.format(ratings=ratings, model=model) for a in arguments]
+    done = run(*filled, code=1)
+    assert done.stdout == ""
+    assert re.search(message, " ".join(done.stderr.split())), done.stderr
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["no-such-command"],
+        ["fit"],
+        ["recommend", "{model}"],
+        ["predict", "{model}", "--user", "1"],
+        ["recommend", "{model}", "--user", "1", "--json", "--csv"],
+        ["recommend", "{model}", "--user", "1", "-k", "0"],
+    ],
+    ids=" ".join,
+)
+def test_wrong_usage_is_exit_code_2(run, model, arguments):
+    assert "Error" in run(*[a.format(model=model) for a in arguments], code=2).stderr
+
+
+def test_offline_says_what_to_do(run):
+    done = run("download", "ml-100k", code=1, DOTBIAS_DATASETS_URL="http://127.0.0.1:9/")
+    assert "ml-100k.zip" in done.stderr
+
+
+def test_ctrl_c_keeps_the_best_parameters_and_saves_them(
+    run, installed, environment, workplace, ratings
+):
+    command = [installed / "dotbias", "fit", ratings, "-o", "cut.dotbias", "--test-size", "0"]
+    process = subprocess.Popen(
+        [*command, "--epochs", "1000000"],
+        cwd=workplace,
+        env=environment,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    time.sleep(8)
+    assert process.poll() is None
+    process.send_signal(signal.SIGINT)
+    _, errors = process.communicate(timeout=60)
+    assert process.returncode == 0, errors
+    assert "Interrupted: the parameters of epoch" in errors
+    assert "Traceback" not in errors
+    info = json.loads(run("info", "cut.dotbias", "--json").stdout)
+    assert info["history"]["stopped"] == "interrupted"
+    assert run("recommend", "cut.dotbias", "--user", "1", "--csv").stdout.count("\n") == 11
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="needs a pseudo-terminal")
+def test_a_terminal_sees_progress(installed, environment, workplace, ratings):
+    import os
+    import pty
+
+    pid, terminal = pty.fork()
+    if pid == 0:
+        os.chdir(workplace)
+        os.environ.clear()
+        os.environ.update(environment | {"TERM": "xterm-256color"})
+        program = str(installed / "dotbias")
+        os.execv(program, [program, "fit", str(ratings), "--epochs", "1500", "--factors", "64"])
+    shown = b""
+    while True:
+        try:
+            piece = os.read(terminal, 65536)
+        except OSError:
+            break
+        if not piece:
+            break
+        shown += piece
+    _, status = os.waitpid(pid, 0)
+    assert os.waitstatus_to_exitcode(status) == 0
+    text = shown.decode()
+    assert "training RMSE" in text
+    assert "ratings/s" in text

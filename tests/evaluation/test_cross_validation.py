@@ -1,0 +1,124 @@
+"""Cross-validation: each fold is a fit and an evaluation, and nothing else."""
+
+import json
+import statistics
+
+import pytest
+
+from dotbias.data.ratings import Ratings
+from dotbias.data.simulate import simulate
+from dotbias.data.split import k_fold
+from dotbias.errors import DataError, SettingError
+from dotbias.evaluation.cross_validation import cross_validate
+from dotbias.evaluation.evaluate import evaluate
+from dotbias.fitting import fit
+from dotbias.models import Baseline, DotBias
+from dotbias.solvers.gradient import GradientDescent
+
+MODEL, SOLVER = DotBias(n_factors=8), GradientDescent(n_epochs=5)
+
+
+@pytest.fixture(scope="module")
+def ratings():
+    return simulate(n_users=100, n_items=60, n_ratings=2000, seed=0).ratings
+
+
+def as_dicts(result):
+    return [fold.to_dict() for fold in result.folds]
+
+
+def test_each_fold_is_a_fit_and_an_evaluation(ratings):
+    result = cross_validate(ratings, MODEL, SOLVER, n_folds=3, seed=7, k=5, ranking=True)
+    expected = [
+        evaluate(fit(train, MODEL, SOLVER, seed=7), test, k=5)
+        for train, test in k_fold(ratings, 3, seed=7)
+    ]
+    assert as_dicts(result) == [fold.to_dict() for fold in expected]
+    assert sum(fold.n_rows for fold in result.folds) == len(ratings)
+
+
+def test_mean_and_spread_over_the_folds(ratings):
+    result = cross_validate(ratings, MODEL, SOLVER, n_folds=3, k=5, ranking=True)
+    values = {
+        "rmse": [fold.rmse for fold in result.folds],
+        "mae": [fold.mae for fold in result.folds],
+        "precision@5": [fold.ranking.precision for fold in result.folds],
+        "ndcg@5": [fold.ranking.ndcg for fold in result.folds],
+        "coverage@5": [fold.ranking.coverage for fold in result.folds],
+    }
+    for name, column in values.items():
+        mean = sum(column) / 3
+        assert result.mean[name] == pytest.approx(mean)
+        variance = sum((value - mean) ** 2 for value in column) / 2
+        assert result.spread[name] == pytest.approx(variance**0.5)
+        assert result.spread[name] > 0
+    assert set(result.mean) == set(result.spread)
+    assert len(result.mean) == 8
+
+
+def test_rankings_are_measured_only_on_demand(ratings):
+    result = cross_validate(ratings, Baseline(), n_folds=2)
+    assert set(result.mean) == {"rmse", "mae"}
+    assert all(fold.ranking is None for fold in result.folds)
+
+
+def test_a_fold_without_rankings_leaves_them_out_of_the_mean():
+    """The second fold holds out nothing that anyone liked."""
+    rows = [(1, 1, 5), (1, 2, 1), (2, 1, 5), (2, 3, 1), (3, 2, 5), (3, 3, 1)]
+    table = Ratings.from_columns(*zip(*rows, strict=True))
+
+    def fold(*held):
+        train = [row for row in range(len(rows)) if row not in held]
+        return table.take(train), table.take(list(held))
+
+    result = cross_validate([fold(0, 5), fold(1, 3)], Baseline(), ranking=True)
+    assert [fold.ranking is None for fold in result.folds] == [False, True]
+    assert set(result.mean) == set(result.spread) == {"rmse", "mae"}
+    assert "precision" not in str(result)
+
+
+def test_same_seed_same_figures(ratings):
+    runs = [cross_validate(ratings, MODEL, SOLVER, n_folds=2, seed=s) for s in (0, 0, 1)]
+    assert as_dicts(runs[0]) == as_dicts(runs[1]) != as_dicts(runs[2])
+
+
+def test_folds_may_be_given(ratings):
+    pairs = list(k_fold(ratings, 4, seed=2))
+    given = cross_validate(iter(pairs), MODEL, SOLVER, n_folds=99, seed=2)
+    assert as_dicts(given) == as_dicts(cross_validate(ratings, MODEL, SOLVER, n_folds=4, seed=2))
+
+
+def test_the_table_shows_every_fold_with_mean_and_spread(ratings):
+    result = cross_validate(ratings, Baseline(), n_folds=3, ranking=True)
+    header, *lines = str(result).splitlines()
+    assert header.split()[:3] == ["fold", "rmse", "mae"]
+    assert header.split()[-1] == "seconds"
+    assert [line.split()[0] for line in lines] == ["1", "2", "3", "mean", "spread"]
+    for line, fold in zip(lines, result.folds, strict=False):
+        assert line.split()[1:3] == [f"{fold.rmse:.4f}", f"{fold.mae:.4f}"]
+    assert lines[3].split()[-1] == f"{statistics.fmean(result.seconds):.2f}"
+    assert lines[4].split()[1] == f"{result.spread['rmse']:.4f}"
+    assert len({len(line) for line in (header, *lines)}) == 1
+
+
+def test_plain_data_for_json(ratings):
+    result = cross_validate(ratings, Baseline(), n_folds=2)
+    data = json.loads(json.dumps(result.to_dict(), allow_nan=False))
+    assert data["mean"] == result.mean
+    assert data["spread"] == result.spread
+    assert data["folds"] == as_dicts(result)
+    assert len(data["seconds"]) == 2
+    assert all(seconds > 0 for seconds in data["seconds"])
+
+
+@pytest.mark.parametrize("n_folds", [0, 1, 10_000])
+def test_a_number_of_folds_out_of_range_is_refused(ratings, n_folds):
+    with pytest.raises(SettingError, match="n_folds"):
+        cross_validate(ratings, Baseline(), n_folds=n_folds)
+
+
+def test_fewer_than_two_given_folds_are_refused(ratings):
+    with pytest.raises(DataError, match="at least 2 folds, not 1"):
+        cross_validate([ratings.split()], Baseline())
+    with pytest.raises(DataError, match="at least 2 folds, not 0"):
+        cross_validate([], Baseline())

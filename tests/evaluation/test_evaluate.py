@@ -1,0 +1,247 @@
+"""The evaluation of a recommender against plain Python, and what it says about itself."""
+
+import json
+import math
+import zipfile
+from types import SimpleNamespace
+
+import numpy as np
+import polars as pl
+import pytest
+
+from dotbias.data.ratings import Ratings
+from dotbias.data.simulate import simulate
+from dotbias.errors import DataError, SettingError
+from dotbias.evaluation.evaluate import Evaluation, evaluate, text_table
+from dotbias.evaluation.ranking import rank, rank_popular
+from dotbias.fitting import fit
+from dotbias.models import Baseline, DotBias
+from dotbias.recommender import Recommender
+from dotbias.solvers.gradient import GradientDescent
+
+
+@pytest.fixture(scope="module")
+def world():
+    """Simulated ratings, split, with a few strangers among the held-out rows, and a small fit."""
+    ratings, _ = simulate(n_users=120, n_items=80, n_ratings=3000, seed=3)
+    train, test = ratings.split(0.25, seed=1)
+    held = test.to_frame()
+    strangers = pl.DataFrame(
+        {"user": [1, 901, 902, 902], "item": [991, 1, 2, 992], "rating": [4.0, 5.0, 1.0, 3.0]},
+        schema=held.schema,
+    )
+    test = as_ratings(pl.concat([held, strangers]))
+    rec = fit(train, DotBias(n_factors=8), GradientDescent(n_epochs=5))
+    return SimpleNamespace(train=train, test=test, rec=rec)
+
+
+def as_ratings(frame):
+    return Ratings.from_columns(frame["user"], frame["item"], frame["rating"])
+
+
+def slow_rmse(errors):
+    return math.sqrt(sum(e * e for e in errors) / len(errors))
+
+
+def slow_baseline(train, test):
+    """Predictions of regularised biases, items first, with dictionaries of lists."""
+    rows = train.to_frame().rows()
+    mean = sum(r for _, _, r in rows) / len(rows)
+    of_item, of_user = {}, {}
+    for _, item, r in rows:
+        of_item.setdefault(item, []).append(r - mean)
+    b_i = {item: sum(d) / (len(d) + 3) for item, d in of_item.items()}
+    for user, item, r in rows:
+        of_user.setdefault(user, []).append(r - mean - b_i[item])
+    b_u = {user: sum(d) / (len(d) + 5) for user, d in of_user.items()}
+    low, high = train.scale
+    return [
+        min(max(mean + b_u.get(user, 0) + b_i.get(item, 0), low), high)
+        for user, item, _ in test.to_frame().iter_rows()
+    ]
+
+
+def test_errors_equal_plain_python(world):
+    result = evaluate(world.rec, world.test)
+    table = world.test.to_frame()
+    predicted = world.rec.predict(table["user"], table["item"]).tolist()
+    true = table["rating"].to_list()
+    errors = [p - r for p, r in zip(predicted, true, strict=True)]
+    mean = sum(world.train.values.tolist()) / len(world.train)
+    biases = slow_baseline(world.train, world.test)
+    assert result.n_rows == len(true)
+    assert result.rmse == pytest.approx(slow_rmse(errors), rel=1e-9)
+    assert result.mae == pytest.approx(sum(map(abs, errors)) / len(errors), rel=1e-9)
+    assert result.mean_rmse == pytest.approx(slow_rmse([mean - r for r in true]), rel=1e-6)
+    biased = slow_rmse([b - r for b, r in zip(biases, true, strict=True)])
+    assert result.baseline_rmse == pytest.approx(biased, rel=1e-6)
+
+
+def test_strangers_are_counted(world):
+    known_users = set(world.train.to_frame()["user"])
+    known_items = set(world.train.to_frame()["item"])
+    rows = world.test.to_frame().rows()
+    cold = [(u not in known_users, i not in known_items) for u, i, _ in rows]
+    result = evaluate(world.rec, world.test)
+    assert result.cold_users == len({u for u, _, _ in rows} - known_users) == 2
+    assert result.cold_items == len({i for _, i, _ in rows} - known_items) >= 2
+    assert result.cold_rows == sum(map(any, cold)) >= 4
+    assert result.coverage == pytest.approx(1 - result.cold_rows / result.n_rows)
+
+
+def test_groups_count_the_training_ratings(world):
+    result = evaluate(world.rec, world.test)
+    table = world.test.to_frame()
+    errors = world.rec.predict(table["user"], table["item"]) - world.test.values
+    for side, frame in (("user", result.by_activity), ("item", result.by_popularity)):
+        counts = dict(world.train.to_frame()[side].value_counts().iter_rows())
+        of_row = np.array([counts.get(name, 0) for name in table[side]])
+        assert frame["n_rows"].sum() == result.n_rows
+        for group, n, error in frame.iter_rows():
+            first, last = {"0 (cold)": (0, 0), "500+": (500, 10**9)}.get(group) or map(
+                int, group.split("-")
+            )
+            inside = (of_row >= first) & (of_row <= last)
+            assert n == inside.sum()
+            assert error == pytest.approx(slow_rmse(errors[inside].tolist()), rel=1e-6)
+
+
+def test_rankings_are_those_of_rank(world):
+    result = evaluate(world.rec, world.test, k=5, relevant_from=3)
+    assert result.ranking == rank(world.rec, world.test, 5, 3)
+    assert result.popularity == rank_popular(world.rec, world.test, 5, 3)
+    without = evaluate(world.rec, world.test, ranking=False)
+    assert without.ranking is without.popularity is None
+
+
+def test_nothing_relevant_leaves_the_ranking_out(world):
+    result = evaluate(world.rec, world.test, relevant_from=99)
+    assert result.ranking is result.popularity is None
+    assert "recommendations" not in str(result)
+
+
+def test_a_fitted_model_beats_biases_which_beat_the_mean():
+    ratings, _ = simulate(n_users=400, n_items=200, n_ratings=40_000, seed=5)
+    train, test = ratings.split(seed=0)
+    result = evaluate(fit(train, DotBias(n_factors=8)), test)
+    assert result.rmse < 0.9 * result.baseline_rmse
+    assert result.baseline_rmse < 0.85 * result.mean_rmse
+
+
+# -- rows that were used in fitting ----------------------------------------------------------------
+
+
+def test_rows_that_were_used_in_fitting_are_left_out(world):
+    both = as_ratings(pl.concat([world.test.to_frame(), world.train.to_frame()[:200]]))
+    result, clean = evaluate(world.rec, both), evaluate(world.rec, world.test)
+    assert (result.seen_rows, clean.seen_rows) == (200, 0)
+    assert result.to_dict() == clean.to_dict() | {"seen_rows": 200}
+    assert "without 200 that were used in fitting" in str(result)
+
+
+def test_they_stay_where_that_is_asked_for(world):
+    both = as_ratings(pl.concat([world.test.to_frame(), world.train.to_frame()[:200]]))
+    result = evaluate(world.rec, both, on_seen="keep")
+    assert (result.n_rows, result.seen_rows) == (len(both), 200)
+    assert result.rmse != evaluate(world.rec, both).rmse
+    assert "including 200 that were used in fitting" in str(result)
+
+
+def test_rows_that_were_all_used_in_fitting_are_refused(world):
+    with pytest.raises(DataError, match=r"2,250 rows was used in fitting.*split.*--no-refit"):
+        evaluate(world.rec, world.train)
+    kept = evaluate(world.rec, world.train, on_seen="keep")
+    assert kept.seen_rows == kept.n_rows == len(world.train)
+    assert kept.ranking is None  # every relevant item is a training item
+
+
+def test_an_unknown_answer_to_seen_rows_is_refused(world):
+    with pytest.raises(SettingError, match="on_seen='ignore'"):
+        evaluate(world.rec, world.test, on_seen="ignore")
+
+
+def test_a_single_row_is_enough(world):
+    row = Ratings.from_columns([901], [992], [4.0])
+    result = evaluate(world.rec, row)
+    assert result.rmse == result.mae == pytest.approx(abs(world.train.global_mean - 4), rel=1e-6)
+    assert (result.coverage, result.cold_rows, result.ranking) == (0, 1, None)
+    assert result.by_activity.rows() == [("0 (cold)", 1, result.rmse)]
+
+
+def test_evaluating_leaves_the_recommender_as_it_was(world):
+    evaluate(world.rec, world.test)
+    for array in (world.rec.rated.data, world.rec.rated.indices, *world.rec.parameters.values()):
+        assert array.flags.writeable
+
+
+def test_ids_may_change_between_text_and_integers(world):
+    """A held-out file whose ids were read as text is about the same users and items."""
+    text = world.test.to_frame().with_columns(pl.col("user", "item").cast(pl.String))
+    assert evaluate(world.rec, as_ratings(text)).to_dict() == (
+        evaluate(world.rec, world.test).to_dict()
+    )
+
+
+# -- as data and as text ---------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("options", [{}, {"ranking": False}, {"k": 3, "relevant_from": 4.5}])
+def test_round_trip_through_json(world, options):
+    result = evaluate(world.rec, world.test, **options)
+    text = json.dumps(result.to_dict(), allow_nan=False)
+    back = Evaluation.from_dict(json.loads(text))
+    assert back.to_dict() == result.to_dict()
+    assert back.ranking == result.ranking
+    assert back.by_activity.equals(result.by_activity)
+    assert str(back) == str(result)
+
+
+def test_round_trip_through_a_model_file(world, tmp_path):
+    result = evaluate(world.rec, world.test)
+    stored = Recommender.of(
+        world.rec.model,
+        world.rec.parameters,
+        world.train,
+        {"held_out": {"seed": 1} | result.to_dict()},
+    )
+    stored.save(tmp_path / "m.dotbias")
+    facts = Recommender.load(tmp_path / "m.dotbias").facts["held_out"]
+    assert Evaluation.from_dict(facts).to_dict() == result.to_dict()
+
+
+def test_text_names_every_figure(world):
+    result = evaluate(world.rec, world.test)
+    text = str(result)
+    for value in (result.rmse, result.mae, result.baseline_rmse, result.mean_rmse):
+        assert f"{value:.4f}" in text
+    for ranking in (result.ranking, result.popularity):
+        assert all(f"{value:.4f}" in text for value in ranking.metrics().values())
+    for frame in (result.by_activity, result.by_popularity):
+        assert all(group in text for group in frame["group"])
+    assert f"{result.coverage:.2%}" in text
+    assert f"relevant from {result.ranking.relevant_from:g}" in text
+    assert max(map(len, text.splitlines())) <= 100
+
+
+def test_columns_of_text_stand_in_line():
+    table = text_table(["", "rows", "RMSE"], [["one", "1", "0.5"], ["eleven", "11,000", "10.25"]])
+    assert table.splitlines() == [
+        "          rows   RMSE",
+        "one          1    0.5",
+        "eleven  11,000  10.25",
+    ]
+
+
+def test_movielens_small(data_dir):
+    """Bounds from both sides: biases alone give 0.87 on this split, guessing the mean 1.04."""
+    with zipfile.ZipFile(data_dir / "ml-latest-small.zip") as archive:
+        table = pl.read_csv(archive.read("ml-latest-small/ratings.csv"))
+    ratings = Ratings.from_columns(table["userId"], table["movieId"], table["rating"])
+    train, test = ratings.split(0.2, seed=42)
+    result = evaluate(fit(train, Baseline()), test)
+    assert result.n_rows == 20_167
+    assert 0.855 < result.rmse == result.baseline_rmse < 0.875
+    assert 1.03 < result.mean_rmse < 1.05
+    assert result.ranking.n_users > 550
+    assert result.ranking.relevant_from == 3.875
+    assert result.popularity.ndcg > 0.1

@@ -1,0 +1,356 @@
+"""Ranking metrics against plain Python, list by list and through a recommender."""
+
+import math
+
+import numpy as np
+import polars as pl
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from scipy.sparse import csr_array
+
+from dotbias import recommender as recommender_module
+from dotbias.data.ratings import Ratings
+from dotbias.errors import SettingError
+from dotbias.evaluation.ranking import align, measure_lists, rank, rank_popular, seen
+from dotbias.fitting import fit
+from dotbias.models import DotBias
+from dotbias.recommender import Recommender
+from dotbias.solvers.gradient import GradientDescent
+
+METRICS = ("precision", "recall", "ndcg", "map", "hit_rate", "coverage")
+
+
+def slow_metrics(lists, relevant, k, n_items):
+    """The six metrics of plain lists and plain sets, each written out as its definition."""
+    sums = dict.fromkeys(METRICS, 0.0)
+    for items, liked in zip(lists, relevant, strict=True):
+        hits = [item in liked for item in items]
+        sums["precision"] += sum(hits) / k
+        sums["recall"] += sum(hits) / len(liked)
+        best = sum(1 / math.log2(j + 1) for j in range(1, min(k, len(liked)) + 1))
+        sums["ndcg"] += sum(1 / math.log2(j + 1) for j, h in enumerate(hits, 1) if h) / best
+        precisions = [sum(hits[:j]) / j for j, h in enumerate(hits, 1) if h]
+        sums["map"] += sum(precisions) / min(k, len(liked))
+        sums["hit_rate"] += any(hits)
+    means = {name: total / len(lists) for name, total in sums.items()}
+    return means | {"coverage": len({item for items in lists for item in items}) / n_items}
+
+
+def table(relevant, n_items):
+    dense = np.zeros((len(relevant), n_items))
+    for row, items in enumerate(relevant):
+        dense[row, list(items)] = 1
+    return csr_array(dense)
+
+
+def padded(lists, width):
+    return np.array([[*items, *[-1] * (width - len(items))] for items in lists], np.int32)
+
+
+@st.composite
+def tasks(draw):
+    """Lists of at most k of n items, sets of relevant ones, k and n."""
+    n_items = draw(st.integers(1, 12))
+    k = draw(st.integers(1, 14))
+    width = min(k, n_items)
+    items = st.integers(0, n_items - 1)
+    user = st.tuples(
+        st.lists(items, unique=True, max_size=width), st.sets(items, min_size=1, max_size=n_items)
+    )
+    lists, relevant = zip(*draw(st.lists(user, min_size=1, max_size=6)), strict=True)
+    return lists, relevant, k, n_items
+
+
+@given(tasks())
+def test_metrics_equal_plain_python(task):
+    lists, relevant, k, n_items = task
+    top = padded(lists, min(k, n_items))
+    found = measure_lists(top, table(relevant, n_items), k)
+    assert tuple(found) == METRICS
+    assert found == pytest.approx(slow_metrics(lists, relevant, k, n_items), abs=1e-12)
+
+
+@given(tasks())
+def test_metrics_lie_between_0_and_1(task):
+    lists, relevant, k, n_items = task
+    found = measure_lists(padded(lists, min(k, n_items)), table(relevant, n_items), k)
+    assert all(0 <= value <= 1 + 1e-12 for value in found.values())
+    assert found["map"] <= found["hit_rate"] + 1e-12
+    assert found["ndcg"] <= found["hit_rate"] + 1e-12
+
+
+@given(tasks(), st.randoms(use_true_random=False))
+def test_the_order_of_users_changes_nothing(task, random):
+    lists, relevant, k, n_items = task
+    order = list(range(len(lists)))
+    random.shuffle(order)
+    top, liked = padded(lists, min(k, n_items)), table(relevant, n_items)
+    expected = pytest.approx(measure_lists(top, liked, k), abs=1e-12)
+    assert measure_lists(top[order], liked[order], k) == expected
+
+
+@given(tasks())
+def test_the_best_list_scores_1(task):
+    _, relevant, k, n_items = task
+    lists = [sorted(items)[:k] for items in relevant]
+    found = measure_lists(padded(lists, min(k, n_items)), table(relevant, n_items), k)
+    for name in ("ndcg", "map", "hit_rate"):
+        assert found[name] == pytest.approx(1)
+    share = np.mean([min(k, len(items)) / len(items) for items in relevant])
+    assert found["recall"] == pytest.approx(share)
+
+
+@given(tasks())
+def test_lists_without_a_relevant_item_score_0(task):
+    _, relevant, k, n_items = task
+    lists = [sorted(set(range(n_items)) - items)[:k] for items in relevant]
+    found = measure_lists(padded(lists, min(k, n_items)), table(relevant, n_items), k)
+    assert [found[name] for name in METRICS[:-1]] == [0] * 5
+
+
+def test_hand_computed_case():
+    """Hits at ranks 1 and 3 of 4, with 3 relevant items; then none; 7 of 10 items shown."""
+    top = np.array([[5, 9, 2, 0], [3, 4, 6, 0]])
+    relevant = csr_array(([1] * 4, ([0, 0, 0, 1], [5, 2, 8, 7])), shape=(2, 10))
+    found = measure_lists(top, relevant, k=4)
+    dcg, ideal = 1 + 0.5, 1 + 1 / math.log2(3) + 0.5
+    assert found == pytest.approx(
+        {
+            "precision": (2 / 4 + 0) / 2,
+            "recall": (2 / 3 + 0) / 2,
+            "ndcg": (dcg / ideal + 0) / 2,
+            "map": ((1 / 1 + 2 / 3) / 3 + 0) / 2,
+            "hit_rate": 1 / 2,
+            "coverage": 7 / 10,
+        }
+    )
+
+
+def test_the_end_of_a_list_is_no_item():
+    """Padding with -1 must not count as the last item of the user before."""
+    relevant = csr_array([[0, 0, 1], [1, 0, 0]])
+    found = measure_lists(np.array([[0, 1], [-1, -1]]), relevant, k=2)
+    assert found["hit_rate"] == 0
+    assert found["coverage"] == 2 / 3
+
+
+# -- through a recommender -------------------------------------------------------------------------
+
+
+def random_recommender(ratings, seed=0):
+    """A recommender whose scores are random, and thus without ties."""
+    model = DotBias(n_factors=3, init_std=1)
+    parameters = model.initialise(ratings, np.random.default_rng(seed))
+    return Recommender.of(model, parameters, ratings)
+
+
+def score_by_model(rec, user, item):
+    p, q = rec.parameters["user_factors"][user], rec.parameters["item_factors"][item]
+    return float(p @ q)
+
+
+def score_by_popularity(rec, _user, item):
+    return rec.rated.indices.tolist().count(item)
+
+
+def slow_rank(rec, train, test, k, relevant_from, score):
+    """Lists and sets from raw ids, one user after the other."""
+    catalogue = sorted(set(train["item"].to_list()))
+    rated = {pair[:2] for pair in train.iter_rows()}
+    known = sorted(set(train["user"].to_list()))
+    lists, relevant = [], []
+    for u, user in enumerate(known):
+        liked = {
+            item
+            for name, item, rating in test.iter_rows()
+            if name == user and rating >= relevant_from and item in catalogue
+        }
+        liked -= {item for item in liked if (user, item) in rated}
+        if liked:
+            open_items = [i for i, item in enumerate(catalogue) if (user, item) not in rated]
+            open_items.sort(key=lambda i, u=u: (-score(rec, u, i), i))
+            lists.append([catalogue[i] for i in open_items[:k]])
+            relevant.append(liked)
+    if not lists:
+        return None
+    return len(lists), slow_metrics(lists, relevant, k, len(catalogue))
+
+
+@st.composite
+def rating_tables(draw):
+    """Training and held-out (user, item, rating), overlapping in some users, items and pairs."""
+
+    def rows(users, items):
+        pair = st.tuples(users, items)
+        pairs = draw(st.lists(pair, unique=True, min_size=1, max_size=30))
+        return pl.DataFrame(
+            [(u, i, float(draw(st.integers(1, 5)))) for u, i in pairs],
+            schema=["user", "item", "rating"],
+            orient="row",
+        )
+
+    train = rows(st.integers(0, 5), st.integers(0, 9))
+    return train, rows(st.integers(0, 7), st.integers(0, 11))
+
+
+def to_ratings(frame):
+    return Ratings.from_columns(frame["user"], frame["item"], frame["rating"], scale=(1, 5))
+
+
+@settings(max_examples=60, deadline=None)
+@given(rating_tables(), st.integers(1, 12), st.sampled_from([None, 1.0, 3.0, 5.0]))
+def test_rank_equals_plain_python(tables, k, relevant_from):
+    train, test = tables
+    rec = random_recommender(to_ratings(train))
+    for run, score in ((rank, score_by_model), (rank_popular, score_by_popularity)):
+        expected = slow_rank(rec, train, test, k, relevant_from or 4.0, score)
+        found = run(rec, to_ratings(test), k, relevant_from)
+        if expected is None:
+            assert found is None
+        else:
+            assert (found.n_users, found.metrics()) == (
+                expected[0],
+                pytest.approx(expected[1], abs=1e-12),
+            )
+            assert (found.k, found.relevant_from) == (k, relevant_from or 4.0)
+            strangers = set(test["user"].to_list()) - set(train["user"].to_list())
+            assert found.unknown_users == len(strangers)
+
+
+@settings(max_examples=60, deadline=None)
+@given(rating_tables())
+def test_longer_lists_find_no_less(tables):
+    train, test = map(to_ratings, tables)
+    rec = random_recommender(train)
+    found = [rank(rec, test, k, 1.0) for k in range(1, 11)]
+    if found[0] is not None:
+        for name in ("recall", "hit_rate", "coverage"):
+            values = [getattr(ranking, name) for ranking in found]
+            assert values == sorted(values)
+
+
+@settings(max_examples=60, deadline=None)
+@given(rating_tables())
+def test_pairs_of_training_are_found(tables):
+    train, test = tables
+    rec = random_recommender(to_ratings(train))
+    pairs = set(train.select("user", "item").iter_rows())
+    mask = seen(rec, *align(rec, to_ratings(test)))
+    assert mask.tolist() == [pair[:2] in pairs for pair in test.iter_rows()]
+
+
+def test_a_rating_of_zero_is_a_pair_of_training():
+    """A table that drops its zeros would forget the lowest rating of a scale from 0."""
+    ratings = Ratings.from_columns([1, 1, 2], [1, 2, 2], [0.0, 3.0, 5.0])
+    rec = random_recommender(ratings)
+    test = Ratings.from_columns([1, 2, 9], [1, 1, 1], [5.0, 5.0, 5.0])
+    assert seen(rec, *align(rec, test)).tolist() == [True, False, False]
+
+
+@pytest.mark.parametrize(
+    ("lowest", "highest", "expected"), [(1, 5, 4), (0.5, 5, 3.875), (0, 10, 7.5), (-1, 1, 0.5)]
+)
+def test_default_of_what_is_relevant_follows_the_training_scale(lowest, highest, expected):
+    train = Ratings.from_columns([1, 1, 2], [1, 2, 2], [lowest, highest, highest])
+    test = Ratings.from_columns([2, 3], [1, 2], [highest, 2 * highest])
+    assert rank(random_recommender(train), test).relevant_from == expected
+
+
+def test_popular_lists_by_hand():
+    """Item 7 has 3 ratings, 8 and 9 have 1; user 3 has rated 7, so sees 8 (earlier) before 9."""
+    train = Ratings.from_columns([1, 2, 3, 1, 2], [7, 7, 7, 8, 9], [5, 5, 5, 1, 1])
+    test = Ratings.from_columns([3], [9], [5])
+    found = rank_popular(random_recommender(train), test, k=2)
+    assert found.metrics() == pytest.approx(
+        {
+            "precision": 1 / 2,
+            "recall": 1,
+            "ndcg": 1 / math.log2(3),
+            "map": 1 / 2,
+            "hit_rate": 1,
+            "coverage": 2 / 3,
+        }
+    )
+
+
+def test_nothing_relevant_gives_none():
+    train = Ratings.from_columns([1, 2], [1, 2], [1, 5])
+    rec = random_recommender(train)
+    unknown_item = Ratings.from_columns([1], [77], [5])
+    disliked = Ratings.from_columns([1], [2], [1])
+    already_rated = Ratings.from_columns([2], [2], [5])
+    for test in (unknown_item, disliked, already_rated):
+        assert rank(rec, test) is None
+        assert rank_popular(rec, test) is None
+
+
+def grid_ratings(n_users, n_items, seed=0):
+    """Training and held-out halves of a full grid of random ratings."""
+    user, item = np.divmod(np.arange(n_users * n_items), n_items)
+    rng = np.random.default_rng(seed)
+    ratings = Ratings.from_columns(user, item, rng.integers(1, 6, len(user)))
+    held = rng.random(len(user)) < 0.5
+    return ratings.take(~held), ratings.take(held)
+
+
+def test_chunks_of_users_change_nothing(monkeypatch):
+    train, test = grid_ratings(40, 30)
+    rec = random_recommender(train)
+    whole = rank(rec, test), rank_popular(rec, test)
+    monkeypatch.setattr(recommender_module, "_CHUNK_SCORES", 3 * 30)
+    assert len(list(rec.user_chunks(np.arange(40, dtype=np.int32)))) == 14
+    assert (rank(rec, test), rank_popular(rec, test)) == whole
+
+
+def test_many_users_are_sampled_by_seed():
+    train, test = grid_ratings(40, 30)
+    rec = random_recommender(train)
+    whole, some = rank(rec, test), rank(rec, test, max_users=10, seed=1)
+    assert (whole.n_users, some.n_users) == (40, 10)
+    assert some == rank(rec, test, max_users=10, seed=1)
+    assert some != rank(rec, test, max_users=10, seed=2)
+    assert rank(rec, test, max_users=40) == whole
+    # Both lists are measured on the same users: with scores by popularity they are the same lists.
+    counts = rec.item_counts - np.arange(30) / 100
+    popular = Recommender.of(
+        rec.model, rec.parameters | {"item_bias": np.float32(1000 * counts)}, train
+    )
+    assert rank(popular, test, max_users=10) == rank_popular(rec, test, max_users=10)
+
+
+@pytest.mark.parametrize("setting", [{"k": 0}, {"k": -3}, {"max_users": 0}])
+def test_settings_below_1_are_refused(setting):
+    train, test = grid_ratings(4, 6)
+    for run in (rank, rank_popular):
+        with pytest.raises(SettingError, match=f"{next(iter(setting))} must be at least 1"):
+            run(random_recommender(train), test, **setting)
+
+
+def test_movielens_equals_plain_python(data_dir):
+    def read(name):
+        columns = ["user", "item", "rating", "timestamp"]
+        return pl.read_csv(
+            data_dir / "ml-100k" / name, separator="\t", has_header=False, new_columns=columns
+        ).with_columns(pl.col("rating").cast(pl.Float64))
+
+    train, test = read("u1.base"), read("u1.test")
+    ratings = to_ratings(train)
+    rec = fit(ratings, DotBias(n_factors=8), GradientDescent(n_epochs=5))
+    users = np.arange(ratings.n_users, dtype=np.int32)
+    scores = rec.model.score_all(rec.parameters, users)
+    scores[ratings.users, ratings.items] = -np.inf
+    order = np.argsort(-scores, axis=1, kind="stable")[:, :10]
+    catalogue = ratings.item_vocabulary.ids.to_list()
+    liked = {}
+    for user, item, rating in test.select("user", "item", "rating").iter_rows():
+        if rating >= 4 and item in set(catalogue):
+            liked.setdefault(user, set()).add(item)
+    measured = [u for u, user in enumerate(ratings.user_vocabulary.ids) if user in liked]
+    lists = [[catalogue[i] for i in order[u]] for u in measured]
+    relevant = [liked[ratings.user_vocabulary.raw(u)] for u in measured]
+
+    found = rank(rec, to_ratings(test))
+    assert found.n_users == len(measured) > 400
+    expected = slow_metrics(lists, relevant, 10, len(catalogue))
+    assert found.metrics() == pytest.approx(expected, abs=1e-12)

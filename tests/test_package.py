@@ -1,0 +1,67 @@
+"""The package as a whole: public names, versions, layers."""
+
+import ast
+import re
+import subprocess
+import sys
+
+import dotbias as db
+from tests.conftest import PROJECT
+
+SOURCE = PROJECT / "src" / "dotbias"
+
+
+def test_every_public_name_is_there_and_declared_to_type_checkers():
+    for name in db.__all__:
+        assert getattr(db, name) is not None
+    declared = set(re.findall(r"import (\w+) as \1", (SOURCE / "__init__.py").read_text()))
+    assert declared == set(db.__all__) - {"__version__"}
+    assert set(dir(db)) >= set(db.__all__)
+
+
+def test_a_name_that_is_not_public_is_an_attribute_error():
+    assert not hasattr(db, "magic")
+
+
+def test_importing_the_package_imports_nothing_heavy():
+    program = "import sys, dotbias; print({'numpy', 'numba', 'polars'} & set(sys.modules))"
+    done = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, check=True
+    )
+    assert done.stdout.strip() == "set()"
+
+
+def test_the_version_is_the_same_everywhere_and_in_the_changelog():
+    project = (PROJECT / "pyproject.toml").read_text()
+    assert f'version = "{db.__version__}"' in project
+    assert f"## {db.__version__}" in (PROJECT / "CHANGELOG.md").read_text()
+
+
+# From the bottom up: a module may import from its own layer and from those before it.
+LAYERS = [
+    ("errors", "settings", "progress"),
+    ("data",),
+    ("models",),
+    ("solvers",),
+    ("model_file", "recommender", "fitting"),
+    ("evaluation",),
+    ("cli", "__main__"),
+]
+
+
+def test_imports_run_one_way():
+    rank = {name: n for n, layer in enumerate(LAYERS) for name in layer}
+    for path in SOURCE.rglob("*.py"):
+        parts = path.relative_to(SOURCE).with_suffix("").parts
+        if parts == ("__init__",):
+            continue
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("dotbias."):
+                target = node.module.split(".")[1]
+                assert rank[target] <= rank[parts[0]], f"{path.name} imports upward: {node.module}"
+
+
+def test_nothing_is_loaded_that_could_run_code():
+    for path in SOURCE.rglob("*.py"):
+        text = path.read_text()
+        assert not re.search(r"\b(pickle|joblib|eval|exec)\b\s*[(.]|allow_pickle=True", text), path
