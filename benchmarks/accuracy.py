@@ -10,12 +10,12 @@ one that compiled; the error is that of the held-out rows, of which no choice wa
 from typing import Annotated
 
 import numpy as np
-import protocols
 import typer
 from rich.console import Console
 from rich.table import Table
 
 import dotbias as db
+import protocols
 
 
 def main(

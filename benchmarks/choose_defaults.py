@@ -3,21 +3,21 @@
     python benchmarks/choose_defaults.py
     python benchmarks/choose_defaults.py --only ml-100k --repeats 2
 
-Of each protocol's training part a tenth is held out (seed 7), each candidate is fitted on the rest, and its
-RMSE on that tenth is printed, beside the one it does best on. No test part is read. Candidates differ from
-the default in one setting each.
+Of each protocol's training part a tenth is held out (seed 7), each candidate is fitted on the rest, and
+its RMSE on that tenth is printed, the best of each column in bold. No test part is used. Candidates
+differ from the default in one setting each.
 """
 
 from collections.abc import Iterator
 from itertools import islice
 from typing import Annotated, Any
 
-import protocols
 import typer
 from rich.console import Console
 from rich.table import Table
 
 import dotbias as db
+import protocols
 from dotbias.solvers.gradient import DEFAULT_DECAY
 
 

@@ -366,7 +366,8 @@ class Recommender:
             raise ModelFileError(f"{path} holds a {name}, which this version of dotbias lacks")
         prefix = "parameters."
         users, items = _unpack(arrays, "user_ids"), _unpack(arrays, "item_ids")
-        assert users is not None and items is not None
+        assert users is not None
+        assert items is not None
         rated = arrays["rated.values"], arrays["rated.items"], arrays["rated.starts"]
         return cls(
             model=MODELS[name](**metadata["model"]["settings"]),

@@ -40,7 +40,7 @@ def test_what_was_used_in_fitting_is_not_measured_on(run, model, zip_file):
     assert "--no-refit" in done.stderr
 
 
-def test_split_fit_evaluate_on_files(run, workplace, zip_file):
+def test_split_fit_evaluate_on_files(run, zip_file):
     run("split", zip_file, "--train", "train.csv", "--test", "test.parquet", "--seed", 42)
     run("fit", "train.csv", "-o", "train.dotbias", "--test-size", 0)
     report = json.loads(run("evaluate", "train.dotbias", "test.parquet", "--json").stdout)
@@ -96,7 +96,7 @@ def test_info_and_biases(run, model):
     assert top[0]["mean_rating"] > 3.9 > 2.5 > bottom[0]["mean_rating"]
 
 
-def test_output_may_end_early(installed, environment, workplace, model):
+def test_output_may_end_early(installed, environment, model):
     command = f"'{installed}/dotbias' recommend '{model}' --all-users --csv | head -n 1"
     done = subprocess.run(
         command, shell=True, env=environment, capture_output=True, text=True, check=False

@@ -48,6 +48,7 @@ def test_errors_are_ordered_and_symmetric(table):
 def test_known_values():
     assert rmse([1, 2, 3, 4], [1, 4, 3, 8]) == math.sqrt(20 / 4)
     assert mae([1, 2, 3, 4], [1, 4, 3, 8]) == 1.5
+    assert rmse([0.1], [0.1]) == 0  # neither side is rounded to float32
 
 
 def test_sums_are_taken_in_float64():

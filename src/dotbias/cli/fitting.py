@@ -12,6 +12,7 @@ from dotbias.cli import show
 if TYPE_CHECKING:
     from dotbias.data.ratings import Ratings
     from dotbias.models.base import Model
+    from dotbias.recommender import Recommender
     from dotbias.solvers.base import Solver
 
 _MODEL = "Model and solver"
@@ -135,20 +136,20 @@ def fit(
     if test_size > 0:
         train, test = table.split(test_size, seed=seed)
         rec = fit_model(train, model, solver, seed=seed, progress=not show.quiet())
-        _report_stop(rec.facts)
+        _report_stop(rec)
         report = measure(rec, test)
         if not as_json:
             show.console().print(f"Held out: {len(test):,} of {len(table):,} ratings, seed {seed}.")
             show.console().print(str(report), markup=False)
     if output is not None:
-        if rec is None or refit:
+        if rec is None or (refit and not _interrupted(rec)):
             rec = fit_model(table, model, solver, seed=seed, progress=not show.quiet())
-            _report_stop(rec.facts)
+            _report_stop(rec)
         if report is not None:
             rec.facts["held_out"] = {
                 "test_size": test_size,
                 "split_seed": seed,
-                "refit_on_all": refit,
+                "refit_on_all": rec.rated.nnz == len(table),
                 **report.to_dict(),
             }
         rec.save(output)
@@ -274,9 +275,12 @@ def cross_validate(
 
 def read(source: str, options: Mapping[str, Any]) -> "Ratings":
     """Ratings from a file, folder or named set, with a sign of life while it reads."""
+    from dotbias.data.catalog import NAMED_SETS, fetch
     from dotbias.data.read import read_ratings
     from dotbias.progress import progress_bar
 
+    if source in NAMED_SETS and not Path(source).exists():
+        source = str(fetch(source, progress=not show.quiet()))
     with progress_bar(f"reading {source}", None, enabled=not show.quiet()):
         return read_ratings(source, **options)
 
@@ -354,9 +358,13 @@ def _summary(table: "Ratings") -> str:
     )
 
 
-def _report_stop(facts: Mapping[str, Any]) -> None:
-    history = facts["history"]
-    if history["stopped"] == "interrupted":
+def _interrupted(rec: "Recommender") -> bool:
+    return rec.facts["history"]["stopped"] == "interrupted"  # type: ignore[no-any-return]
+
+
+def _report_stop(rec: "Recommender") -> None:
+    history = rec.facts["history"]
+    if _interrupted(rec):
         show.say(
             f"Interrupted: the parameters of epoch {history['best_epoch']} are kept, the best so far."
         )

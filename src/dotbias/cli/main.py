@@ -28,6 +28,13 @@ for group in (demo, fitting, using, data):
     group.register(app)
 
 
+class _Notes(logging.Handler):
+    """Notes on stderr as it is at that moment: a progress bar puts itself there, and moves aside."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        print(self.format(record), file=sys.stderr)
+
+
 def _version(wanted: bool) -> None:
     if wanted:
         typer.echo(f"dotbias {__version__}")
@@ -44,10 +51,8 @@ def main(
     ] = False,
 ) -> None:
     """What holds for all commands."""
-    handler = logging.StreamHandler(sys.stderr)
-    handler.setFormatter(logging.Formatter("%(message)s"))
     logger = logging.getLogger("dotbias")
-    logger.handlers[:] = [handler]
+    logger.handlers[:] = [_Notes()]
     logger.setLevel(logging.ERROR if quiet else logging.INFO)
     logger.propagate = False
 

@@ -61,7 +61,8 @@ class CrossValidation:
             ["mean", *means, f"{statistics.fmean(self.seconds):.2f}"],
             ["spread", *spreads, f"{statistics.stdev(self.seconds):.2f}"],
         ]
-        return text_table(["fold", *columns, "seconds"], rows)
+        names = [name.upper() if name in ("rmse", "mae") else name for name in columns]
+        return text_table(["fold", *names, "seconds"], rows)
 
     def _columns(self) -> dict[str, list[float]]:
         """The values of each figure that every fold has, fold by fold."""
@@ -115,6 +116,8 @@ def cross_validate(
         for train, test in pairs:
             started = time.perf_counter()
             rec = fit(train, model, solver, seed=seed)
+            if rec.facts["history"]["stopped"] == "interrupted":
+                raise KeyboardInterrupt  # whoever interrupts one fit does not want the next
             seconds.append(time.perf_counter() - started)
             folds.append(evaluate(rec, test, k=k, ranking=ranking))
             advance(1, f"fold {len(folds)}  RMSE {folds[-1].rmse:.4f}")

@@ -213,7 +213,6 @@ class _Task:
         )
         if len(measured) > max_users:
             sample = np.random.default_rng(seed).choice(len(measured), max_users, replace=False)
-            sample.sort()
             measured, relevant = measured[sample], relevant[sample]
         unknown = len(np.unique(test.users[users < 0]))
         return cls(k, float(relevant_from), measured, relevant, unknown)
