@@ -45,7 +45,7 @@ def main(
             parameters = model.initialise(ratings, np.random.default_rng(0))
             run = _Run(db.GradientDescent(), model, parameters, grid)
             order = np.arange(grid.n_blocks)
-            with _threads(threads):
+            with _threads(threads, n_ratings):
                 run.epoch(0.01, order)  # compiles, and warms the caches
                 seconds = []
                 for _ in range(epochs):

@@ -68,6 +68,11 @@ def test_others_may_read_the_file_as_far_as_the_user_lets_them(saved, tmp_path):
 # -- files that are refused ------------------------------------------------------------------------
 
 
+def skip_root():
+    if not hasattr(os, "geteuid") or os.geteuid() == 0:
+        pytest.skip("permissions do not bind root, or are not of the Unix kind here")
+
+
 def refused(path, reason):
     for read in (model_file.read, Recommender.load):
         with pytest.raises(ModelFileError, match=reason) as caught:
@@ -152,6 +157,17 @@ def test_a_file_that_is_not_there_is_refused(tmp_path):
     refused(tmp_path, "there is no model file")
 
 
+def test_a_file_that_may_not_be_read_is_refused(saved):
+    skip_root()
+    saved.chmod(0)
+    refused(saved, "cannot read .*: Permission denied")
+    saved.parent.chmod(0)
+    try:
+        refused(saved, "cannot read .*: Permission denied")
+    finally:
+        saved.parent.chmod(0o700)
+
+
 def test_a_model_that_this_version_lacks_is_refused(tmp_path):
     ratings = Ratings.from_columns([1, 2], [1, 2], [1, 2])
     fit(ratings, Baseline()).save(tmp_path / "m")
@@ -175,6 +191,16 @@ def test_a_new_file_takes_the_place_of_the_old(saved):
     assert arrays.keys() == {"b"}
     assert metadata == {"new": True}
     assert names(saved.parent) == [saved.name]
+
+
+def test_whoever_reads_the_old_file_goes_on_reading_it(saved):
+    """A file that is overwritten where it lies is, for a while, neither the old nor the new one."""
+    if os.name == "nt":
+        pytest.skip("Windows replaces no file that is open")
+    before = saved.read_bytes()
+    with saved.open("rb") as reader:
+        model_file.write(saved, {"b": np.ones(1, np.float32)}, {})
+        assert reader.read() == before
 
 
 def test_a_failed_write_leaves_the_old_file_and_nothing_else(saved):
@@ -209,8 +235,7 @@ def test_a_folder_that_is_not_there_is_an_error(tmp_path):
 
 
 def test_a_folder_that_may_not_be_written_is_an_error(tmp_path):
-    if hasattr(os, "geteuid") and os.geteuid() == 0:
-        pytest.skip("root may write everywhere")
+    skip_root()
     tmp_path.chmod(0o500)
     try:
         with pytest.raises(ModelFileError, match="cannot write"):

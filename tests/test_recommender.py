@@ -463,3 +463,17 @@ def test_rarely_rated_items_come_last_but_are_not_lost(rec, ratings):
         assert [item for item in demoted["item"] if (counts[item] < 15) == part] == expected
     both = dict(plain.select("item", "prediction").iter_rows())
     assert dict(demoted.select("item", "prediction").iter_rows()) == pytest.approx(both)
+
+
+def test_no_users_no_rows(rec):
+    assert rec.predict([], []).shape == (0,)
+    assert rec.recommend([]).columns == ["user", "rank", "item", "title", "prediction"]
+    assert rec.recommend([]).height == 0
+
+
+def test_repeated_pairs_are_refused_not_summed():
+    twice = Ratings.from_columns([1, 1, 2], [5, 5, 6], [4.0, 5.0, 3.0])
+    model = DotBias(n_factors=2)
+    parameters = model.initialise(twice, np.random.default_rng(0))
+    with pytest.raises(DataError, match=r"1 \(user, item\) pairs are rated more than once"):
+        Recommender.of(model, parameters, twice)

@@ -61,13 +61,17 @@ def read(path: Path) -> tuple[dict[str, NDArray[Any]], dict[str, Any]]:
     """Arrays and metadata of a model file.
 
     Raises:
-        ModelFileError: when the file is missing, truncated, altered, of a newer format, or none of
-            ours; it says which.
+        ModelFileError: when the file is missing, unreadable, truncated, altered, of a newer format,
+            or none of ours; it says which.
     """
     from safetensors import SafetensorError, safe_open
 
-    if not path.is_file():
-        raise ModelFileError(f"there is no model file {path}")
+    try:
+        if not path.is_file():
+            raise ModelFileError(f"there is no model file {path}")
+        path.open("rb").close()  # safetensors does not say why it cannot
+    except OSError as error:
+        raise ModelFileError(f"cannot read {path}: {error.strerror}") from error
     try:
         with safe_open(path, framework="numpy") as file:
             header = file.metadata() or {}

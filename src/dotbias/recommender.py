@@ -55,11 +55,20 @@ class Recommender:
         ratings: Ratings,
         facts: Mapping[str, Any] | None = None,
     ) -> "Recommender":
-        """The recommender of a model fitted to these ratings."""
+        """The recommender of a model fitted to these ratings.
+
+        Raises:
+            DataError: when a (user, item) pair is rated twice; ``read_ratings`` keeps one.
+        """
         rated = csr_array(
             (ratings.values, (ratings.users, ratings.items)),
             shape=(ratings.n_users, ratings.n_items),
         )
+        if rated.nnz < len(ratings):
+            raise DataError(
+                f"{len(ratings) - rated.nnz:,} (user, item) pairs are rated more than once: "
+                f"read_ratings keeps one rating of each"
+            )
         vocabularies = ratings.user_vocabulary, ratings.item_vocabulary
         return cls(model, parameters, *vocabularies, rated, dict(facts or {}))
 

@@ -91,7 +91,7 @@ def test_folds_may_be_given(ratings):
 def test_the_table_shows_every_fold_with_mean_and_spread(ratings):
     result = cross_validate(ratings, Baseline(), n_folds=3, ranking=True)
     header, *lines = str(result).splitlines()
-    assert header.split()[:3] == ["fold", "rmse", "mae"]
+    assert header.split()[:3] == ["fold", "RMSE", "MAE"]
     assert header.split()[-1] == "seconds"
     assert [line.split()[0] for line in lines] == ["1", "2", "3", "mean", "spread"]
     for line, fold in zip(lines, result.folds, strict=False):

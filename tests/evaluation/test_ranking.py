@@ -15,7 +15,7 @@ from dotbias.errors import SettingError
 from dotbias.evaluation.ranking import align, measure_lists, rank, rank_popular, seen
 from dotbias.fitting import fit
 from dotbias.models import DotBias
-from dotbias.recommender import Recommender
+from dotbias.recommender import MIN_RATINGS, Recommender
 from dotbias.solvers.gradient import GradientDescent
 
 METRICS = ("precision", "recall", "ndcg", "map", "hit_rate", "coverage")
@@ -159,6 +159,7 @@ def slow_rank(rec, train, test, k, relevant_from, score):
     catalogue = sorted(set(train["item"].to_list()))
     rated = {pair[:2] for pair in train.iter_rows()}
     known = sorted(set(train["user"].to_list()))
+    counts = [train["item"].to_list().count(item) for item in catalogue]
     lists, relevant = [], []
     for u, user in enumerate(known):
         liked = {
@@ -169,7 +170,7 @@ def slow_rank(rec, train, test, k, relevant_from, score):
         liked -= {item for item in liked if (user, item) in rated}
         if liked:
             open_items = [i for i, item in enumerate(catalogue) if (user, item) not in rated]
-            open_items.sort(key=lambda i, u=u: (-score(rec, u, i), i))
+            open_items.sort(key=lambda i, u=u: (counts[i] < MIN_RATINGS, -score(rec, u, i), i))
             lists.append([catalogue[i] for i in open_items[:k]])
             relevant.append(liked)
     if not lists:
@@ -183,15 +184,15 @@ def rating_tables(draw):
 
     def rows(users, items):
         pair = st.tuples(users, items)
-        pairs = draw(st.lists(pair, unique=True, min_size=1, max_size=30))
+        pairs = draw(st.lists(pair, unique=True, min_size=1, max_size=60))
         return pl.DataFrame(
             [(u, i, float(draw(st.integers(1, 5)))) for u, i in pairs],
             schema=["user", "item", "rating"],
             orient="row",
         )
 
-    train = rows(st.integers(0, 5), st.integers(0, 9))
-    return train, rows(st.integers(0, 7), st.integers(0, 11))
+    train = rows(st.integers(0, 8), st.integers(0, 7))
+    return train, rows(st.integers(0, 9), st.integers(0, 9))
 
 
 def to_ratings(frame):
@@ -274,6 +275,16 @@ def test_popular_lists_by_hand():
     )
 
 
+def test_a_rarely_rated_item_is_named_last_however_high_its_score():
+    """Item 2 has one rating and by far the best score."""
+    train = Ratings.from_columns([1, 2, 3, 4, 5, 1, 9], [1, 1, 1, 1, 1, 2, 3], [3] * 6 + [5])
+    rec = random_recommender(train)
+    rec.parameters["item_bias"][:] = [0, 1000, 500]
+    test = Ratings.from_columns([9], [2], [5])
+    assert rank(rec, test, k=1).hit_rate == 0
+    assert rank(rec, test, k=2).ndcg == pytest.approx(1 / math.log2(3))
+
+
 def test_nothing_relevant_gives_none():
     train = Ratings.from_columns([1, 2], [1, 2], [1, 5])
     rec = random_recommender(train)
@@ -339,6 +350,7 @@ def test_movielens_equals_plain_python(data_dir):
     rec = fit(ratings, DotBias(n_factors=8), GradientDescent(n_epochs=5))
     users = np.arange(ratings.n_users, dtype=np.int32)
     scores = rec.model.score_all(rec.parameters, users)
+    scores[:, ratings.item_counts < MIN_RATINGS] -= 100  # named after all others
     scores[ratings.users, ratings.items] = -np.inf
     order = np.argsort(-scores, axis=1, kind="stable")[:, :10]
     catalogue = ratings.item_vocabulary.ids.to_list()

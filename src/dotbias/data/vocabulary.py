@@ -24,6 +24,8 @@ def as_ids(raw: pl.Series | Sequence[Any] | NDArray[Any]) -> pl.Series:
         DataError: for ids that are neither integers nor strings, or missing.
     """
     series = raw if isinstance(raw, pl.Series) else pl.Series("id", raw)
+    if series.len() == 0 and series.dtype == pl.Null:
+        return series.cast(pl.String)
     if series.null_count():
         raise DataError("a user or item id is missing")
     if series.dtype == pl.UInt64 and series.len() and int(series.max()) > 2**63 - 1:  # type: ignore[arg-type]

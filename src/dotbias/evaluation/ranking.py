@@ -1,8 +1,9 @@
 """How good lists of recommendations are: do they hold what the user turned out to like?
 
-Each list is chosen from the full catalogue, that is from all items of the training part except
-those the user rated there, never from a sample of it. An item is relevant to a user whose held-out
-rating of it is at least ``relevant_from``.
+Each list is what ``Recommender.recommend`` gives by default: chosen from the full catalogue, that is
+from all items of the training part except those the user rated there, never from a sample of it,
+with rarely rated items last. An item is relevant to a user whose held-out rating of it is at least
+``relevant_from``.
 """
 
 from collections.abc import Iterable

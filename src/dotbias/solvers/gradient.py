@@ -29,6 +29,9 @@ DEFAULT_DECAY: Mapping[str, float] = {
 }
 
 
+_RATINGS_PER_THREAD = 100_000
+
+
 @dataclass(frozen=True)
 class GradientDescent(Solver):
     """Stochastic gradient descent for ``DotBias``, one rating at a time.
@@ -49,7 +52,8 @@ class GradientDescent(Solver):
         validation_size: share of the *training* rows that is held out to watch; with it, training
             stops early and the parameters of the best epoch are kept.
         patience: epochs without improvement on the validation rows before training stops.
-        n_threads: threads, or None for all that the machine has.
+        n_threads: threads, or None for as many as the machine has and the ratings keep busy (one
+            for each 100,000).
     """
 
     rule: Rule = field(default_factory=SGD)
@@ -107,7 +111,7 @@ class GradientDescent(Solver):
         history = History()
         guard = _DivergenceGuard(ratings, self.rule.lr)
         try:
-            with _threads(self.n_threads):
+            with _threads(self.n_threads, len(ratings)):
                 for epoch in range(self.n_epochs):
                     lr = self.rule.lr * SCHEDULES[self.schedule](epoch / self.n_epochs)
                     tic = time.perf_counter()
@@ -247,7 +251,7 @@ class _DivergenceGuard:
 
 
 @contextmanager
-def _threads(n: int | None) -> Iterator[None]:
+def _threads(n: int | None, n_ratings: int) -> Iterator[None]:
     """Run with a number of threads and set the old one again."""
     import numba
 
@@ -255,7 +259,8 @@ def _threads(n: int | None) -> Iterator[None]:
     if n is not None and n > available:
         raise SettingError(f"n_threads={n}: this machine offers {available}")
     before = numba.get_num_threads()
-    numba.set_num_threads(n or available)
+    # Threads that wait for each other at every diagonal cost more than they bring on a small set.
+    numba.set_num_threads(n or min(available, max(1, n_ratings // _RATINGS_PER_THREAD)))
     try:
         yield
     finally:
