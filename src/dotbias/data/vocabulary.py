@@ -58,12 +58,13 @@ class Vocabulary:
     @classmethod
     def encode(cls, raw: pl.Series) -> tuple["Vocabulary", Index]:
         """The vocabulary of a column of ids and the index of every row's id, shape (n,)."""
-        raw = as_ids(raw)
-        if raw.dtype == pl.Int64 and raw.len():
+        if raw.dtype != pl.Int32 or raw.null_count():  # which would only be copied
+            raw = as_ids(raw)
+        if raw.dtype.is_integer() and raw.len():
             table = _IntegerTable.over(raw)
             if table is not None:
                 return cls(pl.Series(table.ids)), table.indices(raw)
-        vocabulary = cls(raw.unique().sort())
+        vocabulary = cls(as_ids(raw.unique().sort()))
         return vocabulary, vocabulary.indices(raw)
 
     def __len__(self) -> int:
@@ -175,7 +176,7 @@ class _IntegerTable:
         return index
 
 
-def _blocks(ids: pl.Series) -> Iterator[tuple[slice, NDArray[np.int64]]]:
+def _blocks(ids: pl.Series) -> Iterator[tuple[slice, NDArray[np.signedinteger[Any]]]]:
     """A column in parts small enough that what is computed from one stays in the cache."""
     for start in range(0, ids.len(), _BLOCK):
         block = ids.slice(start, _BLOCK).to_numpy()

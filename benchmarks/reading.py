@@ -1,0 +1,99 @@
+"""Rows per second and peak memory of reading ratings, as CSV and as Parquet.
+
+    python benchmarks/reading.py --rows 20000000
+
+The files have the shape of MovieLens 20M (integer ids, half stars; the CSV with times, the Parquet
+without), their rows in random order. Each is read in a process of its own, ids mapped and repeated
+pairs looked for. Memory is the peak of the process beyond what it held before it began to read.
+"""
+
+import argparse
+import multiprocessing
+import resource
+import sys
+import time
+from concurrent.futures import ProcessPoolExecutor
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any, NamedTuple
+
+RATINGS_PER_USER = 144
+N_ITEMS = 26_744
+
+
+class Measured(NamedTuple):
+    seconds: float
+    n_bytes: int
+    n_ratings: int
+
+
+def make(folder: Path, n_rows: int) -> None:
+    """Write ratings.csv and ratings.parquet."""
+    import numpy as np
+    import polars as pl
+
+    rng = np.random.default_rng(0)
+    n_users = -(-n_rows // RATINGS_PER_USER)
+    # The k-th rating of a user is of item k * step + start: popular or not, never twice.
+    users = np.arange(n_rows) % n_users
+    step = rng.integers(1, N_ITEMS // RATINGS_PER_USER, n_users)[users]
+    items = (np.arange(n_rows) // n_users * step) + rng.integers(0, 100, n_users)[users]
+    order = rng.permutation(n_rows)
+    frame = pl.DataFrame(
+        {
+            "userId": users[order] + 1,
+            "movieId": items[order] * 5 + 1,
+            "rating": rng.integers(1, 11, n_rows) / 2,
+            "timestamp": rng.integers(789_652_009, 1_427_784_002, n_rows),
+        }
+    )
+    frame.write_csv(folder / "ratings.csv")
+    frame.drop("timestamp").write_parquet(folder / "ratings.parquet")
+
+
+def measure(path: Path) -> Measured:
+    """Read a file in a process that has everything imported."""
+    import numba  # noqa: F401 - whoever reads ratings goes on to fit them
+
+    from dotbias.data.read import read_ratings
+
+    unit = 1 if sys.platform == "darwin" else 1024
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    start = time.perf_counter()
+    n_ratings = len(read_ratings(path))
+    seconds = time.perf_counter() - start
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return Measured(seconds, (peak - before) * unit, n_ratings)
+
+
+def apart(work: Any, *arguments: Any) -> Any:
+    """The result of a function that runs in a fresh process."""
+    with ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("spawn")) as process:
+        return process.submit(work, *arguments).result()
+
+
+def main() -> None:
+    from rich.console import Console
+    from rich.table import Table
+
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser.add_argument("--rows", type=int, default=4_000_000)
+    parser.add_argument("--repeats", type=int, default=3)
+    options = parser.parse_args()
+
+    table = Table("file", "size, MB", "best, s", "million rows/s", "peak, bytes/rating")
+    table.title = f"Reading {options.rows:,} ratings, best of {options.repeats}"
+    with TemporaryDirectory() as folder:
+        apart(make, Path(folder), options.rows)
+        for path in sorted(Path(folder).iterdir()):
+            runs = [apart(measure, path) for _ in range(options.repeats)]
+            best = min(run.seconds for run in runs)
+            peak = max(run.n_bytes / run.n_ratings for run in runs)
+            size = path.stat().st_size / 1e6
+            speed = options.rows / best / 1e6
+            table.add_row(path.name, f"{size:,.0f}", f"{best:.2f}", f"{speed:.1f}", f"{peak:.1f}")
+    Console().print(table)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,546 @@
+"""Reading: any usual file or frame becomes ``Ratings``, or an error that says what is wrong where.
+
+A table is scanned at most twice. The first scan is typed, as fast as Polars parses, and counts only
+if every row is good. Otherwise the second takes all fields as text, so that each bad row can be
+counted, shown and left out.
+"""
+
+import logging
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
+
+import numpy as np
+import polars as pl
+from numpy.typing import NDArray
+
+from dotbias.data.ratings import Ratings, Scale
+from dotbias.data.tables import RATINGS, TITLES, Column, Row, Table, locate, open_table
+from dotbias.data.vocabulary import Vocabulary
+from dotbias.errors import DataError, SettingError
+
+if TYPE_CHECKING:
+    from dotbias.data.tables import Source
+
+_log = logging.getLogger("dotbias")
+
+_ISO_FORMS = ("%Y-%m-%d", "%Y-%m-%dT%H:%M", "%Y-%m-%dT%H:%M:%S%.f", "%Y-%m-%dT%H:%M:%S%.f%:z")
+_SHOWN_ROWS = 5
+_SKIP_ADVICE = 'pass on_bad="skip" (on the command line --on-bad skip) to leave out such rows'
+
+
+@dataclass(frozen=True)
+class BadRow:
+    """A row that cannot be used.
+
+    Args:
+        row: line of the file, counted from 1; in Parquet, Arrow and frames the row, from 1.
+        column: name of the column, or its number where there is no header; empty where the row as a
+            whole is wrong.
+        value: what stands there; empty where nothing does.
+        reason: what is wrong with it.
+
+    >>> str(BadRow(17, "rating", "'abc'", "is not a number"))
+    "row 17, column rating: 'abc' is not a number"
+    """
+
+    row: int
+    column: str
+    value: str
+    reason: str
+
+    def __str__(self) -> str:
+        where = f"row {self.row:,}, column {self.column}" if self.column else f"row {self.row:,}"
+        return f"{where}: {self.value} {self.reason}" if self.value else f"{where}: {self.reason}"
+
+
+@dataclass(frozen=True)
+class ReadReport:
+    """What happened while reading.
+
+    Args:
+        source: the file, member of an archive, or frame that was read.
+        format: what it turned out to hold.
+        n_rows: rows it has, bad ones included.
+        n_bad: rows left out because they could not be used.
+        bad_sample: the first few of them.
+        n_duplicates: ratings left out because their (user, item) pair occurs again.
+        notices: whatever else a user should know.
+        kept: what was kept of repeated pairs.
+    """
+
+    source: str
+    format: str
+    n_rows: int
+    n_bad: int = 0
+    bad_sample: tuple[BadRow, ...] = ()
+    n_duplicates: int = 0
+    notices: tuple[str, ...] = ()
+    kept: str = ""
+
+    def lines(self) -> list[str]:
+        """Sentences for people; none where there is nothing to say."""
+        lines = list(self.notices)
+        if self.n_bad:
+            rows = "row" if self.n_bad == 1 else "rows"
+            first = self.bad_sample[0]
+            lines.append(
+                f"skipped {self.n_bad:,} bad {rows} of {self.n_rows:,}, the first: {first}"
+            )
+        if self.n_duplicates:
+            pairs = "pair" if self.n_duplicates == 1 else "pairs"
+            lines.append(f"{self.n_duplicates:,} repeated (user, item) {pairs}: kept {self.kept}")
+        return lines
+
+
+def read_ratings(
+    source: "Source",
+    *,
+    user: Column = None,
+    item: Column = None,
+    rating: Column = None,
+    time: Column = None,
+    scale: tuple[float, float] | None = None,
+    on_bad: Literal["error", "skip"] = "error",
+    duplicates: Literal["last", "mean", "error"] = "last",
+    titles: "Source | None" = None,
+) -> Ratings:
+    """Read ratings from a file, a folder, an archive, a named set or a frame.
+
+    What a file holds is recognised by its content: text separated by commas, tabs, semicolons, bars
+    or two colons, with or without a header; JSON lines; Parquet; Arrow IPC; each also packed with
+    gzip or zstd. In a zip or a folder the ratings are found by their name, and the titles beside
+    them.
+
+    Args:
+        source: path, name of a named set such as ``"ml-100k"``, or pandas or Polars frame.
+        user: name of the column, or its number counted from 1. By default it is recognised by a
+            usual name (``userId``, ``reviewerID``...), in a file without a header by its place:
+            user, item, rating, time.
+        item: as ``user``. Ids are integers or text and come back as they were: a column of a text
+            file becomes integers only if each of its ids is written as an integer is (``007`` and
+            ``+7`` are not).
+        rating: as ``user``.
+        time: as ``user``, but may be missing; seconds since 1970, or ISO dates (UTC).
+        scale: lowest and highest possible rating; by default the range of the ratings at hand.
+        on_bad: "error" stops at the first row that cannot be used, "skip" leaves such rows out.
+        duplicates: of a (user, item) pair that occurs again keep the "last" rating (by time where
+            there are times, else by place), or the "mean", or treat it as an "error".
+        titles: file or frame with the titles of the items, see ``read_titles``.
+
+    Returns:
+        The ratings in the order of the source. What was left out is logged (logger ``dotbias``);
+        ``read_ratings_with_report`` returns it.
+
+    Raises:
+        DataError: naming file, row, column and value.
+        SettingError: for an option outside its range.
+        DownloadError: when a named set cannot be fetched.
+
+    >>> frame = pl.DataFrame({"userId": ["ann", "bob"], "movieId": [7, 7], "stars": [4, 5]})
+    >>> read_ratings(frame)
+    Ratings(2 ratings, 2 users, 1 items, scale 4-5)
+    """
+    ratings, report = read_ratings_with_report(
+        source,
+        user=user,
+        item=item,
+        rating=rating,
+        time=time,
+        scale=scale,
+        on_bad=on_bad,
+        duplicates=duplicates,
+        titles=titles,
+    )
+    for line in report.lines():
+        _log.log(logging.WARNING if line.startswith("skipped") else logging.INFO, "%s", line)
+    return ratings
+
+
+def read_ratings_with_report(
+    source: "Source",
+    *,
+    user: Column = None,
+    item: Column = None,
+    rating: Column = None,
+    time: Column = None,
+    scale: tuple[float, float] | None = None,
+    on_bad: Literal["error", "skip"] = "error",
+    duplicates: Literal["last", "mean", "error"] = "last",
+    titles: "Source | None" = None,
+) -> tuple[Ratings, ReadReport]:
+    """The ratings as ``read_ratings`` returns them, and what happened while reading.
+
+    >>> frame = pl.DataFrame({"user": [1, 1, 2], "item": [7, 7, 7], "rating": [4, 5, None]})
+    >>> ratings, report = read_ratings_with_report(frame, on_bad="skip")
+    >>> print(*report.lines(), sep="; ")
+    skipped 1 bad row of 3, the first: row 3, column rating: missing;
+    1 repeated (user, item) pair: kept the last in the file
+    """
+    _require("on_bad", on_bad, ("error", "skip"))
+    _require("duplicates", duplicates, ("last", "mean", "error"))
+    limits = None if scale is None else _checked_scale(scale)
+    content, beside = locate(source, RATINGS)
+    table = open_table(content, {"user": user, "item": item, "rating": rating, "time": time})
+    parsed = _parse(table, limits)
+    n_rows = parsed.frame.height
+    frame, sample = _usable(table, parsed, skip=on_bad == "skip")
+    rows = frame.drop_in_place("row") if "row" in frame.columns else None
+    every = _encode(frame, limits)
+    ratings = _without_repeats(every, duplicates, table, rows)
+    if titles is not None:
+        ratings = _titled(ratings, read_titles(titles))
+    elif beside is not None:
+        try:
+            ratings = _titled(ratings, _read_titles(beside))
+        except DataError as error:  # nobody asked for them
+            table.notices.append(f"no titles: {error}")
+    last = "the last in the file" if every.times is None else "the last by time"
+    return ratings, ReadReport(
+        source=table.name,
+        format=table.format,
+        n_rows=n_rows,
+        n_bad=n_rows - len(every),
+        bad_sample=sample,
+        n_duplicates=len(every) - len(ratings),
+        notices=tuple(table.notices),
+        kept="their mean" if duplicates == "mean" else last,
+    )
+
+
+def read_titles(source: "Source") -> pl.DataFrame:
+    """Read the titles of items: columns ``id`` (Int64 or String) and ``title`` (String).
+
+    Takes what ``read_ratings`` takes, with an item id and a title column (``movieId``, ``title``),
+    or without a header: id, title. So ``movies.csv``, ``movies.dat`` and ``u.item`` of MovieLens
+    are read as they are. Rows without an id or a title are left out.
+
+    Raises:
+        DataError: when there is no such file, no such columns, or no title at all.
+
+    >>> read_titles(pl.DataFrame({"movieId": [1], "title": ["Heat (1995)"]})).rows()
+    [(1, 'Heat (1995)')]
+    """
+    return _read_titles(locate(source, TITLES)[0])
+
+
+def read_pairs(source: "Source", *, user: Column = None, item: Column = None) -> pl.DataFrame:
+    """Read (user, item) pairs: columns ``user`` and ``item`` with raw ids (Int64 or String).
+
+    Takes what ``read_ratings`` takes; other columns are ignored.
+
+    Raises:
+        DataError: naming file, row, column and value.
+
+    >>> read_pairs(pl.DataFrame({"userId": ["ann"], "asin": ["0007"]})).rows()
+    [('ann', '0007')]
+    """
+    table = open_table(locate(source, RATINGS)[0], {"user": user, "item": item})
+    return _usable(table, _parse(table), skip=False)[0].select("user", "item")
+
+
+def _require(name: str, value: str, choices: tuple[str, ...]) -> None:
+    if value not in choices:
+        raise SettingError(f"{name}={value!r}: {name} must be one of {', '.join(choices)}")
+
+
+def _checked_scale(scale: tuple[float, float]) -> Scale:
+    checked = Scale(*map(float, scale))
+    if not -math.inf < checked.lowest < checked.highest < math.inf:
+        raise SettingError(f"scale={scale!r}: scale must be (lowest, highest) possible rating")
+    return checked
+
+
+# From a table to ratings ------------------------------------------------------------------------
+
+
+class _Check(NamedTuple):
+    """A reason not to use a row: what can be wrong with the value of a role, and where it is."""
+
+    role: str
+    reason: str
+    fails: pl.Expr
+
+
+class _Parsed(NamedTuple):
+    """Columns of a table and ``problem``: the number of the first check a row fails, else null."""
+
+    frame: pl.DataFrame
+    checks: list[_Check]
+
+
+def _parse(table: "Table", limits: Scale | None = None) -> _Parsed:
+    """Scan a table: typed, and where that is not clean, as text."""
+    try:
+        parsed = _evaluate(table, table.typed(), limits)
+        done = parsed.frame["problem"].null_count() == parsed.frame.height
+    except (pl.exceptions.PolarsError, OSError):
+        done = False
+    while not done:
+        try:
+            parsed = _evaluate(table, table.text(), limits)
+            done = True
+        except (pl.exceptions.PolarsError, OSError) as error:
+            table.repair(error)
+    if "time" in table.places and table.wanted["time"] is None:
+        times = parsed.frame["time"]
+        if times.null_count() == times.len() > 0:
+            column = table.columns[table.places.pop("time")]
+            table.notices.append(f"column {column} holds no times that can be read: left out")
+            return _parse(table, limits)
+    return parsed
+
+
+def _evaluate(table: "Table", lf: pl.LazyFrame, limits: Scale | None) -> _Parsed:
+    """Take the columns of all roles in one pass over a scan."""
+    schema = lf.collect_schema()
+    values = {"row": pl.col("row")} if "row" in schema else {}
+    checks = [_Check("", "is too long", pl.col("extra").is_not_null())] if "extra" in schema else []
+    for role in table.places:
+        values[role], more = _take(role, schema[role], table, limits)
+        checks += more
+    altered = {role: _altered(role, schema[role], kind) for role, kind in table.integers.items()}
+    query = lf.select(
+        **values,
+        problem=_first_failing(checks),
+        **{f"{role} altered": wrong for role, wrong in altered.items()},
+    )
+    frame = query.collect(engine="streaming")
+    good = frame["problem"].is_null()
+    again = [role for role in altered if (frame.drop_in_place(f"{role} altered") & good).any()]
+    for role in again:
+        if table.integers.pop(role) == pl.Int32:
+            table.integers[role] = pl.Int64
+    return _evaluate(table, lf, limits) if again else _Parsed(frame, checks)
+
+
+def _first_failing(checks: Sequence[_Check]) -> pl.Expr:
+    problem = pl.lit(None, pl.UInt8)
+    for number in reversed(range(len(checks))):
+        problem = pl.when(checks[number].fails).then(pl.lit(number, pl.UInt8)).otherwise(problem)
+    return problem
+
+
+def _altered(role: str, dtype: pl.DataType, kind: type[pl.DataType]) -> pl.Expr:
+    """Which ids would not come back as they were if they were read as a kind of integers."""
+    raw = pl.col(role)
+    lost = raw.cast(kind, strict=False).is_null()
+    if dtype != pl.String:
+        return lost
+    signed_zero = raw.str.starts_with("+") | raw.str.starts_with("-0")
+    return lost | (raw.str.starts_with("0") & (raw != "0")) | signed_zero
+
+
+def _take(
+    role: str, dtype: pl.DataType, table: "Table", limits: Scale | None
+) -> tuple[pl.Expr, list[_Check]]:
+    """The values of a role, null where they cannot be used, and what can be wrong with them."""
+    raw = pl.col(role)
+    fails = {"missing": raw.is_null()}
+    if dtype in (pl.String, pl.Categorical, pl.Enum, pl.Null):
+        dtype, raw = pl.String(), raw.cast(pl.String)
+        raw = raw.str.strip_chars() if role in ("rating", "time") else raw
+        fails = {"missing": raw.is_null() | (raw == "")}
+    if role == "rating":
+        values, more = _rating(raw, dtype, limits)
+    elif role == "time":
+        values, more = _time(raw, dtype)
+    elif role == "title":
+        values, more = raw.cast(pl.String), {}
+    else:
+        values, more = _id(raw, dtype, table.integers.get(role, pl.String))
+    if values is None:
+        column = table.columns[table.places[role]]
+        raise DataError(f"{table.name}, column {column}: {dtype} cannot be used as {role}")
+    return values, [_Check(role, reason, failing) for reason, failing in (fails | more).items()]
+
+
+_Taken = tuple[pl.Expr | None, dict[str, pl.Expr]]
+
+
+def _id(raw: pl.Expr, dtype: pl.DataType, kind: type[pl.DataType]) -> _Taken:
+    if dtype.is_float():  # what pandas makes of integers where one is missing
+        whole = raw.cast(pl.Int64, strict=False)
+        return whole, {
+            "missing": raw.is_null() | raw.is_nan(),
+            "is neither an integer nor text": whole.is_null() | (whole != raw),
+        }
+    return (raw.cast(kind, strict=False) if dtype.is_integer() or dtype == pl.String else None), {}
+
+
+def _rating(raw: pl.Expr, dtype: pl.DataType, limits: Scale | None) -> _Taken:
+    if not (dtype.is_numeric() or dtype == pl.String):
+        return None, {}
+    number = raw.cast(pl.Float32, strict=False)
+    fails = {"is not a number": number.is_null(), "is not a finite number": ~number.is_finite()}
+    if limits is not None:
+        low, high = (pl.lit(limit, pl.Float32) for limit in limits)
+        outside = f"is outside the scale {limits.lowest:g}-{limits.highest:g}"
+        fails[outside] = ~number.is_between(low, high)
+    return number, fails
+
+
+def _time(raw: pl.Expr, dtype: pl.DataType) -> _Taken:
+    if dtype == pl.String:
+        seconds = _seconds(raw)
+    elif dtype in (pl.Date, pl.Datetime):
+        seconds = raw.dt.epoch("s").cast(pl.Int64)
+    elif dtype.is_numeric():
+        seconds = raw.floor().cast(pl.Int64, strict=False)
+    else:
+        return None, {}
+    return seconds, {"is not a time (seconds since 1970, or an ISO date)": seconds.is_null()}
+
+
+def _seconds(text: pl.Expr) -> pl.Expr:
+    iso = text.str.replace(" ", "T", literal=True).str.replace("Z$", "+00:00")
+    return pl.coalesce(
+        text.cast(pl.Int64, strict=False),
+        text.cast(pl.Float64, strict=False).floor().cast(pl.Int64, strict=False),
+        *(iso.str.to_datetime(form, strict=False).dt.epoch("s") for form in _ISO_FORMS),
+    )
+
+
+def _usable(
+    table: "Table", parsed: _Parsed, *, skip: bool
+) -> tuple[pl.DataFrame, tuple[BadRow, ...]]:
+    """The good rows, and the first few of the bad ones.
+
+    Raises:
+        DataError: where there are no rows, no good ones, or a bad one that may not be skipped.
+    """
+    frame, checks = parsed
+    n_bad = frame.height - frame["problem"].null_count()
+    if frame.height == 0:
+        raise DataError(f"{table.name}: there are no rows")
+    if n_bad == 0:
+        return frame, ()
+    bad = frame.filter(pl.col("problem").is_not_null()).head(_SHOWN_ROWS)
+    rows = table.rows(bad["row"].to_list())
+    sample = tuple(
+        _bad_row(table, row, checks[problem])
+        for row, problem in zip(rows, bad["problem"], strict=True)
+    )
+    if not skip:
+        advice = f"; {_SKIP_ADVICE}" if "rating" in table.places else ""
+        count = f" (the first of {n_bad:,} such rows)" if n_bad > 1 else ""
+        raise DataError(f"{table.name}, {sample[0]}{count}{advice}")
+    if n_bad == frame.height:
+        raise DataError(f"{table.name}: all {n_bad:,} rows are bad, the first: {sample[0]}")
+    return frame.filter(pl.col("problem").is_null()), sample
+
+
+def _bad_row(table: "Table", row: "Row", check: _Check) -> BadRow:
+    if row.fault:
+        return BadRow(row.place, "", "", row.fault)
+    value = "" if check.reason == "missing" else repr(row.values[check.role])
+    column = table.columns[table.places[check.role]]
+    return BadRow(row.place, column, value[:57] + "..." if len(value) > 60 else value, check.reason)
+
+
+def _encode(frame: pl.DataFrame, limits: Scale | None) -> Ratings:
+    """Ratings from the columns of a frame, which is emptied.
+
+    Each column is dropped before the next is coded, since this is where memory peaks.
+    """
+    user_vocabulary, users = Vocabulary.encode(frame.drop_in_place("user"))
+    item_vocabulary, items = Vocabulary.encode(frame.drop_in_place("item"))
+    # Rechunking takes the memory that the ids have left to Polars; NumPy would take more.
+    values = frame.drop_in_place("rating").rechunk().to_numpy()
+    times = frame.drop_in_place("time").rechunk().to_numpy() if "time" in frame.columns else None
+    return Ratings(users, items, values, user_vocabulary, item_vocabulary, times, limits)
+
+
+def _without_repeats(
+    ratings: Ratings,
+    duplicates: Literal["last", "mean", "error"],
+    table: "Table",
+    rows: pl.Series | None,
+) -> Ratings:
+    """One rating for each (user, item) pair.
+
+    Args:
+        ratings: what to look through.
+        duplicates: as in ``read_ratings``.
+        table: where the ratings come from, to name the rows of an error.
+        rows: number in the table of each rating, where it is not its own.
+    """
+    repeated = _repeated(ratings)
+    if repeated.is_empty():
+        return ratings
+    if duplicates == "error":
+        raise _repeated_error(ratings, repeated, table, rows)
+    at = repeated["row"].to_numpy()
+    times = np.zeros(len(at), np.int64) if ratings.times is None else ratings.times[at]
+    kept = (
+        repeated.with_columns(pl.Series("value", ratings.values[at]), pl.Series("time", times))
+        .sort("pair", "time", "row")
+        .group_by("pair")
+        .agg(pl.col("row").last(), pl.col("value").cast(pl.Float64).mean())
+    )
+    values = ratings.values.copy()
+    if duplicates == "mean":
+        values[kept["row"].to_numpy()] = kept["value"].to_numpy()
+    keep = np.ones(len(values), np.bool_)
+    keep[at] = False
+    keep[kept["row"].to_numpy()] = True
+    return replace(
+        ratings,
+        users=ratings.users[keep],
+        items=ratings.items[keep],
+        values=values[keep],
+        times=None if ratings.times is None else ratings.times[keep],
+    )
+
+
+def _repeated(ratings: Ratings) -> pl.DataFrame:
+    """Columns ``row`` and ``pair`` of all ratings whose (user, item) pair occurs more than once."""
+    pairs = _pairs(ratings)
+    pairs.sort()
+    repeats = pl.Series(pairs[1:][pairs[1:] == pairs[:-1]])
+    del pairs
+    if repeats.is_empty():
+        return pl.DataFrame(schema={"pair": repeats.dtype, "row": pl.UInt32})
+    numbered = pl.DataFrame({"pair": _pairs(ratings)}).with_row_index("row")
+    return numbered.filter(pl.col("pair").is_in(repeats.implode()))
+
+
+def _pairs(ratings: Ratings) -> NDArray[np.unsignedinteger[Any]]:
+    """One number for each rating's (user, item) pair, shape (n,), in four bytes where that fits."""
+    fits = ratings.n_users * ratings.n_items <= 2**32
+    number: type[np.unsignedinteger[Any]] = np.uint32 if fits else np.uint64
+    pairs = ratings.users.astype(number)
+    pairs *= number(ratings.n_items)
+    pairs += ratings.items.view(np.uint32)
+    return pairs
+
+
+def _repeated_error(
+    ratings: Ratings, repeated: pl.DataFrame, table: "Table", rows: pl.Series | None
+) -> DataError:
+    first: dict[int, int] = {}
+    for row, pair in repeated.iter_rows():
+        if pair in first:
+            break
+        first[pair] = row
+    user = ratings.user_vocabulary.raw(ratings.users[row])
+    item = ratings.item_vocabulary.raw(ratings.items[row])
+    numbers = [first[pair], row] if rows is None else [rows[first[pair]], rows[row]]
+    one, two = (found.place for found in table.rows(numbers))
+    return DataError(
+        f"{table.name}, rows {one:,} and {two:,}: both rate user {user!r}, item {item!r}; pass "
+        'duplicates="last" or "mean" (on the command line --duplicates last) to keep one rating'
+    )
+
+
+def _read_titles(content: Any) -> pl.DataFrame:
+    table = open_table(content, {"id": None, "title": None})
+    titles = _usable(table, _parse(table), skip=True)[0].select("id", "title")
+    for notice in table.notices:
+        _log.info("%s: %s", table.name, notice)
+    return titles
+
+
+def _titled(ratings: Ratings, titles: pl.DataFrame) -> Ratings:
+    return replace(ratings, item_vocabulary=ratings.item_vocabulary.with_titles(titles))

@@ -1,0 +1,104 @@
+"""Ratings: columns in, the same columns out, and what is derived from them."""
+
+from typing import Any
+
+import numpy as np
+import polars as pl
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from dotbias.data.ratings import Ratings, Scale
+from dotbias.errors import DataError
+
+row = st.tuples(st.integers(1, 5), st.sampled_from("abcdef"), st.integers(1, 9), st.integers(0, 99))
+tables = st.lists(row, min_size=1, max_size=30)
+
+
+def ratings_of(table: list[tuple[Any, ...]], **options: Any) -> Ratings:
+    users, items, values, times = zip(*table, strict=True)
+    return Ratings.from_columns(users, items, values, times=np.array(times, np.int64), **options)
+
+
+@given(tables)
+def test_columns_come_back_as_they_were(table: list[tuple[Any, ...]]) -> None:
+    frame = ratings_of(table).to_frame()
+    assert frame.rows() == table
+    assert frame.columns == ["user", "item", "rating", "timestamp"]
+    assert frame["rating"].dtype == pl.Float32
+    untimed = Ratings.from_columns(*list(zip(*table, strict=True))[:3])
+    assert untimed.to_frame().equals(frame.drop("timestamp"))
+
+
+@given(tables)
+def test_what_is_derived(table: list[tuple[Any, ...]]) -> None:
+    ratings = ratings_of(table)
+    users, items, values, _ = zip(*table, strict=True)
+    assert len(ratings) == len(table)
+    assert (ratings.n_users, ratings.n_items) == (len(set(users)), len(set(items)))
+    assert ratings.user_counts.tolist() == [users.count(u) for u in sorted(set(users))]
+    assert ratings.item_counts.tolist() == [items.count(i) for i in sorted(set(items))]
+    assert ratings.global_mean == pytest.approx(np.mean(values))
+    assert ratings.scale == (min(values), max(values))
+
+
+@given(tables, st.data())
+def test_a_part_forgets_the_ids_it_does_not_have(
+    table: list[tuple[Any, ...]], data: st.DataObject
+) -> None:
+    numbers = st.lists(st.integers(0, len(table) - 1), min_size=1, max_size=40)
+    chosen = data.draw(numbers)
+    titles = pl.DataFrame({"id": ["a", "c"], "title": ["Ada", "Cleo"]})
+    part = ratings_of(table, titles=titles).take(np.array(chosen))
+    assert part.to_frame().rows() == [table[k] for k in chosen]
+    assert part.user_vocabulary.ids.to_list() == sorted({table[k][0] for k in chosen})
+    assert part.item_vocabulary.ids.to_list() == sorted({table[k][1] for k in chosen})
+    labels = {"a": "Ada", "c": "Cleo"}
+    for k, id in enumerate(part.item_vocabulary.ids):
+        assert part.item_vocabulary.label(k) == labels.get(id, id)
+
+
+def test_a_part_by_mask() -> None:
+    ratings = Ratings.from_columns([1, 2, 3], [7, 7, 8], [1, 2, 3])
+    assert ratings.take(ratings.values > 1).to_frame().rows() == [(2, 7, 2.0), (3, 8, 3.0)]
+
+
+def test_a_part_learns_its_scale_from_its_own_rows() -> None:
+    """A scale read from all rows would tell the training part about held-out ratings."""
+    columns = [1, 1, 1], [1, 2, 3], [1.0, 3.0, 5.0]
+    assert Ratings.from_columns(*columns).take(np.array([0, 1])).scale == (1, 3)
+    declared = Ratings.from_columns(*columns, scale=(0, 6))
+    assert declared.take(np.array([0, 1])).scale == Scale(0, 6)
+
+
+def test_columns_cannot_be_written() -> None:
+    ratings = ratings_of([(1, "a", 3, 4)])
+    for column in (ratings.users, ratings.items, ratings.values, ratings.times):
+        assert column is not None
+        with pytest.raises(ValueError, match="read-only"):
+            column[0] = 0
+
+
+@pytest.mark.parametrize(
+    ("columns", "message"),
+    [
+        (([], [], []), "there are no ratings"),
+        (([1, 2], [1], [1, 2]), "equally long"),
+        (([1, 2], [1, 2], [1.0]), "equally long"),
+        (([1, 2], [1, 2], [1.0, np.nan]), "rating 1 is not a finite number"),
+        (([1, 2], [1, 2], [np.inf, 1.0]), "rating 0 is not a finite number"),
+        (([1, None], [1, 2], [1.0, 2.0]), "id is missing"),
+        (([1, 2], [0.5, 2], [1.0, 2.0]), "ids must be integers or strings"),
+    ],
+)
+def test_columns_that_cannot_be_used(columns: Any, message: str) -> None:
+    users, items, values = (
+        pl.Series(c, dtype=pl.Int64) if c == [] else pl.Series(c) for c in columns
+    )
+    with pytest.raises(DataError, match=message):
+        Ratings.from_columns(users, items, values)
+
+
+def test_repr() -> None:
+    ratings = Ratings.from_columns(range(1500), [1] * 1500, [0.5, 5] * 750)
+    assert repr(ratings) == "Ratings(1,500 ratings, 1,500 users, 1 items, scale 0.5-5)"
