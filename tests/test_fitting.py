@@ -1,0 +1,65 @@
+"""The default fit is as good as we say: on real ratings, and near the floor on invented ones."""
+
+import numpy as np
+import pytest
+
+import dotbias as db
+
+
+def test_near_the_noise_floor_at_200_ratings_per_user():
+    ratings, truth = db.simulate(2000, 800, 500_000, n_factors=4, seed=1)
+    train, test = ratings.split(0.2, seed=1)
+    assert len(train) / train.n_users == pytest.approx(200, rel=0.01)
+    solver = db.GradientDescent(n_epochs=30, weight_decay=0.01)
+    rec = db.fit(train, db.DotBias(n_factors=4), solver)
+    report = db.evaluate(rec, test, ranking=False)
+    floor = truth.noise_floor(test)
+    assert floor < report.rmse < 1.03 * floor
+    assert report.baseline_rmse > 1.3 * floor
+
+
+def test_planted_factors_and_biases_are_recovered():
+    """The part of a rating that taste explains is found, and so are the biases."""
+    ratings, truth = db.simulate(1500, 400, 300_000, n_factors=3, noise=0.3, step=0.01, seed=2)
+    rec = db.fit(
+        ratings, db.DotBias(n_factors=3), db.GradientDescent(n_epochs=60, weight_decay=0.005)
+    )
+    users = np.array(rec.user_vocabulary.ids) - 1
+    items = np.array(rec.item_vocabulary.ids) - 1
+    planted = truth.user_factors[users] @ truth.item_factors[items].T
+    learned = rec.parameters["user_factors"] @ rec.parameters["item_factors"].T
+    assert np.corrcoef(planted.ravel(), learned.ravel())[0, 1] > 0.95
+    biases = np.corrcoef(truth.item_bias[items], rec.parameters["item_bias"])[0, 1]
+    assert biases > 0.9
+
+
+def test_default_settings_on_ml_100k(data_dir):
+    errors = []
+    for fold in range(1, 6):
+        train, test = (
+            db.read_ratings(data_dir / "ml-100k" / f"u{fold}.{part}") for part in ("base", "test")
+        )
+        errors.append(db.evaluate(db.fit(train), test, ranking=False).rmse)
+    assert np.mean(errors) < 0.907
+
+
+def test_default_settings_on_ml_1m(data_dir):
+    ratings = db.read_ratings(data_dir / "ml-1m" / "ratings.csv.gz")
+    order = np.random.default_rng(42).permutation(len(ratings))
+    cut = round(0.9 * len(ratings))
+    train, test = ratings.take(np.sort(order[:cut])), ratings.take(np.sort(order[cut:]))
+    assert db.evaluate(db.fit(train), test, ranking=False).rmse < 0.838
+
+
+def test_progress_ends_with_the_bar_gone(capsys):
+    ratings, _ = db.simulate(100, 50, 2000, seed=0)
+    db.fit(ratings, db.DotBias(n_factors=4), db.GradientDescent(n_epochs=2), progress=True)
+    assert capsys.readouterr().out == ""
+
+
+def test_a_solver_that_does_not_fit_the_model_is_refused():
+    ratings, _ = db.simulate(50, 30, 500, seed=0)
+    with pytest.raises(db.SettingError, match="ClosedForm estimates Baseline, not DotBias"):
+        db.fit(ratings, db.DotBias(), db.ClosedForm())
+    with pytest.raises(db.SettingError, match="GradientDescent estimates DotBias, not Baseline"):
+        db.fit(ratings, db.Baseline(), db.GradientDescent())
