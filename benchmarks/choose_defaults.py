@@ -25,7 +25,7 @@ def candidates() -> Iterator[tuple[str, db.DotBias, db.GradientDescent]]:
     """The default and its neighbours, one setting changed at a time."""
 
     def made(
-        label: str, *, lr: float = 0.02, model: dict[str, Any] | None = None, **solver: Any
+        label: str, *, lr: float = 0.022, model: dict[str, Any] | None = None, **solver: Any
     ) -> Any:
         return label, db.DotBias(**(model or {})), db.GradientDescent(db.SGD(lr=lr), **solver)
 
@@ -34,9 +34,9 @@ def candidates() -> Iterator[tuple[str, db.DotBias, db.GradientDescent]]:
         yield made(f"n_factors={k}", model={"n_factors": k})
     for std in (0.002, 0.01, 0.1):
         yield made(f"init_std={std}", model={"init_std": std})
-    for lr in (0.015, 0.025):
+    for lr in (0.018, 0.027):
         yield made(f"lr={lr}", lr=lr)
-    for n_epochs, lr in ((30, 0.0267), (60, 0.0133)):
+    for n_epochs, lr in ((30, 0.0293), (60, 0.0147)):
         yield made(f"n_epochs={n_epochs}, lr={lr}", lr=lr, n_epochs=n_epochs)
     for factor in (0.8, 1.25):
         for group, decay in DEFAULT_DECAY.items():

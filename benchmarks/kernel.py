@@ -43,7 +43,7 @@ def main(
         for threads in sorted({1, numba.config.NUMBA_NUM_THREADS}):
             model = db.DotBias(n_factors=k, output=output)
             parameters = model.initialise(ratings, np.random.default_rng(0))
-            run = _Run(db.GradientDescent(), model, parameters, grid)
+            run = _Run(db.GradientDescent(), model, parameters, grid, ratings.spread)
             order = np.arange(grid.n_blocks)
             with _threads(threads, n_ratings):
                 run.epoch(0.01, order)  # compiles, and warms the caches

@@ -39,6 +39,22 @@ def test_one_thread_and_two_leave_the_same_bits(ratings):
         np.testing.assert_array_equal(one[name], two[name])
 
 
+@pytest.mark.parametrize("output", ["linear", "sigmoid"])
+def test_another_scale_changes_nothing_else(ratings, output):
+    """On a scale from 0 to 100 the default rate used to diverge, and the decay meant less."""
+    from dataclasses import replace
+
+    solver = GradientDescent(n_epochs=15)
+    model = DotBias(n_factors=8, output=output)
+    wide_model = DotBias(n_factors=8, output=output, margin=25 * model.margin)
+    wide = replace(ratings, values=ratings.values * 25 - 20)
+    parameters, _ = solver.fit(model, ratings, seed=1)
+    wide_parameters, _ = solver.fit(wide_model, wide, seed=1)
+    expected = 25 * model.predict(parameters, ratings.users, ratings.items) - 20
+    predicted = wide_model.predict(wide_parameters, ratings.users, ratings.items)
+    np.testing.assert_allclose(predicted, expected, atol=0.02)
+
+
 def test_another_seed_gives_other_embeddings(ratings):
     model, solver = DotBias(n_factors=8), GradientDescent(n_epochs=2)
     a, b = (solver.fit(model, ratings, seed=s)[0] for s in (1, 2))

@@ -74,8 +74,9 @@ def test_the_kernel_equals_a_plain_loop(model, rule):
     parameters = _parameters(model, ratings)
     diagonals = np.random.default_rng(0).permutation(grid.n_blocks)
     expected, squares = _plain_epoch(model, rule, parameters, grid, diagonals, 0.03)
-    run = _Run(GradientDescent(rule, weight_decay=DECAY), model, parameters, grid)
+    run = _Run(GradientDescent(rule, weight_decay=DECAY), model, parameters, grid, spread=1.0)
     rmse = run.epoch(0.03, diagonals)
+    parameters = run.parameters()
     assert rmse == pytest.approx(np.sqrt(squares / len(ratings)), rel=1e-5)
     for group in model.groups:
         actual = parameters[group].reshape(expected[group].shape)
@@ -106,9 +107,10 @@ def test_one_step_is_the_gradient_of_the_stated_objective(model):
     one.starts[...] = 0
     one.starts[-1] = 1
     one.users[0], one.items[0], one.values[0] = u, i, r
-    _Run(GradientDescent(SGD(lr=1.0), weight_decay=DECAY), model, parameters, one).epoch(
-        1.0, np.arange(one.n_blocks)
-    )
+    solver = GradientDescent(SGD(lr=1.0), weight_decay=DECAY)
+    run = _Run(solver, model, parameters, one, spread=1.0)
+    run.epoch(1.0, np.arange(one.n_blocks))
+    parameters = run.parameters()
     h = 1e-6
     for group in model.groups:
         step = before[group].astype(np.float64) - parameters[group]

@@ -133,6 +133,11 @@ def fit(
     )
     show.say(_summary(table))
     report, rec = None, None
+    if test_size > 0 and round(test_size * len(table)) in (0, len(table)):
+        show.say(
+            f"Too few ratings to hold out a share of {test_size:g}: the error is not measured."
+        )
+        test_size = 0
     if test_size > 0:
         train, test = table.split(test_size, seed=seed)
         rec = fit_model(train, model, solver, seed=seed, progress=not show.quiet())
@@ -160,8 +165,7 @@ def fit(
         )
     else:
         show.say("Not saved: give -o FILE to keep the model.")
-    if as_json:
-        assert rec is not None
+    if as_json and rec is not None:
         history = rec.facts["history"]
         show.data(
             {

@@ -115,6 +115,11 @@ class Ratings:
         return float(self.values.mean(dtype=np.float64))
 
     @cached_property
+    def spread(self) -> float:
+        """Standard deviation of all ratings; 1 where they are all the same."""
+        return float(self.values.std(dtype=np.float64)) or 1.0
+
+    @cached_property
     def user_counts(self) -> NDArray[np.int64]:
         """Number of ratings of each user, shape (n_users,)."""
         return np.bincount(self.users, minlength=self.n_users)

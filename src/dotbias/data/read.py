@@ -396,16 +396,12 @@ def _time(raw: pl.Expr, dtype: pl.DataType) -> _Taken:
 def _seconds(text: pl.Series) -> pl.Series:
     """Seconds since 1970 from numbers and ISO dates (UTC where no zone is given), else null."""
     seconds = text.cast(pl.Int64, strict=False)
-    # Dates are looked for only where there is no number: each form takes many times as long.
-    if seconds.null_count():
-        fraction = text.cast(pl.Float64, strict=False).floor().cast(pl.Int64, strict=False)
-        seconds = seconds.zip_with(seconds.is_not_null(), fraction)
+    if seconds.null_count() == 0:  # nearly always; trying the other forms takes ten times as long
+        return seconds
+    fraction = text.cast(pl.Float64, strict=False).floor().cast(pl.Int64, strict=False)
     iso = text.str.replace(" ", "T", literal=True).str.replace("Z$", "+00:00")
-    for form in _ISO_FORMS:
-        if seconds.null_count():
-            dates = iso.str.to_datetime(form, strict=False).dt.epoch("s")
-            seconds = seconds.zip_with(seconds.is_not_null(), dates)
-    return seconds
+    dates = (iso.str.to_datetime(form, strict=False).dt.epoch("s") for form in _ISO_FORMS)
+    return pl.select(pl.coalesce(seconds, fraction, *dates)).to_series()
 
 
 def _usable(

@@ -23,7 +23,10 @@ def as_ids(raw: pl.Series | Sequence[Any] | NDArray[Any]) -> pl.Series:
     Raises:
         DataError: for ids that are neither integers nor strings, or missing.
     """
-    series = raw if isinstance(raw, pl.Series) else pl.Series("id", raw)
+    try:
+        series = raw if isinstance(raw, pl.Series) else pl.Series("id", raw)
+    except TypeError as error:
+        raise DataError(f"ids must be all integers or all strings: {error}") from error
     if series.len() == 0 and series.dtype == pl.Null:
         return series.cast(pl.String)
     if series.null_count():
@@ -81,7 +84,7 @@ class Vocabulary:
 
     def indices(self, raw: pl.Series | Iterable[Any]) -> Index:
         """Index of every id, shape (n,), int32; -1 for ids that are not in the vocabulary."""
-        series = as_ids(raw if isinstance(raw, pl.Series) else pl.Series("id", list(raw)))
+        series = as_ids(raw if isinstance(raw, pl.Series) else list(raw))
         if series.len() == 0 or len(self) == 0:
             return np.full(series.len(), -1, np.int32)
         if self.ids.dtype == pl.String:

@@ -30,8 +30,8 @@ class DotBias(Model):
         n_factors: length of each embedding.
         output: how ``z`` becomes a rating.
         margin: how far the sigmoid's range exceeds the scale on both sides, in rating units.
-        init_std: standard deviation of the normal distribution from which embeddings start; biases
-            start at zero.
+        init_std: standard deviation of the normal distribution from which embeddings start, for
+            ratings whose own is 1 (see ``units``); biases start at zero.
     """
 
     n_factors: int = setting(256, at_least=1)
@@ -44,13 +44,23 @@ class DotBias(Model):
     def initialise(self, ratings: Ratings, rng: np.random.Generator) -> Parameters:
         """Normal factors and zero biases, float32."""
         n_users, n_items, k = ratings.n_users, ratings.n_items, self.n_factors
-        std = np.float32(self.init_std)
+        std = np.float32(self.init_std * self.units(ratings.spread)["user_factors"])
         return constants(ratings) | {
             "user_factors": rng.standard_normal((n_users, k), np.float32) * std,
             "item_factors": rng.standard_normal((n_items, k), np.float32) * std,
             "user_bias": np.zeros(n_users, np.float32),
             "item_bias": np.zeros(n_items, np.float32),
         }
+
+    def units(self, spread: float) -> dict[str, float]:
+        """What each group is multiplied by when all ratings are multiplied by ``spread``.
+
+        Settings that are stated in these units suit a scale from 1 to 5 as well as one from 0 to
+        100. In the sigmoid form parameters have no unit: the stretching alone carries it.
+        """
+        linear = self.output == "linear"
+        powers = {"user_factors": 0.5, "item_factors": 0.5, "user_bias": 1.0, "item_bias": 1.0}
+        return {group: spread**power if linear else 1.0 for group, power in powers.items()}
 
     def stretch(self, parameters: Parameters) -> tuple[float, float]:
         """Lowest rating and width of the sigmoid's range, in rating units."""

@@ -22,8 +22,8 @@ from dotbias.solvers.schedules import SCHEDULES
 
 # Chosen on validation parts of training rows alone (benchmarks/choose_defaults.py).
 DEFAULT_DECAY: Mapping[str, float] = {
-    "user_factors": 0.045,
-    "item_factors": 0.065,
+    "user_factors": 0.04,
+    "item_factors": 0.06,
     "user_bias": 0.03,
     "item_bias": 0.1,
 }
@@ -36,9 +36,12 @@ _RATINGS_PER_THREAD = 100_000
 class GradientDescent(Solver):
     """Stochastic gradient descent for ``DotBias``, one rating at a time.
 
-    Minimises, summed over the training ratings and in squared rating units,
-    ``½ (r̂_ui - r_ui)² + ½ (λ_p |p_u|² + λ_q |q_i|² + λ_bu b_u² + λ_bi b_i²)``. The decay thus counts
-    *per rating*: a row with n ratings is shrunk as by a ridge penalty ``½ n λ |row|²``.
+    Minimises, summed over the training ratings,
+    ``½ (r̂_ui - r_ui)² + ½ (λ_p |p_u|² + λ_q |q_i|² + λ_bu b_u² + λ_bi b_i²)``,
+    with ratings measured in units of their standard deviation (and parameters in the units that
+    follow, ``DotBias.units``): multiplying all ratings by a number, or adding one, changes the
+    predictions likewise and nothing else. The decay counts *per rating*: a row with n ratings is
+    shrunk as by a ridge penalty ``½ n λ |row|²``.
 
     The same data, settings and seed give the same bits for any number of threads.
 
@@ -107,7 +110,7 @@ class GradientDescent(Solver):
         parameters = model.initialise(ratings, rng)
         watch = _Validation.hold_out(ratings, self.validation_size, rng)
         grid = lay_out(watch.rest, int(rng.integers(2**63)))
-        run = _Run(self, model, parameters, grid)
+        run = _Run(self, model, parameters, grid, ratings.spread)
         history = History()
         guard = _DivergenceGuard(ratings, self.rule.lr)
         try:
@@ -123,7 +126,7 @@ class GradientDescent(Solver):
                         n_epochs=self.n_epochs,
                         lr=lr,
                         train_rmse=train_rmse,
-                        validation_rmse=watch.rmse(model, parameters, epoch + 1),
+                        validation_rmse=watch.rmse(model, run, epoch + 1),
                         seconds=seconds,
                         ratings_per_second=len(grid.values) / seconds,
                     )
@@ -135,28 +138,41 @@ class GradientDescent(Solver):
                         break
         except KeyboardInterrupt:
             history.stopped = "interrupted"
-        history.best_epoch = watch.restore(parameters) or len(history.epochs)
+        history.best_epoch = watch.best_epoch or len(history.epochs)
+        fitted = watch.best or run.parameters()
         history.seconds = time.perf_counter() - started
-        return parameters, history
+        return fitted, history
 
 
 class _Run:
-    """One training run: the parameters, the state of the rule and the compiled epoch."""
+    """One training run: the parameters, the state of the rule and the compiled epoch.
+
+    Inside, ratings and parameters are measured in units of the ratings' spread.
+    """
 
     def __init__(
-        self, solver: GradientDescent, model: DotBias, parameters: Parameters, grid: Grid
+        self,
+        solver: GradientDescent,
+        model: DotBias,
+        start: Parameters,
+        grid: Grid,
+        spread: float,
     ) -> None:
         rule = solver.rule
-        self.grid, self.hyper = grid, rule.hyper
+        self.start, self.grid, self.spread, self.hyper = start, grid, spread, rule.hyper
         self.kernel = epoch_kernel(type(rule).update, rule.n_slots, model.output)
-        # A bias is an embedding of length one to the kernel; these are views, not copies.
-        tables = [parameters[name] for name in solver.groups]
+        self.units = {name: np.float32(unit) for name, unit in model.units(spread).items()}
+        self.values = grid.values / np.float32(spread)
+        # A bias is an embedding of length one to the kernel.
+        tables = [start[name] / self.units[name] for name in solver.groups]
         self.tables = [t if t.ndim == 2 else t[:, None] for t in tables]
         self.states = [np.zeros((rule.n_slots, *t.shape), np.float32) for t in self.tables]
         decay = solver.decay()
         self.decay = np.array([decay[name] for name in solver.groups], np.float32)
-        low, width = model.stretch(parameters)
-        self.constants = np.float32(model.offset(parameters)), np.float32(low), np.float32(width)
+        offset, (low, width) = model.offset(start), model.stretch(start)
+        if model.output == "linear":
+            offset /= spread
+        self.constants = tuple(map(np.float32, (offset, low / spread, width / spread)))
 
     def epoch(self, lr: float, diagonals: NDArray[np.int64]) -> float:
         """Walk the grid once; RMSE of the predictions made on the way."""
@@ -164,7 +180,7 @@ class _Run:
         squares = self.kernel(
             grid.users,
             grid.items,
-            grid.values,
+            self.values,
             grid.starts,
             diagonals,
             *self.tables,
@@ -174,7 +190,15 @@ class _Run:
             self.decay,
             self.hyper,
         )
-        return float(np.sqrt(squares / len(grid.values)))
+        return self.spread * float(np.sqrt(squares / len(self.values)))
+
+    def parameters(self) -> Parameters:
+        """The parameters as they are now, in rating units."""
+        now = {
+            name: (table * unit).reshape(self.start[name].shape)
+            for table, (name, unit) in zip(self.tables, self.units.items(), strict=True)
+        }
+        return self.start | now
 
 
 class _Validation:
@@ -197,25 +221,20 @@ class _Validation:
         order = rng.permutation(len(ratings))
         return cls(ratings, np.sort(order[n_held:]), order[:n_held])
 
-    def rmse(self, model: Model, parameters: Parameters, epoch: int) -> float | None:
+    def rmse(self, model: Model, run: _Run, epoch: int) -> float | None:
         """RMSE on the validation rows, remembering the parameters when it is the best so far."""
         if len(self.values) == 0:
             return None
+        parameters = run.parameters()
         error = model.predict(parameters, self.users, self.items) - self.values
         rmse = float(np.sqrt(np.mean(error.astype(np.float64) ** 2)))
         if rmse < self.best_rmse:
-            self.best_rmse, self.best_epoch = rmse, epoch
-            self.best = {name: table.copy() for name, table in parameters.items()}
+            self.best_rmse, self.best_epoch, self.best = rmse, epoch, parameters
         return rmse
 
     def waited(self, epoch: int) -> int:
         """Epochs since the best one; 0 without validation rows."""
         return epoch - self.best_epoch if len(self.values) else 0
-
-    def restore(self, parameters: Parameters) -> int:
-        """Put the best parameters back; their epoch, or 0 where none were kept."""
-        parameters.update(self.best)
-        return self.best_epoch
 
 
 def _rows(ratings: Ratings, rows: NDArray[Any]) -> Ratings:
@@ -233,9 +252,7 @@ class _DivergenceGuard:
     """Stops a run whose training loss is not finite, absurd, or has risen three times in a row."""
 
     def __init__(self, ratings: Ratings, lr: float) -> None:
-        low, high = ratings.scale
-        spread = float(ratings.values.std(dtype=np.float64))
-        self.limit = 2 * spread + 0.1 * max(high - low, 1.0)
+        self.limit = 3 * ratings.spread
         self.lr, self.first, self.last, self.rises = lr, np.inf, np.inf, 0
 
     def check(self, epoch: int, rmse: float) -> None:

@@ -55,7 +55,7 @@ _STORE = (_store_0, _store, _store, _store)
 def epoch_kernel(update: Callable[..., Any], n_slots: int, output: str) -> Callable[..., float]:
     """The compiled epoch for one update rule and one output.
 
-    The objective of one rating, in squared rating units, is
+    The objective of one rating is
     ``½ (r̂ - r)² + ½ (λ_p |p_u|² + λ_q |q_i|² + λ_bu b_u² + λ_bi b_i²)``;
     all its parameters move at once, each by the rule.
 

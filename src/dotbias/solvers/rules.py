@@ -31,7 +31,7 @@ class Rule(Settings, ABC):
         lr: learning rate, before the schedule.
     """
 
-    lr: float = setting(0.02, above=0)
+    lr: float = setting(0.022, above=0)
 
     n_slots: ClassVar[int] = 0
     """How many numbers of state the rule keeps for each parameter: 0, 1, 2 or 3."""
