@@ -12,9 +12,9 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from dotbias.data.catalog import load as load
     from dotbias.data.ratings import Ratings as Ratings
     from dotbias.data.ratings import Scale as Scale
+    from dotbias.data.read import load as load
     from dotbias.data.read import read_ratings as read_ratings
     from dotbias.data.simulate import simulate as simulate
     from dotbias.data.split import k_fold as k_fold
@@ -61,7 +61,7 @@ _HOME = {
     "evaluate": "dotbias.evaluation.evaluate",
     "fit": "dotbias.fitting",
     "k_fold": "dotbias.data.split",
-    "load": "dotbias.data.catalog",
+    "load": "dotbias.data.read",
     "read_ratings": "dotbias.data.read",
     "simulate": "dotbias.data.simulate",
 }

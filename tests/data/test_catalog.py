@@ -28,7 +28,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from dotbias.data import catalog
-from dotbias.data.catalog import NAMED_SETS, NamedSet, fetch, load, safe_members
+from dotbias.data.catalog import NAMED_SETS, NamedSet, fetch, safe_members
+from dotbias.data.read import load
 from dotbias.errors import DataError, DownloadError
 
 

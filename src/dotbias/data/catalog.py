@@ -20,13 +20,9 @@ from functools import partial
 from http import HTTPStatus
 from pathlib import Path, PureWindowsPath
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any
 
 from dotbias.errors import DataError, DownloadError
 from dotbias.progress import progress_bar
-
-if TYPE_CHECKING:
-    from dotbias.data.ratings import Ratings
 
 _log = logging.getLogger("dotbias")
 
@@ -135,22 +131,6 @@ NAMED_SETS: Mapping[str, NamedSet] = MappingProxyType(
         )
     }
 )
-
-
-def load(name: str, **read_options: Any) -> "Ratings":
-    """The ratings of a named set, downloaded at first use.
-
-    Args:
-        name: one of ``NAMED_SETS``.
-        read_options: passed to ``read_ratings``.
-
-    Raises:
-        DataError: for an unknown name, or as ``read_ratings``.
-        DownloadError: as ``fetch``.
-    """
-    from dotbias.data.read import read_ratings
-
-    return read_ratings(fetch(name), **read_options)
 
 
 def fetch(name: str, *, progress: bool = True) -> Path:

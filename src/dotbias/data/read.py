@@ -15,6 +15,7 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
+from dotbias.data.catalog import fetch
 from dotbias.data.ratings import Ratings, Scale
 from dotbias.data.tables import RATINGS, TITLES, Column, Row, Table, locate, open_table
 from dotbias.data.vocabulary import Vocabulary
@@ -207,6 +208,20 @@ def read_ratings_with_report(
         notices=tuple(table.notices),
         kept="their mean" if duplicates == "mean" else last,
     )
+
+
+def load(name: str, **read_options: Any) -> Ratings:
+    """The ratings of a named set, downloaded when it is first used.
+
+    Args:
+        name: one of ``NAMED_SETS``.
+        read_options: passed to ``read_ratings``.
+
+    Raises:
+        DataError: for an unknown name, or as ``read_ratings``.
+        DownloadError: as ``fetch``.
+    """
+    return read_ratings(fetch(name), **read_options)
 
 
 def read_titles(source: "Source") -> pl.DataFrame:

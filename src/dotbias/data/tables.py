@@ -23,6 +23,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, NoReturn, TypeAlias, TypeVar
 
 import polars as pl
 
+from dotbias.data.catalog import NAMED_SETS, fetch, safe_members
 from dotbias.errors import DataError
 
 if TYPE_CHECKING:
@@ -573,8 +574,6 @@ def locate(source: "Source", patterns: Iterable[str]) -> tuple[Any, Blob | None]
 
 
 def _fetched(name: str) -> Path:
-    from dotbias.data.catalog import NAMED_SETS, fetch
-
     if name not in NAMED_SETS:
         sets = ", ".join(NAMED_SETS)
         raise DataError(
@@ -589,8 +588,6 @@ def _members(path: Path) -> list[str]:
         files = [file for depth in ("*", "*/*") for file in path.glob(depth) if file.is_file()]
         names = [file.relative_to(path).as_posix() for file in files]
     else:
-        from dotbias.data.catalog import safe_members
-
         with zipfile.ZipFile(path) as archive:
             names = [member.filename for member in safe_members(archive)]
     shown = [name for name in names if not re.search(r"(^|/)(\.|__MACOSX/)", name)]

@@ -78,8 +78,11 @@ def epoch_kernel(update: Callable[..., Any], n_slots: int, output: str) -> Calla
     code = update.__code__
     text = repr((code.co_code, code.co_consts, code.co_names))
     fingerprint = int.from_bytes(hashlib.sha256(text.encode()).digest()[:7], "big")
+    # A rule from elsewhere is compiled in every process: what the cache holds of it could only be
+    # loaded where its module can be imported, which a notebook's cannot.
+    ours = (update.__module__ or "").startswith("dotbias.")
 
-    @njit(parallel=True, cache=True, fastmath=True, error_model="numpy")
+    @njit(parallel=True, cache=ours, fastmath=True, error_model="numpy")
     def epoch(
         users: Any,
         items: Any,

@@ -1,0 +1,36 @@
+import polars as pl
+import pytest
+
+from dotbias.cli import show
+from dotbias.errors import DataError
+
+
+def test_titles_stay_text(capsys):
+    """A title in square brackets vanished when it was taken for markup."""
+    table = pl.DataFrame({"item": [1, 2], "title": ["[REC] (2007)", "[bold]no[/bold]"]})
+    show.frame(table, "Films")
+    shown = capsys.readouterr().out
+    assert "[REC] (2007)" in shown
+    assert "[bold]no[/bold]" in shown
+
+
+def test_a_column_of_nothing_is_left_out_for_people_only(capsys):
+    table = pl.DataFrame({"item": [1], "title": pl.Series([None], dtype=pl.String)})
+    show.frame(table, "")
+    assert "title" not in capsys.readouterr().out
+    show.frame(table, "", as_csv=True)
+    assert capsys.readouterr().out == "item,title\n1,\n"
+    show.frame(table, "", as_json=True)
+    assert '"title": null' in capsys.readouterr().out
+
+
+def test_files_are_whole_or_absent(tmp_path):
+    table = pl.DataFrame({"a": [1]})
+    show.write(table, tmp_path / "x.csv")
+    show.write(table, tmp_path / "x.parquet")
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["x.csv", "x.parquet"]
+    assert pl.read_parquet(tmp_path / "x.parquet").equals(table)
+    with pytest.raises(DataError, match="cannot write"):
+        show.write(table, tmp_path / "no" / "x.csv")
+    with pytest.raises(DataError, match=r"must end in \.csv or \.parquet"):
+        show.write(table, tmp_path / "x.xlsx")
