@@ -63,3 +63,24 @@ def test_a_solver_that_does_not_fit_the_model_is_refused():
         db.fit(ratings, db.DotBias(), db.ClosedForm())
     with pytest.raises(db.SettingError, match="GradientDescent estimates DotBias, not Baseline"):
         db.fit(ratings, db.Baseline(), db.GradientDescent())
+
+
+def test_an_interrupted_fit_says_so_and_keeps_what_there_is(monkeypatch, caplog):
+    ratings, _ = db.simulate(100, 50, 2000, seed=0)
+    solver = db.GradientDescent(n_epochs=50)
+    ran = type(solver).fit
+
+    def interrupted(self, model, ratings, *, seed, on_epoch):
+        def stop_at_two(epoch):
+            on_epoch(epoch)
+            if epoch.epoch == 2:
+                raise KeyboardInterrupt
+
+        return ran(self, model, ratings, seed=seed, on_epoch=stop_at_two)
+
+    monkeypatch.setattr(db.GradientDescent, "fit", interrupted)
+    rec = db.fit(ratings, db.DotBias(n_factors=4), solver)
+    assert rec.facts["history"]["stopped"] == "interrupted"
+    assert "Interrupted: the parameters of epoch 2 are kept" in caplog.text
+    with pytest.raises(KeyboardInterrupt):
+        db.cross_validate(ratings, db.DotBias(n_factors=4), solver, n_folds=2)

@@ -1,5 +1,6 @@
 """From ratings to a recommender in one call."""
 
+import logging
 import time
 
 from dotbias.data.ratings import Ratings
@@ -10,6 +11,8 @@ from dotbias.recommender import Recommender
 from dotbias.solvers.base import Epoch, Solver
 from dotbias.solvers.closed_form import ClosedForm
 from dotbias.solvers.gradient import GradientDescent
+
+_log = logging.getLogger("dotbias")
 
 
 def fit(
@@ -28,6 +31,9 @@ def fit(
         solver: ``GradientDescent()`` by default, ``ClosedForm()`` for a ``Baseline``.
         seed: seed of the starting embeddings and of the order of ratings.
         progress: show a progress bar on stderr when it is a terminal.
+
+    Ctrl-C ends the fit, not the program: the best parameters so far are kept, and a warning is logged
+    (logger ``dotbias``).
 
     Raises:
         SettingError: for a solver that cannot estimate the model.
@@ -49,6 +55,12 @@ def fit(
             advance(1, _describe(epoch))
 
         parameters, history = solver.fit(model, ratings, seed=seed, on_epoch=on_epoch)
+    best = history.best_epoch
+    if history.stopped == "interrupted":
+        _log.warning("Interrupted: the parameters of epoch %d are kept, the best so far.", best)
+    elif history.stopped == "early":
+        ran = len(history.epochs)
+        _log.info("Stopped early after epoch %d: epoch %d was the best.", ran, best)
     facts = {
         "solver": repr(solver),
         "seed": seed,

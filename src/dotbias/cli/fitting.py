@@ -141,7 +141,6 @@ def fit(
     if test_size > 0:
         train, test = table.split(test_size, seed=seed)
         rec = fit_model(train, model, solver, seed=seed, progress=not show.quiet())
-        _report_stop(rec)
         report = measure(rec, test)
         if not as_json:
             show.console().print(f"Held out: {len(test):,} of {len(table):,} ratings, seed {seed}.")
@@ -149,7 +148,6 @@ def fit(
     if output is not None:
         if rec is None or (refit and not _interrupted(rec)):
             rec = fit_model(table, model, solver, seed=seed, progress=not show.quiet())
-            _report_stop(rec)
         if report is not None:
             rec.facts["held_out"] = {
                 "test_size": test_size,
@@ -364,16 +362,3 @@ def _summary(table: "Ratings") -> str:
 
 def _interrupted(rec: "Recommender") -> bool:
     return rec.facts["history"]["stopped"] == "interrupted"  # type: ignore[no-any-return]
-
-
-def _report_stop(rec: "Recommender") -> None:
-    history = rec.facts["history"]
-    if _interrupted(rec):
-        show.say(
-            f"Interrupted: the parameters of epoch {history['best_epoch']} are kept, the best so far."
-        )
-    elif history["stopped"] == "early":
-        show.say(
-            f"Stopped early after epoch {len(history['epochs'])}: epoch {history['best_epoch']} was "
-            f"the best."
-        )

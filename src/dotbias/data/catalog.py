@@ -136,7 +136,7 @@ NAMED_SETS: Mapping[str, NamedSet] = MappingProxyType(
 def fetch(name: str, *, progress: bool = True) -> Path:
     """Path of a named set's verified zip in the cache folder, downloading it where it is not there.
 
-    The licence is logged (INFO, logger ``dotbias``) when the set is downloaded. A file in the cache
+    The licence is logged (WARNING, logger ``dotbias``) when the set is downloaded. A file in the cache
     is hashed once; a note beside it (``<name>.zip.verified``) spares that for as long as its size
     and modification time stay the same. A damaged one is fetched anew, with a warning.
 
@@ -167,7 +167,7 @@ def fetch(name: str, *, progress: bool = True) -> Path:
             _download(named, part, progress)
             part.replace(target)
     _note_verified(target, named)
-    _log.info("%s: %s", named.name, named.licence)
+    _log.warning("%s: %s", named.name, named.licence)
     return target
 
 
