@@ -202,3 +202,11 @@ def test_a_terminal_sees_progress(installed, environment, workplace, ratings):
     text = shown.decode()
     assert "training RMSE" in text
     assert "ratings/s" in text
+
+
+def test_sets_with_their_licences(run):
+    shown = " ".join(run("sets").stdout.split())
+    for name in ("ml-latest-small", "ml-100k", "ml-32m"):
+        assert shown.count(name) >= 2
+    assert "no commercial use without permission" in shown
+    assert all(row["licence"] for row in json.loads(run("sets", "--json").stdout))

@@ -28,7 +28,13 @@ def sets(as_json: o.JsonOption = False, as_csv: o.CsvOption = False) -> None:
         {"name": name, "what": entry.description, "licence": entry.licence}
         for name, entry in NAMED_SETS.items()
     ]
-    show.frame(pl.DataFrame(rows), "Named sets", as_json=as_json, as_csv=as_csv)
+    table = pl.DataFrame(rows)
+    if as_json or as_csv:
+        show.frame(table, "", as_json=as_json, as_csv=as_csv)
+        return
+    show.frame(table.drop("licence"), "Named sets")
+    for (licence,), group in table.group_by("licence", maintain_order=True):
+        show.console().print(f"{', '.join(group['name'])}: {licence}", markup=False)
 
 
 def download(name: Annotated[str, typer.Argument(help="A named set, see `dotbias sets`.")]) -> None:
