@@ -102,3 +102,14 @@ def test_columns_that_cannot_be_used(columns: Any, message: str) -> None:
 def test_repr() -> None:
     ratings = Ratings.from_columns(range(1500), [1] * 1500, [0.5, 5] * 750)
     assert repr(ratings) == "Ratings(1,500 ratings, 1,500 users, 1 items, scale 0.5-5)"
+
+
+def test_columns_are_read_only_and_the_callers_arrays_are_not() -> None:
+    """Making ratings used to turn the caller's own float32 array read-only."""
+    values = np.array([1, 2, 3], np.float32)
+    ratings = Ratings.from_columns([1, 2, 3], [4, 5, 6], values)
+    values[0] = 1
+    with pytest.raises(ValueError, match="read-only"):
+        ratings.values[0] = 5
+    with pytest.raises(ValueError, match="read-only"):
+        ratings.users[0] = 5

@@ -47,9 +47,13 @@ class Ratings:
     declared_scale: Scale | None = None
 
     def __post_init__(self) -> None:
-        for column in (self.users, self.items, self.values, self.times):
+        for name in ("users", "items", "values", "times"):
+            column = getattr(self, name)
             if column is not None:
+                # A view, lest the array that was handed in become read-only too.
+                column = column.view()
                 column.setflags(write=False)
+                object.__setattr__(self, name, column)
 
     @classmethod
     def from_columns(

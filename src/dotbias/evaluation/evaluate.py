@@ -199,9 +199,8 @@ def _training_ratings(rec: Recommender) -> Ratings:
     rated = rec.rated
     return Ratings(
         np.repeat(np.arange(rated.shape[0], dtype=np.int32), np.diff(rated.indptr)),
-        # Ratings make their columns read-only: views, lest the recommender's own become so.
-        rated.indices.view(),
-        rated.data.view(),
+        rated.indices,
+        rated.data,
         rec.user_vocabulary,
         rec.item_vocabulary,
         declared_scale=Scale(*map(float, rec.parameters["scale"])),
