@@ -141,6 +141,7 @@ def test_a_mistake_is_one_message_and_exit_code_1(run, ratings, model, arguments
         ["predict", "{model}", "--user", "1"],
         ["recommend", "{model}", "--user", "1", "--json", "--csv"],
         ["recommend", "{model}", "--user", "1", "-k", "0"],
+        ["demo", "--seed", "-1"],
     ],
     ids=" ".join,
 )

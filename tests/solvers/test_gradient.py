@@ -153,6 +153,10 @@ def test_ctrl_c_keeps_what_there_is(ratings):
             lambda: GradientDescent(weight_decay=-1.0),
             "weight_decay of user_factors must be at least 0",
         ),
+        (
+            lambda: GradientDescent(weight_decay="much"),
+            "user_factors must be at least 0, not 'much'",
+        ),
         (lambda: GradientDescent(weight_decay={"users": 0.1}), "no group 'users'.*user_factors"),
         (
             lambda: GradientDescent(schedule="cosmic"),

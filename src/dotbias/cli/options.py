@@ -67,7 +67,7 @@ TitlesOption = Annotated[
     Path | None,
     typer.Option(help="File of item ids and titles, such as movies.csv.", rich_help_panel=_READING),
 ]
-SeedOption = Annotated[int, typer.Option(help="Seed of everything that is drawn.")]
+SeedOption = Annotated[int, typer.Option(min=0, help="Seed of everything that is drawn.")]
 KOption = Annotated[int, typer.Option("-k", min=1, help="How many to list.")]
 MinRatings = Annotated[
     int, typer.Option(min=0, help="Items with fewer training ratings come last.")

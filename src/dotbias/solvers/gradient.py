@@ -1,5 +1,6 @@
 """Gradient descent on the squared error."""
 
+import numbers
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -27,7 +28,6 @@ DEFAULT_DECAY: Mapping[str, float] = {
     "user_bias": 0.03,
     "item_bias": 0.1,
 }
-
 
 _RATINGS_PER_THREAD = 100_000
 
@@ -73,7 +73,7 @@ class GradientDescent(Solver):
         super().__post_init__()
         if not isinstance(self.rule, Rule):
             raise SettingError(
-                f"rule must be an update rule such as SGD(lr=0.02), not {self.rule!r}"
+                f"rule must be an update rule such as SGD(lr=0.022), not {self.rule!r}"
             )
         self.decay()
 
@@ -87,7 +87,7 @@ class GradientDescent(Solver):
             if name not in DEFAULT_DECAY:
                 known = ", ".join(DEFAULT_DECAY)
                 raise SettingError(f"weight_decay names no group {name!r}: the groups are {known}")
-            if not 0 <= value < np.inf:
+            if not isinstance(value, numbers.Real) or not 0 <= value < np.inf:
                 raise SettingError(f"weight_decay of {name} must be at least 0, not {value!r}")
         return dict(DEFAULT_DECAY) | table
 
@@ -253,12 +253,12 @@ class _DivergenceGuard:
 
     def __init__(self, ratings: Ratings, lr: float) -> None:
         self.limit = 3 * ratings.spread
-        self.lr, self.first, self.last, self.rises = lr, np.inf, np.inf, 0
+        self.lr, self.best, self.last, self.rises = lr, np.inf, np.inf, 0
 
     def check(self, epoch: int, rmse: float) -> None:
-        self.first = min(self.first, rmse) if epoch > 1 else rmse
+        self.best = min(self.best, rmse)
         self.rises = self.rises + 1 if rmse > self.last else 0
-        grew = self.rises >= 3 and rmse > 1.05 * self.first
+        grew = self.rises >= 3 and rmse > 1.05 * self.best
         if not np.isfinite(rmse) or rmse > self.limit or grew:
             raise DivergenceError(
                 f"training diverged in epoch {epoch}: the training RMSE is {rmse:.4g}. "
