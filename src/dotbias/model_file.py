@@ -4,10 +4,8 @@ Nothing in it is executed on loading. A file is written beside its place and mov
 whole, and carries a checksum, so that what loads is exactly what was saved.
 """
 
-import contextlib
 import hashlib
 import json
-import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -16,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dotbias.errors import ModelFileError
+from dotbias.whole_file import whole_file
 
 FORMAT = "dotbias model"
 FORMAT_VERSION = 1
@@ -38,23 +37,11 @@ def write(path: Path, arrays: Mapping[str, NDArray[Any]], metadata: Mapping[str,
         "metadata": text,
         "sha256": _checksum(arrays, text),
     }
-    partial = path.with_name(f".{path.name}.{os.getpid()}.part")
     try:
-        if path.exists() and not path.is_file():
-            # Moving the finished file into its place would replace even a device like /dev/null.
-            raise ModelFileError(f"cannot write {path}: it is there and is no regular file")
-        partial.touch()
-        mode = partial.stat().st_mode  # the user's choice, where safetensors makes a private file
-        save_file(arrays, partial, header)
-        partial.chmod(mode)
-        with partial.open("rb") as file:
-            os.fsync(file.fileno())
-        partial.replace(path)
+        with whole_file(path) as partial:
+            save_file(arrays, partial, header)
     except (OSError, SafetensorError) as error:
         raise ModelFileError(f"cannot write {path}: {error}") from error
-    finally:
-        with contextlib.suppress(OSError):  # most often it is gone, or never came to be
-            partial.unlink()
 
 
 def read(path: Path) -> tuple[dict[str, NDArray[Any]], dict[str, Any]]:

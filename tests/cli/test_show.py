@@ -34,3 +34,25 @@ def test_files_are_whole_or_absent(tmp_path):
         show.write(table, tmp_path / "no" / "x.csv")
     with pytest.raises(DataError, match=r"must end in \.csv or \.parquet"):
         show.write(table, tmp_path / "x.xlsx")
+
+
+def test_a_pipe_is_not_replaced_by_a_file(tmp_path):
+    """A table written as root to a device would have put a file in its place."""
+    import os
+
+    pipe = tmp_path / "pipe.csv"
+    os.mkfifo(pipe)
+    with pytest.raises(DataError, match="no regular file"):
+        show.write(pl.DataFrame({"a": [1]}), pipe)
+    assert pipe.is_fifo()
+    assert [p.name for p in tmp_path.iterdir()] == ["pipe.csv"]
+
+
+def test_the_commands_and_the_library_agree_on_what_is_rare():
+    import inspect
+
+    from dotbias.cli import using
+    from dotbias.recommender import MIN_RATINGS
+
+    for command in (using.recommend, using.similar, using.biases):
+        assert inspect.signature(command).parameters["min_ratings"].default == MIN_RATINGS

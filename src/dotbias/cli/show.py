@@ -80,16 +80,13 @@ def data(value: Any) -> None:
 def _cell(value: Any) -> str:
     if value is None:
         return ""
-    if isinstance(value, float):
-        return f"{value:.4f}"
-    if isinstance(value, int):
-        return str(value)
-    return str(value)
+    return f"{value:.4f}" if isinstance(value, float) else str(value)
 
 
 def write(table: "pl.DataFrame", path: Path) -> None:
     """Write a frame as CSV or Parquet, by the file's ending, whole or not at all."""
     from dotbias.errors import DataError
+    from dotbias.whole_file import whole_file
 
     writers: dict[str, Callable[[Path], Any]] = {
         ".csv": table.write_csv,
@@ -97,12 +94,9 @@ def write(table: "pl.DataFrame", path: Path) -> None:
     }
     if path.suffix not in writers:
         raise DataError(f"{path}: the name must end in .csv or .parquet")
-    partial = path.with_name(f".{path.name}.part")
     try:
-        writers[path.suffix](partial)
-        partial.replace(path)
+        with whole_file(path) as partial:
+            writers[path.suffix](partial)
     except OSError as error:
         raise DataError(f"cannot write {path}: {error.strerror or error}") from error
-    finally:
-        partial.unlink(missing_ok=True)
     say(f"Wrote {table.height:,} rows to {path}.")
