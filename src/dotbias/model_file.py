@@ -20,8 +20,18 @@ FORMAT = "dotbias model"
 FORMAT_VERSION = 1
 
 
-def write(path: Path, arrays: Mapping[str, NDArray[Any]], metadata: Mapping[str, Any]) -> None:
+def write(
+    path: Path,
+    arrays: Mapping[str, NDArray[Any]],
+    metadata: Mapping[str, Any],
+    kind: str = FORMAT,
+) -> None:
     """Write arrays and JSON-able metadata, whole or not at all.
+
+    Args:
+        path: where to.
+        arrays, metadata: what to write.
+        kind: what the file is; reading asks for the same.
 
     Raises:
         ModelFileError: when the folder is missing or cannot be written.
@@ -32,7 +42,7 @@ def write(path: Path, arrays: Mapping[str, NDArray[Any]], metadata: Mapping[str,
     arrays = {name: np.ascontiguousarray(array) for name, array in arrays.items()}
     text = json.dumps(metadata, sort_keys=True)
     header = {
-        "format": FORMAT,
+        "format": kind,
         "format_version": str(FORMAT_VERSION),
         "metadata": text,
         "sha256": _checksum(arrays, text),
@@ -44,8 +54,8 @@ def write(path: Path, arrays: Mapping[str, NDArray[Any]], metadata: Mapping[str,
         raise ModelFileError(f"cannot write {path}: {error}") from error
 
 
-def read(path: Path) -> tuple[dict[str, NDArray[Any]], dict[str, Any]]:
-    """Arrays and metadata of a model file.
+def read(path: Path, kind: str = FORMAT) -> tuple[dict[str, NDArray[Any]], dict[str, Any]]:
+    """Arrays and metadata of a file that ``write`` has written.
 
     Raises:
         ModelFileError: when the file is missing, unreadable, truncated, altered, of a newer format,
@@ -55,15 +65,15 @@ def read(path: Path) -> tuple[dict[str, NDArray[Any]], dict[str, Any]]:
 
     try:
         if not path.is_file():
-            raise ModelFileError(f"there is no model file {path}")
+            raise ModelFileError(f"there is no {_noun(kind)} {path}")
         path.open("rb").close()  # safetensors does not say why it cannot
     except OSError as error:
         raise ModelFileError(f"cannot read {path}: {error.strerror}") from error
     try:
         with safe_open(path, framework="numpy") as file:
             header = file.metadata() or {}
-            if header.get("format") != FORMAT:
-                raise ModelFileError(f"{path} was not written by dotbias")
+            if header.get("format") != kind:
+                raise ModelFileError(f"{path} was not written by dotbias as a {_noun(kind)}")
             version = header.get("format_version", "")
             if not version.isdecimal() or not 1 <= int(version) <= FORMAT_VERSION:
                 raise ModelFileError(
@@ -72,11 +82,15 @@ def read(path: Path) -> tuple[dict[str, NDArray[Any]], dict[str, Any]]:
                 )
             arrays = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
     except (SafetensorError, OSError) as error:
-        raise ModelFileError(f"{path} is no model file, or is truncated: {error}") from error
+        raise ModelFileError(f"{path} is no {_noun(kind)}, or is truncated: {error}") from error
     text = header.get("metadata", "")
     if header.get("sha256") != _checksum(arrays, text):
         raise ModelFileError(f"{path} has been altered since it was saved: its checksum differs")
     return arrays, json.loads(text)
+
+
+def _noun(kind: str) -> str:
+    return "model file" if kind == FORMAT else kind.removeprefix("dotbias ")
 
 
 def _checksum(arrays: Mapping[str, NDArray[Any]], text: str) -> str:

@@ -16,9 +16,13 @@ def setting(
     at_most: float | None = None,
     below: float | None = None,
     choices: tuple[Any, ...] | None = None,
+    optional: bool = False,
     keyword: bool = False,
 ) -> Any:
-    """Declare one setting: its default and its legal range (``None`` as a default is always legal)."""
+    """Declare one setting: its default and its legal range.
+
+    ``None`` is legal too where it is the default or the setting is ``optional``.
+    """
     bounds = {"at least": at_least, "above": above, "at most": at_most, "below": below}
     return field(
         default=default,
@@ -26,7 +30,7 @@ def setting(
         metadata={
             "bounds": {k: v for k, v in bounds.items() if v is not None},
             "choices": choices,
-            "optional": default is None,
+            "optional": optional or default is None,
             "type": None if default is None else type(default),
         },
     )

@@ -151,6 +151,21 @@ class Ratings:
             item_vocabulary=item_vocabulary,
         )
 
+    def rows(self, rows: NDArray[Any]) -> "Ratings":
+        """Some rows under the same vocabularies and scale: every user and item keeps its index.
+
+        Args:
+            rows: row numbers, shape (m,), or a mask, shape (n,).
+        """
+        return replace(
+            self,
+            users=self.users[rows],
+            items=self.items[rows],
+            values=self.values[rows],
+            times=None if self.times is None else self.times[rows],
+            declared_scale=self.scale,
+        )
+
     def split(
         self, test_size: float | int = 0.2, *, seed: int = 0, by: "SplitBy" = "rows"
     ) -> "tuple[Ratings, Ratings]":

@@ -2,7 +2,7 @@
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any, Literal, TypeAlias
 
 from dotbias.data.ratings import Ratings
@@ -42,16 +42,20 @@ class History:
         best_epoch: the epoch whose parameters were kept.
         stopped: why training ended.
         seconds: time of the whole fit.
+        cycle_parameters: the parameters at the end of each cycle of warm restarts.
     """
 
     epochs: list[Epoch] = field(default_factory=list)
     best_epoch: int = 0
     stopped: Literal["finished", "early", "interrupted"] = "finished"
     seconds: float = 0.0
+    cycle_parameters: list[Parameters] = field(default_factory=list, repr=False)
 
     def summary(self) -> dict[str, Any]:
-        """The history as plain data, for a model file or JSON."""
-        return asdict(self)
+        """The history as plain data, for a model file or JSON: without the parameters of cycles."""
+        facts = asdict(replace(self, cycle_parameters=[]))
+        del facts["cycle_parameters"]
+        return facts
 
 
 OnEpoch: TypeAlias = Callable[[Epoch], None]

@@ -40,8 +40,15 @@ class Grid:
     n_blocks: int
 
 
-def lay_out(ratings: Ratings, seed: int) -> Grid:
-    """Copy the ratings into grid order: a counting sort and a shuffle of each small group."""
+def lay_out(ratings: Ratings, seed: int, values: Array | None = None) -> Grid:
+    """Copy the ratings into grid order: a counting sort and a shuffle of each small group.
+
+    Args:
+        ratings: what to lay out.
+        seed: seed of the shuffle.
+        values: what stands in the place of the ratings' values, if anything, shape (n,).
+    """
+    values = ratings.values if values is None else values
     n_groups = -(-ratings.n_users // _USERS_PER_GROUP)
     n_blocks = min(8 if len(ratings) < 1_000_000 else 16, n_groups, ratings.n_items)
     group_counts = np.add.reduceat(
@@ -50,7 +57,7 @@ def lay_out(ratings: Ratings, seed: int) -> Grid:
     block_of_group = _balanced_blocks(group_counts, n_blocks)
     block_of_item = _balanced_blocks(ratings.item_counts, n_blocks)
     columns = _scatter(
-        ratings.users, ratings.items, ratings.values, block_of_group, block_of_item, n_blocks
+        ratings.users, ratings.items, values, block_of_group, block_of_item, n_blocks
     )
     users, items, values, bucket_starts, block_starts = columns
     _shuffle(users, items, values, bucket_starts, np.uint64(seed % 2**64))

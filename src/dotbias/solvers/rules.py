@@ -1,26 +1,45 @@
 """Update rules: how one parameter moves along its gradient.
 
-A rule is a dataclass of its settings with one pure function of scalars, ``update``, which the
-kernel compiles into its inner loop:
+A rule is a dataclass of its settings with one pure function of scalars, ``update``, which is compiled
+into the inner loops:
 
-``update(g, state, lr, hyper) -> (step, state)``
+``update(g, state, lr, c) -> (step, state)``
 
-- ``g``: the gradient of the loss with respect to one parameter, weight decay included;
+- ``g``: the gradient of the loss with respect to one parameter, coupled weight decay included;
 - ``state``: a tuple of ``n_slots`` numbers that the rule keeps for each parameter, zero at first;
-- ``lr``: the learning rate of the parameter's group at this moment;
-- ``hyper``: the rule's settings other than ``lr``, in the order in which they are declared;
+- ``lr``: the learning rate of the parameter's group at this step;
+- ``c``: the coefficients of this step, a tuple: the rule's settings other than ``lr`` in the order in
+  which they are declared, unless the rule computes others (``coefficients``);
 - ``step``: what is taken from the parameter, ``w ← w - step``.
 
-All numbers are float32. Writing a rule takes just that: a subclass with settings and ``update``.
+All of them are float32; a literal like ``1`` would turn the arithmetic to double precision and halve its
+speed, which is why some rules get ``1 - β`` as a coefficient.
+
+Writing a rule takes just that: a subclass with settings and ``update``. One that is named in ``RULES``
+is also in the command line, the documentation, the race and the tests.
+
+Letters as in Ruder (2016), "An overview of gradient descent optimization algorithms",
+arXiv 1609.04747: ``η`` learning rate, ``g`` gradient, ``γ``, ``β`` shares that are kept, ``t`` the step,
+from 1. Where implementations differ, each rule says which it follows.
 """
 
+import math
+import numbers
 from abc import ABC, abstractmethod
-from dataclasses import dataclass, fields
-from typing import Any, ClassVar
+from collections.abc import Mapping
+from dataclasses import dataclass, fields, replace
+from typing import Any, ClassVar, Self, TypeAlias
 
 import numpy as np
+from numpy.typing import NDArray
 
+from dotbias.errors import SettingError
 from dotbias.settings import Settings, setting
+
+Steps: TypeAlias = NDArray[np.float64]
+"""One number for each step, shape (n_steps,)."""
+
+Rates: TypeAlias = float | Mapping[str, float] | slice
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -28,58 +47,384 @@ class Rule(Settings, ABC):
     """Base of all rules.
 
     Args:
-        lr: learning rate, before the schedule.
+        lr: learning rate before the schedule: a number for all groups, a mapping from group name to
+            its rate (groups not named keep the rule's default), or ``slice(low, high)``, which spreads
+            the rates geometrically over the groups in their order.
     """
 
-    lr: float = setting(0.022, above=0)
+    lr: Rates = setting(0.02, above=0)
 
     n_slots: ClassVar[int] = 0
     """How many numbers of state the rule keeps for each parameter: 0, 1, 2 or 3."""
 
+    momentum_name: ClassVar[str | None] = None
+    """The setting that a schedule with momentum (one-cycle) moves; None: there is none."""
+
+    decoupled: ClassVar[bool] = False
+    """Whether weight decay acts beside the gradient unless the solver is told otherwise."""
+
+    def _check(self, name: str, value: Any, legal: Any) -> None:
+        """Each of several rates must be as legal as a single one."""
+        several = isinstance(value, (Mapping, slice)) and name == "lr"
+        if not several:
+            super()._check(name, value, legal)
+        elif isinstance(value, slice):
+            super()._check("lr.start", value.start, legal)
+            super()._check("lr.stop", value.stop, legal)
+            if value.step is not None:
+                self._refuse(name, value, "slice(low, high), without a step")
+        else:
+            for group, rate in value.items():
+                super()._check(f"lr[{group!r}]", rate, legal)
+
+    def rates(self, groups: tuple[str, ...]) -> dict[str, float]:
+        """Learning rate of each group.
+
+        Raises:
+            SettingError: for a group that does not exist.
+
+        >>> SGD(lr=slice(0.001, 0.1)).rates(("first", "second", "third"))
+        {'first': 0.001, 'second': 0.01, 'third': 0.1}
+        """
+        if isinstance(self.lr, slice):
+            spread = np.geomspace(self.lr.start, self.lr.stop, len(groups))
+            return dict(zip(groups, spread.tolist(), strict=True))
+        if isinstance(self.lr, Mapping):
+            for name in self.lr:
+                if name not in groups:
+                    known = ", ".join(groups)
+                    raise SettingError(f"lr names no group {name!r}: the groups are {known}")
+            return dict.fromkeys(groups, type(self)().top_rate) | dict(self.lr)
+        return dict.fromkeys(groups, float(self.lr))
+
     @property
-    def hyper(self) -> tuple[np.float32, ...]:
-        """The settings other than ``lr``, as ``update`` gets them."""
-        return tuple(np.float32(getattr(self, f.name)) for f in fields(self) if f.name != "lr")
+    def top_rate(self) -> float:
+        """The highest rate of any group that is named."""
+        if isinstance(self.lr, slice):
+            return float(max(self.lr.start, self.lr.stop))
+        return float(max(self.lr.values()) if isinstance(self.lr, Mapping) else self.lr)
+
+    def with_rate(self, lr: float) -> Self:
+        """The same rule with all rates multiplied so that ``top_rate`` is ``lr``."""
+        if isinstance(self.lr, numbers.Real):
+            return replace(self, lr=lr)
+        factor = lr / self.top_rate
+        if isinstance(self.lr, slice):
+            return replace(self, lr=slice(self.lr.start * factor, self.lr.stop * factor))
+        return replace(self, lr={name: rate * factor for name, rate in self.lr.items()})
+
+    def coefficients(self, t: Steps, momentum: Steps | None = None) -> tuple[Steps | float, ...]:
+        """What ``update`` gets as ``c`` at each step.
+
+        Args:
+            t: numbers of the steps, from 1.
+            momentum: what a schedule puts in the place of the setting ``momentum_name``, if anything.
+        """
+        return tuple(self._settings(momentum).values())
+
+    def _settings(self, momentum: Steps | None) -> dict[str, Any]:
+        """The settings other than ``lr``, in their order."""
+        values = {f.name: getattr(self, f.name) for f in fields(self) if f.name != "lr"}
+        if momentum is not None and self.momentum_name is not None:
+            values[self.momentum_name] = momentum
+        return values
 
     @staticmethod
     @abstractmethod
-    def update(g: Any, state: Any, lr: Any, hyper: Any) -> Any:
+    def update(g: Any, state: Any, lr: Any, c: Any) -> Any:
         """Step and new state of one parameter; compiled, so written in plain arithmetic."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class SGD(Rule):
-    """Stochastic gradient descent: ``w ← w - η g`` (Robbins & Monro 1951; Ruder 2016, eq. 2)."""
+    """Gradient descent: ``w ← w - η g`` (Robbins & Monro 1951; Ruder eq. 1-3).
+
+    Stochastic, mini-batch or full-batch by the solver's ``batch_size``. As ``torch.optim.SGD``.
+    """
+
+    lr: Rates = setting(0.022, above=0)
 
     @staticmethod
-    def update(g: Any, state: Any, lr: Any, hyper: Any) -> Any:  # noqa: ARG004
+    def update(g: Any, state: Any, lr: Any, c: Any) -> Any:  # noqa: ARG004
         """``step = η g``."""
         return lr * g, state
 
 
 @dataclass(frozen=True, kw_only=True)
 class Momentum(Rule):
-    """Momentum: ``v ← γ v + g``, ``w ← w - η v`` (Polyak 1964; Ruder 2016, eq. 4).
+    """Momentum: ``v ← γ v + g``, ``w ← w - η v`` (Polyak 1964; Ruder eq. 4).
 
-    The learning rate stands outside the velocity, as in PyTorch; Ruder writes it inside. The two
-    agree while the rate is constant. Near a minimum a step is ``1 / (1 - γ)`` times as long as that
-    of plain SGD with the same rate.
+    The learning rate stands outside the velocity, as in ``torch.optim.SGD(momentum=γ)``; Ruder writes
+    it inside. The two agree while the rate is constant. Near a minimum a step is ``1 / (1 - γ)`` times
+    as long as that of plain SGD with the same rate.
 
     Args:
         momentum: share ``γ`` of the velocity that is kept.
     """
 
-    lr: float = setting(0.002, above=0)
+    lr: Rates = setting(0.002, above=0)
     momentum: float = setting(0.9, at_least=0, below=1)
+
+    n_slots: ClassVar[int] = 1
+    momentum_name: ClassVar[str | None] = "momentum"
+
+    @staticmethod
+    def update(g: Any, state: Any, lr: Any, c: Any) -> Any:
+        """``step = η v`` with ``v = γ v + g``."""
+        v = c[0] * state[0] + g
+        return lr * v, (v,)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Nesterov(Momentum):
+    """Nesterov's accelerated gradient: ``v ← γ v + g``, ``w ← w - η (g + γ v)`` (Ruder eq. 5).
+
+    The form in which the stored parameters are those looked ahead at, so that the gradient is taken
+    where they stand (Sutskever et al. 2013; Bengio et al. 2013), as in
+    ``torch.optim.SGD(nesterov=True)``.
+    """
+
+    @staticmethod
+    def update(g: Any, state: Any, lr: Any, c: Any) -> Any:
+        """``step = η (g + γ v)`` with ``v = γ v + g``."""
+        v = c[0] * state[0] + g
+        return lr * (g + c[0] * v), (v,)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Adagrad(Rule):
+    """Adagrad: ``G ← G + g²``, ``w ← w - η g / (√G + ε)`` (Duchi et al. 2011; Ruder eq. 8-10).
+
+    The rate of a parameter falls with all that it has moved before: large steps for what is seldom
+    rated. ``ε`` stands outside the root, as in ``torch.optim.Adagrad``; Ruder writes it inside.
+
+    Args:
+        eps: ``ε``, keeps the first step finite.
+    """
+
+    lr: Rates = setting(0.05, above=0)
+    eps: float = setting(1e-10, above=0)
 
     n_slots: ClassVar[int] = 1
 
     @staticmethod
-    def update(g: Any, state: Any, lr: Any, hyper: Any) -> Any:
-        """``step = η v`` with ``v = γ v + g``."""
-        v = hyper[0] * state[0] + g
-        return lr * v, (v,)
+    def update(g: Any, state: Any, lr: Any, c: Any) -> Any:
+        """``step = η g / (√G + ε)`` with ``G = G + g²``."""
+        total = state[0] + g * g
+        return lr * g / (math.sqrt(total) + c[0]), (total,)
 
 
-RULES: dict[str, type[Rule]] = {"sgd": SGD, "momentum": Momentum}
-"""Every rule by the name it has on the command line, in the documentation and in the tests."""
+@dataclass(frozen=True, kw_only=True)
+class Adadelta(Rule):
+    """Adadelta: Adagrad with a decaying average, and steps in the units of the parameter.
+
+    ``E ← ρ E + (1 - ρ) g²``, ``Δ = √(D + ε) / √(E + ε) · g``, ``D ← ρ D + (1 - ρ) Δ²``,
+    ``w ← w - η Δ`` (Zeiler 2012; Ruder eq. 11-16). The paper has no learning rate: that is ``η = 1``,
+    as in ``torch.optim.Adadelta``.
+
+    Args:
+        rho: share ``ρ`` of both averages that is kept.
+        eps: ``ε``; sets the length of the first steps too.
+    """
+
+    lr: Rates = setting(1.0, above=0)
+    rho: float = setting(0.9, at_least=0, below=1)
+    eps: float = setting(1e-6, above=0)
+
+    n_slots: ClassVar[int] = 2
+
+    def coefficients(self, t: Steps, momentum: Steps | None = None) -> tuple[Steps | float, ...]:  # noqa: ARG002
+        """``ρ``, ``1 - ρ`` and ``ε``."""
+        return self.rho, 1 - self.rho, self.eps
+
+    @staticmethod
+    def update(g: Any, state: Any, lr: Any, c: Any) -> Any:
+        """``step = η Δ``."""
+        rho, rest, eps = c
+        squares = rho * state[0] + rest * g * g
+        delta = math.sqrt((state[1] + eps) / (squares + eps)) * g
+        return lr * delta, (squares, rho * state[1] + rest * delta * delta)
+
+
+@dataclass(frozen=True, kw_only=True)
+class RMSprop(Rule):
+    """RMSprop: ``E ← ρ E + (1 - ρ) g²``, ``w ← w - η g / (√E + ε)`` (Hinton 2012; Ruder eq. 17-18).
+
+    ``ε`` stands outside the root, as in ``torch.optim.RMSprop``; ``ρ = 0.9`` is Hinton's and Ruder's
+    (PyTorch: 0.99).
+
+    Args:
+        rho: share ``ρ`` of the average that is kept.
+        eps: ``ε``.
+    """
+
+    lr: Rates = setting(0.002, above=0)
+    rho: float = setting(0.9, at_least=0, below=1)
+    eps: float = setting(1e-8, above=0)
+
+    n_slots: ClassVar[int] = 1
+
+    def coefficients(self, t: Steps, momentum: Steps | None = None) -> tuple[Steps | float, ...]:  # noqa: ARG002
+        """``ρ``, ``1 - ρ`` and ``ε``."""
+        return self.rho, 1 - self.rho, self.eps
+
+    @staticmethod
+    def update(g: Any, state: Any, lr: Any, c: Any) -> Any:
+        """``step = η g / (√E + ε)``."""
+        rho, rest, eps = c
+        squares = rho * state[0] + rest * g * g
+        return lr * g / (math.sqrt(squares) + eps), (squares,)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Adam(Rule):
+    """Adam: averages of the gradient and of its square, both corrected for starting at zero.
+
+    ``m ← β₁ m + (1 - β₁) g``, ``v ← β₂ v + (1 - β₂) g²``,
+    ``w ← w - η m̂ / (√v̂ + ε)``, ``m̂ = m / (1 - β₁ᵗ)``, ``v̂ = v / (1 - β₂ᵗ)``
+    (Kingma & Ba 2015; Ruder eq. 19-21), as ``torch.optim.Adam``.
+
+    ``t`` counts all steps, not those of a row: in the lazy form it equals ``torch.optim.SparseAdam``,
+    which however adds ``ε`` before it corrects ``v``.
+
+    Args:
+        beta1: share ``β₁`` of the average gradient that is kept.
+        beta2: share ``β₂`` of the average square that is kept.
+        eps: ``ε``.
+    """
+
+    lr: Rates = setting(0.001, above=0)
+    beta1: float = setting(0.9, at_least=0, below=1)
+    beta2: float = setting(0.999, at_least=0, below=1)
+    eps: float = setting(1e-8, above=0)
+
+    n_slots: ClassVar[int] = 2
+    momentum_name: ClassVar[str | None] = "beta1"
+
+    def coefficients(self, t: Steps, momentum: Steps | None = None) -> tuple[Steps | float, ...]:
+        """``β₁, 1 - β₁, β₂, 1 - β₂, ε`` and the corrections ``1 - β₁ᵗ`` and ``1 - β₂ᵗ``."""
+        beta1, beta2, eps = self._settings(momentum).values()
+        return beta1, 1 - beta1, beta2, 1 - beta2, eps, 1 - beta1**t, 1 - beta2**t
+
+    @staticmethod
+    def update(g: Any, state: Any, lr: Any, c: Any) -> Any:
+        """``step = η m̂ / (√v̂ + ε)``."""
+        beta1, rest1, beta2, rest2, eps, correct1, correct2 = c
+        m = beta1 * state[0] + rest1 * g
+        v = beta2 * state[1] + rest2 * g * g
+        return lr * (m / correct1) / (math.sqrt(v / correct2) + eps), (m, v)
+
+
+@dataclass(frozen=True, kw_only=True)
+class AdamW(Adam):
+    """Adam whose weight decay acts beside the gradient, ``w ← w - η λ w`` (Loshchilov & Hutter 2019).
+
+    The same update as ``Adam``; only the solver's weight decay is decoupled by default, as in
+    ``torch.optim.AdamW``: it is then not divided by ``√v̂``.
+    """
+
+    decoupled: ClassVar[bool] = True
+
+
+@dataclass(frozen=True, kw_only=True)
+class AdaMax(Adam):
+    """AdaMax: Adam with the largest recent gradient in the place of the average square.
+
+    ``u ← max(β₂ u, |g| + ε)``, ``w ← w - η m̂ / u`` (Kingma & Ba 2015, section 7.1; Ruder eq. 22-24).
+    ``ε`` keeps ``u`` above zero, as in ``torch.optim.Adamax``; the paper has none.
+    """
+
+    lr: Rates = setting(0.002, above=0)
+
+    @staticmethod
+    def update(g: Any, state: Any, lr: Any, c: Any) -> Any:
+        """``step = η m̂ / u``."""
+        beta1, rest1, beta2, _, eps, correct1, _ = c
+        m = beta1 * state[0] + rest1 * g
+        u = max(beta2 * state[1], abs(g) + eps)
+        return lr * (m / correct1) / u, (m, u)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Nadam(Adam):
+    """Nadam: Adam with Nesterov's look-ahead, and a momentum that warms up (Dozat 2016).
+
+    The variant with a momentum schedule, as in Dozat's paper and ``torch.optim.NAdam``:
+    ``μ_t = β₁ (1 - ½ 0.96^(t ψ))`` and
+    ``w ← w - η (μ_{t+1} m / (1 - Π_{i≤t+1} μ_i) + (1 - μ_t) g / (1 - Π_{i≤t} μ_i)) / (√v̂ + ε)``.
+    The other known variant (Ruder eq. 33-40; optax) keeps ``μ = β₁`` throughout: ``psi`` far above 0
+    comes to that. Having a momentum schedule of its own, it ignores that of one-cycle.
+
+    Args:
+        psi: ``ψ``, how fast the momentum warms up.
+    """
+
+    psi: float = setting(0.004, at_least=0)
+
+    momentum_name: ClassVar[str | None] = None
+
+    def coefficients(self, t: Steps, momentum: Steps | None = None) -> tuple[Steps | float, ...]:
+        """``β₁, 1 - β₁, β₂, 1 - β₂, ε, 1 - β₂ᵗ`` and the factors of ``g`` and of ``m``."""
+        share_g = (1 - self._momentum(t)) / (1 - self._product(t))
+        share_m = self._momentum(t + 1) / (1 - self._product(t + 1))
+        beta1, beta2 = self.beta1, self.beta2
+        return beta1, 1 - beta1, beta2, 1 - beta2, self.eps, 1 - beta2**t, share_g, share_m
+
+    def _momentum(self, t: Steps) -> Steps:
+        return self.beta1 * (1 - 0.5 * 0.96 ** (t * self.psi))  # type: ignore[no-any-return]
+
+    def _product(self, t: Steps) -> Steps:
+        """``Π_{i≤t} μ_i``, which is at most ``β₁ᵗ`` and so soon vanishes beside 1."""
+        if self.beta1 == 0:
+            return np.zeros_like(t)
+        last = math.ceil(40 / -math.log(self.beta1))
+        products = np.append(np.cumprod(self._momentum(np.arange(1.0, last + 1))), 0.0)
+        return products[np.minimum(t, last + 1).astype(np.int64) - 1]  # type: ignore[no-any-return]
+
+    @staticmethod
+    def update(g: Any, state: Any, lr: Any, c: Any) -> Any:
+        """The look-ahead mixes the new average with the gradient itself."""
+        beta1, rest1, beta2, rest2, eps, correct2, share_g, share_m = c
+        m = beta1 * state[0] + rest1 * g
+        v = beta2 * state[1] + rest2 * g * g
+        return lr * (share_m * m + share_g * g) / (math.sqrt(v / correct2) + eps), (m, v)
+
+
+@dataclass(frozen=True, kw_only=True)
+class AMSGrad(Adam):
+    """AMSGrad: Adam whose ``v`` never falls, so that the rates never rise (Reddi et al. 2018).
+
+    ``v̂_max ← max(v̂_max, v)``, ``w ← w - η m̂ / (√(v̂_max / (1 - β₂ᵗ)) + ε)``. Corrected for starting
+    at zero like Adam, as in ``torch.optim.Adam(amsgrad=True)``; the paper and Ruder (section 4.9) leave
+    the correction out.
+    """
+
+    n_slots: ClassVar[int] = 3
+
+    @staticmethod
+    def update(g: Any, state: Any, lr: Any, c: Any) -> Any:
+        """``step = η m̂ / (√v̂_max + ε)``."""
+        beta1, rest1, beta2, rest2, eps, correct1, correct2 = c
+        m = beta1 * state[0] + rest1 * g
+        v = beta2 * state[1] + rest2 * g * g
+        v_max = max(state[2], v)
+        return lr * (m / correct1) / (math.sqrt(v_max / correct2) + eps), (m, v, v_max)
+
+
+RULES: dict[str, type[Rule]] = {
+    rule.__name__.lower(): rule
+    for rule in (
+        SGD,
+        Momentum,
+        Nesterov,
+        Adagrad,
+        Adadelta,
+        RMSprop,
+        Adam,
+        AdamW,
+        AdaMax,
+        Nadam,
+        AMSGrad,
+    )
+}
+"""Every rule by the name it has on the command line, in the documentation, the race and the tests."""

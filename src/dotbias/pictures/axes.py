@@ -1,0 +1,150 @@
+"""Axes: what can be drawn on them, how far they reach and where their ticks stand."""
+
+import math
+from collections.abc import Iterable, Sequence
+from typing import TypeAlias
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+Numbers: TypeAlias = NDArray[np.float64]
+
+_HUGE = 1e200  # beyond it, margins and transformations overflow
+
+
+def drawable(values: ArrayLike, *, log: bool) -> Numbers:
+    """Copy of ``values`` in which everything without a place on the axis is NaN, a gap.
+
+    >>> drawable([0, 1, float("inf")], log=True)
+    array([nan,  1., nan])
+    """
+    numbers = np.array(values, np.float64)
+    gone = ~(np.abs(numbers) < _HUGE)
+    if log:
+        gone |= ~(numbers > 1 / _HUGE)
+    numbers[gone] = np.nan
+    return numbers
+
+
+def limits(values: Iterable[ArrayLike], *, log: bool, margin: float) -> tuple[float, float]:
+    """Ends of an axis that shows all values with some room around them.
+
+    Args:
+        values: arrays of numbers that are drawn on the axis.
+        log: whether the axis is logarithmic.
+        margin: room on either side, as a share of the length.
+
+    Returns:
+        The two ends, the lower first, never equal. Without any number: 0 and 1, or 0.1 and 1.
+
+    >>> limits([[1, 2], [3]], log=False, margin=0.5)
+    (0.0, 4.0)
+    """
+    shown = np.concatenate([np.empty(0), *(np.ravel(drawable(v, log=log)) for v in values)])
+    shown = shown[np.isfinite(shown)]
+    if not shown.size:
+        return (0.1, 1.0) if log else (0.0, 1.0)
+    ends = np.array([shown.min(), shown.max()])
+    if log:
+        ends = np.log10(ends)
+    middle, half = ends.mean(), (ends[1] - ends[0]) / 2
+    if half <= 1e-9 * max(abs(middle), 1e-100):
+        half = 0.5 if log or abs(middle) <= 1e-100 else 0.1 * abs(middle)
+    half *= 1 + 2 * margin
+    low, high = float(middle - half), float(middle + half)
+    return (10**low, 10**high) if log else (low, high)
+
+
+def log_ticks(low: float, high: float) -> list[float]:
+    """Round numbers for the ticks of a logarithmic axis from ``low`` to ``high``.
+
+    Powers of ten on a long axis, their double and fivefold too on a shorter one, and evenly spaced
+    numbers where less than a decade is shown. There are at most ten, and at least two.
+
+    >>> log_ticks(0.0008, 20)
+    [0.001, 0.01, 0.1, 1.0, 10.0]
+    >>> log_ticks(0.004, 0.3)
+    [0.005, 0.01, 0.02, 0.05, 0.1, 0.2]
+    >>> log_ticks(0.13, 0.42)
+    [0.2, 0.3, 0.4]
+    """
+    decades = math.log10(high) - math.log10(low)
+    if decades < 0.9:
+        return _even_ticks(low, high)
+    digits = (1, 2, 5) if decades < 2.3 else (1,)
+    stride = math.ceil(decades / 9)
+    powers = range(math.floor(math.log10(low)), math.ceil(math.log10(high)) + 1)
+    ticks = [float(f"{digit}e{power}") for power in powers if power % stride == 0 for digit in digits]
+    return [tick for tick in ticks if low <= tick <= high]
+
+
+def _even_ticks(low: float, high: float) -> list[float]:
+    power = math.floor(math.log10(high - low))
+    for digit, exponent in ((5, power), (2, power), (1, power), (5, power - 1), (2, power - 1)):
+        step = float(f"{digit}e{exponent}")
+        ticks = range(math.ceil(low / step), math.floor(high / step) + 1)
+        if len(ticks) >= 3:
+            break
+    # Dividing by a whole number where there is one keeps 3 × 0.1 from being 0.30000000000000004.
+    return [float(f"{tick * digit}e{exponent}") for tick in ticks]
+
+
+def number(value: float) -> str:
+    """A number as a reader would write it: plain digits, and powers of ten only when they save many.
+
+    >>> [number(v) for v in (0.001, 0.1 + 0.2, 20.0, 1e-9, 250_000, 3e12, 0)]
+    ['0.001', '0.3', '20', '1e-9', '250000', '3e12', '0']
+    """
+    value = float(f"{value:.10g}")
+    if value == 0 or 1e-6 <= abs(value) < 1e7:
+        return np.format_float_positional(value, trim="-")
+    return np.format_float_scientific(value, trim="-", exp_digits=1).replace("e+", "e")
+
+
+def rows_of_labels(lefts: Sequence[float], widths: Sequence[float], gap: float) -> list[int]:
+    """Rows in which labels stand above an axis without touching each other.
+
+    A label reaches to the right of its mark, and stands above all the labels that it reaches over: so
+    the line from a mark up to its label crosses no other label.
+
+    Args:
+        lefts: left ends of the labels, ascending.
+        widths: their widths.
+        gap: least distance between two labels of one row.
+
+    Returns:
+        The row of each label; 0 is the lowest.
+
+    >>> rows_of_labels([0, 30, 100], [50, 50, 50], gap=5)
+    [1, 0, 0]
+    """
+    rows: list[int] = []  # of the labels to the right of the current one
+    for place in reversed(range(len(lefts))):
+        end = lefts[place] + widths[place] + gap
+        to_the_right = lefts[place + 1 :]
+        below = [row for left, row in zip(to_the_right, rows, strict=True) if left < end]
+        rows.insert(0, 1 + max(below, default=-1))
+    return rows
+
+
+def marked_points(x: Numbers, y: Numbers, n_markers: int) -> NDArray[np.intp]:
+    """Places in a line that carry a marker: a few along it, and points that no line reaches.
+
+    Args:
+        x: (n,) numbers, NaN for a gap.
+        y: (n,) numbers, NaN for a gap.
+        n_markers: how many markers the line carries besides its lonely points.
+
+    Returns:
+        The places, ascending.
+
+    >>> nan = float("nan")
+    >>> marked_points(np.arange(7.0), np.array([1, nan, 2, 3, 4, nan, 5]), 1)
+    array([0, 2, 6])
+    """
+    seen = np.isfinite(x) & np.isfinite(y)
+    beside = np.concatenate([[False], seen, [False]])
+    lonely = np.flatnonzero(seen & ~beside[:-2] & ~beside[2:])
+    shown = np.flatnonzero(seen)
+    along = np.linspace(0, shown.size - 1, n_markers).round().astype(int) if shown.size else []
+    return np.union1d(lonely, shown[along])

@@ -1,0 +1,79 @@
+"""Line styles that stay apart for people with colour-blindness and on a grey print.
+
+Each dash pattern comes in a dark, a middle and a light colour. Two lines of the same pattern therefore
+differ in lightness, which neither colour-blindness nor a copier takes away, and all others differ in
+their pattern. A marker of its own on each line helps where lines cross.
+"""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class LineStyle:
+    """How one line looks.
+
+    Args:
+        colour: ``#rrggbb``.
+        dash: ``solid``, ``dash``, ``dashdot`` or ``dot``.
+        marker: a shape, in the words of plotly (``circle``, ``square``, ``triangle-up``, …).
+    """
+
+    colour: str
+    dash: str
+    marker: str
+
+
+# Seven of the eight colours of Okabe & Ito (2008), whose yellow is too pale for a line on white, and
+# darker and paler ones that give each dash pattern its three lightnesses.
+_STYLES = (
+    LineStyle("#0072b2", "solid", "circle"),
+    LineStyle("#e69f00", "solid", "square"),
+    LineStyle("#000000", "solid", "triangle-up"),
+    LineStyle("#d55e00", "dash", "diamond"),
+    LineStyle("#56b4e9", "dash", "triangle-down"),
+    LineStyle("#332288", "dash", "x"),
+    LineStyle("#009e73", "dashdot", "cross"),
+    LineStyle("#f29cb7", "dashdot", "pentagon"),
+    LineStyle("#882255", "dashdot", "star"),
+    LineStyle("#aa4499", "dot", "triangle-left"),
+    LineStyle("#b5b02c", "dot", "triangle-right"),
+    LineStyle("#0b4a2b", "dot", "hexagon"),
+)
+_DASHES = ("solid", "dash", "dashdot", "dot")
+
+
+def style_of(index: int) -> LineStyle:
+    """Style of line number ``index``, from 0.
+
+    The first twelve stay apart for everyone. After them the colours and markers come again, each with
+    another dash pattern, so 48 styles are different.
+
+    >>> style_of(0)
+    LineStyle(colour='#0072b2', dash='solid', marker='circle')
+    >>> style_of(12)
+    LineStyle(colour='#0072b2', dash='dash', marker='circle')
+    """
+    round_, place = divmod(index, len(_STYLES))
+    style = _STYLES[place]
+    dash = _DASHES[(_DASHES.index(style.dash) + round_) % len(_DASHES)]
+    return LineStyle(style.colour, dash, style.marker)
+
+
+def styles(names: Iterable[str], order: Sequence[str] = ()) -> dict[str, LineStyle]:
+    """Style of each name.
+
+    Args:
+        names: names of the lines; one that comes twice has one style.
+        order: names whose styles never change, whatever else is drawn. The other names follow them in
+            the order in which they appear.
+
+    Returns:
+        The style of each of ``names``, in their order.
+
+    >>> styles(["mine", "adam"], order=["sgd", "adam"])["adam"] == style_of(1)
+    True
+    """
+    names = list(dict.fromkeys(names))
+    places = {name: place for place, name in enumerate(dict.fromkeys([*order, *names]))}
+    return {name: style_of(places[name]) for name in names}

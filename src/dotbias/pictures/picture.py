@@ -1,0 +1,115 @@
+"""What every picture can do: become a PNG, a page of HTML, or part of a notebook."""
+
+import base64
+import html
+import importlib
+import io
+from abc import ABC, abstractmethod
+from pathlib import Path
+from typing import Any
+
+from dotbias.errors import DataError
+from dotbias.whole_file import whole_file
+
+_DPI = 150
+
+_PAGE = """\
+<!DOCTYPE html>
+<html lang="en">
+<head>
+<meta charset="utf-8">
+<title>{title}</title>
+<style>
+body {{ font-family: system-ui, sans-serif; margin: 1.5rem; color: #222; background: #fff; }}
+h1 {{ font-size: 1.25rem; }}
+p {{ font-size: 0.8rem; color: #666; max-width: 60rem; }}
+</style>
+</head>
+<body>
+<h1>{title}</h1>
+{plot}
+<p>{note}</p>
+</body>
+</html>
+"""
+
+
+class Picture(ABC):
+    """Base of all pictures: something with a title, and a note in small print below it."""
+
+    title: str
+    note: str
+
+    @abstractmethod
+    def figure(self) -> Any:
+        """The picture as a ``matplotlib.figure.Figure``, which belongs to no window."""
+
+    @abstractmethod
+    def plotly_figure(self) -> Any:
+        """The picture as a ``plotly.graph_objects.Figure``, without title and note."""
+
+    def save(self, path: Path | str) -> Path:
+        """Write the picture to a file.
+
+        Args:
+            path: where to; the ending chooses the kind. ``.png`` is an image, ``.html`` a page to look
+                around in, which holds all it needs and works without a network.
+
+        Returns:
+            The path of the file.
+
+        Raises:
+            DataError: on another ending, when the file cannot be written, or when the libraries that
+                draw are not installed.
+        """
+        path = Path(path)
+        content = {".png": self._png, ".html": self._page}.get(path.suffix.lower())
+        if content is None:
+            raise DataError(f"cannot write {path}: the name of a picture ends in .png or .html")
+        drawn = content()
+        try:
+            with whole_file(path) as partial:
+                partial.write_bytes(drawn)
+        except OSError as error:
+            raise DataError(f"cannot write {path}: {error.strerror or error}") from error
+        return path
+
+    def _repr_html_(self) -> str:
+        # An image: a page with plotly inside would add megabytes to a notebook for each picture.
+        image = base64.b64encode(self._png()).decode()
+        alt = html.escape(self.title)
+        return f'<img src="data:image/png;base64,{image}" alt="{alt}" style="max-width: 100%">'
+
+    def _png(self) -> bytes:
+        style = drawing_library("matplotlib.style")
+        file = io.BytesIO()
+        # The look of a saved picture must not hang on what the caller has set for other plots.
+        with style.context("default"):
+            self.figure().savefig(file, format="png", dpi=_DPI)
+        return file.getvalue()
+
+    def _page(self) -> bytes:
+        plot = self.plotly_figure().to_html(
+            include_plotlyjs=True,
+            include_mathjax=False,
+            full_html=False,
+            auto_play=False,
+            div_id="picture",
+            config={"displaylogo": False},
+        )
+        title, note = html.escape(self.title), html.escape(self.note)
+        return _PAGE.format(title=title, plot=plot, note=note).encode()
+
+
+def drawing_library(module: str) -> Any:
+    """Import one module of matplotlib or plotly, which come with an extra.
+
+    Raises:
+        DataError: when it is not installed, with the command that installs it.
+    """
+    try:
+        return importlib.import_module(module)
+    except ImportError as error:
+        raise DataError(
+            'drawing needs the extra "plot": pip install "dotbias[plot]"'
+        ) from error

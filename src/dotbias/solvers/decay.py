@@ -1,0 +1,87 @@
+"""Weight decay: how strongly each group of parameters is shrunk, and in which form."""
+
+import numbers
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from dotbias.errors import SettingError
+from dotbias.settings import Settings, setting
+
+# Chosen on validation parts of training rows alone (benchmarks/choose_defaults.py).
+DEFAULT_DECAY: Mapping[str, float] = {
+    "user_factors": 0.04,
+    "item_factors": 0.06,
+    "user_bias": 0.03,
+    "item_bias": 0.1,
+}
+
+
+@dataclass(frozen=True)
+class WeightDecay(Settings):
+    """How parameters are shrunk.
+
+    With ``n`` ratings of a row, the objective contains for each row ``w`` of a group
+
+    - ``per="rating"``: ``½ n λ |w|²``, the weighted-λ form (Zhou et al. 2008): the decay acts once for
+      each rating of the row;
+    - ``per="row"``: ``½ λ |w|²``, the ridge form of Ng's lectures: the same for a row of three ratings
+      and one of three thousand. ``λ_row = n λ_rating`` converts.
+
+    Coupled decay (L2) is part of the gradient, and an adaptive rule divides it like the rest.
+    Decoupled decay acts beside it, ``w ← w - η λ w`` (Loshchilov & Hutter 2019); for plain SGD the two
+    are the same up to terms of the order ``η²``.
+
+    Args:
+        amount: ``λ`` of all groups, or a mapping from group name to its ``λ``; groups not named, or all
+            with None, keep the defaults (``DEFAULT_DECAY``, with ``per="row"`` times the mean number of
+            ratings of a row).
+        per: what ``λ`` counts for.
+        decoupled: whether it acts beside the gradient; None leaves that to the rule (AdamW: yes).
+
+    Raises:
+        SettingError: for an amount that is negative, or a group that does not exist.
+    """
+
+    amount: float | Mapping[str, float] | None = None
+    per: Literal["rating", "row"] = setting("rating", choices=("rating", "row"), keyword=True)
+    decoupled: bool | None = field(default=None, kw_only=True)
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        given = self.amount if isinstance(self.amount, Mapping) else {"": self.amount}
+        for name, value in given.items():
+            if name and name not in DEFAULT_DECAY:
+                known = ", ".join(DEFAULT_DECAY)
+                raise SettingError(f"weight_decay names no group {name!r}: the groups are {known}")
+            if value is None and not name:
+                continue
+            if not isinstance(value, numbers.Real) or not 0 <= value < np.inf:
+                of = f" of {name}" if name else ""
+                raise SettingError(f"weight_decay{of} must be at least 0, not {value!r}")
+
+    def table(self, counts: Mapping[str, NDArray[np.int64]]) -> dict[str, float]:
+        """``λ`` of each group, given the number of ratings of each of its rows."""
+        default = {
+            name: value * (counts[name].mean() if self.per == "row" else 1.0)
+            for name, value in DEFAULT_DECAY.items()
+        }
+        if isinstance(self.amount, Mapping):
+            return default | dict(self.amount)
+        return default if self.amount is None else dict.fromkeys(default, float(self.amount))
+
+    def of_rows(self, counts: Mapping[str, NDArray[np.int64]]) -> dict[str, NDArray[np.float64]]:
+        """``Λ`` of each row, by group, where the objective contains ``½ Λ |w|²``: shape (n_rows,)."""
+        table = self.table(counts)
+        return {
+            name: table[name] * (n if self.per == "rating" else np.ones(len(n)))
+            for name, n in counts.items()
+        }
+
+
+def as_weight_decay(value: "float | Mapping[str, float] | WeightDecay | None") -> WeightDecay:
+    """A plain amount is that of the default form."""
+    return value if isinstance(value, WeightDecay) else WeightDecay(value)
