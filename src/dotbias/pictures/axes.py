@@ -55,6 +55,17 @@ def limits(values: Iterable[ArrayLike], *, log: bool, margin: float) -> tuple[fl
     return (10**low, 10**high) if log else (low, high)
 
 
+def share(value: float, ends: tuple[float, float], *, log: bool) -> float:
+    """How far along an axis with these ends a value lies: 0 at the lower end, 1 at the upper.
+
+    >>> share(1.0, (0.01, 100.0), log=True)
+    0.5
+    """
+    if log:
+        value, ends = math.log10(value), (math.log10(ends[0]), math.log10(ends[1]))
+    return (value - ends[0]) / (ends[1] - ends[0])
+
+
 def log_ticks(low: float, high: float) -> list[float]:
     """Round numbers for the ticks of a logarithmic axis from ``low`` to ``high``.
 
@@ -74,7 +85,9 @@ def log_ticks(low: float, high: float) -> list[float]:
     digits = (1, 2, 5) if decades < 2.3 else (1,)
     stride = math.ceil(decades / 9)
     powers = range(math.floor(math.log10(low)), math.ceil(math.log10(high)) + 1)
-    ticks = [float(f"{digit}e{power}") for power in powers if power % stride == 0 for digit in digits]
+    ticks = [
+        float(f"{digit}e{power}") for power in powers if power % stride == 0 for digit in digits
+    ]
     return [tick for tick in ticks if low <= tick <= high]
 
 
@@ -101,30 +114,33 @@ def number(value: float) -> str:
     return np.format_float_scientific(value, trim="-", exp_digits=1).replace("e+", "e")
 
 
-def rows_of_labels(lefts: Sequence[float], widths: Sequence[float], gap: float) -> list[int]:
-    """Rows in which labels stand above an axis without touching each other.
+def stacked(
+    lefts: Sequence[float], widths: Sequence[float], heights: Sequence[float], gap: float
+) -> list[float]:
+    """Heights at which labels stand above a panel without touching each other.
 
-    A label reaches to the right of its mark, and stands above all the labels that it reaches over: so
-    the line from a mark up to its label crosses no other label.
+    Each label stands above all labels of marks further to the right that it reaches over. So the line
+    from a mark up to its label crosses no label that starts at its own mark.
 
     Args:
-        lefts: left ends of the labels, ascending.
+        lefts: left ends of the labels, in the order of their marks.
         widths: their widths.
-        gap: least distance between two labels of one row.
+        heights: their heights, with the room between two that stand on each other.
+        gap: least distance between two labels side by side.
 
     Returns:
-        The row of each label; 0 is the lowest.
+        The height of the bottom of each label; 0 is the lowest.
 
-    >>> rows_of_labels([0, 30, 100], [50, 50, 50], gap=5)
-    [1, 0, 0]
+    >>> stacked([0, 30, 100], [50, 50, 50], [12, 12, 12], gap=5)
+    [12, 0, 0]
     """
-    rows: list[int] = []  # of the labels to the right of the current one
+    bottoms: list[float] = []  # of the labels further to the right
     for place in reversed(range(len(lefts))):
         end = lefts[place] + widths[place] + gap
-        to_the_right = lefts[place + 1 :]
-        below = [row for left, row in zip(to_the_right, rows, strict=True) if left < end]
-        rows.insert(0, 1 + max(below, default=-1))
-    return rows
+        others = zip(lefts[place + 1 :], heights[place + 1 :], bottoms, strict=True)
+        tops = [bottom + height for left, height, bottom in others if left < end]
+        bottoms.insert(0, max(tops, default=0))
+    return bottoms
 
 
 def marked_points(x: Numbers, y: Numbers, n_markers: int) -> NDArray[np.intp]:
@@ -139,12 +155,14 @@ def marked_points(x: Numbers, y: Numbers, n_markers: int) -> NDArray[np.intp]:
         The places, ascending.
 
     >>> nan = float("nan")
-    >>> marked_points(np.arange(7.0), np.array([1, nan, 2, 3, 4, nan, 5]), 1)
-    array([0, 2, 6])
+    >>> marked_points(np.arange(7.0), np.array([1, 2, 3, nan, 4, nan, 5]), 3)
+    array([0, 2, 4, 6])
     """
     seen = np.isfinite(x) & np.isfinite(y)
     beside = np.concatenate([[False], seen, [False]])
     lonely = np.flatnonzero(seen & ~beside[:-2] & ~beside[2:])
     shown = np.flatnonzero(seen)
-    along = np.linspace(0, shown.size - 1, n_markers).round().astype(int) if shown.size else []
+    if not shown.size:
+        return shown
+    along = np.linspace(0, shown.size - 1, n_markers).round().astype(int)
     return np.union1d(lonely, shown[along])

@@ -2,11 +2,12 @@
 
 import textwrap
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from dotbias.pictures.axes import drawable, log_ticks, marked_points, number, rows_of_labels
+from dotbias.pictures.axes import drawable, log_ticks, marked_points, number, share, stacked
 from dotbias.pictures.palette import LineStyle
 from dotbias.pictures.picture import drawing_library
 
@@ -15,8 +16,10 @@ if TYPE_CHECKING:
 
 PANEL_WIDTH, PANEL_HEIGHT, LEGEND_WIDTH = 4.8, 4.2, 1.8  # inches
 SMALL, MEDIUM = 8, 9  # points
-_ROW = 13  # points from one row of labels to the next
-_GAP = 6  # points between two labels of one row
+_DPI = 150
+_GAP = 6  # points between two labels
+_ABOVE = 4  # points from a panel to its lowest label
+_GUIDE = "#444444"
 
 DASHES: dict[str, Any] = {
     "solid": "-",
@@ -51,15 +54,15 @@ def draw(picture: "LinePicture") -> Any:
     legend = picture.legend()
     handles = [_line(line, styles[name], [], []) for name, line in legend.items()]
     add_legend(figure, handles, list(legend))
-    figure.draw_without_rendering()  # the labels need to know how wide the panels are
-    for axes, panel in zip(all_axes, picture.panels, strict=True):
-        _draw_marks(axes, panel.marks)
+    _draw_marks(figure, list(zip(all_axes, picture.panels, strict=True)))
     return figure
 
 
 def new_figure(title: str, note: str, width: float, height: float) -> Any:
     """An empty figure with a title and a note, of a size in inches."""
-    figure = drawing_library("matplotlib.figure").Figure((width, height), layout="constrained")
+    figure = drawing_library("matplotlib.figure").Figure(
+        (width, height), dpi=_DPI, layout="constrained"
+    )
     figure.get_layout_engine().set(w_pad=0.08, h_pad=0.06, wspace=0.03)
     figure.suptitle(_wrapped(title, width * 9), x=0.01, ha="left", fontsize=12, parse_math=False)
     small_print = _wrapped(note, width * 15)
@@ -76,7 +79,7 @@ def add_legend(figure: Any, handles: Sequence[Any], names: Sequence[str]) -> Non
     # Matplotlib leaves out names that begin with an underscore, so they come in afterwards.
     places = [str(place) for place in range(len(names))]
     legend = figure.legend(
-        handles, places, loc="outside right upper", fontsize=MEDIUM, frameon=False, handlelength=3.2
+        handles, places, loc="outside right upper", fontsize=MEDIUM, frameon=False, handlelength=4.5
     )
     for text, name in zip(legend.get_texts(), names, strict=True):
         text.set_parse_math(False)
@@ -87,7 +90,9 @@ def tidy(axes: Any) -> None:
     """Take away what draws the eye from the lines."""
     axes.spines[["top", "right"]].set_visible(False)
     axes.tick_params(labelsize=MEDIUM)
+    ticker = drawing_library("matplotlib.ticker")
     for axis in (axes.xaxis, axes.yaxis):
+        axis.set_major_locator(ticker.MaxNLocator(8, steps=[1, 2, 5, 10]))
         axis.set_major_formatter(lambda value, _: number(value))
 
 
@@ -95,7 +100,7 @@ def _draw_panel(axes: Any, panel: "Panel", styles: dict[str, LineStyle]) -> None
     tidy(axes)
     axes.grid(color="#e6e6e6", linewidth=0.7)
     axes.set_axisbelow(True)
-    axes.set_title(_wrapped(panel.title, 44), loc="left", fontsize=10, parse_math=False)
+    _set_title(axes, panel.title, pad=_GAP)
     axes.set_xlabel(_wrapped(panel.x_label, 50), fontsize=MEDIUM, parse_math=False)
     axes.set_ylabel(_wrapped(panel.y_label, 36), fontsize=MEDIUM, parse_math=False)
     for line in panel.lines:
@@ -109,6 +114,11 @@ def _draw_panel(axes: Any, panel: "Panel", styles: dict[str, LineStyle]) -> None
         _set_log_ticks(axes.yaxis, *panel.y_limits())
     axes.set_xlim(panel.x_limits())
     axes.set_ylim(panel.y_limits())
+
+
+def _set_title(axes: Any, title: str, pad: float) -> None:
+    wrapped = _wrapped(title, 44)
+    axes.set_title(wrapped, loc="left", fontsize=10, pad=pad, parse_math=False)
 
 
 def _line(line: "Line", style: LineStyle, x: Any, y: Any) -> Any:
@@ -135,26 +145,52 @@ def _set_log_ticks(axis: Any, low: float, high: float) -> None:
     axis.set_minor_formatter(ticker.NullFormatter())
 
 
-def _draw_marks(axes: Any, marks: tuple["Mark", ...]) -> None:
-    if not marks:
+@dataclass(frozen=True)
+class _Label:
+    """Where the label of a mark stands, in points above the panel."""
+
+    mark: "Mark"
+    bottom: float
+    top: float
+
+
+def _draw_marks(figure: Any, parts: list[tuple[Any, "Panel"]]) -> None:
+    if not any(panel.marks for _, panel in parts):
         return
+    figure.draw_without_rendering()  # labels are stacked by how wide they and the panels are
+    labels = [_add_labels(axes, panel) for axes, panel in parts]
+    highest = max(label.top for of_panel in labels for label in of_panel)
+    for axes, panel in parts:
+        _set_title(axes, panel.title, pad=_GAP + highest)
+    width, height = figure.get_size_inches()
+    figure.set_size_inches(width, height + highest / 72)  # the panels stay as high as they were
+    figure.draw_without_rendering()  # guides are measured in heights of the panel
+    for (axes, panel), of_panel in zip(parts, labels, strict=True):
+        for label in of_panel:
+            _add_guide(axes, panel, label)
+
+
+def _add_labels(axes: Any, panel: "Panel") -> list[_Label]:
+    """The labels of the marks, stacked above the panel."""
     points = axes.figure.dpi / 72  # pixels of one point
-    marks = tuple(sorted(marks, key=lambda mark: mark.x))
-    places = [axes.transData.transform((mark.x, 1))[0] for mark in marks]
+    marks = sorted(panel.marks, key=lambda mark: mark.x)
     labels = [_label(axes, mark) for mark in marks]
     boxes = [label.get_window_extent() for label in labels]
+    widths = [box.width / points for box in boxes]
+    heights = [box.height / points + _GAP / 2 for box in boxes]
+    panel_width = axes.bbox.width / points
+    places = [panel_width * share(mark.x, panel.x_limits(), log=panel.x_log) for mark in marks]
     # A label starts at its mark, or further left where it would reach beyond the panel.
     lefts = [
-        max(axes.bbox.x0, min(place, axes.bbox.x1 - box.width))
-        for place, box in zip(places, boxes, strict=True)
+        max(0, min(place, panel_width - width)) for place, width in zip(places, widths, strict=True)
     ]
-    rows = rows_of_labels(lefts, [box.width for box in boxes], _GAP * points)
-    height = max(box.height for box in boxes) / points + _ROW - SMALL
-    for mark, label, place, left, row in zip(marks, labels, places, lefts, rows, strict=True):
-        up = 5 + row * height
-        label.set_position(((left - place) / points, up))
-        _draw_guide(axes, mark, up)
-    axes.set_title(axes.get_title(loc="left"), loc="left", pad=8 + (max(rows) + 1) * height)
+    bottoms = stacked(lefts, widths, heights, _GAP)
+    for label, left, place, bottom in zip(labels, lefts, places, bottoms, strict=True):
+        label.set_position((left - place, _ABOVE + bottom))
+    return [
+        _Label(mark, _ABOVE + bottom, _ABOVE + bottom + height)
+        for mark, bottom, height in zip(marks, bottoms, heights, strict=True)
+    ]
 
 
 def _label(axes: Any, mark: "Mark") -> Any:
@@ -174,28 +210,21 @@ def _label(axes: Any, mark: "Mark") -> Any:
     )
 
 
-def _draw_guide(axes: Any, mark: "Mark", up: float) -> None:
-    """A line from the mark (or the foot of the panel) to its label, ``up`` points above the panel."""
-    foot = 0.0
+def _add_guide(axes: Any, panel: "Panel", label: _Label) -> None:
+    """A line from the mark, or from the foot of the panel, up to its label."""
+    mark, foot = label.mark, 0.0
     if mark.y is not None:
-        axes.plot(mark.x, mark.y, "o", color="#444444", markersize=6, fillstyle="none", zorder=5)
-        foot = axes.transAxes.inverted().transform(axes.transData.transform((mark.x, mark.y)))[1]
-        foot = min(max(foot, 0.0), 1.0)
-    axes.annotate(
-        "",
-        (mark.x, foot),
-        xycoords=axes.get_xaxis_transform(),
-        xytext=(0, up + (1 - foot) * axes.bbox.height * 72 / axes.figure.dpi),
-        textcoords="offset points",
-        annotation_clip=False,
-        arrowprops={
-            "arrowstyle": "-",
-            "color": "#444444",
-            "linewidth": 0.8,
-            "linestyle": (0, (3, 2)),
-            "shrinkA": 0,
-            "shrinkB": 0,
-        },
+        foot = share(mark.y, panel.y_limits(), log=panel.y_log)
+        axes.plot(mark.x, mark.y, "o", color=_GUIDE, fillstyle="none", zorder=5)
+    top = 1 + label.bottom / (axes.bbox.height / axes.figure.dpi * 72)
+    axes.plot(
+        [mark.x, mark.x],
+        [foot, top],
+        transform=axes.get_xaxis_transform(),
+        clip_on=False,
+        color=_GUIDE,
+        linewidth=0.8,
+        linestyle=(0, (3, 2)),
     )
 
 

@@ -11,8 +11,6 @@ from typing import Any
 from dotbias.errors import DataError
 from dotbias.whole_file import whole_file
 
-_DPI = 150
-
 _PAGE = """\
 <!DOCTYPE html>
 <html lang="en">
@@ -32,6 +30,13 @@ p {{ font-size: 0.8rem; color: #666; max-width: 60rem; }}
 </body>
 </html>
 """
+
+# A picture stays where it is: nothing offers to upload it.
+_BUTTONS = {
+    "displaylogo": False,
+    "showSendToCloud": False,
+    "modeBarButtonsToRemove": ["select2d", "lasso2d"],
+}
 
 
 class Picture(ABC):
@@ -85,7 +90,7 @@ class Picture(ABC):
         file = io.BytesIO()
         # The look of a saved picture must not hang on what the caller has set for other plots.
         with style.context("default"):
-            self.figure().savefig(file, format="png", dpi=_DPI)
+            self.figure().savefig(file, format="png")
         return file.getvalue()
 
     def _page(self) -> bytes:
@@ -95,7 +100,7 @@ class Picture(ABC):
             full_html=False,
             auto_play=False,
             div_id="picture",
-            config={"displaylogo": False},
+            config=_BUTTONS,
         )
         title, note = html.escape(self.title), html.escape(self.note)
         return _PAGE.format(title=title, plot=plot, note=note).encode()
@@ -110,6 +115,4 @@ def drawing_library(module: str) -> Any:
     try:
         return importlib.import_module(module)
     except ImportError as error:
-        raise DataError(
-            'drawing needs the extra "plot": pip install "dotbias[plot]"'
-        ) from error
+        raise DataError('drawing needs the extra "plot": pip install "dotbias[plot]"') from error

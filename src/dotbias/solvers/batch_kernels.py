@@ -15,7 +15,7 @@ from numba import njit, prange
 from numba.extending import register_jitable
 from numba.np.unsafe.ndarray import to_fixed_tuple
 
-from dotbias.solvers.kernels import LOAD, NOISE, STORE, error_and_slope, fingerprint, is_ours
+from dotbias.solvers.kernels import LOAD, NOISE, STORE, compiled, error_and_slope, name_kernel
 
 
 class Side(NamedTuple):
@@ -163,9 +163,7 @@ def batch_kernel(
     """
     update = register_jitable(update)
     load, store, noise_of = LOAD[n_slots], STORE[n_slots], NOISE[noisy]
-    identity = fingerprint(update)
 
-    @njit(parallel=shared, cache=is_ours(update), fastmath=True, error_model="numpy")
     def descend(
         users: Any,
         items: Any,
@@ -182,7 +180,6 @@ def batch_kernel(
         noise: Any,
         keys: Any,
     ) -> Any:
-        _ = identity
         n_steps = len(starts) - 1
         one, size = ratings.dtype.type(1), len(sides[0].members)
         squares = np.zeros(n_steps)
@@ -240,4 +237,5 @@ def batch_kernel(
                 _forget(side, counts[s])
         return squares
 
-    return descend
+    name_kernel(descend, update, n_coefficients, noisy, shared)
+    return compiled(descend, update, parallel=shared)

@@ -97,15 +97,18 @@ def error_and_slope(z: Any, r: Any, low: Any, width: Any, sigmoid: Any) -> Any:
     return e, e
 
 
-def fingerprint(update: Callable[..., Any]) -> int:
-    """A number that changes with the text of a rule.
+def name_kernel(kernel: Callable[..., Any], update: Callable[..., Any], *variant: int) -> None:
+    """Give a kernel a name that tells its rule and its variant.
 
-    As a free variable of a kernel it becomes part of the disk cache's key, which would otherwise know
-    an edited rule only by its name.
+    The disk cache and the linker know a compiled function by its name and the types of its arguments.
+    Were they all called the same, a kernel compiled by one process and one compiled by another would
+    be mistaken for each other where both are loaded, and an edited rule for its former self.
     """
     code = update.__code__
-    text = repr((code.co_code, code.co_consts, code.co_names))
-    return int.from_bytes(hashlib.sha256(text.encode()).digest()[:7], "big")
+    text = repr((update.__module__, update.__qualname__, code.co_code, code.co_consts, code.co_names))
+    digest = hashlib.sha256(text.encode()).hexdigest()[:16]
+    name = "_".join([kernel.__name__, digest, *(f"{int(v)}" for v in variant)])
+    kernel.__name__ = kernel.__qualname__ = name
 
 
 def is_ours(update: Callable[..., Any]) -> bool:
@@ -115,6 +118,14 @@ def is_ours(update: Callable[..., Any]) -> bool:
     where its module can be imported, which a notebook's cannot.
     """
     return (update.__module__ or "").startswith("dotbias.")
+
+
+def compiled(
+    kernel: Callable[..., Any], update: Callable[..., Any], *, parallel: bool
+) -> Callable[..., Any]:
+    """Compile a kernel that a rule is part of."""
+    options = {"fastmath": True, "error_model": "numpy", "cache": is_ours(update)}
+    return njit(parallel=parallel, **options)(kernel)  # type: ignore[no-any-return]
 
 
 @cache
@@ -148,9 +159,7 @@ def walk_kernel(
     """
     update = register_jitable(update)
     load, store, noise_of = LOAD[n_slots], STORE[n_slots], NOISE[noisy]
-    identity = fingerprint(update)
 
-    @njit(parallel=True, cache=is_ours(update), fastmath=True, error_model="numpy")
     def walk(
         users: Any,
         items: Any,
@@ -177,7 +186,6 @@ def walk_kernel(
         noise: Any,
         keys: Any,
     ) -> Any:
-        _ = identity
         n_chunks, n_ranges, k = ranges.shape[0], ranges.shape[1], p.shape[1]
         one = np.float32(1)
         squares = np.zeros((n_chunks, n_ranges))
@@ -231,4 +239,5 @@ def walk_kernel(
                 squares[chunk, a] += range_squares
         return squares.sum(axis=1)
 
-    return walk
+    name_kernel(walk, update, n_coefficients, noisy)
+    return compiled(walk, update, parallel=True)

@@ -127,7 +127,7 @@ class Training:
                 noisy=noisy,
                 seed=seed,
                 parts=-(-steps_per_epoch // 8),
-                warms_up=early != late,
+                warms_up=early != late and steps_per_epoch == 1,
             )
         return Batches(
             *common,
@@ -260,6 +260,10 @@ class Training:
             losses.append(float(squares[0]) / self._pass.sizes[at])
             self._sweeping = (at + 1, number)
         return np.array(losses) * self.ratings.spread**2
+
+    def validation_loss(self) -> float:
+        """Mean squared error on the validation rows now, in squared rating units."""
+        return self.watch.loss(self.model, self.parameters())
 
     @property
     def steps_per_epoch(self) -> int:
@@ -442,13 +446,17 @@ class _Validation:
         order = rng.permutation(len(ratings))
         return cls(ratings, np.sort(order[n_held:]), order[:n_held])
 
+    def loss(self, model: DotBias, parameters: Parameters) -> float:
+        """Mean squared error on the validation rows."""
+        error = model.predict(parameters, self.users, self.items) - self.values
+        return float(np.mean(error.astype(np.float64) ** 2))
+
     def rmse(self, training: Training, epoch: int) -> float | None:
         """RMSE on the validation rows, remembering the parameters when it is the best so far."""
         if len(self.values) == 0:
             return None
         parameters = training.candidate()
-        error = training.model.predict(parameters, self.users, self.items) - self.values
-        rmse = float(np.sqrt(np.mean(error.astype(np.float64) ** 2)))
+        rmse = float(np.sqrt(self.loss(training.model, parameters)))
         if rmse < self.best_rmse:
             self.best_rmse, self.best_epoch, self.best = rmse, epoch, parameters
         return rmse

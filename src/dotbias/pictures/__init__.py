@@ -1,0 +1,16 @@
+"""Pictures: lines and surfaces, drawn as an image or as a page to look around in."""
+
+from dotbias.pictures.lines import Line, LinePicture, Mark, Panel
+from dotbias.pictures.palette import LineStyle, style_of, styles
+from dotbias.pictures.surface import SurfacePicture
+
+__all__ = [
+    "Line",
+    "LinePicture",
+    "LineStyle",
+    "Mark",
+    "Panel",
+    "SurfacePicture",
+    "style_of",
+    "styles",
+]

@@ -1,0 +1,1 @@
+"""Finding good settings, and seeing how update rules behave."""

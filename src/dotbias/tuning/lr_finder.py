@@ -1,0 +1,351 @@
+"""The learning-rate finder: which rate a rule needs on these ratings."""
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Literal
+
+import numpy as np
+import polars as pl
+
+from dotbias.data.ratings import Ratings
+from dotbias.errors import DivergenceError, SettingError
+from dotbias.models.dot_bias import DotBias
+from dotbias.progress import progress_bar
+from dotbias.solvers.gradient import GradientDescent
+from dotbias.solvers.rules import Steps
+from dotbias.solvers.training import Training, threads
+
+if TYPE_CHECKING:
+    from dotbias.pictures import LinePicture
+
+_EPOCHS = 3.0
+_HELD_OUT = 0.1
+_MOST_HELD_OUT = 20_000
+# A sweep is over when the loss is this many times the smallest so far.
+_DIVERGED = 1.5
+# A loss that never fell by this share has not moved.
+_FLAT = 0.01
+
+
+@dataclass(frozen=True)
+class Suggestion:
+    """A rate that one way of reading the curve suggests.
+
+    Args:
+        lr: the rate, or None.
+        why: how it was found, or why there is none.
+    """
+
+    lr: float | None
+    why: str
+
+
+@dataclass(frozen=True, eq=False)
+class LrCurve:
+    """What a learning-rate range test has seen.
+
+    Args:
+        solver: the solver that was tested.
+        lrs: rates, one for each point, shape (n_points,); where groups have rates of their own, the
+            highest.
+        losses: mean squared error on held-out training ratings after each point, rating units squared.
+        smoothed: the same, smoothed.
+        trials: rate and final held-out RMSE of each complete run, infinite where it diverged.
+        stopped: why the sweep ended.
+        suggestions: by name: ``steepest``, ``valley``, ``tenth`` and, with trials, ``trials``.
+    """
+
+    solver: GradientDescent
+    lrs: Steps
+    losses: Steps
+    smoothed: Steps
+    trials: tuple[tuple[float, float], ...]
+    stopped: str
+    suggestions: dict[str, Suggestion]
+
+    @property
+    def suggestion(self) -> float | None:
+        """The rate to use: that of the trials, else a tenth of the minimum, else whichever there is."""
+        for name in ("trials", "tenth", "valley", "steepest"):
+            found = self.suggestions.get(name)
+            if found is not None and found.lr is not None:
+                return found.lr
+        return None
+
+    def tuned(self) -> GradientDescent:
+        """The solver with the suggested rate.
+
+        Raises:
+            SettingError: when the curve suggests none; it says why.
+        """
+        lr = self.suggestion
+        if lr is None:
+            raise SettingError(f"no learning rate suits: {self.suggestions['tenth'].why}")
+        return replace(self.solver, rule=self.solver.rule.with_rate(lr))
+
+    def frame(self) -> pl.DataFrame:
+        """The curve as a table: ``lr``, ``loss``, ``smoothed``."""
+        return pl.DataFrame({"lr": self.lrs, "loss": self.losses, "smoothed": self.smoothed})
+
+    def picture(self) -> "LinePicture":
+        """The curve with the suggestions marked; ``picture().save("curve.png")`` or ``.html``."""
+        from dotbias.pictures import Line, LinePicture, Mark, Panel
+
+        name = type(self.solver.rule).__name__
+        marks = tuple(
+            Mark(x=s.lr, label=f"{key} {s.lr:.2g}")
+            for key, s in self.suggestions.items()
+            if s.lr is not None
+        )
+        top = float(np.nanmin(self.smoothed)) + 1.3 * float(np.nanstd(self.losses) or 1.0)
+        panels = [
+            Panel(
+                title="Range test",
+                x_label="learning rate",
+                y_label="held-out MSE",
+                x_log=True,
+                lines=(
+                    Line(name="each point", x=self.lrs, y=self.losses, faint=True),
+                    Line(name="smoothed", x=self.lrs, y=self.smoothed),
+                ),
+                marks=marks,
+                y_range=(float(np.nanmin(self.losses)) * 0.97, max(top, self.smoothed[0] * 1.05)),
+            )
+        ]
+        finite = sorted((lr, rmse) for lr, rmse in self.trials if math.isfinite(rmse))
+        if finite:
+            lrs, rmses = map(np.array, zip(*finite, strict=True))
+            panels.append(
+                Panel(
+                    title="Complete runs",
+                    x_label="learning rate",
+                    y_label="held-out RMSE",
+                    x_log=True,
+                    lines=(Line(name="final RMSE", x=lrs, y=rmses),),
+                    marks=(Mark(x=float(lrs[rmses.argmin()]), label=f"{lrs[rmses.argmin()]:.2g}"),),
+                )
+            )
+        batch = self.solver.batch_size or "all"
+        return LinePicture(
+            title=f"Learning-rate finder: {name}, batch size {batch}",
+            panels=tuple(panels),
+            note="Held out: a tenth of the training ratings.",
+        )
+
+    def __str__(self) -> str:
+        lines = [f"{name:9} {s.why}" for name, s in self.suggestions.items()]
+        return "\n".join([*lines, f"The sweep ended because {self.stopped}."])
+
+
+def lr_find(
+    model: DotBias,
+    solver: GradientDescent,
+    ratings: Ratings,
+    *,
+    seed: int = 0,
+    lowest: float = 1e-6,
+    highest: float = 1e4,
+    n_points: int = 150,
+    sweep: Literal["exponential", "linear"] = "exponential",
+    smoothing: float = 0.6,
+    n_trials: int = 8,
+    progress: bool = False,
+) -> LrCurve:
+    """Learning-rate range test (Smith 2017, arXiv 1506.01186), and complete runs near its answer.
+
+    A tenth of the ratings is held out. From the starting parameters, steps are taken at rates that rise
+    from ``lowest`` to ``highest`` over three epochs (or ``n_points`` steps, where that is more), and
+    the loss on what was held out is measured after each point, until it diverges. Then ``n_trials``
+    complete runs around the tenth of the minimum decide: how long a rate is kept, and how the schedule
+    ends, matters as much as how far it is from diverging, and no sweep of a few epochs shows that.
+
+    Args:
+        model, solver, ratings: as for ``fit``; the solver's own rates set the proportions of the
+            groups.
+        seed: seed of the starting embeddings, the order and what is held out.
+        lowest, highest: ends of the sweep.
+        n_points: at how many rates the loss is measured.
+        sweep: whether rates rise by a factor or by an amount from point to point.
+        smoothing: weight of the past in the moving average of the loss, which is corrected for
+            starting at nothing.
+        n_trials: complete runs at most; 0 reads the curve alone.
+        progress: show a progress bar on stderr when it is a terminal.
+
+    Raises:
+        SettingError: for ends or numbers that make no sweep.
+    """
+    if not 0 < lowest < highest < math.inf:
+        raise SettingError(
+            f"the sweep must rise between rates above 0, not from {lowest!r} to {highest!r}"
+        )
+    if n_points < 5 or n_trials < 0 or not 0 <= smoothing < 1:
+        raise SettingError(
+            f"n_points={n_points!r}, n_trials={n_trials!r}, smoothing={smoothing!r}: at least 5 points, "
+            "no fewer than 0 trials, and a smoothing from 0 to below 1"
+        )
+    spacing = np.geomspace if sweep == "exponential" else np.linspace
+    rates = spacing(lowest, highest, n_points)
+    share = min(_HELD_OUT, _MOST_HELD_OUT / len(ratings))
+    watched = replace(solver, validation_size=max(share, 2 / len(ratings)))
+    training = Training(
+        replace(watched, rule=solver.rule.with_rate(1.0)),
+        model,
+        ratings,
+        seed=seed,
+        steps_per_epoch=round(n_points / _EPOCHS),
+    )
+    with progress_bar("sweeping", n_points + n_trials, enabled=progress) as advance:
+        losses, stopped = range_test(
+            training, rates, lambda lr, loss: advance(1, f"lr {lr:.2g}  MSE {loss:.4f}")
+        )
+        smoothed = smooth(losses, smoothing)
+        lrs = rates[: len(losses)]
+        suggestions = _read(lrs, smoothed)
+        start = suggestions["tenth"].lr
+        trials: dict[float, float] = {}
+        if start is not None and n_trials:
+            if solver.validation_size == 0:
+                watched = replace(watched, patience=solver.n_epochs)
+
+            def try_rate(lr: float) -> float:
+                rmse = _final_rmse(
+                    replace(watched, rule=solver.rule.with_rate(lr)), model, ratings, seed
+                )
+                advance(1, f"whole run at lr {lr:.2g}  RMSE {rmse:.4f}")
+                return rmse
+
+            trials = _search(try_rate, start, n_trials)
+            suggestions["trials"] = _best_trial(trials)
+    return LrCurve(solver, lrs, losses, smoothed, tuple(trials.items()), stopped, suggestions)
+
+
+def range_test(
+    training: Training, rates: Steps, on_point: Callable[[float, float], None] | None = None
+) -> tuple[Steps, str]:
+    """Sweep a run through rates, then put it back as it was, bit for bit.
+
+    Args:
+        training: any run that holds out validation rows, begun or not; its rates are multiplied.
+        rates: factors, one for each point, shape (n_points,).
+        on_point: called with the factor and the loss.
+
+    Returns:
+        Mean squared error on the validation rows after each point, and why the sweep ended.
+    """
+    before = training.checkpoint()
+    steps = max(1, round(training.steps_per_epoch * _EPOCHS / len(rates)))
+    losses: list[float] = []
+    stopped = "it had reached the highest rate"
+    with threads(training.solver.n_threads, len(training.ratings)), np.errstate(all="ignore"):
+        for rate in rates:
+            training.step(np.full(steps, rate))
+            loss = training.validation_loss()
+            if math.isfinite(loss):
+                losses.append(loss)
+            if on_point is not None:
+                on_point(float(rate), loss)
+            if not math.isfinite(loss) or loss > _DIVERGED * min(losses):
+                stopped = f"the loss diverged at the rate {rate:.2g}"
+                break
+    training.restore(before)
+    return np.array(losses), stopped
+
+
+def smooth(losses: Steps, smoothing: float) -> Steps:
+    """Moving average, corrected for starting at nothing like the averages of Adam.
+
+    >>> smooth(np.array([4.0, 4.0, 4.0]), 0.9)
+    array([4., 4., 4.])
+    """
+    average, out = 0.0, np.empty(len(losses))
+    for t, loss in enumerate(losses):
+        average = smoothing * average + (1 - smoothing) * loss
+        out[t] = average / (1 - smoothing ** (t + 1))
+    return out
+
+
+def _read(lrs: Steps, loss: Steps) -> dict[str, Suggestion]:
+    """What the smoothed curve suggests, each as a number or a reason."""
+    names = ("steepest", "valley", "tenth")
+    if len(loss) < 5:
+        why = "none, because the loss diverged at once: begin the sweep at a lower rate"
+        return dict.fromkeys(names, Suggestion(None, why))
+    best = int(loss.argmin())
+    if loss[best] > (1 - _FLAT) * loss[0]:
+        why = "none, because the loss never fell by one per cent: end the sweep at a higher rate"
+        return dict.fromkeys(names, Suggestion(None, why))
+    slope = np.gradient(loss, np.log(lrs))
+    steepest = lrs[int(slope[: best + 1].argmin())]
+    begin, end = _longest_fall(loss)
+    valley = math.exp(np.interp(begin + 2 / 3 * (end - begin), np.arange(len(lrs)), np.log(lrs)))
+    return {
+        "steepest": Suggestion(
+            float(steepest), f"{steepest:.2g}, where the loss falls fastest over the logarithm"
+        ),
+        "valley": Suggestion(
+            valley,
+            f"{valley:.2g}, two thirds down the longest fall ({lrs[begin]:.2g} to {lrs[end]:.2g})",
+        ),
+        "tenth": Suggestion(
+            float(lrs[best] / 10),
+            f"{lrs[best] / 10:.2g}, a tenth of where the loss is smallest ({lrs[best]:.2g})",
+        ),
+    }
+
+
+def _longest_fall(loss: Steps) -> tuple[int, int]:
+    """First and last point of the longest stretch over which the loss falls from point to point."""
+    best, begin = (0, 0), 0
+    for n in range(1, len(loss)):
+        if loss[n] >= loss[n - 1]:
+            begin = n
+        if n - begin > best[1] - best[0]:
+            best = begin, n
+    return best
+
+
+def _final_rmse(solver: GradientDescent, model: DotBias, ratings: Ratings, seed: int) -> float:
+    """Held-out RMSE of a complete run, infinite if it diverges."""
+    training = Training(solver, model, ratings, seed=seed)
+    try:
+        training.run()
+    except DivergenceError:
+        return math.inf
+    if training.history.stopped == "interrupted":
+        raise KeyboardInterrupt
+    rmse = training.history.epochs[training.history.best_epoch - 1].validation_rmse
+    last = training.history.epochs[-1].validation_rmse
+    early = solver.patience < solver.n_epochs
+    return float((rmse if early else last) or math.inf)
+
+
+def _search(evaluate: Callable[[float], float], start: float, n_trials: int) -> dict[float, float]:
+    """Minimum over rates: downhill by factors of three, then finer and finer around the best."""
+    seen: dict[int, float] = {}
+    factor, at, reach = 3.0 ** (1 / 4), 0, 4
+
+    def try_at(place: int) -> float:
+        if place not in seen and len(seen) < n_trials:
+            seen[place] = evaluate(start * factor**place)
+        return seen.get(place, math.inf)
+
+    try_at(0)
+    while len(seen) < n_trials and reach:
+        sides = {place: try_at(place) for place in (at - reach, at + reach)}
+        best = min(sides, key=lambda place: sides[place])
+        # Where everything has diverged so far, only lower rates can help.
+        if not math.isfinite(min(seen[at], sides[best])):
+            at -= reach
+        elif sides[best] < seen[at]:
+            at = best
+        else:
+            reach //= 2
+    return {start * factor**place: rmse for place, rmse in sorted(seen.items())}
+
+
+def _best_trial(trials: dict[float, float]) -> Suggestion:
+    lr, rmse = min(trials.items(), key=lambda trial: trial[1])
+    if not math.isfinite(rmse):
+        return Suggestion(None, "none, because every complete run diverged")
+    return Suggestion(lr, f"{lr:.2g}, the best of {len(trials)} complete runs (RMSE {rmse:.4f})")
