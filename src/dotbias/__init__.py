@@ -32,38 +32,89 @@ if TYPE_CHECKING:
     from dotbias.models import DotBias as DotBias
     from dotbias.recommender import Recommender as Recommender
     from dotbias.solvers.closed_form import ClosedForm as ClosedForm
+    from dotbias.solvers.decay import WeightDecay as WeightDecay
     from dotbias.solvers.gradient import GradientDescent as GradientDescent
     from dotbias.solvers.rules import SGD as SGD
+    from dotbias.solvers.rules import Adadelta as Adadelta
+    from dotbias.solvers.rules import Adagrad as Adagrad
+    from dotbias.solvers.rules import Adam as Adam
+    from dotbias.solvers.rules import AdaMax as AdaMax
+    from dotbias.solvers.rules import AdamW as AdamW
+    from dotbias.solvers.rules import AMSGrad as AMSGrad
     from dotbias.solvers.rules import Momentum as Momentum
+    from dotbias.solvers.rules import Nadam as Nadam
+    from dotbias.solvers.rules import Nesterov as Nesterov
+    from dotbias.solvers.rules import RMSprop as RMSprop
+    from dotbias.solvers.rules import Rule as Rule
+    from dotbias.solvers.schedules import Constant as Constant
+    from dotbias.solvers.schedules import Cosine as Cosine
+    from dotbias.solvers.schedules import Exponential as Exponential
+    from dotbias.solvers.schedules import InverseTime as InverseTime
+    from dotbias.solvers.schedules import Linear as Linear
+    from dotbias.solvers.schedules import OneCycle as OneCycle
+    from dotbias.solvers.schedules import Schedule as Schedule
+    from dotbias.solvers.schedules import Step as Step
+    from dotbias.solvers.schedules import WarmRestarts as WarmRestarts
+    from dotbias.solvers.schedules import WarmUp as WarmUp
+    from dotbias.tuning.lr_finder import LrCurve as LrCurve
+    from dotbias.tuning.lr_finder import lr_find as lr_find
+    from dotbias.tuning.race import race as race
+    from dotbias.tuning.surfaces import surface_race as surface_race
+
 
 __version__ = "0.1.0"
 
 # Where each public name lives. They are imported when first used, so that `dotbias --help` and
 # `import dotbias` do not wait for Numba and Polars.
 _HOME = {
+    "AMSGrad": "dotbias.solvers.rules",
+    "AdaMax": "dotbias.solvers.rules",
+    "Adadelta": "dotbias.solvers.rules",
+    "Adagrad": "dotbias.solvers.rules",
+    "Adam": "dotbias.solvers.rules",
+    "AdamW": "dotbias.solvers.rules",
     "Baseline": "dotbias.models",
     "ClosedForm": "dotbias.solvers.closed_form",
+    "Constant": "dotbias.solvers.schedules",
+    "Cosine": "dotbias.solvers.schedules",
     "DataError": "dotbias.errors",
     "DivergenceError": "dotbias.errors",
     "DotBias": "dotbias.models",
     "DotbiasError": "dotbias.errors",
     "DownloadError": "dotbias.errors",
+    "Exponential": "dotbias.solvers.schedules",
     "GradientDescent": "dotbias.solvers.gradient",
+    "InverseTime": "dotbias.solvers.schedules",
+    "Linear": "dotbias.solvers.schedules",
+    "LrCurve": "dotbias.tuning.lr_finder",
     "ModelFileError": "dotbias.errors",
     "Momentum": "dotbias.solvers.rules",
+    "Nadam": "dotbias.solvers.rules",
+    "Nesterov": "dotbias.solvers.rules",
+    "OneCycle": "dotbias.solvers.schedules",
+    "RMSprop": "dotbias.solvers.rules",
     "Ratings": "dotbias.data.ratings",
     "Recommender": "dotbias.recommender",
+    "Rule": "dotbias.solvers.rules",
     "SGD": "dotbias.solvers.rules",
     "Scale": "dotbias.data.ratings",
+    "Schedule": "dotbias.solvers.schedules",
     "SettingError": "dotbias.errors",
+    "Step": "dotbias.solvers.schedules",
     "UnknownIdError": "dotbias.errors",
+    "WarmRestarts": "dotbias.solvers.schedules",
+    "WarmUp": "dotbias.solvers.schedules",
+    "WeightDecay": "dotbias.solvers.decay",
     "cross_validate": "dotbias.evaluation.cross_validation",
     "evaluate": "dotbias.evaluation.evaluate",
     "fit": "dotbias.fitting",
     "k_fold": "dotbias.data.split",
     "load": "dotbias.data.read",
+    "lr_find": "dotbias.tuning.lr_finder",
+    "race": "dotbias.tuning.race",
     "read_ratings": "dotbias.data.read",
     "simulate": "dotbias.data.simulate",
+    "surface_race": "dotbias.tuning.surfaces",
 }
 
 __all__ = ["__version__", *_HOME]

@@ -12,9 +12,8 @@ from dotbias.errors import SettingError
 from dotbias.pictures import Line, LinePicture, Mark, Panel, style_of
 
 NAN = float("nan")
-ELEVEN = tuple(
-    "sgd momentum nesterov adagrad adadelta rmsprop adam adamax nadam amsgrad adamw".split()
-)
+RULES = "sgd momentum nesterov adagrad adadelta rmsprop adam adamax nadam amsgrad adamw"
+ELEVEN = tuple(RULES.split())
 
 
 def panel(*lines: Line, **settings: Any) -> Panel:

@@ -57,7 +57,7 @@ def test_levels_do_not_hang_on_the_height_of_the_lowest_point() -> None:
 
 
 @settings(max_examples=20)
-@given(arrays(float, (4, 5), elements=st.floats(-1e9, 1e9) | st.sampled_from([np.nan, np.inf])))
+@given(arrays(float, (4, 5), elements=st.floats() | st.floats(-1, 1) | st.sampled_from([0.0, 1.0])))
 def test_any_heights_can_be_drawn(heights: NDArray[np.float64]) -> None:
     one = surface(x=np.arange(5), y=np.arange(4), heights=heights)
     one._repr_html_()
@@ -160,14 +160,20 @@ def test_frames_show_each_path_up_to_their_step_and_only_the_paths() -> None:
             np.testing.assert_allclose(shown[style_of(index).colour], until, atol=1e-6)
 
 
+def test_the_surface_does_not_vanish_when_the_paths_move() -> None:
+    # Plotly takes a contour away when a frame is shown without drawing all anew.
+    layout = surface().plotly_figure().layout
+    motions = [step.args[1] for step in layout.sliders[0].steps]
+    motions += [button.args[1] for button in layout.updatemenus[0].buttons]
+    assert all(motion["frame"]["redraw"] for motion in motions)
+
+
 def test_a_page_opens_with_the_whole_paths() -> None:
     figure = surface().plotly_figure()
     last = path_until(figure, figure.frames[-1])
-    for trace in figure.data:
-        if trace.mode == "lines":
-            np.testing.assert_array_equal(
-                np.column_stack([trace.x, trace.y]), last[trace.line.color]
-            )
+    (path,) = figure.select_traces({"type": "scatter", "mode": "lines"})
+    np.testing.assert_array_equal(np.column_stack([path.x, path.y]), last[path.line.color])
+    assert len(path.x) == 51
 
 
 def test_a_long_path_that_swings_at_each_step_still_does_in_the_page() -> None:

@@ -7,7 +7,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from dotbias.cli import options as o
-from dotbias.cli import show
+from dotbias.cli import show, specs
+from dotbias.solvers.rules import RULES
+from dotbias.solvers.schedules import SCHEDULES
 
 if TYPE_CHECKING:
     from dotbias.data.ratings import Ratings
@@ -15,7 +17,9 @@ if TYPE_CHECKING:
     from dotbias.recommender import Recommender
     from dotbias.solvers.base import Solver
 
-_MODEL = "Model and solver"
+_MODEL = "Model"
+_TRAINING = "Training"
+_FINE = "Training, in detail"
 
 ModelName = Annotated[
     str,
@@ -30,11 +34,36 @@ OutputForm = Annotated[
     typer.Option("--form", help="linear, or sigmoid (stretched).", rich_help_panel=_MODEL),
 ]
 RuleName = Annotated[
-    str, typer.Option("--rule", help="Update rule: sgd or momentum.", rich_help_panel=_MODEL)
+    str,
+    typer.Option(
+        "--rule",
+        help=f"Update rule, NAME or NAME:SETTING=NUMBER,... Names: {', '.join(RULES)}; "
+        "FILE.py/CLASS for one of your own.",
+        metavar="RULE",
+        rich_help_panel=_TRAINING,
+    ),
 ]
-Lr = Annotated[float | None, typer.Option("--lr", help="Learning rate.", rich_help_panel=_MODEL)]
+Lr = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--lr",
+        help="Learning rate: a number, auto (the finder's), LOW:HIGH (spread over the groups), or "
+        "GROUP=NUMBER (repeatable).",
+        metavar="RATE",
+        rich_help_panel=_TRAINING,
+    ),
+]
 Epochs = Annotated[
-    int | None, typer.Option("--epochs", help="Passes over the ratings.", rich_help_panel=_MODEL)
+    int | None, typer.Option("--epochs", help="Passes over the ratings.", rich_help_panel=_TRAINING)
+]
+Batch = Annotated[
+    str,
+    typer.Option(
+        "--batch",
+        help="Ratings per step: 1, a number, or full.",
+        metavar="SIZE",
+        rich_help_panel=_TRAINING,
+    ),
 ]
 WeightDecay = Annotated[
     list[str] | None,
@@ -43,13 +72,17 @@ WeightDecay = Annotated[
         help="A number for all groups, or GROUP=NUMBER (repeatable; groups: user_factors, "
         "item_factors, user_bias, item_bias).",
         metavar="DECAY",
-        rich_help_panel=_MODEL,
+        rich_help_panel=_TRAINING,
     ),
 ]
 ScheduleName = Annotated[
     str | None,
     typer.Option(
-        "--schedule", help="Learning rate: linear (to zero) or constant.", rich_help_panel=_MODEL
+        "--schedule",
+        help="Learning rate over the epochs, NAME or NAME:SETTING=NUMBER,... Names: "
+        f"{', '.join(SCHEDULES)}.",
+        metavar="SCHEDULE",
+        rich_help_panel=_TRAINING,
     ),
 ]
 EarlyStopping = Annotated[
@@ -58,12 +91,80 @@ EarlyStopping = Annotated[
         "--early-stopping",
         help="Share of the training rows to watch: stop when it no longer improves.",
         metavar="SHARE",
-        rich_help_panel=_MODEL,
+        rich_help_panel=_TRAINING,
     ),
 ]
 Threads = Annotated[
     int | None,
-    typer.Option("--threads", help="Threads; the result is the same.", rich_help_panel=_MODEL),
+    typer.Option("--threads", help="Threads; the result is the same.", rich_help_panel=_TRAINING),
+]
+
+Decoupled = Annotated[
+    bool,
+    typer.Option(
+        "--decoupled/--coupled",
+        help="Weight decay beside the gradient (as AdamW), or in it (L2).",
+        show_default=False,
+        rich_help_panel=_FINE,
+    ),
+]
+DecayPer = Annotated[
+    str,
+    typer.Option(
+        "--decay-per", help="Weight decay counts per rating, or per row.", rich_help_panel=_FINE
+    ),
+]
+Freeze = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--freeze",
+        help="Group that keeps its starting values (repeatable).",
+        metavar="GROUP",
+        rich_help_panel=_FINE,
+    ),
+]
+Semantics = Annotated[
+    str,
+    typer.Option(
+        "--semantics",
+        help="Rows that a batch does not touch: lazy leaves them, dense moves them too.",
+        rich_help_panel=_FINE,
+    ),
+]
+OrderName = Annotated[
+    str, typer.Option("--order", help="Ratings shuffled, or as stored.", rich_help_panel=_FINE)
+]
+Clip = Annotated[
+    float | None,
+    typer.Option("--clip", help="Largest norm of a step's gradient.", rich_help_panel=_FINE),
+]
+Noise = Annotated[
+    float,
+    typer.Option(
+        "--gradient-noise", help="Variance of the noise on each gradient.", rich_help_panel=_FINE
+    ),
+]
+Average = Annotated[
+    int,
+    typer.Option(
+        "--average",
+        help="Average the parameters of so many last epochs (or cycles).",
+        rich_help_panel=_FINE,
+    ),
+]
+Parallel = Annotated[
+    str,
+    typer.Option(
+        "--parallel",
+        help="grid, or hogwild (no locks, other bits each time).",
+        rich_help_panel=_FINE,
+    ),
+]
+ShowGroups = Annotated[
+    bool,
+    typer.Option(
+        "--groups", help="Print the table of parameter groups first.", rich_help_panel=_FINE
+    ),
 ]
 
 
@@ -94,10 +195,21 @@ def fit(
     rule: RuleName = "sgd",
     lr: Lr = None,
     epochs: Epochs = None,
+    batch: Batch = "1",
     weight_decay: WeightDecay = None,
     schedule: ScheduleName = None,
     early_stopping: EarlyStopping = None,
     threads: Threads = None,
+    decoupled: Decoupled | None = None,
+    decay_per: DecayPer = "rating",
+    freeze: Freeze = None,
+    semantics: Semantics = "lazy",
+    order: OrderName = "shuffled",
+    clip: Clip = None,
+    gradient_noise: Noise = 0.0,
+    average: Average = 1,
+    parallel: Parallel = "grid",
+    show_groups: ShowGroups = False,
     user_column: o.UserColumn = None,
     item_column: o.ItemColumn = None,
     rating_column: o.RatingColumn = None,
@@ -124,7 +236,26 @@ def fit(
     if test_size == 0 and output is None:
         raise typer.BadParameter("nothing to do: give --output, or a --test-size above 0")
     model = make_model(model_name, factors, form)
-    solver = make_solver(model, rule, lr, epochs, weight_decay, schedule, early_stopping, threads)
+    solver = make_solver(
+        model,
+        rule,
+        lr,
+        {
+            "n_epochs": epochs,
+            "batch_size": batch,
+            "schedule": schedule,
+            "validation_size": early_stopping,
+            "n_threads": threads,
+            "frozen": freeze,
+            "semantics": semantics,
+            "order": order,
+            "clip": clip,
+            "gradient_noise": gradient_noise,
+            "average": average,
+            "parallel": parallel,
+        },
+        {"amount": weight_decay, "per": decay_per, "decoupled": decoupled},
+    )
     table = read(
         ratings,
         o.reading(
@@ -140,11 +271,18 @@ def fit(
         test_size = 0
     if test_size > 0:
         train, test = table.split(test_size, seed=seed)
+        solver = find_rate(lr, model, solver, train, seed)
+        if show_groups:
+            _show_groups(model, solver, train)
         rec = fit_model(train, model, solver, seed=seed, progress=not show.quiet())
         report = measure(rec, test)
         if not as_json:
             show.console().print(f"Held out: {len(test):,} of {len(table):,} ratings, seed {seed}.")
             show.console().print(str(report), markup=False)
+    else:
+        solver = find_rate(lr, model, solver, table, seed)
+        if show_groups:
+            _show_groups(model, solver, table)
     if output is not None:
         if rec is None or (refit and not _interrupted(rec)):
             rec = fit_model(table, model, solver, seed=seed, progress=not show.quiet())
@@ -240,10 +378,20 @@ def cross_validate(
     rule: RuleName = "sgd",
     lr: Lr = None,
     epochs: Epochs = None,
+    batch: Batch = "1",
     weight_decay: WeightDecay = None,
     schedule: ScheduleName = None,
     early_stopping: EarlyStopping = None,
     threads: Threads = None,
+    decoupled: Decoupled | None = None,
+    decay_per: DecayPer = "rating",
+    freeze: Freeze = None,
+    semantics: Semantics = "lazy",
+    order: OrderName = "shuffled",
+    clip: Clip = None,
+    gradient_noise: Noise = 0.0,
+    average: Average = 1,
+    parallel: Parallel = "grid",
     user_column: o.UserColumn = None,
     item_column: o.ItemColumn = None,
     rating_column: o.RatingColumn = None,
@@ -257,10 +405,30 @@ def cross_validate(
 
     Example: [bold]dotbias cross-validate ratings.csv --folds 5[/bold]
     """
+    from dotbias.errors import SettingError
     from dotbias.evaluation.cross_validation import cross_validate as run
 
     model = make_model(model_name, factors, form)
-    solver = make_solver(model, rule, lr, epochs, weight_decay, schedule, early_stopping, threads)
+    solver = make_solver(
+        model,
+        rule,
+        lr,
+        {
+            "n_epochs": epochs,
+            "batch_size": batch,
+            "schedule": schedule,
+            "validation_size": early_stopping,
+            "n_threads": threads,
+            "frozen": freeze,
+            "semantics": semantics,
+            "order": order,
+            "clip": clip,
+            "gradient_noise": gradient_noise,
+            "average": average,
+            "parallel": parallel,
+        },
+        {"amount": weight_decay, "per": decay_per, "decoupled": decoupled},
+    )
     table = read(
         ratings,
         o.reading(
@@ -268,6 +436,8 @@ def cross_validate(
         ),
     )
     show.say(_summary(table))
+    if lr == ["auto"]:
+        raise SettingError("--lr auto: cross-validate needs a rate; `dotbias lr-find` suggests one")
     result = run(table, model, solver, n_folds=folds, seed=seed, progress=not show.quiet())
     if as_json:
         show.data(result.to_dict())
@@ -303,53 +473,60 @@ def make_model(name: str, factors: int | None, form: str | None) -> "Model":
 def make_solver(
     model: "Model",
     rule: str,
-    lr: float | None,
-    epochs: int | None,
-    weight_decay: list[str] | None,
-    schedule: str | None,
-    early_stopping: float | None,
-    threads: int | None,
+    lr: list[str] | None,
+    settings: Mapping[str, Any],
+    decay: Mapping[str, Any],
 ) -> "Solver":
-    """The solver that the options describe."""
+    """The solver that the options describe; ``--lr auto`` is left to ``find_rate``.
+
+    Args:
+        model: what it is to estimate.
+        rule, lr: texts as in ``dotbias.cli.specs``.
+        settings: of ``GradientDescent``; those that are None keep their defaults.
+        decay: of ``WeightDecay``.
+    """
     from dotbias.errors import SettingError
     from dotbias.models import Baseline
     from dotbias.solvers.closed_form import ClosedForm
+    from dotbias.solvers.decay import WeightDecay
     from dotbias.solvers.gradient import GradientDescent
-    from dotbias.solvers.rules import RULES
 
     if isinstance(model, Baseline):
         return ClosedForm()
-    if rule not in RULES:
-        raise SettingError(f"--rule {rule}: it must be one of {', '.join(RULES)}")
-    given: dict[str, Any] = {
-        "n_epochs": epochs,
-        "weight_decay": _decay(weight_decay),
-        "schedule": schedule,
-        "validation_size": early_stopping,
-        "n_threads": threads,
-    }
-    return GradientDescent(
-        RULES[rule]() if lr is None else RULES[rule](lr=lr),
-        **{key: value for key, value in given.items() if value is not None},
-    )
+    given = {key: value for key, value in settings.items() if value is not None}
+    given["batch_size"] = specs.batch(given["batch_size"])
+    if given["order"] not in ("shuffled", "stored"):
+        raise SettingError(f"--order {given['order']}: it must be shuffled or stored")
+    if "schedule" in given:
+        given["schedule"] = specs.schedule(given["schedule"])
+    given["frozen"] = tuple(given.get("frozen", ()))
+    amount = specs.decay(decay["amount"])
+    given["weight_decay"] = WeightDecay(**{**decay, "amount": amount})
+    return specs.with_rates(GradientDescent(specs.rule(rule), **given), specs.rates(lr))
 
 
-def _decay(texts: list[str] | None) -> float | dict[str, float] | None:
-    from dotbias.errors import SettingError
+def find_rate(
+    lr: list[str] | None, model: "Model", solver: "Solver", train: "Ratings", seed: int
+) -> "Solver":
+    """The solver with the finder's rate on the training ratings, where the user asked for it."""
+    from dotbias.models import DotBias
+    from dotbias.solvers.gradient import GradientDescent
+    from dotbias.tuning.lr_finder import lr_find
 
-    table: dict[str, float] = {}
-    for text in texts or []:
-        group, _, number = text.rpartition("=")
-        try:
-            value = float(number)
-        except ValueError:
-            raise SettingError(
-                f"--weight-decay {text}: write a number, or GROUP=NUMBER such as user_factors=0.05"
-            ) from None
-        if not group and len(texts or []) == 1:
-            return value
-        table[group] = value
-    return table or None
+    if lr != ["auto"] or not (isinstance(model, DotBias) and isinstance(solver, GradientDescent)):
+        return solver
+    curve = lr_find(model, solver, train, seed=seed, progress=not show.quiet())
+    tuned = curve.tuned()
+    show.say(f"Learning rate {tuned.rule.top_rate:.3g}: the finder's, on the training ratings.")
+    return tuned
+
+
+def _show_groups(model: "Model", solver: "Solver", train: "Ratings") -> None:
+    from dotbias.models import DotBias
+    from dotbias.solvers.gradient import GradientDescent
+
+    if isinstance(model, DotBias) and isinstance(solver, GradientDescent):
+        show.frame(solver.groups(model, train), "Parameter groups")
 
 
 def _summary(table: "Ratings") -> str:

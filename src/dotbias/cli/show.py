@@ -10,7 +10,7 @@ import typer
 
 if TYPE_CHECKING:
     import polars as pl
-    from rich.console import Console
+    from rich.console import Console, Group
 
 
 def console() -> "Console":
@@ -50,26 +50,32 @@ def frame(
     elif as_csv:
         sys.stdout.write(table.write_csv())
     else:
-        from rich import box
-        from rich.table import Table
-        from rich.text import Text
+        console().print(table_of(table, title))
 
-        shown = Table(title=title, box=box.SIMPLE_HEAD, title_justify="left", title_style="bold")
-        kept = [
-            c for c in table.columns if table[c].null_count() < table.height or not table.height
-        ]
-        for column in kept:
-            numeric = table[column].dtype.is_numeric()
-            shown.add_column(
-                column.replace("_", " "),
-                justify="right" if numeric else "left",
-                no_wrap=numeric,
-                overflow="fold",
-            )
-        for row in table.select(kept).iter_rows():
-            # Text, not markup: a title may hold square brackets.
-            shown.add_row(*(Text(_cell(value)) for value in row))
-        console().print(shown)
+
+def table_of(table: "pl.DataFrame", title: str) -> "Group":
+    """A frame as a table for people; columns without any value are left out."""
+    from rich import box
+    from rich.console import Group
+    from rich.table import Table
+    from rich.text import Text
+
+    shown = Table(box=box.SIMPLE_HEAD)
+    kept = [c for c in table.columns if table[c].null_count() < table.height or not table.height]
+    for column in kept:
+        numeric = table[column].dtype.is_numeric()
+        shown.add_column(
+            column.replace("_", " "),
+            justify="right" if numeric else "left",
+            no_wrap=numeric,
+            overflow="fold",
+            # Numbers do not wrap: without this they would leave no room for a name.
+            min_width=None if numeric else min(16, _widest(table[column])),
+        )
+    for row in table.select(kept).iter_rows():
+        # Text, not markup: a title may hold square brackets.
+        shown.add_row(*(Text(_cell(value)) for value in row))
+    return Group(Text(title, style="bold"), shown)
 
 
 def data(value: Any) -> None:
@@ -77,10 +83,16 @@ def data(value: Any) -> None:
     typer.echo(json.dumps(value, indent=2, ensure_ascii=False))
 
 
+def _widest(texts: "pl.Series") -> int:
+    return max((len(_cell(value)) for value in texts), default=0)
+
+
 def _cell(value: Any) -> str:
     if value is None:
         return ""
-    return f"{value:.4f}" if isinstance(value, float) else str(value)
+    if not isinstance(value, float):
+        return str(value)
+    return f"{value:.4f}" if value == 0 or 0.01 <= abs(value) < 10_000 else f"{value:.3g}"
 
 
 def write(table: "pl.DataFrame", path: Path) -> None:

@@ -188,6 +188,7 @@ def _buttons() -> dict[str, Any]:
 def _motion(duration: int) -> dict[str, Any]:
     return {
         "mode": "immediate",
-        "frame": {"duration": duration, "redraw": False},
+        # Without drawing all anew, the surface would vanish with the first frame.
+        "frame": {"duration": duration, "redraw": True},
         "transition": {"duration": 0},
     }

@@ -115,7 +115,7 @@ _gradients_alone = njit(**_OPTIONS)(_gradients)
 _gradients_shared = njit(parallel=True, **_OPTIONS)(_gradients)
 
 
-@njit(**_OPTIONS)
+@njit(cache=True, fastmath=True, error_model="numpy")
 def _clip(sides: Any, counts: Any, largest: Any) -> None:
     """Shorten the whole gradient of the batch to a norm."""
     squares = 0.0
@@ -184,7 +184,11 @@ def batch_kernel(
         one, size = ratings.dtype.type(1), len(sides[0].members)
         squares = np.zeros(n_steps)
         u, i = np.empty(size, users.dtype), np.empty(size, items.dtype)
-        r, e, g = np.empty_like(ratings[:size]), np.empty_like(ratings[:size]), np.empty_like(ratings[:size])
+        r, e, g = (
+            np.empty_like(ratings[:size]),
+            np.empty_like(ratings[:size]),
+            np.empty_like(ratings[:size]),
+        )
         counts = np.zeros(2, np.int64)
         k = sides[0].factors.shape[1]
         for step in range(n_steps):
@@ -207,7 +211,7 @@ def batch_kernel(
             if clip < np.inf:
                 _clip(sides, counts, clip)
 
-            c = to_fixed_tuple(coefficients[step], n_coefficients)
+            c: Any = to_fixed_tuple(coefficients[step], n_coefficients)  # type: ignore[call-arg]
             std, key = noise[step], keys[step]
             for s in range(2):
                 side = sides[s]

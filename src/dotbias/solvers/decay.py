@@ -77,7 +77,7 @@ class WeightDecay(Settings):
         """``Λ`` of each row, by group, where the objective contains ``½ Λ |w|²``: shape (n_rows,)."""
         table = self.table(counts)
         return {
-            name: table[name] * (n if self.per == "rating" else np.ones(len(n)))
+            name: table[name] * (n if self.per == "rating" else np.ones_like(n)).astype(np.float64)
             for name, n in counts.items()
         }
 

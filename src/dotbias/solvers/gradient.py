@@ -64,7 +64,9 @@ class GradientDescent(Solver):
     order: Order = field(default="shuffled", kw_only=True)
     schedule: Schedule | str = field(default="linear", kw_only=True)
     semantics: Literal["lazy", "dense"] = setting("lazy", choices=("lazy", "dense"), keyword=True)
-    parallel: Literal["grid", "hogwild"] = setting("grid", choices=("grid", "hogwild"), keyword=True)
+    parallel: Literal["grid", "hogwild"] = setting(
+        "grid", choices=("grid", "hogwild"), keyword=True
+    )
     frozen: tuple[str, ...] = field(default=(), kw_only=True)
     weight_decay: float | Mapping[str, float] | WeightDecay | None = field(
         default=None, kw_only=True

@@ -105,7 +105,9 @@ def name_kernel(kernel: Callable[..., Any], update: Callable[..., Any], *variant
     be mistaken for each other where both are loaded, and an edited rule for its former self.
     """
     code = update.__code__
-    text = repr((update.__module__, update.__qualname__, code.co_code, code.co_consts, code.co_names))
+    text = repr(
+        (update.__module__, update.__qualname__, code.co_code, code.co_consts, code.co_names)
+    )
     digest = hashlib.sha256(text.encode()).hexdigest()[:16]
     name = "_".join([kernel.__name__, digest, *(f"{int(v)}" for v in variant)])
     kernel.__name__ = kernel.__qualname__ = name
@@ -124,7 +126,7 @@ def compiled(
     kernel: Callable[..., Any], update: Callable[..., Any], *, parallel: bool
 ) -> Callable[..., Any]:
     """Compile a kernel that a rule is part of."""
-    options = {"fastmath": True, "error_model": "numpy", "cache": is_ours(update)}
+    options: Any = {"fastmath": True, "error_model": "numpy", "cache": is_ours(update)}
     return njit(parallel=parallel, **options)(kernel)  # type: ignore[no-any-return]
 
 
@@ -190,7 +192,7 @@ def walk_kernel(
         one = np.float32(1)
         squares = np.zeros((n_chunks, n_ranges))
         for chunk in range(n_chunks):
-            c = to_fixed_tuple(coefficients[chunk], n_coefficients)
+            c: Any = to_fixed_tuple(coefficients[chunk], n_coefficients)  # type: ignore[call-arg]
             lr_p, lr_q = rates[chunk, 0], rates[chunk, 1]
             lr_bu, lr_bi = rates[chunk, 2], rates[chunk, 3]
             std, key = noise[chunk], keys[chunk]
@@ -212,7 +214,12 @@ def walk_kernel(
                         norm = abs(g) * math.sqrt(norm)
                         if norm > clip:
                             g *= clip / norm
-                    l_p, l_bu, l_q, l_bi = decay_u[u, 0], decay_u[u, 1], decay_i[i, 0], decay_i[i, 1]
+                    l_p, l_bu, l_q, l_bi = (
+                        decay_u[u, 0],
+                        decay_u[u, 1],
+                        decay_i[i, 0],
+                        decay_i[i, 1],
+                    )
                     keep_p = keep_q = keep_bu = keep_bi = one
                     if decoupled:
                         keep_p, keep_q = one - lr_p * l_p, one - lr_q * l_q

@@ -88,7 +88,8 @@ class Pass(ABC):
 
 
 def _decay_per_rating(decay: Floats, counts: NDArray[np.int64]) -> Floats:
-    return decay / np.maximum(counts, 1)[:, None].astype(decay.dtype)
+    each: Floats = decay / np.maximum(counts, 1)[:, None].astype(decay.dtype)
+    return each
 
 
 class OneByOne(Pass):
@@ -133,9 +134,7 @@ class OneByOne(Pass):
         order = rng.permutation(len(self.begins))
         self._cut(self.begins[order], self.lengths[order], first=first)
 
-    def _cut(
-        self, begins: NDArray[np.int64], lengths: NDArray[np.int64], *, first: bool
-    ) -> None:
+    def _cut(self, begins: NDArray[np.int64], lengths: NDArray[np.int64], *, first: bool) -> None:
         """Cut each row of ranges (n_rows, n_ranges) into parts."""
         even = np.arange(self.parts + 1) / self.parts
         cuts = [even] * len(begins)
@@ -192,7 +191,8 @@ class Hogwild(OneByOne):
         import numba
 
         order = rng.permutation(self.n_updates)
-        self.users, self.items, self.values = (column[order] for column in self.columns)
+        users, items, values = self.columns
+        self.users, self.items, self.values = users[order], items[order], values[order]
         n_ranges = self.n_steps * numba.get_num_threads()
         edges = np.linspace(0, self.n_updates, n_ranges + 1).astype(np.int64)
         begins = edges[:-1].reshape(self.n_steps, -1)
@@ -240,9 +240,7 @@ class Batches(Pass):
             for s in (0, 1)
         )
         shared = batch_size * k >= _SHARED_FROM
-        self.kernel = batch_kernel(
-            type(rule).update, rule.n_slots, n_coefficients, noisy, shared
-        )
+        self.kernel = batch_kernel(type(rule).update, rule.n_slots, n_coefficients, noisy, shared)
 
     def begin(self, rng: np.random.Generator, *, first: bool) -> None:  # noqa: ARG002
         """The given order, or a new one; that of a full batch does not matter."""

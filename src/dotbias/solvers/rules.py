@@ -24,7 +24,6 @@ from 1. Where implementations differ, each rule says which it follows.
 """
 
 import math
-import numbers
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass, fields, replace
@@ -106,14 +105,14 @@ class Rule(Settings, ABC):
 
     def with_rate(self, lr: float) -> Self:
         """The same rule with all rates multiplied so that ``top_rate`` is ``lr``."""
-        if isinstance(self.lr, numbers.Real):
-            return replace(self, lr=lr)
         factor = lr / self.top_rate
         if isinstance(self.lr, slice):
             return replace(self, lr=slice(self.lr.start * factor, self.lr.stop * factor))
-        return replace(self, lr={name: rate * factor for name, rate in self.lr.items()})
+        if isinstance(self.lr, Mapping):
+            return replace(self, lr={name: rate * factor for name, rate in self.lr.items()})
+        return replace(self, lr=lr)
 
-    def coefficients(self, t: Steps, momentum: Steps | None = None) -> tuple[Steps | float, ...]:
+    def coefficients(self, t: Steps, momentum: Steps | None = None) -> tuple[Steps | float, ...]:  # noqa: ARG002
         """What ``update`` gets as ``c`` at each step.
 
         Args:
@@ -363,7 +362,7 @@ class Nadam(Adam):
 
     momentum_name: ClassVar[str | None] = None
 
-    def coefficients(self, t: Steps, momentum: Steps | None = None) -> tuple[Steps | float, ...]:
+    def coefficients(self, t: Steps, momentum: Steps | None = None) -> tuple[Steps | float, ...]:  # noqa: ARG002
         """``β₁, 1 - β₁, β₂, 1 - β₂, ε, 1 - β₂ᵗ`` and the factors of ``g`` and of ``m``."""
         share_g = (1 - self._momentum(t)) / (1 - self._product(t))
         share_m = self._momentum(t + 1) / (1 - self._product(t + 1))
@@ -371,7 +370,7 @@ class Nadam(Adam):
         return beta1, 1 - beta1, beta2, 1 - beta2, self.eps, 1 - beta2**t, share_g, share_m
 
     def _momentum(self, t: Steps) -> Steps:
-        return self.beta1 * (1 - 0.5 * 0.96 ** (t * self.psi))  # type: ignore[no-any-return]
+        return self.beta1 * (1 - 0.5 * 0.96 ** (t * self.psi))
 
     def _product(self, t: Steps) -> Steps:
         """``Π_{i≤t} μ_i``, which is at most ``β₁ᵗ`` and so soon vanishes beside 1."""
@@ -379,7 +378,7 @@ class Nadam(Adam):
             return np.zeros_like(t)
         last = math.ceil(40 / -math.log(self.beta1))
         products = np.append(np.cumprod(self._momentum(np.arange(1.0, last + 1))), 0.0)
-        return products[np.minimum(t, last + 1).astype(np.int64) - 1]  # type: ignore[no-any-return]
+        return products[np.minimum(t, last + 1).astype(np.int64) - 1]
 
     @staticmethod
     def update(g: Any, state: Any, lr: Any, c: Any) -> Any:

@@ -177,14 +177,13 @@ class Training:
         ends = solver.schedule_object.cycle_ends(solver.n_epochs)
         ends = ends[(ends > epoch) & (ends <= epoch + 1)]
         # Rounding: an end that is a step's beginning may differ from it in the last bit.
-        stops = [*np.searchsorted(moments, ends - 1e-9), len(moments)]
         squares, done = 0.0, 0
-        for stop in stops:
+        for stop in np.searchsorted(moments, ends - 1e-9).tolist():
             squares += self._take(done, stop, factors[0][done:stop], factors[1]).sum()
             done = stop
-            if stop is not stops[-1] or len(ends) and ends[-1] > epoch + 1 - 1e-9:
-                self.history.cycle_parameters.append(self.parameters())
-                self.window.append(self.history.cycle_parameters[-1])
+            self.history.cycle_parameters.append(self.parameters())
+            self.window.append(self.history.cycle_parameters[-1])
+        squares += self._take(done, len(moments), factors[0][done:], factors[1]).sum()
         self.n_updates += self._pass.n_updates
         train_rmse = self.ratings.spread * float(np.sqrt(squares / len(self.watch.rest)))
         seconds = time.perf_counter() - tic
@@ -294,7 +293,9 @@ class Training:
         if self.solver.average == 1 or not self.window:
             return self.parameters()
         return self.start | {
-            name: np.mean([p[name] for p in self.window], axis=0, dtype=np.float64).astype(np.float32)
+            name: np.mean([p[name] for p in self.window], axis=0, dtype=np.float64).astype(
+                np.float32
+            )
             for name in self.model.groups
         }
 
@@ -346,7 +347,8 @@ class Training:
             value[...], state[...] = arrays[f"value/{name}"], arrays[f"state/{name}"]
         kept = {
             kind: [
-                {name: arrays[f"{kind}/{n}/{name}"].copy() for name in self.start} for n in range(count)
+                {name: arrays[f"{kind}/{n}/{name}"].copy() for name in self.start}
+                for n in range(count)
             ]
             for kind, count in facts["kept"].items()
         }

@@ -210,7 +210,7 @@ def _move_kernel(
     def move(
         places: Any, slopes: Any, state: Any, rates: Any, moving: Any, coefficients: Any
     ) -> None:
-        c = to_fixed_tuple(coefficients, n_coefficients)
+        c: Any = to_fixed_tuple(coefficients, n_coefficients)  # type: ignore[call-arg]
         for row in range(len(places)):
             if moving[row]:
                 for axis in range(2):

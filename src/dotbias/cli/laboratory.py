@@ -1,0 +1,374 @@
+"""Commands that show how training works: lr-find, race, schedule."""
+
+import math
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from dotbias.cli import fitting as f
+from dotbias.cli import options as o
+from dotbias.cli import show, specs
+from dotbias.solvers.rules import RULES
+from dotbias.solvers.schedules import SCHEDULES
+
+if TYPE_CHECKING:
+    from dotbias.pictures import LinePicture, SurfacePicture
+    from dotbias.tuning.race import OnChange, Runner
+
+_PICTURES = "Pictures"
+# The table of a race on a screen of 80 columns.
+_SHORT = {"best_rmse": "best", "final_rmse": "final", "seconds": "s", "M_per_s": "M/s"}
+
+PictureOption = Annotated[
+    list[Path] | None,
+    typer.Option(
+        "--picture",
+        help="Draw it in this file: .png, or .html for one page that works offline (repeatable).",
+        metavar="FILE",
+        rich_help_panel=_PICTURES,
+    ),
+]
+
+
+def register(app: typer.Typer) -> None:
+    """Add the commands of this file."""
+    app.command("lr-find")(lr_find)
+    app.command()(race)
+    app.command()(schedule)
+
+
+def lr_find(
+    ratings: o.RatingsArgument,
+    rule: f.RuleName = "sgd",
+    batch: f.Batch = "1",
+    factors: f.Factors = None,
+    form: f.OutputForm = None,
+    epochs: f.Epochs = None,
+    schedule: f.ScheduleName = None,
+    weight_decay: f.WeightDecay = None,
+    lowest: Annotated[float, typer.Option(help="Where the sweep begins.")] = 1e-6,
+    highest: Annotated[float, typer.Option(help="Where it ends at the latest.")] = 1e4,
+    linear: Annotated[
+        bool, typer.Option("--linear", help="Rates rise by an amount, not by a factor.")
+    ] = False,
+    trials: Annotated[
+        int, typer.Option(min=0, help="Complete runs near the answer; 0 reads the curve alone.")
+    ] = 8,
+    seed: o.SeedOption = 0,
+    threads: f.Threads = None,
+    picture: PictureOption = None,
+    user_column: o.UserColumn = None,
+    item_column: o.ItemColumn = None,
+    rating_column: o.RatingColumn = None,
+    time_column: o.TimeColumn = None,
+    scale: o.ScaleOption = None,
+    on_bad: o.OnBadOption = o.OnBad.ERROR,
+    duplicates: o.DuplicatesOption = o.Duplicates.LAST,
+    as_json: o.JsonOption = False,
+    as_csv: o.CsvOption = False,
+) -> None:
+    """Find a learning rate: sweep through rates until the loss diverges, then try a few in full.
+
+    A tenth of the ratings is held out to measure the loss on.
+
+    Example: [bold]dotbias lr-find ratings.csv --rule adam --picture curve.png[/bold]
+    """
+    show.one_format(as_json, as_csv)
+    from dotbias.models import DotBias
+    from dotbias.solvers.gradient import GradientDescent
+    from dotbias.tuning.lr_finder import lr_find as find
+
+    _check_pictures(picture)
+    model = f.make_model("dot-bias", factors, form)
+    solver = f.make_solver(
+        model,
+        rule,
+        None,
+        {
+            "n_epochs": epochs,
+            "batch_size": batch,
+            "order": "shuffled",
+            "schedule": schedule,
+            "n_threads": threads,
+        },
+        {"amount": weight_decay},
+    )
+    assert isinstance(model, DotBias) and isinstance(solver, GradientDescent)  # noqa: PT018
+    table = f.read(
+        ratings,
+        o.reading(
+            user_column, item_column, rating_column, time_column, scale, on_bad, duplicates, None
+        ),
+    )
+    curve = find(
+        model,
+        solver,
+        table,
+        seed=seed,
+        lowest=lowest,
+        highest=highest,
+        sweep="linear" if linear else "exponential",
+        n_trials=trials,
+        progress=not show.quiet(),
+    )
+    if as_csv:
+        show.frame(curve.frame(), "", as_csv=True)
+    elif as_json:
+        show.data(
+            {
+                "suggestion": curve.suggestion,
+                "suggestions": {
+                    name: {"lr": s.lr, "why": s.why} for name, s in curve.suggestions.items()
+                },
+                "trials": [
+                    {"lr": lr, "rmse": rmse if math.isfinite(rmse) else None}
+                    for lr, rmse in curve.trials
+                ],
+                "curve": curve.frame().to_dicts(),
+            }
+        )
+    else:
+        show.console().print(str(curve), markup=False)
+    for path in picture or []:
+        _save(curve.picture(), path)
+    if curve.suggestion is not None:
+        show.say(
+            f"Next: dotbias fit {ratings} --rule {rule} --batch {batch} --lr {curve.suggestion:.3g}"
+        )
+
+
+def race(
+    ratings: Annotated[
+        str | None,
+        typer.Argument(metavar="[RATINGS]", help="What to race on; not needed with --surface."),
+    ] = None,
+    rules: Annotated[
+        str | None,
+        typer.Option(
+            help=f"Rules, separated by spaces or commas; all by default: {', '.join(RULES)}. As in "
+            "`fit --rule`, with settings only between spaces.",
+        ),
+    ] = None,
+    batch: Annotated[
+        str,
+        typer.Option(help="Batch sizes, separated by commas: numbers, or full.", metavar="SIZES"),
+    ] = "1",
+    lr: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="RULE=NUMBER: a rate instead of the finder's (repeatable).", metavar="RATE"
+        ),
+    ] = None,
+    surface: Annotated[
+        str | None,
+        typer.Option(
+            help="Race on a surface of two dimensions instead: beale, rosenbrock, saddle or valley.",
+        ),
+    ] = None,
+    steps: Annotated[int, typer.Option(min=1, help="Steps on the surface.")] = 300,
+    epochs: f.Epochs = None,
+    factors: f.Factors = None,
+    form: f.OutputForm = None,
+    schedule: f.ScheduleName = None,
+    weight_decay: f.WeightDecay = None,
+    trials: Annotated[int, typer.Option(min=0, help="Complete runs of each finder.")] = 8,
+    test_size: Annotated[
+        float, typer.Option(min=0.01, max=0.9, help="Share of ratings that is held out.")
+    ] = 0.2,
+    seed: o.SeedOption = 0,
+    threads: f.Threads = None,
+    picture: PictureOption = None,
+    numbers: Annotated[
+        Path | None,
+        typer.Option(
+            help="Write all numbers in this file, .csv or .parquet.", rich_help_panel=_PICTURES
+        ),
+    ] = None,
+    user_column: o.UserColumn = None,
+    item_column: o.ItemColumn = None,
+    rating_column: o.RatingColumn = None,
+    time_column: o.TimeColumn = None,
+    scale: o.ScaleOption = None,
+    on_bad: o.OnBadOption = o.OnBad.ERROR,
+    duplicates: o.DuplicatesOption = o.Duplicates.LAST,
+    as_json: o.JsonOption = False,
+    as_csv: o.CsvOption = False,
+) -> None:
+    """Race update rules and batch sizes: the same start, order and held-out ratings for all.
+
+    Each rule gets the rate that the finder suggests on the training part.
+
+    Example: [bold]dotbias race ratings.csv --rules sgd,adam --picture race.html[/bold]
+
+    Example: [bold]dotbias race --surface beale --picture beale.html[/bold]
+    """
+    show.one_format(as_json, as_csv)
+    from dotbias.errors import SettingError
+    from dotbias.models import DotBias
+    from dotbias.solvers.gradient import GradientDescent
+
+    _check_pictures(picture)
+    racers = None
+    if rules is not None:
+        texts = rules.split() if " " in rules.strip() or ":" in rules else rules.split(",")
+        racers = [specs.rule(text.strip(",")) for text in texts if text.strip(",")]
+    if surface is not None:
+        from dotbias.tuning.surfaces import surface_race
+
+        if ratings is not None:
+            raise SettingError("give ratings or --surface, not both")
+        descent = surface_race(surface, racers, n_steps=steps)
+        show.frame(
+            descent.frame(), f"Race on the surface {surface}", as_json=as_json, as_csv=as_csv
+        )
+        if numbers is not None:
+            show.write(descent.frame(), numbers)
+        for path in picture or []:
+            _save(descent.picture(), path)
+        return
+    if ratings is None:
+        raise typer.BadParameter("name the ratings to race on, or a --surface")
+    from dotbias.tuning.race import race as run
+
+    model = f.make_model("dot-bias", factors, form)
+    solver = f.make_solver(
+        model,
+        "sgd",
+        None,
+        {
+            "n_epochs": epochs,
+            "batch_size": "1",
+            "order": "shuffled",
+            "schedule": schedule,
+            "n_threads": threads,
+        },
+        {"amount": weight_decay},
+    )
+    assert isinstance(model, DotBias) and isinstance(solver, GradientDescent)  # noqa: PT018
+    table = f.read(
+        ratings,
+        o.reading(
+            user_column, item_column, rating_column, time_column, scale, on_bad, duplicates, None
+        ),
+    )
+    with _live() as on_change:
+        outcome = run(
+            table,
+            racers,
+            model,
+            solver,
+            batch_sizes=[specs.batch(size) for size in batch.split(",")],
+            rates=specs.numbers_by_name("--lr", lr or []),
+            test_size=test_size,
+            seed=seed,
+            n_trials=trials,
+            on_change=on_change,
+        )
+    people = not (as_json or as_csv)
+    result = outcome.frame().rename(_SHORT if people else {})
+    show.frame(result, "Race of update rules", as_json=as_json, as_csv=as_csv)
+    show.say(outcome.protocol)
+    if numbers is not None:
+        show.write(outcome.curves(), numbers)
+    for path in picture or []:
+        _save(outcome.picture(), path)
+
+
+def schedule(
+    name: Annotated[
+        str,
+        typer.Argument(
+            metavar="SCHEDULE",
+            help=f"NAME or NAME:SETTING=NUMBER,... Names: {', '.join(SCHEDULES)}.",
+        ),
+    ],
+    epochs: Annotated[int, typer.Option(min=1, help="Epochs of the run.")] = 40,
+    points: Annotated[int, typer.Option(min=1, help="Points per epoch.")] = 50,
+    picture: PictureOption = None,
+    as_json: o.JsonOption = False,
+    as_csv: o.CsvOption = False,
+) -> None:
+    """Show a schedule: the factor on the learning rate, and the momentum where it has one.
+
+    Example: [bold]dotbias schedule warm-restarts:cycle_mult=2 --epochs 31 --picture rate.png[/bold]
+    """
+    show.one_format(as_json, as_csv)
+    import numpy as np
+    import polars as pl
+
+    _check_pictures(picture)
+    chosen = specs.schedule(name)
+    moments = np.arange(epochs * points) / points
+    momentum = chosen.momentum(moments, epochs)
+    columns: dict[str, Any] = {"epoch": moments, "factor": chosen.lr(moments, epochs)}
+    if momentum is not None:
+        columns["momentum"] = momentum
+    table = pl.DataFrame(columns)
+    if picture:
+        from dotbias.pictures import Line, LinePicture, Panel
+
+        panels = tuple(
+            Panel(
+                title=title,
+                x_label="epochs",
+                y_label=title,
+                lines=(Line(name=name, x=moments, y=columns[column]),),
+            )
+            for title, column in (
+                ("factor on the learning rate", "factor"),
+                ("momentum", "momentum"),
+            )
+            if column in columns
+        )
+        for path in picture:
+            _save(LinePicture(title=f"Schedule {name}", panels=panels), path)
+    whole = table if as_csv or as_json else table.gather_every(points)
+    show.frame(
+        whole, f"Schedule {name}, at the start of each epoch", as_json=as_json, as_csv=as_csv
+    )
+
+
+def _check_pictures(paths: list[Path] | None) -> None:
+    """Refuse a picture that could not be written before the work that it is to show is done."""
+    from dotbias.errors import DataError
+
+    for path in paths or []:
+        if path.suffix not in (".png", ".html"):
+            raise DataError(f"{path}: the name of a picture must end in .png or .html")
+        if not path.parent.is_dir():
+            raise DataError(f"there is no folder {path.parent} to write {path.name} in")
+
+
+def _save(picture: "LinePicture | SurfacePicture", path: Path) -> None:
+    picture.save(path)
+    show.say(f"Drew {path}.")
+
+
+@contextmanager
+def _live() -> Iterator["OnChange | None"]:
+    """A table on stderr that follows the race, where stderr is a terminal."""
+    import sys
+
+    if show.quiet() or not sys.stderr.isatty():
+        yield None
+        return
+    from rich.console import Console
+    from rich.live import Live
+
+    with Live(console=Console(stderr=True), transient=True, refresh_per_second=8) as live:
+
+        def on_change(runners: list["Runner"]) -> None:
+            from dotbias.tuning.race import race_table
+
+            running = next((r for r in runners if r.state == "running"), None)
+            title = "Race"
+            if running is not None:
+                title += (
+                    f": {running.name}, epoch {len(running.epochs)} of {running.solver.n_epochs}"
+                )
+            live.update(show.table_of(race_table(runners).rename(_SHORT), title))
+
+        yield on_change

@@ -1,0 +1,138 @@
+"""What options like ``--rule adam:beta1=0.8`` mean."""
+
+import importlib.util
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from dotbias.errors import SettingError
+
+if TYPE_CHECKING:
+    from dotbias.solvers.gradient import GradientDescent
+    from dotbias.solvers.rules import Rates, Rule
+    from dotbias.solvers.schedules import Schedule
+
+T = TypeVar("T")
+
+
+def rule(text: str) -> "Rule":
+    """A rule from ``NAME[:SETTING=NUMBER,...]``; ``FILE.py/CLASS`` names one of the user's own."""
+    from dotbias.solvers.rules import RULES, Rule
+
+    name, _, settings = text.partition(":")
+    known = RULES
+    if ".py" in name:
+        own = _own_rule(name)
+        known = {name: own}
+        if not (isinstance(own, type) and issubclass(own, Rule)):
+            raise SettingError(f"--rule {name}: that is no subclass of dotbias.solvers.rules.Rule")
+    return _make("--rule", name, settings, known)
+
+
+def schedule(text: str) -> "Schedule":
+    """A schedule from ``NAME[:SETTING=NUMBER,...]``."""
+    from dotbias.solvers.schedules import SCHEDULES
+
+    name, _, settings = text.partition(":")
+    return _make("--schedule", name, settings, SCHEDULES)
+
+
+def batch(text: str) -> int | None:
+    """A batch size: a number, or ``full``."""
+    if text == "full":
+        return None
+    if not text.isdecimal() or int(text) == 0:
+        raise SettingError(f"--batch {text}: write a number of ratings, 1 or more, or full")
+    return int(text)
+
+
+def rates(texts: list[str] | None) -> "Rates | str | None":
+    """Learning rates: a number, ``LOW:HIGH``, ``GROUP=NUMBER`` (several), or ``auto``."""
+    if not texts:
+        return None
+    if len(texts) == 1 and "=" not in texts[0]:
+        if texts[0] == "auto":
+            return "auto"
+        low, colon, high = texts[0].partition(":")
+        if colon:
+            return slice(_number("--lr", low, texts[0]), _number("--lr", high, texts[0]))
+        return _number("--lr", low, texts[0])
+    return numbers_by_name("--lr", texts)
+
+
+def decay(texts: list[str] | None) -> float | dict[str, float] | None:
+    """Weight decay: one number for all groups, or ``GROUP=NUMBER`` (several)."""
+    if not texts:
+        return None
+    if len(texts) == 1 and "=" not in texts[0]:
+        return _number("--weight-decay", texts[0], texts[0])
+    return numbers_by_name("--weight-decay", texts)
+
+
+def numbers_by_name(option: str, texts: list[str]) -> dict[str, float]:
+    """A table from ``NAME=NUMBER`` texts."""
+    table = {}
+    for text in texts:
+        name, equals, value = text.partition("=")
+        if not equals:
+            raise SettingError(f"{option} {text}: write NAME=NUMBER")
+        table[name] = _number(option, value, text)
+    return table
+
+
+def with_rates(solver: "GradientDescent", lr: Any) -> "GradientDescent":
+    """The solver with the rates that ``rates`` has read, if any."""
+    from dataclasses import replace
+
+    if lr is None or lr == "auto":
+        return solver
+    return replace(solver, rule=replace(solver.rule, lr=lr))
+
+
+def _number(option: str, text: str, whole: str) -> float:
+    try:
+        return float(text)
+    except ValueError:
+        raise SettingError(f"{option} {whole}: {text!r} is not a number") from None
+
+
+def _make(option: str, name: str, settings: str, known: Mapping[str, type[T]]) -> T:
+    """An object of one of several classes from its name and ``SETTING=VALUE,...``."""
+    from dataclasses import fields
+
+    if name not in known:
+        raise SettingError(f"{option} {name}: it must be one of {', '.join(known)}")
+    values: dict[str, Any] = {}
+    legal = {f.name: f for f in fields(known[name])}  # type: ignore[arg-type]
+    for part in filter(None, settings.split(",")):
+        key, equals, value = part.partition("=")
+        if not equals or key not in legal:
+            raise SettingError(
+                f"{option} {name}: {part!r} is no setting of it; they are {', '.join(legal) or 'none'}"
+            )
+        text = isinstance(legal[key].default, str)
+        values[key] = value if text else _number(option, value, part)
+    return known[name](**values)
+
+
+def _own_rule(name: str) -> Any:
+    """The class that ``FILE.py/CLASS`` names: the user's own code, which this imports."""
+    file, _, attribute = name.rpartition("/")
+    path = Path(file)
+    if path.suffix != ".py" or not attribute:
+        raise SettingError(f"--rule {name}: write FILE.py/CLASS, such as my_rules.py/SignedDescent")
+    if not path.is_file():
+        raise SettingError(f"--rule {name}: there is no file {path}")
+    spec = importlib.util.spec_from_file_location(path.stem, path)
+    if spec is None or spec.loader is None:
+        raise SettingError(f"--rule {name}: {path} cannot be imported")
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[path.stem] = module  # dataclasses look their module up
+    try:
+        spec.loader.exec_module(module)
+    except Exception as error:
+        raise SettingError(f"--rule {name}: {path} fails: {error!r}") from error
+    if not hasattr(module, attribute):
+        raise SettingError(f"--rule {name}: {path} has no class {attribute}")
+    return getattr(module, attribute)

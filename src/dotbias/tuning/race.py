@@ -1,0 +1,268 @@
+"""The race: update rules and batch sizes side by side on the same ratings."""
+
+import math
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from itertools import accumulate
+from typing import TYPE_CHECKING, TypeAlias
+
+import numpy as np
+import polars as pl
+
+from dotbias.data.ratings import Ratings
+from dotbias.errors import DivergenceError, SettingError
+from dotbias.models.dot_bias import DotBias
+from dotbias.solvers.base import Epoch
+from dotbias.solvers.gradient import GradientDescent
+from dotbias.solvers.rules import RULES, Rule
+from dotbias.tuning.lr_finder import lr_find
+
+if TYPE_CHECKING:
+    from dotbias.pictures import LinePicture
+
+
+@dataclass(eq=False)
+class Runner:
+    """One rule with one batch size, and what became of it.
+
+    Args:
+        name: the rule's name, with the batch size where several are in the race.
+        solver: rule, rate and batch size.
+        epochs: its epochs; ``validation_rmse`` is that on the held-out ratings.
+        state: ``waiting``, ``looking for a rate``, ``running``, ``done``, ``diverged`` or ``no rate``.
+        finder_seconds: time of the learning-rate finder.
+    """
+
+    name: str
+    solver: GradientDescent
+    epochs: list[Epoch] = field(default_factory=list)
+    state: str = "waiting"
+    finder_seconds: float = 0.0
+
+    @property
+    def best(self) -> Epoch | None:
+        """The epoch with the smallest held-out RMSE."""
+        return min(self.epochs, key=lambda e: e.validation_rmse or math.inf, default=None)
+
+    @property
+    def seconds(self) -> list[float]:
+        """Training time up to the end of each epoch; measuring and compiling apart."""
+        return list(accumulate(e.seconds for e in self.epochs))
+
+
+OnChange: TypeAlias = Callable[[list[Runner]], None]
+
+
+@dataclass(eq=False)
+class Race:
+    """The outcome of a race.
+
+    Args:
+        runners: in the order in which they ran.
+        protocol: what was raced on, in words.
+    """
+
+    runners: list[Runner]
+    protocol: str
+
+    def frame(self) -> pl.DataFrame:
+        """The table of results, the best first.
+
+        ``best_rmse`` is the smallest held-out RMSE of any epoch, so the held-out ratings have chosen
+        the epoch; ``final_rmse``, after the last epoch, is free of that.
+        """
+        return race_table(self.runners)
+
+    def curves(self) -> pl.DataFrame:
+        """All numbers: one row for each epoch of each runner."""
+        rows = [
+            {
+                "name": r.name,
+                "rule": type(r.solver.rule).__name__.lower(),
+                "batch_size": r.solver.batch_size,
+                "lr": r.solver.rule.top_rate,
+                "epoch": e.epoch,
+                "seconds": s,
+                "train_rmse": e.train_rmse,
+                "held_out_rmse": e.validation_rmse,
+                "ratings_per_second": e.ratings_per_second,
+            }
+            for r in self.runners
+            for e, s in zip(r.epochs, r.seconds, strict=True)
+        ]
+        return pl.DataFrame(rows, infer_schema_length=None)
+
+    def picture(self) -> "LinePicture":
+        """Held-out RMSE over epochs and over seconds."""
+        from dotbias.pictures import Line, LinePicture, Panel
+
+        ran = [r for r in self.runners if r.epochs]
+        curves = {r.name: [e.validation_rmse or math.nan for e in r.epochs] for r in ran}
+        # Early epochs would fill the picture: the frame is for where the race is decided.
+        lows = [min(c) for c in curves.values()] or [0.0]
+        low, start = min(lows), max((c[0] for c in curves.values()), default=1.0)
+        high = min(start, low + 3 * max(float(np.median(lows)) - low, 0.05 * low))
+        panels = [
+            Panel(
+                title=title,
+                x_label=x_label,
+                y_label="held-out RMSE",
+                x_log=x_log,
+                y_range=(low - 0.05 * (high - low), high),
+                lines=tuple(Line(name=r.name, x=xs(r), y=curves[r.name]) for r in ran),
+            )
+            for title, x_label, x_log, xs in (
+                ("Over epochs", "epochs", False, lambda r: [float(e.epoch) for e in r.epochs]),
+                ("Over time", "seconds of training", True, lambda r: r.seconds),
+            )
+        ]
+        return LinePicture(
+            title="Race of update rules",
+            panels=tuple(panels),
+            note=self.protocol,
+            order=tuple(RULES),
+        )
+
+
+def race_table(runners: Sequence[Runner]) -> pl.DataFrame:
+    """The table of a race, finished or not: the best first, then those that are still to run."""
+
+    def row(r: Runner) -> dict[str, object]:
+        best = r.best
+        return {
+            "name": r.name,
+            "lr": r.solver.rule.top_rate
+            if r.state not in ("waiting", "looking for a rate")
+            else None,
+            "best_rmse": None if best is None else best.validation_rmse,
+            "epoch": None if best is None else best.epoch,
+            "seconds": None if best is None else r.seconds[best.epoch - 1],
+            "final_rmse": r.epochs[-1].validation_rmse if r.epochs else None,
+            "M_per_s": np.median([e.ratings_per_second for e in r.epochs]) / 1e6
+            if r.epochs
+            else None,
+            "finder_s": r.finder_seconds or None,
+            "state": r.state,
+        }
+
+    schema = {
+        "name": pl.String,
+        "lr": pl.Float64,
+        "best_rmse": pl.Float64,
+        "epoch": pl.Int64,
+        "seconds": pl.Float64,
+        "final_rmse": pl.Float64,
+        "M_per_s": pl.Float64,
+        "finder_s": pl.Float64,
+        "state": pl.String,
+    }
+    return pl.DataFrame([row(r) for r in runners], schema=schema).sort(
+        "best_rmse", nulls_last=True, maintain_order=True
+    )
+
+
+def race(
+    ratings: Ratings,
+    rules: Sequence[Rule] | None = None,
+    model: DotBias | None = None,
+    solver: GradientDescent | None = None,
+    *,
+    batch_sizes: Sequence[int | None] = (1,),
+    rates: Mapping[str, float] | None = None,
+    test_size: float = 0.2,
+    seed: int = 0,
+    n_trials: int = 8,
+    on_change: OnChange | None = None,
+) -> Race:
+    """Race rules and batch sizes: the same starting parameters, order of ratings and held-out part.
+
+    A share of the ratings is held out. Each rule gets the rate that the learning-rate finder suggests
+    on the training part alone, or the one that is given, and runs through all its epochs.
+
+    Args:
+        ratings: what to race on.
+        rules: the rules, with their settings; all of ``RULES`` by default.
+        model: ``DotBias()`` by default.
+        solver: all settings but rule and batch size; ``GradientDescent()`` by default.
+        batch_sizes: each rule runs with each of them; None is the full batch.
+        rates: learning rate by the rule's name, for rules that need no finder.
+        test_size: share of the ratings that is held out.
+        seed: seed of the split, the starting parameters and the order.
+        n_trials: complete runs of each finder (see ``lr_find``).
+        on_change: called with all runners whenever something has changed.
+
+    A runner that diverges, or for which no rate is found, is out of the race and says so. Ctrl-C ends
+    the race: what has run so far is returned.
+
+    Raises:
+        SettingError: for a rate of a rule that is not in the race.
+    """
+    model = DotBias() if model is None else model
+    solver = GradientDescent() if solver is None else solver
+    rules = [rule() for rule in RULES.values()] if rules is None else list(rules)
+    rates = {} if rates is None else dict(rates)
+    names = [type(rule).__name__.lower() for rule in rules]
+    for name in rates:
+        if name not in names:
+            raise SettingError(f"a rate is given for {name!r}, which is not in the race: {names}")
+    train, test = ratings.split(test_size, seed=seed)
+    users = train.user_vocabulary.indices(test.user_vocabulary.ids)[test.users]
+    items = train.item_vocabulary.indices(test.item_vocabulary.ids)[test.items]
+    runners = [
+        Runner(
+            name if len(batch_sizes) == 1 else f"{name} {size or 'full'}",
+            replace(solver, rule=rule, batch_size=size),
+        )
+        for name, rule in zip(names, rules, strict=True)
+        for size in batch_sizes
+    ]
+
+    def changed(runner: Runner, state: str) -> None:
+        runner.state = state
+        if on_change is not None:
+            on_change(runners)
+
+    def run(runner: Runner) -> None:
+        given = rates.get(type(runner.solver.rule).__name__.lower())
+        if given is not None:
+            runner.solver = replace(runner.solver, rule=runner.solver.rule.with_rate(given))
+        else:
+            changed(runner, "looking for a rate")
+            started = time.perf_counter()
+            curve = lr_find(model, runner.solver, train, seed=seed, n_trials=n_trials)
+            runner.finder_seconds = time.perf_counter() - started
+            if curve.suggestion is None:
+                return changed(runner, "no rate")
+            runner.solver = curve.tuned()
+        changed(runner, "running")
+        training = runner.solver.start(model, train, seed=seed)
+        training.compile()
+
+        def on_epoch(epoch: Epoch) -> None:
+            error = model.predict(training.candidate(), users, items) - test.values
+            rmse = float(np.sqrt(np.mean(error.astype(np.float64) ** 2)))
+            runner.epochs.append(replace(epoch, validation_rmse=rmse))
+            changed(runner, "running")
+
+        try:
+            training.run(on_epoch=on_epoch)
+        except DivergenceError:
+            return changed(runner, "diverged")
+        if training.history.stopped == "interrupted":
+            raise KeyboardInterrupt
+        return changed(runner, "done")
+
+    try:
+        for runner in runners:
+            run(runner)
+    except KeyboardInterrupt:
+        for runner in runners:
+            if runner.state not in ("done", "diverged", "no rate"):
+                changed(runner, "interrupted")
+    protocol = (
+        f"{len(train):,} training and {len(test):,} held-out ratings (seed {seed}), {model.n_factors} "
+        f"factors, {solver.n_epochs} epochs, schedule {solver.schedule}; rates from the finder on the "
+        "training part unless given."
+    )
+    return Race(runners, protocol)
