@@ -1,7 +1,7 @@
 """Surfaces against finite differences and formulas, paths against plain loops, races as promised."""
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from itertools import pairwise
 from typing import Any
@@ -204,6 +204,17 @@ def test_a_path_ends_before_a_place_without_a_height() -> None:
     assert_allclose(path[:, 1], np.linspace(0, -2, 21), atol=1e-12)
 
 
+def test_a_path_ends_where_there_is_no_slope() -> None:
+    crease = replace(
+        BOWL,
+        value=lambda x, y: np.abs(x) + y,
+        gradient=lambda x, _: (x / np.abs(x), 1.0),
+        start=(1.0, 0.0),
+    )
+    path = descend(SignedDescent(), crease, lr=0.5, n_steps=4)
+    assert path.tolist() == [[1, 0], [0.5, -0.5], [0, -1], [0, -1], [0, -1]]
+
+
 @with_minimum
 @every_rule
 def test_every_rule_nears_the_minimum(surface: str, name: str) -> None:
@@ -272,6 +283,29 @@ def test_a_lucky_throw_does_not_win() -> None:
     assert (descend(SignedDescent(), BOWL, lr=1.0, n_steps=1)[-1] == (0, 0)).all()
     race = surface_race(BOWL, [SignedDescent()], n_steps=1)
     assert race.rates["signeddescent"] == pytest.approx(10**-0.5)
+
+
+def test_an_end_outside_the_frame_does_not_win() -> None:
+    slope = replace(
+        BOWL, value=lambda x, _: x, gradient=lambda x, _: (np.ones_like(x), 0.0), start=(0.0, 0.0)
+    )
+    race = surface_race(slope, [SGD()], n_steps=10)
+    assert race.rates["sgd"] == pytest.approx(0.1)  # the next, 0.18, ends at x = -1.8
+    assert race.paths["sgd"][-1] == pytest.approx((-1, 0))
+
+
+def test_long_steps_after_the_escape_are_no_leaps() -> None:
+    saddle = replace(
+        BOWL,
+        value=lambda x, y: y * y - x * x,
+        gradient=lambda x, y: (-2 * x, 2 * y),
+        start=(0.01, 0.5),
+        minimum=None,
+    )
+    # Steps from within are at most 2 · 0.18 · 1.5 = 0.53 long, those from farther out longer.
+    path = descend(SGD(), saddle, lr=10**-0.75, n_steps=50)
+    assert np.abs(np.diff(path, axis=0)).max() > 0.25 * 3
+    assert surface_race(saddle, [SGD()], n_steps=50).rates["sgd"] >= 10**-0.75 * (1 - 1e-9)
 
 
 def test_a_rule_that_always_leaps_still_has_a_path() -> None:

@@ -6,7 +6,7 @@ import importlib
 import io
 from abc import ABC, abstractmethod
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 from dotbias.errors import DataError
 from dotbias.whole_file import whole_file
@@ -44,6 +44,9 @@ class Picture(ABC):
 
     title: str
     note: str
+
+    page_script: ClassVar[str | None] = None
+    """What a page runs once the picture is drawn; ``{plot_id}`` stands for its element."""
 
     @abstractmethod
     def figure(self) -> Any:
@@ -100,6 +103,7 @@ class Picture(ABC):
             full_html=False,
             auto_play=False,
             div_id="picture",
+            post_script=self.page_script,
             config=_BUTTONS,
         )
         title, note = html.escape(self.title), html.escape(self.note)

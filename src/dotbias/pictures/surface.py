@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -48,6 +48,8 @@ class SurfacePicture(Picture):
     >>> bowl.styles()
     {'sgd': LineStyle(colour='#0072b2', dash='solid', marker='circle')}
     """
+
+    page_script: ClassVar[str | None] = surface_html.SCRIPT
 
     title: str
     x: ArrayLike

@@ -19,6 +19,13 @@ _MOST_FRAMES = 120
 _MOST_POINTS = 400  # of a path, as each frame holds its beginning again
 _FRAME = 50  # milliseconds
 
+# While a frame comes in, plotly takes away each trace whose type it does not know to move: the surface
+# would flicker, or be gone for as long as the paths grow. This makes its type one of those that move.
+SCRIPT = """
+var surface = (document.getElementById("{plot_id}")._fullData || [])[0];
+if (surface && surface._module) surface._module.animatable = true;
+"""
+
 
 def draw(picture: "SurfacePicture") -> Any:
     """The picture as a ``plotly.graph_objects.Figure``."""
@@ -39,12 +46,13 @@ def draw(picture: "SurfacePicture") -> Any:
         return [part for name, path in paths.items() for part in _until(path, shown[name], moment)]
 
     moving = [look | part for look, part in zip(looks, at(last), strict=True)]
-    places = list(range(len(fixed), len(fixed) + len(moving)))
+    named = {"type": "contour"}  # to be kept; its data are not repeated
+    places = [0, *range(len(fixed), len(fixed) + len(moving))]
     figure = plotly.Figure(
         data=[*fixed, *moving],
         layout=_layout(picture),
         frames=[
-            {"name": str(moment), "data": at(moment), "traces": places}
+            {"name": str(moment), "data": [named, *at(moment)], "traces": places}
             for moment in moments.tolist()
         ]
         if paths
@@ -188,7 +196,7 @@ def _buttons() -> dict[str, Any]:
 def _motion(duration: int) -> dict[str, Any]:
     return {
         "mode": "immediate",
-        # Without drawing all anew, the surface would vanish with the first frame.
+        # Where SCRIPT does not run, the surface at least comes back after each frame.
         "frame": {"duration": duration, "redraw": True},
         "transition": {"duration": 0},
     }

@@ -100,9 +100,9 @@ def error_and_slope(z: Any, r: Any, low: Any, width: Any, sigmoid: Any) -> Any:
 def name_kernel(kernel: Callable[..., Any], update: Callable[..., Any], *variant: int) -> None:
     """Give a kernel a name that tells its rule and its variant.
 
-    The disk cache and the linker know a compiled function by its name and the types of its arguments.
-    Were they all called the same, a kernel compiled by one process and one compiled by another would
-    be mistaken for each other where both are loaded, and an edited rule for its former self.
+    The disk cache keeps all that has one name in one place, and processes that compile at the same
+    time overwrite each other there; with a name for each, an edited rule is no longer mistaken for
+    its former self either.
     """
     code = update.__code__
     text = repr(

@@ -292,12 +292,11 @@ class Training:
         """What the fit would give now: the parameters, or their mean over the last epochs or cycles."""
         if self.solver.average == 1 or not self.window:
             return self.parameters()
-        return self.start | {
-            name: np.mean([p[name] for p in self.window], axis=0, dtype=np.float64).astype(
-                np.float32
-            )
-            for name in self.model.groups
-        }
+        mean = dict(self.start)
+        for name in self.model.groups:
+            total = np.sum([p[name] for p in self.window], axis=0, dtype=np.float64)
+            mean[name] = np.asarray(total / len(self.window), np.float32)
+        return mean
 
     def result(self) -> Parameters:
         """The best parameters seen on the validation rows, or without any, the latest."""

@@ -193,7 +193,7 @@ def _descend(rule: Rule, surface: Surface, n_steps: int, rates: Numbers) -> Numb
         with np.errstate(all="ignore"):  # a surface of the user's may end, like a logarithm
             slopes = surface.slopes(here)
             moving &= np.isfinite(slopes).all(axis=1)
-            move(there, slopes, state, rates, moving, coefficients[t])
+            move(there, slopes, state, rates, coefficients[t])
             moving &= surface.contains(there, _MARGIN) & np.isfinite(surface.heights(there))
         there[~moving] = here[~moving]
     return paths
@@ -207,16 +207,13 @@ def _move_kernel(
     update = register_jitable(update)
     load, store = LOAD[n_slots], STORE[n_slots]
 
-    def move(
-        places: Any, slopes: Any, state: Any, rates: Any, moving: Any, coefficients: Any
-    ) -> None:
+    def move(places: Any, slopes: Any, state: Any, rates: Any, coefficients: Any) -> None:
         c: Any = to_fixed_tuple(coefficients, n_coefficients)  # type: ignore[call-arg]
         for row in range(len(places)):
-            if moving[row]:
-                for axis in range(2):
-                    step, slots = update(slopes[row, axis], load(state, row, axis), rates[row], c)
-                    places[row, axis] -= step
-                    store(state, row, axis, slots)
+            for axis in range(2):
+                step, slots = update(slopes[row, axis], load(state, row, axis), rates[row], c)
+                places[row, axis] -= step
+                store(state, row, axis, slots)
 
     name_kernel(move, update, n_coefficients)
     return compiled(move, update, parallel=False)

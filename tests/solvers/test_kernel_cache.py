@@ -1,0 +1,34 @@
+"""Kernels on disk: none may be mistaken for another."""
+
+from dotbias.solvers.batch_kernels import batch_kernel
+from dotbias.solvers.kernels import walk_kernel
+from dotbias.solvers.rules import RULES, Rule
+
+
+def _names(rule: type[Rule]) -> list[str]:
+    slots, n = rule.n_slots, 1
+    kernels = [walk_kernel(rule.update, slots, n, noisy) for noisy in (False, True)]
+    kernels += [
+        batch_kernel(rule.update, slots, n, noisy, shared)
+        for noisy in (False, True)
+        for shared in (False, True)
+    ]
+    return [kernel.py_func.__qualname__ for kernel in kernels]
+
+
+def test_every_kernel_has_a_file_of_its_own():
+    """Processes that compiled at the same time wrote into one file, and ran each other's rules."""
+    names = [name for rule in RULES.values() for name in _names(rule)]
+    assert len(set(names)) == len(names)
+
+
+def test_an_edited_rule_has_another_name_than_before():
+    def plain(g, state, lr, c):  # noqa: ARG001
+        return lr * g, state
+
+    def edited(g, state, lr, c):  # noqa: ARG001
+        return lr * g + g, state
+
+    edited.__qualname__ = plain.__qualname__
+    names = [walk_kernel(update, 0, 0, False).py_func.__qualname__ for update in (plain, edited)]
+    assert names[0] != names[1]
