@@ -32,7 +32,7 @@ def path_until(figure: Any, frame: Any) -> dict[str, NDArray[np.float64]]:
     return {
         figure.data[place].line.color: np.column_stack([part.x, part.y])
         for place, part in zip(frame.traces, frame.data, strict=True)
-        if figure.data[place].mode == "lines"
+        if part.type == "scatter" and figure.data[place].mode == "lines"
     }
 
 
@@ -60,6 +60,15 @@ def test_levels_do_not_hang_on_the_height_of_the_lowest_point() -> None:
 @given(arrays(float, (4, 5), elements=st.floats() | st.floats(-1, 1) | st.sampled_from([0.0, 1.0])))
 def test_any_heights_can_be_drawn(heights: NDArray[np.float64]) -> None:
     one = surface(x=np.arange(5), y=np.arange(4), heights=heights)
+    one._repr_html_()
+    one.plotly_figure().to_json()
+
+
+@pytest.mark.parametrize("height", [0.0, 7.5, float("nan"), float("inf")])
+def test_a_surface_without_hills_is_plain_ground(height: float) -> None:
+    one = surface(heights=np.full((31, 41), height))
+    _, levels = one.levels()
+    assert len(levels) == 1
     one._repr_html_()
     one.plotly_figure().to_json()
 
@@ -145,23 +154,32 @@ def test_a_page_has_a_frame_and_a_slider_place_for_each_step_up_to_120(
     assert [button.label for button in menu.buttons] == ["Play", "Pause"]
 
 
-def test_frames_show_each_path_up_to_their_step_and_only_the_paths() -> None:
+def test_frames_show_each_path_up_to_their_step() -> None:
     paths = {"sgd": spiral(60), "adam": spiral(20, turns=1)}
     figure = surface(paths=paths).plotly_figure()
-    moving = set(range(len(figure.data))) - {
-        i for i, trace in enumerate(figure.data) if trace.type == "contour"
-    }
     for frame in figure.frames:
-        assert set(frame.traces) <= moving
-        assert all(part.type == "scatter" for part in frame.data)
         shown = path_until(figure, frame)
         for index, path in enumerate(paths.values()):
             until = path[: int(frame.name) + 1]
             np.testing.assert_allclose(shown[style_of(index).colour], until, atol=1e-6)
 
 
-def test_the_surface_does_not_vanish_when_the_paths_move() -> None:
-    # Plotly takes a contour away when a frame is shown without drawing all anew.
+def test_each_frame_names_the_surface_without_repeating_its_heights() -> None:
+    # Plotly takes away what a frame does not name: the paths ran over white paper.
+    figure = surface().plotly_figure()
+    assert figure.data[0].type == "contour"
+    for frame in figure.frames:
+        assert frame.traces[0] == 0
+        assert frame.data[0].to_plotly_json() == {"type": "contour"}
+        assert all(part.type == "scatter" for part in frame.data[1:])
+
+
+def test_a_page_tells_plotly_that_a_surface_may_stay_while_paths_move(tmp_path: Path) -> None:
+    # Without it the surface flickers, or is gone for as long as the paths grow.
+    text = surface().save(tmp_path / "surface.html").read_text("utf-8")
+    script = text[text.rindex("Plotly.newPlot(") :]
+    assert 'getElementById("picture")' in script
+    assert "surface._module.animatable = true" in script
     layout = surface().plotly_figure().layout
     motions = [step.args[1] for step in layout.sliders[0].steps]
     motions += [button.args[1] for button in layout.updatemenus[0].buttons]

@@ -15,6 +15,7 @@ import pytest
 
 from dotbias.data.ratings import Ratings
 from dotbias.models import DotBias
+from dotbias.solvers import batch_kernels
 from dotbias.solvers.decay import WeightDecay
 from dotbias.solvers.gradient import GradientDescent
 from dotbias.solvers.passes import Batches, OneByOne
@@ -373,6 +374,14 @@ BATCH_KINDS: dict[str, dict[str, Any]] = {
 }
 
 
+def test_no_two_compiled_functions_share_a_place_in_the_disk_cache() -> None:
+    """The loops alone and shared out were two variants under one name: one ran in both places."""
+    loops = [f for f in vars(batch_kernels).values() if hasattr(f, "py_func")]
+    assert len(loops) >= 7
+    places = {(f.py_func.__qualname__, f.py_func.__code__.co_firstlineno) for f in loops}
+    assert len(places) == len(loops)
+
+
 @pytest.mark.skipif(numba.config.NUMBA_NUM_THREADS < 2, reason="this machine has one core")
 @pytest.mark.parametrize("settings", BATCH_KINDS.values(), ids=BATCH_KINDS)
 def test_one_thread_and_two_leave_the_same_bits(
@@ -399,6 +408,7 @@ def test_one_thread_and_two_leave_the_same_bits(
 def test_a_step_shared_out_to_threads_is_the_same_step(
     ratings: Ratings, settings: dict[str, Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    """What the loop over touched rows wrote, when shared out, was lost: only decay was left."""
     runs = []
     for shared_from in (1, 1 << 40):
         monkeypatch.setattr("dotbias.solvers.passes._SHARED_FROM", shared_from)

@@ -1,7 +1,11 @@
 """Orders, batches and threads: which ratings a step takes, and that nothing else matters."""
 
+import os
+import subprocess
+import sys
 from collections.abc import Callable
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import numba
@@ -12,9 +16,11 @@ from dotbias.data.ratings import Ratings
 from dotbias.errors import SettingError
 from dotbias.models import DotBias
 from dotbias.models.base import Parameters
+from dotbias.solvers import passes
 from dotbias.solvers.gradient import GradientDescent
 from dotbias.solvers.rules import SGD, Momentum
 from dotbias.solvers.training import Training
+from tests.conftest import PROJECT
 from tests.ratings import random_ratings
 
 MODEL = DotBias(n_factors=4, init_std=0.1)
@@ -82,6 +88,57 @@ def test_the_stored_order_is_the_order_of_the_rows(
     for name in GROUPS:
         np.testing.assert_allclose(training.parameters()[name], expected[name], atol=1e-5)
         assert np.abs(expected[name] - training.start[name]).max() > 1e-3
+
+
+def test_a_batch_that_threads_share_out_takes_the_same_step(ratings: Ratings) -> None:
+    """From some size on, other compiled code takes the step."""
+    model = replace(MODEL, n_factors=64)
+    assert len(ratings) * model.n_factors >= passes._SHARED_FROM
+    solver = GradientDescent(
+        SGD(lr=5.0), batch_size=None, n_epochs=1, schedule="constant", weight_decay=0.0
+    )
+    training = solver.start(model, ratings, seed=1).run()
+    expected = descended(ratings, training.start, len(ratings), 5.0)
+    for name in GROUPS:
+        np.testing.assert_allclose(training.parameters()[name], expected[name], atol=1e-5)
+        assert np.abs(expected[name] - training.start[name]).max() > 1e-3
+
+
+SHARED_AND_ALONE = """
+from dotbias.models import DotBias
+from dotbias.solvers.gradient import GradientDescent
+from dotbias.solvers.rules import SGD
+from tests.ratings import random_ratings
+
+ratings = random_ratings(n_users=40, n_items=30, n=600, seed=0)
+for n_factors in (64, 4):
+    solver = GradientDescent(SGD(lr=5.0), batch_size=None, n_epochs=1)
+    parameters, _ = solver.fit(DotBias(n_factors=n_factors), ratings)
+    print(abs(parameters["user_bias"]).sum())
+"""
+
+
+def test_what_is_shared_out_and_what_is_not_have_machine_code_of_their_own(
+    tmp_path: Path,
+) -> None:
+    """Kept on disk under one name, a loop compiled for threads used to be loaded for none.
+
+    A process that finds an empty cache and one that finds what the first has left see the same.
+    Factors start near zero, so the first step of the biases hardly depends on their number.
+    """
+    environment = os.environ | {"NUMBA_CACHE_DIR": str(tmp_path)}
+    for _ in range(2):
+        done = subprocess.run(
+            [sys.executable, "-c", SHARED_AND_ALONE],
+            cwd=PROJECT,
+            env=environment,
+            capture_output=True,
+            text=True,
+            check=True,
+        )
+        shared, alone = map(float, done.stdout.split())
+        assert shared == pytest.approx(alone, rel=1e-3)
+        assert shared > 0.01
 
 
 @pytest.mark.parametrize("batch_size", [1, 32])

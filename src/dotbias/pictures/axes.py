@@ -98,7 +98,7 @@ def _even_ticks(low: float, high: float) -> list[float]:
         ticks = range(math.ceil(low / step), math.floor(high / step) + 1)
         if len(ticks) >= 3:
             break
-    # Dividing by a whole number where there is one keeps 3 × 0.1 from being 0.30000000000000004.
+    # Read from its digits, as 3 × 0.1 is 0.30000000000000004.
     return [float(f"{tick * digit}e{exponent}") for tick in ticks]
 
 

@@ -158,7 +158,7 @@ def batch_kernel(
         ``starts`` (n_steps + 1,), where each batch starts in ``order``; ``sides``, users and items
         (``Side``); ``form``, that is ``(offset, low, width, sigmoid)``; ``rates`` (n_steps, 4), in the
         order of the groups; ``coefficients`` (n_steps, n_coefficients); ``dense``, whether all rows
-        move; ``decoupled``; ``clip``, the largest norm of a batch's gradient; ``noise`` (n_steps,), its
+        move; ``decoupled``; ``clip``, the largest norm of a batch's gradient, or 0; ``noise`` (n_steps,), its
         standard deviation, and ``keys`` (n_steps,), its seeds.
     """
     update = register_jitable(update)
@@ -208,7 +208,7 @@ def batch_kernel(
                 _gradients_alone(sides[1], counts[1], g[:n], u[:n], p)
             for j in range(n):
                 squares[step] += e[j] * e[j]
-            if clip < np.inf:
+            if clip > 0:
                 _clip(sides, counts, clip)
 
             c: Any = to_fixed_tuple(coefficients[step], n_coefficients)  # type: ignore[call-arg]

@@ -156,7 +156,7 @@ def walk_kernel(
         ``rates`` (n_chunks, 4), learning rates in the order of the groups;
         ``coefficients`` (n_chunks, n_coefficients); ``decay_u`` (n_users, 2) and ``decay_i``
         (n_items, 2), ``λ`` of each row's factors and bias; ``decoupled``; ``clip``, the largest norm
-        of the gradient of one rating; ``noise`` (n_chunks,), its standard deviation, and ``keys``
+        of the gradient of one rating, or 0; ``noise`` (n_chunks,), its standard deviation, and ``keys``
         (n_chunks,), its seeds.
     """
     update = register_jitable(update)
@@ -207,7 +207,7 @@ def walk_kernel(
                         dot += p[u, f] * q[i, f]
                     e, g = error_and_slope(z + dot, ratings[row], low, width, sigmoid)
                     range_squares += e * e
-                    if clip < np.inf:
+                    if clip > 0:
                         norm = np.float32(2)
                         for f in range(k):
                             norm += p[u, f] * p[u, f] + q[i, f] * q[i, f]

@@ -50,7 +50,7 @@ class StepSettings:
         coefficients: (n, n_coefficients), the rule's.
         noise: (n,), standard deviation of the noise.
         keys: (n,), its seeds.
-        clip: largest norm of the gradient.
+        clip: largest norm of the gradient, 0 for no limit (compiled code takes no infinite numbers).
         decoupled: whether weight decay acts beside the gradient.
     """
 

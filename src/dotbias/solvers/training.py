@@ -233,7 +233,7 @@ class Training:
             ).astype(self.dtype),
             noise=noise.astype(self.dtype),
             keys=keys,
-            clip=self.dtype(np.inf if solver.clip is None else solver.clip),
+            clip=self.dtype(solver.clip or 0),
             decoupled=type(solver.rule).decoupled if decoupled is None else decoupled,
         )
 
