@@ -1,10 +1,13 @@
-"""Speed of the compiled epoch: ratings per second by number of factors and threads.
+"""Speed of the compiled loops: nanoseconds per rating by factors, threads, update rule and batch size.
 
     python benchmarks/kernel.py                              # 1 million ratings, quick
     python benchmarks/kernel.py --ratings 20000000 --users 138000 --items 27000 --factors 64
+    python benchmarks/kernel.py --rules all --factors 64 --threads 1 --batch 1 --batch 1024
+    python benchmarks/kernel.py --rules all --factors 64 --batch 1024 --semantics dense
 
 Simulates ratings (not timed), lays them out (timed apart), compiles, then times epochs; each figure is
-the median of the epochs with their range.
+the median of the epochs with their range. The epochs of all rules take turns, so that a machine that is
+slower for a while is so for all; `times sgd` is the median ratio to the epoch of plain SGD in its turn.
 """
 
 import time
@@ -17,8 +20,8 @@ from rich.console import Console
 from rich.table import Table
 
 import dotbias as db
-from dotbias.solvers.gradient import _Run, _threads
 from dotbias.solvers.grid import lay_out
+from dotbias.solvers.rules import RULES
 
 
 def main(
@@ -26,6 +29,10 @@ def main(
     users: int = 6040,
     items: int = 3706,
     factors: Annotated[list[int] | None, typer.Option()] = None,
+    threads: Annotated[list[int] | None, typer.Option()] = None,
+    rules: str = "sgd",
+    batch: Annotated[list[str] | None, typer.Option(help="1, a number, or full")] = None,
+    semantics: str = "lazy",
     epochs: int = 5,
     output: str = "linear",
 ) -> None:
@@ -38,28 +45,45 @@ def main(
         f"{ratings}; {numba.config.NUMBA_NUM_THREADS} cores; grid of {grid.n_blocks} x "
         f"{grid.n_blocks} laid out in {time.perf_counter() - started:.2f} s"
     )
-    table = Table("factors", "threads", "ns per rating", "million ratings/s", "range", title=output)
-    for k in factors or [16, 64, 128, 256]:
-        for threads in sorted({1, numba.config.NUMBA_NUM_THREADS}):
-            model = db.DotBias(n_factors=k, output=output)
-            parameters = model.initialise(ratings, np.random.default_rng(0))
-            run = _Run(db.GradientDescent(), model, parameters, grid, ratings.spread)
-            order = np.arange(grid.n_blocks)
-            with _threads(threads, n_ratings):
-                run.epoch(0.01, order)  # compiles, and warms the caches
-                seconds = []
-                for _ in range(epochs):
-                    started = time.perf_counter()
-                    run.epoch(0.01, order)
-                    seconds.append(time.perf_counter() - started)
-            rates = len(ratings) / np.sort(seconds) / 1e6
-            table.add_row(
-                str(k),
-                str(threads),
-                f"{1e9 * np.median(seconds) / len(ratings):.1f}",
-                f"{np.median(rates):.1f}",
-                f"{rates.min():.1f} - {rates.max():.1f}",
-            )
+    header = ["batch", "factors", "threads", "rule", "ns per rating", "million/s", "range"]
+    table = Table(*header, "times sgd", title=f"{output}, {semantics}")
+    names = list(RULES) if rules == "all" else rules.split(",")
+    for size in batch or ["1"]:
+        for k in factors or [16, 64, 128, 256]:
+            for n in threads or sorted({1, numba.config.NUMBA_NUM_THREADS}):
+                model = db.DotBias(n_factors=k, output=output)
+                runs = {
+                    name: db.GradientDescent(
+                        # No rate at which anything could diverge; the time does not depend on it.
+                        RULES[name]().with_rate(1e-6),
+                        n_epochs=epochs + 1,
+                        batch_size=None if size == "full" else int(size),
+                        semantics=semantics,
+                        n_threads=n,
+                    ).start(model, ratings)
+                    for name in names
+                }
+                seconds = {name: np.zeros(epochs + 1) for name in names}
+                for run in runs.values():
+                    run.compile()
+                for epoch in range(epochs + 1):  # the first warms the caches
+                    for name, run in runs.items():
+                        run.run(n_epochs=1)
+                        seconds[name][epoch] = run.history.epochs[-1].seconds
+                for name in names:
+                    took = seconds[name][1:]
+                    rates = len(ratings) / took / 1e6
+                    times = np.median(took / seconds["sgd"][1:]) if "sgd" in seconds else np.nan
+                    table.add_row(
+                        size,
+                        str(k),
+                        str(n),
+                        name,
+                        f"{1e9 * np.median(took) / len(ratings):.1f}",
+                        f"{np.median(rates):.1f}",
+                        f"{rates.min():.1f} - {rates.max():.1f}",
+                        f"{times:.2f}",
+                    )
     console.print(table)
 
 

@@ -2,7 +2,7 @@
 
     python benchmarks/semantics.py
 
-The first repeat of ml-latest-small; a tenth of its training part is held out (seed 7) and no test part is
+The first repeat of ml-latest-small: a tenth of its training part is held out (seed 7), no test part is
 used. For each rule, batch size and semantics the finder runs on the rest; RMSE is that of a complete fit
 with its rate on what was held out, and the time is the median epoch's.
 """
@@ -11,12 +11,12 @@ from typing import Annotated
 
 import numpy as np
 import typer
-from protocols import splits
 from rich.console import Console
 from rich.table import Table
 
 import dotbias as db
 from dotbias.solvers.rules import RULES
+from protocols import splits
 
 
 def main(

@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from dotbias.errors import SettingError
@@ -96,6 +96,7 @@ marks = st.lists(
 
 @settings(max_examples=15)
 @given(marks)
+@example([(9.9, "a label at the right end", False), (9.0, "one more", True)])
 def test_labels_of_marks_neither_overlap_nor_leave_their_panel_sideways(
     places: list[tuple[float, str, bool]],
 ) -> None:

@@ -100,7 +100,7 @@ Threads = Annotated[
 ]
 
 Decoupled = Annotated[
-    bool,
+    bool | None,
     typer.Option(
         "--decoupled/--coupled",
         help="Weight decay beside the gradient (as AdamW), or in it (L2).",
@@ -200,7 +200,7 @@ def fit(
     schedule: ScheduleName = None,
     early_stopping: EarlyStopping = None,
     threads: Threads = None,
-    decoupled: Decoupled | None = None,
+    decoupled: Decoupled = None,
     decay_per: DecayPer = "rating",
     freeze: Freeze = None,
     semantics: Semantics = "lazy",
@@ -383,7 +383,7 @@ def cross_validate(
     schedule: ScheduleName = None,
     early_stopping: EarlyStopping = None,
     threads: Threads = None,
-    decoupled: Decoupled | None = None,
+    decoupled: Decoupled = None,
     decay_per: DecayPer = "rating",
     freeze: Freeze = None,
     semantics: Semantics = "lazy",

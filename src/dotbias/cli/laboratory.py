@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from dotbias.tuning.race import OnChange, Runner
 
 _PICTURES = "Pictures"
+_DRAWN_BY = {".png": "matplotlib", ".html": "plotly"}
 # The table of a race on a screen of 80 columns.
 _SHORT = {"best_rmse": "best", "final_rmse": "final", "seconds": "s", "M_per_s": "M/s"}
 
@@ -81,7 +82,7 @@ def lr_find(
     from dotbias.solvers.gradient import GradientDescent
     from dotbias.tuning.lr_finder import lr_find as find
 
-    _check_pictures(picture)
+    _check_files(picture)
     model = f.make_model("dot-bias", factors, form)
     solver = f.make_solver(
         model,
@@ -210,7 +211,7 @@ def race(
     from dotbias.models import DotBias
     from dotbias.solvers.gradient import GradientDescent
 
-    _check_pictures(picture)
+    _check_files(picture, numbers)
     racers = None
     if rules is not None:
         texts = rules.split() if " " in rules.strip() or ":" in rules else rules.split(",")
@@ -260,7 +261,7 @@ def race(
             racers,
             model,
             solver,
-            batch_sizes=[specs.batch(size) for size in batch.split(",")],
+            batch_sizes=[specs.batch(size.strip()) for size in batch.split(",")],
             rates=specs.numbers_by_name("--lr", lr or []),
             test_size=test_size,
             seed=seed,
@@ -299,7 +300,7 @@ def schedule(
     import numpy as np
     import polars as pl
 
-    _check_pictures(picture)
+    _check_files(picture)
     chosen = specs.schedule(name)
     moments = np.arange(epochs * points) / points
     momentum = chosen.momentum(moments, epochs)
@@ -331,15 +332,23 @@ def schedule(
     )
 
 
-def _check_pictures(paths: list[Path] | None) -> None:
-    """Refuse a picture that could not be written before the work that it is to show is done."""
+def _check_files(pictures: list[Path] | None, numbers: Path | None = None) -> None:
+    """Refuse a file that could not be written before the work that it is to hold is done."""
     from dotbias.errors import DataError
 
-    for path in paths or []:
-        if path.suffix not in (".png", ".html"):
+    for path in pictures or []:
+        if path.suffix.lower() not in _DRAWN_BY:
             raise DataError(f"{path}: the name of a picture must end in .png or .html")
+    if numbers is not None and numbers.suffix not in (".csv", ".parquet"):
+        raise DataError(f"{numbers}: the name must end in .csv or .parquet")
+    for path in [*(pictures or []), *([] if numbers is None else [numbers])]:
         if not path.parent.is_dir():
             raise DataError(f"there is no folder {path.parent} to write {path.name} in")
+    if pictures:
+        from dotbias.pictures.picture import drawing_library
+
+        for path in pictures:
+            drawing_library(_DRAWN_BY[path.suffix.lower()])
 
 
 def _save(picture: "LinePicture | SurfacePicture", path: Path) -> None:

@@ -1,6 +1,7 @@
 """What options like ``--rule adam:beta1=0.8`` mean."""
 
 import importlib.util
+import inspect
 import sys
 from collections.abc import Mapping
 from pathlib import Path
@@ -27,6 +28,8 @@ def rule(text: str) -> "Rule":
         known = {name: own}
         if not (isinstance(own, type) and issubclass(own, Rule)):
             raise SettingError(f"--rule {name}: that is no subclass of dotbias.solvers.rules.Rule")
+        if inspect.isabstract(own):
+            raise SettingError(f"--rule {name}: it has no function update")
     return _make("--rule", name, settings, known)
 
 
@@ -124,11 +127,12 @@ def _own_rule(name: str) -> Any:
         raise SettingError(f"--rule {name}: write FILE.py/CLASS, such as my_rules.py/SignedDescent")
     if not path.is_file():
         raise SettingError(f"--rule {name}: there is no file {path}")
-    spec = importlib.util.spec_from_file_location(path.stem, path)
+    # A name of its own: a file called json.py must not take the place of json.
+    spec = importlib.util.spec_from_file_location(f"{path.stem} of the user", path)
     if spec is None or spec.loader is None:
         raise SettingError(f"--rule {name}: {path} cannot be imported")
     module = importlib.util.module_from_spec(spec)
-    sys.modules[path.stem] = module  # dataclasses look their module up
+    sys.modules[spec.name] = module  # dataclasses look their module up
     try:
         spec.loader.exec_module(module)
     except Exception as error:

@@ -9,7 +9,7 @@ from numpy.typing import ArrayLike, NDArray
 
 Numbers: TypeAlias = NDArray[np.float64]
 
-_HUGE = 1e200  # beyond it, margins and transformations overflow
+_HUGE = 1e100  # beyond it, margins and transformations may overflow
 
 
 def drawable(values: ArrayLike, *, log: bool) -> Numbers:

@@ -158,8 +158,8 @@ def batch_kernel(
         ``starts`` (n_steps + 1,), where each batch starts in ``order``; ``sides``, users and items
         (``Side``); ``form``, that is ``(offset, low, width, sigmoid)``; ``rates`` (n_steps, 4), in the
         order of the groups; ``coefficients`` (n_steps, n_coefficients); ``dense``, whether all rows
-        move; ``decoupled``; ``clip``, the largest norm of a batch's gradient, or 0; ``noise`` (n_steps,), its
-        standard deviation, and ``keys`` (n_steps,), its seeds.
+        move; ``decoupled``; ``clip``, the largest norm of a batch's gradient, or 0; ``noise``
+        (n_steps,), its standard deviation, and ``keys`` (n_steps,), its seeds.
     """
     update = register_jitable(update)
     load, store, noise_of = LOAD[n_slots], STORE[n_slots], NOISE[noisy]
