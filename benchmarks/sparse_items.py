@@ -30,7 +30,7 @@ def main(
     rule: Annotated[list[str] | None, typer.Option()] = None,
     default_rates: bool = False,
 ) -> None:
-    console = Console()
+    console = Console(width=110)
     console.print(f"test ratings (mean of the repeats): {sizes()}")
     table = Table("rule", *GROUPS, "wins: all", "wins: 1 to 4")
     first = None

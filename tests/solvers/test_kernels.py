@@ -298,28 +298,27 @@ def test_rows_that_a_batch_does_not_touch_move_only_in_the_dense_form(
 VARIANCE = 0.25
 
 
-def silent_run(**solver: Any) -> Training:
+def silent_run(seed: int = 0, **solver: Any) -> Training:
     """A run whose data gradient is zero: every user has rated one of many items, all with 3."""
     n = 4000
     ratings = Ratings.from_columns(range(n), range(n), np.full(n, 3.0))
-    rates = {"lr": 1e-6} | solver.pop("rates", {})
     descent = GradientDescent(
-        SGD(**rates),
+        SGD(lr=1e-6),
         n_epochs=2,
         schedule="constant",
         weight_decay=0.0,
         gradient_noise=VARIANCE,
         n_threads=1,
-        **{k: v for k, v in solver.items() if k != "seed"},
+        **solver,
     )
     model = DotBias(n_factors=2, init_std=0.0)
-    return Training(descent, model, ratings, seed=solver.get("seed", 0), dtype=np.float64)
+    return Training(descent, model, ratings, seed=seed, dtype=np.float64)
 
 
-def noise_of_an_epoch(training: Training) -> Any:
-    """What was added to the gradients, parameters side by side: (4000, 6)."""
+def noise_of(training: Training, move: Callable[[Training], Any]) -> Any:
+    """What a move added to the gradients, parameters side by side: (4000, 6)."""
     before = np.hstack(copies(training))
-    training.run(1)
+    move(training)
     return (before - np.hstack(training.tables.values)) / 1e-6
 
 
@@ -337,7 +336,7 @@ def assert_standard_normal(noise: Any) -> None:
 
 def test_the_noise_of_batches_is_normal_with_the_stated_variance() -> None:
     training = silent_run(batch_size=None)
-    steps = [noise_of_an_epoch(training) for _ in range(2)]
+    steps = [noise_of(training, lambda run: run.step(np.ones(1))) for _ in range(8)]
     for t, noise in enumerate(steps, start=1):
         assert_standard_normal(noise / np.sqrt(VARIANCE / t**0.55))
     assert abs(np.corrcoef(steps[0].ravel(), steps[1].ravel())[0, 1]) < 4.5 / np.sqrt(steps[0].size)
@@ -345,7 +344,7 @@ def test_the_noise_of_batches_is_normal_with_the_stated_variance() -> None:
 
 def test_the_noise_of_single_ratings_is_normal_with_the_stated_variance() -> None:
     training = silent_run()
-    noise = noise_of_an_epoch(training)
+    noise = noise_of(training, lambda run: run.run(1))
     assert isinstance(training._pass, OneByOne)
     for number, taken in walked(training._pass):
         std = np.sqrt(VARIANCE / training._pass.t[number] ** 0.55)

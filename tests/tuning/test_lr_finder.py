@@ -33,7 +33,7 @@ from tests.ratings import random_ratings
 
 MODEL = DotBias(n_factors=4, init_std=0.1)
 # Unlike rates, so that a mix-up of groups or a lost proportion shows.
-TABLE = {"user_factors": 0.04, "item_factors": 0.02, "user_bias": 0.01, "item_bias": 0.08}
+TABLE = {"user_factors": 0.08, "item_factors": 0.04, "user_bias": 0.02, "item_bias": 0.01}
 
 
 @dataclass(frozen=True)
@@ -111,7 +111,7 @@ def state(training: Training) -> dict[str, Any]:
 def test_a_sweep_before_the_first_epoch_leaves_no_trace(name: str, ratings: Ratings) -> None:
     swept, untouched = begin(name, ratings), begin(name, ratings)
     losses, _ = range_test(swept, RATES)
-    assert abs(losses[-1] / losses[0] - 1) > 0.1  # it did train
+    assert np.ptp(losses) > 0.02 * losses[0]  # it did train
     assert state(swept) == state(untouched)
     assert state(swept.run()) == state(untouched.run())
 
@@ -241,7 +241,7 @@ def test_a_sweep_ends_where_it_diverges_and_says_where(ratings: Ratings) -> None
 def test_the_curve_goes_down_and_up_again(ratings: Ratings) -> None:
     curve = lr_find(MODEL, RUNS["one rating at a time"].solver, ratings, n_trials=0)
     lowest = int(curve.smoothed.argmin())
-    assert curve.smoothed[lowest] < 0.8 * curve.losses[0] < curve.losses[-1]
+    assert curve.smoothed[lowest] < 0.92 * curve.losses[0] < curve.losses[-1]
     assert 10 < lowest < len(curve.lrs) - 1
     assert f"diverged at the rate {curve.lrs[-1]:.2g}" in curve.stopped
     assert curve.stopped in str(curve)
@@ -334,9 +334,9 @@ def test_each_reading_says_how_it_was_found() -> None:
 def test_the_valley_is_that_of_the_longest_fall() -> None:
     bumpy = U_CURVE.copy()
     bumpy[15:] += 0.06  # falls from point 11 to 14, rises, falls from 15 to 18
-    bumpy[4:] -= 1e-4 * np.minimum(np.arange(21), 6)  # and a slow fall from 4 to 10, and on to 14
+    bumpy[4:] -= 1e-4 * np.minimum(np.arange(21), 6)  # and a slow fall from 4 to 10
     valley = _read(LRS, bumpy)["valley"].lr
-    assert valley == pytest.approx(1e-4 * 10 ** ((4 + 10 * 2 / 3) / 10))
+    assert valley == pytest.approx(1e-4 * 10 ** ((4 + 6 * 2 / 3) / 10))
 
 
 def test_the_steepest_place_is_looked_for_before_the_minimum_only() -> None:
@@ -386,6 +386,17 @@ def test_a_sweep_that_diverges_at_once_suggests_nothing(
         curve.tuned()
     assert curve.frame().height == len(curve.losses) < 5
     curve.picture().save(tmp_path / "curve.png")
+
+
+def test_a_sweep_that_diverged_without_a_fall_is_not_told_to_go_on_to_higher_rates(
+    ratings: Ratings,
+) -> None:
+    solver = GradientDescent(SGD(lr={"user_factors": 1e-3, "item_factors": 1e-3}))
+    solver = replace(solver, frozen=("user_factors", "item_factors", "user_bias"))
+    curve = lr_find(MODEL, solver, ratings)  # items have no bias in these ratings
+    assert "diverged" in curve.stopped
+    assert curve.suggestion is None
+    assert "higher rate" not in str(curve)
 
 
 def test_ratings_that_are_all_the_same_suggest_nothing() -> None:

@@ -8,6 +8,7 @@ taken by one thread in the order of the batch, so the bits do not depend on the 
 import math
 from collections.abc import Callable
 from functools import cache
+from types import FunctionType
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -95,24 +96,31 @@ def _errors(u: Any, i: Any, r: Any, p: Any, q: Any, b_u: Any, b_i: Any, form: An
 def _gradients(side: Any, n: Any, g: Any, others: Any, other_factors: Any) -> None:
     """Gradients of the touched rows: ``Σ g q`` for the factors and ``Σ g`` for the bias."""
     k = other_factors.shape[1]
+    # Arrays by their own names: what a parallel loop writes into those of a tuple is lost.
+    begin, members, g_factors, g_bias = side.begin, side.members, side.g_factors, side.g_bias
     for t in prange(n):
         for f in range(k):
-            side.g_factors[t, f] = 0
+            g_factors[t, f] = 0
         total = np.float32(0)
-        for m in range(side.begin[t], side.begin[t + 1]):
-            j = side.members[m]
+        for m in range(begin[t], begin[t + 1]):
+            j = members[m]
             other, g_j = np.uint32(others[j]), g[j]
             total += g_j
             for f in range(k):
-                side.g_factors[t, f] += g_j * other_factors[other, f]
-        side.g_bias[t, 0] = total
+                g_factors[t, f] += g_j * other_factors[other, f]
+        g_bias[t, 0] = total
 
 
-_OPTIONS: dict[str, Any] = {"cache": True, "fastmath": True, "error_model": "numpy"}
-_errors_alone = njit(**_OPTIONS)(_errors)
-_errors_shared = njit(parallel=True, **_OPTIONS)(_errors)
-_gradients_alone = njit(**_OPTIONS)(_gradients)
-_gradients_shared = njit(parallel=True, **_OPTIONS)(_gradients)
+def _compile(function: Callable[..., Any], *, shared: bool) -> Callable[..., Any]:
+    """Compile a function under a name of its own: the disk cache knows functions by their names."""
+    name = function.__name__ + ("_shared" if shared else "_alone")
+    copy = FunctionType(function.__code__, function.__globals__, name)
+    copy.__qualname__ = name
+    return njit(parallel=shared, cache=True, fastmath=True, error_model="numpy")(copy)
+
+
+_errors_alone, _errors_shared = (_compile(_errors, shared=s) for s in (False, True))
+_gradients_alone, _gradients_shared = (_compile(_gradients, shared=s) for s in (False, True))
 
 
 @njit(cache=True, fastmath=True, error_model="numpy")
@@ -216,26 +224,28 @@ def batch_kernel(
             for s in range(2):
                 side = sides[s]
                 w, b, s_w, s_b = side.factors, side.bias, side.s_factors, side.s_bias
+                g_w, g_b, decay = side.g_factors, side.g_bias, side.decay
+                place, touched, begin = side.place, side.touched, side.begin
                 lr, lr_b = rates[step, s], rates[step, 2 + s]
                 for m in prange(len(w) if dense else counts[s]):
-                    row = np.uint32(m if dense else side.touched[m])
-                    t = np.uint32(side.place[row])
+                    row = np.uint32(m if dense else touched[m])
+                    t = np.uint32(place[row])
                     weight = one
                     if not dense:
-                        weight = ratings.dtype.type((side.begin[t + 1] - side.begin[t]) / n)
-                    l2, l2_b = weight * side.decay[row, 0], weight * side.decay[row, 1]
+                        weight = ratings.dtype.type((begin[t + 1] - begin[t]) / n)
+                    l2, l2_b = weight * decay[row, 0], weight * decay[row, 1]
                     keep = keep_b = one
                     if decoupled:
                         keep, keep_b = one - lr * l2, one - lr_b * l2_b
                         l2 = l2_b = one - one
                     for f in range(k):
                         w_f = w[row, f]
-                        g_f = side.g_factors[t, f] + l2 * w_f + noise_of(key, row, 2 * f + s, std)
+                        g_f = g_w[t, f] + l2 * w_f + noise_of(key, row, 2 * f + s, std)
                         move, slots = update(g_f, load(s_w, row, f), lr, c)
                         w[row, f] = w_f * keep - move
                         store(s_w, row, f, slots)
-                    g_b = side.g_bias[t, 0] + l2_b * b[row, 0] + noise_of(key, row, 2 * k + s, std)
-                    move, slots = update(g_b, load(s_b, row, 0), lr_b, c)
+                    g_0 = g_b[t, 0] + l2_b * b[row, 0] + noise_of(key, row, 2 * k + s, std)
+                    move, slots = update(g_0, load(s_b, row, 0), lr_b, c)
                     b[row, 0] = b[row, 0] * keep_b - move
                     store(s_b, row, 0, slots)
                 _forget(side, counts[s])

@@ -54,12 +54,13 @@ class WeightDecay(Settings):
         super().__post_init__()
         given = self.amount if isinstance(self.amount, Mapping) else {"": self.amount}
         for name, value in given.items():
-            if name and name not in DEFAULT_DECAY:
+            if isinstance(self.amount, Mapping) and name not in DEFAULT_DECAY:
                 known = ", ".join(DEFAULT_DECAY)
                 raise SettingError(f"weight_decay names no group {name!r}: the groups are {known}")
-            if value is None and not name:
+            if value is None and not isinstance(self.amount, Mapping):
                 continue
-            if not isinstance(value, numbers.Real) or not 0 <= value < np.inf:
+            number = isinstance(value, numbers.Real) and not isinstance(value, bool)
+            if value is None or not number or not 0 <= value < np.inf:
                 of = f" of {name}" if name else ""
                 raise SettingError(f"weight_decay{of} must be at least 0, not {value!r}")
 

@@ -62,6 +62,29 @@ class StepSettings:
     decoupled: bool
 
 
+@dataclass(eq=False, kw_only=True)
+class Work:
+    """What every kind of pass needs to know.
+
+    Args:
+        rule: the update rule.
+        n_coefficients: how many numbers it gets about each step.
+        noisy: whether noise is added to the gradients.
+        tables: what is trained.
+        ratings: the training ratings.
+        values: their values in units of the spread, shape (n,).
+        decay: for users and items, (n_rows, 2): ``Λ`` of each row's factors and bias.
+    """
+
+    rule: Rule
+    n_coefficients: int
+    noisy: bool
+    tables: Tables
+    ratings: Ratings
+    values: Floats
+    decay: tuple[Floats, Floats]
+
+
 class Pass(ABC):
     """One pass over the ratings after the other, each in steps.
 
@@ -98,28 +121,16 @@ class OneByOne(Pass):
     A step, at which the rate can change, is a diagonal of the grid or a part of one.
     """
 
-    def __init__(
-        self,
-        rule: Rule,
-        n_coefficients: int,
-        tables: Tables,
-        ratings: Ratings,
-        values: Floats,
-        decay: tuple[Floats, Floats],
-        *,
-        noisy: bool,
-        seed: int,
-        parts: int,
-        warms_up: bool,
-    ) -> None:
-        self.tables, self.parts, self.warms_up = tables, parts, warms_up
-        self.kernel = walk_kernel(type(rule).update, rule.n_slots, n_coefficients, noisy)
+    def __init__(self, work: Work, *, seed: int, parts: int, warms_up: bool) -> None:
+        rule, ratings = work.rule, work.ratings
+        self.tables, self.parts, self.warms_up = work.tables, parts, warms_up
+        self.kernel = walk_kernel(type(rule).update, rule.n_slots, work.n_coefficients, work.noisy)
         self.decay = (
-            _decay_per_rating(decay[0], ratings.user_counts),
-            _decay_per_rating(decay[1], ratings.item_counts),
+            _decay_per_rating(work.decay[0], ratings.user_counts),
+            _decay_per_rating(work.decay[1], ratings.item_counts),
         )
         self.n_updates = len(ratings)
-        self._lay_out(ratings, values, seed)
+        self._lay_out(ratings, work.values, seed)
 
     def _lay_out(self, ratings: Ratings, values: Floats, seed: int) -> None:
         grid = lay_out(ratings, seed, values)
@@ -200,28 +211,19 @@ class Hogwild(OneByOne):
 
 
 class Batches(Pass):
-    """Mini-batches, up to the full batch: one step each.
-
-    Raises:
-        SettingError: for an order that is no permutation's worth of numbers.
-    """
+    """Mini-batches, up to the full batch: one step each."""
 
     def __init__(
         self,
-        rule: Rule,
-        n_coefficients: int,
-        tables: Tables,
-        ratings: Ratings,
-        values: Floats,
-        decay: tuple[Floats, Floats],
+        work: Work,
         *,
-        noisy: bool,
         batch_size: int,
         order: NDArray[np.int64] | None,
         dense: bool,
     ) -> None:
+        rule, ratings, tables = work.rule, work.ratings, work.tables
         n, k = len(ratings), tables.values[0].shape[1]
-        self.users, self.items, self.values = ratings.users, ratings.items, values
+        self.users, self.items, self.values = ratings.users, ratings.items, work.values
         self.given, self.order, self.batch_size = order, order, batch_size
         self.starts = np.append(np.arange(0, n, batch_size), n)
         self.sizes = np.diff(self.starts)
@@ -234,13 +236,15 @@ class Batches(Pass):
             _side(
                 tables,
                 s,
-                decay[s] / n if dense else _decay_per_rating(decay[s], counts[s]),
+                work.decay[s] / n if dense else _decay_per_rating(work.decay[s], counts[s]),
                 batch_size,
             )
             for s in (0, 1)
         )
         shared = batch_size * k >= _SHARED_FROM
-        self.kernel = batch_kernel(type(rule).update, rule.n_slots, n_coefficients, noisy, shared)
+        self.kernel = batch_kernel(
+            type(rule).update, rule.n_slots, work.n_coefficients, work.noisy, shared
+        )
 
     def begin(self, rng: np.random.Generator, *, first: bool) -> None:  # noqa: ARG002
         """The given order, or a new one; that of a full batch does not matter."""

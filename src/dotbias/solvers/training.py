@@ -1,11 +1,14 @@
 """One run of gradient descent: it can be stopped, saved, and continued as if nothing had happened."""
 
 import copy
+import hashlib
+import signal
+import threading
 import time
 from collections import deque
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -18,7 +21,16 @@ from dotbias.errors import DivergenceError, SettingError
 from dotbias.models.base import Parameters
 from dotbias.models.dot_bias import DotBias
 from dotbias.solvers.base import Epoch, History, OnEpoch
-from dotbias.solvers.passes import Batches, Floats, Hogwild, OneByOne, Pass, StepSettings, Tables
+from dotbias.solvers.passes import (
+    Batches,
+    Floats,
+    Hogwild,
+    OneByOne,
+    Pass,
+    StepSettings,
+    Tables,
+    Work,
+)
 from dotbias.solvers.rules import Steps
 
 if TYPE_CHECKING:
@@ -109,29 +121,26 @@ class Training:
             for s in ("user", "item")
         )
         one = np.ones(1)
-        n_coefficients = len(solver.rule.coefficients(one))
-        common: tuple[Any, ...] = (
-            solver.rule,
-            n_coefficients,
-            self.tables,
-            ratings,
-            ratings.values.astype(self.dtype) / self.dtype(self.ratings.spread),
-            (users, items),
+        work = Work(
+            rule=solver.rule,
+            n_coefficients=len(solver.rule.coefficients(one)),
+            noisy=solver.gradient_noise > 0,
+            tables=self.tables,
+            ratings=ratings,
+            values=ratings.values.astype(self.dtype) / self.dtype(self.ratings.spread),
+            decay=(users, items),
         )
-        noisy = solver.gradient_noise > 0
         if solver.batch_size == 1 and solver.order == "shuffled" and solver.semantics == "lazy":
             kind = Hogwild if solver.parallel == "hogwild" else OneByOne
             early, late = (solver.rule.coefficients(t * one) for t in (1, 1_000_000))
             return kind(
-                *common,
-                noisy=noisy,
+                work,
                 seed=seed,
                 parts=-(-steps_per_epoch // 8),
                 warms_up=early != late and steps_per_epoch == 1,
             )
         return Batches(
-            *common,
-            noisy=noisy,
+            work,
             batch_size=solver.batch_size or n,
             order=_given_order(solver.order, ratings),
             dense=solver.semantics == "dense",
@@ -151,13 +160,16 @@ class Training:
             DivergenceError: when the loss is no longer finite, or keeps growing.
         """
         solver, history = self.solver, self.history
+        if history.stopped == "interrupted":
+            history.stopped = "finished"
         last = solver.n_epochs if n_epochs is None else min(solver.n_epochs, self.epoch + n_epochs)
         started = time.perf_counter()
         try:
             with threads(solver.n_threads, len(self.ratings)):
                 while self.epoch < last and history.stopped != "early":
-                    entry = self._one_epoch()
-                    history.epochs.append(entry)
+                    with _whole():
+                        entry = self._one_epoch()
+                        history.epochs.append(entry)
                     if self.watch.waited(self.epoch) >= solver.patience:
                         history.stopped = "early"
                     if on_epoch is not None:
@@ -285,6 +297,7 @@ class Training:
         now = {
             name: (table * unit).reshape(self.start[name].shape).astype(np.float32)
             for table, (name, unit) in zip(self.tables.values, self._units.items(), strict=True)
+            if name not in self.solver.frozen  # units would cost a frozen one its last bit
         }
         return self.start | now
 
@@ -357,8 +370,6 @@ class Training:
             **{k: v for k, v in history.items() if k != "epochs"},
             cycle_parameters=kept["cycle"],
         )
-        if self.history.stopped == "interrupted":
-            self.history.stopped = "finished"
         self.window = deque(kept["window"], maxlen=self.solver.average)
         best_rmse, self.watch.best_epoch = facts["best"]
         self.watch.best_rmse = np.inf if best_rmse is None else best_rmse
@@ -371,13 +382,19 @@ class Training:
 
     def _identity(self) -> dict[str, Any]:
         """What makes a run the same run."""
-        ratings = self.ratings
+        ratings, order = self.ratings, self.solver.order
+        digest = hashlib.sha256()
+        for column in (ratings.users, ratings.items, ratings.values):
+            digest.update(np.ascontiguousarray(column).data)
+        # Neither the number of threads nor the place of a function in memory is part of a run.
+        solver = replace(self.solver, n_threads=None, order="stored")
         return {
             "model": repr(self.model),
-            "solver": repr(self.solver),
+            "solver": repr(solver),
+            "order": order if isinstance(order, str) else order.__qualname__,
             "seed": self.seed,
-            "ratings": f"{len(ratings)} ratings with mean {ratings.global_mean:.9g} and spread "
-            f"{ratings.spread:.9g}",
+            "precision": np.dtype(self.dtype).name,
+            "ratings": f"{len(ratings)} ratings, {digest.hexdigest()[:16]}",
         }
 
 
@@ -419,7 +436,8 @@ def _given_order(order: Any, ratings: Ratings) -> NDArray[np.int64] | None:
     if order == "stored":
         return np.arange(len(ratings))
     difficulty = np.asarray(order(ratings))
-    if difficulty.shape != (len(ratings),) or not np.isfinite(difficulty).all():
+    numeric = difficulty.dtype.kind in "biuf"
+    if not numeric or difficulty.shape != (len(ratings),) or not np.isfinite(difficulty).all():
         raise SettingError(
             f"order: the function must give one finite number for each of the {len(ratings):,} "
             f"ratings, not {type(difficulty).__name__} of shape {difficulty.shape}"
@@ -485,7 +503,8 @@ class _DivergenceGuard:
         self.best = min(self.best, rmse)
         # After a rate that has risen, as in a warm restart, so may the loss.
         self.rises = self.rises + 1 if rmse > self.last and lr <= self.last_lr else 0
-        grew = self.rises >= 3 and rmse > 1.05 * self.best
+        # Against the spread: a loss that is almost nothing may rise by its rounding.
+        grew = self.rises >= 3 and rmse > self.best + 0.05 * self.limit / 3
         if not np.isfinite(rmse) or rmse > self.limit or grew:
             raise DivergenceError(
                 f"training diverged in epoch {epoch}: the training RMSE is {rmse:.4g}. "
@@ -493,6 +512,28 @@ class _DivergenceGuard:
                 f"(it was {self.top_rate:g})"
             )
         self.last, self.last_lr = rmse, lr
+
+
+@contextmanager
+def _whole() -> Iterator[None]:
+    """Let a Ctrl-C wait for the end of the block, so that the run can go on from there; not a second."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    waiting: list[int] = []
+
+    def note(number: int, _frame: Any) -> None:
+        if waiting:
+            raise KeyboardInterrupt
+        waiting.append(number)
+
+    before = signal.signal(signal.SIGINT, note)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
+    if waiting:
+        raise KeyboardInterrupt
 
 
 @contextmanager

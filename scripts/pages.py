@@ -1,0 +1,123 @@
+"""The pages under docs: runs their sessions, draws their pictures and writes the table of rules."""
+
+import doctest
+import os
+import re
+import sys
+from dataclasses import fields
+from pathlib import Path
+
+from dotbias.solvers.rules import RULES, Rule
+
+DOCS = Path(__file__).resolve().parents[1] / "docs"
+INDEX = DOCS / "rules" / "README.md"
+FAMILIES = ("plain.md", "adaptive.md", "adam.md")
+SESSIONS = ("gradient-methods.md", "rules/README.md", *(f"rules/{page}" for page in FAMILIES))
+"""The pages with Python sessions."""
+
+_FLAGS = doctest.NORMALIZE_WHITESPACE | doctest.ELLIPSIS
+_TABLE = re.compile(r"(?<=<!-- table of rules -->\n).*?(?=<!-- end of the table -->)", re.DOTALL)
+
+
+def session(page: str) -> doctest.DocTest:
+    """The Python session of a page."""
+    text = (DOCS / page).read_text("utf-8")
+    # Doctest would take the fence below an output for a part of it.
+    code = re.sub(r"^```.*$", "", text, flags=re.MULTILINE)
+    return doctest.DocTestParser().get_doctest(code, {"__name__": "page"}, page, page, 0)
+
+
+def run(page: str) -> str:
+    """Run the session of a page in the current folder, which has a folder ``pictures``.
+
+    Returns:
+        What did not come out as the page says.
+    """
+    report: list[str] = []
+    doctest.DocTestRunner(optionflags=_FLAGS).run(session(page), out=report.append)
+    return "".join(report)
+
+
+def rules_table() -> str:
+    """The Markdown table of all rules, from their classes."""
+    rows = [
+        "| `--rule` | class | equation | source | state | default rate | settings |",
+        "|---|---|---|---|---|---|---|",
+        *(_row(name, rule) for name, rule in RULES.items()),
+    ]
+    return "\n".join(rows) + "\n"
+
+
+def _row(name: str, rule: type[Rule]) -> str:
+    settings = (f"`{f.name}={f.default:g}`" for f in fields(rule) if f.name != "lr")
+    cells = (
+        f"[{name}]({_page(rule)}#{name})",
+        f"`{rule.__name__}`",
+        _equation(rule).replace("|", "\\|"),
+        _source(rule),
+        str(rule.n_slots),
+        f"{rule().top_rate:g}",
+        ", ".join(settings),
+    )
+    return "| " + " | ".join(cells) + " |"
+
+
+def _page(rule: type[Rule]) -> str:
+    """The page that has a section on the rule."""
+    heading = f"\n## {rule.__name__}\n"
+    (page,) = (p for p in FAMILIES if heading in (INDEX.parent / p).read_text("utf-8"))
+    return page
+
+
+def _equation(rule: type[Rule]) -> str:
+    """The formulas of the docstring, up to the one that moves ``w``."""
+    quoted = re.findall(r"``(.+?)``", rule.__doc__ or "", re.DOTALL)
+    formulas = [" ".join(f.split()) for f in quoted if "←" in f or (" = " in f and "(" in f)]
+    last = next(n for n, f in enumerate(formulas) if f.startswith("w ←"))
+    equation = ", ".join(f"`{f}`" for f in formulas[: last + 1])
+    (parent,) = rule.__bases__
+    shared = rule.update is getattr(parent, "update", None)
+    return f"that of `{parent.__name__}`; weight decay {equation}" if shared else equation
+
+
+def _source(rule: type[Rule]) -> str:
+    """The first brackets of the docstring that cite something."""
+    found = re.search(r"\(([^()]*(?:Ruder|[12]\d{3})[^()]*)\)", rule.__doc__ or "")
+    return " ".join(found[1].split()) if found else ""
+
+
+def table_on_page() -> str:
+    """The table as it stands on the index page."""
+    found = _TABLE.search(INDEX.read_text("utf-8"))
+    return found[0] if found else ""
+
+
+def write_table() -> None:
+    """Put the table of rules on the index page."""
+    page = INDEX.read_text("utf-8")
+    INDEX.write_text(_TABLE.sub(lambda _: rules_table(), page), "utf-8")
+
+
+def shrink(picture: Path) -> None:
+    """Save a picture with fewer colours, which takes a third of the room."""
+    from PIL import Image
+
+    # Of Pillow's methods the octree alone keeps thin lines and pale surfaces in their own colours.
+    octree = Image.Quantize.FASTOCTREE
+    image = Image.open(picture).convert("RGB").quantize(method=octree, dither=Image.Dither.NONE)
+    image.save(picture, optimize=True)
+
+
+def main() -> None:
+    write_table()
+    os.chdir(DOCS)
+    Path("pictures").mkdir(exist_ok=True)
+    failures = "".join(map(run, SESSIONS))
+    for picture in Path("pictures").glob("*.png"):
+        shrink(picture)
+    if failures:
+        sys.exit(failures)
+
+
+if __name__ == "__main__":
+    main()
