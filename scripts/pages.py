@@ -109,6 +109,7 @@ def shrink(picture: Path) -> None:
 
 
 def main() -> None:
+    """Bring everything under docs up to date; fails where a session does not come out as it says."""
     write_table()
     os.chdir(DOCS)
     Path("pictures").mkdir(exist_ok=True)

@@ -279,9 +279,9 @@ class Training:
     @property
     def steps_per_epoch(self) -> int:
         """How many steps an epoch has."""
-        if not hasattr(self._pass, "sizes"):
-            self._pass.begin(copy.deepcopy(self.rng), first=False)
-        return len(self._pass.sizes)
+        probe = copy.copy(self._pass)
+        probe.begin(copy.deepcopy(self.rng), first=False)
+        return len(probe.sizes)
 
     def compile(self) -> None:
         """Compile the loop now, so that the first epoch does not include it."""

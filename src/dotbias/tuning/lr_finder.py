@@ -1,7 +1,7 @@
 """The learning-rate finder: which rate a rule needs on these ratings."""
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Literal
 
@@ -66,12 +66,12 @@ class LrCurve:
 
     @property
     def suggestion(self) -> float | None:
-        """The rate to use: that of the trials, else a tenth of the minimum, else whichever there is."""
-        for name in ("trials", "tenth", "valley", "steepest"):
-            found = self.suggestions.get(name)
-            if found is not None and found.lr is not None:
-                return found.lr
-        return None
+        """The rate to use: that of the trials where there are any, else a tenth of the minimum."""
+        return self._decisive.lr
+
+    @property
+    def _decisive(self) -> Suggestion:
+        return self.suggestions.get("trials", self.suggestions["tenth"])
 
     def tuned(self) -> GradientDescent:
         """The solver with the suggested rate.
@@ -81,7 +81,7 @@ class LrCurve:
         """
         lr = self.suggestion
         if lr is None:
-            raise SettingError(f"no learning rate suits: {self.suggestions['tenth'].why}")
+            raise SettingError(f"no learning rate suits: {self._decisive.why}")
         return replace(self.solver, rule=self.solver.rule.with_rate(lr))
 
     def frame(self) -> pl.DataFrame:
@@ -98,7 +98,12 @@ class LrCurve:
             for key, s in self.suggestions.items()
             if s.lr is not None
         )
-        top = float(np.nanmin(self.smoothed)) + 1.3 * float(np.nanstd(self.losses) or 1.0)
+        y_range = None
+        if len(self.losses):
+            low = float(self.losses.min())
+            # The divergence at the end would press the rest of the curve flat.
+            high = max(1.05 * float(self.smoothed[0]), low + 1.3 * float(self.losses.std()))
+            y_range = (0.97 * low, high) if 0.97 * low < high else None
         panels = [
             Panel(
                 title="Range test",
@@ -110,7 +115,7 @@ class LrCurve:
                     Line(name="smoothed", x=self.lrs, y=self.smoothed),
                 ),
                 marks=marks,
-                y_range=(float(np.nanmin(self.losses)) * 0.97, max(top, self.smoothed[0] * 1.05)),
+                y_range=y_range,
             )
         ]
         finite = sorted((lr, rmse) for lr, rmse in self.trials if math.isfinite(rmse))
@@ -184,6 +189,12 @@ def lr_find(
             f"n_points={n_points!r}, n_trials={n_trials!r}, smoothing={smoothing!r}: at least 5 points, "
             "no fewer than 0 trials, and a smoothing from 0 to below 1"
         )
+    if sweep not in ("exponential", "linear"):
+        raise SettingError(f"sweep must be 'exponential' or 'linear', not {sweep!r}")
+    if isinstance(solver.rule.lr, Mapping):
+        # Groups that are not named keep a rate of their own, and so their proportion.
+        every = solver.rule.rates(model.groups)
+        solver = replace(solver, rule=replace(solver.rule, lr=every))
     spacing = np.geomspace if sweep == "exponential" else np.linspace
     rates = spacing(lowest, highest, n_points)
     share = min(_HELD_OUT, _MOST_HELD_OUT / len(ratings))
@@ -201,7 +212,7 @@ def lr_find(
         )
         smoothed = smooth(losses, smoothing)
         lrs = rates[: len(losses)]
-        suggestions = _read(lrs, smoothed)
+        suggestions = _read(lrs, smoothed, diverged=len(losses) < n_points)
         start = suggestions["tenth"].lr
         trials: dict[float, float] = {}
         if start is not None and n_trials:
@@ -237,18 +248,20 @@ def range_test(
     steps = max(1, round(training.steps_per_epoch * _EPOCHS / len(rates)))
     losses: list[float] = []
     stopped = "it had reached the highest rate"
-    with threads(training.solver.n_threads, len(training.ratings)), np.errstate(all="ignore"):
-        for rate in rates:
-            training.step(np.full(steps, rate))
-            loss = training.validation_loss()
-            if math.isfinite(loss):
-                losses.append(loss)
-            if on_point is not None:
-                on_point(float(rate), loss)
-            if not math.isfinite(loss) or loss > _DIVERGED * min(losses):
-                stopped = f"the loss diverged at the rate {rate:.2g}"
-                break
-    training.restore(before)
+    try:
+        with threads(training.solver.n_threads, len(training.ratings)), np.errstate(all="ignore"):
+            for rate in rates:
+                training.step(np.full(steps, rate))
+                loss = training.validation_loss()
+                if math.isfinite(loss):
+                    losses.append(loss)
+                if on_point is not None:
+                    on_point(float(rate), loss)
+                if not math.isfinite(loss) or loss > _DIVERGED * min(losses):
+                    stopped = f"the loss diverged at the rate {rate:.2g}"
+                    break
+    finally:
+        training.restore(before)
     return np.array(losses), stopped
 
 
@@ -265,15 +278,17 @@ def smooth(losses: Steps, smoothing: float) -> Steps:
     return out
 
 
-def _read(lrs: Steps, loss: Steps) -> dict[str, Suggestion]:
+def _read(lrs: Steps, loss: Steps, *, diverged: bool = False) -> dict[str, Suggestion]:
     """What the smoothed curve suggests, each as a number or a reason."""
     names = ("steepest", "valley", "tenth")
     if len(loss) < 5:
         why = "none, because the loss diverged at once: begin the sweep at a lower rate"
         return dict.fromkeys(names, Suggestion(None, why))
     best = int(loss.argmin())
-    if loss[best] > (1 - _FLAT) * loss[0]:
-        why = "none, because the loss never fell by one per cent: end the sweep at a higher rate"
+    if loss[best] >= (1 - _FLAT) * loss[0]:
+        why = "none, because the loss never fell by one per cent"
+        if not diverged:
+            why += ": end the sweep at a higher rate"
         return dict.fromkeys(names, Suggestion(None, why))
     slope = np.gradient(loss, np.log(lrs))
     steepest = lrs[int(slope[: best + 1].argmin())]
@@ -314,10 +329,9 @@ def _final_rmse(solver: GradientDescent, model: DotBias, ratings: Ratings, seed:
         return math.inf
     if training.history.stopped == "interrupted":
         raise KeyboardInterrupt
-    rmse = training.history.epochs[training.history.best_epoch - 1].validation_rmse
-    last = training.history.epochs[-1].validation_rmse
     early = solver.patience < solver.n_epochs
-    return float((rmse if early else last) or math.inf)
+    epoch = training.history.epochs[training.history.best_epoch - 1 if early else -1]
+    return math.inf if epoch.validation_rmse is None else epoch.validation_rmse
 
 
 def _search(evaluate: Callable[[float], float], start: float, n_trials: int) -> dict[float, float]:

@@ -22,6 +22,10 @@ if TYPE_CHECKING:
     from dotbias.pictures import LinePicture
 
 
+def _held_out_rmse(epoch: Epoch) -> float:
+    return math.inf if epoch.validation_rmse is None else epoch.validation_rmse
+
+
 @dataclass(eq=False)
 class Runner:
     """One rule with one batch size, and what became of it.
@@ -30,7 +34,9 @@ class Runner:
         name: the rule's name, with the batch size where several are in the race.
         solver: rule, rate and batch size.
         epochs: its epochs; ``validation_rmse`` is that on the held-out ratings.
-        state: ``waiting``, ``looking for a rate``, ``running``, ``done``, ``diverged`` or ``no rate``.
+        state: ``waiting``, ``looking for a rate``, ``running``, ``done``, ``diverged``, ``no rate`` or
+            ``interrupted``.
+        lr: the highest rate of any group, once it is known.
         finder_seconds: time of the learning-rate finder.
     """
 
@@ -38,18 +44,31 @@ class Runner:
     solver: GradientDescent
     epochs: list[Epoch] = field(default_factory=list)
     state: str = "waiting"
+    lr: float | None = None
     finder_seconds: float = 0.0
 
     @property
     def best(self) -> Epoch | None:
         """The epoch with the smallest held-out RMSE."""
-        return min(self.epochs, key=lambda e: e.validation_rmse or math.inf, default=None)
+        return min(self.epochs, key=_held_out_rmse, default=None)
 
     @property
     def seconds(self) -> list[float]:
         """Training time up to the end of each epoch; measuring and compiling apart."""
         return list(accumulate(e.seconds for e in self.epochs))
 
+
+_CURVES = {
+    "name": pl.String,
+    "rule": pl.String,
+    "batch_size": pl.Int64,
+    "lr": pl.Float64,
+    "epoch": pl.Int64,
+    "seconds": pl.Float64,
+    "train_rmse": pl.Float64,
+    "held_out_rmse": pl.Float64,
+    "ratings_per_second": pl.Float64,
+}
 
 OnChange: TypeAlias = Callable[[list[Runner]], None]
 
@@ -91,14 +110,14 @@ class Race:
             for r in self.runners
             for e, s in zip(r.epochs, r.seconds, strict=True)
         ]
-        return pl.DataFrame(rows, infer_schema_length=None)
+        return pl.DataFrame(rows, schema=_CURVES)
 
     def picture(self) -> "LinePicture":
         """Held-out RMSE over epochs and over seconds."""
         from dotbias.pictures import Line, LinePicture, Panel
 
         ran = [r for r in self.runners if r.epochs]
-        curves = {r.name: [e.validation_rmse or math.nan for e in r.epochs] for r in ran}
+        curves = {r.name: [_held_out_rmse(e) for e in r.epochs] for r in ran}
         # Early epochs would fill the picture: the frame is for where the race is decided.
         lows = [min(c) for c in curves.values()] or [0.0]
         low, start = min(lows), max((c[0] for c in curves.values()), default=1.0)
@@ -109,7 +128,7 @@ class Race:
                 x_label=x_label,
                 y_label="held-out RMSE",
                 x_log=x_log,
-                y_range=(low - 0.05 * (high - low), high),
+                y_range=(low - 0.05 * (high - low), high) if low < high else None,
                 lines=tuple(Line(name=r.name, x=xs(r), y=curves[r.name]) for r in ran),
             )
             for title, x_label, x_log, xs in (
@@ -132,9 +151,7 @@ def race_table(runners: Sequence[Runner]) -> pl.DataFrame:
         best = r.best
         return {
             "name": r.name,
-            "lr": r.solver.rule.top_rate
-            if r.state not in ("waiting", "looking for a rate")
-            else None,
+            "lr": r.lr,
             "best_rmse": None if best is None else best.validation_rmse,
             "epoch": None if best is None else best.epoch,
             "seconds": None if best is None else r.seconds[best.epoch - 1],
@@ -209,6 +226,8 @@ def race(
     train, test = ratings.split(test_size, seed=seed)
     users = train.user_vocabulary.indices(test.user_vocabulary.ids)[test.users]
     items = train.item_vocabulary.indices(test.item_vocabulary.ids)[test.items]
+    for runner_solver in (replace(solver, batch_size=size) for size in batch_sizes):
+        runner_solver.start(model, train, seed=seed)  # refuses a batch larger than the data
     runners = [
         Runner(
             name if len(batch_sizes) == 1 else f"{name} {size or 'full'}",
@@ -235,6 +254,7 @@ def race(
             if curve.suggestion is None:
                 return changed(runner, "no rate")
             runner.solver = curve.tuned()
+        runner.lr = runner.solver.rule.top_rate
         changed(runner, "running")
         training = runner.solver.start(model, train, seed=seed)
         training.compile()
@@ -242,6 +262,8 @@ def race(
         def on_epoch(epoch: Epoch) -> None:
             error = model.predict(training.candidate(), users, items) - test.values
             rmse = float(np.sqrt(np.mean(error.astype(np.float64) ** 2)))
+            if not math.isfinite(rmse):
+                raise DivergenceError(f"the held-out RMSE of {runner.name} is {rmse}")
             runner.epochs.append(replace(epoch, validation_rmse=rmse))
             changed(runner, "running")
 
