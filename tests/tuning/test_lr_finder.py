@@ -511,7 +511,6 @@ def test_complete_runs_are_trusted_more_than_any_reading_of_the_curve() -> None:
     assert curve_with(**read, trials=0.4).suggestion == 0.4
     assert curve_with(**read).suggestion == 0.3
     assert curve_with(**read | {"tenth": None}).suggestion is None  # they come all or none
-    assert curve_with(**read | {"tenth": None, "valley": None}).suggestion == 0.1
 
 
 def test_a_rate_that_was_seen_to_diverge_is_not_suggested() -> None:
