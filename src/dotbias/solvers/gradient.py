@@ -106,6 +106,12 @@ class GradientDescent(Solver):
         return as_weight_decay(self.weight_decay)
 
     @property
+    def decoupled(self) -> bool:
+        """Whether weight decay acts beside the gradient: as it was told, else as the rule has it."""
+        told = self.decay.decoupled
+        return type(self.rule).decoupled if told is None else told
+
+    @property
     def schedule_object(self) -> Schedule:
         """The schedule itself where it was given by name."""
         return as_schedule(self.schedule)
@@ -141,8 +147,6 @@ class GradientDescent(Solver):
         rates = self.rule.rates(model.groups)
         counts = row_counts(ratings)
         decay = self.decay.table(counts)
-        decoupled = self.decay.decoupled
-        decoupled = type(self.rule).decoupled if decoupled is None else decoupled
         return pl.DataFrame(
             {
                 "group": name,
@@ -151,7 +155,7 @@ class GradientDescent(Solver):
                 "lr": 0.0 if name in self.frozen else rates[name],
                 "weight_decay": decay[name],
                 "decay_per": self.decay.per,
-                "decay_form": "decoupled" if decoupled else "coupled",
+                "decay_form": "decoupled" if self.decoupled else "coupled",
             }
             for name in model.groups
         )

@@ -65,7 +65,7 @@ STORE = (_store_0, _store_1, _store_2, _store_3)
 
 @register_jitable
 def _silence(key: Any, row: Any, f: Any, std: Any) -> Any:  # noqa: ARG001
-    return std
+    return np.float32(0)
 
 
 @register_jitable
@@ -132,7 +132,7 @@ def compiled(
 
 @cache
 def walk_kernel(
-    update: Callable[..., Any], n_slots: int, n_coefficients: int, noisy: bool
+    update: Callable[..., Any], n_slots: int, n_coefficients: int, noisy: bool, decoupled: bool
 ) -> Callable[..., Any]:
     """The compiled walk over ratings, one at a time, for one update rule.
 
@@ -145,6 +145,7 @@ def walk_kernel(
         n_slots: numbers of state per parameter, 0 to 3.
         n_coefficients: length of ``c``.
         noisy: whether normal noise is added to the gradients.
+        decoupled: whether weight decay acts beside the gradient.
 
     Returns:
         A function that takes one chunk of ratings after the other and moves the parameters in place.
@@ -155,8 +156,8 @@ def walk_kernel(
         ``offset, low, width, sigmoid``, the constant of the prediction and the form of the output;
         ``rates`` (n_chunks, 4), learning rates in the order of the groups;
         ``coefficients`` (n_chunks, n_coefficients); ``decay_u`` (n_users, 2) and ``decay_i``
-        (n_items, 2), ``λ`` of each row's factors and bias; ``decoupled``; ``clip``, the largest norm
-        of the gradient of one rating, or 0; ``noise`` (n_chunks,), its standard deviation, and ``keys``
+        (n_items, 2), ``λ`` of each row's factors and bias; ``clip``, the largest norm of the
+        gradient of one rating, or 0; ``noise`` (n_chunks,), its standard deviation, and ``keys``
         (n_chunks,), its seeds.
     """
     update = register_jitable(update)
@@ -183,7 +184,6 @@ def walk_kernel(
         coefficients: Any,
         decay_u: Any,
         decay_i: Any,
-        decoupled: Any,
         clip: Any,
         noise: Any,
         keys: Any,
@@ -246,5 +246,5 @@ def walk_kernel(
                 squares[chunk, a] += range_squares
         return squares.sum(axis=1)
 
-    name_kernel(walk, update, n_coefficients, noisy)
+    name_kernel(walk, update, n_coefficients, noisy, decoupled)
     return compiled(walk, update, parallel=True)

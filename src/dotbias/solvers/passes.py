@@ -51,7 +51,6 @@ class StepSettings:
         noise: (n,), standard deviation of the noise.
         keys: (n,), its seeds.
         clip: largest norm of the gradient, 0 for no limit (compiled code takes no infinite numbers).
-        decoupled: whether weight decay acts beside the gradient.
     """
 
     rates: Floats
@@ -59,7 +58,6 @@ class StepSettings:
     noise: Floats
     keys: NDArray[np.uint64]
     clip: Any
-    decoupled: bool
 
 
 @dataclass(eq=False, kw_only=True)
@@ -70,6 +68,7 @@ class Work:
         rule: the update rule.
         n_coefficients: how many numbers it gets about each step.
         noisy: whether noise is added to the gradients.
+        decoupled: whether weight decay acts beside the gradient.
         tables: what is trained.
         ratings: the training ratings.
         values: their values in units of the spread, shape (n,).
@@ -79,6 +78,7 @@ class Work:
     rule: Rule
     n_coefficients: int
     noisy: bool
+    decoupled: bool
     tables: Tables
     ratings: Ratings
     values: Floats
@@ -124,7 +124,9 @@ class OneByOne(Pass):
     def __init__(self, work: Work, *, seed: int, parts: int, warms_up: bool) -> None:
         rule, ratings = work.rule, work.ratings
         self.tables, self.parts, self.warms_up = work.tables, parts, warms_up
-        self.kernel = walk_kernel(type(rule).update, rule.n_slots, work.n_coefficients, work.noisy)
+        self.kernel = walk_kernel(
+            type(rule).update, rule.n_slots, work.n_coefficients, work.noisy, work.decoupled
+        )
         self.decay = (
             _decay_per_rating(work.decay[0], ratings.user_counts),
             _decay_per_rating(work.decay[1], ratings.item_counts),
@@ -178,7 +180,6 @@ class OneByOne(Pass):
             settings.rates,
             settings.coefficients,
             *self.decay,
-            settings.decoupled,
             settings.clip,
             settings.noise,
             settings.keys,
@@ -230,7 +231,7 @@ class Batches(Pass):
         self.share_done = self.starts[:-1] / n
         self.t = np.arange(1.0, len(self.starts))
         self.n_updates = len(self.sizes)
-        self.dense, self.form = dense, tables.form
+        self.dense, self.decoupled, self.form = dense, work.decoupled, tables.form
         counts = ratings.user_counts, ratings.item_counts
         self.sides = tuple(
             _side(
@@ -266,7 +267,7 @@ class Batches(Pass):
             settings.rates,
             settings.coefficients,
             self.dense,
-            settings.decoupled,
+            self.decoupled,
             settings.clip,
             settings.noise,
             settings.keys,

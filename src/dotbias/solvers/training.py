@@ -125,6 +125,7 @@ class Training:
             rule=solver.rule,
             n_coefficients=len(solver.rule.coefficients(one)),
             noisy=solver.gradient_noise > 0,
+            decoupled=solver.decoupled,
             tables=self.tables,
             ratings=ratings,
             values=ratings.values.astype(self.dtype) / self.dtype(self.ratings.spread),
@@ -237,7 +238,6 @@ class Training:
         if solver.gradient_noise:
             noise = np.sqrt(solver.gradient_noise / t**_NOISE_DECAY)
             keys = self.rng.integers(2**64, size=n, dtype=np.uint64)
-        decoupled = solver.decay.decoupled
         return StepSettings(
             rates=(factors[:, None] * self._base_rates).astype(self.dtype),
             coefficients=np.column_stack(
@@ -246,7 +246,6 @@ class Training:
             noise=noise.astype(self.dtype),
             keys=keys,
             clip=self.dtype(solver.clip or 0),
-            decoupled=type(solver.rule).decoupled if decoupled is None else decoupled,
         )
 
     def step(self, factors: Steps) -> Steps:
