@@ -121,6 +121,11 @@ class Rule(Settings, ABC):
         """
         return tuple(self._settings(momentum).values())
 
+    def coefficient_table(self, t: Steps, momentum: Steps | None = None) -> Steps:
+        """The coefficients of all steps, shape (n_steps, n_coefficients)."""
+        columns = [np.broadcast_to(column, len(t)) for column in self.coefficients(t, momentum)]
+        return np.column_stack(columns or [np.zeros((len(t), 0))]).astype(np.float64)
+
     def _settings(self, momentum: Steps | None) -> dict[str, Any]:
         """The settings other than ``lr``, in their order."""
         values = {f.name: getattr(self, f.name) for f in fields(self) if f.name != "lr"}

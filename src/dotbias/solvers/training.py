@@ -233,16 +233,13 @@ class Training:
     ) -> StepSettings:
         solver, n = self.solver, high - low
         t = self.n_updates + self._pass.t[low:high]
-        columns = solver.rule.coefficients(t, momentum)
         noise, keys = np.zeros(n), np.zeros(n, np.uint64)
         if solver.gradient_noise:
             noise = np.sqrt(solver.gradient_noise / t**_NOISE_DECAY)
             keys = self.rng.integers(2**64, size=n, dtype=np.uint64)
         return StepSettings(
             rates=(factors[:, None] * self._base_rates).astype(self.dtype),
-            coefficients=np.column_stack(
-                [np.broadcast_to(column, n) for column in columns] or [np.zeros((n, 0))]
-            ).astype(self.dtype),
+            coefficients=solver.rule.coefficient_table(t, momentum).astype(self.dtype),
             noise=noise.astype(self.dtype),
             keys=keys,
             clip=self.dtype(solver.clip or 0),

@@ -180,9 +180,8 @@ def _descend(rule: Rule, surface: Surface, n_steps: int, rates: Numbers) -> Numb
     """The paths (n_steps + 1, n_rates, 2) of a rule with several learning rates at once."""
     if not isinstance(n_steps, numbers.Integral) or n_steps < 1:
         raise SettingError(f"n_steps={n_steps!r}: n_steps must be a whole number at least 1")
-    columns = [np.broadcast_to(c, n_steps) for c in rule.coefficients(np.arange(1.0, n_steps + 1))]
-    coefficients = np.column_stack(columns or [np.zeros((n_steps, 0))]).astype(float)
-    move = _move_kernel(type(rule).update, rule.n_slots, len(columns))
+    coefficients = rule.coefficient_table(np.arange(1.0, n_steps + 1))
+    move = _move_kernel(type(rule).update, rule.n_slots, coefficients.shape[1])
     paths = np.empty((n_steps + 1, len(rates), 2))
     paths[0] = surface.start
     state = np.zeros((rule.n_slots, len(rates), 2))
