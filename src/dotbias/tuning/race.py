@@ -12,6 +12,7 @@ import polars as pl
 
 from dotbias.data.ratings import Ratings
 from dotbias.errors import DivergenceError, SettingError
+from dotbias.evaluation.metrics import rmse
 from dotbias.models.dot_bias import DotBias
 from dotbias.solvers.base import Epoch
 from dotbias.solvers.gradient import GradientDescent
@@ -260,11 +261,10 @@ def race(
         training.compile()
 
         def on_epoch(epoch: Epoch) -> None:
-            error = model.predict(training.candidate(), users, items) - test.values
-            rmse = float(np.sqrt(np.mean(error.astype(np.float64) ** 2)))
-            if not math.isfinite(rmse):
-                raise DivergenceError(f"the held-out RMSE of {runner.name} is {rmse}")
-            runner.epochs.append(replace(epoch, validation_rmse=rmse))
+            error = rmse(model.predict(training.candidate(), users, items), test.values)
+            if not math.isfinite(error):
+                raise DivergenceError(f"the held-out RMSE of {runner.name} is {error}")
+            runner.epochs.append(replace(epoch, validation_rmse=error))
             changed(runner, "running")
 
         try:
