@@ -1,0 +1,303 @@
+"""Many small regressions at once: each row of one side on the other side, held (linear regression).
+
+With the other side held, a row ``x = (b, p)`` of bias and factors is the solution of a regression on the
+vectors ``y = (1, q)`` of its ratings' partners. Alternating least squares solves it, a Gibbs sampler draws
+from the normal distribution around that solution, and folding in is the same for one row.
+
+All tables here have the bias in column 0, the factors in columns 1 to k, and zeros up to a whole number of
+vector registers: shape (n, ``padded(k + 1)``), float32.
+"""
+
+import math
+from typing import Any, NamedTuple
+
+import numpy as np
+from llvmlite import ir
+from numba import njit, prange, types
+from numba.extending import intrinsic, register_jitable
+from numpy.typing import NDArray
+
+from dotbias.data.vocabulary import Index
+from dotbias.models.base import Array
+
+# Numbers in a vector register of today's laptops (AVX); narrower ones take two registers for it.
+LANES = 8
+# Rows are dealt out to so many threads at most. Their number does not depend on the threads that are
+# there, so sums are taken in the same order by any number of them.
+_BLOCKS = 64
+# Ratings whose vectors are gathered before their products are summed: they stay in the first cache.
+_PANEL = 64
+# Share of the largest diagonal element that is added to the diagonal. It keeps single precision from
+# failing on a singular system; a second step takes its effect out again.
+_DAMPING = 1e-6
+
+
+def padded(n: int) -> int:
+    """The number of columns that n numbers take."""
+    return -(-n // LANES) * LANES
+
+
+def _tile(sign: int) -> Any:
+    """``out[8, 8] += sign · Σ_r left[r, :8]ᵀ right[r, :8]``, held in eight registers all the while.
+
+    Neither Numba's loops nor a library's matrix product come near the speed of this on matrices as
+    small as ours: it is written in the compiler's own language.
+    """
+
+    @intrinsic
+    def tile(
+        typing_context: Any,  # noqa: ARG001
+        left: Any,  # noqa: ARG001
+        right: Any,  # noqa: ARG001
+        n: Any,  # noqa: ARG001
+        stride: Any,  # noqa: ARG001
+        out: Any,  # noqa: ARG001
+        out_stride: Any,  # noqa: ARG001
+    ) -> Any:
+        signature = types.void(*[types.intp] * 6)
+
+        def generate(context: Any, builder: Any, _signature: Any, arguments: Any) -> Any:
+            left, right, n, stride, out, out_stride = arguments
+            number, integer = ir.FloatType(), n.type
+            vector = ir.VectorType(number, LANES)
+            lanes = ir.VectorType(ir.IntType(32), LANES)
+            undefined = ir.Constant(vector, ir.Undefined)
+
+            def constant(value: int) -> Any:
+                return ir.Constant(integer, value)
+
+            def pointer(address: Any, kind: Any) -> Any:
+                return builder.inttoptr(address, kind.as_pointer())
+
+            def load_vector(address: Any) -> Any:
+                loaded = builder.load(pointer(address, vector))
+                loaded.align = 4
+                return loaded
+
+            def spread(value: Any) -> Any:
+                first = builder.insert_element(undefined, value, ir.Constant(ir.IntType(32), 0))
+                return builder.shuffle_vector(first, undefined, ir.Constant(lanes, [0] * LANES))
+
+            row_bytes = builder.mul(stride, constant(4))
+            out_bytes = builder.mul(out_stride, constant(4))
+            rows_out = [
+                builder.add(out, builder.mul(out_bytes, constant(a))) for a in range(LANES)
+            ]
+            before = [load_vector(address) for address in rows_out]
+            entry = builder.block
+            loop, done = builder.append_basic_block("loop"), builder.append_basic_block("done")
+            builder.branch(loop)
+
+            builder.position_at_end(loop)
+            row, at_left, at_right = (builder.phi(integer) for _ in range(3))
+            sums = [builder.phi(vector) for _ in range(LANES)]
+            right_row = load_vector(at_right)
+            if sign < 0:
+                right_row = builder.fneg(right_row)
+            after = []
+            for a in range(LANES):
+                address = builder.add(at_left, constant(4 * a))
+                factor = spread(builder.load(pointer(address, number)))
+                product = builder.fmul(factor, right_row, flags=("contract",))
+                after.append(builder.fadd(sums[a], product, flags=("contract",)))
+            next_row = builder.add(row, constant(1))
+            for phi, start, following in [
+                (row, constant(0), next_row),
+                (at_left, left, builder.add(at_left, row_bytes)),
+                (at_right, right, builder.add(at_right, row_bytes)),
+                *zip(sums, before, after, strict=True),
+            ]:
+                phi.add_incoming(start, entry)
+                phi.add_incoming(following, loop)
+            builder.cbranch(builder.icmp_signed("<", next_row, n), loop, done)
+
+            builder.position_at_end(done)
+            for address, value in zip(rows_out, after, strict=True):
+                builder.store(value, pointer(address, vector)).align = 4
+            return context.get_dummy_value()
+
+        return signature, generate
+
+    return tile
+
+
+_add_tile, _subtract_tile = _tile(1), _tile(-1)
+
+
+@register_jitable
+def add_products(panel: Any, n: Any, total: Any) -> None:
+    """Add ``Σ_r y_r y_rᵀ`` over the first n >= 1 rows of the panel to the upper triangle of total."""
+    width = panel.shape[1]
+    for b in range(0, width, LANES):
+        for a in range(0, b + 1, LANES):
+            _add_tile(
+                panel.ctypes.data + 4 * a,
+                panel.ctypes.data + 4 * b,
+                n,
+                width,
+                total.ctypes.data + 4 * (a * width + b),
+                width,
+            )
+
+
+@register_jitable
+def factorise(matrix: Any) -> None:
+    """Cholesky: the upper triangle of a positive definite matrix becomes ``U`` with ``UᵀU = matrix``."""
+    width = matrix.shape[0]
+    start = matrix.ctypes.data
+    for j in range(0, width, LANES):
+        if j > 0:
+            for b in range(j, width, LANES):
+                here = start + 4 * (j * width + b)
+                _subtract_tile(start + 4 * j, start + 4 * b, j, width, here, width)
+        for a in range(j, j + LANES):
+            for above in range(j, a):
+                share = matrix[above, a]
+                for b in range(j, width):
+                    matrix[a, b] -= share * matrix[above, b]
+            scale = np.float32(1) / math.sqrt(matrix[a, a])
+            for b in range(j, width):
+                matrix[a, b] *= scale
+
+
+@register_jitable
+def solve_lower(upper: Any, x: Any) -> None:
+    """``x ← U⁻ᵀ x``."""
+    width = len(x)
+    for a in range(width):
+        x[a] /= upper[a, a]
+        for b in range(a + 1, width):
+            x[b] -= x[a] * upper[a, b]
+
+
+@register_jitable
+def solve_upper(upper: Any, x: Any) -> None:
+    """``x ← U⁻¹ x``."""
+    width = len(x)
+    for step in range(width):
+        a = width - 1 - step
+        value = x[a]
+        for b in range(a + 1, width):
+            value -= upper[a, b] * x[b]
+        x[a] = value / upper[a, a]
+
+
+@register_jitable
+def normal(key: Any, row: Any, column: Any) -> Any:
+    """A standard normal number that depends on nothing but its arguments, so threads cannot change it."""
+    z = key + (np.uint64(row) << np.uint64(32) | np.uint64(column)) * np.uint64(0x9E3779B97F4A7C15)
+    z = (z ^ (z >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
+    z = (z ^ (z >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
+    z = z ^ (z >> np.uint64(31))
+    # Two uniform numbers from the halves of one hash, then Box & Muller (1958).
+    a = (np.float64(z >> np.uint64(32)) + 1.0) * 2.0**-32
+    b = np.float64(z & np.uint64(0xFFFFFFFF)) * 2.0**-32
+    return np.float32(math.sqrt(-2.0 * math.log(a)) * math.cos(2.0 * math.pi * b))
+
+
+@njit(fastmath=True, error_model="numpy", parallel=True, cache=True)  # type: ignore[untyped-decorator]
+def solve_rows(
+    order: Any,
+    starts: Any,
+    partners: Any,
+    targets: Any,
+    others: Any,
+    rows: Any,
+    mean: Any,
+    precision: Any,
+    weights: Any,
+    noise_precision: Any,
+    key: Any,
+    n_steps: Any,
+) -> Any:
+    """Solve each row's regression in place, or draw from its posterior.
+
+    Row x minimises ``½ α Σ (t - b_other - x · y)² + ½ w (x - m)ᵀ Λ (x - m)`` over its ratings, where y is
+    the partner's vector with 1 in place of its bias. Each step is a Newton step from where the row is:
+    errors of the factorisation only slow it down, and the objective falls however singular the system.
+
+    Args:
+        order: rows to solve, shape (m,), the costliest first.
+        starts, partners, targets: the ratings row by row, as in a compressed sparse table.
+        others: the other side's table.
+        rows: this side's table; the rows of ``order`` start from what it holds, and change.
+        mean: ``m`` of each row, a table like rows.
+        precision: ``Λ``, shape (width, width).
+        weights: ``w`` of each row, shape (n,).
+        noise_precision: ``α``.
+        key: seed of the draws, or 0 to solve.
+        n_steps: Newton steps; one is exact up to single precision and damping.
+
+    Returns:
+        The sum of squared errors after the steps, each block's rows summed in order.
+    """
+    width, n_rows = others.shape[1], len(order)
+    n_blocks = min(_BLOCKS, n_rows)
+    squares = np.zeros(max(n_blocks, 1))
+    for block in prange(n_blocks):
+        normal_matrix = np.empty((width, width), np.float32)
+        panel = np.zeros((_PANEL, width), np.float32)
+        x, step = np.empty(width, np.float32), np.empty(width, np.float32)
+        gradient, part = np.empty(width), np.empty(width, np.float32)
+        block_squares = 0.0
+        for at in range(block, n_rows, n_blocks):
+            row = order[at]
+            first, last = starts[row], starts[row + 1]
+            w = weights[row]
+            for f in range(width):
+                x[f] = rows[row, f]
+            for pass_number in range(n_steps):
+                gradient[:] = 0
+                if pass_number == 0:
+                    normal_matrix[:] = 0
+                for start in range(first, last, _PANEL):
+                    n = min(_PANEL, last - start)
+                    part[:] = 0
+                    for r in range(n):
+                        other = partners[start + r]
+                        e = x[0] + others[other, 0] - targets[start + r]
+                        panel[r, 0] = np.float32(1)
+                        for f in range(1, width):
+                            panel[r, f] = others[other, f]
+                        for f in range(1, width):
+                            e += panel[r, f] * x[f]
+                        for f in range(width):
+                            part[f] += e * panel[r, f]
+                    for f in range(width):
+                        gradient[f] += part[f]
+                    if pass_number == 0:
+                        add_products(panel, n, normal_matrix)
+                for a in range(width):
+                    pull = np.float32(0)
+                    for b in range(width):
+                        pull += precision[a, b] * (x[b] - mean[row, b])
+                    step[a] = noise_precision * gradient[a] + w * pull
+                if pass_number == 0:
+                    largest = np.float32(0)
+                    for a in range(width):
+                        for b in range(a, width):
+                            normal_matrix[a, b] *= noise_precision
+                            normal_matrix[a, b] += w * precision[a, b]
+                        largest = max(largest, normal_matrix[a, a])
+                    for a in range(width):
+                        normal_matrix[a, a] += np.float32(_DAMPING) * largest
+                        if normal_matrix[a, a] == 0:  # a column of padding, or nothing known at all
+                            normal_matrix[a, a] = np.float32(1)
+                    factorise(normal_matrix)
+                solve_lower(normal_matrix, step)
+                if key != 0:
+                    for f in range(width):
+                        step[f] -= normal(key, row, f)
+                solve_upper(normal_matrix, step)
+                for f in range(width):
+                    x[f] -= step[f]
+            for f in range(width):
+                rows[row, f] = x[f]
+            for at_rating in range(first, last):
+                other = partners[at_rating]
+                e = x[0] + others[other, 0] - targets[at_rating]
+                for f in range(1, width):
+                    e += x[f] * others[other, f]
+                block_squares += np.float64(e) ** 2
+        squares[block] = block_squares
+    return squares.sum()
