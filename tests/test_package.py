@@ -43,7 +43,7 @@ LAYERS = [
     ("pictures", "data"),
     ("models",),
     ("solvers",),
-    ("recommender", "fitting"),
+    ("recommender", "folded", "partial_fit", "fitting"),
     ("evaluation", "tuning"),
     ("cli", "__main__"),
 ]

@@ -31,9 +31,11 @@ if TYPE_CHECKING:
     from dotbias.models import Baseline as Baseline
     from dotbias.models import DotBias as DotBias
     from dotbias.recommender import Recommender as Recommender
+    from dotbias.solvers.als import ALS as ALS
     from dotbias.solvers.closed_form import ClosedForm as ClosedForm
     from dotbias.solvers.decay import WeightDecay as WeightDecay
     from dotbias.solvers.gradient import GradientDescent as GradientDescent
+    from dotbias.solvers.objective import objective as objective
     from dotbias.solvers.rules import SGD as SGD
     from dotbias.solvers.rules import Adadelta as Adadelta
     from dotbias.solvers.rules import Adagrad as Adagrad
@@ -67,6 +69,7 @@ __version__ = "0.2.0"
 # Where each public name lives. They are imported when first used, so that `dotbias --help` and
 # `import dotbias` do not wait for Numba and Polars.
 _HOME = {
+    "ALS": "dotbias.solvers.als",
     "AMSGrad": "dotbias.solvers.rules",
     "AdaMax": "dotbias.solvers.rules",
     "Adadelta": "dotbias.solvers.rules",
@@ -111,6 +114,7 @@ _HOME = {
     "k_fold": "dotbias.data.split",
     "load": "dotbias.data.read",
     "lr_find": "dotbias.tuning.lr_finder",
+    "objective": "dotbias.solvers.objective",
     "race": "dotbias.tuning.race",
     "read_ratings": "dotbias.data.read",
     "simulate": "dotbias.data.simulate",

@@ -4,7 +4,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import Any, overload
+from typing import TYPE_CHECKING, Any, Literal, overload
 
 import numpy as np
 import polars as pl
@@ -17,6 +17,9 @@ from dotbias.data.vocabulary import Index, Vocabulary
 from dotbias.errors import DataError, ModelFileError, SettingError
 from dotbias.models import MODELS
 from dotbias.models.base import Array, Model, Parameters
+
+if TYPE_CHECKING:
+    from dotbias.folded import FoldedItem, FoldedUser, RatingsOfOne
 
 # Of an item with fewer training ratings the model knows little: lists name it after all others.
 MIN_RATINGS = 5
@@ -60,17 +63,8 @@ class Recommender:
         Raises:
             DataError: when a (user, item) pair is rated twice; ``read_ratings`` keeps one.
         """
-        rated = csr_array(
-            (ratings.values, (ratings.users, ratings.items)),
-            shape=(ratings.n_users, ratings.n_items),
-        )
-        if rated.nnz < len(ratings):
-            raise DataError(
-                f"{len(ratings) - rated.nnz:,} (user, item) pairs are rated more than once: "
-                f"read_ratings keeps one rating of each"
-            )
         vocabularies = ratings.user_vocabulary, ratings.item_vocabulary
-        return cls(model, parameters, *vocabularies, rated, dict(facts or {}))
+        return cls(model, parameters, *vocabularies, rating_table(ratings), dict(facts or {}))
 
     def __repr__(self) -> str:
         return (
@@ -107,13 +101,13 @@ class Recommender:
             UnknownIdError: for a single pair's user or item that is unknown or ambiguous.
             DataError: for two lists of different lengths.
         """
-        if _is_id(users) and _is_id(items):
+        if is_id(users) and is_id(items):
             one_user = np.array([self.user_vocabulary.find(users, noun="user")], np.int32)
             one_item = np.array([self.item_vocabulary.find(items)], np.int32)
             return float(self.model.predict(self.parameters, one_user, one_item)[0])
-        u = self.user_vocabulary.indices([users] if _is_id(users) else users)
-        i = self.item_vocabulary.indices([items] if _is_id(items) else items)
-        if len(u) != len(i) and not (_is_id(users) or _is_id(items)):
+        u = self.user_vocabulary.indices([users] if is_id(users) else users)
+        i = self.item_vocabulary.indices([items] if is_id(items) else items)
+        if len(u) != len(i) and not (is_id(users) or is_id(items)):
             raise DataError(f"{len(u):,} users for {len(i):,} items: give as many of each")
         return self.model.predict(self.parameters, *np.broadcast_arrays(u, i))
 
@@ -158,15 +152,13 @@ class Recommender:
         Raises:
             UnknownIdError: for a single unknown user, or an unknown candidate.
         """
-        _check_k(k)
-        raw = [users] if _is_id(users) else list(users)  # type: ignore[arg-type]
-        if _is_id(users):
+        check_k(k)
+        raw = [users] if is_id(users) else list(users)  # type: ignore[arg-type]
+        if is_id(users):
             index = np.array([self.user_vocabulary.find(users, noun="user")], np.int32)
         else:
             index = self.user_vocabulary.indices(raw)
-        allowed = None
-        if candidates is not None:
-            allowed = np.array([self.item_vocabulary.find(c) for c in candidates], np.int32)
+        allowed = self.find_candidates(candidates)
         tops = [
             self.top_items(
                 chunk, k, allowed=allowed, include_rated=include_rated, min_ratings=min_ratings
@@ -180,10 +172,16 @@ class Recommender:
             {
                 "user": pl.Series("user", raw).gather(row),
                 "rank": rank + 1,
-                **self._named(chosen),
+                **self.named(chosen),
                 "prediction": self.model.predict(self.parameters, index[row], chosen),
             }
         )
+
+    def find_candidates(self, candidates: Iterable[RawId] | None) -> Index | None:
+        """Item indices of ids or titles; None stands for all items."""
+        if candidates is None:
+            return None
+        return np.array([self.item_vocabulary.find(c) for c in candidates], np.int32)
 
     def user_chunks(self, users: Index) -> Iterator[Index]:
         """User indices in chunks whose scores against all items fit in bounded memory."""
@@ -216,16 +214,39 @@ class Recommender:
         """
         if scores is None:
             scores = self.model.score_all(self.parameters, users)
+        rated = None
+        if not include_rated:
+            starts, items = self.rated.indptr, self.rated.indices
+            # An unknown user, -1, has rated nothing: their span is empty.
+            rated = [items[starts[max(u, 0)] : starts[u + 1]] for u in users]
+        return self.best_items(scores, k, allowed=allowed, excluded=rated, min_ratings=min_ratings)
+
+    def best_items(
+        self,
+        scores: Array,
+        k: int,
+        *,
+        allowed: Index | None = None,
+        excluded: Sequence[Index] | None = None,
+        min_ratings: int = MIN_RATINGS,
+    ) -> Index:
+        """The k items with the highest scores, shape (n, n_items), which are overwritten.
+
+        Args:
+            scores: what to rank by.
+            k, allowed, min_ratings: as in ``top_items``.
+            excluded: for each row the indices of items that must not appear.
+
+        Returns:
+            Item indices, best first, shape (n, min(k, n_items)); -1 where no more are left.
+        """
         self._put_rare_last(scores, min_ratings)
         if allowed is not None:
             outside = np.ones(scores.shape[1], np.bool_)
             outside[allowed] = False
             scores[:, outside] = -np.inf
-        if not include_rated:
-            for row, user in enumerate(users):
-                if user >= 0:
-                    span = slice(self.rated.indptr[user], self.rated.indptr[user + 1])
-                    scores[row, self.rated.indices[span]] = -np.inf
+        for row, items in enumerate(excluded or []):
+            scores[row, items] = -np.inf
         return top_k(scores, k)
 
     def _put_rare_last(self, scores: Array, min_ratings: int) -> None:
@@ -258,19 +279,29 @@ class Recommender:
             UnknownIdError: for an unknown or ambiguous item.
             SettingError: for a model without embeddings.
         """
-        _check_k(k)
-        vectors = self._unit_vectors()
         at = self.item_vocabulary.find(item)
-        cosine = vectors @ vectors[at]  # (n_items,)
-        scores = cosine.copy()
-        self._put_rare_last(scores, min_ratings)
-        scores[at] = -np.inf
-        items = top_k(scores[None, :], k)[0]
+        vector = self.model.item_vectors(self.parameters)[at]
+        return self.nearest(vector, k, min_ratings=min_ratings, excluded=at)
+
+    def nearest(
+        self, vector: Array, k: int, *, min_ratings: int, excluded: int | None = None
+    ) -> pl.DataFrame:
+        """The k items, but for one, whose embeddings point most nearly the way of a vector.
+
+        Args and columns as in ``similar``.
+        """
+        check_k(k)
+        norm = np.sqrt(vector @ vector) or np.float32(1)
+        cosine = self._unit_vectors() @ (vector / norm)  # (n_items,)
+        left_out = np.array([] if excluded is None else [excluded], np.int32)
+        items = self.best_items(
+            cosine[None, :].copy(), k, excluded=[left_out], min_ratings=min_ratings
+        )[0]
         items = items[items >= 0]
         return pl.DataFrame(
             {
                 "rank": np.arange(1, len(items) + 1),
-                **self._named(items),
+                **self.named(items),
                 "similarity": cosine[items],
                 "n_ratings": self.item_counts[items],
             }
@@ -283,6 +314,49 @@ class Recommender:
         norms: Array = np.sqrt(np.einsum("ik,ik->i", vectors, vectors))  # (n_items,)
         norms[norms == 0] = 1
         return vectors / norms[:, None]
+
+    # -- what was not there at training ------------------------------------------------------------
+
+    def fold_in_user(
+        self, ratings: "RatingsOfOne", *, on_unknown: Literal["error", "skip"] = "error"
+    ) -> "FoldedUser":
+        """A user who was not there at training, from a few ratings, with everything else held.
+
+        The exact minimiser of the objective that the model was fitted to (``dotbias.solvers.fold_in``);
+        the model stays as it is. A user without ratings is one of whom nothing is known.
+
+        Args:
+            ratings: ``{item: rating}``, pairs, or a frame of items and ratings; items by id or title.
+            on_unknown: whether an item that is unknown or ambiguous is an error, or left out.
+
+        Raises:
+            UnknownIdError: for such an item.
+            DataError: for a rating that is no number or outside the scale, or two of one item.
+            ModelFileError: for a model that an older version has saved.
+
+        >>> import dotbias as db
+        >>> rec = db.fit(db.simulate(n_ratings=2000, seed=1)[0], db.DotBias(n_factors=4))
+        >>> user = rec.fold_in_user({3: 5.0, 8: 1.5, 21: 4.0})
+        >>> user.n_ratings, user.recommend(k=2).columns
+        (3, ['rank', 'item', 'title', 'prediction'])
+        """
+        from dotbias.folded import fold_in_user
+
+        return fold_in_user(self, ratings, on_unknown=on_unknown)
+
+    def fold_in_item(
+        self, ratings: "RatingsOfOne", *, on_unknown: Literal["error", "skip"] = "error"
+    ) -> "FoldedItem":
+        """An item that was not there at training, from ratings by users: as ``fold_in_user``."""
+        from dotbias.folded import fold_in_item
+
+        return fold_in_item(self, ratings, on_unknown=on_unknown)
+
+    def partial_fit(self, new: Ratings) -> "Recommender":
+        """A recommender that knows these ratings too: see ``dotbias.partial_fit.partial_fit``."""
+        from dotbias.partial_fit import partial_fit
+
+        return partial_fit(self, new)
 
     # -- the whole -------------------------------------------------------------------------------
 
@@ -299,7 +373,7 @@ class Recommender:
         Returns:
             Columns ``rank``, ``item``, ``title``, ``bias``, ``mean_rating``, ``n_ratings``.
         """
-        _check_k(k)
+        check_k(k)
         bias = self.parameters["item_bias"]
         counts = self.item_counts
         sums = np.bincount(self.rated.indices, self.rated.data, len(counts))
@@ -309,7 +383,7 @@ class Recommender:
         return pl.DataFrame(
             {
                 "rank": np.arange(1, len(chosen) + 1),
-                **self._named(chosen),
+                **self.named(chosen),
                 "bias": bias[chosen],
                 "mean_rating": sums[chosen] / np.maximum(counts[chosen], 1),
                 "n_ratings": counts[chosen],
@@ -331,7 +405,8 @@ class Recommender:
             **self.facts,
         }
 
-    def _named(self, items: Index) -> dict[str, pl.Series]:
+    def named(self, items: Index) -> dict[str, pl.Series]:
+        """Columns ``item`` and ``title`` of item indices."""
         titles = self.item_vocabulary.titles
         blank = pl.Series("title", [None] * len(items), pl.String)
         return {
@@ -390,6 +465,23 @@ class Recommender:
         )
 
 
+def rating_table(ratings: Ratings) -> csr_array:
+    """Who rated what, a sparse table of shape (n_users, n_items).
+
+    Raises:
+        DataError: when a (user, item) pair is rated twice.
+    """
+    table = csr_array(
+        (ratings.values, (ratings.users, ratings.items)), shape=(ratings.n_users, ratings.n_items)
+    )
+    if table.nnz < len(ratings):
+        raise DataError(
+            f"{len(ratings) - table.nnz:,} (user, item) pairs are rated more than once: "
+            f"read_ratings keeps one rating of each"
+        )
+    return table
+
+
 def top_k(scores: Array, k: int) -> Index:
     """The k highest scores of each row, best first; among equals of the k, the lower column first.
 
@@ -408,11 +500,13 @@ def top_k(scores: Array, k: int) -> Index:
     return np.take_along_axis(columns, order, axis=1).astype(np.int32)
 
 
-def _is_id(raw: Any) -> bool:
+def is_id(raw: Any) -> bool:
+    """Whether this is one id, not several."""
     return isinstance(raw, (int, str, np.integer))
 
 
-def _check_k(k: int) -> None:
+def check_k(k: int) -> None:
+    """Refuse lists of no length."""
     if k < 1:
         raise SettingError(f"k={k}: ask for at least 1 item")
 

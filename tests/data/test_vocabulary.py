@@ -183,3 +183,43 @@ def test_equal_ids_make_equal_vocabularies() -> None:
     assert FILMS != 7
     assert repr(FILMS) == "Vocabulary(4 ids: 1, 5, 7, ...)"
     assert repr(Vocabulary(pl.Series(["a"]))) == "Vocabulary(1 ids: 'a')"
+
+
+@given(columns, columns)
+def test_many_are_found_as_one_by_one(known: list[Any], asked: list[Any]) -> None:
+    vocabulary, _ = Vocabulary.encode(pl.Series(known))
+    expected, refused = [], []
+    for name in asked:
+        try:
+            expected.append(vocabulary.find(name))
+        except UnknownIdError as error:
+            expected.append(-1)
+            refused.append(str(error))
+    found, why = vocabulary.find_known(asked)
+    assert (found.tolist(), why) == (expected, refused)
+
+
+def test_ids_and_titles_are_found_together() -> None:
+    found, refused = FILMS.find_known([7, "9", "Heat", "Heat (1995)", "Ran", 2])
+    assert found.tolist() == [2, 3, 1, 0, -1, -1]
+    assert ["'Ran'" in refused[0], "item 2" in refused[1]] == [True, True]
+
+
+@given(columns, columns)
+def test_a_merged_vocabulary_has_the_ids_of_both(one: list[Any], other: list[Any]) -> None:
+    vocabularies = [Vocabulary.encode(pl.Series(ids))[0] for ids in (one, other)]
+    if isinstance(one[0], str) != isinstance(other[0], str):
+        with pytest.raises(DataError, match=r"user ids are .* here and .* in the new ratings"):
+            vocabularies[0].merge(vocabularies[1], noun="user")
+        return
+    assert vocabularies[0].merge(vocabularies[1]).ids.to_list() == sorted({*one, *other})
+
+
+def test_titles_are_merged_and_the_first_counts() -> None:
+    more = Vocabulary(pl.Series([5, 6, 7]), pl.Series(["another", "Ran", "Casino"]))
+    merged = FILMS.merge(more)
+    assert merged.titles is not None
+    assert dict(zip(merged.ids, merged.titles, strict=True)) == {
+        1: "Heat (1995)", 5: "Heat", 6: "Ran", 7: "Casino", 9: "The Heat of the Night"
+    }  # fmt: skip
+    assert Vocabulary(pl.Series([1])).merge(Vocabulary(pl.Series([2]))).titles is None

@@ -142,12 +142,79 @@ def test_a_mistake_is_one_message_and_exit_code_1(run, ratings, model, arguments
         ["predict", "{model}", "--user", "1"],
         ["recommend", "{model}", "--user", "1", "--json", "--csv"],
         ["recommend", "{model}", "--user", "1", "-k", "0"],
+        ["recommend", "{model}", "--user", "1", "--for-ratings", "{ratings}"],
+        ["recommend", "{model}", "--all-users", "--for-ratings", "{ratings}"],
+        ["update", "{model}", "{ratings}"],
         ["demo", "--seed", "-1"],
     ],
     ids=" ".join,
 )
 def test_wrong_usage_is_exit_code_2(run, model, arguments):
-    assert "Error" in run(*[a.format(model=model) for a in arguments], code=2).stderr
+    filled = [a.format(model=model, ratings="ratings.csv") for a in arguments]
+    assert "Error" in run(*filled, code=2).stderr
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["movieId,rating\n3,5\n8,1\n99999,2\n", "3,5\n8,1\n99999,2\n", "3\t5\n8\t1\n99999\t2\n"],
+    ids=["header", "no header", "tabs"],
+)
+def test_recommendations_for_ratings_of_ones_own(run, workplace, model, text):
+    (workplace / "my.csv").write_text(text)
+    asked = ("recommend", model, "--for-ratings", "my.csv", "-k", 5)
+    done = run(*asked, "--json")
+    rows = json.loads(done.stdout)
+    assert [list(row) for row in rows] == [["rank", "item", "title", "prediction"]] * 5
+    assert not {3, 8} & {row["item"] for row in rows}
+    assert "Left out 1 of 3 items, unknown: 99999" in done.stderr
+    assert run(*asked, "--csv").stdout.splitlines()[0] == "rank,item,title,prediction"
+    assert "Recommendations for the ratings in my.csv" in run(*asked).stdout
+    run(*asked, "-o", "mine.csv")
+    assert (workplace / "mine.csv").read_text() == run(*asked, "--csv").stdout
+
+
+def test_ones_own_ratings_name_items_by_title(run, workplace):
+    (workplace / "films.csv").write_text("movieId,title\n3,Heat (1995)\n8,Ran (1985)\n")
+    run("fit", "ratings.csv", "--titles", "films.csv", "-o", "titled.dotbias", "--factors", 4)
+    (workplace / "by_id.csv").write_text("item,rating\n3,5\n8,1\n")
+    (workplace / "by_title.csv").write_text("film,stars\nHeat (1995),5\nRan (1985),1\n")
+    (workplace / "by_name.csv").write_text("what,how\nHeat (1995),5\nRan (1985),1\n")
+    asked = ("recommend", "titled.dotbias", "--csv", "--for-ratings")
+    by_id = run(*asked, "by_id.csv").stdout
+    assert run(*asked, "by_title.csv").stdout == by_id
+    named = ("--item-column", "what", "--rating-column", "how")
+    assert run(*asked, "by_name.csv", *named).stdout == by_id
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("item,rating\n99998,5\n99999,4\n", "knows none of these 2 items"),
+        ("item,rating\n3,9\n", "item 3: rating 9 is outside the model's scale"),
+        ("item,rating\n3,4\n3,5\n", "item 3 is rated twice, 4 and 5"),
+        ("item,rating\n3,much\n", "row 2, column rating: 'much' is not a number"),
+        ("item,rating\n", "there are no rows"),
+        ("a,b\n3,4\n", "no item column is recognised among a, b"),
+    ],
+)
+def test_a_mistake_in_ones_own_ratings_is_named(run, workplace, model, text, message):
+    (workplace / "mistaken.csv").write_text(text)
+    done = run("recommend", model, "--for-ratings", "mistaken.csv", code=1)
+    assert done.stdout == ""
+    assert message in " ".join(done.stderr.split())
+
+
+def test_new_ratings_join_a_model(run, workplace, model):
+    (workplace / "new.csv").write_text("user,item,rating\n9001,3,5\n9001,8,1\n1,9002,4\n")
+    done = run("update", model, "new.csv", "-o", "grown.dotbias")
+    assert "3 ratings joined" in done.stderr
+    assert "1 new users, 1 new items" in " ".join(done.stderr.split())
+    assert "9001" in run("recommend", "grown.dotbias", "--user", "9001").stdout
+    assert "3 ratings, 1 new users, 1 new items" in run("info", "grown.dotbias").stdout
+    report = json.loads(run("update", model, "new.csv", "-o", "g.dotbias", "--json").stdout)
+    assert (report["n_ratings"], report["n_new_users"], report["n_new_items"]) == (3, 1, 1)
+    (workplace / "new.csv").write_text("user,item,rating\n9001,3,99\n")
+    assert "outside the scale" in run("update", model, "new.csv", "-o", "g.dotbias", code=1).stderr
 
 
 def test_offline_says_what_to_do(run):

@@ -1,17 +1,21 @@
-"""Commands that use a saved model: predict, recommend, similar, biases, info."""
+"""Commands that use a saved model: predict, recommend, similar, biases, info, update."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from dotbias.cli import options as o
 from dotbias.cli import show
 
+if TYPE_CHECKING:
+    from dotbias.folded import FoldedUser
+    from dotbias.recommender import Recommender
+
 
 def register(app: typer.Typer) -> None:
     """Add the commands of this file."""
-    for command in (predict, recommend, similar, biases, info):
+    for command in (predict, recommend, similar, biases, info, update):
         app.command()(command)
 
 
@@ -76,6 +80,14 @@ def recommend(
     all_users: Annotated[
         bool, typer.Option("--all-users", help="Every user of the model.")
     ] = False,
+    for_ratings: Annotated[
+        str | None,
+        typer.Option(
+            metavar="FILE",
+            help="Ratings of someone whom the model does not know: a file of items (ids or titles) and "
+            "ratings.",
+        ),
+    ] = None,
     k: o.KOption = 10,
     candidate: Annotated[
         list[str] | None,
@@ -89,31 +101,62 @@ def recommend(
         Path | None,
         typer.Option("-o", "--output", help="Write a .csv or .parquet file instead of printing."),
     ] = None,
+    item_column: o.ItemColumn = None,
+    rating_column: o.RatingColumn = None,
     as_json: o.JsonOption = False,
     as_csv: o.CsvOption = False,
 ) -> None:
     """List the items a user would rate highest and has not rated yet.
 
-    Example: [bold]dotbias recommend movies.dotbias --user 42 -k 10[/bold]
+    Examples: [bold]dotbias recommend movies.dotbias --user 42 -k 10[/bold],
+    [bold]dotbias recommend movies.dotbias --for-ratings my.csv[/bold]
     """
     from dotbias.recommender import Recommender
 
-    if (user is None) != all_users:
-        raise typer.BadParameter("give --user (as often as you like) or --all-users")
+    if [user is not None, all_users, for_ratings is not None].count(True) != 1:
+        raise typer.BadParameter(
+            "give one of --user (as often as you like), --all-users and --for-ratings"
+        )
     show.one_format(as_json, as_csv)
     rec = Recommender.load(model)
-    for name in user or []:
-        rec.user_vocabulary.find(name, noun="user")
-    users = rec.user_vocabulary.ids.to_list() if all_users else user or []
-    table = rec.recommend(
-        users, k, candidates=candidate, include_rated=include_rated, min_ratings=min_ratings
-    )
+    how: dict[str, Any] = {
+        "candidates": candidate,
+        "include_rated": include_rated,
+        "min_ratings": min_ratings,
+    }
+    if for_ratings is not None:
+        whom = f"the ratings in {for_ratings}"
+        folded = _folded_user(rec, for_ratings, item_column, rating_column)
+        table = folded.recommend(k, **how)
+    else:
+        for name in user or []:
+            rec.user_vocabulary.find(name, noun="user")
+        users = rec.user_vocabulary.ids.to_list() if all_users else user or []
+        whom = f"user {users[0]}" if len(users) == 1 else ""
+        table = rec.recommend(users, k, **how)
     if output is not None:
         show.write(table, output)
-    elif as_json or as_csv or len(users) > 1:
+    elif as_json or as_csv or not whom:
         show.frame(table, "Recommendations", as_json=as_json, as_csv=as_csv)
     else:
-        show.frame(table.drop("user"), f"Recommendations for user {users[0]}")
+        show.frame(table.drop("user", strict=False), f"Recommendations for {whom}")
+
+
+def _folded_user(
+    rec: "Recommender", source: str, item: str | None, rating: str | None
+) -> "FoldedUser":
+    """The user of a file of items and ratings, and a note about items that the model lacks."""
+    from dotbias.data.read import read_rated
+    from dotbias.errors import UnknownIdError
+
+    rated = read_rated(source, item=item, rating=rating)
+    user = rec.fold_in_user(rated, on_unknown="skip")
+    if user.n_ratings == 0:
+        raise UnknownIdError(f"{source}: the model knows none of these {rated.height:,} items")
+    if user.unknown:
+        shown = ", ".join(map(repr, user.unknown[:5])) + (", ..." if user.unknown[5:] else "")
+        show.say(f"Left out {len(user.unknown):,} of {rated.height:,} items, unknown: {shown}")
+    return user
 
 
 def similar(
@@ -180,6 +223,15 @@ def info(model: o.ModelArgument, as_json: o.JsonOption = False) -> None:
         f"{history['seconds']:.2f} s ({history['stopped']})",
         "training RMSE": f"{history['epochs'][-1]['train_rmse']:.4f}" if history["epochs"] else "-",
     }
+    joined = facts.get("partial_fits", [])
+    if joined:
+        new = {
+            k: sum(fit[k] for fit in joined) for k in ("n_ratings", "n_new_users", "n_new_items")
+        }
+        lines["joined later"] = (
+            f"{new['n_ratings']:,} ratings, {new['n_new_users']:,} new users, "
+            f"{new['n_new_items']:,} new items, the last on {joined[-1]['at']}"
+        )
     held = facts.get("held_out")
     if held is not None:
         lines["held-out RMSE"] = (
@@ -190,3 +242,45 @@ def info(model: o.ModelArgument, as_json: o.JsonOption = False) -> None:
     for name, text in lines.items():
         show.console().print(f"[bold]{name:<{width}}[/bold]  ", end="")
         show.console().print(text, markup=False, soft_wrap=True)
+
+
+def update(
+    model: o.ModelArgument,
+    ratings: o.RatingsArgument,
+    output: Annotated[
+        Path, typer.Option("-o", "--output", help="Where to save the model that knows them.")
+    ],
+    user_column: o.UserColumn = None,
+    item_column: o.ItemColumn = None,
+    rating_column: o.RatingColumn = None,
+    time_column: o.TimeColumn = None,
+    on_bad: o.OnBadOption = o.OnBad.ERROR,
+    duplicates: o.DuplicatesOption = o.Duplicates.LAST,
+    titles: o.TitlesOption = None,
+    as_json: o.JsonOption = False,
+) -> None:
+    """Add new ratings to a model, with their users and items, without fitting it again.
+
+    A pair that was rated before takes its new rating.
+
+    Example: [bold]dotbias update movies.dotbias new.csv -o grown.dotbias[/bold]
+    """
+    from dotbias.data.read import read_ratings
+    from dotbias.recommender import Recommender
+
+    rec = Recommender.load(model)
+    low, high = map(float, rec.parameters["scale"])
+    reading = o.reading(
+        *(user_column, item_column, rating_column, time_column),
+        *((low, high), on_bad, duplicates, titles),
+    )
+    grown = rec.partial_fit(read_ratings(ratings, **reading))
+    grown.save(output)
+    joined = grown.facts["partial_fits"][-1]
+    if as_json:
+        show.data({"model": str(output), **joined})
+        return
+    show.say(
+        f"Saved {output}: {joined['n_ratings']:,} ratings joined ({joined['n_replaced']:,} in place of "
+        f"earlier ones), {joined['n_new_users']:,} new users, {joined['n_new_items']:,} new items."
+    )

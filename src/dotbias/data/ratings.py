@@ -1,6 +1,6 @@
 """Ratings: immutable columns of user index, item index and value, with their two vocabularies."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -9,6 +9,7 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
+from dotbias.data.features import Features, codes, encode
 from dotbias.data.vocabulary import Index, Vocabulary
 from dotbias.errors import DataError
 
@@ -36,6 +37,7 @@ class Ratings:
         times: seconds since 1970 of each rating, shape (n,), int64, or None.
         declared_scale: the scale where the user named it; else None, and the scale is the range of
             these very ratings, so that a training part never learns it from held-out rows.
+        features: what else is known of users, items and single ratings; see ``with_features``.
     """
 
     users: Index
@@ -45,6 +47,7 @@ class Ratings:
     item_vocabulary: Vocabulary
     times: NDArray[np.int64] | None = None
     declared_scale: Scale | None = None
+    features: Features | None = None
 
     def __post_init__(self) -> None:
         for name in ("users", "items", "values", "times"):
@@ -139,8 +142,11 @@ class Ratings:
         Args:
             rows: row numbers, shape (m,), or a mask, shape (n,).
         """
-        users, user_vocabulary = _compact(self.users[rows], self.user_vocabulary)
-        items, item_vocabulary = _compact(self.items[rows], self.item_vocabulary)
+        users, user_vocabulary, kept_users = _compact(self.users[rows], self.user_vocabulary)
+        items, item_vocabulary, kept_items = _compact(self.items[rows], self.item_vocabulary)
+        features = self.features
+        if features is not None:
+            features = features.take_rows(rows).take_sides(kept_users, kept_items)
         return replace(
             self,
             users=users,
@@ -149,6 +155,7 @@ class Ratings:
             times=None if self.times is None else self.times[rows],
             user_vocabulary=user_vocabulary,
             item_vocabulary=item_vocabulary,
+            features=features,
         )
 
     def rows(self, rows: NDArray[Any]) -> "Ratings":
@@ -164,7 +171,44 @@ class Ratings:
             values=self.values[rows],
             times=None if self.times is None else self.times[rows],
             declared_scale=self.scale,
+            features=None if self.features is None else self.features.take_rows(rows),
         )
+
+    def with_features(
+        self,
+        *,
+        users: pl.DataFrame | None = None,
+        items: pl.DataFrame | None = None,
+        ratings: Mapping[str, Any] | None = None,
+    ) -> "Ratings":
+        """These ratings with what else is known: age and occupation, genres, the month of a rating.
+
+        Solvers that can use it do (``Gibbs``); a split keeps it.
+
+        Args:
+            users: a frame whose first column holds user ids, and the others features (see
+                ``dotbias.data.features.encode``).
+            items: the same for items.
+            ratings: for each named feature its value for every rating, shape (n,); equal values are
+                one category.
+
+        Raises:
+            DataError: for features that fit no id, or have another length.
+
+        >>> r = Ratings.from_columns(["ann", "bob", "ann"], [7, 7, 9], [4.0, 5.0, 3.0])
+        >>> r = r.with_features(users=pl.DataFrame({"id": ["ann", "bob"], "job": ["artist", "cook"]}))
+        >>> r.features.names
+        (('job=artist', 'job=cook'), ())
+        """
+        user_table, user_names = None, ()
+        if users is not None:
+            user_table, user_names = encode(users, self.user_vocabulary, "user")
+        item_table, item_names = None, ()
+        if items is not None:
+            item_table, item_names = encode(items, self.item_vocabulary, "item")
+        by_rating = {name: codes(column, len(self), name) for name, column in (ratings or {}).items()}
+        names = user_names, item_names
+        return replace(self, features=Features(user_table, item_table, by_rating, names))
 
     def split(
         self, test_size: float | int = 0.2, *, seed: int = 0, by: "SplitBy" = "rows"
@@ -190,11 +234,17 @@ def _series(column: pl.Series | Iterable[Any]) -> pl.Series:
     return column if isinstance(column, pl.Series) else pl.Series("id", list(column))
 
 
-def _compact(index: Index, vocabulary: Vocabulary) -> tuple[Index, Vocabulary]:
-    """Renumber an index column so that it uses every id of the vocabulary it comes back with."""
+def _compact(
+    index: Index, vocabulary: Vocabulary
+) -> tuple[Index, Vocabulary, NDArray[np.int64] | None]:
+    """Renumber an index column so that it uses every id of the vocabulary it comes back with.
+
+    The last of the three are the old indices of those ids, or None where all are still there.
+    """
     present = np.zeros(len(vocabulary), np.bool_)
     present[index] = True
     if present.all():
-        return index, vocabulary
+        return index, vocabulary, None
     renumbered = np.cumsum(present, dtype=np.int32) - np.int32(1)
-    return renumbered[index], vocabulary.take(np.flatnonzero(present).astype(np.int32))
+    kept = np.flatnonzero(present)
+    return renumbered[index], vocabulary.take(kept.astype(np.int32)), kept

@@ -255,6 +255,37 @@ def read_pairs(source: "Source", *, user: Column = None, item: Column = None) ->
     return _usable(table, _parse(table), skip=False)[0].select("user", "item")
 
 
+def read_rated(
+    source: "Source",
+    of: Literal["user", "item"] = "item",
+    *,
+    user: Column = None,
+    item: Column = None,
+    rating: Column = None,
+) -> pl.DataFrame:
+    """Read what one user has given to items, or one item has got from users.
+
+    Takes what ``read_ratings`` takes; other columns are ignored. Without a header: id, rating.
+
+    Args:
+        source: path, or frame.
+        of: whose ids stand beside the ratings.
+        user, item, rating: as in ``read_ratings``.
+
+    Returns:
+        Columns ``user`` or ``item``, with raw ids (Int64 or String), and ``rating``.
+
+    Raises:
+        DataError: naming file, row, column and value.
+
+    >>> read_rated(pl.DataFrame({"film": ["Heat (1995)"], "stars": [4.5]})).rows()
+    [('Heat (1995)', 4.5)]
+    """
+    ids = {"user": user, "item": item}[of]
+    table = open_table(locate(source, RATINGS)[0], {of: ids, "rating": rating})
+    return _usable(table, _parse(table), skip=False)[0].select(of, "rating")
+
+
 def _require(name: str, value: str, choices: tuple[str, ...]) -> None:
     if value not in choices:
         raise SettingError(f"{name}={value!r}: {name} must be one of {', '.join(choices)}")

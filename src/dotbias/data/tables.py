@@ -451,7 +451,7 @@ def _has_header(first: Sequence[str], wanted: Wanted) -> bool:
         return False
     at = _numbered(wanted["rating"])
     try:
-        float(first[2 if at is None else at])
+        float(first[list(wanted).index("rating") if at is None else at])
     except (ValueError, IndexError):
         return True
     return False

@@ -1,6 +1,7 @@
 """The two-way table between the raw ids of a file and the row indices of the parameters."""
 
 from collections.abc import Iterable, Iterator, Sequence
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -82,6 +83,11 @@ class Vocabulary:
         shown = ", ".join(map(repr, self.ids.head(3).to_list()))
         return f"Vocabulary({len(self)} ids: {shown}{', ...' if len(self) > 3 else ''})"
 
+    @cached_property
+    def _places(self) -> dict[str, int]:
+        """Index of each text id: for a few ids far quicker than ``indices``, for many slower."""
+        return {id: place for place, id in enumerate(self.ids)}
+
     def indices(self, raw: pl.Series | Iterable[Any]) -> Index:
         """Index of every id, shape (n,), int32; -1 for ids that are not in the vocabulary."""
         series = as_ids(raw if isinstance(raw, pl.Series) else list(raw))
@@ -92,11 +98,13 @@ class Vocabulary:
             return codes.to_physical().cast(pl.Int32).fill_null(-1).to_numpy()
         # Text that came from a command line or a web form may well name an integer id.
         numbers = series.cast(pl.Int64, strict=False)
-        values = numbers.fill_null(0).to_numpy()
-        known = self.ids.to_numpy()
+        is_number: Any = True
+        if numbers.null_count():  # seldom; these calls take longer than a short list's other work
+            is_number = numbers.is_not_null().to_numpy()
+            numbers = numbers.fill_null(0)
+        values, known = numbers.to_numpy(), self.ids.to_numpy()
         at = np.minimum(np.searchsorted(known, values), len(known) - 1)
-        hit = (known[at] == values) & numbers.is_not_null().to_numpy()
-        return np.where(hit, at, -1).astype(np.int32)
+        return np.where((known[at] == values) & is_number, at, -1).astype(np.int32)
 
     def raw(self, index: int) -> int | str:
         """The raw id at an index, as it was in the file."""
@@ -139,6 +147,50 @@ class Vocabulary:
             f"{name!r} matches {matches.len()} titles; give the {noun}'s id or more of the title:\n"
             f"{shown}{more}"
         )
+
+    def find_known(self, names: Sequence[Any], *, noun: str = "item") -> tuple[Index, list[str]]:
+        """Indices of many ids or titles, and why some of them have none.
+
+        Returns:
+            Index of every name, shape (n,), -1 where ``find`` would refuse; and what it would say.
+        """
+        texts = [str(name) for name in names]
+        if self.ids.dtype == pl.String:
+            found = np.array([self._places.get(text, -1) for text in texts], np.int32)
+        else:
+            found = self.indices(pl.Series(texts, dtype=pl.String)).copy()
+        refused = []
+        for missed in np.flatnonzero(found < 0).tolist():
+            try:
+                found[missed] = self.find(names[missed], noun=noun)
+            except UnknownIdError as error:
+                refused.append(str(error))
+        return found, refused
+
+    def merge(self, other: "Vocabulary", *, noun: str = "item") -> "Vocabulary":
+        """The vocabulary of the ids of both; a title here counts before a title there.
+
+        Raises:
+            DataError: where one has integers and the other text.
+
+        >>> Vocabulary(pl.Series([10, 30])).merge(Vocabulary(pl.Series([20, 30])))
+        Vocabulary(3 ids: 10, 20, 30)
+        """
+        kinds = [
+            "text" if vocabulary.ids.dtype == pl.String else "integers"
+            for vocabulary in (self, other)
+        ]
+        if kinds[0] != kinds[1]:
+            raise DataError(
+                f"{noun} ids are {kinds[0]} here and {kinds[1]} in the new ratings: use the same ids"
+            )
+        merged = Vocabulary(pl.concat([self.ids, other.ids]).unique().sort())
+        named = [
+            pl.DataFrame({"id": vocabulary.ids, "title": vocabulary.titles}).drop_nulls()
+            for vocabulary in (self, other)
+            if vocabulary.titles is not None
+        ]
+        return merged.with_titles(pl.concat(named)) if named else merged
 
     def take(self, indices: Index) -> "Vocabulary":
         """The vocabulary of the given indices, which must be ascending."""

@@ -22,6 +22,10 @@ class Epoch:
         validation_rmse: RMSE on the validation rows after the epoch, or None without any.
         seconds: time of the epoch.
         ratings_per_second: training ratings per second of the epoch, validation apart.
+        objective: what is minimised, after the epoch, in squared rating units; None where the solver
+            does not compute it.
+        noise: standard deviation of the ratings' noise as the sampler sees it, in rating units; None
+            for other solvers.
     """
 
     epoch: int
@@ -31,6 +35,8 @@ class Epoch:
     validation_rmse: float | None
     seconds: float
     ratings_per_second: float
+    objective: float | None = None
+    noise: float | None = None
 
 
 @dataclass
@@ -43,6 +49,7 @@ class History:
         stopped: why training ended.
         seconds: time of the whole fit.
         cycle_parameters: the parameters at the end of each cycle of warm restarts.
+        half_steps: the objective after each half step of alternating least squares.
     """
 
     epochs: list[Epoch] = field(default_factory=list)
@@ -50,6 +57,7 @@ class History:
     stopped: Literal["finished", "early", "interrupted"] = "finished"
     seconds: float = 0.0
     cycle_parameters: list[Parameters] = field(default_factory=list, repr=False)
+    half_steps: list[float] = field(default_factory=list, repr=False)
 
     def summary(self) -> dict[str, Any]:
         """The history as plain data, for a model file or JSON: without the parameters of cycles."""

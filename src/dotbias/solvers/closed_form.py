@@ -43,13 +43,18 @@ class ClosedForm(Solver):
         started = time.perf_counter()
         parameters = model.initialise(ratings, np.random.default_rng(seed))
         residual = ratings.values - np.float64(ratings.global_mean)
-        for name, rows, counts, decay in (
-            ("item_bias", ratings.items, ratings.item_counts, self.item_decay),
-            ("user_bias", ratings.users, ratings.user_counts, self.user_decay),
+        for side, rows, counts, decay in (
+            ("item", ratings.items, ratings.item_counts, self.item_decay),
+            ("user", ratings.users, ratings.user_counts, self.user_decay),
         ):
-            bias: NDArray[np.float64] = np.bincount(rows, residual) / (counts + decay)
-            parameters[name] = bias.astype(np.float32)
+            sums = np.bincount(rows, residual, len(counts))
+            # Without a rating and without decay nothing is known: such a bias stays zero.
+            bias: NDArray[np.float64] = sums / np.where(counts + decay > 0, counts + decay, 1)
             residual -= bias[rows]
+            parameters[f"{side}_bias"] = bias.astype(np.float32)
+            parameters[f"{side}_prior_mean"] = np.zeros(1, np.float32)
+            parameters[f"{side}_prior_precision"] = np.array([decay], np.float32)
+        parameters["prior_per_rating"] = np.zeros(1, np.float32)
         seconds = time.perf_counter() - started
         rmse = float(np.sqrt(np.mean(residual**2)))
         epoch = Epoch(1, 1, 0.0, rmse, None, seconds, len(ratings) / max(seconds, 1e-9))

@@ -9,6 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dotbias.errors import SettingError
+from dotbias.models.base import Parameters
+from dotbias.models.dot_bias import DotBias
 from dotbias.settings import Settings, setting
 
 # Chosen on validation parts of training rows alone (benchmarks/choose_defaults.py).
@@ -86,3 +88,36 @@ class WeightDecay(Settings):
 def as_weight_decay(value: "float | Mapping[str, float] | WeightDecay | None") -> WeightDecay:
     """A plain amount is that of the default form."""
     return value if isinstance(value, WeightDecay) else WeightDecay(value)
+
+
+def prior_constants(
+    decay: WeightDecay,
+    model: DotBias,
+    counts: Mapping[str, NDArray[np.int64]],
+    spread: float,
+) -> Parameters:
+    """The decay as constants of the fitted model, in rating units: what it takes to fit one more row.
+
+    With the other side held, a row ``x`` of bias and factors minimises
+    ``½ Σ (r̂ - r)² + ½ w (x - m)ᵀ P (x - m)`` over its ratings, where ``w`` is their number if
+    ``prior_per_rating`` is 1, and 1 if it is 0. For a decay, ``m`` is zero and ``P`` diagonal.
+
+    Args:
+        decay: ``λ`` of each group, which counts in units of the ratings' spread.
+        model: gives the units of its groups.
+        counts: number of ratings of each row of each group.
+        spread: standard deviation of the training ratings.
+
+    Returns:
+        ``user_prior_mean``, ``user_prior_precision``, ``item_prior_mean`` and ``item_prior_precision``,
+        each of shape (1 + n_factors,), and ``prior_per_rating``, shape (1,).
+    """
+    table, units = decay.table(counts), model.units(spread)
+    precision = {name: table[name] * (spread / unit) ** 2 for name, unit in units.items()}
+    constants = {"prior_per_rating": np.array([decay.per == "rating"], np.float32)}
+    for side in ("user", "item"):
+        diagonal = np.full(1 + model.n_factors, precision[f"{side}_factors"], np.float32)
+        diagonal[0] = precision[f"{side}_bias"]
+        constants[f"{side}_prior_mean"] = np.zeros_like(diagonal)
+        constants[f"{side}_prior_precision"] = diagonal
+    return constants

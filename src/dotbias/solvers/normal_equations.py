@@ -9,16 +9,12 @@ vector registers: shape (n, ``padded(k + 1)``), float32.
 """
 
 import math
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 from llvmlite import ir
 from numba import njit, prange, types
 from numba.extending import intrinsic, register_jitable
-from numpy.typing import NDArray
-
-from dotbias.data.vocabulary import Index
-from dotbias.models.base import Array
 
 # Numbers in a vector register of today's laptops (AVX); narrower ones take two registers for it.
 LANES = 8
@@ -30,6 +26,8 @@ _PANEL = 64
 # Share of the largest diagonal element that is added to the diagonal. It keeps single precision from
 # failing on a singular system; a second step takes its effect out again.
 _DAMPING = 1e-6
+# Diagonal element of what must not move.
+_STIFF = 1e30
 
 
 def padded(n: int) -> int:
@@ -280,14 +278,16 @@ def solve_rows(
                             normal_matrix[a, b] += w * precision[a, b]
                         largest = max(largest, normal_matrix[a, a])
                     for a in range(width):
-                        normal_matrix[a, a] += np.float32(_DAMPING) * largest
-                        if normal_matrix[a, a] == 0:  # a column of padding, or nothing known at all
-                            normal_matrix[a, a] = np.float32(1)
+                        if normal_matrix[a, a] > 0:
+                            normal_matrix[a, a] += np.float32(_DAMPING) * largest
+                        else:  # a column of padding, or nothing known at all: nothing moves it
+                            normal_matrix[a, a] = np.float32(_STIFF)
                     factorise(normal_matrix)
                 solve_lower(normal_matrix, step)
                 if key != 0:
                     for f in range(width):
-                        step[f] -= normal(key, row, f)
+                        if normal_matrix[f, f] < np.float32(1e10):  # not the padding
+                            step[f] -= normal(key, row, f)
                 solve_upper(normal_matrix, step)
                 for f in range(width):
                     x[f] -= step[f]
@@ -300,4 +300,7 @@ def solve_rows(
                     e += x[f] * others[other, f]
                 block_squares += np.float64(e) ** 2
         squares[block] = block_squares
-    return squares.sum()
+    total = 0.0  # one after the other: a sum of the whole array would be cut up among the threads
+    for block in range(n_blocks):
+        total += squares[block]
+    return total

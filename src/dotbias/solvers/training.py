@@ -6,7 +6,7 @@ import signal
 import threading
 import time
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -21,6 +21,7 @@ from dotbias.errors import DivergenceError, SettingError
 from dotbias.models.base import Parameters
 from dotbias.models.dot_bias import DotBias
 from dotbias.solvers.base import Epoch, History, OnEpoch
+from dotbias.solvers.decay import prior_constants
 from dotbias.solvers.passes import (
     Batches,
     Floats,
@@ -77,7 +78,9 @@ class Training:
         )
         self.rng = np.random.default_rng(seed)
         self.start = model.initialise(ratings, self.rng)
-        self.watch = _Validation.hold_out(ratings, solver.validation_size, self.rng)
+        self.watch = Validation.hold_out(ratings, solver.validation_size, self.rng)
+        counts = row_counts(self.watch.rest)
+        self.start |= prior_constants(solver.decay, model, counts, ratings.spread)
         self.history = History()
         self.n_updates = 0
         self.window: deque[Parameters] = deque(maxlen=solver.average)
@@ -168,7 +171,7 @@ class Training:
         try:
             with threads(solver.n_threads, len(self.ratings)):
                 while self.epoch < last and history.stopped != "early":
-                    with _whole():
+                    with whole():
                         entry = self._one_epoch()
                         history.epochs.append(entry)
                     if self.watch.waited(self.epoch) >= solver.patience:
@@ -209,7 +212,7 @@ class Training:
             n_epochs=solver.n_epochs,
             lr=lr,
             train_rmse=train_rmse,
-            validation_rmse=self.watch.rmse(self, epoch + 1),
+            validation_rmse=self.watch.rmse(self.model, self.candidate, epoch + 1),
             seconds=seconds,
             ratings_per_second=len(self.watch.rest) / seconds,
         )
@@ -441,18 +444,21 @@ def _given_order(order: Any, ratings: Ratings) -> NDArray[np.int64] | None:
     return np.argsort(difficulty, kind="stable")
 
 
-class _Validation:
+class Validation:
     """Validation rows taken from the training rows, and the best parameters seen on them."""
 
     def __init__(self, ratings: Ratings, rest: NDArray[Any], held: NDArray[Any]) -> None:
         self.rest = ratings if len(held) == 0 else ratings.rows(rest)
         self.users, self.items = ratings.users[held], ratings.items[held]
-        self.values = ratings.values[held]
+        self.values, self.scale = ratings.values[held], ratings.scale
+        features = ratings.features
+        self.codes = {} if features is None else features.take_rows(held).ratings
         self.best_rmse, self.best_epoch = np.inf, 0
         self.best: Parameters = {}
 
     @classmethod
-    def hold_out(cls, ratings: Ratings, share: float, rng: np.random.Generator) -> "_Validation":
+    def hold_out(cls, ratings: Ratings, share: float, rng: np.random.Generator) -> "Validation":
+        """Set a random share of the rows aside; 0 sets none."""
         n_held = round(len(ratings) * share)
         if share and not 0 < n_held < len(ratings):
             raise SettingError(f"validation_size={share} leaves no rows on one side")
@@ -466,15 +472,20 @@ class _Validation:
         error = model.predict(parameters, self.users, self.items) - self.values
         return float(np.mean(error.astype(np.float64) ** 2))
 
-    def rmse(self, training: Training, epoch: int) -> float | None:
+    def rmse(self, model: DotBias, candidate: Callable[[], Parameters], epoch: int) -> float | None:
         """RMSE on the validation rows, remembering the parameters when it is the best so far."""
         if len(self.values) == 0:
             return None
-        parameters = training.candidate()
-        rmse = float(np.sqrt(self.loss(training.model, parameters)))
+        parameters = candidate()
+        rmse = float(np.sqrt(self.loss(model, parameters)))
         if rmse < self.best_rmse:
             self.best_rmse, self.best_epoch, self.best = rmse, epoch, parameters
         return rmse
+
+    def rmse_of(self, predictions: Floats) -> float:
+        """RMSE of given predictions, clipped to the scale."""
+        error = np.clip(predictions, *self.scale) - self.values
+        return float(np.sqrt(np.mean(error.astype(np.float64) ** 2)))
 
     def waited(self, epoch: int) -> int:
         """Epochs since the best one; 0 without validation rows."""
@@ -511,7 +522,7 @@ class _DivergenceGuard:
 
 
 @contextmanager
-def _whole() -> Iterator[None]:
+def whole() -> Iterator[None]:
     """Let a Ctrl-C wait for the end of the block, so that the run can go on from there; not a second."""
     if threading.current_thread() is not threading.main_thread():
         yield

@@ -1,0 +1,211 @@
+"""The samples of a Gibbs chain, their predictions, and their mean as a single model."""
+
+from dataclasses import dataclass, field
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.linalg import qr, svd
+
+from dotbias.data.ratings import Ratings
+from dotbias.data.vocabulary import Index
+from dotbias.models.base import Array, Parameters, constants
+from dotbias.solvers.gibbs_chain import Chain
+from dotbias.solvers.gibbs_kernels import predict_rows
+
+# The single model may have an RMSE so much higher, in rating units, than the mean of all samples.
+MOST_LOST = 0.0003
+# Training ratings on which that is measured, at most.
+_MOST_PAIRS = 20_000
+# Columns beyond the rank that is asked for, and power iterations, of the randomised decomposition.
+_OVERSAMPLE, _POWER = 10, 2
+
+
+@dataclass(eq=False)
+class Posterior:
+    """Samples of all rows: of users, items and further modes, each mode's stranger last.
+
+    Args:
+        chain: where they come from.
+        ratings: the training ratings.
+        samples: for each sample the used columns of the chain's table, in units of the spread.
+        noise_variances: of each sample, in squared rating units.
+        inverse_weights: sum over samples of one over each row's weight.
+    """
+
+    chain: Chain
+    ratings: Ratings
+    samples: list[Array] = field(default_factory=list)
+    noise_variances: list[float] = field(default_factory=list)
+    inverse_weights: NDArray[np.float64] = field(default_factory=lambda: np.zeros(0))
+
+    @classmethod
+    def of(cls, chain: Chain, ratings: Ratings) -> "Posterior":
+        """No samples yet."""
+        return cls(chain, ratings, inverse_weights=np.zeros(len(chain.table)))
+
+    def add(self, chain: Chain) -> None:
+        """Keep the present state of the chain as a sample."""
+        self.samples.append(chain.table[:, : chain.n_columns].copy())
+        self.noise_variances.append(chain.noise**2)
+        self.inverse_weights += 1 / chain.weights
+
+    def predict(
+        self, users: Index, items: Index, codes: dict[str, Index] | None = None
+    ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        """Mean and standard deviation of the rating that each pair would get, not clipped.
+
+        Args:
+            users: user indices, shape (n,); -1 for a user of whom nothing is known.
+            items: item indices, likewise.
+            codes: categories of the ratings' own features; those not given are unknown.
+
+        Returns:
+            Two arrays of shape (n,), in rating units; the deviation includes the noise.
+        """
+        chain = self.chain
+        members = chain.members(users, items, codes or {})
+        total, squares = np.zeros((2, len(members)))
+        for sample in self.samples:
+            z = chain.spread * predict_rows(sample, members).astype(np.float64)
+            total += z
+            squares += z**2
+        n = len(self.samples)
+        mean = total / n
+        noise = np.mean(self.noise_variances) * np.prod(self.inverse_weights[members] / n, axis=1)
+        return chain.mean + mean, np.sqrt(np.maximum(squares / n - mean**2, 0) + noise)
+
+    def dot_bias(self) -> tuple[float, NDArray[np.float64], NDArray[np.float64], Array, Array]:
+        """The mean over samples as a sum of biases and of stacked dot products.
+
+        Features of single ratings are averaged over the training ratings.
+
+        Returns:
+            Constant; biases of users and of items, each mode's stranger last; stacked factors of users,
+            (n_users + 1, n_samples · k), and of items, whose dot products are the mean's. In units of
+            the spread.
+        """
+        chain, n = self.chain, len(self.samples)
+        parts = [slice(f, f + size + 1) for f, size in zip(chain.firsts, chain.sizes, strict=True)]
+        constant = 0.0
+        biases = [np.zeros(part.stop - part.start) for part in parts[:2]]
+        k = chain.n_columns - 1
+        stacked = [np.empty((len(b), n, k), np.float32) for b in biases]
+        shares = [mode.counts / mode.counts.sum() for mode in chain.modes[2:]]
+        for s, sample in enumerate(self.samples):
+            context = np.zeros(1 + k)
+            for part, share in zip(parts[2:], shares, strict=True):
+                row = share @ sample[part][:-1].astype(np.float64)
+                constant += (row[0] + context[1:] @ row[1:]) / n
+                context += row
+            for side in range(2):
+                rows = sample[parts[side]]
+                biases[side] += (rows[:, 0] + rows[:, 1:] @ context[1:]) / n
+                stacked[side][:, s] = rows[:, 1:]
+        stacked[0] /= np.float32(n)
+        return constant, *biases, *(table.reshape(len(table), -1) for table in stacked)
+
+    def compress(self, n_factors: int, *, seed: int = 0) -> Parameters:
+        """The mean of all samples as one ``DotBias``, by truncated singular value decomposition.
+
+        Of the stacked factors' product the largest singular values are kept, as few as lose no more
+        than ``MOST_LOST`` of RMSE. Were the error that truncation makes independent of the error that
+        the samples' mean makes, its mean square ``d²`` would raise the RMSE by ``d² / 2 RMSE``. It is
+        measured on training ratings: they leave more behind than other pairs do, which makes up for
+        the dependence (docs/results.md).
+
+        Args:
+            n_factors: the largest rank.
+            seed: of the decomposition and of the choice of ratings.
+
+        Returns:
+            Parameters of a ``DotBias`` with linear output in which a stranger's row is zero, and the
+            prior of its rows for folding in.
+        """
+        chain, rng = self.chain, np.random.default_rng(seed)
+        constant, b_u, b_i, p, q = self.dot_bias()
+        p_low, q_low = _truncated(p, q, min(n_factors, *p.shape, *q.shape), rng)
+        pairs = rng.permutation(len(self.ratings))[:_MOST_PAIRS]
+        u, i = self.ratings.users[pairs], self.ratings.items[pairs]
+        lost = _dots(p, q, u, i)
+        allowed = 2 * np.sqrt(np.mean(self.noise_variances)) * MOST_LOST / chain.spread**2
+        rank = 0
+        while rank < p_low.shape[1] and np.mean(lost**2) > allowed:
+            lost -= p_low[u, rank].astype(np.float64) * q_low[i, rank]
+            rank += 1
+        rank = max(rank, 1)
+        p_low, q_low = p_low[:, :rank].astype(np.float64), q_low[:, :rank].astype(np.float64)
+        p_0, q_0 = p_low[-1], q_low[-1]
+        constant += b_u[-1] + b_i[-1] + float(p_0 @ q_0)
+        b_u, b_i = b_u - b_u[-1], b_i - b_i[-1]
+        p_low, q_low = p_low - p_0, q_low - q_0
+        b_u += p_low @ q_0
+        b_i += q_low @ p_0
+        root = np.sqrt(chain.spread)
+        out = constants(self.ratings)
+        out["global_mean"] = np.array([chain.mean + chain.spread * constant], np.float32)
+        for name, bias, factors in (("user", b_u, p_low), ("item", b_i, q_low)):
+            rows = np.column_stack([chain.spread * bias, root * factors])[:-1]
+            out[f"{name}_bias"] = rows[:, 0].astype(np.float32)
+            out[f"{name}_factors"] = rows[:, 1:].astype(np.float32)
+            out[f"{name}_prior_mean"] = np.zeros(1 + rank, np.float32)
+            out[f"{name}_prior_precision"] = self._precision(rows)
+        out["prior_per_rating"] = np.zeros(1, np.float32)
+        return out
+
+    def _precision(self, rows: NDArray[np.float64]) -> Array:
+        """Noise variance times the inverse covariance of the rows around a stranger's."""
+        covariance = rows.T @ rows / len(rows)
+        covariance[np.diag_indices(len(covariance))] += 1e-3 * np.trace(covariance) / len(covariance) + 1e-9
+        return (np.mean(self.noise_variances) * np.linalg.inv(covariance)).astype(np.float32)
+
+    def kept(self, n: int) -> Parameters:
+        """Some of the samples, evenly spread, as arrays that a model can predict with.
+
+        Returns:
+            ``user_samples`` (n, n_users + 1, 1 + k) and ``item_samples``, strangers last, in rating units;
+            ``sample_mean`` (1,), the constant of their predictions; ``noise_variance`` (1,);
+            ``user_noise`` (n_users + 1,) and ``item_noise``, factors of it.
+        """
+        chain = self.chain
+        chosen = np.unique(np.linspace(0, len(self.samples) - 1, n).round().astype(int))
+        scale = np.full(chain.n_columns, np.sqrt(chain.spread), np.float32)
+        scale[0] = chain.spread
+        out: Parameters = {
+            "sample_mean": np.array([chain.mean], np.float32),
+            "noise_variance": np.array([np.mean(self.noise_variances)], np.float32),
+        }
+        for m, name in enumerate(("user", "item")):
+            part = slice(chain.firsts[m], chain.firsts[m] + chain.sizes[m] + 1)
+            out[f"{name}_samples"] = np.stack([self.samples[s][part] * scale for s in chosen])
+            noise = self.inverse_weights[part] / len(self.samples)
+            out[f"{name}_noise"] = noise.astype(np.float32)
+        return out
+
+
+def _dots(p: Array, q: Array, u: Index, i: Index) -> NDArray[np.float64]:
+    """Dot products of many pairs of long rows, a thousand pairs at a time."""
+    out = np.empty(len(u))
+    for start in range(0, len(u), 1000):
+        part = slice(start, start + 1000)
+        out[part] = np.einsum("nk,nk->n", p[u[part]], q[i[part]])
+    return out
+
+
+def _truncated(p: Array, q: Array, rank: int, rng: np.random.Generator) -> tuple[Array, Array]:
+    """Best factors of a lower rank for ``p qᵀ``, the most important column first.
+
+    Randomised decomposition with power iterations (Halko, Martinsson & Tropp 2011, algorithm 4.4), which
+    never forms the product.
+    """
+    sketch = rng.standard_normal((len(q), min(rank + _OVERSAMPLE, len(q))), np.float32)
+    basis = _orthonormal(p @ (q.T @ sketch))
+    for _ in range(_POWER):
+        basis = _orthonormal(q @ (p.T @ basis))
+        basis = _orthonormal(p @ (q.T @ basis))
+    left, values, right = svd((q @ (p.T @ basis)).T, full_matrices=False, check_finite=False)
+    root = np.sqrt(values[:rank])
+    return (basis @ left[:, :rank]) * root, right[:rank].T * root
+
+
+def _orthonormal(columns: Array) -> Array:
+    return qr(columns, mode="economic", check_finite=False)[0]  # type: ignore[no-any-return]
