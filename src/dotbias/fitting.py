@@ -67,7 +67,7 @@ def fit(
         "history": history.summary(),
         "fitted_at": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
     }
-    return Recommender.of(model, parameters, ratings, facts)
+    return Recommender.of(model.fitted(parameters), parameters, ratings, facts)
 
 
 def _describe(epoch: Epoch) -> str:

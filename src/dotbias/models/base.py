@@ -41,6 +41,10 @@ class Model(Settings, ABC):
         is cut off at the ends of the scale, so that items beyond the end keep their order.
         """
 
+    def fitted(self, parameters: Parameters) -> "Model":  # noqa: ARG002
+        """This model with the settings that fitting chose, such as the number of factors."""
+        return self
+
     def item_vectors(self, parameters: Parameters) -> Array:
         """Vectors whose cosine says how similar two items are, shape (n_items, n_factors)."""
         return parameters["item_factors"]

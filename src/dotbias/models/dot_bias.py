@@ -1,6 +1,6 @@
 """The shallow model: an embedding and a bias for each user and item."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import ClassVar, Literal
 
 import numpy as np
@@ -8,6 +8,7 @@ from scipy.special import expit
 
 from dotbias.data.ratings import Ratings
 from dotbias.data.vocabulary import Index
+from dotbias.errors import SettingError
 from dotbias.models.base import Array, Model, Parameters, clip_to_scale, constants, gather
 from dotbias.settings import setting
 
@@ -62,6 +63,10 @@ class DotBias(Model):
         powers = {"user_factors": 0.5, "item_factors": 0.5, "user_bias": 1.0, "item_bias": 1.0}
         return {group: spread**power if linear else 1.0 for group, power in powers.items()}
 
+    def fitted(self, parameters: Parameters) -> "DotBias":
+        """This model with the number of factors that the parameters have."""
+        return replace(self, n_factors=parameters["user_factors"].shape[1])
+
     def stretch(self, parameters: Parameters) -> tuple[float, float]:
         """Lowest rating and width of the sigmoid's range, in rating units."""
         low, high = map(float, parameters["scale"])
@@ -94,6 +99,33 @@ class DotBias(Model):
         b_i = gather(parameters["item_bias"], items)
         z = b_u + b_i + np.where(known, dot, np.float32(0))
         return clip_to_scale(parameters, self._to_rating(parameters, z))
+
+    def spread(self, parameters: Parameters, users: Index, items: Index) -> Array:
+        """Standard deviation of the rating that each pair would get, shape (n,), from kept samples.
+
+        It is that of the samples' predictions, the noise of single ratings included, before clipping. Of a
+        user or item never seen the samples know the mean of its kind, not how far it may be from it.
+
+        Raises:
+            SettingError: when no samples were kept.
+        """
+        if "user_samples" not in parameters:
+            raise SettingError(
+                "this model has no samples to take a standard deviation from: fit it with "
+                "Gibbs(keep_samples=50), on the command line --solver gibbs --keep-samples 50"
+            )
+        total, squares = np.zeros((2, len(users)))
+        # Index -1 is the last row, and there the samples have the stranger.
+        for p, q in zip(parameters["user_samples"], parameters["item_samples"], strict=True):
+            x, y = p[users], q[items]  # (n, 1 + k)
+            z = x[:, 0] + y[:, 0] + np.einsum("nk,nk->n", x[:, 1:], y[:, 1:], dtype=np.float64)
+            total += z
+            squares += z**2
+        n = len(parameters["user_samples"])
+        noise = parameters["user_noise"][users] * parameters["item_noise"][items]
+        variance = np.maximum(squares / n - (total / n) ** 2, 0)
+        variance += parameters["noise_variance"][0] * noise
+        return np.sqrt(variance).astype(np.float32)
 
     def score_all(self, parameters: Parameters, users: Index) -> Array:
         """Rating of every item for each user before clipping, shape (n_users, n_items)."""

@@ -62,7 +62,7 @@ class Chain:
         sizes = [ratings.n_users, ratings.n_items, *(int(c.max()) + 1 for c in codes.values())]
         self.sizes = tuple(sizes)
         ends = np.cumsum([size + 1 for size in sizes])
-        self.table = np.zeros((int(ends[-1]), padded(self.n_columns)), np.float32)
+        self.table = np.zeros((int(ends[-1]), padded(self.n_columns + 1)), np.float32)
         self.firsts = tuple(int(end) - size - 1 for end, size in zip(ends, sizes, strict=True))
         for first, size in zip(self.firsts, sizes, strict=True):
             start = self.rng.standard_normal((size, n_factors), np.float32) * np.float32(_START)
@@ -111,7 +111,9 @@ class Chain:
         """One more sample."""
         for m, mode in enumerate(self.modes):
             mode.draw_prior(self.table, self.n_columns, self.rng)
-            squares = mode.draw_rows(self.table, self.noise_precision, self.weights, self.rng)
+            squares = mode.draw_rows(
+                self.table, self.n_columns, self.noise_precision, self.weights, self.rng
+            )
             if self.noise_freedom is not None and m < 2:
                 shape = (self.noise_freedom + mode.counts) / 2
                 rate = (self.noise_freedom + self.noise_precision * squares) / 2
@@ -152,7 +154,7 @@ class _Mode:
         if self.prior_mean is None:
             self.prior_mean = np.zeros_like(rows)
         if self.effects is not None and self.effects.table is None:
-            self.effects.start(len(rows), width)
+            self.effects.start(len(rows), width, k)
         effects = self.effects
         shift = np.zeros((1, width), np.float32) if effects is None else effects.moved
         total, products = moments(rows, shift)
@@ -171,7 +173,12 @@ class _Mode:
             np.subtract(self.prior_mean[:, :k], mean.astype(np.float32), out=effects.moved[:, :k])
 
     def draw_rows(
-        self, table: Array, noise_precision: float, weights: Array, rng: np.random.Generator
+        self,
+        table: Array,
+        n_columns: int,
+        noise_precision: float,
+        weights: Array,
+        rng: np.random.Generator,
     ) -> NDArray[np.float64]:
         """Draw all rows; each one's sum of squared errors, weighted by its partners' weights."""
         squares = np.zeros(len(self.counts))
@@ -181,6 +188,7 @@ class _Mode:
             self.partners,
             self.targets,
             table,
+            n_columns,
             self.first,
             self.prior_mean,
             self.precision,
@@ -206,8 +214,8 @@ class _Effects:
         self.decay = np.full(int(ends[-1]), 10.0, np.float32)
         self.table: Array | None = None
 
-    def start(self, n_rows: int, width: int) -> None:
-        n, groups = len(self.decay), width // LANES
+    def start(self, n_rows: int, width: int, k: int) -> None:
+        n, groups = len(self.decay), padded(k) // LANES
         self.table = np.zeros((n, width), np.float32)
         self.moved = np.zeros((n_rows, width), np.float32)
         self._effects = np.zeros((groups, n, LANES), np.float32)
@@ -245,7 +253,7 @@ class _Effects:
         shape, rate = _EFFECT_PRIOR
         for block in self.blocks:
             drawn = self._effects[:, block].astype(np.float64)
-            flat = drawn.transpose(1, 0, 2).reshape(-1, width)[:, :k]
+            flat = drawn.transpose(1, 0, 2).reshape(len(drawn[0]), -1)[:, :k]
             size = float(np.einsum("fk,fk->", flat, flat))
             self.decay[block] = rng.gamma(shape + flat.size / 2, 1 / (rate + size / 2))
 

@@ -11,7 +11,9 @@ from typing import Any
 import numpy as np
 from numba import njit, prange
 from numba.extending import register_jitable
+from numpy.typing import NDArray
 
+from dotbias.models.base import Array
 from dotbias.solvers.normal_equations import (
     LANES,
     add_products,
@@ -25,8 +27,6 @@ from dotbias.solvers.normal_equations import (
 _BLOCKS = 64
 # Ratings whose vectors are gathered before their products are summed: they stay in the first cache.
 _PANEL = 64
-# Diagonal element of what must not move, the padding; a column is padding above the second number.
-_STIFF, _PADDING = 1e30, 1e10
 
 
 @register_jitable
@@ -68,6 +68,7 @@ def draw_rows(
     partners: Any,
     targets: Any,
     table: Any,
+    k: Any,
     first_row: Any,
     mean: Any,
     precision: Any,
@@ -88,6 +89,7 @@ def draw_rows(
         partners: rows of the table that each rating's other modes have, (n_ratings, n_modes - 1).
         targets: ratings less their mean.
         table: all rows; those of the mode change.
+        k: columns in use, at least one fewer than there are.
         first_row: where in the table the mode begins.
         mean: prior mean of each row, (n, width).
         precision: ``Λ``, (width, width).
@@ -101,57 +103,59 @@ def draw_rows(
     for block in prange(n_blocks):
         matrix = np.empty((width, width), np.float32)
         panel = np.zeros((_PANEL, width), np.float32)
-        x, y = np.empty(width, np.float32), np.empty(width, np.float32)
-        step = np.empty(width, np.float32)
+        y, sums = np.empty(width, np.float32), np.empty(width, np.float32)
+        x = np.empty(width, np.float32)
         for at in range(block, n_rows, n_blocks):
             row = order[at]
             first, last = starts[row], starts[row + 1]
             matrix[:] = 0
-            step[:] = 0
-            for f in range(width):
-                x[f] = mean[row, f]
             for start in range(first, last, _PANEL):
                 n = min(_PANEL, last - start)
                 for r in range(n):
-                    e = _gather(table, partners, start + r, y) - targets[start + r]
-                    weight = np.float32(1)
-                    for m in range(partners.shape[1]):
-                        weight *= weights[partners[start + r, m]]
+                    rating = start + r
+                    t = targets[rating] - _gather(table, partners, rating, y)
+                    weight = weights[partners[rating, 0]]
+                    for m in range(1, partners.shape[1]):
+                        weight *= weights[partners[rating, m]]
                     root = np.sqrt(weight)
                     for f in range(width):
-                        e += y[f] * x[f]
-                    e *= root
-                    for f in range(width):
                         panel[r, f] = root * y[f]
-                    for f in range(width):
-                        step[f] += e * panel[r, f]
+                    # The target takes a column of padding, so its products come with the others.
+                    panel[r, k] = root * t
                 add_products(panel, n, matrix)
             alpha = noise_precision * weights[first_row + row]
-            for a in range(width):
-                step[a] *= alpha
-                for b in range(a, width):
+            target_squares = np.float64(matrix[k, k])
+            for a in range(k):
+                pull = np.float32(0)
+                for b in range(k):
+                    pull += precision[a, b] * mean[row, b]
+                sums[a] = matrix[a, k]
+                x[a] = alpha * sums[a] + pull
+                for b in range(a, k):
                     matrix[a, b] = alpha * matrix[a, b] + precision[a, b]
-                if matrix[a, a] == 0:
-                    matrix[a, a] = np.float32(_STIFF)
+            for b in range(k, width):
+                for a in range(b):
+                    matrix[a, b] = np.float32(0)
+                matrix[b, b] = np.float32(1)
+                x[b] = np.float32(0)
             factorise(matrix)
-            solve_lower(matrix, step)
-            for f in range(width):
-                if matrix[f, f] < np.float32(_PADDING):
-                    step[f] -= normal(key, row, f)
-            solve_upper(matrix, step)
-            for f in range(width):
-                x[f] -= step[f]
-                table[first_row + row, f] = x[f]
-            row_squares = 0.0
-            for rating in range(first, last):
-                e = _gather(table, partners, rating, y) - targets[rating]
-                weight = np.float32(1)
-                for m in range(partners.shape[1]):
-                    weight *= weights[partners[rating, m]]
-                for f in range(width):
-                    e += y[f] * x[f]
-                row_squares += np.float64(weight * e * e)
-            squares[row] = row_squares
+            solve_lower(matrix, x)
+            square = np.float64(0)
+            for f in range(k):
+                x[f] += normal(key, row, f)
+                square += x[f] * x[f]
+            solve_upper(matrix, x)
+            # The errors follow from the sums: with U the factor, |U x|² is x' (α w Σ v y y' + Λ) x.
+            fitted = np.float64(0)
+            for a in range(k):
+                pull = np.float32(0)
+                for b in range(k):
+                    pull += precision[a, b] * x[b]
+                square -= pull * x[a]
+                fitted += sums[a] * x[a]
+                table[first_row + row, a] = x[a]
+            row_squares = target_squares - 2.0 * fitted + square / alpha
+            squares[row] = max(0.0, row_squares) if last > first else 0.0
 
 
 @njit(fastmath=True, error_model="numpy", parallel=True, cache=True)  # type: ignore[untyped-decorator]
@@ -175,11 +179,7 @@ def predict_rows(table: Any, members: Any) -> Any:
 
 
 @njit(fastmath=True, error_model="numpy", parallel=True, cache=True)  # type: ignore[untyped-decorator]
-def moments(rows: Any, centre: Any) -> Any:
-    """Sum of ``d = row - centre[row]`` and of ``d dᵀ``, in float64: shapes (width,), (width, width).
-
-    The centre is a table of as many rows, or of a single one for all.
-    """
+def _moments(rows: Any, centre: Any) -> Any:
     n_rows, width = rows.shape
     n_blocks = max(1, min(_BLOCKS, n_rows // _PANEL))
     sums, products = np.zeros((n_blocks, width)), np.zeros((n_blocks, width, width))
@@ -200,11 +200,18 @@ def moments(rows: Any, centre: Any) -> Any:
             for a in range(width):
                 for b in range(a, width):
                     products[block, a, b] += part[a, b]
-    total, upper = sums.sum(axis=0), products.sum(axis=0)
-    for a in range(width):
-        for b in range(a):
-            upper[a, b] = upper[b, a]
-    return total, upper
+    return sums, products
+
+
+def moments(rows: Array, centre: Array) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Sum of ``d = row - centre[row]`` and of ``d dᵀ``: shapes (width,) and (width, width).
+
+    The centre is a table of as many rows, or of a single one for all.
+    """
+    sums, products = _moments(rows, centre)
+    # Added up here: compiled for several threads, the order of a sum may depend on their number.
+    upper = np.triu(products.sum(axis=0))
+    return sums.sum(axis=0), upper + np.triu(upper, 1).T
 
 
 @njit(fastmath=True, error_model="numpy", parallel=True, cache=True)  # type: ignore[untyped-decorator]
@@ -214,7 +221,7 @@ def to_groups(rows: Any, shift: Any, matrix: Any, groups: Any) -> None:
     Args:
         rows, shift: shape (n, width).
         matrix: shape (width, width).
-        groups: receives the result, shape (width / LANES, n, LANES).
+        groups: receives the first columns of the result, shape (n_groups, n, LANES).
     """
     n_rows, width = rows.shape
     for block in prange(_BLOCKS):
@@ -225,8 +232,9 @@ def to_groups(rows: Any, shift: Any, matrix: Any, groups: Any) -> None:
                 value = rows[row, a] - shift[row, a]
                 for b in range(width):
                     x[b] += value * matrix[a, b]
-            for b in range(width):
-                groups[b // LANES, row, b % LANES] = x[b]
+            for group in range(len(groups)):
+                for f in range(LANES):
+                    groups[group, row, f] = x[group * LANES + f]
 
 
 @njit(fastmath=True, error_model="numpy", parallel=True, cache=True)  # type: ignore[untyped-decorator]
@@ -237,10 +245,11 @@ def from_groups(groups: Any, matrix: Any, out: Any) -> None:
         x = np.empty(width, np.float32)
         for row in range(block, n_rows, _BLOCKS):
             x[:] = 0
-            for a in range(width):
-                value = groups[a // LANES, row, a % LANES]
-                for b in range(width):
-                    x[b] += value * matrix[a, b]
+            for group in range(len(groups)):
+                for f in range(LANES):
+                    value = groups[group, row, f]
+                    for b in range(width):
+                        x[b] += value * matrix[group * LANES + f, b]
             for b in range(width):
                 out[row, b] = x[b]
 

@@ -16,6 +16,8 @@ from dotbias.solvers.gibbs_kernels import predict_rows
 MOST_LOST = 0.0003
 # Training ratings on which that is measured, at most.
 _MOST_PAIRS = 20_000
+# Rank of the first attempt.
+_FIRST_RANK = 48
 # Columns beyond the rank that is asked for, and power iterations, of the randomised decomposition.
 _OVERSAMPLE, _POWER = 10, 2
 
@@ -123,15 +125,20 @@ class Posterior:
         """
         chain, rng = self.chain, np.random.default_rng(seed)
         constant, b_u, b_i, p, q = self.dot_bias()
-        p_low, q_low = _truncated(p, q, min(n_factors, *p.shape, *q.shape), rng)
         pairs = rng.permutation(len(self.ratings))[:_MOST_PAIRS]
         u, i = self.ratings.users[pairs], self.ratings.items[pairs]
-        lost = _dots(p, q, u, i)
+        whole = _dots(p, q, u, i)
         allowed = 2 * np.sqrt(np.mean(self.noise_variances)) * MOST_LOST / chain.spread**2
-        rank = 0
-        while rank < p_low.shape[1] and np.mean(lost**2) > allowed:
-            lost -= p_low[u, rank].astype(np.float64) * q_low[i, rank]
-            rank += 1
+        most = min(n_factors, *p.shape, *q.shape)
+        # A small rank is usually enough, and found in a fraction of the time.
+        for tried in dict.fromkeys((min(_FIRST_RANK, most), most)):
+            p_low, q_low = _truncated(p, q, tried, rng)
+            lost, rank = whole.copy(), 0
+            while rank < tried and np.mean(lost**2) > allowed:
+                lost -= p_low[u, rank].astype(np.float64) * q_low[i, rank]
+                rank += 1
+            if np.mean(lost**2) <= allowed:
+                break
         rank = max(rank, 1)
         p_low, q_low = p_low[:, :rank].astype(np.float64), q_low[:, :rank].astype(np.float64)
         p_0, q_0 = p_low[-1], q_low[-1]
@@ -163,15 +170,13 @@ class Posterior:
 
         Returns:
             ``user_samples`` (n, n_users + 1, 1 + k) and ``item_samples``, strangers last, in rating units;
-            ``sample_mean`` (1,), the constant of their predictions; ``noise_variance`` (1,);
-            ``user_noise`` (n_users + 1,) and ``item_noise``, factors of it.
+            ``noise_variance`` (1,); ``user_noise`` (n_users + 1,) and ``item_noise``, factors of it.
         """
         chain = self.chain
         chosen = np.unique(np.linspace(0, len(self.samples) - 1, n).round().astype(int))
         scale = np.full(chain.n_columns, np.sqrt(chain.spread), np.float32)
         scale[0] = chain.spread
         out: Parameters = {
-            "sample_mean": np.array([chain.mean], np.float32),
             "noise_variance": np.array([np.mean(self.noise_variances)], np.float32),
         }
         for m, name in enumerate(("user", "item")):
