@@ -57,7 +57,9 @@ def partial_fit(rec: Recommender, new: Ratings) -> Recommender:
     before: dict[Side, Vocabulary] = {"user": rec.user_vocabulary, "item": rec.item_vocabulary}
     more: dict[Side, Vocabulary] = {"user": new.user_vocabulary, "item": new.item_vocabulary}
     after = {side: before[side].merge(more[side], noun=side) for side in OTHER}
-    parameters, fresh = dict(rec.parameters), {}
+    # Samples are of the rows as they were.
+    parameters = {name: array for name, array in rec.parameters.items() if name not in SAMPLES}
+    fresh = {}
     for side in OTHER:
         rows, fresh[side] = _grown(
             rec, side, after[side].indices(before[side].ids), len(after[side])

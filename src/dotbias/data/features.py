@@ -72,8 +72,8 @@ def encode(
     if len(known) == 0:
         raise DataError(f"no id in column {frame.columns[0]!r} is that of a {noun} with ratings")
     if len(np.unique(rows[known])) < len(known):
-        repeated = ids.filter(ids.is_duplicated())[0]
-        raise DataError(f"{noun} {repeated!r} has features twice")
+        twice = np.flatnonzero(np.bincount(rows[known]) > 1)[0]
+        raise DataError(f"{noun} {vocabulary.raw(int(twice))!r} has features twice")
     blocks, names = [], []
     for column in columns:
         series = frame[column].gather(known)
@@ -85,9 +85,9 @@ def encode(
             raise DataError(f"feature {column!r} is {series.dtype}: give text, numbers or booleans")
         blocks.append(block)
         names += [f"{column}={value}" if value else column for value in values]
+    if not names:
+        raise DataError(f"no {noun} has any of the features " + ", ".join(map(repr, columns)))
     table = csr_array(hstack(blocks, format="csr", dtype=np.float32))
-    place = np.full(len(vocabulary), -1)
-    place[rows[known]] = np.arange(len(known))
     spread = csr_array(
         (np.ones(len(known), np.float32), (rows[known], np.arange(len(known)))),
         shape=(len(vocabulary), len(known)),
@@ -99,9 +99,11 @@ def codes(column: pl.Series | Sequence[Any] | NDArray[Any], n: int, name: str) -
     """The category of each rating, shape (n,), int32: equal values get the same number.
 
     Raises:
-        DataError: for a column of another length, or with missing values.
+        DataError: for a column of another length or type, or with missing values.
     """
     series = pl.Series(name, column)
+    if series.dtype.is_nested() or series.dtype == pl.Object:
+        raise DataError(f"rating feature {name!r} is {series.dtype}: give text, numbers or dates")
     if series.len() != n:
         raise DataError(f"rating feature {name!r} has {series.len():,} values for {n:,} ratings")
     if series.null_count():

@@ -12,6 +12,8 @@ from dotbias.errors import SettingError
 from dotbias.models.base import Array, Model, Parameters, clip_to_scale, constants, gather
 from dotbias.settings import setting
 
+# What ``spread`` needs beside the parameters: samples of the fit, and their noise.
+SAMPLES = ("user_samples", "item_samples", "user_noise", "item_noise", "noise_variance")
 # Rows per chunk of bulk predictions: bounds the two gathered factor tables to about 50 MB each.
 _CHUNK_FLOATS = 12_000_000
 

@@ -23,10 +23,6 @@ from dotbias.solvers.normal_equations import padded, solve_rows
 from dotbias.solvers.objective import penalty, row_weights
 from dotbias.solvers.training import Validation, row_counts, threads, whole
 
-# Precision of a bias that is held. The kernel moves nothing whose diagonal element is not positive,
-# and this is far below minus any number of ratings.
-_HELD = -1e20
-
 # Chosen on validation parts of training rows alone (benchmarks/als.py). An exact minimum fits its
 # training ratings more closely than the last epoch of a descent, so it needs more decay than that.
 DEFAULT_DECAY: Mapping[str, Mapping[str, float]] = {
@@ -213,8 +209,7 @@ class _Side:
         self._diagonal[: 1 + k] = start[f"{name}_prior_precision"]
         self.penalty = self._penalty()
         self._mean, self._pull = np.zeros_like(self.rows), np.diag(self._diagonal)
-        if held:
-            self._mean[:, 0], self._pull[0, 0] = bias, _HELD
+        self._held = int(held)
 
     def solve(self, others: Array) -> float:
         """Solve every row with the other side's held; the sum of squared errors after it."""
@@ -228,8 +223,7 @@ class _Side:
             self._mean,
             self._pull,
             self.weights,
-            np.float32(1),
-            np.uint64(0),
+            self._held,
             2,
         )
         self.penalty = self._penalty()

@@ -209,8 +209,7 @@ def _solve(
             np.pad(mean, ((0, 0), wide)),
             np.pad(prior.precision, wide),
             weights,
-            np.float32(1),
-            np.uint64(0),
+            0,
             _N_STEPS,
         )
     return rows[:, :size]

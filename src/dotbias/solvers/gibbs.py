@@ -2,6 +2,7 @@
 
 import time
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 from threadpoolctl import threadpool_limits
@@ -54,10 +55,11 @@ class Gibbs(Solver):
     """
 
     n_samples: int = setting(200, at_least=1)
-    burn_in: int = setting(20, at_least=0)
-    n_factors: int = setting(16, at_least=1)
+    burn_in: int = setting(40, at_least=0)
+    n_factors: int = setting(15, at_least=1)
     histories: bool = setting(True, choices=(True, False))
     noise_freedom: float | None = setting(20.0, above=0, optional=True)
+    likelihood: Literal["normal", "ordinal"] = setting("normal", choices=("normal", "ordinal"))
     keep_samples: int = setting(0, at_least=0)
     validation_size: float = setting(0.0, at_least=0, below=1)
     n_threads: int | None = setting(None, at_least=1)
@@ -116,6 +118,7 @@ class Gibbs(Solver):
             n_factors=self.n_factors,
             histories=self.histories,
             noise_freedom=self.noise_freedom,
+            ordinal=self.likelihood == "ordinal",
             seed=seed,
         )
         held = chain.members(watch.users, watch.items, watch.codes)

@@ -1,8 +1,9 @@
 """Many small regressions at once: each row of one side on the other side, held (linear regression).
 
 With the other side held, a row ``x = (b, p)`` of bias and factors is the solution of a regression on the
-vectors ``y = (1, q)`` of its ratings' partners. Alternating least squares solves it, a Gibbs sampler draws
-from the normal distribution around that solution, and folding in is the same for one row.
+vectors ``y = (1, q)`` of its ratings' partners. Alternating least squares solves it, and folding in is the
+same for one row; a Gibbs sampler draws from the normal distribution around it with kernels of its own that
+share the algebra here.
 
 All tables here have the bias in column 0, the factors in columns 1 to k, and zeros up to a whole number of
 vector registers: shape (n, ``padded(k + 1)``), float32.
@@ -204,13 +205,12 @@ def solve_rows(
     mean: Any,
     precision: Any,
     weights: Any,
-    noise_precision: Any,
-    key: Any,
+    held: Any,
     n_steps: Any,
 ) -> Any:
-    """Solve each row's regression in place, or draw from its posterior.
+    """Solve each row's regression in place.
 
-    Row x minimises ``½ α Σ (t - b_other - x · y)² + ½ w (x - m)ᵀ Λ (x - m)`` over its ratings, where y is
+    Row x minimises ``½ Σ (t - b_other - x · y)² + ½ w (x - m)ᵀ Λ (x - m)`` over its ratings, where y is
     the partner's vector with 1 in place of its bias. Each step is a Newton step from where the row is:
     errors of the factorisation only slow it down, and the objective falls however singular the system.
 
@@ -222,8 +222,7 @@ def solve_rows(
         mean: ``m`` of each row, a table like rows.
         precision: ``Λ``, shape (width, width).
         weights: ``w`` of each row, shape (n,).
-        noise_precision: ``α``.
-        key: seed of the draws, or 0 to solve.
+        held: how many of the first columns stay as they are: 0, or 1 for a bias that is held.
         n_steps: Newton steps; one is exact up to single precision and damping.
 
     Returns:
@@ -269,25 +268,24 @@ def solve_rows(
                     pull = np.float32(0)
                     for b in range(width):
                         pull += precision[a, b] * (x[b] - mean[row, b])
-                    step[a] = noise_precision * gradient[a] + w * pull
+                    step[a] = gradient[a] + w * pull
+                for a in range(held):
+                    step[a] = 0
                 if pass_number == 0:
                     largest = np.float32(0)
                     for a in range(width):
                         for b in range(a, width):
-                            normal_matrix[a, b] *= noise_precision
                             normal_matrix[a, b] += w * precision[a, b]
+                            if a < held:
+                                normal_matrix[a, b] = 0
                         largest = max(largest, normal_matrix[a, a])
                     for a in range(width):
                         if normal_matrix[a, a] > 0:
                             normal_matrix[a, a] += np.float32(_DAMPING) * largest
-                        else:  # a column of padding, or nothing known at all: nothing moves it
+                        else:  # held, padding, or nothing known at all: nothing moves it
                             normal_matrix[a, a] = np.float32(_STIFF)
                     factorise(normal_matrix)
                 solve_lower(normal_matrix, step)
-                if key != 0:
-                    for f in range(width):
-                        if normal_matrix[f, f] < np.float32(1e10):  # not the padding
-                            step[f] -= normal(key, row, f)
                 solve_upper(normal_matrix, step)
                 for f in range(width):
                     x[f] -= step[f]

@@ -1,6 +1,6 @@
 """The samples of a Gibbs chain, their predictions, and their mean as a single model."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,9 +12,11 @@ from dotbias.models.base import Array, Parameters, constants
 from dotbias.solvers.gibbs_chain import Chain
 from dotbias.solvers.gibbs_kernels import predict_rows
 
-# The single model may have an RMSE so much higher, in rating units, than the mean of all samples.
-MOST_LOST = 0.0003
-# Training ratings on which that is measured, at most.
+# The single model's predictions may differ from the mean of all samples by so much that an error independent
+# of theirs would raise the RMSE by this, in rating units. Where what is cut off still held taste, the rise
+# was up to three times as much (docs/results.md), and stays under 0.0005.
+MOST_LOST = 0.0001
+# Pairs on which that is measured, at most.
 _MOST_PAIRS = 20_000
 # Rank of the first attempt.
 _FIRST_RANK = 48
@@ -31,25 +33,34 @@ class Posterior:
         ratings: the training ratings.
         samples: for each sample the used columns of the chain's table, in units of the spread.
         noise_variances: of each sample, in squared rating units.
-        inverse_weights: sum over samples of one over each row's weight.
+        thresholds: of each sample, where ratings are ordered categories.
+        weights: of each sample, the factor of the noise precision of each row.
     """
 
     chain: Chain
     ratings: Ratings
     samples: list[Array] = field(default_factory=list)
     noise_variances: list[float] = field(default_factory=list)
-    inverse_weights: NDArray[np.float64] = field(default_factory=lambda: np.zeros(0))
+    thresholds: list[NDArray[np.float64]] = field(default_factory=list)
+    weights: list[Array] = field(default_factory=list)
 
     @classmethod
     def of(cls, chain: Chain, ratings: Ratings) -> "Posterior":
         """No samples yet."""
-        return cls(chain, ratings, inverse_weights=np.zeros(len(chain.table)))
+        return cls(chain, ratings)
 
     def add(self, chain: Chain) -> None:
         """Keep the present state of the chain as a sample."""
         self.samples.append(chain.table[:, : chain.n_columns].copy())
         self.noise_variances.append(chain.noise**2)
-        self.inverse_weights += 1 / chain.weights
+        self.weights.append(chain.weights.copy())
+        if chain.ordinal is not None:
+            self.thresholds.append(chain.ordinal.thresholds)
+
+    @property
+    def noise_factors(self) -> NDArray[np.float64]:
+        """Mean over samples of each row's factor of the noise variance."""
+        return np.mean([1 / weights for weights in self.weights], axis=0, dtype=np.float64)
 
     def predict(
         self, users: Index, items: Index, codes: dict[str, Index] | None = None
@@ -67,13 +78,23 @@ class Posterior:
         chain = self.chain
         members = chain.members(users, items, codes or {})
         total, squares = np.zeros((2, len(members)))
+        n = len(self.samples)
+        if self.thresholds:
+            drawn = zip(self.samples, self.weights, self.thresholds, strict=True)
+            for sample, weights, thresholds in drawn:
+                z = predict_rows(sample, members).astype(np.float64)
+                precision = np.prod(weights[members], axis=1, dtype=np.float64)
+                likelihood = replace(chain.ordinal, thresholds=thresholds)
+                mean, square = likelihood.expected(z, precision)
+                total += mean
+                squares += square
+            return total / n, np.sqrt(np.maximum(squares / n - (total / n) ** 2, 0))
         for sample in self.samples:
             z = chain.spread * predict_rows(sample, members).astype(np.float64)
             total += z
             squares += z**2
-        n = len(self.samples)
         mean = total / n
-        noise = np.mean(self.noise_variances) * np.prod(self.inverse_weights[members] / n, axis=1)
+        noise = np.mean(self.noise_variances) * np.prod(self.noise_factors[members], axis=1)
         return chain.mean + mean, np.sqrt(np.maximum(squares / n - mean**2, 0) + noise)
 
     def dot_bias(self) -> tuple[float, NDArray[np.float64], NDArray[np.float64], Array, Array]:
@@ -109,15 +130,14 @@ class Posterior:
     def compress(self, n_factors: int, *, seed: int = 0) -> Parameters:
         """The mean of all samples as one ``DotBias``, by truncated singular value decomposition.
 
-        Of the stacked factors' product the largest singular values are kept, as few as lose no more
-        than ``MOST_LOST`` of RMSE. Were the error that truncation makes independent of the error that
-        the samples' mean makes, its mean square ``d²`` would raise the RMSE by ``d² / 2 RMSE``. It is
-        measured on training ratings: they leave more behind than other pairs do, which makes up for
-        the dependence (docs/results.md).
+        Of the stacked factors' product the largest singular values are kept: as many as were sampled,
+        and more until the mean square ``d²`` of what is left would raise the RMSE by ``d² / 2 RMSE`` =
+        ``MOST_LOST`` at most. It is measured on pairs of a user and an item that are drawn independently of
+        each other from the training ratings.
 
         Args:
             n_factors: the largest rank.
-            seed: of the decomposition and of the choice of ratings.
+            seed: of the decomposition and of the pairs.
 
         Returns:
             Parameters of a ``DotBias`` with linear output in which a stranger's row is zero, and the
@@ -125,16 +145,17 @@ class Posterior:
         """
         chain, rng = self.chain, np.random.default_rng(seed)
         constant, b_u, b_i, p, q = self.dot_bias()
-        pairs = rng.permutation(len(self.ratings))[:_MOST_PAIRS]
-        u, i = self.ratings.users[pairs], self.ratings.items[pairs]
+        n = min(len(self.ratings), _MOST_PAIRS)
+        u, i = (rng.choice(side, n) for side in (self.ratings.users, self.ratings.items))
         whole = _dots(p, q, u, i)
         allowed = 2 * np.sqrt(np.mean(self.noise_variances)) * MOST_LOST / chain.spread**2
         most = min(n_factors, *p.shape, *q.shape)
+        least = min(chain.n_columns - 1, most)
         # A small rank is usually enough, and found in a fraction of the time.
         for tried in dict.fromkeys((min(_FIRST_RANK, most), most)):
             p_low, q_low = _truncated(p, q, tried, rng)
             lost, rank = whole.copy(), 0
-            while rank < tried and np.mean(lost**2) > allowed:
+            while rank < tried and (rank < least or np.mean(lost**2) > allowed):
                 lost -= p_low[u, rank].astype(np.float64) * q_low[i, rank]
                 rank += 1
             if np.mean(lost**2) <= allowed:
@@ -182,8 +203,7 @@ class Posterior:
         for m, name in enumerate(("user", "item")):
             part = slice(chain.firsts[m], chain.firsts[m] + chain.sizes[m] + 1)
             out[f"{name}_samples"] = np.stack([self.samples[s][part] * scale for s in chosen])
-            noise = self.inverse_weights[part] / len(self.samples)
-            out[f"{name}_noise"] = noise.astype(np.float32)
+            out[f"{name}_noise"] = self.noise_factors[part].astype(np.float32)
         return out
 
 
