@@ -5,9 +5,9 @@
     python benchmarks/gibbs.py side                # ml-100k u1 with side information and time
     python benchmarks/gibbs.py accuracy --only ml-100k --threads 1
 
-``choose`` holds out a tenth (seed 7) of each protocol's first training part. ``accuracy`` prints for each
-split the test RMSE of the samples' mean and of the single model it is compressed to, its rank, and the
-seconds of sampling and of the whole fit.
+``choose`` holds out a tenth (seed 7) of each protocol's first training part. ``accuracy`` prints for
+each split the test RMSE of the samples' mean and of the single model it is compressed to, its rank, and
+the seconds of sampling and of the whole fit.
 """
 
 import statistics
@@ -112,9 +112,7 @@ def side(
             items=items if known else None,
             ratings={n: c[: len(train)] for n, c in columns.items()},
         )
-        coded = {
-            n: _codes_like(c[: len(train)], c[len(train) :]) for n, c in columns.items()
-        }
+        coded = {n: _codes_like(c[: len(train)], c[len(train) :]) for n, c in columns.items()}
         posterior, _ = Gibbs(n_samples=samples, n_factors=factors).sample(given, seed=0)
         mean, _ = posterior.predict(*_aligned(train, test), coded)
         print(label, f"{_rmse(mean, test, train):.4f}", flush=True)

@@ -9,7 +9,8 @@ from scipy.sparse import coo_array, csr_array
 from dotbias.data.ratings import Ratings
 from dotbias.data.vocabulary import Index, Vocabulary
 from dotbias.errors import DataError
-from dotbias.models.base import Array
+from dotbias.models.base import Array, Parameters
+from dotbias.models.dot_bias import SAMPLES
 from dotbias.recommender import Recommender, rating_table
 from dotbias.solvers.fold_in import OTHER, Prior, Side, fold_in, gradients, groups_of, rows_of
 
@@ -20,7 +21,7 @@ def partial_fit(rec: Recommender, new: Ratings) -> Recommender:
     Users and items that are new join the model; a pair that was rated before takes its new rating.
     New items are solved first, with new users at the prior's mean; then all users with a new rating and
     all items with one, each from all their ratings (``fold_in``). All other rows, the global mean and
-    the scale stay.
+    the scale stay. Samples that the model keeps are dropped.
 
     A row that was there is moved by what is new alone. Gradient descent that ends early leaves rows
     short of their regression's solution, which keeps them from overfitting, and to solve them anew would
@@ -58,8 +59,8 @@ def partial_fit(rec: Recommender, new: Ratings) -> Recommender:
     more: dict[Side, Vocabulary] = {"user": new.user_vocabulary, "item": new.item_vocabulary}
     after = {side: before[side].merge(more[side], noun=side) for side in OTHER}
     # Samples are of the rows as they were.
-    parameters = {name: array for name, array in rec.parameters.items() if name not in SAMPLES}
-    fresh = {}
+    parameters: Parameters = {n: a for n, a in rec.parameters.items() if n not in SAMPLES}
+    fresh: dict[Side, Index] = {}
     for side in OTHER:
         rows, fresh[side] = _grown(
             rec, side, after[side].indices(before[side].ids), len(after[side])

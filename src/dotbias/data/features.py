@@ -50,8 +50,9 @@ def encode(
     """Features of each user or item from a frame whose first column holds their ids.
 
     Text becomes one feature per value; where a text names several, separated by bars as the genres of
-    MovieLens are, they share a sum of squares of 1. Booleans become 0 or 1. Numbers are centred and divided
-    by their standard deviation. What is missing counts as zero, and so does an id without a row.
+    MovieLens are, they share a sum of squares of 1. Booleans become 0 or 1. Numbers are centred and
+    divided by their standard deviation. What is missing counts as zero, and so does an id without a
+    row.
 
     Args:
         frame: ids, and a column for each feature.
@@ -129,6 +130,10 @@ def _number(series: pl.Series) -> csr_array:
         value = np.where(here, number, 0)
     else:
         spread = number[here].std() if here.any() else 0.0
-        value = np.where(here, number - number[here].mean(), 0) / (spread or 1.0) if here.any() else number
+        value = (
+            np.where(here, number - number[here].mean(), 0) / (spread or 1.0)
+            if here.any()
+            else number
+        )
         value = np.nan_to_num(value)
     return csr_array(value.astype(np.float32)[:, None])

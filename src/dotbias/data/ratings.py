@@ -200,13 +200,16 @@ class Ratings:
         >>> r.features.names
         (('job=artist', 'job=cook'), ())
         """
-        user_table, user_names = None, ()
+        user_table, item_table = None, None
+        user_names: tuple[str, ...] = ()
+        item_names: tuple[str, ...] = ()
         if users is not None:
             user_table, user_names = encode(users, self.user_vocabulary, "user")
-        item_table, item_names = None, ()
         if items is not None:
             item_table, item_names = encode(items, self.item_vocabulary, "item")
-        by_rating = {name: codes(column, len(self), name) for name, column in (ratings or {}).items()}
+        by_rating = {
+            name: codes(column, len(self), name) for name, column in (ratings or {}).items()
+        }
         names = user_names, item_names
         return replace(self, features=Features(user_table, item_table, by_rating, names))
 

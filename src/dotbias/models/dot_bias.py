@@ -42,6 +42,15 @@ class DotBias(Model):
     margin: float = setting(0.5, above=0)
     init_std: float = setting(0.005, at_least=0)
 
+    samples: ClassVar[tuple[str, ...]] = (
+        "user_samples",
+        "item_samples",
+        "user_noise",
+        "item_noise",
+        "noise_variance",
+    )
+    """Parameters that ``spread`` needs; a model has them only if it was asked to keep samples."""
+
     groups: ClassVar[tuple[str, ...]] = ("user_factors", "item_factors", "user_bias", "item_bias")
 
     def initialise(self, ratings: Ratings, rng: np.random.Generator) -> Parameters:
@@ -105,8 +114,9 @@ class DotBias(Model):
     def spread(self, parameters: Parameters, users: Index, items: Index) -> Array:
         """Standard deviation of the rating that each pair would get, shape (n,), from kept samples.
 
-        It is that of the samples' predictions, the noise of single ratings included, before clipping. Of a
-        user or item never seen the samples know the mean of its kind, not how far it may be from it.
+        It is that of the samples' predictions, the noise of single ratings included, before clipping.
+        Of a user or item never seen the samples know the mean of its kind, not how far it may be from
+        it.
 
         Raises:
             SettingError: when no samples were kept.

@@ -26,17 +26,17 @@ class Gibbs(Solver):
     """Gibbs sampling of a Bayesian ``DotBias`` (Salakhutdinov & Mnih 2008).
 
     Each user and item has a vector of bias and factors. Users' vectors are normal around a mean with a
-    covariance, both unknown, and so are items'; a rating is ``μ + b_u + b_i + p_u · q_i`` plus normal noise
-    whose precision is unknown too, and may differ between users and between items by a factor around 1.
-    One sample draws each of these in turn from its distribution given the rest. The prediction is the
-    mean over samples.
+    covariance, both unknown, and so are items'; a rating is ``μ + b_u + b_i + p_u · q_i`` plus normal
+    noise whose precision is unknown too, and may differ between users and between items by a factor
+    around 1. One sample draws each of these in turn from its distribution given the rest. The
+    prediction is the mean over samples.
 
     With ``histories``, a user's mean moves with the items the user rated, and an item's with the users
     who rated it (SVD++, Koren 2008, on both sides). Features that the ratings carry
     (``Ratings.with_features``) move the means in the same way.
 
-    What ``fit`` returns is a single ``DotBias``: the mean of all samples, of the smallest number of factors
-    (at most the model's ``n_factors``) that keeps its predictions within what is stated in
+    What ``fit`` returns is a single ``DotBias``: the mean of all samples, of the smallest number of
+    factors (at most the model's ``n_factors``) that keeps its predictions within what is stated in
     ``dotbias.solvers.posterior``. ``sample`` returns the samples themselves.
 
     The same data, settings and seed give the same samples for any number of threads.
@@ -48,6 +48,8 @@ class Gibbs(Solver):
         histories: whether who rated what says something by itself.
         noise_freedom: degrees of freedom of the noise precision's factor for each user and item, or None
             to give all the same noise.
+        likelihood: ``"normal"``, or ``"ordinal"`` for ratings as ordered categories (see
+            ``dotbias.solvers.ordinal``), which ``sample`` offers alone: a ``DotBias`` has no thresholds.
         keep_samples: how many samples go into the model's file, evenly spread, so that predictions come
             with their uncertainty.
         validation_size: share of the *training* rows that is held out to watch the error on.
@@ -85,7 +87,8 @@ class Gibbs(Solver):
         Ctrl-C ends sampling after the running sample; what was drawn so far is used.
 
         Raises:
-            SettingError: for a model other than ``DotBias`` with linear output.
+            SettingError: for a model other than ``DotBias`` with linear output, or the ordinal
+            likelihood.
         """
         if not isinstance(model, DotBias):
             raise SettingError(f"Gibbs estimates DotBias, not {type(model).__name__}")
@@ -93,6 +96,11 @@ class Gibbs(Solver):
             raise SettingError(
                 f"Gibbs estimates DotBias(output='linear'), not output={model.output!r}: "
                 "GradientDescent estimates both"
+            )
+        if self.likelihood == "ordinal":
+            raise SettingError(
+                "Gibbs(likelihood='ordinal'): a DotBias has no thresholds, so fit cannot return one; "
+                "sample(ratings) gives the posterior, which predicts"
             )
         started = time.perf_counter()
         posterior, history = self.sample(ratings, seed=seed, on_epoch=on_epoch)

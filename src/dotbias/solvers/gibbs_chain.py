@@ -22,12 +22,14 @@ from dotbias.solvers.normal_equations import LANES, padded
 from dotbias.solvers.ordinal import Ordinal
 
 # Weak priors, for ratings whose standard deviation is 1: the mean of a mode's rows counts as two rows
-# (Salakhutdinov & Mnih 2008, section 3.1: β₀ = 2, W₀ the identity, as many degrees of freedom as columns).
+# (Salakhutdinov & Mnih 2008, section 3.1: β₀ = 2, W₀ the identity, as many degrees of freedom as
+# columns).
 _PRIOR_ROWS = 2.0
 # Standard deviation of the factors that a chain starts from; biases start from zero.
 _START = 0.1
-# Precision of the effects that a chain starts from. It moves slowly: from 10, the error of 200 samples on
-# validation rows of ml-latest-small was 0.824, from here 0.812, and 0.809 after long chains from either.
+# Precision of the effects that a chain starts from. It moves slowly: from 10, the error of 200 samples
+# on validation rows of ml-latest-small was 0.824, from here 0.812, and 0.809 after long chains from
+# either.
 _EFFECT_START = 0.3
 # Shape and rate of the gamma priors of the noise precision and of the effects' precision.
 _NOISE_PRIOR = 1.0, 1.0
@@ -38,8 +40,8 @@ class Chain:
     """The state of one chain.
 
     Ratings count in units of their standard deviation, less their mean. A mode is a kind of row: users,
-    items, and each feature of single ratings; every rating has one row of each. After its own rows a mode
-    has one more, the stranger: a row that nothing is known of, at the mean of its prior.
+    items, and each feature of single ratings; every rating has one row of each. After its own rows a
+    mode has one more, the stranger: a row that nothing is known of, at the mean of its prior.
 
     Args:
         ratings: the training ratings, with the features that they carry.
@@ -81,7 +83,15 @@ class Chain:
         targets = ((ratings.values - self.mean) / self.spread).astype(np.float32)
         effects = _effects(ratings, histories)
         self.modes = [
-            _Mode(members, m, first, size, targets, effects[m] if m < 2 else [])
+            _Mode(
+                self.table,
+                self.n_columns,
+                members,
+                m,
+                slice(first, first + size),
+                targets,
+                effects[m] if m < 2 else [],
+            )
             for m, (first, size) in enumerate(zip(self.firsts, sizes, strict=True))
         ]
         self.n_ratings = len(ratings)
@@ -106,7 +116,11 @@ class Chain:
 
         An index of -1 is the stranger, and so is a category that no training rating has had.
         """
-        columns = [users, items, *(codes.get(name, np.full(len(users), -1)) for name in self.features)]
+        columns = [
+            users,
+            items,
+            *(codes.get(name, np.full(len(users), -1)) for name in self.features),
+        ]
         out = np.empty((len(users), len(self.sizes)), np.int32)
         for m, (column, size) in enumerate(zip(columns, self.sizes, strict=True)):
             known = (column >= 0) & (column < size)
@@ -118,11 +132,15 @@ class Chain:
         z = predict_rows(self.table, members).astype(np.float64)
         if self.ordinal is not None:
             return self.ordinal.expected(z, self.precisions(members))[0]
-        return self.mean + self.spread * z
+        rating: NDArray[np.float64] = self.mean + self.spread * z
+        return rating
 
     def precisions(self, members: Index) -> NDArray[np.float64]:
-        """The present sample's noise precision of single ratings, (n,), as a factor of the common one."""
-        return np.prod(self.weights[members], axis=1, dtype=np.float64)
+        """The present sample's noise precision of single ratings, (n,), as a factor of the common
+        one.
+        """
+        precisions: NDArray[np.float64] = np.prod(self.weights[members], axis=1, dtype=np.float64)
+        return precisions
 
     def sweep(self) -> None:
         """One more sample."""
@@ -132,14 +150,13 @@ class Chain:
             for mode in self.modes:
                 mode.targets = latent[mode.by_row]
         for m, mode in enumerate(self.modes):
-            mode.draw_prior(self.table, self.n_columns, self.rng)
-            squares = mode.draw_rows(
-                self.table, self.n_columns, self.noise_precision, self.weights, self.rng
-            )
-            if self.noise_freedom is not None and m < 2:
-                shape = (self.noise_freedom + mode.counts) / 2
-                rate = (self.noise_freedom + self.noise_precision * squares) / 2
-                self.weights[mode.here] = self.rng.gamma(shape, 1 / rate)
+            mode.draw_prior(self.rng)
+            squares = mode.draw_rows(self.noise_precision, self.weights, self.rng)
+            freedom = self.noise_freedom
+            if freedom is not None and m < 2:
+                rates = (freedom + self.noise_precision * squares) / 2
+                drawn = self.rng.gamma((freedom + mode.counts) / 2, 1 / rates)
+                self.weights[mode.here] = drawn
             self._squares = float(self.weights[mode.here] @ squares)
         if self.ordinal is not None:
             return  # the noise is what a latent number is measured in
@@ -154,55 +171,46 @@ class _Mode:
 
     def __init__(
         self,
+        table: Array,
+        n_columns: int,
         members: Index,
         mode: int,
-        first: int,
-        size: int,
+        here: slice,
         targets: Array,
-        effects: Sequence[csr_array],
+        features: Sequence[csr_array],
     ) -> None:
-        rows = members[:, mode] - first
+        rows = members[:, mode] - here.start
+        self.table, self.n_columns = table, n_columns
         self.by_row = by_row = np.argsort(rows, kind="stable")
-        self.counts = np.bincount(rows, minlength=size)
+        self.counts = np.bincount(rows, minlength=here.stop - here.start)
         self.starts = np.concatenate([[0], np.cumsum(self.counts)])
         self.partners = np.ascontiguousarray(np.delete(members, mode, axis=1)[by_row])
         self.targets = targets[by_row]
         self.order = np.argsort(-self.counts, kind="stable")
-        self.first, self.here = first, slice(first, first + size)
-        self.prior_mean: Array | None = None
-        self.effects = _Effects(effects) if effects else None
+        self.here = here
+        self.prior_mean = np.zeros_like(table[self.here])
+        self.precision = np.zeros((table.shape[1], table.shape[1]), np.float32)
+        self.effects = _Effects(features, self.prior_mean.shape, n_columns) if features else None
 
-    def draw_prior(self, table: Array, n_columns: int, rng: np.random.Generator) -> None:
+    def draw_prior(self, rng: np.random.Generator) -> None:
         """Mean and covariance of the rows, and the effects of features on their means."""
-        rows, width, k = table[self.here], table.shape[1], n_columns
-        if self.prior_mean is None:
-            self.prior_mean = np.zeros_like(rows)
-        if self.effects is not None and self.effects.table is None:
-            self.effects.start(len(rows), width, k)
-        effects = self.effects
-        shift = np.zeros((1, width), np.float32) if effects is None else effects.moved
+        rows, k, effects = self.table[self.here], self.n_columns, self.effects
+        shift = np.zeros_like(rows[:1]) if effects is None else effects.moved
         total, products = moments(rows, shift)
         n, more, scatter = len(rows), 0, np.zeros((k, k))
         if effects is not None:
             more, scatter = effects.scatter(k)
         mean, factor = _normal_wishart(total[:k], products[:k, :k], n, more, scatter, rng)
-        precision = np.zeros((width, width), np.float32)
-        precision[:k, :k] = factor @ factor.T
-        self.precision = precision
+        self.precision[:k, :k] = factor @ factor.T
         self.prior_mean[:, :k] = mean
-        table[self.first + len(rows), :k] = mean
+        self.table[self.here.stop, :k] = mean
         if effects is not None:
             self.prior_mean += effects.moved
             effects.draw(rows, self.prior_mean, factor, rng)
             np.subtract(self.prior_mean[:, :k], mean.astype(np.float32), out=effects.moved[:, :k])
 
     def draw_rows(
-        self,
-        table: Array,
-        n_columns: int,
-        noise_precision: float,
-        weights: Array,
-        rng: np.random.Generator,
+        self, noise_precision: float, weights: Array, rng: np.random.Generator
     ) -> NDArray[np.float64]:
         """Draw all rows; each one's sum of squared errors, weighted by its partners' weights."""
         squares = np.zeros(len(self.counts))
@@ -211,9 +219,9 @@ class _Mode:
             self.starts,
             self.partners,
             self.targets,
-            table,
-            n_columns,
-            self.first,
+            self.table,
+            self.n_columns,
+            self.here.start,
             self.prior_mean,
             self.precision,
             np.float32(noise_precision),
@@ -229,26 +237,25 @@ class _Effects:
     source of features, with a precision of its own).
     """
 
-    def __init__(self, blocks: Sequence[csr_array]) -> None:
+    def __init__(self, blocks: Sequence[csr_array], shape: tuple[int, ...], k: int) -> None:
         columns = csc_array(hstack(blocks, format="csc", dtype=np.float32))
         self.starts, self.rows = columns.indptr, columns.indices
         self.values = columns.data
         ends = np.cumsum([block.shape[1] for block in blocks])
-        self.blocks = [slice(int(e) - b.shape[1], int(e)) for e, b in zip(ends, blocks, strict=True)]
+        self.blocks = [
+            slice(int(e) - b.shape[1], int(e)) for e, b in zip(ends, blocks, strict=True)
+        ]
         self.decay = np.full(int(ends[-1]), _EFFECT_START, np.float32)
-        self.table: Array | None = None
-
-    def start(self, n_rows: int, width: int, k: int) -> None:
         n, groups = len(self.decay), padded(k) // LANES
-        self.table = np.zeros((n, width), np.float32)
-        self.moved = np.zeros((n_rows, width), np.float32)
+        self.table = np.zeros((n, shape[1]), np.float32)
+        self.moved = np.zeros(shape, np.float32)
         self._effects = np.zeros((groups, n, LANES), np.float32)
-        self._residual = np.zeros((groups, n_rows, LANES), np.float32)
+        self._residual = np.zeros((groups, shape[0], LANES), np.float32)
 
     def scatter(self, k: int) -> tuple[int, NDArray[np.float64]]:
         """Number of features, and what their effects say about the rows' covariance."""
         total = np.zeros((k, k))
-        nothing = np.zeros((1, self.table.shape[1]), np.float32)
+        nothing = np.zeros_like(self.table[:1])
         for block in self.blocks:
             total += self.decay[block][0] * moments(self.table[block], nothing)[1][:k, :k]
         return len(self.decay), total
@@ -269,7 +276,13 @@ class _Effects:
         to_groups(rows, prior_mean, there, self._residual)
         to_groups(self.table, nothing, there, self._effects)
         draw_effects(
-            self.starts, self.rows, self.values, self.decay, self._effects, self._residual, _key(rng)
+            self.starts,
+            self.rows,
+            self.values,
+            self.decay,
+            self._effects,
+            self._residual,
+            _key(rng),
         )
         from_groups(self._effects, back, self.table)
         from_groups(self._residual, back, prior_mean)

@@ -1,9 +1,9 @@
 """The compiled loops of the Gibbs sampler.
 
 All rows stand in one table, the users' first, then the items', then those of further modes (such as the
-month of a rating): shape (n_rows, width), float32, with the bias in column 0, the factors after it, and zeros
-up to a whole number of vector registers. Random numbers depend on a key, the row and the column alone, and
-sums are taken in an order that the data fix: threads change nothing.
+month of a rating): shape (n_rows, width), float32, with the bias in column 0, the factors after it, and
+zeros up to a whole number of vector registers. Random numbers depend on a key, the row and the column
+alone, and sums are taken in an order that the data fix: threads change nothing.
 """
 
 from typing import Any
@@ -61,7 +61,7 @@ def _gather(table: Any, partners: Any, rating: Any, y: Any) -> Any:
     return offset
 
 
-@njit(fastmath=True, error_model="numpy", parallel=True, cache=True)  # type: ignore[untyped-decorator]
+@njit(fastmath=True, error_model="numpy", parallel=True, cache=True)
 def draw_rows(
     order: Any,
     starts: Any,
@@ -158,7 +158,7 @@ def draw_rows(
             squares[row] = max(0.0, row_squares) if last > first else 0.0
 
 
-@njit(fastmath=True, error_model="numpy", parallel=True, cache=True)  # type: ignore[untyped-decorator]
+@njit(fastmath=True, error_model="numpy", parallel=True, cache=True)
 def predict_rows(table: Any, members: Any) -> Any:
     """Sum of biases and of all products of two vectors, for the rows of the table that are named.
 
@@ -178,7 +178,7 @@ def predict_rows(table: Any, members: Any) -> Any:
     return out
 
 
-@njit(fastmath=True, error_model="numpy", parallel=True, cache=True)  # type: ignore[untyped-decorator]
+@njit(fastmath=True, error_model="numpy", parallel=True, cache=True)
 def _moments(rows: Any, centre: Any) -> Any:
     n_rows, width = rows.shape
     n_blocks = max(1, min(_BLOCKS, n_rows // _PANEL))
@@ -214,7 +214,7 @@ def moments(rows: Array, centre: Array) -> tuple[NDArray[np.float64], NDArray[np
     return sums.sum(axis=0), upper + np.triu(upper, 1).T
 
 
-@njit(fastmath=True, error_model="numpy", parallel=True, cache=True)  # type: ignore[untyped-decorator]
+@njit(fastmath=True, error_model="numpy", parallel=True, cache=True)
 def to_groups(rows: Any, shift: Any, matrix: Any, groups: Any) -> None:
     """``groups ← (rows - shift) matrix``, its columns in groups of a vector register.
 
@@ -237,7 +237,7 @@ def to_groups(rows: Any, shift: Any, matrix: Any, groups: Any) -> None:
                     groups[group, row, f] = x[group * LANES + f]
 
 
-@njit(fastmath=True, error_model="numpy", parallel=True, cache=True)  # type: ignore[untyped-decorator]
+@njit(fastmath=True, error_model="numpy", parallel=True, cache=True)
 def from_groups(groups: Any, matrix: Any, out: Any) -> None:
     """The way back: ``out ← groups · matrix``, shape (n, width)."""
     n_rows, width = out.shape
@@ -254,15 +254,15 @@ def from_groups(groups: Any, matrix: Any, out: Any) -> None:
                 out[row, b] = x[b]
 
 
-@njit(fastmath=True, error_model="numpy", parallel=True, cache=True)  # type: ignore[untyped-decorator]
+@njit(fastmath=True, error_model="numpy", parallel=True, cache=True)
 def draw_effects(
     starts: Any, rows: Any, values: Any, decay: Any, effects: Any, residual: Any, key: Any
 ) -> None:
     """Draw the effects of features on rows, one feature after the other, each from its conditional.
 
     In coordinates in which the rows scatter around their prior mean with unit covariance, columns are
-    independent of each other: threads share them. A pass costs what the features' non-zeros cost, however
-    many rows share a feature, and the residual is kept up to date.
+    independent of each other: threads share them. A pass costs what the features' non-zeros cost,
+    however many rows share a feature, and the residual is kept up to date.
 
     Args:
         starts, rows, values: the features column by column, as in a compressed sparse table.

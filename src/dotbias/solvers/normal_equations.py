@@ -1,12 +1,12 @@
 """Many small regressions at once: each row of one side on the other side, held (linear regression).
 
 With the other side held, a row ``x = (b, p)`` of bias and factors is the solution of a regression on the
-vectors ``y = (1, q)`` of its ratings' partners. Alternating least squares solves it, and folding in is the
-same for one row; a Gibbs sampler draws from the normal distribution around it with kernels of its own that
-share the algebra here.
+vectors ``y = (1, q)`` of its ratings' partners. Alternating least squares solves it, and folding in is
+the same for one row; a Gibbs sampler draws from the normal distribution around it with kernels of its
+own that share the algebra here.
 
-All tables here have the bias in column 0, the factors in columns 1 to k, and zeros up to a whole number of
-vector registers: shape (n, ``padded(k + 1)``), float32.
+All tables here have the bias in column 0, the factors in columns 1 to k, and zeros up to a whole number
+of vector registers: shape (n, ``padded(k + 1)``), float32.
 """
 
 import math
@@ -79,9 +79,7 @@ def _tile(sign: int) -> Any:
 
             row_bytes = builder.mul(stride, constant(4))
             out_bytes = builder.mul(out_stride, constant(4))
-            rows_out = [
-                builder.add(out, builder.mul(out_bytes, constant(a))) for a in range(LANES)
-            ]
+            rows_out = [builder.add(out, builder.mul(out_bytes, constant(a))) for a in range(LANES)]
             before = [load_vector(address) for address in rows_out]
             entry = builder.block
             loop, done = builder.append_basic_block("loop"), builder.append_basic_block("done")
@@ -183,7 +181,9 @@ def solve_upper(upper: Any, x: Any) -> None:
 
 @register_jitable
 def normal(key: Any, row: Any, column: Any) -> Any:
-    """A standard normal number that depends on nothing but its arguments, so threads cannot change it."""
+    """A standard normal number that depends on nothing but its arguments, so threads cannot change
+    it.
+    """
     z = key + (np.uint64(row) << np.uint64(32) | np.uint64(column)) * np.uint64(0x9E3779B97F4A7C15)
     z = (z ^ (z >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
     z = (z ^ (z >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
@@ -194,7 +194,7 @@ def normal(key: Any, row: Any, column: Any) -> Any:
     return np.float32(math.sqrt(-2.0 * math.log(a)) * math.cos(2.0 * math.pi * b))
 
 
-@njit(fastmath=True, error_model="numpy", parallel=True, cache=True)  # type: ignore[untyped-decorator]
+@njit(fastmath=True, error_model="numpy", parallel=True, cache=True)
 def solve_rows(
     order: Any,
     starts: Any,

@@ -49,8 +49,8 @@ class Ordinal:
         levels, codes = np.unique(values, return_inverse=True)
         if not 2 <= len(levels) <= _MOST_LEVELS:
             raise SettingError(
-                f"likelihood='ordinal' is for scales of 2 to {_MOST_LEVELS} different ratings, and these "
-                f"have {len(levels):,}: use 'normal'"
+                f"likelihood='ordinal' is for scales of 2 to {_MOST_LEVELS} different ratings, and "
+                f"these have {len(levels):,}: use 'normal'"
             )
         below = np.cumsum(np.bincount(codes))[:-1] / len(codes)
         return cls(levels.astype(np.float64), codes, ndtri(below))
@@ -84,7 +84,8 @@ class Ordinal:
         below = ndtr(root * (low[self.codes] - predictions))
         inside = ndtr(root * (high[self.codes] - predictions)) - below
         share = np.clip(below + rng.random(len(predictions)) * inside, _EDGE, 1 - _EDGE)
-        return (predictions + ndtri(share) / root).astype(np.float32)
+        latent: Array = (predictions + ndtri(share) / root).astype(np.float32)
+        return latent
 
     def expected(
         self, predictions: NDArray[np.float64], precision: NDArray[np.float64]

@@ -11,10 +11,11 @@ from dotbias.data.vocabulary import Index
 from dotbias.models.base import Array, Parameters, constants
 from dotbias.solvers.gibbs_chain import Chain
 from dotbias.solvers.gibbs_kernels import predict_rows
+from dotbias.solvers.ordinal import Ordinal
 
-# The single model's predictions may differ from the mean of all samples by so much that an error independent
-# of theirs would raise the RMSE by this, in rating units. Where what is cut off still held taste, the rise
-# was up to three times as much (docs/results.md), and stays under 0.0005.
+# The single model's predictions may differ from the mean of all samples by so much that an error
+# independent of theirs would raise the RMSE by this, in rating units. Where what is cut off still held
+# taste, the rise was up to three times as much (docs/results.md), and stays under 0.0005.
 MOST_LOST = 0.0001
 # Pairs on which that is measured, at most.
 _MOST_PAIRS = 20_000
@@ -33,7 +34,7 @@ class Posterior:
         ratings: the training ratings.
         samples: for each sample the used columns of the chain's table, in units of the spread.
         noise_variances: of each sample, in squared rating units.
-        thresholds: of each sample, where ratings are ordered categories.
+        likelihoods: of each sample, where ratings are ordered categories.
         weights: of each sample, the factor of the noise precision of each row.
     """
 
@@ -41,7 +42,7 @@ class Posterior:
     ratings: Ratings
     samples: list[Array] = field(default_factory=list)
     noise_variances: list[float] = field(default_factory=list)
-    thresholds: list[NDArray[np.float64]] = field(default_factory=list)
+    likelihoods: list[Ordinal] = field(default_factory=list)
     weights: list[Array] = field(default_factory=list)
 
     @classmethod
@@ -55,12 +56,14 @@ class Posterior:
         self.noise_variances.append(chain.noise**2)
         self.weights.append(chain.weights.copy())
         if chain.ordinal is not None:
-            self.thresholds.append(chain.ordinal.thresholds)
+            self.likelihoods.append(replace(chain.ordinal))
 
     @property
     def noise_factors(self) -> NDArray[np.float64]:
         """Mean over samples of each row's factor of the noise variance."""
-        return np.mean([1 / weights for weights in self.weights], axis=0, dtype=np.float64)
+        inverse = [1 / weights for weights in self.weights]
+        factors: NDArray[np.float64] = np.mean(inverse, axis=0, dtype=np.float64)
+        return factors
 
     def predict(
         self, users: Index, items: Index, codes: dict[str, Index] | None = None
@@ -79,14 +82,13 @@ class Posterior:
         members = chain.members(users, items, codes or {})
         total, squares = np.zeros((2, len(members)))
         n = len(self.samples)
-        if self.thresholds:
-            drawn = zip(self.samples, self.weights, self.thresholds, strict=True)
-            for sample, weights, thresholds in drawn:
+        if self.likelihoods:
+            drawn = zip(self.samples, self.weights, self.likelihoods, strict=True)
+            for sample, weights, likelihood in drawn:
                 z = predict_rows(sample, members).astype(np.float64)
                 precision = np.prod(weights[members], axis=1, dtype=np.float64)
-                likelihood = replace(chain.ordinal, thresholds=thresholds)
-                mean, square = likelihood.expected(z, precision)
-                total += mean
+                expected, square = likelihood.expected(z, precision)
+                total += expected
                 squares += square
             return total / n, np.sqrt(np.maximum(squares / n - (total / n) ** 2, 0))
         for sample in self.samples:
@@ -97,43 +99,50 @@ class Posterior:
         noise = np.mean(self.noise_variances) * np.prod(self.noise_factors[members], axis=1)
         return chain.mean + mean, np.sqrt(np.maximum(squares / n - mean**2, 0) + noise)
 
-    def dot_bias(self) -> tuple[float, NDArray[np.float64], NDArray[np.float64], Array, Array]:
+    def _averaged(self, sample: Array) -> list[NDArray[np.float64]]:
+        """A sample's rows of users and of items, (size + 1, 1 + k) each, the stranger last, in which
+        features of single ratings count as their mean over the training ratings.
+        """
+        chain = self.chain
+        parts = [slice(f, f + size + 1) for f, size in zip(chain.firsts, chain.sizes, strict=True)]
+        constant, context = 0.0, np.zeros(chain.n_columns)
+        for mode, part in zip(chain.modes[2:], parts[2:], strict=True):
+            row = mode.counts @ sample[part][:-1].astype(np.float64) / mode.counts.sum()
+            constant += row[0] + context[1:] @ row[1:]
+            context += row
+        users, items = (sample[part].astype(np.float64) for part in parts[:2])
+        users[:, 0] += users[:, 1:] @ context[1:] + constant
+        items[:, 0] += items[:, 1:] @ context[1:]
+        return [users, items]
+
+    def dot_bias(self) -> tuple[NDArray[np.float64], NDArray[np.float64], Array, Array]:
         """The mean over samples as a sum of biases and of stacked dot products.
 
         Features of single ratings are averaged over the training ratings.
 
         Returns:
-            Constant; biases of users and of items, each mode's stranger last; stacked factors of users,
+            Biases of users and of items, each mode's stranger last; stacked factors of users,
             (n_users + 1, n_samples · k), and of items, whose dot products are the mean's. In units of
             the spread.
         """
-        chain, n = self.chain, len(self.samples)
-        parts = [slice(f, f + size + 1) for f, size in zip(chain.firsts, chain.sizes, strict=True)]
-        constant = 0.0
-        biases = [np.zeros(part.stop - part.start) for part in parts[:2]]
-        k = chain.n_columns - 1
-        stacked = [np.empty((len(b), n, k), np.float32) for b in biases]
-        shares = [mode.counts / mode.counts.sum() for mode in chain.modes[2:]]
+        n, k = len(self.samples), self.chain.n_columns - 1
+        biases = [np.zeros(size + 1) for size in self.chain.sizes[:2]]
+        stacked = [np.empty((len(bias), n, k), np.float32) for bias in biases]
         for s, sample in enumerate(self.samples):
-            context = np.zeros(1 + k)
-            for part, share in zip(parts[2:], shares, strict=True):
-                row = share @ sample[part][:-1].astype(np.float64)
-                constant += (row[0] + context[1:] @ row[1:]) / n
-                context += row
-            for side in range(2):
-                rows = sample[parts[side]]
-                biases[side] += (rows[:, 0] + rows[:, 1:] @ context[1:]) / n
-                stacked[side][:, s] = rows[:, 1:]
+            for bias, table, rows in zip(biases, stacked, self._averaged(sample), strict=True):
+                bias += rows[:, 0] / n
+                table[:, s] = rows[:, 1:]
         stacked[0] /= np.float32(n)
-        return constant, *biases, *(table.reshape(len(table), -1) for table in stacked)
+        p, q = (table.reshape(len(table), -1) for table in stacked)
+        return biases[0], biases[1], p, q
 
     def compress(self, n_factors: int, *, seed: int = 0) -> Parameters:
         """The mean of all samples as one ``DotBias``, by truncated singular value decomposition.
 
         Of the stacked factors' product the largest singular values are kept: as many as were sampled,
         and more until the mean square ``d²`` of what is left would raise the RMSE by ``d² / 2 RMSE`` =
-        ``MOST_LOST`` at most. It is measured on pairs of a user and an item that are drawn independently of
-        each other from the training ratings.
+        ``MOST_LOST`` at most. It is measured on pairs of a user and an item that are drawn
+        independently of each other from the training ratings.
 
         Args:
             n_factors: the largest rank.
@@ -144,7 +153,12 @@ class Posterior:
             prior of its rows for folding in.
         """
         chain, rng = self.chain, np.random.default_rng(seed)
-        constant, b_u, b_i, p, q = self.dot_bias()
+        b_u, b_i, p, q = self.dot_bias()
+        # Around the strangers' rows, which keeps their predictions whatever is cut off.
+        p_0, q_0 = p[-1].copy(), q[-1].copy()
+        p, q = p - p_0, q - q_0
+        constant = b_u[-1] + b_i[-1] + float(p_0 @ q_0)
+        b_u, b_i = b_u - b_u[-1] + p @ q_0, b_i - b_i[-1] + q @ p_0
         n = min(len(self.ratings), _MOST_PAIRS)
         u, i = (rng.choice(side, n) for side in (self.ratings.users, self.ratings.items))
         whole = _dots(p, q, u, i)
@@ -152,22 +166,16 @@ class Posterior:
         most = min(n_factors, *p.shape, *q.shape)
         least = min(chain.n_columns - 1, most)
         # A small rank is usually enough, and found in a fraction of the time.
-        for tried in dict.fromkeys((min(_FIRST_RANK, most), most)):
+        for tried in (min(_FIRST_RANK * 2**n, most) for n in range(32)):
             p_low, q_low = _truncated(p, q, tried, rng)
             lost, rank = whole.copy(), 0
             while rank < tried and (rank < least or np.mean(lost**2) > allowed):
                 lost -= p_low[u, rank].astype(np.float64) * q_low[i, rank]
                 rank += 1
-            if np.mean(lost**2) <= allowed:
+            if tried == most or np.mean(lost**2) <= allowed:
                 break
         rank = max(rank, 1)
         p_low, q_low = p_low[:, :rank].astype(np.float64), q_low[:, :rank].astype(np.float64)
-        p_0, q_0 = p_low[-1], q_low[-1]
-        constant += b_u[-1] + b_i[-1] + float(p_0 @ q_0)
-        b_u, b_i = b_u - b_u[-1], b_i - b_i[-1]
-        p_low, q_low = p_low - p_0, q_low - q_0
-        b_u += p_low @ q_0
-        b_i += q_low @ p_0
         root = np.sqrt(chain.spread)
         out = constants(self.ratings)
         out["global_mean"] = np.array([chain.mean + chain.spread * constant], np.float32)
@@ -183,26 +191,32 @@ class Posterior:
     def _precision(self, rows: NDArray[np.float64]) -> Array:
         """Noise variance times the inverse covariance of the rows around a stranger's."""
         covariance = rows.T @ rows / len(rows)
-        covariance[np.diag_indices(len(covariance))] += 1e-3 * np.trace(covariance) / len(covariance) + 1e-9
+        covariance[np.diag_indices(len(covariance))] += (
+            1e-3 * np.trace(covariance) / len(covariance) + 1e-9
+        )
         return (np.mean(self.noise_variances) * np.linalg.inv(covariance)).astype(np.float32)
 
     def kept(self, n: int) -> Parameters:
         """Some of the samples, evenly spread, as arrays that a model can predict with.
 
         Returns:
-            ``user_samples`` (n, n_users + 1, 1 + k) and ``item_samples``, strangers last, in rating units;
-            ``noise_variance`` (1,); ``user_noise`` (n_users + 1,) and ``item_noise``, factors of it.
+            ``user_samples`` (n, n_users + 1, 1 + k) and ``item_samples``, strangers last, in rating
+            units; ``noise_variance`` (1,); ``user_noise`` (n_users + 1,) and ``item_noise``, factors of
+            it.
         """
         chain = self.chain
         chosen = np.unique(np.linspace(0, len(self.samples) - 1, n).round().astype(int))
-        scale = np.full(chain.n_columns, np.sqrt(chain.spread), np.float32)
+        drawn = [self._averaged(self.samples[s]) for s in chosen]
+        scale = np.full(chain.n_columns, np.sqrt(chain.spread))
         scale[0] = chain.spread
         out: Parameters = {
             "noise_variance": np.array([np.mean(self.noise_variances)], np.float32),
         }
         for m, name in enumerate(("user", "item")):
             part = slice(chain.firsts[m], chain.firsts[m] + chain.sizes[m] + 1)
-            out[f"{name}_samples"] = np.stack([self.samples[s][part] * scale for s in chosen])
+            out[f"{name}_samples"] = np.stack([rows[m] * scale for rows in drawn]).astype(
+                np.float32
+            )
             out[f"{name}_noise"] = self.noise_factors[part].astype(np.float32)
         return out
 

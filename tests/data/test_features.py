@@ -1,0 +1,220 @@
+"""Features: what each kind of column becomes, and that they stay with their users and items."""
+
+from typing import Any
+
+import numpy as np
+import polars as pl
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from dotbias.data.features import codes, encode
+from dotbias.data.ratings import Ratings
+from dotbias.data.vocabulary import Vocabulary
+from dotbias.errors import DataError
+
+ABC = Vocabulary(pl.Series(["ann", "bob", "cem"]))
+
+
+def encoded(column: list[Any] | pl.Series, ids: tuple[str, ...] = ("ann", "bob", "cem")) -> Any:
+    """The dense table of one feature column, and its names."""
+    table, names = encode(pl.DataFrame({"id": ids, "x": column}), ABC, "user")
+    assert table.dtype == np.float32
+    return table.toarray(), names
+
+
+# What a column becomes.
+
+
+def test_text_becomes_one_feature_for_each_value():
+    table, names = encoded(["cook", "artist", "cook"])
+    assert names == ("x=artist", "x=cook")
+    np.testing.assert_array_equal(table, [[0, 1], [1, 0], [0, 1]])
+
+
+def test_values_between_bars_share_a_sum_of_squares_of_1():
+    table, names = encoded(["a|b", "c", "a|b|c"])
+    assert names == ("x=a", "x=b", "x=c")
+    two, three = 1 / np.sqrt([2, 3])
+    np.testing.assert_allclose(table, [[two, two, 0], [0, 0, 1], [three] * 3], rtol=1e-6)
+
+
+def test_a_value_that_is_named_twice_counts_once():
+    table, _ = encoded(["a|a", "a|b", "b"])
+    np.testing.assert_allclose(table, [[1, 0], [0.5**0.5, 0.5**0.5], [0, 1]], rtol=1e-6)
+
+
+def test_missing_text_and_nothing_between_bars_are_zero():
+    table, names = encoded([None, "", "a||"])
+    assert names == ("x=a",)
+    np.testing.assert_array_equal(table, [[0], [0], [1]])
+
+
+def test_numbers_are_centred_and_divided_by_their_deviation():
+    table, names = encoded([10, 20, 60])
+    assert names == ("x",)
+    x = np.array([10, 20, 60])
+    np.testing.assert_allclose(table[:, 0], (x - 30) / x.std(), rtol=1e-6)
+
+
+@pytest.mark.parametrize("missing", [None, float("nan"), float("inf")])
+def test_a_missing_number_is_an_average_one(missing):
+    table, _ = encoded([10.0, missing, 30.0])
+    np.testing.assert_allclose(table[:, 0], [-1, 0, 1], rtol=1e-6)
+
+
+@pytest.mark.parametrize("same", [[7, 7, 7], [None, 7.5, None], pl.Series([None] * 3, dtype=pl.Int8)])
+def test_a_number_that_never_varies_is_zero(same):
+    table, _ = encoded(same)
+    np.testing.assert_array_equal(table, np.zeros((3, 1)))
+
+
+def test_booleans_become_0_and_1_and_missing_ones_0():
+    table, names = encoded([True, False, None])
+    assert names == ("x",)
+    np.testing.assert_array_equal(table, [[1], [0], [0]])
+
+
+def test_several_columns_stand_side_by_side():
+    frame = pl.DataFrame({"id": ["ann", "bob"], "job": ["cook", "bard"], "old": [True, False]})
+    table, names = encode(frame, ABC, "user")
+    assert names == ("job=bard", "job=cook", "old")
+    np.testing.assert_array_equal(table.toarray(), [[0, 1, 1], [1, 0, 0], [0, 0, 0]])
+
+
+# Whose features they are.
+
+
+def test_rows_go_to_their_ids_and_who_has_none_gets_zeros():
+    table, _ = encoded(["cook", "bard"], ids=("cem", "ann"))
+    np.testing.assert_array_equal(table, [[1, 0], [0, 0], [0, 1]])
+
+
+def test_ids_without_ratings_leave_no_trace():
+    """Neither a feature of theirs nor a share in the mean of a number."""
+    table, names = encoded(["cook", "spy", "bard"], ids=("ann", "eve", "bob"))
+    assert names == ("x=bard", "x=cook")
+    np.testing.assert_array_equal(table, [[0, 1], [1, 0], [0, 0]])
+    table, _ = encoded([1, 1000, 3], ids=("ann", "eve", "bob"))
+    np.testing.assert_allclose(table[:, 0], [-1, 1, 0], rtol=1e-6)
+
+
+def test_an_id_with_features_twice_is_named():
+    """Not the stranger that is repeated too."""
+    frame = pl.DataFrame({"id": ["eve", "eve", "bob", "bob"], "x": [1, 2, 3, 4]})
+    with pytest.raises(DataError, match="user 'bob' has features twice"):
+        encode(frame, ABC, "user")
+
+
+def test_strangers_may_be_repeated():
+    table, _ = encoded([1, 2, 3], ids=("eve", "eve", "bob"))
+    assert table.shape == (3, 1)
+
+
+@pytest.mark.parametrize(
+    ("frame", "message"),
+    [
+        ({"id": ["ann"]}, "item features need a column of ids and at least one more"),
+        ({"name": ["eve"], "x": [1]}, "no id in column 'name' is that of a item with ratings"),
+        ({"id": ["ann"], "x": [[1, 2]]}, "feature 'x' is List"),
+        ({"id": ["ann"], "x": pl.Series([None], dtype=pl.Null)}, "feature 'x' is Null"),
+        ({"id": ["ann"], "x": pl.Series([0]).cast(pl.Date)}, "feature 'x' is Date: give text"),
+        ({"id": ["ann"], "x": [""], "y": ["|"]}, "no item has any of the features 'x', 'y'"),
+    ],
+)
+def test_frames_that_say_nothing_are_refused(frame, message):
+    with pytest.raises(DataError, match=message):
+        encode(pl.DataFrame(frame), ABC, "item")
+
+
+# Categories of single ratings.
+
+
+@given(st.lists(st.sampled_from(["x", "y", "z", "zz"]), min_size=1, max_size=30))
+def test_equal_values_get_equal_codes_in_the_order_of_the_values(column: list[str]) -> None:
+    order = sorted(set(column))
+    result = codes(column, len(column), "month")
+    assert result.dtype == np.int32
+    assert result.tolist() == [order.index(value) for value in column]
+
+
+@pytest.mark.parametrize(
+    ("column", "message"),
+    [
+        ([1, 2], "rating feature 'month' has 2 values for 3 ratings"),
+        ([1, None, 2], "rating feature 'month' is missing in row 1"),
+        ([[1], [2], [3]], "rating feature 'month' is List"),
+        ([object(), object(), object()], "rating feature 'month' is Object"),
+    ],
+)
+def test_columns_that_are_no_categories_are_refused(column, message):
+    with pytest.raises(DataError, match=message):
+        codes(column, 3, "month")
+
+
+# With ratings.
+
+row = st.tuples(st.integers(1, 6), st.sampled_from("abcdef"), st.integers(0, 3))
+
+
+@st.composite
+def rated(draw: st.DrawFn) -> Ratings:
+    """Ratings whose features repeat their ids: a user's number, an item's letter, a category."""
+    users, items, month = zip(*draw(st.lists(row, min_size=2, max_size=30)), strict=True)
+    ratings = Ratings.from_columns(users, items, np.arange(len(users)))
+    # All of them, so that the columns are the same whatever ids occur.
+    frame = pl.DataFrame({"id": range(1, 7), "is": [f"{n}" for n in range(1, 7)]})
+    genres = pl.DataFrame({"id": list("abcdef"), "is": list("abcdef")})
+    return ratings.with_features(users=frame, items=genres, ratings={"month": list(month)})
+
+
+def assert_aligned(part: Ratings, whole: Ratings) -> None:
+    features = part.features
+    names, letters = whole.features.names
+    for table, columns, ids in (
+        (features.users, names, part.user_vocabulary.ids),
+        (features.items, letters, part.item_vocabulary.ids),
+    ):
+        assert features.names == whole.features.names
+        assert table.shape == (len(ids), len(columns))
+        expected = [[float(name == f"is={raw}") for name in columns] for raw in ids]
+        np.testing.assert_array_equal(table.toarray(), expected)
+    rows = part.values.astype(int)
+    np.testing.assert_array_equal(
+        features.ratings["month"], whole.features.ratings["month"][rows]
+    )
+
+
+@given(rated(), st.data())
+def test_parts_keep_the_features_of_their_ids(ratings: Ratings, data: st.DataObject) -> None:
+    rows = st.lists(st.integers(0, len(ratings) - 1), min_size=1, max_size=20)
+    assert_aligned(ratings, ratings)
+    assert_aligned(ratings.take(np.array(data.draw(rows))), ratings)
+    assert_aligned(ratings.rows(np.array(data.draw(rows))), ratings)
+    mask = np.zeros(len(ratings), np.bool_)
+    mask[data.draw(rows)] = True
+    assert_aligned(ratings.take(mask), ratings)
+
+
+@given(rated(), st.sampled_from([0.2, 0.5]), st.integers(0, 3))
+def test_a_split_keeps_the_features_on_both_sides(
+    ratings: Ratings, test_size: float, seed: int
+) -> None:
+    if not 0 < round(len(ratings) * test_size) < len(ratings):
+        return
+    for part in ratings.split(test_size, seed=seed):
+        assert_aligned(part, ratings)
+
+
+def test_ratings_as_they_were_have_no_features():
+    ratings = Ratings.from_columns(["ann"], [7], [4.0])
+    ratings.with_features(ratings={"month": [1]})
+    assert ratings.features is None
+
+
+def test_features_that_are_not_given_are_none():
+    ratings = Ratings.from_columns(["ann"], [7], [4.0]).with_features(ratings={"month": [1]})
+    assert ratings.features.users is None
+    assert ratings.features.items is None
+    part = ratings.take(np.array([0]))
+    assert part.features.users is None
