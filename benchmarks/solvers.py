@@ -59,10 +59,8 @@ def measure(sets: list[str], repeats: int | None) -> list[dict[str, Any]]:
                 rec = db.fit(train, model, solver, seed=SEED)
                 rmse.append(float(db.evaluate(rec, test, ranking=False).rmse))
                 seconds.append(rec.facts["history"]["seconds"])
-                print(
-                    f"{name} {repeat} {line}, {point}: {rmse[-1]:.4f} in {seconds[-1]:.2f} s",
-                    flush=True,
-                )
+                figures = f"{rmse[-1]:.4f} in {seconds[-1]:.2f} s"
+                print(f"{name} {repeat} {line}, {point}: {figures}", flush=True)
             records.append(
                 {"set": name, "solver": line, "point": point, "rmse": rmse, "seconds": seconds}
             )
@@ -81,11 +79,10 @@ def table(records: list[dict[str, Any]]) -> Table:
 
 def picture(records: list[dict[str, Any]]) -> LinePicture:
     sets = list(dict.fromkeys(r["set"] for r in records))
-    repeats = max(len(r["rmse"]) for r in records)
     lengths = ", ".join(map(str, LENGTHS[:-1]))
     note = (
-        f"Mean test RMSE and median time of up to {repeats} repeats; points of Gibbs: {lengths} and "
-        f"{LENGTHS[-1]} samples."
+        "Mean test RMSE and median time of the fit over the splits; points of Gibbs, from left to right: "
+        f"{lengths} and {LENGTHS[-1]} samples."
     )
     panels = tuple(panel(name, [r for r in records if r["set"] == name]) for name in sets)
     return LinePicture(title="Accuracy against the time of the fit", panels=panels, note=note)
@@ -98,11 +95,11 @@ def panel(name: str, records: list[dict[str, Any]]) -> Panel:
         points.setdefault(r["solver"], []).append(point)
     lines, marks = [], []
     for line, of_line in points.items():
-        x, y = zip(*sorted(of_line), strict=True)
+        x, y = zip(*of_line, strict=True)
         lines.append(Line(name=line, x=x, y=y))
         marks.append(Mark(x=x[-1], y=y[-1], label=line))
     return Panel(
-        title=f"{name}, {protocols.SPREAD[name]}",
+        title=f"{name}, splits: {len(records[0]['rmse'])}",
         x_label="fit, seconds",
         y_label="test RMSE",
         lines=tuple(lines),

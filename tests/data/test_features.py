@@ -63,7 +63,9 @@ def test_a_missing_number_is_an_average_one(missing):
     np.testing.assert_allclose(table[:, 0], [-1, 0, 1], rtol=1e-6)
 
 
-@pytest.mark.parametrize("same", [[7, 7, 7], [None, 7.5, None], pl.Series([None] * 3, dtype=pl.Int8)])
+@pytest.mark.parametrize(
+    "same", [[7, 7, 7], [None, 7.5, None], pl.Series([None] * 3, dtype=pl.Int8)]
+)
 def test_a_number_that_never_varies_is_zero(same):
     table, _ = encoded(same)
     np.testing.assert_array_equal(table, np.zeros((3, 1)))
@@ -180,9 +182,7 @@ def assert_aligned(part: Ratings, whole: Ratings) -> None:
         expected = [[float(name == f"is={raw}") for name in columns] for raw in ids]
         np.testing.assert_array_equal(table.toarray(), expected)
     rows = part.values.astype(int)
-    np.testing.assert_array_equal(
-        features.ratings["month"], whole.features.ratings["month"][rows]
-    )
+    np.testing.assert_array_equal(features.ratings["month"], whole.features.ratings["month"][rows])
 
 
 @given(rated(), st.data())

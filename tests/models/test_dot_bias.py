@@ -47,6 +47,66 @@ class TestSigmoid(ModelContract):
         np.testing.assert_array_equal(prediction, np.float32(5))
 
 
+# The standard deviation, from kept samples.
+
+
+N_SAMPLES, N_USERS, N_ITEMS = 7, 5, 4
+
+
+@pytest.fixture
+def samples():
+    """Three factors; after the users and the items each sample has the stranger."""
+    rng = np.random.default_rng(0)
+    normal = {
+        "user_samples": rng.standard_normal((N_SAMPLES, N_USERS + 1, 4)),
+        "item_samples": rng.standard_normal((N_SAMPLES, N_ITEMS + 1, 4)),
+    }
+    positive = {
+        "noise_variance": np.array([0.7]),
+        "user_noise": rng.uniform(0.5, 2, N_USERS + 1),
+        "item_noise": rng.uniform(0.5, 2, N_ITEMS + 1),
+    }
+    return {name: array.astype(np.float32) for name, array in (normal | positive).items()}
+
+
+def test_the_spread_is_that_of_the_samples_and_of_the_noise(samples):
+    u, i = (a.ravel().astype(np.int32) for a in np.indices((N_USERS + 1, N_ITEMS + 1)))
+    expected = []
+    for user, item in zip(u, i, strict=True):
+        x, y = samples["user_samples"][:, user], samples["item_samples"][:, item]
+        z = [a[0] + b[0] + a[1:] @ b[1:] for a, b in zip(x, y, strict=True)]
+        noise = 0.7 * samples["user_noise"][user] * samples["item_noise"][item]
+        expected.append(np.sqrt(np.var(z) + noise))
+    u[u == N_USERS], i[i == N_ITEMS] = -1, -1
+    spread = DotBias(n_factors=9).spread(samples, u, i)
+    assert spread.dtype == np.float32
+    np.testing.assert_allclose(spread, expected, rtol=1e-5)
+
+
+def test_samples_that_agree_leave_the_noise_alone(samples):
+    for name in ("user_samples", "item_samples"):
+        samples[name][:] = samples[name][0]
+    u, i = np.array([1, -1], np.int32), np.array([2, 0], np.int32)
+    noise = 0.7 * samples["user_noise"][u] * samples["item_noise"][i]
+    spread = DotBias().spread(samples, u, i)
+    np.testing.assert_allclose(spread, np.sqrt(noise), rtol=1e-4)
+
+
+def test_without_samples_the_message_says_how_to_get_them():
+    none = np.empty(0, np.int32)
+    with pytest.raises(SettingError, match=r"Gibbs\(keep_samples=50\).*--keep-samples 50"):
+        DotBias().spread({"user_bias": np.zeros(3, np.float32)}, none, none)
+
+
+# Settings.
+
+
+def test_a_fitted_model_has_the_factors_of_its_parameters():
+    model = DotBias(n_factors=9, margin=0.3)
+    fitted = model.fitted({"user_factors": np.zeros((5, 2), np.float32)})
+    assert fitted == DotBias(n_factors=2, margin=0.3)
+
+
 @pytest.mark.parametrize(
     ("settings", "message"),
     [

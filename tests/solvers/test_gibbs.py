@@ -257,7 +257,10 @@ def test_ctrl_c_ends_sampling_with_what_there_is(ratings, at):
     ("settings", "message"),
     [
         ({"n_samples": 0}, "n_samples must be at least 1"),
-        ({"n_samples": 9, "burn_in": 9}, r"Gibbs\(n_samples=9, burn_in=9\).*n_samples must be larger"),
+        (
+            {"n_samples": 9, "burn_in": 9},
+            r"Gibbs\(n_samples=9, burn_in=9\).*n_samples must be larger",
+        ),
         ({"n_samples": 2.5}, "n_samples must be a whole number"),
         ({"burn_in": -1}, "burn_in must be at least 0"),
         ({"n_factors": 0}, "n_factors must be at least 1"),

@@ -78,9 +78,7 @@ class Problem:
         y, t = self.regression(row)
         mean, precision = self.prior(row)
         away = x[: self.k1] - mean
-        return 0.5 * ((y @ x[: self.k1] - t) ** 2).sum() + 0.5 * (
-            away @ precision @ away
-        )
+        return 0.5 * ((y @ x[: self.k1] - t) ** 2).sum() + 0.5 * (away @ precision @ away)
 
 
 @pytest.mark.parametrize("k", [0, 1, 7, 8, 20, 64])

@@ -103,9 +103,7 @@ def test_strangers_are_rows_of_zeros_and_get_what_the_samples_say(posterior, mos
     np.testing.assert_allclose(predicted(posterior.compress(most), u, i), expected, atol=1e-4)
 
 
-def test_the_mean_over_a_ratings_features_is_that_of_the_training_ratings(
-    with_month, monkeypatch
-):
+def test_the_mean_over_a_ratings_features_is_that_of_the_training_ratings(with_month, monkeypatch):
     monkeypatch.setattr(module, "MOST_LOST", 0.0)
     samples, _ = SOLVER.sample(with_month, seed=2)
     u, i = all_pairs()

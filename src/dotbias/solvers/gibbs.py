@@ -17,6 +17,10 @@ from dotbias.solvers.gibbs_chain import Chain
 from dotbias.solvers.posterior import Posterior
 from dotbias.solvers.training import Validation, threads, whole
 
+# Chosen on validation parts of training rows alone (benchmarks/gibbs.py): fewer factors and more
+# ratings than that, or the other way round, cost time or accuracy. One less than a whole number of
+# vector registers.
+DEFAULT_FACTORS, MANY_RATINGS = (15, 31), 300_000
 # Samples that take more memory than this are thinned out evenly.
 _MOST_BYTES = 1_500_000_000
 
@@ -44,7 +48,7 @@ class Gibbs(Solver):
     Args:
         n_samples: samples drawn in all, those dropped included.
         burn_in: samples dropped at the beginning.
-        n_factors: length of each sampled embedding.
+        n_factors: length of each sampled embedding, or None for one that suits the number of ratings.
         histories: whether who rated what says something by itself.
         noise_freedom: degrees of freedom of the noise precision's factor for each user and item, or None
             to give all the same noise.
@@ -58,7 +62,7 @@ class Gibbs(Solver):
 
     n_samples: int = setting(200, at_least=1)
     burn_in: int = setting(40, at_least=0)
-    n_factors: int = setting(15, at_least=1)
+    n_factors: int | None = setting(None, at_least=1)
     histories: bool = setting(True, choices=(True, False))
     noise_freedom: float | None = setting(20.0, above=0, optional=True)
     likelihood: Literal["normal", "ordinal"] = setting("normal", choices=("normal", "ordinal"))
@@ -73,6 +77,11 @@ class Gibbs(Solver):
                 f"Gibbs(n_samples={self.n_samples}, burn_in={self.burn_in}): the first burn_in of "
                 "n_samples are dropped, so n_samples must be larger"
             )
+
+    def n_factors_for(self, n_ratings: int) -> int:
+        """The length of each sampled embedding for so many ratings."""
+        few, many = DEFAULT_FACTORS
+        return self.n_factors or (few if n_ratings < MANY_RATINGS else many)
 
     @property
     def n_epochs(self) -> int:
@@ -123,7 +132,7 @@ class Gibbs(Solver):
         watch = Validation.hold_out(ratings, self.validation_size, rng)
         chain = Chain(
             watch.rest,
-            n_factors=self.n_factors,
+            n_factors=self.n_factors_for(len(ratings)),
             histories=self.histories,
             noise_freedom=self.noise_freedom,
             ordinal=self.likelihood == "ordinal",

@@ -5,6 +5,7 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 from numpy.typing import NDArray
 from scipy.linalg import qr, svd
+from threadpoolctl import threadpool_limits
 
 from dotbias.data.ratings import Ratings
 from dotbias.data.vocabulary import Index
@@ -152,7 +153,12 @@ class Posterior:
             Parameters of a ``DotBias`` with linear output in which a stranger's row is zero, and the
             prior of its rows for folding in.
         """
-        chain, rng = self.chain, np.random.default_rng(seed)
+        # Matrices of a few dozen columns: several threads would mostly wait for each other.
+        with threadpool_limits(1, "blas"):
+            return self._compress(n_factors, np.random.default_rng(seed))
+
+    def _compress(self, n_factors: int, rng: np.random.Generator) -> Parameters:
+        chain = self.chain
         b_u, b_i, p, q = self.dot_bias()
         # Around the strangers' rows, which keeps their predictions whatever is cut off.
         p_0, q_0 = p[-1].copy(), q[-1].copy()
