@@ -18,13 +18,16 @@ from rich.console import Console
 from rich.table import Table
 
 import dotbias as db
+from dotbias.solvers.base import Solver
+from dotbias.solvers.gibbs import Gibbs
 from protocols import splits
 
 SHARE = 0.1
-FITS: dict[str, tuple[db.DotBias, db.ALS | None]] = {
+FITS: dict[str, tuple[db.DotBias, Solver | None]] = {
     "gradient descent": (db.DotBias(), None),
     "sigmoid form": (db.DotBias(n_factors=64, output="sigmoid"), None),
     "ALS, 64 factors": (db.DotBias(n_factors=64), db.ALS()),
+    "Gibbs with histories": (db.DotBias(), Gibbs()),
 }
 
 

@@ -60,7 +60,7 @@ def accuracy(
     only: Only = None,
     threads: Annotated[int | None, typer.Option()] = None,
     samples: Annotated[int, typer.Option()] = 200,
-    factors: Annotated[int, typer.Option()] = 15,
+    factors: Annotated[int | None, typer.Option()] = None,
     histories: Annotated[bool | None, typer.Option("--histories/--ids-only")] = None,
 ) -> None:
     Gibbs(n_samples=3, burn_in=1, n_factors=factors).sample(db.simulate(seed=0).ratings)
@@ -80,7 +80,8 @@ def accuracy(
 
 @app.command()
 def side(
-    samples: Annotated[int, typer.Option()] = 200, factors: Annotated[int, typer.Option()] = 15
+    samples: Annotated[int, typer.Option()] = 200,
+    factors: Annotated[int | None, typer.Option()] = None,
 ) -> None:
     _, train, test = next(protocols.splits("ml-100k"))
     users = pl.read_csv(

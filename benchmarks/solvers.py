@@ -5,8 +5,9 @@
     python benchmarks/solvers.py --draw solvers.json solvers.png      # fits nothing
 
 Fits run on all threads that dotbias gives them. Their time is that of the whole fit, the compression of
-a Gibbs posterior to a single model included, after a fit of another set that compiled. The error is that
-of the model that would be saved, on held-out rows of which no choice was made.
+a Gibbs posterior to a single model included, after a fit of another set that compiled; "ns" is that time
+for each training rating and epoch, iteration or sample. The error is that of the model that would be
+saved, on held-out rows of which no choice was made.
 """
 
 import json
@@ -46,7 +47,10 @@ def contestants() -> Iterator[tuple[str, str, Model, Solver]]:
 
 
 def measure(sets: list[str], repeats: int | None) -> list[dict[str, Any]]:
-    """One record for each set and contestant, with the errors and seconds of its repeats."""
+    """One record for each set and contestant, with the errors and seconds of its repeats.
+
+    Its steps are the mean number of training ratings times the epochs, iterations or samples.
+    """
     small = db.simulate(n_users=200, n_items=100, n_ratings=4000, seed=0).ratings
     for _, _, model, solver in contestants():
         db.fit(small, model, solver)  # compiles
@@ -61,19 +65,21 @@ def measure(sets: list[str], repeats: int | None) -> list[dict[str, Any]]:
                 seconds.append(rec.facts["history"]["seconds"])
                 figures = f"{rmse[-1]:.4f} in {seconds[-1]:.2f} s"
                 print(f"{name} {repeat} {line}, {point}: {figures}", flush=True)
-            records.append(
-                {"set": name, "solver": line, "point": point, "rmse": rmse, "seconds": seconds}
-            )
+            n_ratings = statistics.fmean(len(train) for _, train, _ in splits)
+            steps = n_ratings * getattr(solver, "n_epochs", 1)
+            record = {"set": name, "solver": line, "point": point, "steps": steps}
+            records.append(record | {"rmse": rmse, "seconds": seconds})
     return records
 
 
 def table(records: list[dict[str, Any]]) -> Table:
-    out = Table("set", "solver", "", "RMSE", "spread", "worst", "fit, s")
+    out = Table("set", "solver", "", "RMSE", "spread", "worst", "fit, s", "ns")
     for r in records:
         spread = f"{statistics.stdev(r['rmse']):.4f}" if len(r["rmse"]) > 1 else "-"
         errors = f"{statistics.fmean(r['rmse']):.4f}", spread, f"{max(r['rmse']):.4f}"
-        seconds = f"{statistics.median(r['seconds']):.3g}"
-        out.add_row(r["set"], r["solver"], r["point"], *errors, seconds)
+        median = statistics.median(r["seconds"])
+        times = f"{median:.3g}", f"{1e9 * median / r['steps']:.0f}"
+        out.add_row(r["set"], r["solver"], r["point"], *errors, *times)
     return out
 
 
@@ -81,8 +87,8 @@ def picture(records: list[dict[str, Any]]) -> LinePicture:
     sets = list(dict.fromkeys(r["set"] for r in records))
     lengths = ", ".join(map(str, LENGTHS[:-1]))
     note = (
-        "Mean test RMSE and median time of the fit over the splits; points of Gibbs, from left to right: "
-        f"{lengths} and {LENGTHS[-1]} samples."
+        "Mean test RMSE and median time of the fit over the splits; points of Gibbs along its "
+        f"line: {lengths} and {LENGTHS[-1]} samples."
     )
     panels = tuple(panel(name, [r for r in records if r["set"] == name]) for name in sets)
     return LinePicture(title="Accuracy against the time of the fit", panels=panels, note=note)

@@ -43,7 +43,7 @@ LAYERS = [
     ("pictures", "data"),
     ("models",),
     ("solvers",),
-    ("recommender", "folded", "partial_fit", "fitting"),
+    ("recommender", "folded", "partial_fit", "choosing", "fitting"),
     ("evaluation", "tuning"),
     ("cli", "__main__"),
 ]

@@ -12,6 +12,8 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from dotbias.choosing import choose_solver as choose_solver
+    from dotbias.data.features import Features as Features
     from dotbias.data.ratings import Ratings as Ratings
     from dotbias.data.ratings import Scale as Scale
     from dotbias.data.read import load as load
@@ -28,12 +30,16 @@ if TYPE_CHECKING:
     from dotbias.evaluation.cross_validation import cross_validate as cross_validate
     from dotbias.evaluation.evaluate import evaluate as evaluate
     from dotbias.fitting import fit as fit
+    from dotbias.folded import FoldedItem as FoldedItem
+    from dotbias.folded import FoldedUser as FoldedUser
     from dotbias.models import Baseline as Baseline
     from dotbias.models import DotBias as DotBias
     from dotbias.recommender import Recommender as Recommender
     from dotbias.solvers.als import ALS as ALS
     from dotbias.solvers.closed_form import ClosedForm as ClosedForm
+    from dotbias.solvers.convergence import convergence as convergence
     from dotbias.solvers.decay import WeightDecay as WeightDecay
+    from dotbias.solvers.gibbs import Gibbs as Gibbs
     from dotbias.solvers.gradient import GradientDescent as GradientDescent
     from dotbias.solvers.objective import objective as objective
     from dotbias.solvers.rules import SGD as SGD
@@ -86,6 +92,10 @@ _HOME = {
     "DotbiasError": "dotbias.errors",
     "DownloadError": "dotbias.errors",
     "Exponential": "dotbias.solvers.schedules",
+    "Features": "dotbias.data.features",
+    "FoldedItem": "dotbias.folded",
+    "FoldedUser": "dotbias.folded",
+    "Gibbs": "dotbias.solvers.gibbs",
     "GradientDescent": "dotbias.solvers.gradient",
     "InverseTime": "dotbias.solvers.schedules",
     "Linear": "dotbias.solvers.schedules",
@@ -108,6 +118,8 @@ _HOME = {
     "WarmRestarts": "dotbias.solvers.schedules",
     "WarmUp": "dotbias.solvers.schedules",
     "WeightDecay": "dotbias.solvers.decay",
+    "choose_solver": "dotbias.choosing",
+    "convergence": "dotbias.solvers.convergence",
     "cross_validate": "dotbias.evaluation.cross_validation",
     "evaluate": "dotbias.evaluation.evaluate",
     "fit": "dotbias.fitting",

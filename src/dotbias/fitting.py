@@ -3,6 +3,7 @@
 import logging
 import time
 
+from dotbias.choosing import BUDGET, choose_solver
 from dotbias.data.ratings import Ratings
 from dotbias.models import Baseline, DotBias
 from dotbias.models.base import Model
@@ -10,6 +11,7 @@ from dotbias.progress import progress_bar
 from dotbias.recommender import Recommender
 from dotbias.solvers.base import Epoch, Solver
 from dotbias.solvers.closed_form import ClosedForm
+from dotbias.solvers.gibbs import Gibbs
 from dotbias.solvers.gradient import GradientDescent
 
 _log = logging.getLogger("dotbias")
@@ -20,6 +22,7 @@ def fit(
     model: Model | None = None,
     solver: Solver | None = None,
     *,
+    budget: float = BUDGET,
     seed: int = 0,
     progress: bool = False,
 ) -> Recommender:
@@ -27,24 +30,34 @@ def fit(
 
     Args:
         ratings: the training ratings; their range is the scale unless one was declared.
-        model: ``DotBias()`` by default.
-        solver: ``GradientDescent()`` by default, ``ClosedForm()`` for a ``Baseline``.
-        seed: seed of the starting embeddings and of the order of ratings.
+        model: what to estimate. With neither model nor solver, ``choose_solver`` chooses both, logs
+            what it chose and why (logger ``dotbias``), and ``facts["choice"]`` keeps it. With a solver
+            alone, ``DotBias()``.
+        solver: with a model alone, ``GradientDescent()``, or ``ClosedForm()`` for a ``Baseline``.
+        budget: seconds that a fit may take whose solver is chosen.
+        seed: of everything that is drawn.
         progress: show a progress bar on stderr when it is a terminal.
 
     Ctrl-C ends the fit, not the program: the best parameters so far are kept, and a warning is logged
     (logger ``dotbias``).
 
     Raises:
-        SettingError: for a solver that cannot estimate the model.
+        SettingError: for a solver that cannot estimate the model, or a budget that is not above 0.
         DivergenceError: when the learning rate is too high.
 
     >>> import dotbias as db
     >>> ratings, truth = db.simulate(n_users=200, n_items=100, n_ratings=5000, seed=1)
-    >>> rec = db.fit(ratings, db.DotBias(n_factors=8), seed=0)
+    >>> rec = db.fit(ratings, seed=0)
+    >>> rec.facts["choice"]["solver"]
+    'gibbs with histories, 200 samples'
     >>> rec.recommend(1, k=3).columns
     ['user', 'rank', 'item', 'title', 'prediction']
     """
+    choice = None
+    if model is None and solver is None:
+        choice = choose_solver(ratings, budget=budget)
+        _log.info("Solver: %s", choice)
+        model, solver = choice.model, choice.solver
     model = DotBias() if model is None else model
     if solver is None:
         solver = ClosedForm() if isinstance(model, Baseline) else GradientDescent()
@@ -57,13 +70,17 @@ def fit(
         parameters, history = solver.fit(model, ratings, seed=seed, on_epoch=on_epoch)
     best = history.best_epoch
     if history.stopped == "interrupted":
-        _log.warning("Interrupted: the parameters of epoch %d are kept, the best so far.", best)
+        if isinstance(solver, Gibbs):
+            _log.warning("Interrupted: the mean of the samples up to number %d is kept.", best)
+        else:
+            _log.warning("Interrupted: the parameters of epoch %d are kept, the best so far.", best)
     elif history.stopped == "early":
         ran = len(history.epochs)
         _log.info("Stopped early after epoch %d: epoch %d was the best.", ran, best)
     facts = {
         "solver": repr(solver),
         "seed": seed,
+        "choice": None if choice is None else choice.summary(),
         "history": history.summary(),
         "fitted_at": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
     }
@@ -71,7 +88,12 @@ def fit(
 
 
 def _describe(epoch: Epoch) -> str:
-    shown = f"epoch {epoch.epoch}  training RMSE {epoch.train_rmse:.4f}"
+    if epoch.noise is not None:
+        shown = f"sample {epoch.epoch}  noise {epoch.noise:.4f}"
+    else:
+        shown = f"epoch {epoch.epoch}  training RMSE {epoch.train_rmse:.4f}"
+    if epoch.objective is not None:
+        shown += f"  objective {epoch.objective:.6g}"
     if epoch.validation_rmse is not None:
         shown += f"  validation RMSE {epoch.validation_rmse:.4f}"
     return f"{shown}  {epoch.ratings_per_second / 1e6:.1f} M ratings/s"

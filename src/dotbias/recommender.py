@@ -16,7 +16,8 @@ from dotbias.data.ratings import Ratings
 from dotbias.data.vocabulary import Index, Vocabulary
 from dotbias.errors import DataError, ModelFileError, SettingError
 from dotbias.models import MODELS
-from dotbias.models.base import Array, Model, Parameters
+from dotbias.models.base import Array, Model, Parameters, clip_to_scale
+from dotbias.models.dot_bias import DotBias
 
 if TYPE_CHECKING:
     from dotbias.folded import FoldedItem, FoldedUser, RatingsOfOne
@@ -26,6 +27,9 @@ MIN_RATINGS = 5
 
 # Scores of a chunk of users against all items stay below this many numbers (about 64 MB).
 _CHUNK_SCORES = 16_000_000
+
+# Standard deviations to either side of a normal mean between which lie nine cases of ten.
+_NINE_OF_TEN = 1.6449
 
 RawId = int | str
 
@@ -83,47 +87,93 @@ class Recommender:
     @overload
     def predict(self, users: RawId, items: RawId) -> float: ...  # type: ignore[overload-overlap]
     @overload
+    def predict(  # type: ignore[overload-overlap]
+        self, users: RawId, items: RawId, *, with_std: Literal[True]
+    ) -> tuple[float, float]: ...
+    @overload
     def predict(
         self, users: pl.Series | Sequence[RawId], items: pl.Series | Sequence[RawId]
     ) -> Array: ...
-    def predict(self, users: Any, items: Any) -> Any:
+    @overload
+    def predict(
+        self,
+        users: pl.Series | Sequence[RawId],
+        items: pl.Series | Sequence[RawId],
+        *,
+        with_std: Literal[True],
+    ) -> tuple[Array, Array]: ...
+    def predict(self, users: Any, items: Any, *, with_std: bool = False) -> Any:
         """Predicted rating of one pair, or of many.
 
         Args:
             users: a user's id, or n of them; with n items, a single one stands for n.
             items: an item's id or title, or n ids; with n users, a single id stands for n.
+            with_std: whether to say how far the rating may be from its prediction; the model must have
+                kept samples of ``Gibbs``.
 
         Returns:
             A float for one pair, which must be known; for many, an array of shape (n,) in which
-            users and items never seen fall back on the other side's bias and the global mean.
+            users and items never seen fall back on the other side's bias and the global mean. With
+            ``with_std`` a pair of such: the prediction, and the standard deviation of the rating (see
+            ``DotBias.spread``).
 
         Raises:
             UnknownIdError: for a single pair's user or item that is unknown or ambiguous.
             DataError: for two lists of different lengths.
+            SettingError: for a standard deviation without samples.
         """
         if is_id(users) and is_id(items):
             one_user = np.array([self.user_vocabulary.find(users, noun="user")], np.int32)
             one_item = np.array([self.item_vocabulary.find(items)], np.int32)
-            return float(self.model.predict(self.parameters, one_user, one_item)[0])
+            rating = float(self.model.predict(self.parameters, one_user, one_item)[0])
+            return (rating, float(self._spread(one_user, one_item)[0])) if with_std else rating
         u = self.user_vocabulary.indices([users] if is_id(users) else users)
         i = self.item_vocabulary.indices([items] if is_id(items) else items)
         if len(u) != len(i) and not (is_id(users) or is_id(items)):
             raise DataError(f"{len(u):,} users for {len(i):,} items: give as many of each")
-        return self.model.predict(self.parameters, *np.broadcast_arrays(u, i))
+        u, i = np.broadcast_arrays(u, i)
+        ratings = self.model.predict(self.parameters, u, i)
+        return (ratings, self._spread(u, i)) if with_std else ratings
 
-    def predict_table(self, pairs: pl.DataFrame) -> pl.DataFrame:
+    def _spread(self, users: Index, items: Index) -> Array:
+        """Standard deviation of the rating of each pair, shape (n,)."""
+        if not isinstance(self.model, DotBias):
+            raise SettingError(
+                f"{type(self.model).__name__} has no samples to take a standard deviation from: fit a "
+                "DotBias with Gibbs(keep_samples=50), on the command line --keep-samples 50"
+            )
+        return self.model.spread(self.parameters, users, items)
+
+    def predict_table(self, pairs: pl.DataFrame, *, with_std: bool = False) -> pl.DataFrame:
         """Predictions for a frame of columns ``user`` and ``item``.
+
+        Args:
+            pairs: the frame.
+            with_std: as for ``predict``.
 
         Returns:
             The frame with two more columns: ``prediction``, and ``basis``, which names what was
-            known at training: ``both``, ``user``, ``item`` or ``neither``.
+            known at training: ``both``, ``user``, ``item`` or ``neither``. With ``with_std`` three more:
+            the standard deviation ``std``, and ``lower`` and ``upper``, between which a normal rating
+            around the prediction is in nine cases of ten, clipped to the scale.
+
+        Raises:
+            SettingError: for a standard deviation without samples.
         """
         u = self.user_vocabulary.indices(pairs["user"])
         i = self.item_vocabulary.indices(pairs["item"])
         names = np.array(["neither", "user", "item", "both"])
-        return pairs.with_columns(
-            prediction=pl.Series(self.model.predict(self.parameters, u, i)),
-            basis=pl.Series(names[(u >= 0) + 2 * (i >= 0)]),
+        rating = self.model.predict(self.parameters, u, i)
+        table = pairs.with_columns(
+            prediction=pl.Series(rating), basis=pl.Series(names[(u >= 0) + 2 * (i >= 0)])
+        )
+        if not with_std:
+            return table
+        std = self._spread(u, i)
+        ends = (rating + sign * np.float32(_NINE_OF_TEN) * std for sign in (-1, 1))
+        lower, upper = (clip_to_scale(self.parameters, end) for end in ends)
+        return table.with_columns(
+            std=pl.Series(std), lower=pl.Series(lower), upper=pl.Series(upper)
         )
 
     # -- recommendations -------------------------------------------------------------------------

@@ -75,6 +75,15 @@ def test_planted_noise_is_recovered_and_intervals_are_as_wide_as_they_say(solver
     assert history.epochs[-1].train_rmse == pytest.approx(0.7, rel=0.05)
 
 
+def test_ratings_without_noise_are_fitted_and_never_give_nan():
+    """Single precision once failed on more factors than the ratings have."""
+    exact = normal_ratings(400, 300, 60_000, noise=0.0, n_factors=1, seed=0)
+    posterior, _ = Gibbs(n_samples=40, burn_in=20, n_factors=5).sample(exact)
+    mean, std = posterior.predict(exact.users, exact.items)
+    assert rmse(mean, exact.values) < 0.01
+    assert np.isfinite(std).all()
+
+
 def test_users_who_rate_at_random_get_more_noise_than_others():
     """Half of the users have four times the noise of the others."""
     rng = np.random.default_rng(0)

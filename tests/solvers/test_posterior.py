@@ -147,7 +147,7 @@ def test_the_rank_that_is_chosen_costs_next_to_nothing_on_held_out_ratings():
 
 
 @pytest.mark.parametrize("most", [1, 2, 5])
-def test_the_rank_is_not_above_the_models(posterior, ratings, most):
+def test_the_rank_is_not_above_the_models(posterior, most):
     parameters = posterior.compress(most)
     assert parameters["user_factors"].shape == (N_USERS, most)
     assert parameters["item_factors"].shape == (N_ITEMS, most)

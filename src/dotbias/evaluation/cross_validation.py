@@ -1,11 +1,13 @@
 """Cross-validation: the figures of several folds, with their mean and spread."""
 
+import logging
 import statistics
 import time
 from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
+from dotbias.choosing import BUDGET, choose_solver
 from dotbias.data.ratings import Ratings
 from dotbias.data.split import k_fold
 from dotbias.errors import DataError
@@ -14,6 +16,8 @@ from dotbias.fitting import fit
 from dotbias.models.base import Model
 from dotbias.progress import progress_bar
 from dotbias.solvers.base import Solver
+
+_log = logging.getLogger("dotbias")
 
 
 @dataclass(frozen=True, eq=False)
@@ -77,6 +81,7 @@ def cross_validate(
     solver: Solver | None = None,
     *,
     n_folds: int = 5,
+    budget: float = BUDGET,
     seed: int = 0,
     k: int = 10,
     ranking: bool = False,
@@ -87,9 +92,11 @@ def cross_validate(
     Args:
         ratings: what ``k_fold`` cuts into folds; or the folds themselves, as pairs of training and
             held-out ratings.
-        model: as for ``fit``.
+        model: as for ``fit``; with neither model nor solver, what is chosen for the first fold's
+            training part is used for all.
         solver: as for ``fit``.
         n_folds: number of folds; without effect on given ones.
+        budget: seconds that each fold's fit may take, where the solver is chosen.
         seed: of the folds and of every fit.
         k: length of the lists of recommendations.
         ranking: whether to measure recommendations too.
@@ -114,6 +121,10 @@ def cross_validate(
     seconds: list[float] = []
     with progress_bar("cross-validation", total, enabled=progress) as advance:
         for train, test in pairs:
+            if model is None and solver is None:
+                choice = choose_solver(train, budget=budget)
+                _log.info("Solver: %s", choice)
+                model, solver = choice.model, choice.solver
             started = time.perf_counter()
             rec = fit(train, model, solver, seed=seed)
             if rec.facts["history"]["stopped"] == "interrupted":

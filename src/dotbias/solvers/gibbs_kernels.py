@@ -27,6 +27,9 @@ from dotbias.solvers.normal_equations import (
 _BLOCKS = 64
 # Ratings whose vectors are gathered before their products are summed: they stay in the first cache.
 _PANEL = 64
+# Share of the largest diagonal element that is added to the diagonal: where there is next to no noise,
+# single precision would fail without it.
+_DAMPING = np.float32(5e-6)
 
 
 @register_jitable
@@ -124,7 +127,7 @@ def draw_rows(
                     panel[r, k] = root * t
                 add_products(panel, n, matrix)
             alpha = noise_precision * weights[first_row + row]
-            target_squares = np.float64(matrix[k, k])
+            target_squares, largest = np.float64(matrix[k, k]), np.float32(0)
             for a in range(k):
                 pull = np.float32(0)
                 for b in range(k):
@@ -133,6 +136,9 @@ def draw_rows(
                 x[a] = alpha * sums[a] + pull
                 for b in range(a, k):
                     matrix[a, b] = alpha * matrix[a, b] + precision[a, b]
+                largest = max(largest, matrix[a, a])
+            for a in range(k):
+                matrix[a, a] += _DAMPING * largest
             for b in range(k, width):
                 for a in range(b):
                     matrix[a, b] = np.float32(0)
