@@ -12,7 +12,12 @@ from dotbias.solvers.rules import RULES, Rule
 DOCS = Path(__file__).resolve().parents[1] / "docs"
 INDEX = DOCS / "rules" / "README.md"
 FAMILIES = ("plain.md", "adaptive.md", "adam.md")
-SESSIONS = ("gradient-methods.md", "rules/README.md", *(f"rules/{page}" for page in FAMILIES))
+SESSIONS = (
+    "gradient-methods.md",
+    "solvers.md",
+    "rules/README.md",
+    *(f"rules/{page}" for page in FAMILIES),
+)
 """The pages with Python sessions."""
 
 _FLAGS = doctest.NORMALIZE_WHITESPACE | doctest.ELLIPSIS

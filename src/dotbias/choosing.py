@@ -27,8 +27,8 @@ ALS_FACTORS = 64
 # default number of factors (of Gibbs: a bias and 15 factors). At least 1.5 times the processor time that
 # was measured on a busy server (AMD EPYC, one thread), for which a sample took 22 ms on a fold of
 # ml-100k, 100 ms on ml-latest-small, 244 ms on ml-1m, and 445 ms on 200,000 invented ratings with 58,000
-# rows; an iteration of ALS 83, 291, 464 and 1,654 ms; an epoch of gradient descent 4, 12 and 81 ms on the
-# first three. Compressing the samples to a single model took less than 1 µs for each row and sample.
+# rows; an iteration of ALS 83, 291, 464 and 1,654 ms; an epoch of gradient descent 4, 12 and 81 ms on
+# the first three. Compressing the samples to a single model took less than 1 µs for each row and sample.
 GIBBS_COST, GIBBS_COLUMNS = (250.0, 12_000.0), 16
 DESCENT_COST = 120.0, 1_100.0
 ALS_COST = 310.0, 42_000.0
@@ -118,7 +118,7 @@ def choose_solver(
 
     with constants of this module, in which ``length`` is the number of samples, epochs or iterations.
     They err on the long side. Where nothing fits, the fastest is chosen. The choice follows from the
-    size of the data, the budget and the number of threads alone; features of the ratings are not counted.
+    size of the data, the budget and the number of threads alone; features of ratings are not counted.
 
     Args:
         ratings: what is to be fitted.

@@ -4,6 +4,7 @@ import numba
 import numpy as np
 import polars as pl
 import pytest
+from scipy.stats import chi2, expon, gamma
 
 import dotbias as db
 from dotbias.data.ratings import Ratings
@@ -13,8 +14,9 @@ from dotbias.models import Baseline, DotBias
 from dotbias.recommender import Recommender
 from dotbias.solvers.base import Epoch
 from dotbias.solvers.gibbs import Gibbs
+from dotbias.solvers.gibbs_kernels import predict_rows
 from dotbias.solvers.posterior import Posterior
-from dotbias.solvers.training import Validation
+from dotbias.solvers.training import Validation, threads
 from tests.ratings import normal_ratings, random_ratings
 from tests.solvers.contract import SolverContract
 
@@ -47,6 +49,44 @@ def rows_of(train: Ratings, test: Ratings) -> tuple[Index, Index]:
 
 def rmse(a: np.ndarray, b: np.ndarray) -> float:
     return float(np.sqrt(np.mean((a - b) ** 2)))
+
+
+# The whole chain.
+
+
+@pytest.mark.parametrize("histories", [False, True])
+def test_data_drawn_anew_from_each_sample_leave_the_chain_at_its_prior(histories):
+    """Geweke (2004), section 3: samples and data that are drawn in turn have their joint distribution,
+    so each unknown by itself has its prior. A wrong step of the sampler shows here whichever it is.
+    """
+    few = random_ratings(4, 4, 12, seed=5)
+    solver = Gibbs(n_samples=1, burn_in=0, n_factors=1, histories=histories, noise_freedom=6.0)
+    chain = solver.sample(few)[0].chain
+    members, rng = chain.members(few.users, few.items, {}), np.random.default_rng(0)
+    seen = []
+    with threads(1, 1):
+        for _ in range(1000):
+            noise = np.sqrt(chain.noise_precision * chain.weights[members].prod(1))
+            z = predict_rows(chain.table, members) + rng.standard_normal(len(few)) / noise
+            for mode in chain.modes:
+                mode.targets = z[mode.by_row].astype(np.float32)
+            chain.sweep()
+            users = chain.modes[0]
+            precision = users.precision[:2, :2].astype(np.float64)
+            away = chain.table[0, :2].astype(np.float64) - users.prior_mean[0, :2]
+            seen.append(
+                [
+                    expon().cdf(chain.noise_precision),  # Gamma(1, 1)
+                    gamma(3, scale=1 / 3).cdf(chain.weights[0]),
+                    gamma(3, scale=1 / 3).cdf(chain.weights[chain.firsts[1]]),
+                    chi2(2).cdf(precision[0, 0]),  # Wishart, two degrees of freedom
+                    chi2(2).cdf(precision[1, 1]),
+                    chi2(2).cdf(away @ precision @ away),
+                ]
+            )
+    # Uniform numbers, each like its neighbours: so many draws are worth some fifty or more.
+    np.testing.assert_allclose(np.mean(seen, 0), 0.5, atol=0.15)
+    np.testing.assert_allclose(np.std(seen, 0), np.sqrt(1 / 12), atol=0.06)
 
 
 # What is planted.

@@ -7,172 +7,39 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from dotbias.cli import options as o
-from dotbias.cli import show, specs
-from dotbias.solvers.rules import RULES
-from dotbias.solvers.schedules import SCHEDULES
+from dotbias.cli import show
+from dotbias.cli.solving import Solving, find_rate, with_solving
 
 if TYPE_CHECKING:
     from dotbias.data.ratings import Ratings
     from dotbias.models.base import Model
     from dotbias.recommender import Recommender
     from dotbias.solvers.base import Solver
+    from dotbias.solvers.convergence import Convergence
 
-_MODEL = "Model"
-_TRAINING = "Training"
-_FINE = "Training, in detail"
-
-ModelName = Annotated[
-    str,
-    typer.Option("--model", help="dot-bias, or baseline (biases only).", rich_help_panel=_MODEL),
-]
-Factors = Annotated[
-    int | None,
-    typer.Option("--factors", min=1, help="Length of each embedding.", rich_help_panel=_MODEL),
-]
-OutputForm = Annotated[
-    str | None,
-    typer.Option("--form", help="linear, or sigmoid (stretched).", rich_help_panel=_MODEL),
-]
-RuleName = Annotated[
-    str,
-    typer.Option(
-        "--rule",
-        help=f"Update rule, NAME or NAME:SETTING=NUMBER,... Names: {', '.join(RULES)}; "
-        "FILE.py/CLASS for one of your own.",
-        metavar="RULE",
-        rich_help_panel=_TRAINING,
-    ),
-]
-Lr = Annotated[
-    list[str] | None,
-    typer.Option(
-        "--lr",
-        help="Learning rate: a number, auto (the finder's), LOW:HIGH (spread over the groups), or "
-        "GROUP=NUMBER (repeatable).",
-        metavar="RATE",
-        rich_help_panel=_TRAINING,
-    ),
-]
-Epochs = Annotated[
-    int | None, typer.Option("--epochs", help="Passes over the ratings.", rich_help_panel=_TRAINING)
-]
-Batch = Annotated[
-    str,
-    typer.Option(
-        "--batch",
-        help="Ratings per step: 1, a number, or full.",
-        metavar="SIZE",
-        rich_help_panel=_TRAINING,
-    ),
-]
-WeightDecay = Annotated[
-    list[str] | None,
-    typer.Option(
-        "--weight-decay",
-        help="A number for all groups, or GROUP=NUMBER (repeatable; groups: user_factors, "
-        "item_factors, user_bias, item_bias).",
-        metavar="DECAY",
-        rich_help_panel=_TRAINING,
-    ),
-]
-ScheduleName = Annotated[
-    str | None,
-    typer.Option(
-        "--schedule",
-        help="Learning rate over the epochs, NAME or NAME:SETTING=NUMBER,... Names: "
-        f"{', '.join(SCHEDULES)}.",
-        metavar="SCHEDULE",
-        rich_help_panel=_TRAINING,
-    ),
-]
-EarlyStopping = Annotated[
-    float | None,
-    typer.Option(
-        "--early-stopping",
-        help="Share of the training rows to watch: stop when it no longer improves.",
-        metavar="SHARE",
-        rich_help_panel=_TRAINING,
-    ),
-]
-Threads = Annotated[
-    int | None,
-    typer.Option("--threads", help="Threads; the result is the same.", rich_help_panel=_TRAINING),
-]
-
-Decoupled = Annotated[
-    bool | None,
-    typer.Option(
-        "--decoupled/--coupled",
-        help="Weight decay beside the gradient (as AdamW), or in it (L2).",
-        show_default=False,
-        rich_help_panel=_FINE,
-    ),
-]
-DecayPer = Annotated[
-    str,
-    typer.Option(
-        "--decay-per", help="Weight decay counts per rating, or per row.", rich_help_panel=_FINE
-    ),
-]
-Freeze = Annotated[
-    list[str] | None,
-    typer.Option(
-        "--freeze",
-        help="Group that keeps its starting values (repeatable).",
-        metavar="GROUP",
-        rich_help_panel=_FINE,
-    ),
-]
-Semantics = Annotated[
-    str,
-    typer.Option(
-        "--semantics",
-        help="Rows that a batch does not touch: lazy leaves them, dense moves them too.",
-        rich_help_panel=_FINE,
-    ),
-]
-OrderName = Annotated[
-    str, typer.Option("--order", help="Ratings shuffled, or as stored.", rich_help_panel=_FINE)
-]
-Clip = Annotated[
-    float | None,
-    typer.Option("--clip", help="Largest norm of a step's gradient.", rich_help_panel=_FINE),
-]
-Noise = Annotated[
-    float,
-    typer.Option(
-        "--gradient-noise", help="Variance of the noise on each gradient.", rich_help_panel=_FINE
-    ),
-]
-Average = Annotated[
-    int,
-    typer.Option(
-        "--average",
-        help="Average the parameters of so many last epochs (or cycles).",
-        rich_help_panel=_FINE,
-    ),
-]
-Parallel = Annotated[
-    str,
-    typer.Option(
-        "--parallel",
-        help="grid, or hogwild (no locks, other bits each time).",
-        rich_help_panel=_FINE,
-    ),
-]
 ShowGroups = Annotated[
     bool,
     typer.Option(
-        "--groups", help="Print the table of parameter groups first.", rich_help_panel=_FINE
+        "--groups", help="Print the table of parameter groups first.", rich_help_panel="Output"
+    ),
+]
+
+
+ConvergenceFlag = Annotated[
+    bool,
+    typer.Option(
+        "--convergence",
+        help="gibbs: also run two chains, and print R-hat and effective sample sizes.",
+        rich_help_panel="Output",
     ),
 ]
 
 
 def register(app: typer.Typer) -> None:
     """Add the commands of this file."""
-    app.command()(fit)
+    app.command()(with_solving(fit))
     app.command()(evaluate)
-    app.command("cross-validate")(cross_validate)
+    app.command("cross-validate")(with_solving(cross_validate))
 
 
 def fit(
@@ -189,27 +56,10 @@ def fit(
         typer.Option(help="After measuring, fit the saved model on all ratings."),
     ] = True,
     seed: o.SeedOption = 0,
-    model_name: ModelName = "dot-bias",
-    factors: Factors = None,
-    form: OutputForm = None,
-    rule: RuleName = "sgd",
-    lr: Lr = None,
-    epochs: Epochs = None,
-    batch: Batch = "1",
-    weight_decay: WeightDecay = None,
-    schedule: ScheduleName = None,
-    early_stopping: EarlyStopping = None,
-    threads: Threads = None,
-    decoupled: Decoupled = None,
-    decay_per: DecayPer = "rating",
-    freeze: Freeze = None,
-    semantics: Semantics = "lazy",
-    order: OrderName = "shuffled",
-    clip: Clip = None,
-    gradient_noise: Noise = 0.0,
-    average: Average = 1,
-    parallel: Parallel = "grid",
+    *,
+    solving: Solving,
     show_groups: ShowGroups = False,
+    chains: ConvergenceFlag = False,
     user_column: o.UserColumn = None,
     item_column: o.ItemColumn = None,
     rating_column: o.RatingColumn = None,
@@ -225,7 +75,10 @@ def fit(
     A share of the ratings is held out, the model fitted on the rest and measured on what it has not
     seen. Then the saved model is fitted on all ratings (unless --no-refit).
 
-    Example: [bold]dotbias fit ml-latest-small.zip -o movies.dotbias[/bold]
+    Unless told otherwise, the solver is the most accurate that is expected to end in time (--budget).
+
+    Examples: [bold]dotbias fit ml-latest-small.zip -o movies.dotbias[/bold],
+    [bold]dotbias fit ratings.csv --solver gibbs --samples 400 -o movies.dotbias[/bold]
     """
     from dotbias.errors import DataError
     from dotbias.evaluation.evaluate import evaluate as measure
@@ -235,27 +88,8 @@ def fit(
         raise DataError(f"there is no folder {output.parent} to write {output.name} in")
     if test_size == 0 and output is None:
         raise typer.BadParameter("nothing to do: give --output, or a --test-size above 0")
-    model = make_model(model_name, factors, form)
-    solver = make_solver(
-        model,
-        rule,
-        lr,
-        {
-            "n_epochs": epochs,
-            "batch_size": batch,
-            "schedule": schedule,
-            "validation_size": early_stopping,
-            "n_threads": threads,
-            "frozen": freeze,
-            "semantics": semantics,
-            "order": order,
-            "clip": clip,
-            "gradient_noise": gradient_noise,
-            "average": average,
-            "parallel": parallel,
-        },
-        {"amount": weight_decay, "per": decay_per, "decoupled": decoupled},
-    )
+    also = [name for name, given in (("groups", show_groups), ("convergence", chains)) if given]
+    plan = solving.plan(*also)
     table = read(
         ratings,
         o.reading(
@@ -269,23 +103,27 @@ def fit(
             f"Too few ratings to hold out a share of {test_size:g}: the error is not measured."
         )
         test_size = 0
-    if test_size > 0:
-        train, test = table.split(test_size, seed=seed)
-        solver = find_rate(lr, model, solver, train, seed)
-        if show_groups:
-            _show_groups(model, solver, train)
+    if plan is None:
+        plan = solving.choose(table, n_fits=2 if test_size > 0 and output and refit else 1)
+    plan.say()
+    train, test = table.split(test_size, seed=seed) if test_size > 0 else (table, None)
+    model, solver = plan.model, find_rate(solving.lr, plan.model, plan.solver, train, seed)
+    if show_groups:
+        _show_groups(model, solver, train)
+    if test is not None:
         rec = fit_model(train, model, solver, seed=seed, progress=not show.quiet())
         report = measure(rec, test)
         if not as_json:
             show.console().print(f"Held out: {len(test):,} of {len(table):,} ratings, seed {seed}.")
             show.console().print(str(report), markup=False)
-    else:
-        solver = find_rate(lr, model, solver, table, seed)
-        if show_groups:
-            _show_groups(model, solver, table)
+    told = _convergence(solver, train, seed) if chains else None
+    if told is not None and not as_json:
+        show.console().print(str(told), markup=False)
     if output is not None:
         if rec is None or (refit and not _interrupted(rec)):
             rec = fit_model(table, model, solver, seed=seed, progress=not show.quiet())
+        if plan.choice is not None:
+            rec.facts["choice"] = plan.choice.summary()
         if report is not None:
             rec.facts["held_out"] = {
                 "test_size": test_size,
@@ -307,6 +145,8 @@ def fit(
             {
                 "held_out": None if report is None else report.to_dict(),
                 "output": None if output is None else str(output),
+                "choice": None if plan.choice is None else plan.choice.summary(),
+                "convergence": None if told is None else told.to_dict(),
                 "seconds": history["seconds"],
                 "epochs": len(history["epochs"]),
                 "stopped": history["stopped"],
@@ -372,26 +212,8 @@ def cross_validate(
     ratings: o.RatingsArgument,
     folds: Annotated[int, typer.Option(min=2, help="Number of folds.")] = 5,
     seed: o.SeedOption = 0,
-    model_name: ModelName = "dot-bias",
-    factors: Factors = None,
-    form: OutputForm = None,
-    rule: RuleName = "sgd",
-    lr: Lr = None,
-    epochs: Epochs = None,
-    batch: Batch = "1",
-    weight_decay: WeightDecay = None,
-    schedule: ScheduleName = None,
-    early_stopping: EarlyStopping = None,
-    threads: Threads = None,
-    decoupled: Decoupled = None,
-    decay_per: DecayPer = "rating",
-    freeze: Freeze = None,
-    semantics: Semantics = "lazy",
-    order: OrderName = "shuffled",
-    clip: Clip = None,
-    gradient_noise: Noise = 0.0,
-    average: Average = 1,
-    parallel: Parallel = "grid",
+    *,
+    solving: Solving,
     user_column: o.UserColumn = None,
     item_column: o.ItemColumn = None,
     rating_column: o.RatingColumn = None,
@@ -408,27 +230,9 @@ def cross_validate(
     from dotbias.errors import SettingError
     from dotbias.evaluation.cross_validation import cross_validate as run
 
-    model = make_model(model_name, factors, form)
-    solver = make_solver(
-        model,
-        rule,
-        lr,
-        {
-            "n_epochs": epochs,
-            "batch_size": batch,
-            "schedule": schedule,
-            "validation_size": early_stopping,
-            "n_threads": threads,
-            "frozen": freeze,
-            "semantics": semantics,
-            "order": order,
-            "clip": clip,
-            "gradient_noise": gradient_noise,
-            "average": average,
-            "parallel": parallel,
-        },
-        {"amount": weight_decay, "per": decay_per, "decoupled": decoupled},
-    )
+    if solving.lr == ["auto"]:
+        raise SettingError("--lr auto: cross-validate needs a rate; `dotbias lr-find` suggests one")
+    plan = solving.plan()
     table = read(
         ratings,
         o.reading(
@@ -436,9 +240,11 @@ def cross_validate(
         ),
     )
     show.say(_summary(table))
-    if lr == ["auto"]:
-        raise SettingError("--lr auto: cross-validate needs a rate; `dotbias lr-find` suggests one")
-    result = run(table, model, solver, n_folds=folds, seed=seed, progress=not show.quiet())
+    plan = plan or solving.choose(table, n_fits=1)
+    plan.say()
+    result = run(
+        table, plan.model, plan.solver, n_folds=folds, seed=seed, progress=not show.quiet()
+    )
     if as_json:
         show.data(result.to_dict())
     else:
@@ -457,68 +263,12 @@ def read(source: str, options: Mapping[str, Any]) -> "Ratings":
         return read_ratings(source, **options)
 
 
-def make_model(name: str, factors: int | None, form: str | None) -> "Model":
-    """The model that the options name."""
-    from dotbias.errors import SettingError
-    from dotbias.models import Baseline, DotBias
+def _convergence(solver: "Solver", train: "Ratings", seed: int) -> "Convergence":
+    from dotbias.solvers.convergence import convergence
+    from dotbias.solvers.gibbs import Gibbs
 
-    if name == "baseline":
-        return Baseline()
-    if name != "dot-bias":
-        raise SettingError(f"--model {name}: it must be dot-bias or baseline")
-    given: dict[str, Any] = {"n_factors": factors, "output": form}
-    return DotBias(**{key: value for key, value in given.items() if value is not None})
-
-
-def make_solver(
-    model: "Model",
-    rule: str,
-    lr: list[str] | None,
-    settings: Mapping[str, Any],
-    decay: Mapping[str, Any],
-) -> "Solver":
-    """The solver that the options describe; ``--lr auto`` is left to ``find_rate``.
-
-    Args:
-        model: what it is to estimate.
-        rule, lr: texts as in ``dotbias.cli.specs``.
-        settings: of ``GradientDescent``; those that are None keep their defaults.
-        decay: of ``WeightDecay``.
-    """
-    from dotbias.errors import SettingError
-    from dotbias.models import Baseline
-    from dotbias.solvers.closed_form import ClosedForm
-    from dotbias.solvers.decay import WeightDecay
-    from dotbias.solvers.gradient import GradientDescent
-
-    if isinstance(model, Baseline):
-        return ClosedForm()
-    given = {key: value for key, value in settings.items() if value is not None}
-    given["batch_size"] = specs.batch(given["batch_size"])
-    if given["order"] not in ("shuffled", "stored"):
-        raise SettingError(f"--order {given['order']}: it must be shuffled or stored")
-    if "schedule" in given:
-        given["schedule"] = specs.schedule(given["schedule"])
-    given["frozen"] = tuple(given.get("frozen", ()))
-    amount = specs.decay(decay["amount"])
-    given["weight_decay"] = WeightDecay(**{**decay, "amount": amount})
-    return specs.with_rates(GradientDescent(specs.rule(rule), **given), specs.rates(lr))
-
-
-def find_rate(
-    lr: list[str] | None, model: "Model", solver: "Solver", train: "Ratings", seed: int
-) -> "Solver":
-    """The solver with the finder's rate on the training ratings, where the user asked for it."""
-    from dotbias.models import DotBias
-    from dotbias.solvers.gradient import GradientDescent
-    from dotbias.tuning.lr_finder import lr_find
-
-    if lr != ["auto"] or not (isinstance(model, DotBias) and isinstance(solver, GradientDescent)):
-        return solver
-    curve = lr_find(model, solver, train, seed=seed, progress=not show.quiet())
-    tuned = curve.tuned()
-    show.say(f"Learning rate {tuned.rule.top_rate:.3g}: the finder's, on the training ratings.")
-    return tuned
+    assert isinstance(solver, Gibbs)  # the option is meant for it alone
+    return convergence(solver, train, seed=seed, progress=not show.quiet())
 
 
 def _show_groups(model: "Model", solver: "Solver", train: "Ratings") -> None:

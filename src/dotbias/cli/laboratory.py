@@ -11,6 +11,7 @@ import typer
 from dotbias.cli import fitting as f
 from dotbias.cli import options as o
 from dotbias.cli import show, specs
+from dotbias.cli import solving as s
 from dotbias.solvers.rules import RULES
 from dotbias.solvers.schedules import SCHEDULES
 
@@ -43,13 +44,13 @@ def register(app: typer.Typer) -> None:
 
 def lr_find(
     ratings: o.RatingsArgument,
-    rule: f.RuleName = "sgd",
-    batch: f.Batch = "1",
-    factors: f.Factors = None,
-    form: f.OutputForm = None,
-    epochs: f.Epochs = None,
-    schedule: f.ScheduleName = None,
-    weight_decay: f.WeightDecay = None,
+    rule: s.RuleName = "sgd",
+    batch: s.Batch = "1",
+    factors: s.Factors = None,
+    form: s.OutputForm = None,
+    epochs: s.Epochs = None,
+    schedule: s.ScheduleName = None,
+    weight_decay: s.WeightDecay = None,
     lowest: Annotated[float, typer.Option(help="Where the sweep begins.")] = 1e-6,
     highest: Annotated[float, typer.Option(help="Where it ends at the latest.")] = 1e4,
     linear: Annotated[
@@ -59,7 +60,7 @@ def lr_find(
         int, typer.Option(min=0, help="Complete runs near the answer; 0 reads the curve alone.")
     ] = 8,
     seed: o.SeedOption = 0,
-    threads: f.Threads = None,
+    threads: s.Threads = None,
     picture: PictureOption = None,
     user_column: o.UserColumn = None,
     item_column: o.ItemColumn = None,
@@ -83,8 +84,8 @@ def lr_find(
     from dotbias.tuning.lr_finder import lr_find as find
 
     _check_files(picture)
-    model = f.make_model("dot-bias", factors, form)
-    solver = f.make_solver(
+    model = s.make_model("dot-bias", factors, form)
+    solver = s.make_solver(
         model,
         rule,
         None,
@@ -170,17 +171,17 @@ def race(
         ),
     ] = None,
     steps: Annotated[int, typer.Option(min=1, help="Steps on the surface.")] = 300,
-    epochs: f.Epochs = None,
-    factors: f.Factors = None,
-    form: f.OutputForm = None,
-    schedule: f.ScheduleName = None,
-    weight_decay: f.WeightDecay = None,
+    epochs: s.Epochs = None,
+    factors: s.Factors = None,
+    form: s.OutputForm = None,
+    schedule: s.ScheduleName = None,
+    weight_decay: s.WeightDecay = None,
     trials: Annotated[int, typer.Option(min=0, help="Complete runs of each finder.")] = 8,
     test_size: Annotated[
         float, typer.Option(min=0.01, max=0.9, help="Share of ratings that is held out.")
     ] = 0.2,
     seed: o.SeedOption = 0,
-    threads: f.Threads = None,
+    threads: s.Threads = None,
     picture: PictureOption = None,
     numbers: Annotated[
         Path | None,
@@ -234,8 +235,8 @@ def race(
         raise typer.BadParameter("name the ratings to race on, or a --surface")
     from dotbias.tuning.race import race as run
 
-    model = f.make_model("dot-bias", factors, form)
-    solver = f.make_solver(
+    model = s.make_model("dot-bias", factors, form)
+    solver = s.make_solver(
         model,
         "sgd",
         None,

@@ -1,5 +1,6 @@
 """Commands that use a saved model: predict, recommend, similar, biases, info, update."""
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -27,6 +28,14 @@ def predict(
     ] = None,
     user: Annotated[str | None, typer.Option(help="Id of one user.")] = None,
     item: Annotated[str | None, typer.Option(help="Id or title of one item.")] = None,
+    with_std: Annotated[
+        bool,
+        typer.Option(
+            "--with-std",
+            help="Also the standard deviation of the rating, and an interval that holds nine of ten "
+            "ratings; needs a model fitted with --keep-samples.",
+        ),
+    ] = False,
     output: Annotated[
         Path | None,
         typer.Option("-o", "--output", help="Write a .csv or .parquet file instead of printing."),
@@ -53,12 +62,13 @@ def predict(
     show.one_format(as_json, as_csv)
     rec = Recommender.load(model)
     if pairs is not None:
-        table = rec.predict_table(read_pairs(pairs, user=user_column, item=item_column))
+        asked = read_pairs(pairs, user=user_column, item=item_column)
+        table = rec.predict_table(asked, with_std=with_std)
     else:
         u = rec.user_vocabulary.find(user, noun="user")
         i = rec.item_vocabulary.find(item)
         pair = {"user": [rec.user_vocabulary.raw(u)], "item": [rec.item_vocabulary.raw(i)]}
-        table = rec.predict_table(pl.DataFrame(pair))
+        table = rec.predict_table(pl.DataFrame(pair), with_std=with_std)
         table.insert_column(2, pl.Series("title", [rec.item_vocabulary.label(i)]))
     if output is None:
         show.frame(table, "Predicted ratings", as_json=as_json, as_csv=as_csv)
@@ -210,7 +220,7 @@ def info(model: o.ModelArgument, as_json: o.JsonOption = False) -> None:
     if as_json:
         show.data(facts)
         return
-    history = facts["history"]
+    history, choice = facts["history"], facts.get("choice")
     lines = {
         "model": ", ".join([facts["model"], *(f"{k} {v}" for k, v in facts["settings"].items())]),
         "ratings": f"{facts['n_ratings']:,}",
@@ -218,6 +228,7 @@ def info(model: o.ModelArgument, as_json: o.JsonOption = False) -> None:
         "items": f"{facts['n_items']:,} ({'with' if facts['titles'] else 'without'} titles)",
         "scale": "{:g} to {:g}, mean {:.3f}".format(*facts["scale"], facts["global_mean"]),
         "solver": facts["solver"],
+        "chosen": "by the user" if choice is None else _chosen(choice),
         "seed": str(facts["seed"]),
         "fitted": f"{facts['fitted_at']}, {len(history['epochs'])} epochs in "
         f"{history['seconds']:.2f} s ({history['stopped']})",
@@ -242,6 +253,13 @@ def info(model: o.ModelArgument, as_json: o.JsonOption = False) -> None:
     for name, text in lines.items():
         show.console().print(f"[bold]{name:<{width}}[/bold]  ", end="")
         show.console().print(text, markup=False, soft_wrap=True)
+
+
+def _chosen(choice: Mapping[str, Any]) -> str:
+    return (
+        f"as the best within {choice['budget']:g} s, {choice['seconds']:.1f} s expected. "
+        f"{choice['reason']}"
+    )
 
 
 def update(

@@ -42,15 +42,6 @@ class DotBias(Model):
     margin: float = setting(0.5, above=0)
     init_std: float = setting(0.005, at_least=0)
 
-    samples: ClassVar[tuple[str, ...]] = (
-        "user_samples",
-        "item_samples",
-        "user_noise",
-        "item_noise",
-        "noise_variance",
-    )
-    """Parameters that ``spread`` needs; a model has them only if it was asked to keep samples."""
-
     groups: ClassVar[tuple[str, ...]] = ("user_factors", "item_factors", "user_bias", "item_bias")
 
     def initialise(self, ratings: Ratings, rng: np.random.Generator) -> Parameters:

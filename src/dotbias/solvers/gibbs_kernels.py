@@ -137,8 +137,9 @@ def draw_rows(
                 for b in range(a, k):
                     matrix[a, b] = alpha * matrix[a, b] + precision[a, b]
                 largest = max(largest, matrix[a, a])
+            damping = _DAMPING * largest
             for a in range(k):
-                matrix[a, a] += _DAMPING * largest
+                matrix[a, a] += damping
             for b in range(k, width):
                 for a in range(b):
                     matrix[a, b] = np.float32(0)
@@ -157,7 +158,7 @@ def draw_rows(
                 pull = np.float32(0)
                 for b in range(k):
                     pull += precision[a, b] * x[b]
-                square -= pull * x[a]
+                square -= (pull + damping * x[a]) * x[a]
                 fitted += sums[a] * x[a]
                 table[first_row + row, a] = x[a]
             row_squares = target_squares - 2.0 * fitted + square / alpha
