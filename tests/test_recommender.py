@@ -15,6 +15,7 @@ from dotbias.errors import DataError, SettingError, UnknownIdError
 from dotbias.fitting import fit
 from dotbias.models import MODELS, Baseline, DotBias
 from dotbias.recommender import Recommender, top_k
+from dotbias.solvers.gibbs import Gibbs
 from dotbias.solvers.gradient import GradientDescent
 
 USERS, ITEMS = range(100, 130), range(1000, 1040)
@@ -338,6 +339,68 @@ def test_an_ambiguous_title_lists_the_candidates(rec):
         rec.similar("Alien")
     with pytest.raises(UnknownIdError, match=r"40 in training"):
         rec.similarity(1000, 5)
+
+
+# -- how sure a prediction is ----------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def sampled(ratings):
+    return fit(ratings, solver=Gibbs(n_samples=60, burn_in=20, n_factors=3, keep_samples=12))
+
+
+def by_hand(rec, u, i):
+    """Standard deviation over the kept samples, one sample at a time, and the noise."""
+    p = rec.parameters
+    drawn = [
+        rows_u[u, 0] + rows_i[i, 0] + float(rows_u[u, 1:] @ rows_i[i, 1:])
+        for rows_u, rows_i in zip(p["user_samples"], p["item_samples"], strict=True)
+    ]
+    noise = p["noise_variance"][0] * p["user_noise"][u] * p["item_noise"][i]
+    return math.sqrt(np.var(drawn) + noise)
+
+
+def test_a_standard_deviation_is_that_of_samples_and_noise(sampled):
+    rating, std = sampled.predict(103, 1006, with_std=True)
+    assert isinstance(std, float)
+    assert rating == sampled.predict(103, 1006)
+    assert std == pytest.approx(by_hand(sampled, 3, 6), rel=1e-4)
+
+
+def test_many_have_one_each_and_the_unknown_too(sampled):
+    ratings, stds = sampled.predict([103, -5, 103, -5], [1006, 1006, -5, -5], with_std=True)
+    assert ratings.tolist() == sampled.predict([103, -5, 103, -5], [1006, 1006, -5, -5]).tolist()
+    expected = [by_hand(sampled, u, i) for u in (3, -1) for i in (6, -1)]
+    assert stds.tolist() == pytest.approx([expected[n] for n in (0, 2, 1, 3)], rel=1e-4)
+    one_user = sampled.predict(103, [1006, 1007], with_std=True)
+    assert [len(column) for column in one_user] == [2, 2]
+
+
+def test_the_table_has_an_interval_of_nine_in_ten_within_the_scale(sampled):
+    pairs = pl.DataFrame({"user": [*USERS] * 2, "item": [*ITEMS][:30] + [*ITEMS][10:]})
+    table = sampled.predict_table(pairs, with_std=True)
+    assert table.columns == ["user", "item", "prediction", "basis", "std", "lower", "upper"]
+    assert table.drop("std", "lower", "upper").equals(sampled.predict_table(pairs))
+    _, stds = sampled.predict(pairs["user"], pairs["item"], with_std=True)
+    assert table["std"].to_list() == stds.tolist()
+    for rating, std, lower, upper in table.select("prediction", "std", "lower", "upper").rows():
+        # Φ(1.6449) = 0.95
+        assert math.erf(1.6449 / math.sqrt(2)) == pytest.approx(0.9, abs=1e-5)
+        assert lower == pytest.approx(max(1, rating - 1.6449 * std), abs=1e-4)
+        assert upper == pytest.approx(min(5, rating + 1.6449 * std), abs=1e-4)
+    assert (table["upper"] == 5).any()
+    assert (table["upper"] < 5).any()
+
+
+def test_without_samples_there_is_no_standard_deviation(any_rec):
+    pairs = pl.DataFrame({"user": [100], "item": [1000]})
+    for ask in (
+        lambda: any_rec.predict(100, 1000, with_std=True),
+        lambda: any_rec.predict([100], [1000], with_std=True),
+        lambda: any_rec.predict_table(pairs, with_std=True),
+    ):
+        with pytest.raises(SettingError, match=r"Gibbs\(keep_samples=50\), on the command line"):
+            ask()
 
 
 # -- the whole -------------------------------------------------------------------------------------

@@ -88,6 +88,69 @@ def test_cross_validation(run, ratings):
     assert "RMSE" in run("cross-validate", ratings, "--folds", 2, "--model", "baseline").stdout
 
 
+def test_by_default_the_solver_is_chosen_and_the_choice_is_told(run, ratings):
+    done = run("fit", ratings, "-o", "chosen.dotbias", "--json")
+    note = "Solver, for each of 2 fits: gibbs with histories, 200 samples (about "
+    assert note in done.stderr
+    assert "s of a budget of 15 s). Next best: sgd, 40 epochs, about" in done.stderr
+    choice = json.loads(done.stdout)["choice"]
+    assert choice["solver"] == "gibbs with histories, 200 samples"
+    assert json.loads(run("info", "chosen.dotbias", "--json").stdout)["choice"] == choice
+    assert re.search(
+        r"^chosen +as the best within 15 s, ", run("info", "chosen.dotbias").stdout, re.M
+    )
+    assert run("--quiet", "fit", ratings, "--json").stderr == ""
+
+
+def test_a_small_budget_is_kept_to(run, ratings):
+    done = run("fit", ratings, "--budget", "0.9s", "--json")
+    assert "Solver: sgd, 40 epochs" in done.stderr
+    assert "More accurate, but too slow: gibbs with histories, 60 samples" in done.stderr
+    assert json.loads(done.stdout)["epochs"] == 40
+    folds = run("cross-validate", ratings, "--folds", 2, "--budget", "0.9")
+    assert "Solver: sgd, 40 epochs" in folds.stderr
+
+
+def test_each_solver_can_be_named(run, ratings):
+    als = ("--solver", "als", "--iterations", 3, "--weight-decay", 0.1, "--factors", 4)
+    assert json.loads(run("fit", ratings, *als, "--json").stdout)["epochs"] == 3
+    assert "RMSE" in run("cross-validate", ratings, "--folds", 2, *als).stdout
+    gibbs = ("--solver", "gibbs", "--samples", 20, "--no-histories", "--factors", 4)
+    done = run("fit", ratings, *gibbs, "-o", "gibbs.dotbias")
+    assert "Solver: " not in done.stderr
+    shown = run("info", "gibbs.dotbias").stdout
+    assert "n_samples=20, burn_in=4, n_factors=4, histories=False" in shown
+    assert re.search(r"^chosen +by the user", shown, re.M)
+
+
+def test_an_option_of_one_solver_chooses_it(run, ratings):
+    done = run("fit", ratings, "--epochs", 2, "--factors", 4)
+    assert "Solver: sgd, because of --epochs, which it is meant for." in done.stderr
+
+
+def test_convergence_is_printed_and_in_the_json(run, ratings):
+    asked = ("fit", ratings, "--samples", 20, "--factors", 4, "--convergence")
+    shown = " ".join(run(*asked).stdout.split())
+    assert "2 chains of 16 samples after the burn-in. validation RMSE: R-hat" in shown
+    told = json.loads(run(*asked, "--json").stdout)["convergence"]
+    assert told["rmse"]["r_hat"] > 0
+    assert len(told["noise"]["traces"][1]) == 16
+
+
+def test_how_sure_a_prediction_is(run, workplace, ratings, model):
+    run("fit", ratings, "-o", "sure.dotbias", "--samples", 30, "--keep-samples", 10)
+    asked = ("predict", "sure.dotbias", "--user", 1, "--item", 3, "--json")
+    (row,) = json.loads(run(*asked, "--with-std").stdout)
+    assert row["lower"] < row["prediction"] < row["upper"]
+    assert row["std"] > 0.3
+    assert "std" not in json.loads(run(*asked).stdout)[0]
+    run("predict", "sure.dotbias", ratings, "--with-std", "-o", "sure.csv")
+    header = (workplace / "sure.csv").read_text().splitlines()[0]
+    assert header.endswith("prediction,basis,std,lower,upper")
+    done = run("predict", model, "--user", 1, "--item", 3, "--with-std", code=1)
+    assert "has no samples to take a standard deviation from" in done.stderr
+
+
 def test_baseline_and_momentum(run, ratings):
     run("fit", ratings, "-o", "base.dotbias", "--model", "baseline")
     assert "Baseline" in run("info", "base.dotbias").stdout
@@ -113,6 +176,16 @@ def test_baseline_and_momentum(run, ratings):
         ),
         (["fit", "{ratings}", "--weight-decay", "much"], "--weight-decay much"),
         (["fit", "{ratings}", "--weight-decay", "users=1"], "no group 'users'"),
+        (["fit", "{ratings}", "--solver", "magic"], "it must be one of auto, sgd, als, gibbs"),
+        (
+            ["fit", "{ratings}", "--solver", "gibbs", "--lr", "1"],
+            "--lr .* contradicts --solver gibbs",
+        ),
+        (["fit", "{ratings}", "--budget", "soon"], "--budget soon: write a time above 0"),
+        (
+            ["fit", "{ratings}", "--samples", "6", "--burn-in", "3", "--convergence"],
+            "n_samples=6, burn_in=3: convergence needs at least 4 samples after the burn-in",
+        ),
         (["fit", "{ratings}", "--threads", "1000"], "n_threads=1000: this machine offers"),
         (["fit", "{ratings}", "--item-column", "film"], "film"),
         (["fit", "{ratings}", "--scale", "3", "4"], "--on-bad skip"),

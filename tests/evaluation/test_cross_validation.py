@@ -1,10 +1,12 @@
 """Cross-validation: each fold is a fit and an evaluation, and nothing else."""
 
 import json
+import logging
 import statistics
 
 import pytest
 
+from dotbias.choosing import choose_solver
 from dotbias.data.ratings import Ratings
 from dotbias.data.simulate import simulate
 from dotbias.data.split import k_fold
@@ -35,6 +37,18 @@ def test_each_fold_is_a_fit_and_an_evaluation(ratings):
     ]
     assert as_dicts(result) == [fold.to_dict() for fold in expected]
     assert sum(fold.n_rows for fold in result.folds) == len(ratings)
+
+
+def test_with_neither_model_nor_solver_one_choice_serves_all_folds(ratings, caplog):
+    with caplog.at_level(logging.INFO, logger="dotbias"):
+        result = cross_validate(ratings, n_folds=3, budget=1.1, seed=7)
+    notes = [message for message in caplog.messages if message.startswith("Solver: ")]
+    assert len(notes) == 1
+    train, _ = next(iter(k_fold(ratings, 3, seed=7)))
+    choice = choose_solver(train, budget=1.1)
+    assert notes == [f"Solver: {choice}"]
+    expected = cross_validate(ratings, choice.model, choice.solver, n_folds=3, seed=7)
+    assert as_dicts(result) == as_dicts(expected)
 
 
 def test_mean_and_spread_over_the_folds(ratings):

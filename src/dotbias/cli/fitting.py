@@ -110,13 +110,14 @@ def fit(
     model, solver = plan.model, find_rate(solving.lr, plan.model, plan.solver, train, seed)
     if show_groups:
         _show_groups(model, solver, train)
+    # Before anything is fitted or printed: it refuses chains that are too short.
+    told = _convergence(solver, train, seed) if chains else None
     if test is not None:
         rec = fit_model(train, model, solver, seed=seed, progress=not show.quiet())
         report = measure(rec, test)
         if not as_json:
             show.console().print(f"Held out: {len(test):,} of {len(table):,} ratings, seed {seed}.")
             show.console().print(str(report), markup=False)
-    told = _convergence(solver, train, seed) if chains else None
     if told is not None and not as_json:
         show.console().print(str(told), markup=False)
     if output is not None:

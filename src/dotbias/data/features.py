@@ -65,13 +65,15 @@ def encode(
     Raises:
         DataError: for a frame without features, repeated ids, no known id, or a column of another type.
     """
+    if not isinstance(frame, pl.DataFrame):
+        raise DataError(f"{noun} features must be a Polars frame, not {type(frame).__name__}")
     if frame.width < 2:
         raise DataError(f"{noun} features need a column of ids and at least one more")
     ids, columns = frame.to_series(0), frame.columns[1:]
     rows = vocabulary.indices(ids)
     known = np.flatnonzero(rows >= 0)
     if len(known) == 0:
-        raise DataError(f"no id in column {frame.columns[0]!r} is that of a {noun} with ratings")
+        raise DataError(f"no id in column {frame.columns[0]!r} is that of any {noun} with ratings")
     if len(np.unique(rows[known])) < len(known):
         twice = np.flatnonzero(np.bincount(rows[known]) > 1)[0]
         raise DataError(f"{noun} {vocabulary.raw(int(twice))!r} has features twice")
