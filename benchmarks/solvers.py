@@ -31,7 +31,7 @@ from dotbias.solvers.gibbs import Gibbs
 SEED = 0
 GIBBS = {"Gibbs, ids only": False, "Gibbs with histories": True}
 # What is left after a burn-in of a fifth is averaged, as in the default of 200 samples.
-LENGTHS = (60, 100, 200)
+LENGTHS = (60, 200)
 
 
 def contestants() -> Iterator[tuple[str, str, Model, Solver]]:
