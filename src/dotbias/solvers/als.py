@@ -11,12 +11,11 @@ from scipy.sparse import coo_array
 
 from dotbias.data.ratings import Ratings
 from dotbias.data.vocabulary import Index
-from dotbias.errors import SettingError
 from dotbias.models.base import Array, Model, Parameters
 from dotbias.models.baseline import Baseline
 from dotbias.models.dot_bias import DotBias
 from dotbias.settings import setting
-from dotbias.solvers.base import Epoch, History, OnEpoch, Solver
+from dotbias.solvers.base import Epoch, History, OnEpoch, Solver, linear_dot_bias
 from dotbias.solvers.closed_form import ClosedForm
 from dotbias.solvers.decay import WeightDecay, prior_constants
 from dotbias.solvers.normal_equations import padded, solve_rows
@@ -105,13 +104,7 @@ class ALS(Solver):
             SettingError: for a model other than ``DotBias`` with linear output, or more threads than
                 there are.
         """
-        if not isinstance(model, DotBias):
-            raise SettingError(f"ALS estimates DotBias, not {type(model).__name__}")
-        if model.output != "linear":
-            raise SettingError(
-                f"ALS estimates DotBias(output='linear'), not output={model.output!r}: "
-                "GradientDescent estimates both"
-            )
+        model = linear_dot_bias(self, model)
         started = time.perf_counter()
         run = _Run(self, model, ratings, seed)
         history = run.history

@@ -6,7 +6,9 @@ from dataclasses import asdict, dataclass, field, replace
 from typing import Any, Literal, TypeAlias
 
 from dotbias.data.ratings import Ratings
+from dotbias.errors import SettingError
 from dotbias.models.base import Model, Parameters
+from dotbias.models.dot_bias import DotBias
 from dotbias.settings import Settings
 
 
@@ -81,3 +83,20 @@ class Solver(Settings, ABC):
         Raises:
             SettingError: for a model that this solver cannot estimate.
         """
+
+
+def linear_dot_bias(solver: Solver, model: Model) -> DotBias:
+    """The model, if it is one that linear regression can estimate.
+
+    Raises:
+        SettingError: for a model other than ``DotBias`` with linear output.
+    """
+    name = type(solver).__name__
+    if not isinstance(model, DotBias):
+        raise SettingError(f"{name} estimates DotBias, not {type(model).__name__}")
+    if model.output != "linear":
+        raise SettingError(
+            f"{name} estimates DotBias(output='linear'), not output={model.output!r}: "
+            "GradientDescent estimates both"
+        )
+    return model

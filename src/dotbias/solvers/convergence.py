@@ -11,7 +11,6 @@ from dotbias.data.ratings import Ratings
 from dotbias.errors import SettingError
 from dotbias.progress import progress_bar
 from dotbias.solvers.gibbs import Gibbs
-from dotbias.solvers.gibbs_chain import Chain
 from dotbias.solvers.training import Validation, threads
 
 Traces = NDArray[np.float64]
@@ -124,14 +123,8 @@ def convergence(
         progress_bar("chains", n_chains * solver.n_samples, enabled=progress) as advance,
     ):
         for number in range(n_chains):
-            chain = Chain(
-                watch.rest,
-                n_factors=solver.n_factors_for(len(watch.rest)),
-                histories=solver.histories,
-                noise_freedom=solver.noise_freedom,
-                ordinal=solver.likelihood == "ordinal",
-                seed=seed + number,
-            )
+            n_factors = solver.n_factors_for(len(watch.rest))
+            chain = solver.chain(watch.rest, n_factors=n_factors, seed=seed + number)
             held = chain.members(watch.users, watch.items, watch.codes)
             for sample in range(-solver.burn_in, kept):
                 chain.sweep()

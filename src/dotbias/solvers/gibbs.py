@@ -10,9 +10,8 @@ from threadpoolctl import threadpool_limits
 from dotbias.data.ratings import Ratings
 from dotbias.errors import SettingError
 from dotbias.models.base import Model, Parameters
-from dotbias.models.dot_bias import DotBias
 from dotbias.settings import setting
-from dotbias.solvers.base import Epoch, History, OnEpoch, Solver
+from dotbias.solvers.base import Epoch, History, OnEpoch, Solver, linear_dot_bias
 from dotbias.solvers.gibbs_chain import Chain
 from dotbias.solvers.posterior import Posterior
 from dotbias.solvers.training import Validation, threads, whole
@@ -99,13 +98,7 @@ class Gibbs(Solver):
             SettingError: for a model other than ``DotBias`` with linear output, or the ordinal
             likelihood.
         """
-        if not isinstance(model, DotBias):
-            raise SettingError(f"Gibbs estimates DotBias, not {type(model).__name__}")
-        if model.output != "linear":
-            raise SettingError(
-                f"Gibbs estimates DotBias(output='linear'), not output={model.output!r}: "
-                "GradientDescent estimates both"
-            )
+        model = linear_dot_bias(self, model)
         if self.likelihood == "ordinal":
             raise SettingError(
                 "Gibbs(likelihood='ordinal'): a DotBias has no thresholds, so fit cannot return one; "
@@ -119,6 +112,17 @@ class Gibbs(Solver):
         history.seconds = time.perf_counter() - started
         return parameters, history
 
+    def chain(self, ratings: Ratings, *, n_factors: int, seed: int) -> Chain:
+        """A chain of these settings that has not begun."""
+        return Chain(
+            ratings,
+            n_factors=n_factors,
+            histories=self.histories,
+            noise_freedom=self.noise_freedom,
+            ordinal=self.likelihood == "ordinal",
+            seed=seed,
+        )
+
     def sample(
         self, ratings: Ratings, *, seed: int = 0, on_epoch: OnEpoch | None = None
     ) -> tuple[Posterior, History]:
@@ -130,14 +134,7 @@ class Gibbs(Solver):
         started = time.perf_counter()
         rng = np.random.default_rng(seed)
         watch = Validation.hold_out(ratings, self.validation_size, rng)
-        chain = Chain(
-            watch.rest,
-            n_factors=self.n_factors_for(len(ratings)),
-            histories=self.histories,
-            noise_freedom=self.noise_freedom,
-            ordinal=self.likelihood == "ordinal",
-            seed=seed,
-        )
+        chain = self.chain(watch.rest, n_factors=self.n_factors_for(len(ratings)), seed=seed)
         held = chain.members(watch.users, watch.items, watch.codes)
         history, posterior = History(), Posterior.of(chain, watch.rest)
         running = np.zeros(len(held))
