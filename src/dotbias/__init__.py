@@ -34,6 +34,8 @@ if TYPE_CHECKING:
     from dotbias.folded import FoldedUser as FoldedUser
     from dotbias.models import Baseline as Baseline
     from dotbias.models import DotBias as DotBias
+    from dotbias.models import EmbeddingNet as EmbeddingNet
+    from dotbias.models import Network as Network
     from dotbias.recommender import Recommender as Recommender
     from dotbias.solvers.als import ALS as ALS
     from dotbias.solvers.closed_form import ClosedForm as ClosedForm
@@ -91,6 +93,7 @@ _HOME = {
     "DotBias": "dotbias.models",
     "DotbiasError": "dotbias.errors",
     "DownloadError": "dotbias.errors",
+    "EmbeddingNet": "dotbias.models",
     "Exponential": "dotbias.solvers.schedules",
     "Features": "dotbias.data.features",
     "FoldedItem": "dotbias.folded",
@@ -104,6 +107,7 @@ _HOME = {
     "Momentum": "dotbias.solvers.rules",
     "Nadam": "dotbias.solvers.rules",
     "Nesterov": "dotbias.solvers.rules",
+    "Network": "dotbias.models",
     "OneCycle": "dotbias.solvers.schedules",
     "RMSprop": "dotbias.solvers.rules",
     "Ratings": "dotbias.data.ratings",

@@ -14,7 +14,7 @@ from dotbias.solvers.als import ALS
 from dotbias.solvers.base import Solver
 from dotbias.solvers.gibbs import Gibbs
 from dotbias.solvers.gradient import GradientDescent
-from dotbias.solvers.training import threads
+from dotbias.solvers.run import threads
 
 BUDGET = 30.0
 """Seconds that a fit may take when nothing else is said."""

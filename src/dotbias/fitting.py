@@ -7,12 +7,14 @@ from dotbias.choosing import BUDGET, choose_solver
 from dotbias.data.ratings import Ratings
 from dotbias.models import Baseline, DotBias
 from dotbias.models.base import Model
+from dotbias.models.network import TorchModel
 from dotbias.progress import progress_bar
 from dotbias.recommender import Recommender
 from dotbias.solvers.base import Epoch, Solver
 from dotbias.solvers.closed_form import ClosedForm
 from dotbias.solvers.gibbs import Gibbs
 from dotbias.solvers.gradient import GradientDescent
+from dotbias.solvers.rules import Adam
 
 _log = logging.getLogger("dotbias")
 
@@ -33,7 +35,7 @@ def fit(
         model: what to estimate. With neither model nor solver, ``choose_solver`` chooses both, logs
             what it chose and why (logger ``dotbias``), and ``facts["choice"]`` keeps it. With a solver
             alone, ``DotBias()``.
-        solver: with a model alone, ``GradientDescent()``, or ``ClosedForm()`` for a ``Baseline``.
+        solver: with a model alone, that of ``default_solver``.
         budget: seconds that a fit may take whose solver is chosen.
         seed: of everything that is drawn.
         progress: show a progress bar on stderr when it is a terminal.
@@ -59,8 +61,7 @@ def fit(
         _log.info("Solver: %s", choice)
         model, solver = choice.model, choice.solver
     model = DotBias() if model is None else model
-    if solver is None:
-        solver = ClosedForm() if isinstance(model, Baseline) else GradientDescent()
+    solver = default_solver(model) if solver is None else solver
     n_epochs = getattr(solver, "n_epochs", 1)
     with progress_bar("fitting", n_epochs, enabled=progress) as advance:
 
@@ -85,6 +86,18 @@ def fit(
         "fitted_at": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
     }
     return Recommender.of(model.fitted(parameters), parameters, ratings, facts)
+
+
+def default_solver(model: Model) -> Solver:
+    """What estimates a model when nobody says: ``ClosedForm`` for a ``Baseline``, else gradient descent,
+    whose settings for networks were chosen on validation parts of training rows
+    (``benchmarks/networks.py``).
+    """
+    if isinstance(model, Baseline):
+        return ClosedForm()
+    if isinstance(model, TorchModel):
+        return GradientDescent(Adam(lr=0.003), n_epochs=15, batch_size=256)
+    return GradientDescent()
 
 
 def _describe(epoch: Epoch) -> str:

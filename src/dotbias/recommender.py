@@ -1,7 +1,7 @@
 """The recommender: a fitted model that speaks the user's own ids and titles."""
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, overload
@@ -18,8 +18,11 @@ from dotbias.errors import DataError, ModelFileError, SettingError
 from dotbias.models import MODELS
 from dotbias.models.base import Array, Model, Parameters, clip_to_scale
 from dotbias.models.dot_bias import DotBias
+from dotbias.models.network import Network
 
 if TYPE_CHECKING:
+    from torch import nn
+
     from dotbias.folded import FoldedItem, FoldedUser, RatingsOfOne
 
 # Of an item with fewer training ratings the model knows little: lists name it after all others.
@@ -410,6 +413,10 @@ class Recommender:
 
     # -- the whole -------------------------------------------------------------------------------
 
+    def to_torch(self) -> "nn.Module":
+        """The fitted model as a PyTorch module: see ``Model.to_torch``."""
+        return self.model.to_torch(self.parameters)
+
     def item_bias_ranking(
         self, k: int = 10, *, lowest: bool = False, min_ratings: int = MIN_RATINGS
     ) -> pl.DataFrame:
@@ -422,8 +429,13 @@ class Recommender:
 
         Returns:
             Columns ``rank``, ``item``, ``title``, ``bias``, ``mean_rating``, ``n_ratings``.
+
+        Raises:
+            SettingError: for a network.
         """
         check_k(k)
+        if "item_bias" not in self.parameters:
+            raise SettingError(f"{type(self.model).__name__} has no biases to rank items by")
         bias = self.parameters["item_bias"]
         counts = self.item_counts
         sums = np.bincount(self.rated.indices, self.rated.data, len(counts))
@@ -445,7 +457,7 @@ class Recommender:
         low, high = map(float, self.parameters["scale"])
         return {
             "model": type(self.model).__name__,
-            "settings": asdict(self.model),
+            "settings": self.model.summary(),
             "n_users": len(self.user_vocabulary),
             "n_items": len(self.item_vocabulary),
             "n_ratings": self.rated.nnz,
@@ -484,27 +496,40 @@ class Recommender:
             "rated.items": self.rated.indices.astype(np.int32),
             "rated.values": self.rated.data,
         }
-        model = {"name": type(self.model).__name__, "settings": asdict(self.model)}
+        model = {"name": type(self.model).__name__, "settings": self.model.summary()}
         model_file.write(Path(path), arrays, {"model": model, "facts": self.facts})
 
     @classmethod
-    def load(cls, path: str | Path) -> "Recommender":
+    def load(cls, path: str | Path, model: Model | None = None) -> "Recommender":
         """Read a file that ``save`` wrote.
 
+        Args:
+            path: the file.
+            model: what makes the module of a ``Network``, for a file holds no code.
+
         Raises:
-            ModelFileError: when the file is missing, truncated, altered or of a newer format.
+            ModelFileError: when the file is missing, truncated, altered or of a newer format, or holds
+                another kind of model than the one that is given.
         """
         arrays, metadata = model_file.read(Path(path))
         name = metadata["model"]["name"]
         if name not in MODELS:
             raise ModelFileError(f"{path} holds a {name}, which this version of dotbias lacks")
+        settings = metadata["model"]["settings"]
+        if name == Network.__name__ and model is None:
+            raise ModelFileError(
+                f"{path} holds a network of one's own, {settings['make']}, and no code: load it in "
+                f"Python with Recommender.load({str(path)!r}, model=Network({settings['make']}))"
+            )
+        if model is not None and type(model).__name__ != name:
+            raise ModelFileError(f"{path} holds a {name}, not a {type(model).__name__}")
         prefix = "parameters."
         users, items = _unpack(arrays, "user_ids"), _unpack(arrays, "item_ids")
         assert users is not None
         assert items is not None
         rated = arrays["rated.values"], arrays["rated.items"], arrays["rated.starts"]
         return cls(
-            model=MODELS[name](**metadata["model"]["settings"]),
+            model=MODELS[name](**settings) if model is None else model,
             parameters={
                 n.removeprefix(prefix): a for n, a in arrays.items() if n.startswith(prefix)
             },

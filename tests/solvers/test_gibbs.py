@@ -16,7 +16,7 @@ from dotbias.solvers.base import Epoch
 from dotbias.solvers.gibbs import Gibbs
 from dotbias.solvers.gibbs_kernels import predict_rows
 from dotbias.solvers.posterior import Posterior
-from dotbias.solvers.training import Validation, threads
+from dotbias.solvers.run import Validation, threads
 from tests.ratings import normal_ratings, random_ratings
 from tests.solvers.contract import SolverContract
 

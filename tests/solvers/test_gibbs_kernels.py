@@ -15,7 +15,7 @@ from dotbias.solvers.gibbs_kernels import (
     to_groups,
 )
 from dotbias.solvers.normal_equations import LANES, padded
-from dotbias.solvers.training import threads
+from dotbias.solvers.run import threads
 
 THREADS = (1, min(2, numba.config.NUMBA_NUM_THREADS))
 

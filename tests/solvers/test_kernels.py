@@ -237,7 +237,7 @@ def test_a_step_of_length_one_is_the_gradient_of_the_stated_objective(
     if isinstance(now, OneByOne):
         now.ranges, now.sizes, now.t = np.array([[[7, 8]]]), np.ones(1, int), np.ones(1)
     before = copies(training)
-    training._take(0, 1, np.ones(1), None)
+    training.take(0, 1, np.ones(1), None)
     h = 1e-5
     for number, table in enumerate(training.tables.values):
         gradient = np.empty_like(table)

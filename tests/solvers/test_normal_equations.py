@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from dotbias.solvers.normal_equations import padded, solve_rows
-from dotbias.solvers.training import threads
+from dotbias.solvers.run import threads
 
 
 class Problem:

@@ -20,8 +20,9 @@ from dotbias.solvers.base import Epoch
 from dotbias.solvers.gradient import GradientDescent
 from dotbias.solvers.passes import StepSettings
 from dotbias.solvers.rules import SGD, Adam, Momentum
+from dotbias.solvers.run import Checkpoint
 from dotbias.solvers.schedules import Constant, Schedule, Steps, WarmRestarts
-from dotbias.solvers.training import Checkpoint, Training
+from dotbias.solvers.training import Training
 from tests.ratings import random_ratings
 
 MODEL = DotBias(n_factors=4, init_std=0.1)

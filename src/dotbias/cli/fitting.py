@@ -273,10 +273,9 @@ def _convergence(solver: "Solver", train: "Ratings", seed: int) -> "Convergence"
 
 
 def _show_groups(model: "Model", solver: "Solver", train: "Ratings") -> None:
-    from dotbias.models import DotBias
     from dotbias.solvers.gradient import GradientDescent
 
-    if isinstance(model, DotBias) and isinstance(solver, GradientDescent):
+    if isinstance(solver, GradientDescent):
         show.frame(solver.groups(model, train), "Parameter groups")
 
 

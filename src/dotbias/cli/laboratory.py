@@ -16,6 +16,7 @@ from dotbias.solvers.rules import RULES
 from dotbias.solvers.schedules import SCHEDULES
 
 if TYPE_CHECKING:
+    from dotbias.models.base import Model
     from dotbias.pictures import LinePicture, SurfacePicture
     from dotbias.tuning.race import OnChange, Runner
 
@@ -35,6 +36,11 @@ PictureOption = Annotated[
 ]
 
 
+Descended = Annotated[
+    str, typer.Option("--model", help="dot-bias, or net (needs the extra torch).")
+]
+
+
 def register(app: typer.Typer) -> None:
     """Add the commands of this file."""
     app.command("lr-find")(lr_find)
@@ -44,8 +50,9 @@ def register(app: typer.Typer) -> None:
 
 def lr_find(
     ratings: o.RatingsArgument,
-    rule: s.RuleName = "sgd",
-    batch: s.Batch = "1",
+    model_name: Descended = "dot-bias",
+    rule: s.RuleName = None,
+    batch: s.Batch = None,
     factors: s.Factors = None,
     form: s.OutputForm = None,
     epochs: s.Epochs = None,
@@ -79,12 +86,11 @@ def lr_find(
     Example: [bold]dotbias lr-find ratings.csv --rule adam --picture curve.png[/bold]
     """
     show.one_format(as_json, as_csv)
-    from dotbias.models import DotBias
     from dotbias.solvers.gradient import GradientDescent
     from dotbias.tuning.lr_finder import lr_find as find
 
     _check_files(picture)
-    model = s.make_model("dot-bias", factors, form)
+    model = _descended(model_name, factors, form)
     solver = s.make_solver(
         model,
         rule,
@@ -98,7 +104,7 @@ def lr_find(
         },
         {"amount": weight_decay},
     )
-    assert isinstance(model, DotBias) and isinstance(solver, GradientDescent)  # noqa: PT018
+    assert isinstance(solver, GradientDescent)
     table = f.read(
         ratings,
         o.reading(
@@ -138,7 +144,7 @@ def lr_find(
         _save(curve.picture(), path)
     if curve.suggestion is not None:
         show.say(
-            f"Next: dotbias fit {ratings} --rule {rule} --batch {batch} --lr {curve.suggestion:.3g}"
+            f"Next: dotbias fit {ratings}{_typed(model_name, rule, batch)} --lr {curve.suggestion:.3g}"
         )
 
 
@@ -155,9 +161,13 @@ def race(
         ),
     ] = None,
     batch: Annotated[
-        str,
-        typer.Option(help="Batch sizes, separated by commas: numbers, or full.", metavar="SIZES"),
-    ] = "1",
+        str | None,
+        typer.Option(
+            help="Batch sizes, separated by commas: numbers, or full.",
+            metavar="SIZES",
+            show_default="1, for net NET_BATCH",
+        ),
+    ] = None,
     lr: Annotated[
         list[str] | None,
         typer.Option(
@@ -171,6 +181,7 @@ def race(
         ),
     ] = None,
     steps: Annotated[int, typer.Option(min=1, help="Steps on the surface.")] = 300,
+    model_name: Descended = "dot-bias",
     epochs: s.Epochs = None,
     factors: s.Factors = None,
     form: s.OutputForm = None,
@@ -209,7 +220,6 @@ def race(
     """
     show.one_format(as_json, as_csv)
     from dotbias.errors import SettingError
-    from dotbias.models import DotBias
     from dotbias.solvers.gradient import GradientDescent
 
     _check_files(picture, numbers)
@@ -235,21 +245,20 @@ def race(
         raise typer.BadParameter("name the ratings to race on, or a --surface")
     from dotbias.tuning.race import race as run
 
-    model = s.make_model("dot-bias", factors, form)
+    model = _descended(model_name, factors, form)
     solver = s.make_solver(
         model,
-        "sgd",
+        None,
         None,
         {
             "n_epochs": epochs,
-            "batch_size": "1",
             "order": "shuffled",
             "schedule": schedule,
             "n_threads": threads,
         },
         {"amount": weight_decay},
     )
-    assert isinstance(model, DotBias) and isinstance(solver, GradientDescent)  # noqa: PT018
+    assert isinstance(solver, GradientDescent)
     table = f.read(
         ratings,
         o.reading(
@@ -262,7 +271,9 @@ def race(
             racers,
             model,
             solver,
-            batch_sizes=[specs.batch(size.strip()) for size in batch.split(",")],
+            batch_sizes=None
+            if batch is None
+            else [specs.batch(size.strip()) for size in batch.split(",")],
             rates=specs.numbers_by_name("--lr", lr or []),
             test_size=test_size,
             seed=seed,
@@ -331,6 +342,21 @@ def schedule(
     show.frame(
         whole, f"Schedule {name}, at the start of each epoch", as_json=as_json, as_csv=as_csv
     )
+
+
+def _descended(name: str, factors: int | None, form: str | None) -> "Model":
+    """The model of the options, which gradient descent can estimate."""
+    from dotbias.errors import SettingError
+
+    if name == "baseline":
+        raise SettingError("--model baseline is fitted in closed form: there is no rate to find")
+    return s.make_model(name, factors, form)
+
+
+def _typed(model: str, rule: str | None, batch: str | None) -> str:
+    """These options as they are typed, without those that are at their defaults."""
+    given = {"model": None if model == "dot-bias" else model, "rule": rule, "batch": batch}
+    return "".join(f" --{name} {value}" for name, value in given.items() if value is not None)
 
 
 def _check_files(pictures: list[Path] | None, numbers: Path | None = None) -> None:

@@ -3,7 +3,7 @@
 import functools
 import inspect
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeAlias, get_type_hints
 
 import typer
@@ -47,7 +47,12 @@ Budget = Annotated[
 
 ModelName = Annotated[
     str,
-    typer.Option("--model", help="dot-bias, or baseline (biases only).", rich_help_panel=_MODEL),
+    typer.Option(
+        "--model",
+        help="dot-bias, net (embeddings through hidden layers; needs the extra torch), or baseline "
+        "(biases only).",
+        rich_help_panel=_MODEL,
+    ),
 ]
 Factors = Annotated[
     int | None,
@@ -57,6 +62,52 @@ OutputForm = Annotated[
     str | None,
     typer.Option("--form", help="linear, or sigmoid (stretched).", rich_help_panel=_MODEL),
 ]
+Hidden = Annotated[
+    str | None,
+    typer.Option(
+        "--hidden",
+        help="net: sizes of the hidden layers, separated by commas.",
+        metavar="SIZES",
+        show_default="10",
+        rich_help_panel=_MODEL,
+    ),
+]
+Dropout = Annotated[
+    float | None,
+    typer.Option(
+        "--dropout",
+        help="net: share of each hidden layer that a training step leaves out.",
+        show_default="0.5",
+        rich_help_panel=_MODEL,
+    ),
+]
+EmbeddingDropout = Annotated[
+    float | None,
+    typer.Option(
+        "--embedding-dropout",
+        help="net: the same of the embeddings.",
+        show_default="0.05",
+        rich_help_panel=_MODEL,
+    ),
+]
+BatchNorm = Annotated[
+    bool | None,
+    typer.Option(
+        "--batch-norm/--no-batch-norm",
+        help="net: whether hidden layers are normalised.",
+        show_default="no",
+        rich_help_panel=_MODEL,
+    ),
+]
+Device = Annotated[
+    str | None,
+    typer.Option(
+        "--device",
+        help="net: cpu, cuda or mps.",
+        show_default="the fastest that is there",
+        rich_help_panel=_TRAINING,
+    ),
+]
 RuleName = Annotated[
     str | None,
     typer.Option(
@@ -64,7 +115,7 @@ RuleName = Annotated[
         help=f"Update rule, NAME or NAME:SETTING=NUMBER,... Names: {', '.join(RULES)}; "
         "FILE.py/CLASS for one of your own.",
         metavar="RULE",
-        show_default="sgd",
+        show_default="sgd, for net adam",
         rich_help_panel=_TRAINING,
     ),
 ]
@@ -81,7 +132,10 @@ Lr = Annotated[
 Epochs = Annotated[
     int | None,
     typer.Option(
-        "--epochs", help="Passes over the ratings.", show_default="40", rich_help_panel=_TRAINING
+        "--epochs",
+        help="Passes over the ratings.",
+        show_default="40, for net NET_EPOCHS",
+        rich_help_panel=_TRAINING,
     ),
 ]
 Batch = Annotated[
@@ -90,7 +144,7 @@ Batch = Annotated[
         "--batch",
         help="Ratings per step: 1, a number, or full.",
         metavar="SIZE",
-        show_default="1",
+        show_default="1, for net NET_BATCH",
         rich_help_panel=_TRAINING,
     ),
 ]
@@ -99,7 +153,7 @@ WeightDecay = Annotated[
     typer.Option(
         "--weight-decay",
         help="A number for all groups, or GROUP=NUMBER (repeatable; groups: user_factors, "
-        "item_factors, user_bias, item_bias).",
+        "item_factors, user_bias, item_bias; of net: embeddings, hidden, output, biases).",
         metavar="DECAY",
         rich_help_panel=_TRAINING,
     ),
@@ -279,6 +333,7 @@ MEANT_FOR: dict[str, tuple[Name, ...]] = {
     "average": _SGD,
     "parallel": _SGD,
     "groups": _SGD,
+    "device": _SGD,
     "iterations": _ALS,
     "weighting": _ALS,
     "samples": _GIBBS,
@@ -322,6 +377,10 @@ class Solving:
     model_name: ModelName = "dot-bias"
     factors: Factors = None
     form: OutputForm = None
+    hidden: Hidden = None
+    dropout: Dropout = None
+    embedding_dropout: EmbeddingDropout = None
+    batch_norm: BatchNorm = None
     solver_name: SolverName = "auto"
     budget: Budget = None
     rule: RuleName = None
@@ -341,6 +400,7 @@ class Solving:
     gradient_noise: Noise = None
     average: Average = None
     parallel: Parallel = None
+    device: Device = None
     iterations: Iterations = None
     weighting: Weighting = None
     samples: Samples = None
@@ -358,7 +418,7 @@ class Solving:
             SettingError: for options that contradict each other, and illegal settings.
         """
         from dotbias.errors import SettingError
-        from dotbias.models import Baseline
+        from dotbias.models import Baseline, EmbeddingNet
         from dotbias.solvers.closed_form import ClosedForm
 
         meant = self._meant(also)
@@ -366,7 +426,15 @@ class Solving:
             raise SettingError(
                 f"--solver {self.solver_name}: it must be one of auto, {', '.join(_ALL)}"
             )
-        if isinstance(make_model(self.model_name, None, None), Baseline):
+        model = make_model(self.model_name, None, None, self._net())
+        if isinstance(model, EmbeddingNet):
+            if self.solver_name not in ("auto", "sgd") or self.budget is not None:
+                raise SettingError(
+                    "--model net is trained by gradient descent: leave --solver and --budget out"
+                )
+            model = self._model()
+            return Plan(model, self._descent(model))
+        if isinstance(model, Baseline):
             for option in meant:
                 raise SettingError(f"{option} has no meaning for --model baseline")
             if self.solver_name != "auto" or self.budget is not None:
@@ -441,7 +509,7 @@ class Solving:
         from dotbias.solvers.gibbs import Gibbs
 
         if name == "sgd":
-            model = make_model(self.model_name, self.factors, self.form)
+            model = self._model()
             return model, self._descent(model)
         if name == "als":
             model = make_model(self.model_name, self.factors or ALS_FACTORS, self.form)
@@ -466,6 +534,18 @@ class Solving:
         }
         return make_model(self.model_name, None, self.form), Gibbs(**_given(settings))
 
+    def _net(self) -> dict[str, Any]:
+        """The settings that only networks have."""
+        return {
+            "hidden": specs.sizes(self.hidden),
+            "dropout": self.dropout,
+            "embedding_dropout": self.embedding_dropout,
+            "batch_norm": self.batch_norm,
+        }
+
+    def _model(self) -> "Model":
+        return make_model(self.model_name, self.factors, self.form, self._net())
+
     def _descent(self, model: "Model") -> "Solver":
         settings = {
             "n_epochs": self.epochs,
@@ -480,6 +560,7 @@ class Solving:
             "gradient_noise": self.gradient_noise,
             "average": self.average,
             "parallel": self.parallel,
+            "device": self.device,
         }
         decay = {
             "amount": self.weight_decay,
@@ -534,17 +615,25 @@ def seconds(text: str) -> float:
     return value
 
 
-def make_model(name: str, factors: int | None, form: str | None) -> "Model":
-    """The model that the options name."""
+def make_model(
+    name: str, factors: int | None, form: str | None, net: Mapping[str, Any] | None = None
+) -> "Model":
+    """The model that the options name; ``net`` are settings that only networks have."""
     from dotbias.errors import SettingError
-    from dotbias.models import Baseline, DotBias
+    from dotbias.models import Baseline, DotBias, EmbeddingNet
 
+    given: dict[str, Any] = _given({"n_factors": factors, "output": form})
+    layers = _given(net or {})
+    if name == "net":
+        return EmbeddingNet(**given, **layers)
+    if layers:
+        option = "--" + next(iter(layers)).replace("_", "-")
+        raise SettingError(f"{option} is meant for --model net, not {name}")
     if name == "baseline":
         return Baseline()
     if name != "dot-bias":
-        raise SettingError(f"--model {name}: it must be dot-bias or baseline")
-    given: dict[str, Any] = {"n_factors": factors, "output": form}
-    return DotBias(**_given(given))
+        raise SettingError(f"--model {name}: it must be dot-bias, net or baseline")
+    return DotBias(**given)
 
 
 def make_solver(
@@ -563,13 +652,13 @@ def make_solver(
         decay: of ``WeightDecay``, likewise.
     """
     from dotbias.errors import SettingError
-    from dotbias.models import Baseline
-    from dotbias.solvers.closed_form import ClosedForm
+    from dotbias.fitting import default_solver
     from dotbias.solvers.decay import WeightDecay
     from dotbias.solvers.gradient import GradientDescent
 
-    if isinstance(model, Baseline):
-        return ClosedForm()
+    solver = default_solver(model)
+    if not isinstance(solver, GradientDescent):
+        return solver
     given = _given(settings)
     if "batch_size" in given:
         given["batch_size"] = specs.batch(given["batch_size"])
@@ -580,7 +669,8 @@ def make_solver(
     given["frozen"] = tuple(given.get("frozen", ()))
     amount = specs.decay(decay["amount"])
     given["weight_decay"] = WeightDecay(**{**_given(decay), "amount": amount})
-    return specs.with_rates(GradientDescent(specs.rule(rule or "sgd"), **given), specs.rates(lr))
+    chosen = solver.rule if rule is None else specs.rule(rule)
+    return specs.with_rates(replace(solver, rule=chosen, **given), specs.rates(lr))
 
 
 def _given(settings: Mapping[str, Any]) -> dict[str, Any]:
@@ -591,11 +681,10 @@ def find_rate(
     lr: list[str] | None, model: "Model", solver: "Solver", train: "Ratings", seed: int
 ) -> "Solver":
     """The solver with the finder's rate on the training ratings, where the user asked for it."""
-    from dotbias.models import DotBias
     from dotbias.solvers.gradient import GradientDescent
     from dotbias.tuning.lr_finder import lr_find
 
-    if lr != ["auto"] or not (isinstance(model, DotBias) and isinstance(solver, GradientDescent)):
+    if lr != ["auto"] or not isinstance(solver, GradientDescent):
         return solver
     curve = lr_find(model, solver, train, seed=seed, progress=not show.quiet())
     tuned = curve.tuned()

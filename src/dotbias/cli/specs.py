@@ -50,6 +50,16 @@ def batch(text: str) -> int | None:
     return int(text)
 
 
+def sizes(text: str | None) -> tuple[int, ...] | None:
+    """Sizes of hidden layers: whole numbers, separated by commas."""
+    if text is None:
+        return None
+    parts = [part.strip() for part in text.split(",")]
+    if not all(part.isdecimal() for part in parts):
+        raise SettingError(f"--hidden {text}: write sizes such as 10 or 100,10")
+    return tuple(map(int, parts))
+
+
 def rates(texts: list[str] | None) -> "Rates | str | None":
     """Learning rates: a number, ``LOW:HIGH``, ``GROUP=NUMBER`` (several), or ``auto``."""
     if not texts:

@@ -3,8 +3,12 @@
 from dotbias.models.base import Model
 from dotbias.models.baseline import Baseline
 from dotbias.models.dot_bias import DotBias
+from dotbias.models.embedding_net import EmbeddingNet
+from dotbias.models.network import Network
 
-__all__ = ["MODELS", "Baseline", "DotBias", "Model"]
+__all__ = ["MODELS", "Baseline", "DotBias", "EmbeddingNet", "Model", "Network"]
 
-MODELS: dict[str, type[Model]] = {model.__name__: model for model in (Baseline, DotBias)}
+MODELS: dict[str, type[Model]] = {
+    model.__name__: model for model in (Baseline, DotBias, EmbeddingNet, Network)
+}
 """Every model by the name that a model file carries."""

@@ -1,15 +1,19 @@
 """What every model is: settings, named parameter groups, and a formula."""
 
 from abc import ABC, abstractmethod
-from dataclasses import dataclass
-from typing import ClassVar, TypeAlias
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING, Any, ClassVar, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 
 from dotbias.data.ratings import Ratings
 from dotbias.data.vocabulary import Index
+from dotbias.errors import SettingError
 from dotbias.settings import Settings
+
+if TYPE_CHECKING:
+    from torch import nn
 
 Array: TypeAlias = NDArray[np.float32]
 Parameters: TypeAlias = dict[str, Array]
@@ -44,6 +48,21 @@ class Model(Settings, ABC):
     def fitted(self, parameters: Parameters) -> "Model":  # noqa: ARG002
         """This model with the settings that fitting chose, such as the number of factors."""
         return self
+
+    def to_torch(self, parameters: Parameters) -> "nn.Module":  # noqa: ARG002
+        """The model as a PyTorch module, in evaluation mode.
+
+        Its ``forward(user, item)`` takes two tensors of indices, int64 of shape (n,), and gives ratings,
+        shape (n,), before they are cut off at the ends of the scale.
+
+        Raises:
+            SettingError: for a model that has no such form, or when PyTorch is not installed.
+        """
+        raise SettingError(f"{type(self).__name__} has no form in PyTorch")
+
+    def summary(self) -> dict[str, Any]:
+        """The settings as plain data, for a model file or JSON."""
+        return asdict(self)
 
     def item_vectors(self, parameters: Parameters) -> Array:
         """Vectors whose cosine says how similar two items are, shape (n_items, n_factors)."""

@@ -20,7 +20,7 @@ from dotbias.solvers.closed_form import ClosedForm
 from dotbias.solvers.decay import WeightDecay, prior_constants
 from dotbias.solvers.normal_equations import padded, solve_rows
 from dotbias.solvers.objective import penalty, row_weights
-from dotbias.solvers.training import Validation, row_counts, threads, whole
+from dotbias.solvers.run import Validation, row_counts, threads, whole
 
 # Chosen on validation parts of training rows alone (benchmarks/als.py). An exact minimum fits its
 # training ratings more closely than the last epoch of a descent, so it needs more decay than that.

@@ -11,7 +11,7 @@ from dotbias.data.ratings import Ratings
 from dotbias.errors import SettingError
 from dotbias.progress import progress_bar
 from dotbias.solvers.gibbs import Gibbs
-from dotbias.solvers.training import Validation, threads
+from dotbias.solvers.run import Validation, threads
 
 Traces = NDArray[np.float64]
 """A figure of each sample of each chain, shape (n_chains, n_samples)."""

@@ -1,7 +1,7 @@
 """Weight decay: how strongly each group of parameters is shrunk, and in which form."""
 
 import numbers
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Literal
 
@@ -19,6 +19,13 @@ DEFAULT_DECAY: Mapping[str, float] = {
     "item_factors": 0.06,
     "user_bias": 0.03,
     "item_bias": 0.1,
+}
+# Likewise (benchmarks/networks.py). Biases and batch normalisation are left alone.
+NETWORK_DECAY: Mapping[str, float] = {
+    "embeddings": 0.05,
+    "hidden": 0.001,
+    "output": 0.001,
+    "biases": 0.0,
 }
 
 
@@ -45,7 +52,7 @@ class WeightDecay(Settings):
         decoupled: whether it acts beside the gradient; None leaves that to the rule (AdamW: yes).
 
     Raises:
-        SettingError: for an amount that is negative, or a group that does not exist.
+        SettingError: for an amount that is negative, or a group that no model has.
     """
 
     amount: float | Mapping[str, float] | None = None
@@ -56,25 +63,48 @@ class WeightDecay(Settings):
         super().__post_init__()
         given = self.amount if isinstance(self.amount, Mapping) else {"": self.amount}
         for name, value in given.items():
-            if isinstance(self.amount, Mapping) and name not in DEFAULT_DECAY:
-                known = ", ".join(DEFAULT_DECAY)
-                raise SettingError(f"weight_decay names no group {name!r}: the groups are {known}")
-            if value is None and not isinstance(self.amount, Mapping):
+            if isinstance(self.amount, Mapping):
+                self._check_group(name, (*DEFAULT_DECAY, *NETWORK_DECAY))
+            elif value is None:
                 continue
             number = isinstance(value, numbers.Real) and not isinstance(value, bool)
             if value is None or not number or not 0 <= value < np.inf:
                 of = f" of {name}" if name else ""
                 raise SettingError(f"weight_decay{of} must be at least 0, not {value!r}")
 
+    def _check_group(self, name: str, groups: Iterable[str]) -> None:
+        if name not in groups:
+            known = ", ".join(groups)
+            raise SettingError(f"weight_decay names no group {name!r}: the groups are {known}")
+
+    def _by_group(self, default: Mapping[str, float]) -> dict[str, float]:
+        """``λ`` of each group, those that are not named from the defaults."""
+        if isinstance(self.amount, Mapping):
+            for name in self.amount:
+                self._check_group(name, default)
+            return dict(default) | dict(self.amount)
+        return dict(default) if self.amount is None else dict.fromkeys(default, float(self.amount))
+
+    def of_network(self) -> dict[str, float]:
+        """``λ`` of each group of a network; only an amount of their own decays the biases.
+
+        Raises:
+            SettingError: for a group that networks do not have.
+        """
+        amounts = self._by_group(NETWORK_DECAY)
+        return amounts if isinstance(self.amount, Mapping) else amounts | {"biases": 0.0}
+
     def table(self, counts: Mapping[str, NDArray[np.int64]]) -> dict[str, float]:
-        """``λ`` of each group, given the number of ratings of each of its rows."""
+        """``λ`` of each group of ``DotBias``, given the number of ratings of each of its rows.
+
+        Raises:
+            SettingError: for a group that it does not have.
+        """
         default = {
             name: value * (counts[name].mean() if self.per == "row" else 1.0)
             for name, value in DEFAULT_DECAY.items()
         }
-        if isinstance(self.amount, Mapping):
-            return default | dict(self.amount)
-        return default if self.amount is None else dict.fromkeys(default, float(self.amount))
+        return self._by_group(default)
 
     def of_rows(self, counts: Mapping[str, NDArray[np.int64]]) -> dict[str, NDArray[np.float64]]:
         """``Λ`` of each row, by group, where the objective contains ``½ Λ |w|²``: shape (n_rows,)."""

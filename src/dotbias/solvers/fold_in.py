@@ -12,12 +12,12 @@ from scipy.sparse import csr_array
 from scipy.special import expit
 
 from dotbias.data.vocabulary import Index
-from dotbias.errors import ModelFileError
+from dotbias.errors import ModelFileError, SettingError
 from dotbias.models.base import Array, Model, Parameters
 from dotbias.models.dot_bias import DotBias
 from dotbias.solvers.normal_equations import padded, solve_rows
 from dotbias.solvers.objective import row_weights
-from dotbias.solvers.training import threads
+from dotbias.solvers.run import threads
 
 Side: TypeAlias = Literal["user", "item"]
 OTHER: dict[Side, Side] = {"user": "item", "item": "user"}
@@ -54,7 +54,13 @@ class Prior(NamedTuple):
 
         Raises:
             ModelFileError: for a model without one, which an older version has saved.
+            SettingError: for a network.
         """
+        if "user_bias" not in parameters:
+            raise SettingError(
+                "users, items and ratings cannot be added to a network, only to models that are linear "
+                "in each row (DotBias, Baseline): fit it again with them"
+            )
         if "prior_per_rating" not in parameters:
             raise ModelFileError(
                 "this model was saved by an older version of dotbias, which did not keep how strongly "

@@ -14,7 +14,7 @@ from dotbias.settings import setting
 from dotbias.solvers.base import Epoch, History, OnEpoch, Solver, linear_dot_bias
 from dotbias.solvers.gibbs_chain import Chain
 from dotbias.solvers.posterior import Posterior
-from dotbias.solvers.training import Validation, threads, whole
+from dotbias.solvers.run import Validation, threads, whole
 
 # Chosen on validation parts of training rows alone (benchmarks/gibbs.py): fewer factors and more
 # ratings than that, or the other way round, cost time or accuracy. One less than a whole number of

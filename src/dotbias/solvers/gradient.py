@@ -2,35 +2,42 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Any, Literal
 
+import numpy as np
 import polars as pl
 
 from dotbias.data.ratings import Ratings
 from dotbias.errors import SettingError
 from dotbias.models.base import Model, Parameters
 from dotbias.models.dot_bias import DotBias
+from dotbias.models.network import NETWORK_GROUPS, TorchModel
+from dotbias.models.torch_extra import require_torch
 from dotbias.settings import setting
 from dotbias.solvers.base import History, OnEpoch, Solver
 from dotbias.solvers.decay import WeightDecay, as_weight_decay
 from dotbias.solvers.passes import Order
 from dotbias.solvers.rules import SGD, Rule
+from dotbias.solvers.run import Run, row_counts
 from dotbias.solvers.schedules import Schedule, as_schedule
-from dotbias.solvers.training import Training, row_counts
+from dotbias.solvers.training import Training
 
 
 @dataclass(frozen=True)
 class GradientDescent(Solver):
-    """Gradient descent for ``DotBias``: full-batch, mini-batch, or one rating at a time.
+    """Gradient descent for ``DotBias`` and networks: full-batch, mini-batch, or one rating at a time.
 
-    Minimises, summed over the training ratings,
+    For ``DotBias`` it minimises, summed over the training ratings,
     ``½ (r̂_ui - r_ui)² + ½ (λ_p |p_u|² + λ_q |q_i|² + λ_bu b_u² + λ_bi b_i²)``,
     with ratings measured in units of their standard deviation (and parameters in the units that
     follow, ``DotBias.units``): multiplying all ratings by a number, or adding one, changes the
     predictions likewise and nothing else. A step follows the mean over its batch. See ``WeightDecay``
-    for other forms of the decay.
+    for other forms of the decay. The same data, settings and seed give the same bits for any number of
+    threads (but for Hogwild).
 
-    The same data, settings and seed give the same bits for any number of threads (but for Hogwild).
+    For networks (``EmbeddingNet``, ``Network``) the loss is the same, PyTorch takes the gradients and
+    the rule's counterpart in ``torch.optim`` the steps; the groups are ``embeddings``, ``hidden``,
+    ``output`` and ``biases``. The same seed gives the same bits on the same machine and device.
 
     Args:
         rule: how a parameter moves along its gradient.
@@ -55,7 +62,9 @@ class GradientDescent(Solver):
             stops early and the parameters of the best epoch are kept.
         patience: epochs without improvement on the validation rows before training stops.
         n_threads: threads, or None for as many as the machine has and the ratings keep busy (one
-            for each 100,000).
+            for each 100,000; for networks all if batches are large, else one).
+        device: where a network is trained: ``"cpu"``, ``"cuda"``, ``"mps"``; None takes a graphics
+            processor if there is one. ``DotBias`` is trained on the CPU.
     """
 
     rule: Rule = field(default_factory=SGD)
@@ -77,6 +86,7 @@ class GradientDescent(Solver):
     validation_size: float = setting(0.0, at_least=0, below=1, keyword=True)
     patience: int = setting(3, at_least=1, keyword=True)
     n_threads: int | None = setting(None, at_least=1, keyword=True)
+    device: str | None = field(default=None, kw_only=True)
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -94,11 +104,26 @@ class GradientDescent(Solver):
                 "parallel='hogwild' takes one rating at a time: it needs batch_size=1, "
                 "order='shuffled' and semantics='lazy'"
             )
-        groups = ", ".join(DotBias.groups)
-        if isinstance(self.frozen, str) or not set(self.frozen) <= set(DotBias.groups):
-            raise SettingError(f"frozen must name some of the groups {groups}, not {self.frozen!r}")
-        self.rule.rates(DotBias.groups)
+        if isinstance(self.frozen, str):
+            raise SettingError(f"frozen must be a tuple of groups, not {self.frozen!r}")
+        # Which model it will be is not known yet; what no model has is refused at once.
+        known = NETWORK_GROUPS if self._named_groups <= set(NETWORK_GROUPS) else DotBias.groups
+        self._check_groups(known if self._named_groups else DotBias.groups)
         _ = self.decay, self.schedule_object
+
+    @property
+    def _named_groups(self) -> set[str]:
+        """The groups that the settings name."""
+        tables = (self.rule.lr, self.decay.amount)
+        return set(self.frozen).union(*(t for t in tables if isinstance(t, Mapping)))
+
+    def _check_groups(self, groups: tuple[str, ...]) -> None:
+        """Refuse names of groups that a model with these groups does not have."""
+        self.rule.rates(groups)
+        if not set(self.frozen) <= set(groups):
+            raise SettingError(
+                f"frozen must name some of the groups {', '.join(groups)}, not {self.frozen!r}"
+            )
 
     @property
     def decay(self) -> WeightDecay:
@@ -116,15 +141,44 @@ class GradientDescent(Solver):
         """The schedule itself where it was given by name."""
         return as_schedule(self.schedule)
 
-    def start(self, model: Model, ratings: Ratings, *, seed: int = 0) -> Training:
+    def start(
+        self, model: Model, ratings: Ratings, *, seed: int = 0, steps_per_epoch: int = 1
+    ) -> Run[Any]:
         """A run that has not begun: it can be stopped, saved and continued.
 
+        Args:
+            model, ratings, seed: as for ``fit``.
+            steps_per_epoch: how many steps to cut an epoch into at least.
+
         Raises:
-            SettingError: for a model other than ``DotBias``, or a batch larger than the data.
+            SettingError: as for ``fit``.
         """
-        if not isinstance(model, DotBias):
-            raise SettingError(f"GradientDescent estimates DotBias, not {type(model).__name__}")
-        return Training(self, model, ratings, seed=seed)
+        kind: Any
+        if isinstance(model, DotBias):
+            kind = Training
+            if self.device not in (None, "cpu"):
+                raise SettingError(f"device={self.device!r}: DotBias is trained on the CPU")
+        elif isinstance(model, TorchModel):
+            self._check_for_networks()
+            from dotbias.solvers.network_training import NetworkTraining
+
+            kind = NetworkTraining
+        else:
+            raise SettingError(
+                f"GradientDescent estimates DotBias and networks, not {type(model).__name__}"
+            )
+        self._check_groups(model.groups)
+        run: Run[Any] = kind(self, model, ratings, seed=seed, steps_per_epoch=steps_per_epoch)
+        return run
+
+    def _check_for_networks(self) -> None:
+        require_torch()
+        if self.parallel == "hogwild":
+            raise SettingError("parallel='hogwild' is for DotBias, not for networks")
+        if self.decay.per == "row":
+            raise SettingError(
+                "weight decay per='row' is for DotBias: a network's counts per rating"
+            )
 
     def fit(
         self, model: Model, ratings: Ratings, *, seed: int = 0, on_epoch: OnEpoch | None = None
@@ -135,27 +189,46 @@ class GradientDescent(Solver):
         ``history.stopped`` says so.
 
         Raises:
-            SettingError: for a model other than ``DotBias``, a batch larger than the data, or more
-                threads than there are.
+            SettingError: for a model that is neither ``DotBias`` nor a network, groups that it does not
+                have, a batch larger than the data, more threads than there are, a device that is not
+                there, or PyTorch missing.
             DivergenceError: when the loss is no longer finite, or keeps growing.
         """
         training = self.start(model, ratings, seed=seed).run(on_epoch=on_epoch)
         return training.result(), training.history
 
-    def groups(self, model: DotBias, ratings: Ratings) -> pl.DataFrame:
-        """The parameter groups of a run: rows, numbers per row, learning rate and weight decay."""
+    def groups(self, model: Model, ratings: Ratings) -> pl.DataFrame:
+        """The parameter groups of a run: rows, numbers, learning rate and weight decay of each."""
+        sizes = _group_sizes(model, ratings)
         rates = self.rule.rates(model.groups)
-        counts = row_counts(ratings)
-        decay = self.decay.table(counts)
+        if isinstance(model, TorchModel):
+            decay = self.decay.of_network()
+        else:
+            decay = self.decay.table(row_counts(ratings))
         return pl.DataFrame(
             {
                 "group": name,
-                "rows": len(counts[name]),
-                "numbers": len(counts[name]) * (model.n_factors if "factors" in name else 1),
+                "rows": rows,
+                "numbers": numbers,
                 "lr": 0.0 if name in self.frozen else rates[name],
                 "weight_decay": decay[name],
                 "decay_per": self.decay.per,
                 "decay_form": "decoupled" if self.decoupled else "coupled",
             }
-            for name in model.groups
+            for name, (rows, numbers) in sizes.items()
         )
+
+
+def _group_sizes(model: Model, ratings: Ratings) -> dict[str, tuple[int, int]]:
+    """Rows and numbers in all of each group."""
+    parameters = model.initialise(ratings, np.random.default_rng(0))
+    group_of = {name: name for name in model.groups}
+    if isinstance(model, TorchModel):
+        from dotbias.solvers.network_training import groups_of
+
+        group_of = groups_of(model.to_torch(parameters))
+    tables = {g: [parameters[n] for n, of in group_of.items() if of == g] for g in model.groups}
+    return {
+        g: (sum(len(t) for t in arrays), sum(t.size for t in arrays))
+        for g, arrays in tables.items()
+    }

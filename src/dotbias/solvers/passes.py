@@ -105,6 +105,10 @@ class Pass(ABC):
     def begin(self, rng: np.random.Generator, *, first: bool) -> None:
         """Put the ratings in order for the next pass; ``first``: it is the run's first."""
 
+
+class CompiledPass(Pass):
+    """A pass whose steps a compiled loop takes."""
+
     @abstractmethod
     def take(self, low: int, high: int, settings: StepSettings) -> Floats:
         """Take the steps from low to high; sum of squared errors of each, shape (high - low,)."""
@@ -115,7 +119,7 @@ def _decay_per_rating(decay: Floats, counts: NDArray[np.int64]) -> Floats:
     return each
 
 
-class OneByOne(Pass):
+class OneByOne(CompiledPass):
     """One rating at a time; threads share out blocks that have no row in common.
 
     A step, at which the rate can change, is a diagonal of the grid or a part of one.
@@ -211,7 +215,7 @@ class Hogwild(OneByOne):
         self._cut(begins, edges[1:].reshape(self.n_steps, -1) - begins, first=first)
 
 
-class Batches(Pass):
+class Batches(CompiledPass):
     """Mini-batches, up to the full batch: one step each."""
 
     def __init__(

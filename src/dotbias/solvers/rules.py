@@ -133,6 +133,18 @@ class Rule(Settings, ABC):
             values[self.momentum_name] = momentum
         return values
 
+    def in_torch(self) -> tuple[str, dict[str, Any]]:
+        """Class of ``torch.optim`` that makes the same update, and its settings; for networks.
+
+        Raises:
+            SettingError: where a rule does not say so.
+        """
+        name = type(self).__name__
+        raise SettingError(
+            f"{name} has no counterpart in torch.optim, which trains networks: a rule that has one "
+            "names it in its method in_torch"
+        )
+
     @staticmethod
     @abstractmethod
     def update(g: Any, state: Any, lr: Any, c: Any) -> Any:
@@ -147,6 +159,10 @@ class SGD(Rule):
     """
 
     lr: Rates = setting(0.022, above=0)
+
+    def in_torch(self) -> tuple[str, dict[str, Any]]:
+        """``torch.optim.SGD``."""
+        return "SGD", {}
 
     @staticmethod
     def update(g: Any, state: Any, lr: Any, c: Any) -> Any:  # noqa: ARG004
@@ -172,6 +188,10 @@ class Momentum(Rule):
     n_slots: ClassVar[int] = 1
     momentum_name: ClassVar[str | None] = "momentum"
 
+    def in_torch(self) -> tuple[str, dict[str, Any]]:
+        """``torch.optim.SGD``."""
+        return "SGD", {"momentum": self.momentum}
+
     @staticmethod
     def update(g: Any, state: Any, lr: Any, c: Any) -> Any:
         """``step = η v`` with ``v = γ v + g``."""
@@ -187,6 +207,10 @@ class Nesterov(Momentum):
     where they stand (Sutskever et al. 2013; Bengio et al. 2013), as in
     ``torch.optim.SGD(nesterov=True)``.
     """
+
+    def in_torch(self) -> tuple[str, dict[str, Any]]:
+        """``torch.optim.SGD``."""
+        return "SGD", {"momentum": self.momentum, "nesterov": True}
 
     @staticmethod
     def update(g: Any, state: Any, lr: Any, c: Any) -> Any:
@@ -210,6 +234,10 @@ class Adagrad(Rule):
     eps: float = setting(1e-10, above=0)
 
     n_slots: ClassVar[int] = 1
+
+    def in_torch(self) -> tuple[str, dict[str, Any]]:
+        """``torch.optim.Adagrad``."""
+        return "Adagrad", {"eps": self.eps}
 
     @staticmethod
     def update(g: Any, state: Any, lr: Any, c: Any) -> Any:
@@ -241,6 +269,10 @@ class Adadelta(Rule):
         """``ρ``, ``1 - ρ`` and ``ε``."""
         return self.rho, 1 - self.rho, self.eps
 
+    def in_torch(self) -> tuple[str, dict[str, Any]]:
+        """``torch.optim.Adadelta``."""
+        return "Adadelta", {"rho": self.rho, "eps": self.eps}
+
     @staticmethod
     def update(g: Any, state: Any, lr: Any, c: Any) -> Any:
         """``step = η Δ``."""
@@ -271,6 +303,10 @@ class RMSprop(Rule):
     def coefficients(self, t: Steps, momentum: Steps | None = None) -> tuple[Steps | float, ...]:  # noqa: ARG002
         """``ρ``, ``1 - ρ`` and ``ε``."""
         return self.rho, 1 - self.rho, self.eps
+
+    def in_torch(self) -> tuple[str, dict[str, Any]]:
+        """``torch.optim.RMSprop``."""
+        return "RMSprop", {"alpha": self.rho, "eps": self.eps}
 
     @staticmethod
     def update(g: Any, state: Any, lr: Any, c: Any) -> Any:
@@ -310,6 +346,10 @@ class Adam(Rule):
         beta1, beta2, eps = self._settings(momentum).values()
         return beta1, 1 - beta1, beta2, 1 - beta2, eps, 1 - beta1**t, 1 - beta2**t
 
+    def in_torch(self) -> tuple[str, dict[str, Any]]:
+        """``torch.optim.Adam``, also for ``AdamW``: weight decay is the solver's."""
+        return "Adam", {"betas": (self.beta1, self.beta2), "eps": self.eps}
+
     @staticmethod
     def update(g: Any, state: Any, lr: Any, c: Any) -> Any:
         """``step = η m̂ / (√v̂ + ε)``."""
@@ -339,6 +379,10 @@ class AdaMax(Adam):
     """
 
     lr: Rates = setting(0.002, above=0)
+
+    def in_torch(self) -> tuple[str, dict[str, Any]]:
+        """``torch.optim.Adamax``."""
+        return "Adamax", super().in_torch()[1]
 
     @staticmethod
     def update(g: Any, state: Any, lr: Any, c: Any) -> Any:
@@ -385,6 +429,10 @@ class Nadam(Adam):
         products = np.append(np.cumprod(self._momentum(np.arange(1.0, last + 1))), 0.0)
         return products[np.minimum(t, last + 1).astype(np.int64) - 1]
 
+    def in_torch(self) -> tuple[str, dict[str, Any]]:
+        """``torch.optim.NAdam``."""
+        return "NAdam", super().in_torch()[1] | {"momentum_decay": self.psi}
+
     @staticmethod
     def update(g: Any, state: Any, lr: Any, c: Any) -> Any:
         """The look-ahead mixes the new average with the gradient itself."""
@@ -404,6 +452,10 @@ class AMSGrad(Adam):
     """
 
     n_slots: ClassVar[int] = 3
+
+    def in_torch(self) -> tuple[str, dict[str, Any]]:
+        """``torch.optim.Adam``."""
+        return "Adam", super().in_torch()[1] | {"amsgrad": True}
 
     @staticmethod
     def update(g: Any, state: Any, lr: Any, c: Any) -> Any:

@@ -3,18 +3,18 @@
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 import polars as pl
 
 from dotbias.data.ratings import Ratings
 from dotbias.errors import DivergenceError, SettingError
-from dotbias.models.dot_bias import DotBias
+from dotbias.models.base import Model
 from dotbias.progress import progress_bar
 from dotbias.solvers.gradient import GradientDescent
 from dotbias.solvers.rules import Steps
-from dotbias.solvers.training import Training, threads
+from dotbias.solvers.run import Run
 
 if TYPE_CHECKING:
     from dotbias.pictures import LinePicture
@@ -144,7 +144,7 @@ class LrCurve:
 
 
 def lr_find(
-    model: DotBias,
+    model: Model,
     solver: GradientDescent,
     ratings: Ratings,
     *,
@@ -199,12 +199,8 @@ def lr_find(
     rates = spacing(lowest, highest, n_points)
     share = min(_HELD_OUT, _MOST_HELD_OUT / len(ratings))
     watched = replace(solver, validation_size=max(share, 2 / len(ratings)))
-    training = Training(
-        replace(watched, rule=solver.rule.with_rate(1.0)),
-        model,
-        ratings,
-        seed=seed,
-        steps_per_epoch=round(n_points / _EPOCHS),
+    training = replace(watched, rule=solver.rule.with_rate(1.0)).start(
+        model, ratings, seed=seed, steps_per_epoch=round(n_points / _EPOCHS)
     )
     with progress_bar("sweeping", n_points + n_trials, enabled=progress) as advance:
         losses, stopped = range_test(
@@ -232,7 +228,7 @@ def lr_find(
 
 
 def range_test(
-    training: Training, rates: Steps, on_point: Callable[[float, float], None] | None = None
+    training: Run[Any], rates: Steps, on_point: Callable[[float, float], None] | None = None
 ) -> tuple[Steps, str]:
     """Sweep a run through rates, then put it back as it was, bit for bit.
 
@@ -249,7 +245,7 @@ def range_test(
     losses: list[float] = []
     stopped = "it had reached the highest rate"
     try:
-        with threads(training.solver.n_threads, len(training.ratings)), np.errstate(all="ignore"):
+        with training.threads(), np.errstate(all="ignore"):
             for rate in rates:
                 training.step(np.full(steps, rate))
                 loss = training.validation_loss()
@@ -320,9 +316,9 @@ def _longest_fall(loss: Steps) -> tuple[int, int]:
     return best
 
 
-def _final_rmse(solver: GradientDescent, model: DotBias, ratings: Ratings, seed: int) -> float:
+def _final_rmse(solver: GradientDescent, model: Model, ratings: Ratings, seed: int) -> float:
     """Held-out RMSE of a complete run, infinite if it diverges."""
-    training = Training(solver, model, ratings, seed=seed)
+    training = solver.start(model, ratings, seed=seed)
     try:
         training.run()
     except DivergenceError:

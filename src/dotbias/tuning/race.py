@@ -13,6 +13,8 @@ import polars as pl
 from dotbias.data.ratings import Ratings
 from dotbias.errors import DivergenceError, SettingError
 from dotbias.evaluation.metrics import rmse
+from dotbias.fitting import default_solver
+from dotbias.models.base import Model
 from dotbias.models.dot_bias import DotBias
 from dotbias.solvers.base import Epoch
 from dotbias.solvers.gradient import GradientDescent
@@ -183,10 +185,10 @@ def race_table(runners: Sequence[Runner]) -> pl.DataFrame:
 def race(
     ratings: Ratings,
     rules: Sequence[Rule] | None = None,
-    model: DotBias | None = None,
+    model: Model | None = None,
     solver: GradientDescent | None = None,
     *,
-    batch_sizes: Sequence[int | None] = (1,),
+    batch_sizes: Sequence[int | None] | None = None,
     rates: Mapping[str, float] | None = None,
     test_size: float = 0.2,
     seed: int = 0,
@@ -202,8 +204,9 @@ def race(
         ratings: what to race on.
         rules: the rules, with their settings; all of ``RULES`` by default.
         model: ``DotBias()`` by default.
-        solver: all settings but rule and batch size; ``GradientDescent()`` by default.
-        batch_sizes: each rule runs with each of them; None is the full batch.
+        solver: all settings but the rule; that of ``default_solver`` by default.
+        batch_sizes: each rule runs with each of them; None in it is the full batch. By default, that of
+            the solver.
         rates: learning rate by the rule's name, for rules that need no finder.
         test_size: share of the ratings that is held out.
         seed: seed of the split, the starting parameters and the order.
@@ -217,7 +220,11 @@ def race(
         SettingError: for a rate of a rule that is not in the race.
     """
     model = DotBias() if model is None else model
-    solver = GradientDescent() if solver is None else solver
+    if solver is None:
+        chosen = default_solver(model)
+        assert isinstance(chosen, GradientDescent)
+        solver = chosen
+    batch_sizes = [solver.batch_size] if batch_sizes is None else batch_sizes
     rules = [rule() for rule in RULES.values()] if rules is None else list(rules)
     rates = {} if rates is None else dict(rates)
     names = [type(rule).__name__.lower() for rule in rules]
@@ -282,9 +289,12 @@ def race(
         for runner in runners:
             if runner.state not in ("done", "diverged", "no rate"):
                 changed(runner, "interrupted")
+    what = type(model).__name__
+    if isinstance(model, DotBias):
+        what += f" of {model.n_factors} factors"
     protocol = (
-        f"{len(train):,} training and {len(test):,} held-out ratings (seed {seed}), {model.n_factors} "
-        f"factors, {solver.n_epochs} epochs, schedule {solver.schedule}; rates from the finder on the "
+        f"{len(train):,} training and {len(test):,} held-out ratings (seed {seed}), {what}, "
+        f"{solver.n_epochs} epochs, schedule {solver.schedule}; rates from the finder on the "
         "training part unless given."
     )
     return Race(runners, protocol)
