@@ -64,7 +64,9 @@ def test_a_solver_that_does_not_fit_the_model_is_refused():
     ratings, _ = db.simulate(50, 30, 500, seed=0)
     with pytest.raises(db.SettingError, match="ClosedForm estimates Baseline, not DotBias"):
         db.fit(ratings, db.DotBias(), db.ClosedForm())
-    with pytest.raises(db.SettingError, match="GradientDescent estimates DotBias, not Baseline"):
+    with pytest.raises(
+        db.SettingError, match="GradientDescent estimates DotBias and networks, not"
+    ):
         db.fit(ratings, db.Baseline(), db.GradientDescent())
 
 

@@ -64,4 +64,6 @@ def test_imports_run_one_way():
 def test_nothing_is_loaded_that_could_run_code():
     for path in SOURCE.rglob("*.py"):
         text = path.read_text()
-        assert not re.search(r"\b(pickle|joblib|eval|exec)\b\s*[(.]|allow_pickle=True", text), path
+        # The method eval of a PyTorch module is something else.
+        unsafe = r"\b(pickle|joblib)\b\s*[(.]|(?<![.\w])(eval|exec)\s*\(|allow_pickle=True"
+        assert not re.search(unsafe, text), path

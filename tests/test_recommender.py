@@ -453,7 +453,7 @@ titles = st.lists(st.none() | texts, min_size=8, max_size=8)
 
 
 @settings(max_examples=60, deadline=None)
-@given(ids, ids, st.none() | titles, st.sampled_from([*MODELS]), st.data())
+@given(ids, ids, st.none() | titles, st.sampled_from(["Baseline", "DotBias"]), st.data())
 def test_round_trip_is_bit_for_bit(tmp_path_factory, users, items, names, model, data):
     size = max(len(users), len(items))
     rows = range(size)

@@ -27,6 +27,7 @@ EXAMPLES = {
     "gradient_noise": 0.1,
     "average": 2,
     "parallel": "grid",
+    "device": "cpu",
     "iterations": 3,
     "weighting": "rows",
     "samples": 90,

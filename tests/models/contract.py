@@ -13,6 +13,10 @@ class ModelContract:
 
     model: Model
 
+    def trained(self, parameters: Parameters) -> list[str]:  # noqa: ARG002
+        """Names of the arrays that training moves."""
+        return list(self.model.groups)
+
     @pytest.fixture
     def ratings(self) -> Ratings:
         return random_ratings(n_users=12, n_items=9, n=60, seed=3)
@@ -22,19 +26,18 @@ class ModelContract:
         """Parameters as after training: every group filled with moderate numbers."""
         rng = np.random.default_rng(5)
         parameters = self.model.initialise(ratings, rng)
-        for group in self.model.groups:
+        for group in self.trained(parameters):
             parameters[group][...] = rng.normal(0, 0.3, parameters[group].shape)
         return parameters
 
-    def test_initialise_is_seeded_and_has_a_row_for_each_user_and_item(self, ratings):
+    def test_initialise_is_seeded(self, ratings):
         a, b, c = (self.model.initialise(ratings, np.random.default_rng(s)) for s in (1, 1, 2))
-        for group in self.model.groups:
-            n = ratings.n_users if group.startswith("user") else ratings.n_items
-            assert a[group].shape[0] == n
-            assert a[group].dtype == np.float32
-            assert np.array_equal(a[group], b[group])
-        drawn = [g for g in self.model.groups if a[g].any()]
-        assert all(not np.array_equal(a[g], c[g]) for g in drawn)
+        names = self.trained(a)
+        for name in names:
+            assert a[name].dtype == np.float32
+            assert np.array_equal(a[name], b[name])
+        drawn = [name for name in names if np.ptp(a[name])]
+        assert all(not np.array_equal(a[name], c[name]) for name in drawn)
 
     def test_predictions_are_the_scores_cut_off_at_the_scale(self, ratings, parameters):
         users = np.arange(ratings.n_users, dtype=np.int32)
@@ -46,13 +49,36 @@ class ModelContract:
         np.testing.assert_allclose(predictions, np.clip(scores, low, high), atol=2e-6)
 
     def test_predictions_stay_on_the_scale_however_large_the_parameters(self, ratings, parameters):
-        for group in self.model.groups:
+        for group in self.trained(parameters):
             parameters[group] *= 1e4
         prediction = self.model.predict(parameters, ratings.users, ratings.items)
         low, high = ratings.scale
         assert np.isfinite(prediction).all()
         assert prediction.min() >= low
         assert prediction.max() <= high
+
+    def test_no_rows_no_predictions(self, parameters):
+        none = np.empty(0, np.int32)
+        assert self.model.predict(parameters, none, none).shape == (0,)
+
+    def test_a_batch_predicts_what_its_rows_predict_alone(self, ratings, parameters):
+        u, i = (a.ravel().astype(np.int32) - 1 for a in np.indices((13, 10)))
+        u, i = np.minimum(u, ratings.n_users - 1), np.minimum(i, ratings.n_items - 1)
+        together = self.model.predict(parameters, u, i)
+        alone = [
+            self.model.predict(parameters, u[n : n + 1], i[n : n + 1])[0] for n in range(len(u))
+        ]
+        np.testing.assert_allclose(together, alone, rtol=1e-6)
+
+
+class RowsContract(ModelContract):
+    """Of a model whose groups are tables with a row for each user or item."""
+
+    def test_there_is_a_row_for_each_user_and_item(self, ratings):
+        parameters = self.model.initialise(ratings, np.random.default_rng(1))
+        for group in self.model.groups:
+            n = ratings.n_users if group.startswith("user") else ratings.n_items
+            assert parameters[group].shape[0] == n
 
     def test_unknown_user_and_item_get_the_global_mean(self, ratings, parameters):
         nobody = np.array([-1], np.int32)
@@ -74,16 +100,3 @@ class ModelContract:
             self.model.score_all(zeroed, np.array([0], np.int32)),
             atol=1e-6,
         )
-
-    def test_no_rows_no_predictions(self, parameters):
-        none = np.empty(0, np.int32)
-        assert self.model.predict(parameters, none, none).shape == (0,)
-
-    def test_a_batch_predicts_what_its_rows_predict_alone(self, ratings, parameters):
-        u, i = (a.ravel().astype(np.int32) - 1 for a in np.indices((13, 10)))
-        u, i = np.minimum(u, ratings.n_users - 1), np.minimum(i, ratings.n_items - 1)
-        together = self.model.predict(parameters, u, i)
-        alone = [
-            self.model.predict(parameters, u[n : n + 1], i[n : n + 1])[0] for n in range(len(u))
-        ]
-        np.testing.assert_allclose(together, alone, rtol=1e-6)

@@ -1,8 +1,8 @@
 from dotbias.models import Baseline
-from tests.models.contract import ModelContract
+from tests.models.contract import RowsContract
 
 
-class TestBaseline(ModelContract):
+class TestBaseline(RowsContract):
     model = Baseline()
 
     def test_has_no_vectors(self, parameters, ratings):

@@ -4,10 +4,10 @@ import pytest
 from dotbias.errors import SettingError
 from dotbias.models import DotBias
 from dotbias.models import dot_bias as module
-from tests.models.contract import ModelContract
+from tests.models.contract import RowsContract
 
 
-class TestLinear(ModelContract):
+class TestLinear(RowsContract):
     model = DotBias(n_factors=3)
 
     def test_the_formula(self, ratings, parameters):
@@ -26,7 +26,7 @@ class TestLinear(ModelContract):
         np.testing.assert_allclose(parts, whole, rtol=1e-6)
 
 
-class TestSigmoid(ModelContract):
+class TestSigmoid(RowsContract):
     model = DotBias(n_factors=3, output="sigmoid", margin=0.25)
 
     def test_the_formula(self, ratings, parameters):

@@ -145,9 +145,9 @@ def test_with_rate_keeps_the_proportions(lr: Any, top: float) -> None:
 
 
 def test_a_rate_for_a_group_that_does_not_exist_names_those_that_do() -> None:
-    message = r"lr names no group 'embeddings': the groups are user_factors, .*, item_bias"
+    message = r"lr names no group 'factors': the groups are user_factors, .*, item_bias"
     with pytest.raises(SettingError, match=message):
-        GradientDescent(SGD(lr={"embeddings": 0.1}))
+        GradientDescent(SGD(lr={"factors": 0.1}))
 
 
 @pytest.mark.parametrize(
