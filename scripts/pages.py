@@ -15,6 +15,7 @@ FAMILIES = ("plain.md", "adaptive.md", "adam.md")
 SESSIONS = (
     "gradient-methods.md",
     "solvers.md",
+    "embedding.md",
     "rules/README.md",
     *(f"rules/{page}" for page in FAMILIES),
 )

@@ -1,7 +1,8 @@
 """The shallow model: an embedding and a bias for each user and item."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from typing import ClassVar, Literal
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 import numpy as np
 from scipy.special import expit
@@ -10,7 +11,11 @@ from dotbias.data.ratings import Ratings
 from dotbias.data.vocabulary import Index
 from dotbias.errors import SettingError
 from dotbias.models.base import Array, Model, Parameters, clip_to_scale, constants, gather
+from dotbias.models.torch_extra import require_torch
 from dotbias.settings import setting
+
+if TYPE_CHECKING:
+    from torch import nn
 
 # What ``spread`` needs beside the parameters: samples of the fit, and their noise.
 SAMPLES = ("user_samples", "item_samples", "user_noise", "item_noise", "noise_variance")
@@ -146,3 +151,87 @@ class DotBias(Model):
         low, width = self.stretch(parameters)
         rating: Array = np.float32(low) + np.float32(width) * expit(z)
         return rating
+
+    # -- PyTorch ---------------------------------------------------------------------------------
+
+    def to_torch(self, parameters: Parameters) -> "nn.Module":
+        """The same formula as a ``torch.nn.Module``, to differentiate, to train on or to build in.
+
+        Its ``forward(user, item)`` takes two tensors of indices, int64 of shape (n,), and gives what
+        ``predict`` does before it cuts off at the ends of the scale, to rounding; -1 is a row of zeros
+        there too. It is a copy, in evaluation mode. Samples of ``Gibbs`` are left behind: they belong
+        to the fit.
+
+        Raises:
+            SettingError: when PyTorch is not installed.
+
+        >>> import dotbias as db
+        >>> ratings, _ = db.simulate(n_users=50, n_items=40, n_ratings=1000, seed=1)
+        >>> rec = db.fit(ratings, db.DotBias(n_factors=4))
+        >>> module = rec.model.to_torch(rec.parameters)
+        >>> [name for name, _ in module.named_parameters()]
+        ['user_factors', 'item_factors', 'user_bias', 'item_bias']
+        >>> model, parameters = db.DotBias.from_torch(module)
+        >>> model == rec.model, bool((parameters["user_bias"] == rec.parameters["user_bias"]).all())
+        (True, True)
+        """
+        require_torch()
+        from dotbias.models.dot_bias_torch import DotBiasModule
+
+        return DotBiasModule(self, parameters).eval()
+
+    @staticmethod
+    def from_torch(source: "nn.Module | Mapping[str, Any]") -> tuple["DotBias", Parameters]:
+        """The way back from ``to_torch``: model and parameters, copied, in single precision.
+
+        Args:
+            source: the module, another one that has it as a part, or the state dict of either, as
+                ``torch.load`` gives it back.
+
+        Returns:
+            What ``to_torch`` was called with and on, but for samples and training. To have a
+            ``Recommender`` again: ``dataclasses.replace(rec, parameters=parameters)``.
+
+        Raises:
+            DataError: when names or shapes are not those of such a module, or numbers are not finite.
+            SettingError: when it is neither module nor state dict, or PyTorch is not installed.
+        """
+        require_torch()
+        from dotbias.models.dot_bias_torch import read_module
+
+        return read_module(source)
+
+    @staticmethod
+    def from_fastai(
+        source: "nn.Module | Mapping[str, Any]",
+        *,
+        y_range: tuple[float, float] | None,
+        scale: tuple[float, float],
+        na_row: bool = True,
+    ) -> tuple["DotBias", Parameters]:
+        """Model and parameters from fast.ai's ``EmbeddingDotBias``, whose predictions they repeat.
+
+        fast.ai keeps a row 0, ``"#na#"``, for whatever it has not seen, and does not train it. Here
+        index -1 stands for that, a row of zeros, so row 0 is dropped: index ``n`` here is ``n + 1``
+        there, and belongs to ``learn.dls.classes["user"][n + 1]`` (or what the column is called).
+        There is no global mean inside, so what is not seen at all gets the middle of ``y_range``, or 0
+        without it.
+
+        Args:
+            source: ``learn.model``, or its state dict: ``torch.save(learn.model.state_dict(), path)``
+                writes one that ``torch.load`` reads where fast.ai is not installed.
+            y_range: what the model was made with; None where its output is not stretched.
+            scale: lowest and highest possible rating, where predictions are cut off. ``y_range`` must
+                exceed it by the same amount on both sides, which becomes the ``margin``.
+            na_row: whether row 0 is that of ``"#na#"``. Tables of a model that was made without
+                fast.ai's data loaders have none.
+
+        Raises:
+            DataError: when names or shapes are not those of such a model, or numbers are not finite.
+            SettingError: for ranges that do not fit, for what is neither module nor state dict, or when
+                PyTorch is not installed.
+        """
+        require_torch()
+        from dotbias.models.dot_bias_torch import read_fastai
+
+        return read_fastai(source, y_range=y_range, scale=scale, na_row=na_row)

@@ -63,8 +63,9 @@ class Prior(NamedTuple):
             )
         if "prior_per_rating" not in parameters:
             raise ModelFileError(
-                "this model was saved by an older version of dotbias, which did not keep how strongly "
-                "rows are shrunk: fit it again to add users, items or ratings"
+                "this model does not say how strongly its rows are shrunk, because an older version of "
+                "dotbias saved it or because it was not fitted here: fit it again to add users, items or "
+                "ratings"
             )
         precision = parameters[f"{side}_prior_precision"]
         full = precision if precision.ndim == 2 else np.diag(precision)

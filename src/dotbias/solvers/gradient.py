@@ -104,8 +104,6 @@ class GradientDescent(Solver):
                 "parallel='hogwild' takes one rating at a time: it needs batch_size=1, "
                 "order='shuffled' and semantics='lazy'"
             )
-        if isinstance(self.frozen, str):
-            raise SettingError(f"frozen must be a tuple of groups, not {self.frozen!r}")
         # Which model it will be is not known yet; what no model has is refused at once.
         known = NETWORK_GROUPS if self._named_groups <= set(NETWORK_GROUPS) else DotBias.groups
         self._check_groups(known if self._named_groups else DotBias.groups)
@@ -120,7 +118,7 @@ class GradientDescent(Solver):
     def _check_groups(self, groups: tuple[str, ...]) -> None:
         """Refuse names of groups that a model with these groups does not have."""
         self.rule.rates(groups)
-        if not set(self.frozen) <= set(groups):
+        if isinstance(self.frozen, str) or not set(self.frozen) <= set(groups):
             raise SettingError(
                 f"frozen must name some of the groups {', '.join(groups)}, not {self.frozen!r}"
             )

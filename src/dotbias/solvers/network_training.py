@@ -349,6 +349,7 @@ class Optimiser:
         for name, handed in self.handed.items():
             state = self.torch.state[handed]
             state.clear()
+            self.full.get(name, {}).clear()
             for key, array in _below(f"{name}/", arrays).items():
                 value = torch.tensor(array).to(handed.device)
                 # A file keeps a single number as an array of one.

@@ -1,0 +1,183 @@
+"""EmbeddingNet: held-out error, batch normalisation, choice of the default, and fast.ai beside it.
+
+    python benchmarks/networks.py accuracy
+    python benchmarks/networks.py choose
+    python benchmarks/networks.py fastai --python /path/of/an/environment/with/fastai/bin/python
+
+``accuracy`` measures on the held-out rows of ml-latest-small, of which no choice was made; ``choose``
+shows on validation parts of the training rows how the default compares with its neighbours, and what
+batch normalisation does. ``fastai`` runs fast.ai's ``collab_learner(use_nn=True)`` in its own environment and
+dotbias in turn, on the same split, with the same batch size, epochs, embeddings and hidden layer.
+"""
+
+import json
+import subprocess
+import sys
+import tempfile
+from dataclasses import replace
+from pathlib import Path
+from typing import Annotated
+
+import numpy as np
+import typer
+from rich.console import Console
+from rich.table import Table
+
+import dotbias as db
+import protocols
+from dotbias.fitting import default_solver
+
+app = typer.Typer(add_completion=False)
+
+BEST = (db.EmbeddingNet(), db.GradientDescent())
+"""The best network that was found, on validation parts of the training rows."""
+
+FASTAI = """
+import json, sys, time, warnings
+warnings.filterwarnings("ignore")
+import pandas as pd, torch
+from fastai.collab import CollabDataLoaders, collab_learner
+from fastai.callback.core import Callback
+folder, batch, epochs, lr, factors, hidden = sys.argv[1:]
+train, test = (pd.read_csv(f"{folder}/{part}.csv") for part in ("train", "test"))
+dls = CollabDataLoaders.from_df(train, valid_pct=0.0, seed=0, bs=int(batch), user_name="user",
+                                item_name="item", rating_name="rating")
+low, high = train.rating.min() - 0.5, train.rating.max() + 0.5
+factors = int(factors)
+learner = collab_learner(dls, use_nn=True, y_range=(low, high), layers=[int(hidden)],
+                         emb_szs={"user": factors, "item": factors})
+sizes = [tuple(e.weight.shape) for e in learner.model.embeds]
+seconds = []
+class Clock(Callback):
+    def before_epoch(self): self.tic = time.perf_counter()
+    def after_epoch(self): seconds.append(time.perf_counter() - self.tic)
+with learner.no_bar(), learner.no_logging():
+    learner.fit_one_cycle(int(epochs), float(lr), wd=0.1, cbs=Clock())
+classes = dls.classes
+ids = torch.tensor([[classes["user"].o2i.get(u, 0), classes["item"].o2i.get(i, 0)]
+                    for u, i in zip(test.user, test.item)])
+with torch.no_grad():
+    p = learner.model.eval()(ids, torch.empty(len(ids), 0)).squeeze(1).numpy()
+p = p.clip(train.rating.min(), train.rating.max())
+rmse = float((((p - test.rating.to_numpy()) ** 2).mean()) ** 0.5)
+print(json.dumps({"rmse": rmse, "seconds": seconds, "sizes": sizes}))
+"""
+
+
+def measured(
+    model: db.EmbeddingNet, solver: db.GradientDescent, seed: int = 0
+) -> list[db.Recommender]:
+    """Test RMSE and seconds on every split."""
+    rows = []
+    for label, train, test in protocols.splits("ml-latest-small"):
+        rec = db.fit(train, model, solver, seed=seed)
+        report = db.evaluate(rec, test, ranking=False)
+        rows.append((label, report.rmse, rec.facts["history"]["seconds"]))
+    return rows
+
+
+@app.command()
+def accuracy() -> None:
+    """Test RMSE of the default and of the best network."""
+    table = Table("network", "RMSE", "spread", "worst", "fit s")
+    default = db.EmbeddingNet()
+    for name, (model, solver) in {
+        "default": (default, default_solver(default)),
+        "default, batch norm": (replace(default, batch_norm=True), default_solver(default)),
+        "best": BEST,
+        "best, batch norm": (replace(BEST[0], batch_norm=not BEST[0].batch_norm), BEST[1]),
+    }.items():
+        rows = measured(model, solver)
+        rmse = [row[1] for row in rows]
+        shown = [f"{f(rmse):.4f}" for f in (np.mean, lambda x: np.std(x, ddof=1), np.max)]
+        table.add_row(name, *shown, f"{np.median([row[2] for row in rows]):.1f}")
+    Console().print(table)
+
+
+@app.command()
+def choose(seeds: int = 3) -> None:
+    """Validation RMSE of the default's neighbours, on training rows alone."""
+    table = Table("change", "RMSE on validation rows", "spread")
+    model = db.EmbeddingNet()
+    solver = default_solver(model)
+    assert isinstance(solver, db.GradientDescent)
+    decay = dict(solver.decay.of_network())
+    changes = {
+        "default": (model, solver),
+        "batch norm": (replace(model, batch_norm=True), solver),
+        "half the rate": (
+            model,
+            replace(solver, rule=solver.rule.with_rate(solver.rule.top_rate / 2)),
+        ),
+        "twice the rate": (
+            model,
+            replace(solver, rule=solver.rule.with_rate(solver.rule.top_rate * 2)),
+        ),
+        "half the epochs": (model, replace(solver, n_epochs=max(1, solver.n_epochs // 2))),
+        "twice the epochs": (model, replace(solver, n_epochs=2 * solver.n_epochs)),
+        "half the batch": (model, replace(solver, batch_size=(solver.batch_size or 2) // 2)),
+        "twice the batch": (model, replace(solver, batch_size=(solver.batch_size or 1) * 2)),
+    }
+    for group in ("embeddings", "hidden"):
+        for word, factor in (("half", 0.5), ("twice", 2.0)):
+            amount = decay | {group: decay[group] * factor}
+            changes[f"{word} the decay of {group}"] = (model, replace(solver, weight_decay=amount))
+    for name, (changed, with_solver) in changes.items():
+        rmse = []
+        for n, (_, train, _) in enumerate(protocols.splits("ml-latest-small")):
+            if n < seeds:
+                part, held = train.split(0.1, seed=1000 + n)
+                rec = db.fit(part, changed, with_solver, seed=n)
+                rmse.append(db.evaluate(rec, held, ranking=False).rmse)
+        table.add_row(name, f"{np.mean(rmse):.4f}", f"{np.std(rmse, ddof=1):.4f}")
+    Console().print(table)
+
+
+@app.command()
+def fastai(
+    python: Annotated[Path, typer.Option(help="Python of an environment with fast.ai.")],
+    batch: Annotated[list[int], typer.Option(help="Batch sizes.")] = [64, 1024],  # noqa: B006
+    epochs: int = 5,
+    lr: Annotated[float, typer.Option(help="Rate of both; fast.ai's lesson has 0.005.")] = 5e-3,
+    factors: int = 50,
+    hidden: int = 10,
+) -> None:
+    """Seconds per epoch and test RMSE, in turn on seed 42."""
+    _, train, test = next(protocols.splits("ml-latest-small"))
+    table = Table(
+        "batch", "fast.ai s/epoch", "dotbias s/epoch", "ratio", "fast.ai RMSE", "dotbias RMSE"
+    )
+    with tempfile.TemporaryDirectory() as folder:
+        for name, part in (("train", train), ("test", test)):
+            part.to_frame().select("user", "item", "rating").write_csv(f"{folder}/{name}.csv")
+        for size in batch:
+            arguments = [folder, str(size), str(epochs), str(lr), str(factors), str(hidden)]
+            done = subprocess.run(
+                [str(python), "-c", FASTAI, *arguments], capture_output=True, text=True
+            )
+            if done.returncode:
+                sys.exit(done.stderr)
+            theirs = json.loads(done.stdout.splitlines()[-1])
+            model = db.EmbeddingNet(n_factors=factors, hidden=(hidden,))
+            solver = db.GradientDescent(
+                db.Adam(lr=lr), n_epochs=epochs, batch_size=size, schedule="one-cycle"
+            )
+            rec = db.fit(train, model, solver, seed=0)
+            ours = [e["seconds"] for e in rec.facts["history"]["epochs"]]
+            report = db.evaluate(rec, test, ranking=False)
+            # The first epoch of either includes what is done once.
+            seconds = [float(np.median(s[1:])) for s in (theirs["seconds"], ours)]
+            table.add_row(
+                str(size),
+                f"{seconds[0]:.2f}",
+                f"{seconds[1]:.3f}",
+                f"{seconds[0] / seconds[1]:.1f}x",
+                f"{theirs['rmse']:.4f}",
+                f"{report.rmse:.4f}",
+            )
+    Console().print(table)
+    Console().print(f"Embeddings of fast.ai: {theirs['sizes']}")
+
+
+if __name__ == "__main__":
+    app()
