@@ -6,8 +6,9 @@
 
 ``accuracy`` measures on the held-out rows of ml-latest-small, of which no choice was made; ``choose``
 shows on validation parts of the training rows how the default compares with its neighbours, and what
-batch normalisation does. ``fastai`` runs fast.ai's ``collab_learner(use_nn=True)`` in its own environment and
-dotbias in turn, on the same split, with the same batch size, epochs, embeddings and hidden layer.
+batch normalisation does. ``fastai`` runs fast.ai's ``collab_learner(use_nn=True)`` in its own
+environment and dotbias in turn, on the same split, with the same batch size, epochs, embeddings and
+hidden layer.
 """
 
 import json

@@ -64,8 +64,8 @@ class Prior(NamedTuple):
         if "prior_per_rating" not in parameters:
             raise ModelFileError(
                 "this model does not say how strongly its rows are shrunk, because an older version of "
-                "dotbias saved it or because it was not fitted here: fit it again to add users, items or "
-                "ratings"
+                "dotbias saved it or because it was not fitted here: fit it again to add users, items "
+                "or ratings"
             )
         precision = parameters[f"{side}_prior_precision"]
         full = precision if precision.ndim == 2 else np.diag(precision)
