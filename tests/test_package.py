@@ -45,6 +45,7 @@ LAYERS = [
     ("solvers",),
     ("recommender", "folded", "partial_fit", "choosing", "fitting"),
     ("evaluation", "tuning"),
+    ("insight",),
     ("cli", "__main__"),
 ]
 
