@@ -5,7 +5,7 @@ import time
 
 from dotbias.choosing import BUDGET, choose_solver
 from dotbias.data.ratings import Ratings
-from dotbias.models import Baseline, DotBias
+from dotbias.models import Baseline, DotBias, EmbeddingNet
 from dotbias.models.base import Model
 from dotbias.models.network import TorchModel
 from dotbias.progress import progress_bar
@@ -14,7 +14,7 @@ from dotbias.solvers.base import Epoch, Solver
 from dotbias.solvers.closed_form import ClosedForm
 from dotbias.solvers.gibbs import Gibbs
 from dotbias.solvers.gradient import GradientDescent
-from dotbias.solvers.rules import Adam
+from dotbias.solvers.rules import Adam, Momentum
 
 _log = logging.getLogger("dotbias")
 
@@ -89,14 +89,19 @@ def fit(
 
 
 def default_solver(model: Model) -> Solver:
-    """What estimates a model when nobody says: ``ClosedForm`` for a ``Baseline``, else gradient descent,
-    whose settings for networks were chosen on validation parts of training rows
-    (``benchmarks/networks.py``).
+    """What estimates a model when nobody says: ``ClosedForm`` for a ``Baseline``, else gradient descent.
+
+    Its settings for networks were chosen on validation parts of training rows
+    (``benchmarks/networks.py``). Embeddings that start near zero need a far higher rate than the layers
+    above them. Of a network of one's own nothing is known; Adam suits most.
     """
     if isinstance(model, Baseline):
         return ClosedForm()
+    if isinstance(model, EmbeddingNet):
+        rates = {"embeddings": 0.3, "hidden": 0.02, "output": 0.02, "biases": 0.02}
+        return GradientDescent(Momentum(lr=rates), n_epochs=16, batch_size=512)
     if isinstance(model, TorchModel):
-        return GradientDescent(Adam(lr=0.003), n_epochs=15, batch_size=256)
+        return GradientDescent(Adam(lr=0.003), n_epochs=16, batch_size=512)
     return GradientDescent()
 
 

@@ -97,7 +97,7 @@ def test_a_file_holds_its_parameters_and_no_code(rec, tmp_path):
     other = db.Recommender.load(path, model=db.Network(nn.Embedding))
     with pytest.raises(SettingError, match="the module is not the one that was fitted: missing"):
         other.predict(1, 3)
-    assert rec.info()["settings"] == {"make": "TwoTowers", "masked": 0.01}
+    assert rec.info()["settings"] == {"make": "TwoTowers", "masked": 0.02}
 
 
 @pytest.mark.parametrize("batch_norm", [False, True])

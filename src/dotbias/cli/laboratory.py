@@ -165,7 +165,7 @@ def race(
         typer.Option(
             help="Batch sizes, separated by commas: numbers, or full.",
             metavar="SIZES",
-            show_default="1, for net NET_BATCH",
+            show_default="1, for net 512",
         ),
     ] = None,
     lr: Annotated[

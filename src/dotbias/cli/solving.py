@@ -115,7 +115,7 @@ RuleName = Annotated[
         help=f"Update rule, NAME or NAME:SETTING=NUMBER,... Names: {', '.join(RULES)}; "
         "FILE.py/CLASS for one of your own.",
         metavar="RULE",
-        show_default="sgd, for net adam",
+        show_default="sgd, for net momentum",
         rich_help_panel=_TRAINING,
     ),
 ]
@@ -134,7 +134,7 @@ Epochs = Annotated[
     typer.Option(
         "--epochs",
         help="Passes over the ratings.",
-        show_default="40, for net NET_EPOCHS",
+        show_default="40, for net 16",
         rich_help_panel=_TRAINING,
     ),
 ]
@@ -144,7 +144,7 @@ Batch = Annotated[
         "--batch",
         help="Ratings per step: 1, a number, or full.",
         metavar="SIZE",
-        show_default="1, for net NET_BATCH",
+        show_default="1, for net 512",
         rich_help_panel=_TRAINING,
     ),
 ]

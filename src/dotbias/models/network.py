@@ -38,7 +38,7 @@ class TorchModel(Model):
         masked: share of the users, and of the items, of each training batch that are taken for unknown.
     """
 
-    masked: float = setting(0.01, at_least=0, below=1, keyword=True)
+    masked: float = setting(0.02, at_least=0, below=1, keyword=True)
 
     groups: ClassVar[tuple[str, ...]] = NETWORK_GROUPS
 

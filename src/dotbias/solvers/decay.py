@@ -22,9 +22,9 @@ DEFAULT_DECAY: Mapping[str, float] = {
 }
 # Likewise (benchmarks/networks.py). Biases and batch normalisation are left alone.
 NETWORK_DECAY: Mapping[str, float] = {
-    "embeddings": 0.05,
-    "hidden": 0.001,
-    "output": 0.001,
+    "embeddings": 0.01,
+    "hidden": 0.0001,
+    "output": 0.0001,
     "biases": 0.0,
 }
 
