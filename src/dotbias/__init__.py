@@ -32,6 +32,8 @@ if TYPE_CHECKING:
     from dotbias.fitting import fit as fit
     from dotbias.folded import FoldedItem as FoldedItem
     from dotbias.folded import FoldedUser as FoldedUser
+    from dotbias.insight.curvature import Curvature as Curvature
+    from dotbias.insight.curvature import curvature as curvature
     from dotbias.models import Baseline as Baseline
     from dotbias.models import DotBias as DotBias
     from dotbias.models import EmbeddingNet as EmbeddingNet
@@ -88,6 +90,7 @@ _HOME = {
     "ClosedForm": "dotbias.solvers.closed_form",
     "Constant": "dotbias.solvers.schedules",
     "Cosine": "dotbias.solvers.schedules",
+    "Curvature": "dotbias.insight.curvature",
     "DataError": "dotbias.errors",
     "DivergenceError": "dotbias.errors",
     "DotBias": "dotbias.models",
@@ -125,6 +128,7 @@ _HOME = {
     "choose_solver": "dotbias.choosing",
     "convergence": "dotbias.solvers.convergence",
     "cross_validate": "dotbias.evaluation.cross_validation",
+    "curvature": "dotbias.insight.curvature",
     "evaluate": "dotbias.evaluation.evaluate",
     "fit": "dotbias.fitting",
     "k_fold": "dotbias.data.split",
