@@ -7,6 +7,25 @@ import torch
 from torch import Tensor, nn
 
 _START = 0.01
+_SIXTEEN_BITS = 1 << 16
+
+
+class Dropout(nn.Dropout):
+    """``nn.Dropout`` from 16 random bits a number, in half the time on the CPU, where it is much of a step.
+
+    The share that is left out is ``p`` rounded to a multiple of 1 / 65,536.
+    """
+
+    def forward(self, x: Tensor) -> Tensor:
+        """``x`` with numbers left out, and the others made larger by as much; in evaluation, ``x``."""
+        dropped = round(self.p * _SIXTEEN_BITS)
+        if not self.training or not dropped:
+            return x
+        n = x.numel()
+        words = torch.empty(-(-n // 4), dtype=torch.int64, device=x.device).random_(-(2**63), None)
+        bits = words.view(torch.int16)[:n].view(x.shape)
+        kept = (bits >= dropped - _SIXTEEN_BITS // 2).to(x.dtype)
+        return x * kept.mul_(_SIXTEEN_BITS / (_SIXTEEN_BITS - dropped))
 
 
 class EmbeddingNetModule(nn.Module):
@@ -39,14 +58,14 @@ class EmbeddingNetModule(nn.Module):
         super().__init__()
         self.user_factors = nn.Embedding(*users, padding_idx=users[0] - 1)
         self.item_factors = nn.Embedding(*items, padding_idx=items[0] - 1)
-        self.embedding_dropout = nn.Dropout(embedding_dropout)
+        self.embedding_dropout = Dropout(embedding_dropout)
         layers: list[nn.Module] = []
         n_inputs = users[1] + items[1]
         for size in hidden:
             layers.append(nn.Linear(n_inputs, size))
             if batch_norm:
                 layers.append(nn.BatchNorm1d(size))
-            layers += [nn.ReLU(), nn.Dropout(dropout)]
+            layers += [nn.ReLU(), Dropout(dropout)]
             n_inputs = size
         self.hidden = nn.Sequential(*layers)
         self.output = nn.Linear(n_inputs, 1)

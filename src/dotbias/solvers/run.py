@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Generic, TypeVar
+from typing import TYPE_CHECKING, Any, ClassVar, Generic, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -49,6 +49,8 @@ class Run(ABC, Generic[M]):
     """
 
     _pass: Pass
+    noisy: ClassVar[bool] = False
+    """Whether the loss of an epoch may rise by chance, as it does with dropout."""
 
     def __init__(
         self,
@@ -78,7 +80,7 @@ class Run(ABC, Generic[M]):
         self.history = History()
         self.n_updates = 0
         self.window: deque[Parameters] = deque(maxlen=solver.average)
-        self._guard = _DivergenceGuard(ratings, solver.rule.top_rate)
+        self._guard = _DivergenceGuard(ratings, solver.rule.top_rate, noisy=self.noisy)
         self._sweeping: tuple[int, int] | None = None
 
     # What depends on the kind of model.
@@ -296,7 +298,7 @@ class Run(ABC, Generic[M]):
         best_rmse, self.watch.best_epoch = facts["best"]
         self.watch.best_rmse = np.inf if best_rmse is None else best_rmse
         self.watch.best = kept["best"][0] if kept["best"] else {}
-        self._guard = _DivergenceGuard(self.ratings, self.solver.rule.top_rate)
+        self._guard = _DivergenceGuard(self.ratings, self.solver.rule.top_rate, noisy=self.noisy)
         vars(self._guard).update(facts["guard"])
         self.n_updates, self._sweeping = facts["n_updates"], None
         self.rng.bit_generator.state = facts["rng"]
@@ -417,24 +419,28 @@ class Validation:
 
 @dataclass
 class _DivergenceGuard:
-    """Stops a run whose training loss is not finite, absurd, or has risen three times in a row."""
+    """Stops a run whose training loss is not finite, absurd, or has risen three times in a row.
+
+    The last does not count where the loss is noisy.
+    """
 
     limit: float
     top_rate: float
+    noisy: bool
     best: float = np.inf
     last: float = np.inf
     last_lr: float = np.inf
     rises: int = 0
 
-    def __init__(self, ratings: Ratings, top_rate: float) -> None:
-        self.limit, self.top_rate = 3 * ratings.spread, top_rate
+    def __init__(self, ratings: Ratings, top_rate: float, *, noisy: bool) -> None:
+        self.limit, self.top_rate, self.noisy = 3 * ratings.spread, top_rate, noisy
 
     def check(self, epoch: int, rmse: float, lr: float) -> None:
         self.best = min(self.best, rmse)
         # After a rate that has risen, as in a warm restart, so may the loss.
         self.rises = self.rises + 1 if rmse > self.last and lr <= self.last_lr else 0
         # Against the spread: a loss that is almost nothing may rise by its rounding.
-        grew = self.rises >= 3 and rmse > self.best + 0.05 * self.limit / 3
+        grew = not self.noisy and self.rises >= 3 and rmse > self.best + 0.05 * self.limit / 3
         if not np.isfinite(rmse) or rmse > self.limit or grew:
             raise DivergenceError(
                 f"training diverged in epoch {epoch}: the training RMSE is {rmse:.4g}. "
