@@ -165,7 +165,10 @@ def fastai(
             if done.returncode:
                 sys.exit(done.stderr)
             theirs = json.loads(done.stdout.splitlines()[-1])
-            model = db.EmbeddingNet(n_factors=factors, hidden=(hidden,))
+            # fast.ai's network has no dropout.
+            model = db.EmbeddingNet(
+                n_factors=factors, hidden=(hidden,), embedding_dropout=0.0, dropout=0.0
+            )
             solver = db.GradientDescent(
                 db.Adam(lr=lr), n_epochs=epochs, batch_size=size, schedule="one-cycle"
             )

@@ -150,10 +150,12 @@ def test_masking_ids_trains_the_network_for_the_unknown():
 @pytest.mark.parametrize("p", [0.0, 0.05, 0.5, 0.99])
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 def test_dropout_leaves_its_share_out_and_keeps_the_mean(p, dtype):
+    from dotbias.models import modules
     from dotbias.models.modules import Dropout
 
     torch.manual_seed(0)
     layer, x = Dropout(p), torch.ones(301, 333, dtype=getattr(torch, dtype))
+    assert x.numel() > modules._LARGE
     y = layer(x)
     n, left = x.numel(), (y == 0).double().mean().item()
     assert abs(left - p) < 4 * np.sqrt(p * (1 - p) / n) + 1e-5

@@ -8,20 +8,20 @@ from torch import Tensor, nn
 
 _START = 0.01
 _SIXTEEN_BITS = 1 << 16
+_LARGE = 16_384
 
 
 class Dropout(nn.Dropout):
-    """``nn.Dropout`` from 16 random bits a number, in half the time on the CPU, where it is much of a step.
+    """``nn.Dropout``; large inputs from 16 random bits a number, which takes half the time on the CPU.
 
-    The share that is left out is ``p`` rounded to a multiple of 1 / 65,536.
+    The share that is left out is then ``p`` rounded to a multiple of 1 / 65,536.
     """
 
     def forward(self, x: Tensor) -> Tensor:
         """``x`` with numbers left out, and the others made larger by as much; in evaluation, ``x``."""
-        dropped = round(self.p * _SIXTEEN_BITS)
-        if not self.training or not dropped:
-            return x
-        n = x.numel()
+        n, dropped = x.numel(), round(self.p * _SIXTEEN_BITS)
+        if not self.training or not dropped or n < _LARGE:
+            return super().forward(x)
         words = torch.empty(-(-n // 4), dtype=torch.int64, device=x.device).random_(-(2**63), None)
         bits = words.view(torch.int16)[:n].view(x.shape)
         kept = (bits >= dropped - _SIXTEEN_BITS // 2).to(x.dtype)

@@ -5,6 +5,7 @@ batch looks up take part in its graph, and with lazy semantics only they go to t
 part of its state. So a step costs what its batch costs, however many users and items there are.
 """
 
+import inspect
 import math
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -190,7 +191,7 @@ class NetworkTraining(Run[TorchModel]):
     def take(self, low: int, high: int, factors: Steps, momentum: Steps | None) -> Floats:
         """See ``Run.take``."""
         work, solver = self._pass, self.solver
-        weight = 0.5 / self.ratings.spread**2
+        weight = torch.tensor(0.5 / self.ratings.spread**2, dtype=work.dtype, device=self.device)
         losses = []
         with torch.random.fork_rng(), self._optimiser.watching():
             torch.manual_seed(work.seed + low)
@@ -200,8 +201,8 @@ class NetworkTraining(Run[TorchModel]):
                 users, items = work.users[n], work.items[n]
                 self._optimiser.foresee(users, items)
                 ratings = rated(self.module, users.ids, items.ids)
-                loss: Any = weight * mse_loss(ratings, work.targets[n])
-                loss.backward()
+                loss: Any = mse_loss(ratings, work.targets[n])
+                loss.backward(weight)
                 t = self.n_updates + n + 1
                 self._optimiser.step(
                     float(factors[n - low]),
@@ -211,8 +212,8 @@ class NetworkTraining(Run[TorchModel]):
                 losses.append(loss.detach())
         if not losses:
             return np.zeros(0)
-        means = 2 * torch.stack(losses).cpu().numpy().astype(np.float64)
-        return means * work.sizes[low:high]
+        means = torch.stack(losses).cpu().numpy().astype(np.float64)
+        return means * work.sizes[low:high] / self.ratings.spread**2
 
     def _refresh(self) -> None:
         """Let the module do what it does before each epoch, if it has a method ``refresh``."""
@@ -300,6 +301,8 @@ class Optimiser:
             **settings,
             **_fused(name),
         )
+        # What PyTorch wraps around a step, for profilers and hooks, takes as long as the step.
+        self._torch_step = inspect.unwrap(type(self.torch).step)
         for name in self.blocks:  # Adagrad has its numbers from the beginning
             state = self.torch.state[self.handed[name]]
             self._make_room(name, [key for key, value in state.items() if value.ndim])
@@ -398,7 +401,7 @@ class Optimiser:
         for name, gradient in gradients.items():
             lr = self.rates[name] * factor
             self._hand_over(name, gradient, rows.get(name), shares[name], lr)
-        self.torch.step()
+        self._torch_step(self.torch)
         for name in rows:
             if name in self.blocks:
                 self._take_back(name, rows[name])
