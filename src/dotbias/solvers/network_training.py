@@ -286,7 +286,7 @@ class Optimiser:
         # that rows are fetched and put back at once.
         self.blocks = {n: named[n].detach()[None] for n in self.tables if self.lazy}
         self.slots: dict[str, list[str]] = {n: [] for n in self.blocks}
-        self.taken: dict[str, Tensor] = {}
+        self.taken: dict[str, tuple[Tensor, list[Tensor]]] = {}
         self.seen: dict[str, list[Seen]] = {name: [] for name in self.tables}
         # As few groups as there are rates: each costs PyTorch a call.
         self.base = sorted(set(self.rates.values()))
@@ -342,8 +342,9 @@ class Optimiser:
             lookup = Lookup.of(ids, table.weight.dtype)
         pad = None if table.padding_idx is None else lookup.place_of(table.padding_idx)
         block = self.blocks.get(name, table.weight.detach()[None]).index_select(1, lookup.rows)
-        rows = block[0].requires_grad_()
-        self.seen[name].append(Seen(lookup, block, rows, pad))
+        rows, *slots = block.unbind()
+        rows.requires_grad_()
+        self.seen[name].append(Seen(lookup, block, rows, slots, pad))
         return embedding(lookup.places, rows, pad)
 
     def _touched(self, name: str) -> tuple[Tensor, Tensor, Tensor] | None:
@@ -410,12 +411,13 @@ class Optimiser:
         handed = self.handed[name]
         if name in self.blocks:
             (first, *more) = self.seen[name]
-            block = self.blocks[name].index_select(1, rows) if more else first.block
-            handed.data = block[0]
-            state = self.torch.state[handed]
-            for key, value in zip(self.slots[name], block[1:], strict=True):
-                state[key] = value
-            self.taken[name] = block
+            block, values, slots = first.block, first.values, first.slots
+            if more:
+                block = self.blocks[name].index_select(1, rows)
+                values, *slots = block.unbind()
+            handed.data = values.detach()
+            self.torch.state[handed].update(zip(self.slots[name], slots, strict=True))
+            self.taken[name] = block, slots
         decay = self.decay[name]
         if decay and self.decoupled:
             handed.mul_(1 - lr * decay * share)
@@ -426,7 +428,7 @@ class Optimiser:
         handed.grad = gradient
 
     def _take_back(self, name: str, rows: Tensor) -> None:
-        handed, block = self.handed[name], self.taken[name]
+        handed, (block, slots) = self.handed[name], self.taken[name]
         state = self.torch.state[handed]
         if not self.slots[name]:
             shape = handed.shape
@@ -434,7 +436,7 @@ class Optimiser:
             if made:  # by the first step
                 self._make_room(name, made)
                 block = torch.stack([handed.data, *(state[key] for key in made)])
-        for key, value in zip(self.slots[name], block[1:], strict=True):
+        for key, value in zip(self.slots[name], slots, strict=False):
             if state[key].data_ptr() != value.data_ptr():  # it was not moved in place
                 value.copy_(state[key])
         self.blocks[name].index_copy_(1, rows, block)
@@ -489,12 +491,14 @@ class Seen:
         lookup: the ids.
         block: the rows with the optimiser's numbers, shape (1 + n_slots, m, k).
         values: the first of the block, a leaf of the batch's graph, shape (m, k).
+        slots: the others of the block.
         pad: which of the rows is padding, or None.
     """
 
     lookup: Lookup
     block: Tensor
     values: Tensor
+    slots: list[Tensor]
     pad: int | None
 
     def parts(self, shared: bool) -> tuple[Tensor, Tensor, Tensor]:
