@@ -16,6 +16,7 @@ SESSIONS = (
     "gradient-methods.md",
     "solvers.md",
     "embedding.md",
+    "curvature.md",
     "networks.md",
     "rules/README.md",
     *(f"rules/{page}" for page in FAMILIES),

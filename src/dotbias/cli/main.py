@@ -12,7 +12,7 @@ from typing import Annotated
 import typer
 
 from dotbias import __version__
-from dotbias.cli import data, demo, fitting, laboratory, using
+from dotbias.cli import data, demo, fitting, insight, laboratory, using
 from dotbias.errors import DotbiasError
 
 app = typer.Typer(
@@ -24,7 +24,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-for group in (demo, fitting, using, laboratory, data):
+for group in (demo, fitting, using, laboratory, insight, data):
     group.register(app)
 
 

@@ -1,0 +1,1 @@
+"""Why a fit came out as it did: derivatives of its loss."""
