@@ -81,8 +81,8 @@ def curvature(
 ) -> None:
     """Show the curvature of the loss where a fit ends: eigenvalues of its Hessian, and stable rates.
 
-    Fits to all ratings first. Needs the extra torch. Large sets take long: a quarter of an
-    hour and more for ml-1m.
+    Fits to all ratings first. Needs the extra torch. Large sets take long: a quarter of an hour and
+    more for ml-1m.
 
     Example: [bold]dotbias curvature ratings.csv --factors 16 --picture spectrum.png[/bold]
     """

@@ -283,7 +283,8 @@ def curvature(
     Nothing larger than a few dozen rows of all parameters is kept: the Hessian is only ever multiplied
     by vectors. For its derivatives in full, and products of one's own, see ``loss_surface``.
 
-    The largest eigenvalues are right to about four digits where they stand apart. The smallest are found less closely, and from above: what is reported as negative is.
+    The largest eigenvalues are right to about four digits where they stand apart. The smallest are found
+    less closely, and from above: what is reported as negative is.
 
     Args:
         rec: any fitted model that has a form in PyTorch: ``DotBias``, ``EmbeddingNet``, ``Network``.
