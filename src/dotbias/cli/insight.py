@@ -94,7 +94,7 @@ def curvature(
     from dotbias.recommender import Recommender
     from dotbias.solvers.gradient import GradientDescent
 
-    lab._check_files([*(picture or []), *(slices or [])])
+    lab.check_files([*(picture or []), *(slices or [])])
     require_torch()
     fitting = {
         "factors": factors,
@@ -113,7 +113,7 @@ def curvature(
                     f"--{name} says how to fit, but --from {saved} is fitted already"
                 )
         rec = Recommender.load(saved)
-    model = lab._descended(model_name, factors, form) if rec is None else rec.model
+    model = lab.descended(model_name, factors, form) if rec is None else rec.model
     solver = s.make_solver(
         model,
         rule,
@@ -149,6 +149,6 @@ def curvature(
     if not found.is_minimum:
         show.say(found.verdict)
     for path in picture or []:
-        lab._save(found.picture(), path)
+        lab.save_picture(found.picture(), path)
     for path in slices or []:
-        lab._save(found.surface(), path)
+        lab.save_picture(found.surface(), path)

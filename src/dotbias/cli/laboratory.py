@@ -89,8 +89,8 @@ def lr_find(
     from dotbias.solvers.gradient import GradientDescent
     from dotbias.tuning.lr_finder import lr_find as find
 
-    _check_files(picture)
-    model = _descended(model_name, factors, form)
+    check_files(picture)
+    model = descended(model_name, factors, form)
     solver = s.make_solver(
         model,
         rule,
@@ -141,7 +141,7 @@ def lr_find(
     else:
         show.console().print(str(curve), markup=False)
     for path in picture or []:
-        _save(curve.picture(), path)
+        save_picture(curve.picture(), path)
     if curve.suggestion is not None:
         show.say(
             f"Next: dotbias fit {ratings}{_typed(model_name, rule, batch)} --lr {curve.suggestion:.3g}"
@@ -222,7 +222,7 @@ def race(
     from dotbias.errors import SettingError
     from dotbias.solvers.gradient import GradientDescent
 
-    _check_files(picture, numbers)
+    check_files(picture, numbers)
     racers = None
     if rules is not None:
         texts = rules.split() if " " in rules.strip() or ":" in rules else rules.split(",")
@@ -239,13 +239,13 @@ def race(
         if numbers is not None:
             show.write(descent.frame(), numbers)
         for path in picture or []:
-            _save(descent.picture(), path)
+            save_picture(descent.picture(), path)
         return
     if ratings is None:
         raise typer.BadParameter("name the ratings to race on, or a --surface")
     from dotbias.tuning.race import race as run
 
-    model = _descended(model_name, factors, form)
+    model = descended(model_name, factors, form)
     solver = s.make_solver(
         model,
         None,
@@ -287,7 +287,7 @@ def race(
     if numbers is not None:
         show.write(outcome.curves(), numbers)
     for path in picture or []:
-        _save(outcome.picture(), path)
+        save_picture(outcome.picture(), path)
 
 
 def schedule(
@@ -312,7 +312,7 @@ def schedule(
     import numpy as np
     import polars as pl
 
-    _check_files(picture)
+    check_files(picture)
     chosen = specs.schedule(name)
     moments = np.arange(epochs * points) / points
     momentum = chosen.momentum(moments, epochs)
@@ -337,14 +337,14 @@ def schedule(
             if column in columns
         )
         for path in picture:
-            _save(LinePicture(title=f"Schedule {name}", panels=panels), path)
+            save_picture(LinePicture(title=f"Schedule {name}", panels=panels), path)
     whole = table if as_csv or as_json else table.gather_every(points)
     show.frame(
         whole, f"Schedule {name}, at the start of each epoch", as_json=as_json, as_csv=as_csv
     )
 
 
-def _descended(name: str, factors: int | None, form: str | None) -> "Model":
+def descended(name: str, factors: int | None, form: str | None) -> "Model":
     """The model of the options, which gradient descent can estimate."""
     from dotbias.errors import SettingError
 
@@ -359,7 +359,7 @@ def _typed(model: str, rule: str | None, batch: str | None) -> str:
     return "".join(f" --{name} {value}" for name, value in given.items() if value is not None)
 
 
-def _check_files(pictures: list[Path] | None, numbers: Path | None = None) -> None:
+def check_files(pictures: list[Path] | None, numbers: Path | None = None) -> None:
     """Refuse a file that could not be written before the work that it is to hold is done."""
     from dotbias.errors import DataError
 
@@ -378,7 +378,8 @@ def _check_files(pictures: list[Path] | None, numbers: Path | None = None) -> No
             drawing_library(_DRAWN_BY[path.suffix.lower()])
 
 
-def _save(picture: "LinePicture | SurfacePicture", path: Path) -> None:
+def save_picture(picture: "LinePicture | SurfacePicture", path: Path) -> None:
+    """Draw a picture, and say so."""
     picture.save(path)
     show.say(f"Drew {path}.")
 
