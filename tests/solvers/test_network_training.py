@@ -404,3 +404,49 @@ def test_gradient_noise_moves_a_network_at_random(ratings):
     quiet, _ = short().fit(NET, ratings)
     noisy, _ = short(gradient_noise=0.5).fit(NET, ratings)
     assert not np.array_equal(quiet["output.weight"], noisy["output.weight"])
+
+
+class Twice(DotBiasNet):
+    """Looks the items up twice, and uses their table as a whole too."""
+
+    whole = False
+
+    def forward(self, user: Any, item: Any) -> Any:
+        rating = super().forward(user, item) + self.item_factors(item.flip(0)).sum(1).flip(0)
+        return rating + self.item_factors.weight.mean() if self.whole else rating
+
+
+class Whole(Twice):
+    whole = True
+
+
+@pytest.mark.parametrize("semantics", ["lazy", "dense"])
+def test_a_table_that_is_looked_up_twice_gets_both_gradients(semantics, ratings):
+    descent = solver("sgd", semantics=semantics, n_epochs=2, schedule="constant")
+    run = NetworkTraining(descent, db.Network(Twice, masked=0.0), ratings, dtype=np.float64)
+    assert_as_plain(run, Twice, ratings)
+
+
+def test_a_table_that_is_used_as_a_whole_is_trained_densely(ratings):
+    model = db.Network(Whole, masked=0.0)
+    with pytest.raises(SettingError, match=r"item_factors.weight as a whole, .* semantics='dense'"):
+        NetworkTraining(solver("sgd"), model, ratings, dtype=np.float64).run()
+    descent = solver("sgd", semantics="dense", n_epochs=2, schedule="constant")
+    assert_as_plain(NetworkTraining(descent, model, ratings, dtype=np.float64), Whole, ratings)
+
+
+def assert_as_plain(run: NetworkTraining, make: Any, ratings: Ratings) -> None:
+    """Two epochs of plain SGD in PyTorch."""
+    twin = make(ratings.n_users + 1, ratings.n_items + 1)
+    twin.load_state_dict(run.module.state_dict())
+    optimiser = torch.optim.SGD(twin.parameters(), lr=0.1)
+    users, items = (torch.tensor(ids.astype(np.int64)) for ids in (ratings.users, ratings.items))
+    values = torch.tensor(ratings.values.astype(np.float64))
+    for start in [0, 16, 32, 48] * 2:
+        u, i, r = (column[start : start + 16] for column in (users, items, values))
+        optimiser.zero_grad()
+        (0.5 * ((twin(u, i) - r) ** 2 / SPREAD**2).mean()).backward()
+        optimiser.step()
+    run.run()
+    for name, theirs in twin.named_parameters():
+        torch.testing.assert_close(run.module.get_parameter(name), theirs, rtol=1e-9, atol=1e-12)

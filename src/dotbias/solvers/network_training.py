@@ -383,10 +383,17 @@ class Optimiser:
         shares: dict[str, Any] = {}
         for name, weight in self.trained.items():
             touched = self._touched(name) if name in self.tables else None
+            if name in self.blocks and weight.grad is not None:
+                raise SettingError(
+                    f"forward uses {name} as a whole, not only its rows: train this network with "
+                    "semantics='dense'"
+                )
             if touched is not None:
                 rows[name], gradients[name], shares[name] = touched
                 if not self.lazy:
                     gradients[name], shares[name] = _dense(weight, *touched)
+                    if weight.grad is not None:
+                        gradients[name] = gradients[name] + weight.grad
             elif weight.grad is not None:
                 gradients[name], shares[name] = weight.grad, 1.0
             elif name not in self.blocks:
