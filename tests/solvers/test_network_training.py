@@ -1,6 +1,5 @@
 """Training networks: against the compiled solver, against plain PyTorch, and what can go wrong."""
 
-from collections.abc import Iterator
 from dataclasses import replace
 from typing import Any
 
@@ -27,15 +26,7 @@ RATINGS = random_ratings(n_users=12, n_items=9, n=63, seed=3)
 SPREAD, MEAN = RATINGS.spread, float(np.float32(RATINGS.global_mean))
 
 
-@pytest.fixture(autouse=True)
-def one_thread_in_double_precision() -> Iterator[None]:
-    """NAdam keeps its product in the default precision; small tensors are slower when shared out."""
-    n_threads, dtype = torch.get_num_threads(), torch.get_default_dtype()
-    torch.set_num_threads(1)
-    torch.set_default_dtype(torch.float64)
-    yield
-    torch.set_num_threads(n_threads)
-    torch.set_default_dtype(dtype)
+pytestmark = pytest.mark.usefixtures("one_thread_in_double_precision")
 
 
 @pytest.fixture

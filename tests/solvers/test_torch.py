@@ -61,15 +61,7 @@ def make(name: str, eps: float = EPS) -> tuple[Rule, Callable[[Tensors], Any]]:
     return RULES[name](**settings), partial(OPTIMISERS[name], **settings)
 
 
-@pytest.fixture(scope="module", autouse=True)
-def one_thread_in_double_precision() -> Iterator[None]:
-    """NAdam keeps its product in the default precision; small tensors are slower when shared out."""
-    n_threads, dtype = torch.get_num_threads(), torch.get_default_dtype()
-    torch.set_num_threads(1)
-    torch.set_default_dtype(torch.float64)
-    yield
-    torch.set_num_threads(n_threads)
-    torch.set_default_dtype(dtype)
+pytestmark = pytest.mark.usefixtures("one_thread_in_double_precision")
 
 
 @pytest.fixture(scope="module")

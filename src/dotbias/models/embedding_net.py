@@ -53,7 +53,7 @@ class EmbeddingNet(TorchModel):
         for name in ("n_factors", "hidden"):
             if isinstance(getattr(self, name), list):
                 object.__setattr__(self, name, tuple(getattr(self, name)))
-        both = self.n_factors if isinstance(self.n_factors, tuple) else (self.n_factors,) * 2
+        both = self._both_factors
         if len(both) != 2 or not all(map(_is_size, both)):
             self._refuse("n_factors", self.n_factors, "a whole number from 1, or two of them")
         if (
@@ -63,6 +63,11 @@ class EmbeddingNet(TorchModel):
         ):
             self._refuse("hidden", self.hidden, "one or more whole numbers from 1, such as (10,)")
 
+    @property
+    def _both_factors(self) -> tuple[int, ...]:
+        """Length of the embeddings of users and of items."""
+        return self.n_factors if isinstance(self.n_factors, tuple) else (self.n_factors,) * 2
+
     def module(self, n_users: int, n_items: int, constants: Parameters) -> "nn.Module":
         """An ``EmbeddingNetModule``."""
         require_torch()
@@ -70,9 +75,7 @@ class EmbeddingNet(TorchModel):
 
         low, high = map(float, constants["scale"])
         mean = float(constants["global_mean"][0])
-        k_user, k_item = (
-            self.n_factors if isinstance(self.n_factors, tuple) else (self.n_factors,) * 2
-        )
+        k_user, k_item = self._both_factors
         stretch = (low - self.margin, high + self.margin) if self.output == "sigmoid" else None
         return EmbeddingNetModule(
             (n_users, k_user),
