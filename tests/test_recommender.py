@@ -36,7 +36,8 @@ def some_ratings():
     rng = np.random.default_rng(0)
     rows = [(u, i) for u in USERS for i in ITEMS if rng.random() < 0.5]
     user, item = zip(*rows, strict=True)
-    titles = pl.DataFrame({"id": list(TITLES), "title": list(TITLES.values())})
+    genres = [None, *["Drama|War"] * (len(TITLES) - 1)]
+    titles = pl.DataFrame({"id": list(TITLES), "title": list(TITLES.values()), "genres": genres})
     return Ratings.from_columns(user, item, rng.integers(1, 6, len(rows)), titles=titles)
 
 
@@ -509,6 +510,14 @@ def test_a_loaded_recommender_saves_the_same_content(ratings, tmp_path):
     assert {
         name: (array.dtype, array.shape, array.tobytes()) for name, array in arrays.items()
     } == {name: (array.dtype, array.shape, array.tobytes()) for name, array in arrays_again.items()}
+
+
+def test_titles_and_genres_are_kept_in_the_file(rec, tmp_path):
+    rec.save(tmp_path / "a.dotbias")
+    items = Recommender.load(tmp_path / "a.dotbias").item_vocabulary
+    assert items.titles.equals(rec.item_vocabulary.titles, null_equal=True)
+    assert set(items.genres) == {None, "Drama|War"}
+    assert items.genres.equals(rec.item_vocabulary.genres, null_equal=True)
 
 
 def test_rarely_rated_items_come_last_but_are_not_lost(rec, ratings):

@@ -34,6 +34,9 @@ _CHUNK_SCORES = 16_000_000
 # Standard deviations to either side of a normal mean between which lie nine cases of ten.
 _NINE_OF_TEN = 1.6449
 
+# What the file keeps of the items beside their ids.
+_DESCRIBED = ("titles", "genres")
+
 RawId = int | str
 
 
@@ -489,8 +492,9 @@ class Recommender:
         }
         arrays |= _pack("user_ids", self.user_vocabulary.ids)
         arrays |= _pack("item_ids", self.item_vocabulary.ids)
-        if self.item_vocabulary.titles is not None:
-            arrays |= _pack("titles", self.item_vocabulary.titles)
+        for name in _DESCRIBED:
+            column = getattr(self.item_vocabulary, name)
+            arrays |= {} if column is None else _pack(name, column)
         arrays |= {
             "rated.starts": self.rated.indptr.astype(np.int64),
             "rated.items": self.rated.indices.astype(np.int32),
@@ -534,7 +538,7 @@ class Recommender:
                 n.removeprefix(prefix): a for n, a in arrays.items() if n.startswith(prefix)
             },
             user_vocabulary=Vocabulary(users),
-            item_vocabulary=Vocabulary(items, _unpack(arrays, "titles")),
+            item_vocabulary=Vocabulary(items, *(_unpack(arrays, name) for name in _DESCRIBED)),
             rated=csr_array(rated, shape=(users.len(), items.len())),
             facts=metadata["facts"],
         )

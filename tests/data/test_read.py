@@ -225,7 +225,7 @@ def test_ratings_and_titles_are_found_by_name(name: str, pack: Callable[..., str
     assert rows(ratings) == [(1, 2, 3.0, 4)]
     assert ratings.item_vocabulary.label(0) == "A, b"
     assert report.lines() == []
-    assert read_titles(source).rows() == [(2, "A, b")]
+    assert read_titles(source).select("id", "title").rows() == [(2, "A, b")]
 
 
 @pytest.mark.parametrize("pack", [archive, unpacked])
@@ -798,7 +798,7 @@ def test_what_is_no_source(source: Any) -> None:
 @pytest.mark.usefixtures("folder")
 def test_titles() -> None:
     write("movieId,title,genres\n1,A,x\n2,\n,C\n3,D, with a comma,x\n4,E\n", "movies.csv")
-    assert read_titles("movies.csv").rows() == [(1, "A"), (4, "E")]
+    assert read_titles("movies.csv").rows() == [(1, "A", "x"), (4, "E", None)]
     frame = pl.DataFrame({"user": [1, 1], "item": ["1", "9"], "rating": [1, 2]})
     titled = read_ratings(frame, titles="movies.csv").item_vocabulary
     assert (titled.label(0), titled.label(1)) == ("A", "9")
@@ -807,6 +807,24 @@ def test_titles() -> None:
     assert read_ratings(frame, titles=books).item_vocabulary.label(1) == "B"
     assert "no id column" in error_of(read_titles, write("a\tb\ttitle\n1\t2\t3\n"))
     assert "all 1 rows are bad" in error_of(read_titles, write("id,title\n1,\n"))
+
+
+@pytest.mark.usefixtures("folder")
+def test_genres_come_along_with_titles() -> None:
+    write("movieId,title,genres\n1,A,x|y\n2,B,\n9,C,(no genres listed)\n", "movies.csv")
+    assert read_titles("movies.csv").rows() == [(1, "A", "x|y"), (2, "B", None), (9, "C", None)]
+    frame = pl.DataFrame({"user": [1, 1], "item": ["1", "7"], "rating": [1, 2]})
+    items = read_ratings(frame, titles="movies.csv").item_vocabulary
+    assert items.genres is not None
+    assert items.genres.to_list() == ["x|y", None]
+    assert read_titles(write("1::A::x|y\n2::B::z\n")).rows() == [(1, "A", "x|y"), (2, "B", "z")]
+    lists = pl.DataFrame({"item": [1, 2], "name": ["A", "B"], "Category": [["x", "y"], []]})
+    assert read_titles(lists).rows() == [(1, "A", "x|y"), (2, "B", None)]
+
+
+@pytest.mark.usefixtures("folder")
+def test_the_third_of_many_columns_without_names_is_no_genre() -> None:
+    assert read_titles(write("1|A (1995)|01-Jan-1995|x\n")).columns == ["id", "title"]
 
 
 @pytest.mark.usefixtures("folder")

@@ -167,6 +167,28 @@ def test_take_keeps_ids_and_titles_together() -> None:
     assert Vocabulary(pl.Series([3, 4])).take(np.array([1], np.int32)).titles is None
 
 
+def test_genres_go_where_titles_go() -> None:
+    kinds = pl.DataFrame(
+        {
+            "id": [5, 5, 9, 1],
+            "title": ["Heat", "h", None, "Ran"],
+            "genres": [None, "a|b", "c", None],
+        }
+    )
+    named = FILMS.with_titles(kinds)
+    assert named.genres is not None
+    assert named.genres.to_list() == [None, "a|b", None, "c"]
+    assert FILMS.with_titles(kinds.drop("genres")).genres is None
+    taken = named.take(np.array([1, 3], np.int32)).genres
+    assert taken is not None
+    assert taken.to_list() == ["a|b", "c"]
+    more = Vocabulary(pl.Series([2, 7, 9]), pl.Series(["B", "C", "D"]), pl.Series(["x", "y", "z"]))
+    merged = named.merge(more)
+    assert merged.genres is not None
+    assert merged.genres.to_list() == [None, "x", "a|b", "y", "c"]
+    assert FILMS.merge(more).genres is not None
+
+
 @pytest.mark.parametrize("ids", [[9, 1, 77, 9], ["9", "1", "x", "9"]])
 def test_titles_are_looked_up_and_the_first_of_several_wins(ids: list[Any]) -> None:
     titles = pl.DataFrame({"id": ids, "title": ["nine", "one", "other", "again"]})

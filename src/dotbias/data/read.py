@@ -26,6 +26,8 @@ if TYPE_CHECKING:
 
 _log = logging.getLogger("dotbias")
 
+# What stands where an item has no genre, the second in MovieLens.
+_NO_GENRES = ("", "(no genres listed)")
 _ISO_FORMS = ("%Y-%m-%d", "%Y-%m-%dT%H:%M", "%Y-%m-%dT%H:%M:%S%.f", "%Y-%m-%dT%H:%M:%S%.f%:z")
 _SHOWN_ROWS = 5
 _SKIP_ADVICE = 'pass on_bad="skip" (on the command line --on-bad skip) to leave out such rows'
@@ -231,6 +233,9 @@ def read_titles(source: "Source") -> pl.DataFrame:
     or without a header: id, title. So ``movies.csv``, ``movies.dat`` and ``u.item`` of MovieLens
     are read as they are. Rows without an id or a title are left out.
 
+    Genres come along as a third column, ``genres`` (String, several separated by bars), where there is
+    a column of that name (or ``category``), or a third and last one without a header.
+
     Raises:
         DataError: when there is no such file, no such columns, or no title at all.
 
@@ -394,6 +399,8 @@ def _take(
         values, more = _time(raw, dtype)
     elif role == "title":
         values, more = raw.cast(pl.String), {}
+    elif role == "genres":
+        values, more, fails = _genres(raw, dtype), {}, {}
     else:
         values, more = _id(raw, dtype, table.integers.get(role, pl.String))
     if values is None:
@@ -437,6 +444,11 @@ def _time(raw: pl.Expr, dtype: pl.DataType) -> _Taken:
     else:
         return None, {}
     return seconds, {"is not a time (seconds since 1970, or an ISO date)": seconds.is_null()}
+
+
+def _genres(raw: pl.Expr, dtype: pl.DataType) -> pl.Expr:
+    text = raw.list.join("|") if dtype == pl.List(pl.String) else raw.cast(pl.String)
+    return text.replace(dict.fromkeys(_NO_GENRES))
 
 
 def _seconds(text: pl.Series) -> pl.Series:
@@ -583,8 +595,10 @@ def _repeated_error(
 
 
 def _read_titles(content: Any) -> pl.DataFrame:
-    table = open_table(content, {"id": None, "title": None})
-    titles = _usable(table, _parse(table), skip=True)[0].select("id", "title")
+    table = open_table(content, {"id": None, "title": None, "genres": None})
+    if not table.header and len(table.columns) > len(table.places):
+        table.places.pop("genres", None)  # the third of many columns may be anything
+    titles = _usable(table, _parse(table), skip=True)[0].select(*table.places)
     for notice in table.notices:
         _log.info("%s: %s", table.name, notice)
     return titles

@@ -45,10 +45,11 @@ _USUAL = {
     "reviewscore ratingvalue",
     "time": "timestamp time unixreviewtime unixtime datetime date reviewtime ratedat createdat",
     "title": "title name movietitle itemtitle itemname booktitle productname trackname",
+    "genres": "genres genre categories category",
 }
 _USUAL["id"] = _USUAL["item"] + " id"
 _IDS = ("user", "item", "id")
-_OPTIONAL = ("time",)
+_OPTIONAL = ("time", "genres")
 
 # Names of the members of a folder or archive, the likeliest first.
 RATINGS = (r"ratings?\.", r"u\.data$", r"ratings?[-_]", r".*[-_]ratings?\.", r"interactions\.")

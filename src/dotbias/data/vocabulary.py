@@ -16,6 +16,8 @@ Index = NDArray[np.int32]
 # it would cost more memory than it saves time.
 _LARGEST_TABLE = 50_000_000
 _BLOCK = 1 << 16
+# Columns of what is said of an id.
+_DESCRIBED = ("title", "genres")
 
 
 def as_ids(raw: pl.Series | Sequence[Any] | NDArray[Any]) -> pl.Series:
@@ -47,6 +49,7 @@ class Vocabulary:
     Args:
         ids: Series of n distinct ids (Int64 or String), sorted.
         titles: Series of n strings (null where unknown), or None.
+        genres: likewise, several genres of one item separated by bars.
 
     >>> items = Vocabulary(pl.Series([10, 30, 50]), pl.Series(["Heat", "Casino", "Ran"]))
     >>> items.indices([50, 10, 99])
@@ -55,9 +58,12 @@ class Vocabulary:
     (1, 30, 'Casino')
     """
 
-    def __init__(self, ids: pl.Series, titles: pl.Series | None = None) -> None:
+    def __init__(
+        self, ids: pl.Series, titles: pl.Series | None = None, genres: pl.Series | None = None
+    ) -> None:
         self.ids = ids.alias("id")
         self.titles = None if titles is None else titles.cast(pl.String).alias("title")
+        self.genres = None if genres is None else genres.cast(pl.String).alias("genres")
 
     @classmethod
     def encode(cls, raw: pl.Series) -> tuple["Vocabulary", Index]:
@@ -168,7 +174,7 @@ class Vocabulary:
         return found, refused
 
     def merge(self, other: "Vocabulary", *, noun: str = "item") -> "Vocabulary":
-        """The vocabulary of the ids of both; a title here counts before a title there.
+        """The vocabulary of the ids of both; a title (or genre) here counts before one there.
 
         Raises:
             DataError: where one has integers and the other text.
@@ -185,24 +191,29 @@ class Vocabulary:
                 f"{noun} ids are {kinds[0]} here and {kinds[1]} in the new ratings: use the same ids"
             )
         merged = Vocabulary(pl.concat([self.ids, other.ids]).unique().sort())
-        named = [
-            pl.DataFrame({"id": vocabulary.ids, "title": vocabulary.titles}).drop_nulls()
-            for vocabulary in (self, other)
-            if vocabulary.titles is not None
-        ]
-        return merged.with_titles(pl.concat(named)) if named else merged
+        both = [vocabulary._described() for vocabulary in (self, other)]
+        named = pl.concat(both, how="diagonal")
+        return merged.with_titles(named) if named.width > 1 else merged
 
     def take(self, indices: Index) -> "Vocabulary":
         """The vocabulary of the given indices, which must be ascending."""
-        titles = None if self.titles is None else self.titles.gather(indices)
-        return Vocabulary(self.ids.gather(indices), titles)
+        taken = self._described()[indices]
+        return Vocabulary(taken["id"], *(taken.get_column(c, default=None) for c in _DESCRIBED))
 
     def with_titles(self, titles: pl.DataFrame) -> "Vocabulary":
-        """The same ids with titles looked up in a frame of columns ``id`` and ``title``."""
+        """The same ids with what is said of them in a frame of columns ``id``, ``title`` and perhaps
+        ``genres``. Of several rows with one id, the first that says something counts.
+        """
         named = titles.with_columns(as_ids(titles["id"]).cast(self.ids.dtype, strict=False))
-        named = named.drop_nulls("id").unique("id", keep="first")
+        first = pl.exclude("id").drop_nulls().first()
+        named = named.drop_nulls("id").group_by("id", maintain_order=True).agg(first)
         joined = self.ids.to_frame().join(named, on="id", how="left", maintain_order="left")
-        return Vocabulary(self.ids, joined["title"])
+        return Vocabulary(self.ids, *(joined.get_column(c, default=None) for c in _DESCRIBED))
+
+    def _described(self) -> pl.DataFrame:
+        """Ids, and the columns of what is said of them where there are any."""
+        columns = [self.ids, self.titles, self.genres]
+        return pl.DataFrame([column for column in columns if column is not None])
 
 
 class _IntegerTable:
