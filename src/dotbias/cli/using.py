@@ -11,6 +11,7 @@ from dotbias.cli import show
 
 if TYPE_CHECKING:
     from dotbias.folded import FoldedUser
+    from dotbias.insight.neighbours import NeighbourStability
     from dotbias.recommender import Recommender
 
 
@@ -136,7 +137,7 @@ def recommend(
     }
     if for_ratings is not None:
         whom = f"the ratings in {for_ratings}"
-        folded = _folded_user(rec, for_ratings, item_column, rating_column)
+        folded = folded_user(rec, for_ratings, item_column, rating_column)
         table = folded.recommend(k, **how)
     else:
         for name in user or []:
@@ -152,7 +153,7 @@ def recommend(
         show.frame(table.drop("user", strict=False), f"Recommendations for {whom}")
 
 
-def _folded_user(
+def folded_user(
     rec: "Recommender", source: str, item: str | None, rating: str | None
 ) -> "FoldedUser":
     """The user of a file of items and ratings, and a note about items that the model lacks."""
@@ -174,19 +175,62 @@ def similar(
     item: Annotated[str, typer.Argument(help="Id, title, or a part of one title.")],
     k: o.KOption = 10,
     min_ratings: o.MinRatings = 5,
+    stability: Annotated[
+        bool,
+        typer.Option(
+            "--stability",
+            help="Fit the same model again with other seeds, and say which items are listed again.",
+        ),
+    ] = False,
+    fits: Annotated[
+        int | None, typer.Option(min=1, help="How many fits --stability makes; 5 by default.")
+    ] = None,
     as_json: o.JsonOption = False,
     as_csv: o.CsvOption = False,
 ) -> None:
     """List the items whose embeddings are most alike, by cosine.
 
-    Example: [bold]dotbias similar movies.dotbias "Toy Story (1995)"[/bold]
+    Examples: [bold]dotbias similar movies.dotbias "Toy Story (1995)"[/bold],
+    [bold]dotbias similar movies.dotbias "Toy Story (1995)" --stability[/bold]
     """
     from dotbias.recommender import Recommender
 
+    show.one_format(as_json, as_csv)
+    if fits is not None and not stability:
+        raise typer.BadParameter("--fits says how many fits --stability makes: give both")
     rec = Recommender.load(model)
-    table = rec.similar(item, k, min_ratings=min_ratings)
     label = rec.item_vocabulary.label(rec.item_vocabulary.find(item))
-    show.frame(table, f"Similar to {label}", as_json=as_json, as_csv=as_csv)
+    title = f"Similar to {label}"
+    if not stability:
+        table = rec.similar(item, k, min_ratings=min_ratings)
+        show.frame(table, title, as_json=as_json, as_csv=as_csv)
+        return
+    found = _stability(rec, item, k, fits or 5, min_ratings)
+    if as_json:
+        show.data(found.to_dict())
+    elif as_csv:
+        show.frame(found.frame(), title, as_csv=True)
+    else:
+        import polars as pl
+
+        counted = pl.Series("in_fits", found.in_words, pl.String)
+        show.frame(found.frame().with_columns(counted), title)
+        show.console().print(found.verdict)
+
+
+def _stability(
+    rec: "Recommender", item: str, k: int, n_fits: int, min_ratings: int
+) -> "NeighbourStability":
+    """Which neighbours are there again, after a note about how long it takes to find out."""
+    from dotbias.insight.neighbours import neighbour_stability
+
+    seconds = n_fits * rec.facts.get("history", {}).get("seconds", 0.0)
+    if seconds > 1:
+        times = "once" if n_fits == 1 else f"{n_fits} times"
+        show.say(f"Fitting the model {times} more, about {seconds:.2g} s in all.")
+    return neighbour_stability(
+        rec, item, k, n_fits=n_fits, min_ratings=min_ratings, progress=not show.quiet()
+    )
 
 
 def biases(

@@ -7,7 +7,7 @@ from typing import Any, Literal, get_args
 import numpy as np
 import polars as pl
 
-from dotbias.data.ratings import Ratings, Scale
+from dotbias.data.ratings import Ratings
 from dotbias.data.split import cold
 from dotbias.errors import DataError, SettingError
 from dotbias.evaluation.metrics import mae, rmse, rmse_by_count
@@ -149,7 +149,7 @@ def evaluate(
                 "command line with dotbias fit --no-refit"
             )
         test = test.take(~used)
-    train = _training_ratings(rec)
+    train = rec.training_ratings()
     users, items = align(rec, test)
     prediction = rec.model.predict(rec.parameters, users, items)
     baseline, _ = ClosedForm().fit(Baseline(), train)
@@ -191,19 +191,6 @@ def text_table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
             + [cell.rjust(width) for cell, width in zip(row[1:], widths[1:], strict=True)]
         )
         for row in table
-    )
-
-
-def _training_ratings(rec: Recommender) -> Ratings:
-    """The ratings that a recommender was fitted to."""
-    rated = rec.rated
-    return Ratings(
-        np.repeat(np.arange(rated.shape[0], dtype=np.int32), np.diff(rated.indptr)),
-        rated.indices,
-        rated.data,
-        rec.user_vocabulary,
-        rec.item_vocabulary,
-        declared_scale=Scale(*map(float, rec.parameters["scale"])),
     )
 
 

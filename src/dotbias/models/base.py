@@ -68,6 +68,10 @@ class Model(Settings, ABC):
         """Vectors whose cosine says how similar two items are, shape (n_items, n_factors)."""
         return parameters["item_factors"]
 
+    def user_vectors(self, parameters: Parameters) -> Array:
+        """The same of users, shape (n_users, n_factors)."""
+        return parameters["user_factors"]
+
 
 def constants(ratings: Ratings) -> Parameters:
     """The parameters that are read off the training ratings, not trained."""

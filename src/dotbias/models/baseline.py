@@ -41,3 +41,7 @@ class Baseline(Model):
     def item_vectors(self, parameters: Parameters) -> Array:
         """Items have no vectors here: shape (n_items, 0)."""
         return np.zeros((len(parameters["item_bias"]), 0), np.float32)
+
+    def user_vectors(self, parameters: Parameters) -> Array:
+        """Nor have users: shape (n_users, 0)."""
+        return np.zeros((len(parameters["user_bias"]), 0), np.float32)

@@ -112,9 +112,14 @@ class TorchModel(Model):
 
     def item_vectors(self, parameters: Parameters) -> Array:
         """The table ``item_factors`` without the row of the unknown; no vectors if there is none."""
-        table = parameters.get("item_factors.weight")
-        if table is None:
-            return np.zeros((int(parameters["n_rows"][1]) - 1, 0), np.float32)
+        return self._table(parameters, "item_factors.weight", int(parameters["n_rows"][1]))
+
+    def user_vectors(self, parameters: Parameters) -> Array:
+        """The table ``user_factors``, likewise."""
+        return self._table(parameters, "user_factors.weight", int(parameters["n_rows"][0]))
+
+    def _table(self, parameters: Parameters, name: str, n_rows: int) -> Array:
+        table = parameters.get(name, np.zeros((n_rows, 0), np.float32))
         return table[:-1]
 
 
