@@ -10,9 +10,11 @@ import shutil
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import polars as pl
+from numpy.typing import NDArray
 
 from dotbias.data.vocabulary import Index
 from dotbias.errors import DataError
@@ -34,7 +36,8 @@ def write_projector(folder: str | Path, table: pl.DataFrame, vectors: Array) -> 
     The folder holds ``vectors.tsv`` (a line of k numbers for each point, separated by tabs, without a
     header), ``metadata.tsv`` (with a header: ``title``, by which points are labelled, then the other
     columns except ``x`` and ``y``) and ``projector_config.pbtxt``, which names the two. Open it with
-    ``tensorboard --logdir FOLDER``, and choose "Projector".
+    ``tensorboard --logdir FOLDER``. The distances it lists are 1 - cosine once "Spherize data" is not
+    ticked; ticked, it takes the mean from all vectors first.
 
     The projector knows no quotation marks and takes an empty cell for the number 0. So tabs and line
     breaks in a text become spaces, a point without a title gets its id as in ``item 7``, and other
@@ -73,7 +76,7 @@ def write_parquet(
     Columns are those of the table, with ``projection_x`` and ``projection_y`` for ``x`` and ``y``, and
     ``neighbors``: for each point a struct of two lists, ``ids``, the neighbours as numbers of rows of
     this file, counted from 0, and ``distances``, 1 - cosine. Open it with ``embedding-atlas PATH --x
-    projection_x --y projection_y --neighbors neighbors --text title``.
+    projection_x --y projection_y --neighbors neighbors --text title``, of users without ``--text``.
 
     Args:
         path: of the file, ending in ``.parquet``.
@@ -93,7 +96,10 @@ def write_parquet(
     known = neighbours >= 0
     # Rounding may take the cosine of equal vectors above 1.
     distances = np.maximum(1 - similarities, 0)
-    near = pl.DataFrame({"ids": _lists(neighbours, known), "distances": _lists(distances, known)})
+    near = pl.DataFrame(
+        {"ids": _kept(neighbours, known), "distances": _kept(distances, known)},
+        schema={"ids": pl.List(pl.Int32), "distances": pl.List(pl.Float32)},
+    )
     written = table.rename({"x": "projection_x", "y": "projection_y"}).with_columns(
         near.to_struct("neighbors")
     )
@@ -106,19 +112,22 @@ def _metadata(table: pl.DataFrame, id_name: str) -> pl.DataFrame:
     """What ``metadata.tsv`` holds, with the titles first."""
     texts = pl.col(pl.String).str.replace_all(r"[\t\r\n]+", " ")
     cleaned = table.select(pl.exclude("x", "y")).with_columns(texts)
-    label = pl.format("{} {}", pl.lit(id_name), id_name)
+    label = pl.format(f"{id_name} {{}}", id_name)
     if "title" in table.columns:
-        blank = pl.col("title").str.strip_chars().fill_null("") == ""
-        label = pl.when(blank).then(label).otherwise("title")
-    rest = pl.exclude("title")
-    return cleaned.select(label.alias("title"), rest).with_columns(
-        pl.col(pl.String).replace("", None).fill_null("unknown")
-    )
+        label = pl.when(_filled(pl.col("title"))).then("title").otherwise(label)
+    labelled = cleaned.select(label.alias("title"), pl.exclude("title"))
+    every = pl.col(pl.String)
+    return labelled.with_columns(pl.when(_filled(every)).then(every).otherwise(pl.lit("unknown")))
 
 
-def _lists(values: np.ndarray, known: np.ndarray) -> pl.Series:
-    """A list for each row of the values that are known."""
-    return pl.Series([row[own] for row, own in zip(values, known, strict=True)])
+def _filled(text: pl.Expr) -> pl.Expr:
+    """Whether there is more to a text than white space."""
+    return text.str.contains(r"\S").fill_null(False)
+
+
+def _kept(values: NDArray[Any], known: NDArray[np.bool_]) -> list[NDArray[Any]]:
+    """Of each row the values that are known."""
+    return [row[own] for row, own in zip(values, known, strict=True)]
 
 
 @contextmanager

@@ -1,0 +1,82 @@
+"""What a map of ml-latest-small takes and how far it can be believed, and how stable neighbours are.
+
+    python benchmarks/maps.py map
+    python benchmarks/maps.py neighbours
+
+All ratings are fitted: nothing here is an error on held-out rows.
+"""
+
+import time
+
+import polars as pl
+import typer
+from rich.console import Console
+from rich.table import Table
+
+import dotbias as db
+import protocols
+from dotbias.insight.placing import METHODS
+
+app = typer.Typer(add_completion=False)
+console = Console()
+
+SEEDS = (0, 1, 2)
+FITS = {
+    "gradient descent": lambda ratings, seed: db.fit(
+        ratings, solver=db.GradientDescent(), seed=seed
+    ),
+    "default (Gibbs)": lambda ratings, seed: db.fit(ratings, seed=seed),
+}
+
+
+@app.command("map")
+def map_() -> None:
+    """Every way to place the items, for fits with three seeds: seconds and quality."""
+    ratings = db.read_ratings(protocols.DATA / "ml-latest-small.zip")
+    table = Table("fit", "way", "points", "seconds", "trustworthiness", "kept", box=None)
+    for name, fit in FITS.items():
+        recs = [fit(ratings, seed) for seed in SEEDS]
+        for method in METHODS:
+            seconds, maps = [], []
+            for rec in recs:
+                started = time.perf_counter()
+                maps.append(db.embedding_map(rec, method=method))
+                seconds.append(time.perf_counter() - started)
+            table.add_row(
+                name,
+                method,
+                f"{maps[0].table.height:,}",
+                _range(seconds, 1),
+                _range([m.quality.trustworthiness for m in maps], 3),
+                _range([m.quality.preservation for m in maps], 2),
+            )
+        console.print(maps[0].genres())
+    console.print(table)
+
+
+@app.command()
+def neighbours() -> None:
+    """The share of ten neighbours that is the same in three other fits, by ratings."""
+    ratings = db.read_ratings(protocols.DATA / "ml-latest-small.zip")
+    table = Table("fit", "items", "ratings", "same in another fit", "chance", box=None)
+    for name, fit in FITS.items():
+        found = db.neighbour_stability(fit(ratings, 0), n_fits=3)
+        for least, most in ((5, 9), (10, 29), (30, 99), (100, 999)):
+            own = found.frame().filter(pl.col("n_ratings").is_between(least, most))
+            table.add_row(
+                name,
+                f"{own.height:,}",
+                f"{least}-{most}",
+                f"{own['share'].mean():.0%}",
+                f"{found.chance:.1%}",
+            )
+        table.add_row(name, f"{found.frame().height:,}", "all", f"{found.share:.0%}", "")
+    console.print(table)
+
+
+def _range(values: list[float], digits: int) -> str:
+    return f"{min(values):.{digits}f}-{max(values):.{digits}f}"
+
+
+if __name__ == "__main__":
+    app()
