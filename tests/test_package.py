@@ -43,7 +43,7 @@ LAYERS = [
     ("pictures", "data"),
     ("models",),
     ("solvers",),
-    ("recommender", "folded", "partial_fit", "choosing", "fitting"),
+    ("recommender", "folded", "explanation", "partial_fit", "choosing", "fitting"),
     ("evaluation", "tuning"),
     ("insight",),
     ("cli", "__main__"),

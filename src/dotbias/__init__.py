@@ -29,11 +29,18 @@ if TYPE_CHECKING:
     from dotbias.errors import UnknownIdError as UnknownIdError
     from dotbias.evaluation.cross_validation import cross_validate as cross_validate
     from dotbias.evaluation.evaluate import evaluate as evaluate
+    from dotbias.explanation import Explanation as Explanation
     from dotbias.fitting import fit as fit
     from dotbias.folded import FoldedItem as FoldedItem
     from dotbias.folded import FoldedUser as FoldedUser
+    from dotbias.insight.components import Components as Components
+    from dotbias.insight.components import principal_components as principal_components
     from dotbias.insight.curvature import Curvature as Curvature
     from dotbias.insight.curvature import curvature as curvature
+    from dotbias.insight.maps import EmbeddingMap as EmbeddingMap
+    from dotbias.insight.maps import embedding_map as embedding_map
+    from dotbias.insight.neighbours import NeighbourStability as NeighbourStability
+    from dotbias.insight.neighbours import neighbour_stability as neighbour_stability
     from dotbias.models import Baseline as Baseline
     from dotbias.models import DotBias as DotBias
     from dotbias.models import EmbeddingNet as EmbeddingNet
@@ -88,6 +95,7 @@ _HOME = {
     "AdamW": "dotbias.solvers.rules",
     "Baseline": "dotbias.models",
     "ClosedForm": "dotbias.solvers.closed_form",
+    "Components": "dotbias.insight.components",
     "Constant": "dotbias.solvers.schedules",
     "Cosine": "dotbias.solvers.schedules",
     "Curvature": "dotbias.insight.curvature",
@@ -96,7 +104,9 @@ _HOME = {
     "DotBias": "dotbias.models",
     "DotbiasError": "dotbias.errors",
     "DownloadError": "dotbias.errors",
+    "EmbeddingMap": "dotbias.insight.maps",
     "EmbeddingNet": "dotbias.models",
+    "Explanation": "dotbias.explanation",
     "Exponential": "dotbias.solvers.schedules",
     "Features": "dotbias.data.features",
     "FoldedItem": "dotbias.folded",
@@ -109,6 +119,7 @@ _HOME = {
     "ModelFileError": "dotbias.errors",
     "Momentum": "dotbias.solvers.rules",
     "Nadam": "dotbias.solvers.rules",
+    "NeighbourStability": "dotbias.insight.neighbours",
     "Nesterov": "dotbias.solvers.rules",
     "Network": "dotbias.models",
     "OneCycle": "dotbias.solvers.schedules",
@@ -129,12 +140,15 @@ _HOME = {
     "convergence": "dotbias.solvers.convergence",
     "cross_validate": "dotbias.evaluation.cross_validation",
     "curvature": "dotbias.insight.curvature",
+    "embedding_map": "dotbias.insight.maps",
     "evaluate": "dotbias.evaluation.evaluate",
     "fit": "dotbias.fitting",
     "k_fold": "dotbias.data.split",
     "load": "dotbias.data.read",
     "lr_find": "dotbias.tuning.lr_finder",
+    "neighbour_stability": "dotbias.insight.neighbours",
     "objective": "dotbias.solvers.objective",
+    "principal_components": "dotbias.insight.components",
     "race": "dotbias.tuning.race",
     "read_ratings": "dotbias.data.read",
     "simulate": "dotbias.data.simulate",

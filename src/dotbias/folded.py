@@ -19,6 +19,8 @@ from dotbias.solvers.fold_in import OTHER, Side, fold_in, groups_of
 if TYPE_CHECKING:
     import pandas as pd
 
+    from dotbias.explanation import Explanation
+
     Frame: TypeAlias = pl.DataFrame | pl.LazyFrame | pd.DataFrame
 
 RatingsOfOne: TypeAlias = "Mapping[RawId, float] | Iterable[tuple[RawId, float]] | Frame"
@@ -36,6 +38,7 @@ class _Folded:
         bias: bias of the row.
         factors: its embedding, shape (k,); empty for a ``Baseline``.
         rated: indices of the items it rated, or the users who rated it, shape (n,).
+        values: those ratings, shape (n,).
         unknown: the ids that were left out.
     """
 
@@ -43,6 +46,7 @@ class _Folded:
     bias: float
     factors: Array = field(repr=False)
     rated: Index = field(repr=False)
+    values: Array = field(repr=False)
     unknown: tuple[RawId, ...]
 
     @property
@@ -103,6 +107,13 @@ class FoldedUser(_Folded):
             }
         )
 
+    def explain(self, item: RawId) -> "Explanation":
+        """The prediction of one item as a sum of parts; as ``Recommender.explain``."""
+        from dotbias.explanation import explain_row
+
+        own = self._parameters("user")
+        return explain_row(self.recommender, own, 0, self.rated, self.values, item)
+
 
 @dataclass(frozen=True, eq=False)
 class FoldedItem(_Folded):
@@ -144,8 +155,8 @@ def fold_in_item(
 
 def _fold(
     rec: Recommender, side: Side, ratings: RatingsOfOne, on_unknown: OnUnknown
-) -> tuple[float, Array, Index, tuple[RawId, ...]]:
-    """Bias, factors, indices of what was rated, and the ids that were left out."""
+) -> tuple[float, Array, Index, Array, tuple[RawId, ...]]:
+    """Bias, factors, indices of what was rated, the ratings, and the ids that were left out."""
     if on_unknown not in ("error", "skip"):
         raise SettingError(f"on_unknown={on_unknown!r}: on_unknown must be 'error' or 'skip'")
     noun = OTHER[side]
@@ -170,7 +181,7 @@ def _fold(
     given = np.array(list(known.values()), np.float32)
     row = fold_in(rec.model, rec.parameters, side, starts, rated, given)[0]
     unknown = tuple(name for name, at in zip(names, index, strict=True) if at < 0)
-    return float(row[0]), row[1:], rated, unknown
+    return float(row[0]), row[1:], rated, given, unknown
 
 
 def _columns(ratings: Any, noun: Side) -> tuple[list[Any], list[float]]:

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from scipy.sparse import csr_array
 
 from dotbias import model_file
-from dotbias.data.ratings import Ratings
+from dotbias.data.ratings import Ratings, Scale
 from dotbias.data.vocabulary import Index, Vocabulary
 from dotbias.errors import DataError, ModelFileError, SettingError
 from dotbias.models import MODELS
@@ -23,6 +23,7 @@ from dotbias.models.network import Network
 if TYPE_CHECKING:
     from torch import nn
 
+    from dotbias.explanation import Explanation
     from dotbias.folded import FoldedItem, FoldedUser, RatingsOfOne
 
 # Of an item with fewer training ratings the model knows little: lists name it after all others.
@@ -86,6 +87,19 @@ class Recommender:
     def item_counts(self) -> NDArray[np.int64]:
         """Number of training ratings of each item, shape (n_items,)."""
         return np.bincount(self.rated.indices, minlength=len(self.item_vocabulary))
+
+    def training_ratings(self) -> Ratings:
+        """The ratings that the model was fitted to, by user and item; times and features are not kept."""
+        rated = self.rated
+        return Ratings(
+            np.repeat(np.arange(rated.shape[0], dtype=np.int32), np.diff(rated.indptr)),
+            # Of a model from a file they have 64 bits, for which loops would be compiled anew.
+            rated.indices.astype(np.int32),
+            rated.data,
+            self.user_vocabulary,
+            self.item_vocabulary,
+            declared_scale=Scale(*map(float, self.parameters["scale"])),
+        )
 
     # -- predictions -----------------------------------------------------------------------------
 
@@ -181,6 +195,32 @@ class Recommender:
         return table.with_columns(
             std=pl.Series(std), lower=pl.Series(lower), upper=pl.Series(upper)
         )
+
+    def explain(self, user: RawId, item: RawId) -> "Explanation":
+        """One prediction as a sum: mean, biases, and a part for each rating of the user.
+
+        The parts add up to ``predict(user, item)``. They are those of the vector that the user's ratings
+        give by regression, with everything else held (``dotbias.solvers.contributions``); how far the
+        model's own vector is from it, is a part too.
+
+        Args:
+            user: the user's id.
+            item: the item's id, title, or a part of one title; the user may have rated it.
+
+        Raises:
+            UnknownIdError: for a user or item that is unknown or ambiguous.
+            SettingError: for a network.
+            ModelFileError: for a model that an older version has saved.
+
+        >>> import dotbias as db
+        >>> rec = db.fit(db.simulate(n_ratings=2000, seed=1)[0], db.DotBias(n_factors=4))
+        >>> found = rec.explain(7, 21)
+        >>> abs(found.frame()["contribution"].sum() - rec.predict(7, 21)) < 1e-5
+        True
+        """
+        from dotbias.explanation import explain
+
+        return explain(self, user, item)
 
     # -- recommendations -------------------------------------------------------------------------
 
@@ -315,7 +355,7 @@ class Recommender:
 
     def similarity(self, item: RawId, other: RawId) -> float:
         """Cosine of two items' embeddings; 1 for an item with itself."""
-        vectors = self._unit_vectors()
+        vectors = self.unit_vectors()
         a, b = self.item_vocabulary.find(item), self.item_vocabulary.find(other)
         return float(vectors[a] @ vectors[b])
 
@@ -348,7 +388,7 @@ class Recommender:
         """
         check_k(k)
         norm = np.sqrt(vector @ vector) or np.float32(1)
-        cosine = self._unit_vectors() @ (vector / norm)  # (n_items,)
+        cosine = self.unit_vectors() @ (vector / norm)  # (n_items,)
         left_out = np.array([] if excluded is None else [excluded], np.int32)
         items = self.best_items(
             cosine[None, :].copy(), k, excluded=[left_out], min_ratings=min_ratings
@@ -363,13 +403,12 @@ class Recommender:
             }
         )
 
-    def _unit_vectors(self) -> Array:
+    def unit_vectors(self) -> Array:
+        """The embeddings of all items at length 1, zero where they are zero: (n_items, n_factors)."""
         vectors = self.model.item_vectors(self.parameters)
         if vectors.shape[1] == 0:
             raise SettingError(f"{type(self.model).__name__} has no embeddings to compare items by")
-        norms: Array = np.sqrt(np.einsum("ik,ik->i", vectors, vectors))  # (n_items,)
-        norms[norms == 0] = 1
-        return vectors / norms[:, None]
+        return at_length_one(vectors)
 
     # -- what was not there at training ------------------------------------------------------------
 
@@ -577,6 +616,13 @@ def top_k(scores: Array, k: int) -> Index:
     order = np.argsort(-best, axis=1, kind="stable")
     columns[best == -np.inf] = -1
     return np.take_along_axis(columns, order, axis=1).astype(np.int32)
+
+
+def at_length_one(vectors: Array) -> Array:
+    """Vectors divided by their lengths, shape (n, k); those of zeros stay."""
+    norms: Array = np.sqrt(np.einsum("nk,nk->n", vectors, vectors))  # (n,)
+    norms[norms == 0] = 1
+    return vectors / norms[:, None]
 
 
 def is_id(raw: Any) -> bool:

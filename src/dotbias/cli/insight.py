@@ -1,17 +1,21 @@
-"""Commands that look into a fitted model: curvature."""
+"""Commands that look into a fitted model: curvature, components."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from dotbias.cli import fitting as f
 from dotbias.cli import laboratory as lab
 from dotbias.cli import options as o
-from dotbias.cli import show
+from dotbias.cli import show, using
 from dotbias.cli import solving as s
 
+if TYPE_CHECKING:
+    import polars as pl
+
 _LOOKING = "Looking"
+_BAR = 7  # letters to each side
 
 SliceOption = Annotated[
     list[Path] | None,
@@ -28,6 +32,9 @@ SliceOption = Annotated[
 def register(app: typer.Typer) -> None:
     """Add the commands of this file."""
     app.command()(curvature)
+    app.command()(components)
+    app.command("map")(embedding_map)
+    app.command()(explain)
 
 
 def curvature(
@@ -152,3 +159,215 @@ def curvature(
         lab.save_picture(found.picture(), path)
     for path in slices or []:
         lab.save_picture(found.surface(), path)
+
+
+def components(
+    model: o.ModelArgument,
+    n: Annotated[int, typer.Option("-n", min=1, help="How many components.")] = 3,
+    k: Annotated[int, typer.Option("-k", min=1, help="How many items at each end.")] = 5,
+    most_rated: Annotated[
+        int, typer.Option(min=2, help="Look at so many items, the most rated first.")
+    ] = 1000,
+    as_json: o.JsonOption = False,
+    as_csv: o.CsvOption = False,
+) -> None:
+    """Show along which directions the items' embeddings differ most: principal components.
+
+    At the two ends of each stand the items that are most unlike in it.
+
+    Example: [bold]dotbias components movies.dotbias -n 2[/bold]
+    """
+    show.one_format(as_json, as_csv)
+    from dotbias.insight.components import principal_components
+    from dotbias.recommender import Recommender
+
+    found = principal_components(Recommender.load(model), n, k=k, most_rated=most_rated)
+    if as_json or as_csv:
+        show.frame(found.frame(), "", as_json=as_json, as_csv=as_csv)
+        return
+    for heading, ends in found.side_by_side():
+        show.frame(ends, heading)
+
+
+def embedding_map(
+    model: o.ModelArgument,
+    output: Annotated[
+        list[Path] | None,
+        typer.Option(
+            "-o",
+            "--output",
+            help="Draw the map in this file: .html for one page to look around in, which works offline, "
+            "or .png (repeatable).",
+            metavar="FILE",
+        ),
+    ] = None,
+    of: Annotated[str, typer.Option(help="What to place: items or users.")] = "items",
+    method: Annotated[
+        str,
+        typer.Option(help="t-sne, pca, or umap (needs the extra umap)."),
+    ] = "t-sne",
+    perplexity: Annotated[
+        float | None,
+        typer.Option(
+            help="How many neighbours a point looks at.",
+            show_default="30; 1 % of the points where that is more, up to 100",
+        ),
+    ] = None,
+    min_ratings: Annotated[
+        int,
+        typer.Option(min=0, help="Leave out items or users with fewer training ratings."),
+    ] = 5,
+    max_points: Annotated[
+        int, typer.Option(min=5, help="Of more, place those with the most ratings.")
+    ] = 30_000,
+    seed: o.SeedOption = 0,
+    threads: s.Threads = None,
+    dark: Annotated[
+        bool,
+        typer.Option("--dark", help="A .png on a dark ground; the page follows its reader."),
+    ] = False,
+    export: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="Also write it for another tool: projector (a folder for TensorBoard's projector) or "
+            "parquet (a file for embedding-atlas) (repeatable).",
+            metavar="FORMAT",
+        ),
+    ] = None,
+    as_json: o.JsonOption = False,
+) -> None:
+    """Draw the map of the embedding: what is near what. Needs the extra map.
+
+    Example: [bold]dotbias map movies.dotbias -o map.html[/bold]
+
+    Example: [bold]dotbias map movies.dotbias -o map.png --of users --method pca[/bold]
+    """
+    from dotbias.errors import DataError, SettingError
+    from dotbias.insight.maps import embedding_map as draw
+    from dotbias.recommender import Recommender
+
+    if not (output or export):
+        raise typer.BadParameter("name a file with -o map.html, or an --export")
+    unknown = set(export or []) - {"projector", "parquet"}
+    if unknown:
+        raise SettingError(f"--export {min(unknown)}: must be projector or parquet")
+    lab.check_files(output)
+    name = output[0] if output else Path(f"{model.stem}-map")
+    if not name.parent.is_dir():
+        raise DataError(f"there is no folder {name.parent} to write {name.name} in")
+    placed = draw(
+        Recommender.load(model),
+        of,  # type: ignore[arg-type]  # checked there
+        method=method,  # type: ignore[arg-type]
+        perplexity=perplexity,
+        min_ratings=min_ratings,
+        max_points=max_points,
+        seed=seed,
+        n_threads=threads,
+        progress=not show.quiet(),
+    )
+    picture = placed.picture(theme="dark" if dark else "light") if output else None
+    files = list(output or [])
+    for path in files:
+        assert picture is not None
+        lab.save_picture(picture, path)
+    if "projector" in (export or []):
+        files.append(placed.export_projector(name.with_name(f"{name.stem}-projector")))
+        show.say(f"Wrote {files[-1]}: open it with tensorboard --logdir {files[-1]}")
+    if "parquet" in (export or []):
+        files.append(placed.export_parquet(name.with_suffix(".parquet")))
+        show.say(
+            f"Wrote {files[-1]}: open it with embedding-atlas {files[-1]} --x projection_x "
+            f"--y projection_y --neighbors neighbors{' --text title' if of == 'items' else ''}"
+        )
+    if as_json:
+        show.data(
+            {
+                "files": [str(path) for path in files],
+                "n_points": placed.table.height,
+                "method": placed.method,
+                "settings": placed.settings,
+                "trustworthiness": placed.quality.trustworthiness,
+                "preservation": placed.quality.preservation,
+                "k": placed.quality.k,
+                "warning": placed.warning,
+            }
+        )
+        return
+    show.console().print(str(placed), markup=False, soft_wrap=True)
+
+
+def explain(
+    model: o.ModelArgument,
+    item: Annotated[str, typer.Option(help="Id or title of the item.")],
+    user: Annotated[str | None, typer.Option(help="Id of the user.")] = None,
+    for_ratings: Annotated[
+        str | None,
+        typer.Option(
+            metavar="FILE",
+            help="Ratings of someone whom the model does not know: a file of items (ids or titles) and "
+            "ratings.",
+        ),
+    ] = None,
+    k: Annotated[
+        int, typer.Option("-k", min=1, help="How many of the user's ratings to list.")
+    ] = 10,
+    picture: lab.PictureOption = None,
+    item_column: o.ItemColumn = None,
+    rating_column: o.RatingColumn = None,
+    as_json: o.JsonOption = False,
+    as_csv: o.CsvOption = False,
+) -> None:
+    """Explain a prediction: how much each rating of the user adds to it or takes from it.
+
+    The parts add up to the prediction. --json and --csv list all of them.
+
+    Examples: [bold]dotbias explain movies.dotbias --user 42 --item "Toy Story (1995)"[/bold],
+    [bold]dotbias explain movies.dotbias --for-ratings my.csv --item 1 --picture why.png[/bold]
+    """
+    from dotbias.recommender import Recommender
+
+    if (user is None) == (for_ratings is None):
+        raise typer.BadParameter("give one of --user and --for-ratings")
+    show.one_format(as_json, as_csv)
+    lab.check_files(picture)
+    rec = Recommender.load(model)
+    if for_ratings is not None:
+        found = using.folded_user(rec, for_ratings, item_column, rating_column).explain(item)
+    else:
+        assert user is not None
+        found = rec.explain(user, item)
+    for path in picture or []:
+        lab.save_picture(found.picture(k), path)
+    if as_json:
+        show.data(found.to_dict())
+    elif as_csv:
+        show.frame(found.frame(), "", as_csv=True)
+    else:
+        show.frame(_with_bars(found.shown(k)), found.heading)
+        show.console().print(found.sentence, markup=False, soft_wrap=True)
+
+
+def _with_bars(parts: "pl.DataFrame") -> "pl.DataFrame":
+    """Contributions with their signs, and on a terminal bars to both sides of a line.
+
+    The global mean, from which the others set out, has no bar.
+    """
+    import polars as pl
+
+    values = parts["contribution"].to_list()
+    table = parts.with_columns(
+        rating=pl.Series(
+            [None if r is None else f"{r:g}" for r in parts["rating"]], dtype=pl.String
+        ),
+        contribution=pl.Series([f"{value:+.3f}" for value in values]),
+    )
+    if not show.console().is_terminal:
+        return table
+    longest = max(map(abs, values[1:]), default=0) or 1
+    bars = []
+    for value in values[1:]:
+        bar = "▇" * round(_BAR * abs(value) / longest)
+        left, right = ("", bar) if value >= 0 else (bar, "")
+        bars.append(f"{left:>{_BAR}}│{right}")
+    return table.with_columns(pl.Series(" ", [None, *bars], dtype=pl.String))

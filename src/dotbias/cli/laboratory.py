@@ -17,7 +17,7 @@ from dotbias.solvers.schedules import SCHEDULES
 
 if TYPE_CHECKING:
     from dotbias.models.base import Model
-    from dotbias.pictures import LinePicture, SurfacePicture
+    from dotbias.pictures.picture import Picture
     from dotbias.tuning.race import OnChange, Runner
 
 _PICTURES = "Pictures"
@@ -378,7 +378,7 @@ def check_files(pictures: list[Path] | None, numbers: Path | None = None) -> Non
             drawing_library(_DRAWN_BY[path.suffix.lower()])
 
 
-def save_picture(picture: "LinePicture | SurfacePicture", path: Path) -> None:
+def save_picture(picture: "Picture", path: Path) -> None:
     """Draw a picture, and say so."""
     picture.save(path)
     show.say(f"Drew {path}.")

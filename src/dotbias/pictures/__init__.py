@@ -1,10 +1,13 @@
-"""Pictures: lines and surfaces, drawn as an image or as a page to look around in."""
+"""Pictures: lines, bars and surfaces, drawn as an image or as a page to look around in."""
 
+from dotbias.pictures.bars import Bar, BarPicture
 from dotbias.pictures.lines import Line, LinePicture, Mark, Panel
 from dotbias.pictures.palette import LineStyle, style_of, styles
 from dotbias.pictures.surface import SurfacePicture
 
 __all__ = [
+    "Bar",
+    "BarPicture",
     "Line",
     "LinePicture",
     "LineStyle",

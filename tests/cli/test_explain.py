@@ -1,0 +1,141 @@
+"""The command ``dotbias explain``."""
+
+import csv
+import io
+import json
+import re
+import shlex
+
+import pytest
+from typer.testing import CliRunner
+
+from dotbias.cli import insight, main, show
+from dotbias.errors import DotbiasError
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("explain")
+    run(f"simulate -o {folder}/ratings.csv --users 60 --items 40 --ratings 1500")
+    (folder / "titles.csv").write_text("item,title\n4,[REC] (2007)\n1,Heat (1995)\n")
+    (folder / "mine.csv").write_text("item,rating\nHeat (1995),5\n7,1\nno such film,3\n")
+    run(
+        f"fit {folder}/ratings.csv -o {folder}/m.dotbias --titles {folder}/titles.csv "
+        "--test-size 0 --factors 2 --epochs 3"
+    )
+    return folder
+
+
+def run(command):
+    return CliRunner().invoke(main.app, shlex.split(command), catch_exceptions=False)
+
+
+def fails(command):
+    """The message of a command that fails."""
+    done = CliRunner().invoke(main.app, shlex.split(command))
+    assert isinstance(done.exception, DotbiasError), done.output
+    return str(done.exception)
+
+
+def prediction(folder, item):
+    report = json.loads(run(f"predict {folder}/m.dotbias --user 3 --item '{item}' --json").stdout)
+    return report[0]["prediction"]
+
+
+def test_it_prints_a_table_whose_parts_add_up(folder):
+    done = run(f"explain {folder}/m.dotbias --user 3 --item '[REC] (2007)' -k 2")
+    assert done.exit_code == 0
+    predicted = prediction(folder, "[REC] (2007)")
+    heading = f"{predicted:.3f} is predicted for user 3 and [REC] (2007)"
+    assert done.stdout.startswith(heading)
+    assert re.search(r"part +rating +contribution", done.stdout)
+    numbers = re.findall(r" ([+-]\d\.\d{3}) *$", done.stdout, re.MULTILINE)
+    assert sum(map(float, numbers)) == pytest.approx(predicted, abs=0.006)
+    assert re.search(r"the other \d+ rated items +[+-]\d", done.stdout)
+    assert "The model's vector of the user was left by gradient descent" in done.stdout
+    assert "▇" not in done.stdout  # no terminal
+
+
+def test_for_programs_all_parts_are_listed(folder):
+    command = f"explain {folder}/m.dotbias --user 3 --item Heat -k 1"
+    report = json.loads(run(f"{command} --json").stdout)
+    rows = list(csv.DictReader(io.StringIO(run(f"{command} --csv").stdout)))
+    assert len(report["parts"]) == len(rows) > 10
+    total = sum(part["contribution"] for part in report["parts"])
+    assert total == pytest.approx(prediction(folder, "Heat"), abs=1e-5)
+    assert report["prediction"] == pytest.approx(total, abs=1e-5)
+    assert [row["part"] for row in rows] == [part["part"] for part in report["parts"]]
+    assert (report["item"], report["title"]) == (1, "Heat (1995)")
+
+
+def test_someone_whom_the_model_does_not_know(folder):
+    done = run(f"explain {folder}/m.dotbias --for-ratings {folder}/mine.csv --item 2")
+    assert "is predicted for this user and 2" in done.stdout
+    assert re.search(r"Heat \(1995\) +5 +[+-]\d", done.stdout)
+    assert "The parts are exact" in done.stdout
+    assert "Left out 1 of 3 items, unknown: 'no such film'" in done.stderr
+
+
+def test_it_draws(folder):
+    files = [f"{folder}/why.png", f"{folder}/why.html"]
+    options = " ".join(f"--picture {file}" for file in files)
+    done = run(f"explain {folder}/m.dotbias --user 3 --item Heat {options}")
+    assert done.exit_code == 0
+    for file in files:
+        assert f"Drew {file}" in done.stderr.replace("\n", "")
+    assert (folder / "why.png").read_bytes().startswith(b"\x89PNG")
+    assert "user 3 and Heat (1995)" in (folder / "why.html").read_text("utf-8")
+
+
+def test_bars_on_a_terminal_grow_to_both_sides_of_a_line(monkeypatch):
+    import polars as pl
+
+    class Terminal:
+        is_terminal = True
+
+    monkeypatch.setattr(show, "console", Terminal)
+    parts = pl.DataFrame(
+        {
+            "part": ["global mean", "user bias", "a", "b"],
+            "rating": [None, None, 4.5, 2.0],
+            "contribution": [3.5, 0.7, -0.3, 0.0],
+        }
+    )
+    table = insight._with_bars(parts)
+    assert table["contribution"].to_list() == ["+3.500", "+0.700", "-0.300", "+0.000"]
+    assert table["rating"].to_list() == [None, None, "4.5", "2"]
+    assert table[" "].to_list() == [None, "       │▇▇▇▇▇▇▇", "    ▇▇▇│", "       │"]
+    assert (insight._with_bars(parts.head(1))[" "].to_list()) == [None]
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ("--user 999 --item 1", "unknown user '999'"),
+        ("--user 3 --item nothing", "unknown item 'nothing'"),
+        ("--user 3 --item 1 --picture x.pdf", "must end in .png or .html"),
+        ("--user 3 --item 1 --picture no/x.png", "there is no folder no"),
+        ("--for-ratings nothing.csv --item 1", "nothing.csv"),
+    ],
+)
+def test_a_mistake_is_named(folder, options, message):
+    assert message in fails(f"explain {folder}/m.dotbias {options}")
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        "--item 1",
+        "--user 3",
+        "--user 3 --for-ratings x.csv --item 1",
+        "--user 3 --item 1 -k 0",
+        "--user 3 --item 1 --json --csv",
+    ],
+)
+def test_wrong_usage_is_exit_code_2(folder, options):
+    assert run(f"explain {folder}/m.dotbias {options}").exit_code == 2
+
+
+def test_the_help_has_an_example():
+    text = " ".join(run("explain --help").stdout.split())
+    assert "dotbias explain movies.dotbias --user 42" in text
