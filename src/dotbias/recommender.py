@@ -89,7 +89,7 @@ class Recommender:
         return np.bincount(self.rated.indices, minlength=len(self.item_vocabulary))
 
     def training_ratings(self) -> Ratings:
-        """The ratings that the model was fitted to, by user and item; times and features are not kept."""
+        """The ratings that the model was fitted to, by user and item, without times and features."""
         rated = self.rated
         return Ratings(
             np.repeat(np.arange(rated.shape[0], dtype=np.int32), np.diff(rated.indptr)),

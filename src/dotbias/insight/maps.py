@@ -169,15 +169,7 @@ class EmbeddingMap:
             x=self.table["x"].to_numpy(),
             y=self.table["y"].to_numpy(),
             labels=self.labels(),
-            facts={
-                name: self.table[column].fill_null("").to_numpy()
-                for name, column in (
-                    ("ratings", "n_ratings"),
-                    ("bias", "bias"),
-                    ("genres", "genres"),
-                )
-                if column in self.table.columns
-            },
+            facts=self._facts(),
             colourings=(*([] if genres is None else [genres]), clusters, *numbers),
             sizes=n_ratings,
             neighbours=self.neighbours,
@@ -196,6 +188,17 @@ class EmbeddingMap:
     def export_parquet(self, path: str | Path) -> Path:
         """Write the map for embedding-atlas: see ``dotbias.insight.exports``."""
         return write_parquet(path, self.table, self.neighbours, self.similarities)
+
+    def _facts(self) -> dict[str, Any]:
+        """What the page says of each point beside its label."""
+        facts: dict[str, Any] = {"ratings": self.table["n_ratings"].to_numpy()}
+        if "bias" in self.table.columns:
+            facts["bias"] = self.table["bias"].to_numpy()
+        if "genres" in self.table.columns:
+            facts["genres"] = (
+                self.table["genres"].fill_null("").str.replace_all("|", ", ", literal=True)
+            )
+        return facts
 
     def _genre_groups(self) -> "Groups | None":
         """Colours by genre: those that the embedding keeps together most; the rarest of several."""

@@ -2,15 +2,19 @@
 
 from dotbias.pictures.bars import Bar, BarPicture
 from dotbias.pictures.lines import Line, LinePicture, Mark, Panel
+from dotbias.pictures.map import Amounts, Groups, MapPicture
 from dotbias.pictures.palette import LineStyle, style_of, styles
 from dotbias.pictures.surface import SurfacePicture
 
 __all__ = [
+    "Amounts",
     "Bar",
     "BarPicture",
+    "Groups",
     "Line",
     "LinePicture",
     "LineStyle",
+    "MapPicture",
     "Mark",
     "Panel",
     "SurfacePicture",

@@ -7,7 +7,7 @@ from typing import Any
 from dotbias.errors import SettingError
 from dotbias.pictures import bars_html, bars_png
 from dotbias.pictures.palette import style_of
-from dotbias.pictures.picture import Picture
+from dotbias.pictures.picture import PlotlyPicture
 
 _LONGEST = 42  # letters of a name
 _MARGIN = 0.2  # room for the label beyond the longest bar, as a share of the axis
@@ -52,7 +52,7 @@ class Bar:
 
 
 @dataclass(frozen=True, kw_only=True)
-class BarPicture(Picture):
+class BarPicture(PlotlyPicture):
     """Horizontal bars to the right and left of zero.
 
     Args:

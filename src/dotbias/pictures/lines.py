@@ -12,7 +12,7 @@ from dotbias.errors import SettingError
 from dotbias.pictures import lines_html, lines_png
 from dotbias.pictures.axes import limits
 from dotbias.pictures.palette import LineStyle, styles
-from dotbias.pictures.picture import Picture
+from dotbias.pictures.picture import PlotlyPicture
 
 _MOST_PANELS = 3
 
@@ -126,7 +126,7 @@ class Panel:
 
 
 @dataclass(frozen=True, kw_only=True)
-class LinePicture(Picture):
+class LinePicture(PlotlyPicture):
     """Up to three panels side by side with one legend.
 
     Args:

@@ -77,3 +77,29 @@ def styles(names: Iterable[str], order: Sequence[str] = ()) -> dict[str, LineSty
     names = list(dict.fromkeys(names))
     places = {name: place for place, name in enumerate(dict.fromkeys([*order, *names]))}
     return {name: style_of(places[name]) for name in names}
+
+
+# Of random colours with a contrast of at least 3 to the ground, eight that stay furthest apart (at least
+# 30 in CIELAB) for normal sight, protanopia, deuteranopia and tritanopia (Machado et al. 2009).
+GROUP_COLOURS = {
+    "light": (
+        *("#ea5770", "#1b8ffe", "#7f8402", "#6a1c90"),
+        *("#0009ef", "#bb6aae", "#691d03", "#293245"),
+    ),
+    "dark": (
+        *("#dd351e", "#0c97f2", "#b5e48a", "#7238fc"),
+        *("#f5bb0b", "#8a5791", "#0ff4e1", "#be5963"),
+    ),
+}
+"""Colours of groups of points on either ground."""
+
+SCALES = {
+    "light": ("#b97a1a", "#b3446c", "#2d2a8c"),
+    "dark": ("#5b6ee1", "#d56fa8", "#ffd35c"),
+}
+"""Ends and middle of a scale of numbers on either ground, ordered by lightness."""
+
+GROUNDS = {"light": "#ffffff", "dark": "#15181c"}
+INKS = {"light": "#1c1f23", "dark": "#e8eaed"}
+GREYS = {"light": "#8a9097", "dark": "#7d848c"}
+"""What has no colour of its own."""

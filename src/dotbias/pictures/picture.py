@@ -45,16 +45,9 @@ class Picture(ABC):
     title: str
     note: str
 
-    page_script: ClassVar[str | None] = None
-    """What a page runs once the picture is drawn; ``{plot_id}`` stands for its element."""
-
     @abstractmethod
     def figure(self) -> Any:
         """The picture as a ``matplotlib.figure.Figure``, which belongs to no window."""
-
-    @abstractmethod
-    def plotly_figure(self) -> Any:
-        """The picture as a ``plotly.graph_objects.Figure``, without title and note."""
 
     def save(self, path: Path | str) -> Path:
         """Write the picture to a file.
@@ -95,6 +88,21 @@ class Picture(ABC):
         with style.context("default"):
             self.figure().savefig(file, format="png")
         return file.getvalue()
+
+    @abstractmethod
+    def _page(self) -> bytes:
+        """The whole page of HTML."""
+
+
+class PlotlyPicture(Picture):
+    """Base of pictures whose page is a figure of plotly."""
+
+    page_script: ClassVar[str | None] = None
+    """What a page runs once the picture is drawn; ``{plot_id}`` stands for its element."""
+
+    @abstractmethod
+    def plotly_figure(self) -> Any:
+        """The picture as a ``plotly.graph_objects.Figure``, without title and note."""
 
     def _page(self) -> bytes:
         plot = self.plotly_figure().to_html(

@@ -11,7 +11,7 @@ from dotbias.errors import SettingError
 from dotbias.pictures import surface_html, surface_png
 from dotbias.pictures.axes import Numbers, drawable
 from dotbias.pictures.palette import LineStyle, styles
-from dotbias.pictures.picture import Picture
+from dotbias.pictures.picture import PlotlyPicture
 
 _LEVELS = 14
 _FAR = 1000  # lengths of the picture
@@ -19,7 +19,7 @@ _FLAT = 1e-200  # height of a surface without levels
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
-class SurfacePicture(Picture):
+class SurfacePicture(PlotlyPicture):
     """A surface from above, as a map with level lines, and paths across it.
 
     The levels are evenly spaced in the logarithm of the height above the lowest point, so a flat
