@@ -7,6 +7,7 @@ import pytest
 from numpy.typing import NDArray
 
 from dotbias.pictures import LineStyle, style_of, styles
+from dotbias.pictures.palette import GREYS, GROUNDS, GROUP_COLOURS, INKS, SCALES
 
 FIRST = [style_of(index) for index in range(12)]
 
@@ -77,6 +78,35 @@ def test_every_two_of_twelve_lines_differ_in_dash_or_clearly_on_a_grey_print() -
 
 def test_no_line_fades_into_white_paper() -> None:
     assert all(lab(linear(style.colour))[0] < 76 for style in FIRST)
+
+
+def contrast(one: str, other: str) -> float:
+    """Contrast of two colours (WCAG 2.2, "contrast ratio")."""
+    low, high = sorted(float(linear(colour) @ (0.2126, 0.7152, 0.0722)) for colour in (one, other))
+    return (high + 0.05) / (low + 0.05)
+
+
+@pytest.mark.parametrize("theme", GROUNDS)
+def test_points_can_be_seen_on_their_ground_and_texts_read(theme: str) -> None:
+    for colour in (*GROUP_COLOURS[theme], *SCALES[theme], GREYS[theme]):
+        assert contrast(colour, GROUNDS[theme]) >= 3, colour
+    assert contrast(INKS[theme], GROUNDS[theme]) >= 7
+
+
+@pytest.mark.parametrize("theme", GROUNDS)
+@pytest.mark.parametrize("eyes", EYES)
+def test_every_two_groups_differ_clearly_in_seen_colour(eyes: str, theme: str) -> None:
+    seen = {colour: lab(EYES[eyes] @ linear(colour)) for colour in GROUP_COLOURS[theme]}
+    for one, other in combinations(seen, 2):
+        assert np.linalg.norm(seen[one] - seen[other]) > 28, (one, other)
+
+
+@pytest.mark.parametrize("theme", GROUNDS)
+@pytest.mark.parametrize("eyes", EYES)
+def test_a_scale_goes_from_light_to_dark_or_back_for_everyone(eyes: str, theme: str) -> None:
+    low, middle, high = (lab(EYES[eyes] @ linear(colour))[0] for colour in SCALES[theme])
+    steps = np.diff([low, middle, high]) * {"light": -1, "dark": 1}[theme]
+    assert (steps > 4).all(), steps
 
 
 def test_the_first_twelve_have_a_colour_and_a_marker_of_their_own() -> None:

@@ -103,7 +103,7 @@ def _amount_colours(figure: Any, axes: Any, amounts: "Amounts", theme: str) -> N
     colors = drawing_library("matplotlib.colors")
     share, (low, high) = amounts.on_scale()
     scale = colors.LinearSegmentedColormap.from_list("scale", SCALES[theme])
-    scale.set_bad(GREYS[theme])
+    scale = scale.with_extremes(bad=GREYS[theme])
     norm = (colors.LogNorm if amounts.log else colors.Normalize)(
         low, high if high > low else low + 1
     )
