@@ -21,8 +21,10 @@ RATED = "rated item"
 
 # Share of the scale below which a difference is rounding, or as good as.
 _NEGLIGIBLE = 2e-4
+# The difference between what the model's own vector of a user predicts and what the parts do.
+_LEFT = "what the fit left"
 # Parts that are not shown where they would read 0.000.
-_SOMETIMES = ["what the fit left", "assumed of everyone", "cut off"]
+_SOMETIMES = [_LEFT, "assumed of everyone", "cut off"]
 _SHOWN = 5e-4
 
 _LEFT_BY = {
@@ -133,7 +135,7 @@ class Explanation:
         return (
             f"The model's vector of the user {self.left_by}. The parts explain the vector that the same "
             f"ratings give by regression, which predicts {self.folded_in:.3f} instead of {own:.3f}"
-            f"{before}."
+            f'{before}: that is "{_LEFT}".'
         )
 
     @property
@@ -261,7 +263,7 @@ def _table(
         "global mean": parts.global_mean,
         "user bias": parts.user_bias,
         "item bias": parts.item_bias,
-        "what the fit left": difference,
+        _LEFT: difference,
         "assumed of everyone": parts.assumed,
         "cut off": cut_off,
     }

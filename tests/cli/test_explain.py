@@ -53,7 +53,7 @@ def test_it_prints_a_table_whose_parts_add_up(folder):
     assert sum(map(float, numbers)) == pytest.approx(predicted, abs=0.006)
     assert re.search(r"the other \d+ rated items +[+-]\d", done.stdout)
     assert "The model's vector of the user was left by gradient descent" in done.stdout
-    assert "▇" not in done.stdout  # no terminal
+    assert "█" not in done.stdout  # no terminal
 
 
 def test_for_programs_all_parts_are_listed(folder):
@@ -104,8 +104,10 @@ def test_bars_on_a_terminal_grow_to_both_sides_of_a_line(monkeypatch):
     table = insight._with_bars(parts)
     assert table["contribution"].to_list() == ["+3.500", "+0.700", "-0.300", "+0.000"]
     assert table["rating"].to_list() == [None, None, "4.5", "2"]
-    assert table[" "].to_list() == [None, "       │▇▇▇▇▇▇▇", "    ▇▇▇│", "       │"]
+    assert table[" "].to_list() == [None, "       │███████", "    ███│", "       │"]
     assert (insight._with_bars(parts.head(1))[" "].to_list()) == [None]
+    small = parts.with_columns(contribution=pl.Series([3.5, 0.7, -0.05, 0.15]))
+    assert insight._with_bars(small)[" "].to_list()[2:] == ["      ▐│", "       │█▌"]
 
 
 @pytest.mark.parametrize(

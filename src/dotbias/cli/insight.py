@@ -367,7 +367,9 @@ def _with_bars(parts: "pl.DataFrame") -> "pl.DataFrame":
     longest = max(map(abs, values[1:]), default=0) or 1
     bars = []
     for value in values[1:]:
-        bar = "▇" * round(_BAR * abs(value) / longest)
-        left, right = ("", bar) if value >= 0 else (bar, "")
+        whole, half = divmod(round(2 * _BAR * abs(value) / longest), 2)
+        left, right = ("", "█" * whole + "▌" * half)
+        if value < 0:
+            left, right = ("▐" * half + "█" * whole, "")
         bars.append(f"{left:>{_BAR}}│{right}")
     return table.with_columns(pl.Series(" ", [None, *bars], dtype=pl.String))

@@ -95,7 +95,7 @@ GROUP_COLOURS = {
 
 SCALES = {
     "light": ("#b97a1a", "#b3446c", "#2d2a8c"),
-    "dark": ("#5b6ee1", "#d56fa8", "#ffd35c"),
+    "dark": ("#5a68d8", "#e083b4", "#ffd35c"),
 }
 """Ends and middle of a scale of numbers on either ground, ordered by lightness."""
 
