@@ -103,6 +103,15 @@ def test_labels_are_titles_as_they_are_or_ids(world):
     ]
 
 
+def test_the_note_says_how_points_were_placed_and_what_the_axes_are(rec, world):
+    assert "placed by principal components (the first two) from the cosines" in world.note
+    assert "From left to right is the first component" in world.note
+    pytest.importorskip("openTSNE")
+    tsne = db.embedding_map(rec, perplexity=7, seed=2)
+    assert "placed by t-SNE (perplexity 7, seed 2)" in tsne.note
+    assert "mean nothing" in tsne.note
+
+
 def test_the_same_seed_gives_the_same_map(rec):
     pytest.importorskip("openTSNE")
     one, two = (db.embedding_map(rec, seed=3) for _ in range(2))
@@ -159,6 +168,7 @@ def test_a_vector_of_zeros_has_a_place(rec):
         ({"method": "tsne"}, "method='tsne': method must be one of t-sne, pca, umap"),
         ({"min_ratings": -1}, "min_ratings=-1: min_ratings must be at least 0"),
         ({"max_points": 4}, "max_points=4: max_points must be at least 5"),
+        ({"n_threads": 0}, "n_threads=0: n_threads must be at least 1"),
     ],
 )
 def test_a_wrong_setting_is_named_with_what_is_legal(rec, wrong, message):

@@ -215,7 +215,7 @@ def similar(
 
         counted = pl.Series("in_fits", found.in_words, pl.String)
         show.frame(found.frame().with_columns(counted), title)
-        show.console().print(found.verdict)
+        show.console().print(found.verdict, markup=False, soft_wrap=True)
 
 
 def _stability(

@@ -14,7 +14,7 @@ from dotbias.data.vocabulary import Index, Vocabulary
 from dotbias.errors import DataError, SettingError
 from dotbias.insight.exports import write_parquet, write_projector
 from dotbias.insight.map_quality import Quality, nearest, quality
-from dotbias.insight.placing import METHODS, N_STEPS, Placing, perplexity_for
+from dotbias.insight.placing import METHODS, Placing, perplexity_for
 from dotbias.models.base import Array
 from dotbias.progress import progress_bar
 from dotbias.recommender import MIN_RATINGS, Recommender, at_length_one
@@ -34,7 +34,6 @@ _N_CLUSTERS = 8
 _NAMED_AFTER = 3  # titles in the name of a cluster
 # A genre of fewer points is not one of those that get a colour.
 _COMMON_GENRE = 0.01
-_NAMES = {"t-sne": "t-SNE", "pca": "principal components", "umap": "UMAP"}
 
 
 @dataclass(frozen=True, eq=False)
@@ -92,18 +91,19 @@ class EmbeddingMap:
     @property
     def note(self) -> str:
         """What is shown and how it came about."""
+        method = METHODS[self.method]
         parts = [
-            f"{self.table.height:,} {self.side}, placed by {_NAMES[self.method]} ({self.settings}) from "
-            "the cosines of their embeddings, without biases.",
+            f"{self.table.height:,} {self.side}, placed by {method.label} ({self.settings}) from the "
+            "cosines of their embeddings, without biases.",
             self.left_out,
-            "Axes, and distances between far parts of the map, mean nothing: near is what counts.",
+            method.axes,
         ]
         return " ".join(part for part in parts if part)
 
     def __repr__(self) -> str:
         return (
-            f"EmbeddingMap({self.table.height:,} {self.side}, {_NAMES[self.method]}, trustworthiness "
-            f"{self.quality.trustworthiness:.3f})"
+            f"EmbeddingMap({self.table.height:,} {self.side}, {METHODS[self.method].label}, "
+            f"trustworthiness {self.quality.trustworthiness:.3f})"
         )
 
     def __str__(self) -> str:
@@ -253,7 +253,7 @@ def embedding_map(
         method: ``t-sne`` keeps neighbours together and needs the extra ``map``; ``pca`` is a plain
             projection, which keeps few; ``umap`` needs the extra of its name.
         perplexity: how many neighbours a point looks at: by default 30, and 1 % of the points where that
-            is more, up to 100. Of few points a third of what they have.
+            is more, up to 100. Of few points a third of what they have. UMAP looks at half as many.
         min_ratings: items or users with fewer training ratings are left out: their vectors have hardly
             moved from where they started, and say little.
         max_points: of more, those with the most ratings are placed.
@@ -280,15 +280,13 @@ def embedding_map(
     for name, value, least in (
         ("min_ratings", min_ratings, 0),
         ("max_points", max_points, _FEWEST),
+        ("n_threads", n_threads, 1),
     ):
-        if value < least:
+        if value is not None and value < least:
             raise SettingError(f"{name}={value}: {name} must be at least {least}")
     vectors, counts = _vectors(rec, of)
-    rows = np.flatnonzero(counts >= min_ratings)
-    n_known = len(rows)
-    if n_known > max_points:
-        rows = np.sort(np.argsort(-counts[rows], kind="stable")[:max_points])
-        rows = np.flatnonzero(counts >= min_ratings)[rows]
+    known = np.flatnonzero(counts >= min_ratings)
+    rows = np.sort(known[np.argsort(-counts[known], kind="stable")[:max_points]])
     if len(rows) < _FEWEST:
         raise DataError(
             f"{len(rows)} of {len(counts):,} {of} have at least {min_ratings} ratings: a map needs "
@@ -298,17 +296,12 @@ def embedding_map(
     if np.ptp(unit, axis=0).max() == 0:
         raise DataError(f"the vectors of all {len(rows):,} {of} point the same way: nothing to map")
     perplexity = perplexity_for(len(rows), perplexity)
-    total = N_STEPS if method == "t-sne" else None
-    with progress_bar(f"placing {of}", total, enabled=progress) as advance:
+    way = METHODS[method]
+    with progress_bar(f"placing {of}", way.n_steps, enabled=progress) as advance:
         how = Placing(perplexity, seed, n_threads, advance)
-        positions = METHODS[method](unit, how)
+        positions = way.place(unit, how)
     neighbours, similarities = nearest(unit, min(_N_NEIGHBOURS, len(rows) - 1))
     k = min(_N_NEIGHBOURS, len(rows) // 2)
-    settings = {
-        "t-sne": f"perplexity {perplexity:.3g}, seed {seed}",
-        "pca": "the first two",
-        "umap": f"{perplexity / 2:.3g} neighbours, seed {seed}",
-    }
     return EmbeddingMap(
         side=of,
         table=_table(rec, of, rows, positions, counts, _clusters(unit, seed)),
@@ -316,9 +309,9 @@ def embedding_map(
         neighbours=neighbours,
         similarities=similarities,
         method=method,
-        settings=settings[method],
+        settings=way.settings(how),
         quality=quality(unit, positions, neighbours, k=k, seed=seed),
-        left_out=_left_out(of, len(counts), n_known, len(rows), min_ratings),
+        left_out=_left_out(of, len(counts), len(known), len(rows), min_ratings),
     )
 
 

@@ -1,7 +1,7 @@
 """Ways to place vectors on a plane: t-SNE, principal components, UMAP.
 
 Each takes vectors of length 1, so that distances follow the cosine, and gives positions. A further way
-is a function of the same form in ``METHODS``.
+is one more entry of ``METHODS``.
 """
 
 import importlib
@@ -19,7 +19,6 @@ from dotbias.progress import Advance
 
 # Iterations of t-SNE: early exaggeration by 12, then none (Belkina et al. 2019; openTSNE's defaults).
 _EXAGGERATED, _PLAIN = 250, 500
-N_STEPS = _EXAGGERATED + _PLAIN
 _STEPS_SHOWN = 25
 # Standard deviation of the first coordinate at the start (Kobak & Berens 2019).
 _START = 1e-4
@@ -33,7 +32,7 @@ class Placing:
     """What a way to place vectors needs beside them.
 
     Args:
-        perplexity: of t-SNE, the number of neighbours that a point looks at; of UMAP, likewise.
+        perplexity: of t-SNE, the number of neighbours that a point looks at; UMAP looks at half as many.
         seed: of everything that is drawn.
         n_threads: how many to use; None for all cores. Positions do not hang on it.
         advance: told of the steps that are done, of ``N_STEPS``.
@@ -119,17 +118,57 @@ def by_umap(vectors: Array, how: Placing) -> Array:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # that a seed leaves it one thread
         reducer = umap.UMAP(
-            n_neighbors=min(max(round(how.perplexity / 2), 2), len(vectors) - 1),
+            n_neighbors=_umap_neighbours(how),
             init=start * (10 / np.abs(start).max()),
             random_state=how.seed,
         )
         return np.asarray(reducer.fit_transform(vectors), np.float32)
 
 
-METHODS: dict[str, Callable[[Array, Placing], Array]] = {
-    "t-sne": by_tsne,
-    "pca": by_pca,
-    "umap": by_umap,
+def _umap_neighbours(how: Placing) -> int:
+    return max(round(how.perplexity / 2), 2)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Method:
+    """A way to place vectors.
+
+    Args:
+        label: its name in words.
+        place: gives positions, shape (n, 2), for vectors of length 1, shape (n, f).
+        settings: what of ``Placing`` it goes by, in words.
+        axes: what is to be said of its axes.
+        n_steps: the number of steps of which it tells ``advance``; None where it tells of none.
+    """
+
+    label: str
+    place: Callable[[Array, Placing], Array]
+    settings: Callable[[Placing], str]
+    axes: str = (
+        "Axes, and distances between far parts of the map, mean nothing: near is what counts."
+    )
+    n_steps: int | None = None
+
+
+METHODS = {
+    "t-sne": Method(
+        label="t-SNE",
+        place=by_tsne,
+        settings=lambda how: f"perplexity {how.perplexity:.3g}, seed {how.seed}",
+        n_steps=_EXAGGERATED + _PLAIN,
+    ),
+    "pca": Method(
+        label="principal components",
+        place=by_pca,
+        settings=lambda _: "the first two",
+        axes="From left to right is the first component, from bottom to top the second; what differs "
+        "in the others alone lies in one place.",
+    ),
+    "umap": Method(
+        label="UMAP",
+        place=by_umap,
+        settings=lambda how: f"{_umap_neighbours(how)} neighbours, seed {how.seed}",
+    ),
 }
 
 
