@@ -1,5 +1,6 @@
-"""Commands that look into a fitted model: curvature, components."""
+"""Commands that look into a fitted model: curvature, components, map, explain."""
 
+from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -27,6 +28,28 @@ SliceOption = Annotated[
         rich_help_panel="Pictures",
     ),
 ]
+
+
+class Side(StrEnum):
+    """What a map may place."""
+
+    ITEMS = "items"
+    USERS = "users"
+
+
+class Method(StrEnum):
+    """How a map may place it."""
+
+    TSNE = "t-sne"
+    PCA = "pca"
+    UMAP = "umap"
+
+
+class Export(StrEnum):
+    """The tools that a map can be written for."""
+
+    PROJECTOR = "projector"
+    PARQUET = "parquet"
 
 
 def register(app: typer.Typer) -> None:
@@ -201,11 +224,11 @@ def embedding_map(
             metavar="FILE",
         ),
     ] = None,
-    of: Annotated[str, typer.Option(help="What to place: items or users.")] = "items",
+    of: Annotated[Side, typer.Option(help="What to place.")] = Side.ITEMS,
     method: Annotated[
-        str,
-        typer.Option(help="t-sne, pca, or umap (needs the extra umap)."),
-    ] = "t-sne",
+        Method,
+        typer.Option(help="How to place it; umap needs the extra of its name."),
+    ] = Method.TSNE,
     perplexity: Annotated[
         float | None,
         typer.Option(
@@ -227,11 +250,10 @@ def embedding_map(
         typer.Option("--dark", help="A .png on a dark ground; the page follows its reader."),
     ] = False,
     export: Annotated[
-        list[str] | None,
+        list[Export] | None,
         typer.Option(
-            help="Also write it for another tool: projector (a folder for TensorBoard's projector) or "
-            "parquet (a file for embedding-atlas) (repeatable).",
-            metavar="FORMAT",
+            help="Also write it for another tool: a folder for TensorBoard's projector, or a Parquet "
+            "file for embedding-atlas (repeatable).",
         ),
     ] = None,
     as_json: o.JsonOption = False,
@@ -242,23 +264,17 @@ def embedding_map(
 
     Example: [bold]dotbias map movies.dotbias -o map.png --of users --method pca[/bold]
     """
-    from dotbias.errors import DataError, SettingError
     from dotbias.insight.maps import embedding_map as draw
     from dotbias.recommender import Recommender
 
     if not (output or export):
         raise typer.BadParameter("name a file with -o map.html, or an --export")
-    unknown = set(export or []) - {"projector", "parquet"}
-    if unknown:
-        raise SettingError(f"--export {min(unknown)}: must be projector or parquet")
     lab.check_files(output)
-    name = output[0] if output else Path(f"{model.stem}-map")
-    if not name.parent.is_dir():
-        raise DataError(f"there is no folder {name.parent} to write {name.name} in")
+    base = output[0].with_suffix("") if output else Path(f"{model.stem}-map")
     placed = draw(
         Recommender.load(model),
-        of,  # type: ignore[arg-type]  # checked there
-        method=method,  # type: ignore[arg-type]
+        of.value,
+        method=method.value,
         perplexity=perplexity,
         min_ratings=min_ratings,
         max_points=max_points,
@@ -266,19 +282,17 @@ def embedding_map(
         n_threads=threads,
         progress=not show.quiet(),
     )
-    picture = placed.picture(theme="dark" if dark else "light") if output else None
     files = list(output or [])
     for path in files:
-        assert picture is not None
-        lab.save_picture(picture, path)
-    if "projector" in (export or []):
-        files.append(placed.export_projector(name.with_name(f"{name.stem}-projector")))
+        lab.save_picture(placed.picture(theme="dark" if dark else "light"), path)
+    if Export.PROJECTOR in (export or []):
+        files.append(placed.export_projector(base.with_name(f"{base.name}-projector")))
         show.say(f"Wrote {files[-1]}: open it with tensorboard --logdir {files[-1]}")
-    if "parquet" in (export or []):
-        files.append(placed.export_parquet(name.with_suffix(".parquet")))
+    if Export.PARQUET in (export or []):
+        files.append(placed.export_parquet(base.with_name(f"{base.name}.parquet")))
         show.say(
             f"Wrote {files[-1]}: open it with embedding-atlas {files[-1]} --x projection_x "
-            f"--y projection_y --neighbors neighbors{' --text title' if of == 'items' else ''}"
+            f"--y projection_y --neighbors neighbors{' --text title' if of == Side.ITEMS else ''}"
         )
     if as_json:
         show.data(
