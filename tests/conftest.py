@@ -12,6 +12,11 @@ settings.load_profile("dotbias")
 
 PROJECT = Path(__file__).resolve().parents[1]
 
+# Numba keeps machine code in files that two processes must not write at once, and some tests compile one
+# kernel for another precision. It reads this when it is first imported.
+if worker := os.environ.get("PYTEST_XDIST_WORKER"):
+    os.environ["NUMBA_CACHE_DIR"] = str(PROJECT / ".pytest_cache" / "numba" / worker)
+
 
 @pytest.fixture(scope="session")
 def data_dir() -> Path:

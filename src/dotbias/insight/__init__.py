@@ -1,1 +1,1 @@
-"""Why a fit came out as it did: derivatives of its loss."""
+"""What a fit has learned, and why it came out so: maps, neighbours, components, curvature."""

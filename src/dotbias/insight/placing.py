@@ -24,7 +24,7 @@ _STEPS_SHOWN = 25
 _START = 1e-4
 # The perplexity without a wish: 30, and 1 % of the points where that is more (Kobak & Berens 2019), up
 # to what still takes seconds.
-_USUAL, _SHARE, _MOST = 30, 0.01, 100
+_USUAL, _SHARE, _MOST = 30.0, 0.01, 100.0
 
 
 @dataclass(frozen=True)
