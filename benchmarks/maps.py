@@ -1,6 +1,7 @@
-"""What a map of ml-latest-small takes and how far it can be believed, and how stable neighbours are.
+"""What a map of ml-latest-small takes and how far it can be believed, and what neighbours are worth.
 
     python benchmarks/maps.py map
+    python benchmarks/maps.py genres
     python benchmarks/maps.py neighbours
 
 All ratings are fitted: nothing here is an error on held-out rows.
@@ -50,7 +51,26 @@ def map_() -> None:
                 _range([m.quality.trustworthiness for m in maps], 3),
                 _range([m.quality.preservation for m in maps], 2),
             )
-        console.print(maps[0].genres())
+    console.print(table)
+
+
+@app.command()
+def genres() -> None:
+    """How often the ten neighbours of a film share its genre, for fits with three seeds."""
+    ratings = db.read_ratings(protocols.DATA / "ml-latest-small.zip")
+    found = []
+    for name, fit in FITS.items():
+        worlds = [db.embedding_map(fit(ratings, seed), method="pca") for seed in SEEDS]
+        every = pl.concat([world.genres() for world in worlds]).group_by(
+            "genre", "n_items", "share"
+        )
+        found.append(every.agg(pl.col("among_neighbours").mean().alias(name)))
+    both = (
+        found[0].join(found[1], on=["genre", "n_items", "share"]).sort("n_items", descending=True)
+    )
+    table = Table("genre", "films", "of all films", *FITS, box=None)
+    for genre, n_items, *shares in both.rows():
+        table.add_row(genre, f"{n_items:,}", *(f"{share:.0%}" for share in shares))
     console.print(table)
 
 

@@ -1,7 +1,7 @@
 """A map of points as a page with a search, a legend and lists of neighbours.
 
-The page draws on a canvas by a script of its own (``map_page/page.js``): with 30,000 points plotly took
-0.5 seconds a frame where there is no graphics processor, 1.8 seconds to start, and 5 MB.
+The page draws on a canvas by a script of its own (``map_page/page.js``), which is ten times as fast as
+plotly and a hundredth of its size (docs/architecture.md, "A map is a page of our own").
 """
 
 import html
