@@ -4,13 +4,11 @@ import csv
 import io
 import json
 import re
-import shlex
 
 import pytest
-from typer.testing import CliRunner
 
-from dotbias.cli import insight, main, show
-from dotbias.errors import DotbiasError
+from dotbias.cli import insight, show
+from tests.cli.command import fails, run
 
 
 @pytest.fixture(scope="module")
@@ -24,17 +22,6 @@ def folder(tmp_path_factory):
         "--test-size 0 --factors 2 --epochs 3"
     )
     return folder
-
-
-def run(command):
-    return CliRunner().invoke(main.app, shlex.split(command), catch_exceptions=False)
-
-
-def fails(command):
-    """The message of a command that fails."""
-    done = CliRunner().invoke(main.app, shlex.split(command))
-    assert isinstance(done.exception, DotbiasError), done.output
-    return str(done.exception)
 
 
 def prediction(folder, item):

@@ -4,13 +4,10 @@ import csv
 import io
 import json
 import re
-import shlex
 
 import pytest
-from typer.testing import CliRunner
 
-from dotbias.cli import main
-from dotbias.errors import DotbiasError
+from tests.cli.command import fails, run
 
 SMALL = "--factors 2 --epochs 3 --steps 5 --threads 1"
 
@@ -21,17 +18,6 @@ def folder(tmp_path_factory):
     run(f"simulate -o {folder}/ratings.csv --users 60 --items 40 --ratings 1500")
     run(f"fit {folder}/ratings.csv -o {folder}/model.dotbias --test-size 0 {SMALL[:22]}")
     return folder
-
-
-def run(command):
-    return CliRunner().invoke(main.app, shlex.split(command), catch_exceptions=False)
-
-
-def fails(command):
-    """The message of a command that fails."""
-    done = CliRunner().invoke(main.app, shlex.split(command))
-    assert isinstance(done.exception, DotbiasError), done.output
-    return str(done.exception)
 
 
 @pytest.mark.parametrize("model", ["dot-bias", "net"])

@@ -5,15 +5,13 @@ import inspect
 import io
 import json
 import re
-import shlex
 
 import polars as pl
 import pytest
-from typer.testing import CliRunner
 
 import dotbias as db
-from dotbias.cli import insight, main
-from dotbias.errors import DotbiasError
+from dotbias.cli import insight
+from tests.cli.command import fails, run
 
 
 @pytest.fixture(scope="module")
@@ -27,16 +25,6 @@ def model(tmp_path_factory):
     solver = db.GradientDescent(n_epochs=3, n_threads=1)
     db.fit(ratings, db.DotBias(n_factors=6), solver, seed=3).save(path)
     return path
-
-
-def run(command):
-    return CliRunner().invoke(main.app, shlex.split(command), catch_exceptions=False)
-
-
-def fails(command):
-    done = CliRunner().invoke(main.app, shlex.split(command))
-    assert isinstance(done.exception, DotbiasError), done.output
-    return str(done.exception)
 
 
 def rows(text):

@@ -315,14 +315,7 @@ def explain(
     model: o.ModelArgument,
     item: Annotated[str, typer.Option(help="Id or title of the item.")],
     user: Annotated[str | None, typer.Option(help="Id of the user.")] = None,
-    for_ratings: Annotated[
-        str | None,
-        typer.Option(
-            metavar="FILE",
-            help="Ratings of someone whom the model does not know: a file of items (ids or titles) and "
-            "ratings.",
-        ),
-    ] = None,
+    for_ratings: o.ForRatings = None,
     k: Annotated[
         int, typer.Option("-k", min=1, help="How many of the user's ratings to list.")
     ] = 10,

@@ -36,6 +36,14 @@ RatingsArgument = Annotated[
 ModelArgument = Annotated[
     Path, typer.Argument(metavar="MODEL", help="A file that `dotbias fit` saved.")
 ]
+ForRatings = Annotated[
+    str | None,
+    typer.Option(
+        metavar="FILE",
+        help="Ratings of someone whom the model does not know: a file of items (ids or titles) and "
+        "ratings.",
+    ),
+]
 UserColumn = Annotated[
     str | None, typer.Option(help="Name of the user column.", rich_help_panel=_READING)
 ]

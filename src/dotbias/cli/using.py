@@ -91,14 +91,7 @@ def recommend(
     all_users: Annotated[
         bool, typer.Option("--all-users", help="Every user of the model.")
     ] = False,
-    for_ratings: Annotated[
-        str | None,
-        typer.Option(
-            metavar="FILE",
-            help="Ratings of someone whom the model does not know: a file of items (ids or titles) and "
-            "ratings.",
-        ),
-    ] = None,
+    for_ratings: o.ForRatings = None,
     k: o.KOption = 10,
     candidate: Annotated[
         list[str] | None,
