@@ -210,6 +210,16 @@ def test_a_point_has_the_colour_of_its_rarest_genre(world):
         assert {genre.names[m] for m in members} == set((own or "").split("|")) - {""}
 
 
+def test_the_picture_says_which_item_a_title_is_of(rec, world):
+    picture = world.picture()
+    ids = dict(zip(picture.facts["id"], picture.labels, strict=True))
+    assert [ids[item] for item in (1, 2)] == ["Twice", "Twice"]
+    assert "id" not in db.embedding_map(rec, "users", method="pca").picture().facts
+    assert [colours.name for colours in picture.colourings] == [
+        *("genre", "cluster", "bias", "number of ratings")
+    ]
+
+
 def test_clusters_are_named_after_their_best_known_titles(world):
     (name,) = world.table.sort("n_ratings", descending=True).head(1)["cluster"]
     best = world.table.sort("n_ratings", "item", descending=[True, False])

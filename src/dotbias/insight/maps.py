@@ -157,7 +157,10 @@ class EmbeddingMap:
         n_ratings = self.table["n_ratings"].to_numpy()
         numbers: list[Amounts] = [
             Amounts(name=name, values=self.table[column].to_numpy(), log=log)
-            for name, column, log in (("bias", "bias", False), ("ratings", "n_ratings", True))
+            for name, column, log in (
+                ("bias", "bias", False),
+                ("number of ratings", "n_ratings", True),
+            )
             if column in self.table.columns
         ]
         genres, clusters = self._genre_groups(), self._cluster_groups()
@@ -192,6 +195,8 @@ class EmbeddingMap:
     def _facts(self) -> dict[str, Any]:
         """What the page says of each point beside its label."""
         facts: dict[str, Any] = {"ratings": self.table["n_ratings"].to_numpy()}
+        if "title" in self.table.columns:  # which may be missing, or that of several items
+            facts["id"] = self.table[self.side[:-1]].to_numpy()
         if "bias" in self.table.columns:
             facts["bias"] = self.table["bias"].to_numpy()
         if "genres" in self.table.columns:
