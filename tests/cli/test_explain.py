@@ -88,13 +88,13 @@ def test_bars_on_a_terminal_grow_to_both_sides_of_a_line(monkeypatch):
             "contribution": [3.5, 0.7, -0.3, 0.0],
         }
     )
-    table = insight._with_bars(parts)
+    table = insight.with_bars(parts)
     assert table["contribution"].to_list() == ["+3.500", "+0.700", "-0.300", "+0.000"]
     assert table["rating"].to_list() == [None, None, "4.5", "2"]
     assert table[" "].to_list() == [None, "       │███████", "    ███│", "       │"]
-    assert (insight._with_bars(parts.head(1))[" "].to_list()) == [None]
+    assert (insight.with_bars(parts.head(1))[" "].to_list()) == [None]
     small = parts.with_columns(contribution=pl.Series([3.5, 0.7, -0.05, 0.15]))
-    assert insight._with_bars(small)[" "].to_list()[2:] == ["      ▐│", "       │█▌"]
+    assert insight.with_bars(small)[" "].to_list()[2:] == ["      ▐│", "       │█▌"]
 
 
 @pytest.mark.parametrize(

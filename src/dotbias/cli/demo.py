@@ -29,6 +29,7 @@ def demo(
     from rich.markup import escape
     from rich.panel import Panel
 
+    from dotbias.cli.insight import with_bars
     from dotbias.data.simulate import simulate
     from dotbias.evaluation.evaluate import evaluate
     from dotbias.fitting import fit
@@ -81,14 +82,18 @@ def demo(
 
     user = rec.user_vocabulary.raw(0)
     step(4, f"Recommend for user {user}", f"rec.recommend({user}, k=5)")
-    show.frame(rec.recommend(user, 5).drop("user"), "")
+    recommended = rec.recommend(user, 5)
+    show.frame(recommended.drop("user"), "")
+    first = recommended["item"][0]
+    step(5, "Why the first of them?", f"rec.explain({user}, {first})")
+    show.frame(with_bars(rec.explain(user, first).shown(3)), "")
     best = rec.item_bias_ranking(1)["item"][0]
-    step(5, f"What is like item {best}?", f"rec.similar({best}, k=5)")
+    step(6, f"What is like item {best}?", f"rec.similar({best}, k=5)")
     show.frame(rec.similar(best, 5), "")
-    step(6, "Items liked beyond taste", "rec.item_bias_ranking(k=5)")
+    step(7, "Items liked beyond taste", "rec.item_bias_ranking(k=5)")
     show.frame(rec.item_bias_ranking(5), "")
 
-    step(7, "Save it, load it", f'rec.save("{output}")')
+    step(8, "Save it, load it", f'rec.save("{output}")')
     rec.save(output)
     same = Recommender.load(output).predict(user, best) == rec.predict(user, best)
     console.print(
@@ -97,5 +102,5 @@ def demo(
     )
     console.print(
         f"\nNext: [bold]dotbias fit your-ratings.csv -o mine.dotbias[/bold], or "
-        f"[bold]dotbias recommend {output} --user {user}[/bold]"
+        f"[bold]dotbias explain {output} --user {user} --item {best}[/bold]"
     )

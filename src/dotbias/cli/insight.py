@@ -351,11 +351,11 @@ def explain(
     elif as_csv:
         show.frame(found.frame(), "", as_csv=True)
     else:
-        show.frame(_with_bars(found.shown(k)), found.heading)
+        show.frame(with_bars(found.shown(k)), found.heading)
         show.console().print(found.sentence, markup=False, soft_wrap=True)
 
 
-def _with_bars(parts: "pl.DataFrame") -> "pl.DataFrame":
+def with_bars(parts: "pl.DataFrame") -> "pl.DataFrame":
     """Contributions with their signs, and on a terminal bars to both sides of a line.
 
     The global mean, from which the others set out, has no bar.
