@@ -72,6 +72,23 @@ def test_version_and_module(run, installed, environment):
     assert done.stdout == version
 
 
+def test_a_model_is_looked_into_without_any_extra(run, model, workplace):
+    assert "Component 1: " in run("components", model, "-n", 1).stdout
+    user = json.loads(run("recommend", model, "--user", 1, "-k", 1, "--json").stdout)[0]
+    found = json.loads(run("explain", model, "--user", 1, "--item", user["item"], "--json").stdout)
+    assert sum(part["contribution"] for part in found["parts"]) == pytest.approx(
+        user["prediction"], abs=1e-5
+    )
+    stable = run("similar", model, 3, "-k", 3, "--stability", "--fits", 1).stdout
+    assert re.search(r"in fits\s.* [01] of 1\s", stable, re.DOTALL)
+    exported = run("map", model, "--method", "pca", "--export", "projector")
+    assert "tensorboard --logdir" in exported.stderr
+    assert (workplace / f"{model.stem}-map-projector" / "vectors.tsv").is_file()
+    for options in (("-o", "map.html"), ("--export", "parquet")):
+        assert 'pip install "dotbias[map]"' in run("map", model, *options, code=1).stderr
+    assert not (workplace / "map.html").exists()
+
+
 def test_json_is_alone_on_stdout(run, ratings):
     done = run("fit", ratings, "--factors", 8, "--epochs", 3, "--json")
     report = json.loads(done.stdout)

@@ -269,7 +269,7 @@ def embedding_map(
 
     if not (output or export):
         raise typer.BadParameter("name a file with -o map.html, or an --export")
-    lab.check_files(output)
+    lab.check_files(output, extra="map")
     base = output[0].with_suffix("") if output else Path(f"{model.stem}-map")
     placed = draw(
         Recommender.load(model),

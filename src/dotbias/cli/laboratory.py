@@ -359,7 +359,9 @@ def _typed(model: str, rule: str | None, batch: str | None) -> str:
     return "".join(f" --{name} {value}" for name, value in given.items() if value is not None)
 
 
-def check_files(pictures: list[Path] | None, numbers: Path | None = None) -> None:
+def check_files(
+    pictures: list[Path] | None, numbers: Path | None = None, *, extra: str = "plot"
+) -> None:
     """Refuse a file that could not be written before the work that it is to hold is done."""
     from dotbias.errors import DataError
 
@@ -375,7 +377,7 @@ def check_files(pictures: list[Path] | None, numbers: Path | None = None) -> Non
         from dotbias.pictures.picture import drawing_library
 
         for path in pictures:
-            drawing_library(_DRAWN_BY[path.suffix.lower()])
+            drawing_library(_DRAWN_BY[path.suffix.lower()], extra)
 
 
 def save_picture(picture: "Picture", path: Path) -> None:

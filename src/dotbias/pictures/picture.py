@@ -118,8 +118,12 @@ class PlotlyPicture(Picture):
         return _PAGE.format(title=title, plot=plot, note=note).encode()
 
 
-def drawing_library(module: str) -> Any:
+def drawing_library(module: str, extra: str = "plot") -> Any:
     """Import one module of matplotlib or plotly, which come with an extra.
+
+    Args:
+        module: its full name.
+        extra: the extra to name, where the work needs more than these two libraries.
 
     Raises:
         DataError: when it is not installed, with the command that installs it.
@@ -127,4 +131,6 @@ def drawing_library(module: str) -> Any:
     try:
         return importlib.import_module(module)
     except ImportError as error:
-        raise DataError('drawing needs the extra "plot": pip install "dotbias[plot]"') from error
+        raise DataError(
+            f'drawing needs the extra "{extra}": pip install "dotbias[{extra}]"'
+        ) from error
