@@ -820,6 +820,16 @@ def test_genres_come_along_with_titles() -> None:
     assert read_titles(write("1::A::x|y\n2::B::z\n")).rows() == [(1, "A", "x|y"), (2, "B", "z")]
     lists = pl.DataFrame({"item": [1, 2], "name": ["A", "B"], "Category": [["x", "y"], []]})
     assert read_titles(lists).rows() == [(1, "A", "x|y"), (2, "B", None)]
+    for genres, expected in (
+        ('["x", "Comédie [y]"]', "x|Comédie [y]"),
+        ('[["x", "y"]]', "x|y"),
+        ('["x", null]', "x"),
+        ("[]", None),
+        ("null", None),
+        ('"x|y"', "x|y"),
+    ):
+        line = f'{{"item": 1, "title": "A", "categories": {genres}}}\n'
+        assert read_titles(write(line, "items.jsonl")).rows() == [(1, "A", expected)]
 
 
 @pytest.mark.usefixtures("folder")

@@ -447,7 +447,15 @@ def _time(raw: pl.Expr, dtype: pl.DataType) -> _Taken:
 
 
 def _genres(raw: pl.Expr, dtype: pl.DataType) -> pl.Expr:
-    text = raw.list.join("|") if dtype == pl.List(pl.String) else raw.cast(pl.String)
+    if dtype == pl.List(pl.String):
+        text = raw.list.join("|")
+    else:
+        text = raw.cast(pl.String)
+        # A list in JSON lines arrives as its JSON.
+        names = text.str.extract_all(r'"(?:[^"\\]|\\.)*"').list.eval(
+            pl.element().str.strip_chars('"')
+        )
+        text = pl.when(text.str.starts_with("[")).then(names.list.join("|")).otherwise(text)
     return text.replace(dict.fromkeys(_NO_GENRES))
 
 
