@@ -199,6 +199,15 @@ def test_genres_among_the_neighbours_by_hand(world):
         assert row["excess"] == pytest.approx(np.mean(near) - np.mean(has))
 
 
+def test_of_very_many_genres_the_commonest_count(world):
+    n = world.table.height
+    names = [f"everyone's|{'half|' * (i % 2)}own {i}" for i in range(n)]
+    many = replace(world, table=world.table.with_columns(genres=pl.Series(names)))
+    genres = dict(many.genres().select("genre", "n_items").rows())
+    assert len(genres) == 50 < n
+    assert (genres["everyone's"], genres["half"], genres["own 0"]) == (n, n // 2, 1)
+
+
 def test_a_point_has_the_colour_of_its_rarest_genre(world):
     genre = world.picture().colourings[0]
     assert genre.name == "genre"

@@ -34,6 +34,8 @@ _N_CLUSTERS = 8
 _NAMED_AFTER = 3  # titles in the name of a cluster
 # A genre of fewer points is not one of those that get a colour.
 _COMMON_GENRE = 0.01
+# Categories may be as many as items; a legend of more than so many says nothing.
+_MOST_GENRES = 50
 
 
 @dataclass(frozen=True, eq=False)
@@ -121,9 +123,10 @@ class EmbeddingMap:
         """What the embedding knows of genres, which it never saw.
 
         Returns:
-            For each genre: ``genre``, ``n_items``, ``share`` of all points, ``among_neighbours``, its
-            share among the nearest neighbours of its own items, and ``excess``, the difference; those
-            with the largest excess first. No rows where genres are not known.
+            For each genre, of more than 50 for the commonest: ``genre``, ``n_items``, ``share`` of all
+            points, ``among_neighbours``, its share among the nearest neighbours of its own items, and
+            ``excess``, the difference; those with the largest excess first. No rows where genres are
+            not known.
         """
         rows = []
         for genre, own in self._genre_sets().items():
@@ -141,8 +144,9 @@ class EmbeddingMap:
         if "genres" not in self.table.columns:
             return {}
         lists = self.table["genres"].fill_null("").str.split("|").to_list()
-        names = sorted({name for own in lists for name in own if name})
-        return {name: np.array([name in own for own in lists]) for name in names}
+        counts = Counter(name for own in lists for name in set(own) if name)
+        commonest = sorted(counts, key=lambda name: (-counts[name], name))[:_MOST_GENRES]
+        return {name: np.array([name in own for own in lists]) for name in sorted(commonest)}
 
     # -- pictures and files ------------------------------------------------------------------------
 
