@@ -54,17 +54,12 @@ def prior_of(parameters: Parameters, side: Side, n: int) -> tuple[Any, Any]:
     return parameters[f"{side}_prior_mean"].astype(float), weight * precision
 
 
-def normal_equations(parameters: Parameters, side: Side, partners: Any, values: Any) -> Any:
-    """Matrix and right side of the linear form."""
+def regression(parameters: Parameters, side: Side, partners: Any, values: Any) -> Any:
+    """The one solution of the linear form."""
     held, y = partners_of(parameters, side, partners)
     mean, penalty = prior_of(parameters, side, len(values))
     t = values - float(parameters["global_mean"][0]) - held
-    return y.T @ y + penalty, y.T @ t + penalty @ mean
-
-
-def regression(parameters: Parameters, side: Side, partners: Any, values: Any) -> Any:
-    """The one solution of the linear form."""
-    return np.linalg.solve(*normal_equations(parameters, side, partners, values))
+    return np.linalg.solve(y.T @ y + penalty, y.T @ t + penalty @ mean)
 
 
 def fold_one(model: Model, parameters: Parameters, side: Side, partners: Any, values: Any) -> Array:
@@ -82,7 +77,8 @@ lengths = st.lists(st.integers(0, N_USERS), min_size=1, max_size=6)
 
 
 @sides
-@example([7], 0.00390625, False, 54, False)
+@example([7], 0.00390625, False, 54, False)  # single precision was too coarse for these two
+@example([6], 0.01, False, 5, False)
 @given(lengths, st.floats(1e-3, 10), st.booleans(), st.integers(0, 99), st.booleans())
 def test_every_row_is_its_regression(
     side: Side, lengths: list[int], penalty: float, per_rating: bool, seed: int, baseline: bool
@@ -103,10 +99,7 @@ def test_every_row_is_its_regression(
         if len(own) == 0:
             assert np.array_equal(row, parameters[f"{side}_prior_mean"])
         else:
-            matrix, right = normal_equations(parameters, side, own, own_values)
-            # Single precision: what it rounds off grows with the condition of the equations.
-            share = 1e-6 * max(1, np.linalg.cond(matrix) / 100)
-            assert_close(row, np.linalg.solve(matrix, right), share)
+            assert_close(row, regression(parameters, side, own, own_values))
 
 
 @given(st.permutations(range(9)))
