@@ -283,8 +283,10 @@ def embedding_map(
         progress=not show.quiet(),
     )
     files = list(output or [])
-    for path in files:
-        lab.save_picture(placed.picture(theme="dark" if dark else "light"), path)
+    if output:
+        picture = placed.picture(theme="dark" if dark else "light")
+        for path in output:
+            lab.save_picture(picture, path)
     if Export.PROJECTOR in (export or []):
         files.append(placed.export_projector(base.with_name(f"{base.name}-projector")))
         show.say(f"Wrote {files[-1]}: open it with tensorboard --logdir {files[-1]}")

@@ -35,7 +35,7 @@ class Placing:
         perplexity: of t-SNE, the number of neighbours that a point looks at; UMAP looks at half as many.
         seed: of everything that is drawn.
         n_threads: how many to use; None for all cores. Positions do not hang on it.
-        advance: told of the steps that are done, of ``N_STEPS``.
+        advance: told of the steps that are done, of ``n_steps`` of the method.
     """
 
     perplexity: float

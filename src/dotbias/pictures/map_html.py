@@ -1,7 +1,7 @@
 """A map of points as a page with a search, a legend and lists of neighbours.
 
-The page draws on a canvas by a script of its own (``map_page/page.js``), which is ten times as fast as
-plotly and a hundredth of its size (docs/architecture.md, "A map is a page of our own").
+The page draws on a canvas by a script of its own (``map_page/page.js``), which is several times as
+fast as plotly and a hundredth of its size (docs/architecture.md, "A map is a page of our own").
 """
 
 import html
