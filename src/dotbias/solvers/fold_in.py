@@ -209,7 +209,7 @@ def _solve(
     size = len(prior.mean)
     wide = (0, padded(size) - size)
     mean = np.tile(prior.mean, (len(before), 1))
-    if pull.any():  # ½ w (x - m)ᵀ P (x - m) - g · x is the penalty around another mean
+    if pull[chosen].any():  # ½ w (x - m)ᵀ P (x - m) - g · x is the penalty around another mean
         shift = np.linalg.solve(prior.precision.astype(np.float64), pull.T).T
         mean += (shift / np.maximum(weights, 1)[:, None]).astype(np.float32)
     rows = np.pad(before, ((0, 0), wide))
