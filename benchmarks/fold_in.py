@@ -19,7 +19,7 @@ from rich.table import Table
 
 import dotbias as db
 from dotbias.solvers.base import Solver
-from dotbias.solvers.gibbs import Gibbs
+from dotbias.solvers.gibbs.gibbs import Gibbs
 from protocols import splits
 
 SHARE = 0.1

@@ -22,7 +22,7 @@ from rich.table import Table
 
 import dotbias as db
 import protocols
-from dotbias.solvers.gibbs import Gibbs
+from dotbias.solvers.gibbs.gibbs import Gibbs
 
 app = typer.Typer(add_completion=False)
 Only = Annotated[list[str] | None, typer.Option(help="Names of the sets.")]

@@ -20,8 +20,8 @@ from rich.console import Console
 from rich.table import Table
 
 import dotbias as db
-from dotbias.solvers.grid import lay_out
-from dotbias.solvers.rules import RULES
+from dotbias.solvers.descent.grid import lay_out
+from dotbias.solvers.descent.rules import RULES
 
 
 def main(

@@ -16,7 +16,7 @@ from rich.table import Table
 
 import dotbias as db
 import protocols
-from dotbias.insight.placing import METHODS
+from dotbias.insight.projection import METHODS
 
 app = typer.Typer(add_completion=False)
 console = Console()

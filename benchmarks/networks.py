@@ -26,7 +26,7 @@ from rich.table import Table
 
 import dotbias as db
 import protocols
-from dotbias.fitting import default_solver
+from dotbias.fitting.fit import default_solver
 from dotbias.solvers.base import Solver
 
 app = typer.Typer(add_completion=False)

@@ -23,7 +23,7 @@ from rich.table import Table
 import dotbias as db
 import protocols
 from dotbias.evaluation.ranking import align
-from dotbias.recommender import Recommender
+from dotbias.recommender.recommender import Recommender
 
 Predictions = NDArray[np.floating[Any]]
 Settings = dict[str, Any]

@@ -26,7 +26,7 @@ import protocols
 from dotbias.models.base import Model
 from dotbias.pictures import Line, LinePicture, Mark, Panel
 from dotbias.solvers.base import Solver
-from dotbias.solvers.gibbs import Gibbs
+from dotbias.solvers.gibbs.gibbs import Gibbs
 
 SEED = 0
 GIBBS = {"Gibbs, ids only": False, "Gibbs with histories": True}

@@ -18,7 +18,7 @@ from rich.console import Console
 from rich.table import Table
 
 import dotbias as db
-from dotbias.solvers.rules import RULES
+from dotbias.solvers.descent.rules import RULES
 from protocols import splits
 
 DEFAULT = ("sgd", "adagrad", "adam", "adamax")

@@ -9,7 +9,7 @@ import tempfile
 from dataclasses import fields
 from pathlib import Path
 
-from dotbias.solvers.rules import RULES, Rule
+from dotbias.solvers.descent.rules import RULES, Rule
 
 DOCS = Path(__file__).resolve().parents[1] / "docs"
 INDEX = DOCS / "rules" / "README.md"

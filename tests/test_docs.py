@@ -9,7 +9,7 @@ from scripts import pages
 from typer.testing import CliRunner
 
 from dotbias.cli.main import app
-from dotbias.solvers.rules import RULES
+from dotbias.solvers.descent.rules import RULES
 from tests.conftest import PROJECT
 
 MARKDOWN = sorted([*PROJECT.glob("*.md"), *pages.DOCS.rglob("*.md")])

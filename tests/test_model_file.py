@@ -11,9 +11,9 @@ from safetensors.numpy import save_file
 from dotbias import model_file
 from dotbias.data.ratings import Ratings
 from dotbias.errors import ModelFileError
-from dotbias.fitting import fit
+from dotbias.fitting.fit import fit
 from dotbias.models import Baseline
-from dotbias.recommender import Recommender
+from dotbias.recommender.recommender import Recommender
 
 ARRAYS = {
     "b": np.array([1.5, -2.0], np.float32),

@@ -12,7 +12,6 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from dotbias.choosing import choose_solver as choose_solver
     from dotbias.data.features import Features as Features
     from dotbias.data.ratings import Ratings as Ratings
     from dotbias.data.ratings import Scale as Scale
@@ -29,10 +28,8 @@ if TYPE_CHECKING:
     from dotbias.errors import UnknownIdError as UnknownIdError
     from dotbias.evaluation.cross_validation import cross_validate as cross_validate
     from dotbias.evaluation.evaluate import evaluate as evaluate
-    from dotbias.explanation import Explanation as Explanation
-    from dotbias.fitting import fit as fit
-    from dotbias.folded import FoldedItem as FoldedItem
-    from dotbias.folded import FoldedUser as FoldedUser
+    from dotbias.fitting.choosing import choose_solver as choose_solver
+    from dotbias.fitting.fit import fit as fit
     from dotbias.insight.components import Components as Components
     from dotbias.insight.components import principal_components as principal_components
     from dotbias.insight.curvature import Curvature as Curvature
@@ -45,36 +42,39 @@ if TYPE_CHECKING:
     from dotbias.models import DotBias as DotBias
     from dotbias.models import EmbeddingNet as EmbeddingNet
     from dotbias.models import Network as Network
-    from dotbias.recommender import Recommender as Recommender
-    from dotbias.solvers.als import ALS as ALS
-    from dotbias.solvers.closed_form import ClosedForm as ClosedForm
-    from dotbias.solvers.convergence import convergence as convergence
+    from dotbias.recommender.explanation import Explanation as Explanation
+    from dotbias.recommender.fold_in import FoldedItem as FoldedItem
+    from dotbias.recommender.fold_in import FoldedUser as FoldedUser
+    from dotbias.recommender.recommender import Recommender as Recommender
     from dotbias.solvers.decay import WeightDecay as WeightDecay
-    from dotbias.solvers.gibbs import Gibbs as Gibbs
-    from dotbias.solvers.gradient import GradientDescent as GradientDescent
+    from dotbias.solvers.descent.gradient import GradientDescent as GradientDescent
+    from dotbias.solvers.descent.rules import SGD as SGD
+    from dotbias.solvers.descent.rules import Adadelta as Adadelta
+    from dotbias.solvers.descent.rules import Adagrad as Adagrad
+    from dotbias.solvers.descent.rules import Adam as Adam
+    from dotbias.solvers.descent.rules import AdaMax as AdaMax
+    from dotbias.solvers.descent.rules import AdamW as AdamW
+    from dotbias.solvers.descent.rules import AMSGrad as AMSGrad
+    from dotbias.solvers.descent.rules import Momentum as Momentum
+    from dotbias.solvers.descent.rules import Nadam as Nadam
+    from dotbias.solvers.descent.rules import Nesterov as Nesterov
+    from dotbias.solvers.descent.rules import RMSprop as RMSprop
+    from dotbias.solvers.descent.rules import Rule as Rule
+    from dotbias.solvers.descent.schedules import Constant as Constant
+    from dotbias.solvers.descent.schedules import Cosine as Cosine
+    from dotbias.solvers.descent.schedules import Exponential as Exponential
+    from dotbias.solvers.descent.schedules import InverseTime as InverseTime
+    from dotbias.solvers.descent.schedules import Linear as Linear
+    from dotbias.solvers.descent.schedules import OneCycle as OneCycle
+    from dotbias.solvers.descent.schedules import Schedule as Schedule
+    from dotbias.solvers.descent.schedules import Step as Step
+    from dotbias.solvers.descent.schedules import WarmRestarts as WarmRestarts
+    from dotbias.solvers.descent.schedules import WarmUp as WarmUp
+    from dotbias.solvers.gibbs.convergence import convergence as convergence
+    from dotbias.solvers.gibbs.gibbs import Gibbs as Gibbs
+    from dotbias.solvers.least_squares.als import ALS as ALS
+    from dotbias.solvers.least_squares.closed_form import ClosedForm as ClosedForm
     from dotbias.solvers.objective import objective as objective
-    from dotbias.solvers.rules import SGD as SGD
-    from dotbias.solvers.rules import Adadelta as Adadelta
-    from dotbias.solvers.rules import Adagrad as Adagrad
-    from dotbias.solvers.rules import Adam as Adam
-    from dotbias.solvers.rules import AdaMax as AdaMax
-    from dotbias.solvers.rules import AdamW as AdamW
-    from dotbias.solvers.rules import AMSGrad as AMSGrad
-    from dotbias.solvers.rules import Momentum as Momentum
-    from dotbias.solvers.rules import Nadam as Nadam
-    from dotbias.solvers.rules import Nesterov as Nesterov
-    from dotbias.solvers.rules import RMSprop as RMSprop
-    from dotbias.solvers.rules import Rule as Rule
-    from dotbias.solvers.schedules import Constant as Constant
-    from dotbias.solvers.schedules import Cosine as Cosine
-    from dotbias.solvers.schedules import Exponential as Exponential
-    from dotbias.solvers.schedules import InverseTime as InverseTime
-    from dotbias.solvers.schedules import Linear as Linear
-    from dotbias.solvers.schedules import OneCycle as OneCycle
-    from dotbias.solvers.schedules import Schedule as Schedule
-    from dotbias.solvers.schedules import Step as Step
-    from dotbias.solvers.schedules import WarmRestarts as WarmRestarts
-    from dotbias.solvers.schedules import WarmUp as WarmUp
     from dotbias.tuning.lr_finder import LrCurve as LrCurve
     from dotbias.tuning.lr_finder import lr_find as lr_find
     from dotbias.tuning.race import race as race
@@ -86,18 +86,18 @@ __version__ = "0.5.0"
 # Where each public name lives. They are imported when first used, so that `dotbias --help` and
 # `import dotbias` do not wait for Numba and Polars.
 _HOME = {
-    "ALS": "dotbias.solvers.als",
-    "AMSGrad": "dotbias.solvers.rules",
-    "AdaMax": "dotbias.solvers.rules",
-    "Adadelta": "dotbias.solvers.rules",
-    "Adagrad": "dotbias.solvers.rules",
-    "Adam": "dotbias.solvers.rules",
-    "AdamW": "dotbias.solvers.rules",
+    "ALS": "dotbias.solvers.least_squares.als",
+    "AMSGrad": "dotbias.solvers.descent.rules",
+    "AdaMax": "dotbias.solvers.descent.rules",
+    "Adadelta": "dotbias.solvers.descent.rules",
+    "Adagrad": "dotbias.solvers.descent.rules",
+    "Adam": "dotbias.solvers.descent.rules",
+    "AdamW": "dotbias.solvers.descent.rules",
     "Baseline": "dotbias.models",
-    "ClosedForm": "dotbias.solvers.closed_form",
+    "ClosedForm": "dotbias.solvers.least_squares.closed_form",
     "Components": "dotbias.insight.components",
-    "Constant": "dotbias.solvers.schedules",
-    "Cosine": "dotbias.solvers.schedules",
+    "Constant": "dotbias.solvers.descent.schedules",
+    "Cosine": "dotbias.solvers.descent.schedules",
     "Curvature": "dotbias.insight.curvature",
     "DataError": "dotbias.errors",
     "DivergenceError": "dotbias.errors",
@@ -106,43 +106,43 @@ _HOME = {
     "DownloadError": "dotbias.errors",
     "EmbeddingMap": "dotbias.insight.maps",
     "EmbeddingNet": "dotbias.models",
-    "Explanation": "dotbias.explanation",
-    "Exponential": "dotbias.solvers.schedules",
+    "Explanation": "dotbias.recommender.explanation",
+    "Exponential": "dotbias.solvers.descent.schedules",
     "Features": "dotbias.data.features",
-    "FoldedItem": "dotbias.folded",
-    "FoldedUser": "dotbias.folded",
-    "Gibbs": "dotbias.solvers.gibbs",
-    "GradientDescent": "dotbias.solvers.gradient",
-    "InverseTime": "dotbias.solvers.schedules",
-    "Linear": "dotbias.solvers.schedules",
+    "FoldedItem": "dotbias.recommender.fold_in",
+    "FoldedUser": "dotbias.recommender.fold_in",
+    "Gibbs": "dotbias.solvers.gibbs.gibbs",
+    "GradientDescent": "dotbias.solvers.descent.gradient",
+    "InverseTime": "dotbias.solvers.descent.schedules",
+    "Linear": "dotbias.solvers.descent.schedules",
     "LrCurve": "dotbias.tuning.lr_finder",
     "ModelFileError": "dotbias.errors",
-    "Momentum": "dotbias.solvers.rules",
-    "Nadam": "dotbias.solvers.rules",
+    "Momentum": "dotbias.solvers.descent.rules",
+    "Nadam": "dotbias.solvers.descent.rules",
     "NeighbourStability": "dotbias.insight.neighbours",
-    "Nesterov": "dotbias.solvers.rules",
+    "Nesterov": "dotbias.solvers.descent.rules",
     "Network": "dotbias.models",
-    "OneCycle": "dotbias.solvers.schedules",
-    "RMSprop": "dotbias.solvers.rules",
+    "OneCycle": "dotbias.solvers.descent.schedules",
+    "RMSprop": "dotbias.solvers.descent.rules",
     "Ratings": "dotbias.data.ratings",
-    "Recommender": "dotbias.recommender",
-    "Rule": "dotbias.solvers.rules",
-    "SGD": "dotbias.solvers.rules",
+    "Recommender": "dotbias.recommender.recommender",
+    "Rule": "dotbias.solvers.descent.rules",
+    "SGD": "dotbias.solvers.descent.rules",
     "Scale": "dotbias.data.ratings",
-    "Schedule": "dotbias.solvers.schedules",
+    "Schedule": "dotbias.solvers.descent.schedules",
     "SettingError": "dotbias.errors",
-    "Step": "dotbias.solvers.schedules",
+    "Step": "dotbias.solvers.descent.schedules",
     "UnknownIdError": "dotbias.errors",
-    "WarmRestarts": "dotbias.solvers.schedules",
-    "WarmUp": "dotbias.solvers.schedules",
+    "WarmRestarts": "dotbias.solvers.descent.schedules",
+    "WarmUp": "dotbias.solvers.descent.schedules",
     "WeightDecay": "dotbias.solvers.decay",
-    "choose_solver": "dotbias.choosing",
-    "convergence": "dotbias.solvers.convergence",
+    "choose_solver": "dotbias.fitting.choosing",
+    "convergence": "dotbias.solvers.gibbs.convergence",
     "cross_validate": "dotbias.evaluation.cross_validation",
     "curvature": "dotbias.insight.curvature",
     "embedding_map": "dotbias.insight.maps",
     "evaluate": "dotbias.evaluation.evaluate",
-    "fit": "dotbias.fitting",
+    "fit": "dotbias.fitting.fit",
     "k_fold": "dotbias.data.split",
     "load": "dotbias.data.read",
     "lr_find": "dotbias.tuning.lr_finder",

@@ -8,7 +8,7 @@ import pytest
 
 import dotbias as db
 from dotbias.cli import insight
-from dotbias.insight.placing import METHODS
+from dotbias.insight.projection import METHODS
 from tests.cli.command import fails, run
 
 pytest.importorskip("matplotlib")

@@ -13,7 +13,7 @@ import dotbias as db
 from dotbias.cli.main import app
 from dotbias.cli.solving import Solving
 from dotbias.errors import SettingError
-from dotbias.fitting import default_solver
+from dotbias.fitting.fit import default_solver
 
 pytest.importorskip("torch", reason="PyTorch, which networks need, is not installed")
 

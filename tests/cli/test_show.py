@@ -52,7 +52,7 @@ def test_the_commands_and_the_library_agree_on_what_is_rare():
     import inspect
 
     from dotbias.cli import using
-    from dotbias.recommender import MIN_RATINGS
+    from dotbias.recommender.recommender import MIN_RATINGS
 
     for command in (using.recommend, using.similar, using.biases):
         assert inspect.signature(command).parameters["min_ratings"].default == MIN_RATINGS

@@ -8,16 +8,16 @@ import pytest
 
 from dotbias.cli import specs
 from dotbias.errors import SettingError
-from dotbias.solvers.gradient import GradientDescent
-from dotbias.solvers.rules import RULES, SGD, Adam, Momentum
-from dotbias.solvers.schedules import SCHEDULES, OneCycle, WarmRestarts, WarmUp
+from dotbias.solvers.descent.gradient import GradientDescent
+from dotbias.solvers.descent.rules import RULES, SGD, Adam, Momentum
+from dotbias.solvers.descent.schedules import SCHEDULES, OneCycle, WarmRestarts, WarmUp
 
 OWN = """
 from dataclasses import dataclass
 from typing import Any
 
 from dotbias.settings import setting
-from dotbias.solvers.rules import Rates, Rule
+from dotbias.solvers.descent.rules import Rates, Rule
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -127,8 +127,8 @@ def test_a_file_does_not_take_the_place_of_a_module(tmp_path: Path) -> None:
         ("{own}/", "write FILE.py/CLASS"),
         ("{own}/SignedDescent/x", "write FILE.py/CLASS"),
         ("{own}/Missing", "my_rules.py has no class Missing"),
-        ("{own}/number", "that is no subclass of dotbias.solvers.rules.Rule"),
-        ("{own}/dataclass", "that is no subclass of dotbias.solvers.rules.Rule"),
+        ("{own}/number", "that is no subclass of dotbias.Rule"),
+        ("{own}/dataclass", "that is no subclass of dotbias.Rule"),
         ("{own}/WithoutUpdate", "it has no function update"),
         ("{own}/Rule", "it has no function update"),
         ("nowhere.py/SignedDescent", "there is no file nowhere.py"),

@@ -11,7 +11,7 @@ from pathlib import Path
 import polars as pl
 import pytest
 
-from dotbias.solvers.schedules import SCHEDULES
+from dotbias.solvers.descent.schedules import SCHEDULES
 
 SMALL = ("--factors", 4, "--epochs", 4)
 
@@ -19,7 +19,7 @@ OWN_RULE = """
 from dataclasses import dataclass
 from typing import Any
 
-from dotbias.solvers.rules import Rule
+from dotbias.solvers.descent.rules import Rule
 
 
 @dataclass(frozen=True, kw_only=True)

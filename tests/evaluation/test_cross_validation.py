@@ -6,16 +6,16 @@ import statistics
 
 import pytest
 
-from dotbias.choosing import choose_solver
 from dotbias.data.ratings import Ratings
 from dotbias.data.simulate import simulate
 from dotbias.data.split import k_fold
 from dotbias.errors import DataError, SettingError
 from dotbias.evaluation.cross_validation import cross_validate
 from dotbias.evaluation.evaluate import evaluate
-from dotbias.fitting import fit
+from dotbias.fitting.choosing import choose_solver
+from dotbias.fitting.fit import fit
 from dotbias.models import Baseline, DotBias
-from dotbias.solvers.gradient import GradientDescent
+from dotbias.solvers.descent.gradient import GradientDescent
 
 MODEL, SOLVER = DotBias(n_factors=8), GradientDescent(n_epochs=5)
 

@@ -14,10 +14,10 @@ from dotbias.data.simulate import simulate
 from dotbias.errors import DataError, SettingError
 from dotbias.evaluation.evaluate import Evaluation, evaluate, text_table
 from dotbias.evaluation.ranking import rank, rank_popular
-from dotbias.fitting import fit
+from dotbias.fitting.fit import fit
 from dotbias.models import Baseline, DotBias
-from dotbias.recommender import Recommender
-from dotbias.solvers.gradient import GradientDescent
+from dotbias.recommender.recommender import Recommender
+from dotbias.solvers.descent.gradient import GradientDescent
 
 
 @pytest.fixture(scope="module")

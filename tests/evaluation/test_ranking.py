@@ -9,14 +9,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.sparse import csr_array
 
-from dotbias import recommender as recommender_module
 from dotbias.data.ratings import Ratings
 from dotbias.errors import SettingError
 from dotbias.evaluation.ranking import align, measure_lists, rank, rank_popular, seen
-from dotbias.fitting import fit
+from dotbias.fitting.fit import fit
 from dotbias.models import DotBias
-from dotbias.recommender import MIN_RATINGS, Recommender
-from dotbias.solvers.gradient import GradientDescent
+from dotbias.recommender import recommender as recommender_module
+from dotbias.recommender.recommender import MIN_RATINGS, Recommender
+from dotbias.solvers.descent.gradient import GradientDescent
 
 METRICS = ("precision", "recall", "ndcg", "map", "hit_rate", "coverage")
 

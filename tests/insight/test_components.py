@@ -12,7 +12,7 @@ import dotbias as db
 from dotbias.data.ratings import Ratings
 from dotbias.errors import SettingError
 from dotbias.insight.components import principal_components
-from dotbias.recommender import Recommender
+from dotbias.recommender.recommender import Recommender
 
 N_ITEMS = 30
 

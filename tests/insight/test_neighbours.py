@@ -13,7 +13,7 @@ from dotbias.data.ratings import Ratings
 from dotbias.errors import SettingError, UnknownIdError
 from dotbias.insight import neighbours as module
 from dotbias.insight.neighbours import neighbour_stability, overlap
-from dotbias.recommender import Recommender
+from dotbias.recommender.recommender import Recommender
 from dotbias.solvers.base import Epoch, History, Solver
 from tests.ratings import random_ratings
 

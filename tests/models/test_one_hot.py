@@ -17,9 +17,9 @@ from hypothesis.extra import numpy as hnp
 from dotbias.data.ratings import Ratings
 from dotbias.models import DotBias
 from dotbias.solvers.decay import WeightDecay
-from dotbias.solvers.gradient import GradientDescent
-from dotbias.solvers.rules import SGD
-from dotbias.solvers.training import Training
+from dotbias.solvers.descent.gradient import GradientDescent
+from dotbias.solvers.descent.rules import SGD
+from dotbias.solvers.descent.training import Training
 from tests.ratings import random_ratings
 
 torch = pytest.importorskip("torch", reason="PyTorch, an extra, is not installed")

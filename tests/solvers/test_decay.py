@@ -14,8 +14,8 @@ from dotbias.errors import SettingError
 from dotbias.models import DotBias
 from dotbias.models.base import Parameters
 from dotbias.solvers.decay import DEFAULT_DECAY, WeightDecay
-from dotbias.solvers.gradient import GradientDescent
-from dotbias.solvers.rules import SGD, Adam, AdamW
+from dotbias.solvers.descent.gradient import GradientDescent
+from dotbias.solvers.descent.rules import SGD, Adam, AdamW
 from tests.ratings import random_ratings
 
 GROUPS = DotBias.groups

@@ -11,14 +11,14 @@ from hypothesis import strategies as st
 from dotbias.errors import SettingError
 from dotbias.models.dot_bias import DotBias
 from dotbias.settings import Settings
-from dotbias.solvers.als import ALS
-from dotbias.solvers.closed_form import ClosedForm
 from dotbias.solvers.decay import WeightDecay
+from dotbias.solvers.descent.gradient import GradientDescent
+from dotbias.solvers.descent.rules import RULES, SGD, Adam, Rates
+from dotbias.solvers.descent.schedules import SCHEDULES, WarmUp
 from dotbias.solvers.from_text import solver_from_text
-from dotbias.solvers.gibbs import Gibbs
-from dotbias.solvers.gradient import GradientDescent
-from dotbias.solvers.rules import RULES, SGD, Adam, Rates
-from dotbias.solvers.schedules import SCHEDULES, WarmUp
+from dotbias.solvers.gibbs.gibbs import Gibbs
+from dotbias.solvers.least_squares.als import ALS
+from dotbias.solvers.least_squares.closed_form import ClosedForm
 
 small = st.floats(1e-6, 1e6)
 

@@ -7,7 +7,7 @@ from dotbias.errors import SettingError
 from dotbias.models import Baseline, DotBias
 from dotbias.models.base import Parameters
 from dotbias.solvers.decay import WeightDecay
-from dotbias.solvers.gradient import GradientDescent
+from dotbias.solvers.descent.gradient import GradientDescent
 from dotbias.solvers.objective import objective
 from tests.ratings import random_ratings
 

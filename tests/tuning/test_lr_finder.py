@@ -15,10 +15,10 @@ from dotbias.data.ratings import Ratings
 from dotbias.data.simulate import simulate
 from dotbias.errors import DivergenceError, SettingError
 from dotbias.models import DotBias
-from dotbias.solvers.gradient import GradientDescent
-from dotbias.solvers.rules import SGD, Adam
-from dotbias.solvers.schedules import WarmRestarts
-from dotbias.solvers.training import Training
+from dotbias.solvers.descent.gradient import GradientDescent
+from dotbias.solvers.descent.rules import SGD, Adam
+from dotbias.solvers.descent.schedules import WarmRestarts
+from dotbias.solvers.descent.training import Training
 from dotbias.tuning.lr_finder import (
     LrCurve,
     Suggestion,

@@ -12,11 +12,11 @@ from numpy.testing import assert_allclose
 
 from dotbias.data.ratings import Ratings
 from dotbias.errors import SettingError
-from dotbias.fitting import fit
+from dotbias.fitting.fit import fit
 from dotbias.models import DotBias
 from dotbias.solvers.base import Epoch
-from dotbias.solvers.gradient import GradientDescent
-from dotbias.solvers.rules import SGD, Adam, Momentum, Rule
+from dotbias.solvers.descent.gradient import GradientDescent
+from dotbias.solvers.descent.rules import SGD, Adam, Momentum, Rule
 from dotbias.tuning.lr_finder import lr_find
 from dotbias.tuning.race import Race, Runner, race, race_table
 from tests.ratings import random_ratings

@@ -15,7 +15,7 @@ from numpy.testing import assert_allclose
 
 from dotbias.errors import SettingError
 from dotbias.settings import setting
-from dotbias.solvers.rules import RULES, SGD, Adam, Momentum, Rule
+from dotbias.solvers.descent.rules import RULES, SGD, Adam, Momentum, Rule
 from dotbias.tuning.surfaces import (
     RATES,
     SURFACES,

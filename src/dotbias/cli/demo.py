@@ -32,10 +32,10 @@ def demo(
     from dotbias.cli.insight import with_bars
     from dotbias.data.simulate import simulate
     from dotbias.evaluation.evaluate import evaluate
-    from dotbias.fitting import fit
+    from dotbias.fitting.fit import fit
     from dotbias.models import DotBias
-    from dotbias.recommender import Recommender
-    from dotbias.solvers.gradient import GradientDescent
+    from dotbias.recommender.recommender import Recommender
+    from dotbias.solvers.descent.gradient import GradientDescent
 
     console = show.console()
 

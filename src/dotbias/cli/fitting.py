@@ -13,9 +13,9 @@ from dotbias.cli.solving import Solving, find_rate, with_solving
 if TYPE_CHECKING:
     from dotbias.data.ratings import Ratings
     from dotbias.models.base import Model
-    from dotbias.recommender import Recommender
+    from dotbias.recommender.recommender import Recommender
     from dotbias.solvers.base import Solver
-    from dotbias.solvers.convergence import Convergence
+    from dotbias.solvers.gibbs.convergence import Convergence
 
 ShowGroups = Annotated[
     bool,
@@ -82,7 +82,7 @@ def fit(
     """
     from dotbias.errors import DataError
     from dotbias.evaluation.evaluate import evaluate as measure
-    from dotbias.fitting import fit as fit_model
+    from dotbias.fitting.fit import fit as fit_model
 
     if output is not None and not output.parent.is_dir():
         raise DataError(f"there is no folder {output.parent} to write {output.name} in")
@@ -186,7 +186,7 @@ def evaluate(
     from dotbias.errors import DataError
     from dotbias.evaluation.evaluate import Evaluation
     from dotbias.evaluation.evaluate import evaluate as measure
-    from dotbias.recommender import Recommender
+    from dotbias.recommender.recommender import Recommender
 
     rec = Recommender.load(model)
     if ratings is None:
@@ -265,15 +265,15 @@ def read(source: str, options: Mapping[str, Any]) -> "Ratings":
 
 
 def _convergence(solver: "Solver", train: "Ratings", seed: int) -> "Convergence":
-    from dotbias.solvers.convergence import convergence
-    from dotbias.solvers.gibbs import Gibbs
+    from dotbias.solvers.gibbs.convergence import convergence
+    from dotbias.solvers.gibbs.gibbs import Gibbs
 
     assert isinstance(solver, Gibbs)  # the option is meant for it alone
     return convergence(solver, train, seed=seed, progress=not show.quiet())
 
 
 def _show_groups(model: "Model", solver: "Solver", train: "Ratings") -> None:
-    from dotbias.solvers.gradient import GradientDescent
+    from dotbias.solvers.descent.gradient import GradientDescent
 
     if isinstance(solver, GradientDescent):
         show.frame(solver.groups(model, train), "Parameter groups")

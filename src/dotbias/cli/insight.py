@@ -118,11 +118,11 @@ def curvature(
     """
     show.one_format(as_json, as_csv)
     from dotbias.errors import SettingError
-    from dotbias.fitting import fit
+    from dotbias.fitting.fit import fit
     from dotbias.insight.curvature import curvature as measure
     from dotbias.models.torch_extra import require_torch
-    from dotbias.recommender import Recommender
-    from dotbias.solvers.gradient import GradientDescent
+    from dotbias.recommender.recommender import Recommender
+    from dotbias.solvers.descent.gradient import GradientDescent
 
     lab.check_files([*(picture or []), *(slices or [])])
     require_torch()
@@ -202,7 +202,7 @@ def components(
     """
     show.one_format(as_json, as_csv)
     from dotbias.insight.components import principal_components
-    from dotbias.recommender import Recommender
+    from dotbias.recommender.recommender import Recommender
 
     found = principal_components(Recommender.load(model), n, k=k, most_rated=most_rated)
     if as_json or as_csv:
@@ -265,7 +265,7 @@ def embedding_map(
     Example: [bold]dotbias map movies.dotbias -o map.png --of users --method pca[/bold]
     """
     from dotbias.insight.maps import embedding_map as draw
-    from dotbias.recommender import Recommender
+    from dotbias.recommender.recommender import Recommender
 
     if not (output or export):
         raise typer.BadParameter("name a file with -o map.html, or an --export")
@@ -334,7 +334,7 @@ def explain(
     Examples: [bold]dotbias explain movies.dotbias --user 42 --item "Toy Story (1995)"[/bold],
     [bold]dotbias explain movies.dotbias --for-ratings my.csv --item 1 --picture why.png[/bold]
     """
-    from dotbias.recommender import Recommender
+    from dotbias.recommender.recommender import Recommender
 
     if (user is None) == (for_ratings is None):
         raise typer.BadParameter("give one of --user and --for-ratings")

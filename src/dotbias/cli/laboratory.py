@@ -12,8 +12,8 @@ from dotbias.cli import fitting as f
 from dotbias.cli import options as o
 from dotbias.cli import show, specs
 from dotbias.cli import solving as s
-from dotbias.solvers.rules import RULES
-from dotbias.solvers.schedules import SCHEDULES
+from dotbias.solvers.descent.rules import RULES
+from dotbias.solvers.descent.schedules import SCHEDULES
 
 if TYPE_CHECKING:
     from dotbias.models.base import Model
@@ -86,7 +86,7 @@ def lr_find(
     Example: [bold]dotbias lr-find ratings.csv --rule adam --picture curve.png[/bold]
     """
     show.one_format(as_json, as_csv)
-    from dotbias.solvers.gradient import GradientDescent
+    from dotbias.solvers.descent.gradient import GradientDescent
     from dotbias.tuning.lr_finder import lr_find as find
 
     check_files(picture)
@@ -220,7 +220,7 @@ def race(
     """
     show.one_format(as_json, as_csv)
     from dotbias.errors import SettingError
-    from dotbias.solvers.gradient import GradientDescent
+    from dotbias.solvers.descent.gradient import GradientDescent
 
     check_files(picture, numbers)
     racers = None

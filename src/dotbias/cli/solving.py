@@ -9,12 +9,12 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeAlias, get_type_h
 import typer
 
 from dotbias.cli import show, specs
-from dotbias.solvers.rules import RULES
-from dotbias.solvers.schedules import SCHEDULES
+from dotbias.solvers.descent.rules import RULES
+from dotbias.solvers.descent.schedules import SCHEDULES
 
 if TYPE_CHECKING:
-    from dotbias.choosing import Choice
     from dotbias.data.ratings import Ratings
+    from dotbias.fitting.choosing import Choice
     from dotbias.models.base import Model
     from dotbias.solvers.base import Solver
 
@@ -419,7 +419,7 @@ class Solving:
         """
         from dotbias.errors import SettingError
         from dotbias.models import Baseline, EmbeddingNet
-        from dotbias.solvers.closed_form import ClosedForm
+        from dotbias.solvers.least_squares.closed_form import ClosedForm
 
         meant = self._meant(also)
         if self.solver_name not in ("auto", *_ALL):
@@ -457,7 +457,7 @@ class Solving:
 
     def choose(self, ratings: "Ratings", *, n_fits: int) -> Plan:
         """Model and solver by the size of the data, for so many fits within the budget."""
-        from dotbias.choosing import choose_solver
+        from dotbias.fitting.choosing import choose_solver
 
         choice = choose_solver(
             ratings,
@@ -468,7 +468,7 @@ class Solving:
         return Plan(choice.model, choice.solver, choice, n_fits)
 
     def _seconds(self) -> float:
-        from dotbias.choosing import BUDGET
+        from dotbias.fitting.choosing import BUDGET
 
         return BUDGET if self.budget is None else seconds(self.budget)
 
@@ -504,9 +504,9 @@ class Solving:
 
     def _made(self, name: Name) -> tuple["Model", "Solver"]:
         """The model and the solver of this name."""
-        from dotbias.choosing import ALS_FACTORS
-        from dotbias.solvers.als import ALS
-        from dotbias.solvers.gibbs import Gibbs
+        from dotbias.fitting.choosing import ALS_FACTORS
+        from dotbias.solvers.gibbs.gibbs import Gibbs
+        from dotbias.solvers.least_squares.als import ALS
 
         if name == "sgd":
             model = self._model()
@@ -652,9 +652,9 @@ def make_solver(
         decay: of ``WeightDecay``, likewise.
     """
     from dotbias.errors import SettingError
-    from dotbias.fitting import default_solver
+    from dotbias.fitting.fit import default_solver
     from dotbias.solvers.decay import WeightDecay
-    from dotbias.solvers.gradient import GradientDescent
+    from dotbias.solvers.descent.gradient import GradientDescent
 
     solver = default_solver(model)
     if not isinstance(solver, GradientDescent):
@@ -681,7 +681,7 @@ def find_rate(
     lr: list[str] | None, model: "Model", solver: "Solver", train: "Ratings", seed: int
 ) -> "Solver":
     """The solver with the finder's rate on the training ratings, where the user asked for it."""
-    from dotbias.solvers.gradient import GradientDescent
+    from dotbias.solvers.descent.gradient import GradientDescent
     from dotbias.tuning.lr_finder import lr_find
 
     if lr != ["auto"] or not isinstance(solver, GradientDescent):

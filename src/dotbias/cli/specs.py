@@ -10,16 +10,16 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from dotbias.errors import SettingError
 
 if TYPE_CHECKING:
-    from dotbias.solvers.gradient import GradientDescent
-    from dotbias.solvers.rules import Rates, Rule
-    from dotbias.solvers.schedules import Schedule
+    from dotbias.solvers.descent.gradient import GradientDescent
+    from dotbias.solvers.descent.rules import Rates, Rule
+    from dotbias.solvers.descent.schedules import Schedule
 
 T = TypeVar("T")
 
 
 def rule(text: str) -> "Rule":
     """A rule from ``NAME[:SETTING=NUMBER,...]``; ``FILE.py/CLASS`` names one of the user's own."""
-    from dotbias.solvers.rules import RULES, Rule
+    from dotbias.solvers.descent.rules import RULES, Rule
 
     name, _, settings = text.partition(":")
     known = RULES
@@ -27,7 +27,7 @@ def rule(text: str) -> "Rule":
         own = _own_rule(name)
         known = {name: own}
         if not (isinstance(own, type) and issubclass(own, Rule)):
-            raise SettingError(f"--rule {name}: that is no subclass of dotbias.solvers.rules.Rule")
+            raise SettingError(f"--rule {name}: that is no subclass of dotbias.Rule")
         if inspect.isabstract(own):
             raise SettingError(f"--rule {name}: it has no function update")
     return _make("--rule", name, settings, known)
@@ -35,7 +35,7 @@ def rule(text: str) -> "Rule":
 
 def schedule(text: str) -> "Schedule":
     """A schedule from ``NAME[:SETTING=NUMBER,...]``."""
-    from dotbias.solvers.schedules import SCHEDULES
+    from dotbias.solvers.descent.schedules import SCHEDULES
 
     name, _, settings = text.partition(":")
     return _make("--schedule", name, settings, SCHEDULES)

@@ -10,9 +10,9 @@ from dotbias.cli import options as o
 from dotbias.cli import show
 
 if TYPE_CHECKING:
-    from dotbias.folded import FoldedUser
     from dotbias.insight.neighbours import NeighbourStability
-    from dotbias.recommender import Recommender
+    from dotbias.recommender.fold_in import FoldedUser
+    from dotbias.recommender.recommender import Recommender
 
 
 def register(app: typer.Typer) -> None:
@@ -56,7 +56,7 @@ def predict(
     import polars as pl
 
     from dotbias.data.read import read_pairs
-    from dotbias.recommender import Recommender
+    from dotbias.recommender.recommender import Recommender
 
     if (pairs is None) == (user is None or item is None):
         raise typer.BadParameter("give either a file of pairs, or both --user and --item")
@@ -115,7 +115,7 @@ def recommend(
     Examples: [bold]dotbias recommend movies.dotbias --user 42 -k 10[/bold],
     [bold]dotbias recommend movies.dotbias --for-ratings my.csv[/bold]
     """
-    from dotbias.recommender import Recommender
+    from dotbias.recommender.recommender import Recommender
 
     if [user is not None, all_users, for_ratings is not None].count(True) != 1:
         raise typer.BadParameter(
@@ -186,7 +186,7 @@ def similar(
     Examples: [bold]dotbias similar movies.dotbias "Toy Story (1995)"[/bold],
     [bold]dotbias similar movies.dotbias "Toy Story (1995)" --stability[/bold]
     """
-    from dotbias.recommender import Recommender
+    from dotbias.recommender.recommender import Recommender
 
     show.one_format(as_json, as_csv)
     if fits is not None and not stability:
@@ -238,7 +238,7 @@ def biases(
 
     Example: [bold]dotbias biases movies.dotbias --lowest[/bold]
     """
-    from dotbias.recommender import Recommender
+    from dotbias.recommender.recommender import Recommender
 
     rec = Recommender.load(model)
     table = rec.item_bias_ranking(k, lowest=lowest, min_ratings=min_ratings)
@@ -251,7 +251,7 @@ def info(model: o.ModelArgument, as_json: o.JsonOption = False) -> None:
 
     Example: [bold]dotbias info movies.dotbias[/bold]
     """
-    from dotbias.recommender import Recommender
+    from dotbias.recommender.recommender import Recommender
 
     facts = Recommender.load(model).info()
     if as_json:
@@ -321,7 +321,7 @@ def update(
     Example: [bold]dotbias update movies.dotbias new.csv -o grown.dotbias[/bold]
     """
     from dotbias.data.read import read_ratings
-    from dotbias.recommender import Recommender
+    from dotbias.recommender.recommender import Recommender
 
     rec = Recommender.load(model)
     low, high = map(float, rec.parameters["scale"])

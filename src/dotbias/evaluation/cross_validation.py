@@ -7,12 +7,12 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
-from dotbias.choosing import BUDGET, choose_solver
 from dotbias.data.ratings import Ratings
 from dotbias.data.split import k_fold
 from dotbias.errors import DataError
 from dotbias.evaluation.evaluate import Evaluation, evaluate, text_table
-from dotbias.fitting import fit
+from dotbias.fitting.choosing import BUDGET, choose_solver
+from dotbias.fitting.fit import fit
 from dotbias.models.base import Model
 from dotbias.progress import progress_bar
 from dotbias.solvers.base import Solver

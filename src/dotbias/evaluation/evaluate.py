@@ -13,8 +13,8 @@ from dotbias.errors import DataError, SettingError
 from dotbias.evaluation.metrics import mae, rmse, rmse_by_count
 from dotbias.evaluation.ranking import Ranking, align, rank, rank_popular, seen
 from dotbias.models.baseline import Baseline
-from dotbias.recommender import Recommender
-from dotbias.solvers.closed_form import ClosedForm
+from dotbias.recommender.recommender import Recommender
+from dotbias.solvers.least_squares.closed_form import ClosedForm
 
 OnSeen = Literal["drop", "keep"]
 

@@ -18,7 +18,7 @@ from scipy.sparse import csr_array
 from dotbias.data.ratings import Ratings
 from dotbias.data.vocabulary import Index
 from dotbias.errors import SettingError
-from dotbias.recommender import Recommender
+from dotbias.recommender.recommender import Recommender
 
 # How far up the scale a rating must lie to count as liked: 4 on a scale from 1 to 5.
 _RELEVANT_SHARE = 0.75

@@ -15,11 +15,11 @@ from dotbias.models.base import Parameters
 from dotbias.models.dot_bias import DotBias
 from dotbias.models.torch_extra import require_torch
 from dotbias.progress import progress_bar
-from dotbias.recommender import Recommender
+from dotbias.recommender.recommender import Recommender
 from dotbias.solvers.decay import WeightDecay
-from dotbias.solvers.gradient import GradientDescent
-from dotbias.solvers.rules import SGD
-from dotbias.solvers.run import row_counts
+from dotbias.solvers.descent.gradient import GradientDescent
+from dotbias.solvers.descent.rules import SGD
+from dotbias.solvers.descent.run import row_counts
 from dotbias.tuning.lr_finder import lr_find
 
 if TYPE_CHECKING:
@@ -444,7 +444,7 @@ def _network_decay(module: Any, ratings: Ratings, decay: WeightDecay) -> dict[st
     counts each time a rating looks it up.
     """
     torch = require_torch()
-    from dotbias.solvers.network_training import groups_of
+    from dotbias.solvers.descent.network_training import groups_of
 
     tables = {
         f"{n}.weight": m for n, m in module.named_modules() if isinstance(m, torch.nn.Embedding)
@@ -475,7 +475,7 @@ def _network_decay(module: Any, ratings: Ratings, decay: WeightDecay) -> dict[st
 def _groups(rec: Recommender, surface: "LossSurface") -> Mapping[str, str]:
     if isinstance(rec.model, DotBias):
         return {name: name for name in surface.shapes}
-    from dotbias.solvers.network_training import groups_of
+    from dotbias.solvers.descent.network_training import groups_of
 
     return groups_of(surface.module)
 
@@ -537,7 +537,7 @@ def _own_descent(
     rec: Recommender, ratings: Ratings, plain: GradientDescent, surface: "LossSurface"
 ) -> Callable[[float], Iterator[float]]:
     """The compiled loop's full-batch descent from the fitted parameters: its mean squared errors."""
-    from dotbias.solvers.training import Training
+    from dotbias.solvers.descent.training import Training
 
     solver = replace(plain, rule=SGD(lr=1.0))
     assert isinstance(rec.model, DotBias)

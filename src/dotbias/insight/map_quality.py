@@ -9,7 +9,7 @@ from scipy.spatial import cKDTree
 
 from dotbias.data.vocabulary import Index
 from dotbias.models.base import Array
-from dotbias.recommender import top_k
+from dotbias.recommender.recommender import top_k
 
 # Of more points than this, so many are drawn for the two figures.
 _MOST_ROWS = 2_000

@@ -14,10 +14,10 @@ from dotbias.data.vocabulary import Index, Vocabulary
 from dotbias.errors import DataError, SettingError
 from dotbias.insight.exports import write_parquet, write_projector
 from dotbias.insight.map_quality import Quality, nearest, quality
-from dotbias.insight.placing import METHODS, Placing, perplexity_for
+from dotbias.insight.projection import METHODS, Placing, perplexity_for
 from dotbias.models.base import Array
 from dotbias.progress import progress_bar
-from dotbias.recommender import MIN_RATINGS, Recommender, at_length_one
+from dotbias.recommender.recommender import MIN_RATINGS, Recommender, at_length_one
 
 if TYPE_CHECKING:
     from dotbias.pictures import Groups, MapPicture

@@ -7,14 +7,14 @@ from typing import Any
 import numpy as np
 
 from dotbias.errors import SettingError
-from dotbias.solvers.als import ALS
 from dotbias.solvers.base import Solver
-from dotbias.solvers.closed_form import ClosedForm
 from dotbias.solvers.decay import WeightDecay
-from dotbias.solvers.gibbs import Gibbs
-from dotbias.solvers.gradient import GradientDescent
-from dotbias.solvers.rules import RULES
-from dotbias.solvers.schedules import SCHEDULES
+from dotbias.solvers.descent.gradient import GradientDescent
+from dotbias.solvers.descent.rules import RULES
+from dotbias.solvers.descent.schedules import SCHEDULES
+from dotbias.solvers.gibbs.gibbs import Gibbs
+from dotbias.solvers.least_squares.als import ALS
+from dotbias.solvers.least_squares.closed_form import ClosedForm
 
 # All that a text may call. Settings that were computed with NumPy are written as np.float64(0.1).
 _KNOWN: Mapping[str, Callable[..., Any]] = {

@@ -11,7 +11,7 @@ from dotbias.errors import SettingError
 from dotbias.models.base import Array, Model, Parameters
 from dotbias.models.dot_bias import DotBias
 from dotbias.solvers.decay import WeightDecay, as_weight_decay, prior_constants
-from dotbias.solvers.run import row_counts
+from dotbias.solvers.descent.run import row_counts
 
 # Ratings whose vectors are gathered at once.
 _CHUNK = 100_000

@@ -12,9 +12,9 @@ from dotbias.data.ratings import Ratings
 from dotbias.errors import DivergenceError, SettingError
 from dotbias.models.base import Model
 from dotbias.progress import progress_bar
-from dotbias.solvers.gradient import GradientDescent
-from dotbias.solvers.rules import Steps
-from dotbias.solvers.run import Run
+from dotbias.solvers.descent.gradient import GradientDescent
+from dotbias.solvers.descent.rules import Steps
+from dotbias.solvers.descent.run import Run
 
 if TYPE_CHECKING:
     from dotbias.pictures import LinePicture

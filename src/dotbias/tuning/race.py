@@ -13,12 +13,12 @@ import polars as pl
 from dotbias.data.ratings import Ratings
 from dotbias.errors import DivergenceError, SettingError
 from dotbias.evaluation.metrics import rmse
-from dotbias.fitting import default_solver
+from dotbias.fitting.fit import default_solver
 from dotbias.models.base import Model
 from dotbias.models.dot_bias import DotBias
 from dotbias.solvers.base import Epoch
-from dotbias.solvers.gradient import GradientDescent
-from dotbias.solvers.rules import RULES, Rule
+from dotbias.solvers.descent.gradient import GradientDescent
+from dotbias.solvers.descent.rules import RULES, Rule
 from dotbias.tuning.lr_finder import lr_find
 
 if TYPE_CHECKING:

@@ -1,7 +1,8 @@
 """Update rules on surfaces of two dimensions, where one can watch them move.
 
 The two coordinates are two parameters, and each rule moves them by the very function that is compiled
-into training (see ``dotbias.solvers.rules``), here in double precision and with the exact gradient.
+into training (see ``dotbias.solvers.descent.rules``), here in double precision and with the exact
+gradient.
 The pictures are in the manner of Ruder (2016), "An overview of gradient descent optimization
 algorithms", arXiv 1609.04747, figure 4 (images 5 and 6 of its version on the web).
 """
@@ -20,8 +21,8 @@ from numpy.typing import NDArray
 
 from dotbias.errors import SettingError
 from dotbias.pictures import SurfacePicture
-from dotbias.solvers.kernels import LOAD, STORE, compiled, name_kernel
-from dotbias.solvers.rules import RULES, Rule
+from dotbias.solvers.descent.kernels import LOAD, STORE, compiled, name_kernel
+from dotbias.solvers.descent.rules import RULES, Rule
 
 Numbers: TypeAlias = NDArray[np.float64]
 
@@ -167,7 +168,7 @@ def descend(rule: Rule, surface: str | Surface, *, n_steps: int = 300, lr: float
     Raises:
         SettingError: for an unknown surface, or an ``n_steps`` or ``lr`` outside its range.
 
-    >>> from dotbias.solvers.rules import Momentum
+    >>> from dotbias.solvers.descent.rules import Momentum
     >>> path = descend(Momentum(), "valley", lr=0.1)
     >>> path.shape, bool(np.abs(path[-1]).max() < 1e-3)
     ((301, 2), True)
@@ -304,7 +305,7 @@ def surface_race(
         SettingError: for an unknown surface, two rules of the same name, or an ``n_steps`` outside its
             range.
 
-    >>> from dotbias.solvers.rules import SGD, Momentum
+    >>> from dotbias.solvers.descent.rules import SGD, Momentum
     >>> race = surface_race("valley", [SGD(), Momentum()])
     >>> race.frame().select("rule", "steps").rows()
     [('sgd', None), ('momentum', 33)]

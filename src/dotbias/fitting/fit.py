@@ -1,0 +1,117 @@
+"""From ratings to a recommender in one call."""
+
+import logging
+import time
+
+from dotbias.data.ratings import Ratings
+from dotbias.fitting.choosing import BUDGET, choose_solver
+from dotbias.models import Baseline, DotBias, EmbeddingNet
+from dotbias.models.base import Model
+from dotbias.models.network import TorchModel
+from dotbias.progress import progress_bar
+from dotbias.recommender.recommender import Recommender
+from dotbias.solvers.base import Epoch, Solver
+from dotbias.solvers.descent.gradient import GradientDescent
+from dotbias.solvers.descent.rules import Adam, Momentum
+from dotbias.solvers.gibbs.gibbs import Gibbs
+from dotbias.solvers.least_squares.closed_form import ClosedForm
+
+_log = logging.getLogger("dotbias")
+
+
+def fit(
+    ratings: Ratings,
+    model: Model | None = None,
+    solver: Solver | None = None,
+    *,
+    budget: float = BUDGET,
+    seed: int = 0,
+    progress: bool = False,
+) -> Recommender:
+    """Estimate a model from training ratings.
+
+    Args:
+        ratings: the training ratings; their range is the scale unless one was declared.
+        model: what to estimate. With neither model nor solver, ``choose_solver`` chooses both, logs
+            what it chose and why (logger ``dotbias``), and ``facts["choice"]`` keeps it. With a solver
+            alone, ``DotBias()``.
+        solver: with a model alone, that of ``default_solver``.
+        budget: seconds that a fit may take whose solver is chosen.
+        seed: of everything that is drawn.
+        progress: show a progress bar on stderr when it is a terminal.
+
+    Ctrl-C ends the fit, not the program: the best parameters so far are kept, and a warning is logged
+    (logger ``dotbias``).
+
+    Raises:
+        SettingError: for a solver that cannot estimate the model, or a budget that is not above 0.
+        DivergenceError: when the learning rate is too high.
+
+    >>> import dotbias as db
+    >>> ratings, truth = db.simulate(n_users=200, n_items=100, n_ratings=5000, seed=1)
+    >>> rec = db.fit(ratings, seed=0)
+    >>> rec.facts["choice"]["solver"]
+    'gibbs with histories, 200 samples'
+    >>> rec.recommend(1, k=3).columns
+    ['user', 'rank', 'item', 'title', 'prediction']
+    """
+    choice = None
+    if model is None and solver is None:
+        choice = choose_solver(ratings, budget=budget)
+        _log.info("Solver: %s", choice)
+        model, solver = choice.model, choice.solver
+    model = DotBias() if model is None else model
+    solver = default_solver(model) if solver is None else solver
+    n_epochs = getattr(solver, "n_epochs", 1)
+    with progress_bar("fitting", n_epochs, enabled=progress) as advance:
+
+        def on_epoch(epoch: Epoch) -> None:
+            advance(1, _describe(epoch))
+
+        parameters, history = solver.fit(model, ratings, seed=seed, on_epoch=on_epoch)
+    best = history.best_epoch
+    if history.stopped == "interrupted":
+        if isinstance(solver, Gibbs):
+            _log.warning("Interrupted: the mean of the samples up to number %d is kept.", best)
+        else:
+            _log.warning("Interrupted: the parameters of epoch %d are kept, the best so far.", best)
+    elif history.stopped == "early":
+        ran = len(history.epochs)
+        _log.info("Stopped early after epoch %d: epoch %d was the best.", ran, best)
+    facts = {
+        "solver": repr(solver),
+        "seed": seed,
+        "choice": None if choice is None else choice.summary(),
+        "history": history.summary(),
+        "fitted_at": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
+    }
+    return Recommender.of(model.fitted(parameters), parameters, ratings, facts)
+
+
+def default_solver(model: Model) -> Solver:
+    """What estimates a model when nobody says: ``ClosedForm`` for a ``Baseline``, else gradient descent.
+
+    Its settings for networks were chosen on validation parts of training rows
+    (``benchmarks/networks.py``). Embeddings that start near zero need a far higher rate than the layers
+    above them. Of a network of one's own nothing is known; Adam suits most.
+    """
+    if isinstance(model, Baseline):
+        return ClosedForm()
+    if isinstance(model, EmbeddingNet):
+        rates = {"embeddings": 0.3, "hidden": 0.02, "output": 0.02, "biases": 0.02}
+        return GradientDescent(Momentum(lr=rates), n_epochs=16, batch_size=512)
+    if isinstance(model, TorchModel):
+        return GradientDescent(Adam(lr=0.003), n_epochs=16, batch_size=512)
+    return GradientDescent()
+
+
+def _describe(epoch: Epoch) -> str:
+    if epoch.noise is not None:
+        shown = f"sample {epoch.epoch}  noise {epoch.noise:.4f}"
+    else:
+        shown = f"epoch {epoch.epoch}  training RMSE {epoch.train_rmse:.4f}"
+    if epoch.objective is not None:
+        shown += f"  objective {epoch.objective:.6g}"
+    if epoch.validation_rmse is not None:
+        shown += f"  validation RMSE {epoch.validation_rmse:.4f}"
+    return f"{shown}  {epoch.ratings_per_second / 1e6:.1f} M ratings/s"

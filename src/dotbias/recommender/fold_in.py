@@ -1,0 +1,211 @@
+"""Users and items that were not there at training, as a fitted model sees them."""
+
+import math
+import numbers
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias
+
+import numpy as np
+import polars as pl
+
+from dotbias.data.read import read_rated
+from dotbias.data.vocabulary import Index
+from dotbias.errors import DataError, SettingError, UnknownIdError
+from dotbias.models.base import Array, Parameters
+from dotbias.recommender.recommender import MIN_RATINGS, RawId, Recommender, check_k, is_id
+from dotbias.solvers.least_squares.fold_in import OTHER, Side, fold_in, groups_of
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from dotbias.recommender.explanation import Explanation
+
+    Frame: TypeAlias = pl.DataFrame | pl.LazyFrame | pd.DataFrame
+
+RatingsOfOne: TypeAlias = "Mapping[RawId, float] | Iterable[tuple[RawId, float]] | Frame"
+"""What one user gave to items, or one item got from users."""
+
+OnUnknown: TypeAlias = Literal["error", "skip"]
+
+
+@dataclass(frozen=True, eq=False)
+class _Folded:
+    """A row beside a model that stays as it was.
+
+    Args:
+        recommender: the model.
+        bias: bias of the row.
+        factors: its embedding, shape (k,); empty for a ``Baseline``.
+        rated: indices of the items it rated, or the users who rated it, shape (n,).
+        values: those ratings, shape (n,).
+        unknown: the ids that were left out.
+    """
+
+    recommender: Recommender = field(repr=False)
+    bias: float
+    factors: Array = field(repr=False)
+    rated: Index = field(repr=False)
+    values: Array = field(repr=False)
+    unknown: tuple[RawId, ...]
+
+    @property
+    def n_ratings(self) -> int:
+        """How many ratings the row rests on."""
+        return len(self.rated)
+
+    def _parameters(self, side: Side) -> Parameters:
+        """The model's parameters with this row alone on its own side."""
+        row = np.append(np.float32(self.bias), self.factors)[None, :]
+        return self.recommender.parameters | groups_of(self.recommender.model, side, row)
+
+
+@dataclass(frozen=True, eq=False)
+class FoldedUser(_Folded):
+    """A user who was not there at training; see ``Recommender.fold_in_user``."""
+
+    def predict(self, items: RawId | pl.Series | Sequence[RawId]) -> Any:
+        """Predicted rating of one item (a float), or of many: shape (n,).
+
+        Raises:
+            UnknownIdError: for a single item that is unknown; many fall back on the user's bias.
+        """
+        index = _indices(self.recommender, "item", items)
+        of_one = np.zeros(len(index), np.int32)
+        predictions = self.recommender.model.predict(self._parameters("user"), of_one, index)
+        return float(predictions[0]) if is_id(items) else predictions
+
+    def recommend(
+        self,
+        k: int = 10,
+        *,
+        candidates: Iterable[RawId] | None = None,
+        include_rated: bool = False,
+        min_ratings: int = MIN_RATINGS,
+    ) -> pl.DataFrame:
+        """The k items with the highest predicted rating; arguments as in ``Recommender.recommend``.
+
+        Returns:
+            Columns ``rank`` (from 1), ``item``, ``title``, ``prediction``; best first.
+        """
+        check_k(k)
+        rec, parameters = self.recommender, self._parameters("user")
+        chosen = rec.best_items(
+            rec.model.score_all(parameters, np.zeros(1, np.int32)),
+            k,
+            allowed=rec.find_candidates(candidates),
+            excluded=None if include_rated else [self.rated],
+            min_ratings=min_ratings,
+        )[0]
+        chosen = chosen[chosen >= 0]
+        of_one = np.zeros(len(chosen), np.int32)
+        return pl.DataFrame(
+            {
+                "rank": np.arange(1, len(chosen) + 1),
+                **rec.named(chosen),
+                "prediction": rec.model.predict(parameters, of_one, chosen),
+            }
+        )
+
+    def explain(self, item: RawId) -> "Explanation":
+        """The prediction of one item as a sum of parts; as ``Recommender.explain``."""
+        from dotbias.recommender.explanation import explain_row
+
+        own = self._parameters("user")
+        return explain_row(self.recommender, own, 0, self.rated, self.values, item)
+
+
+@dataclass(frozen=True, eq=False)
+class FoldedItem(_Folded):
+    """An item that was not there at training; see ``Recommender.fold_in_item``."""
+
+    def predict(self, users: RawId | pl.Series | Sequence[RawId]) -> Any:
+        """Predicted rating by one user (a float), or by many: shape (n,).
+
+        Raises:
+            UnknownIdError: for a single user who is unknown; many fall back on the item's bias.
+        """
+        index = _indices(self.recommender, "user", users)
+        of_one = np.zeros(len(index), np.int32)
+        predictions = self.recommender.model.predict(self._parameters("item"), index, of_one)
+        return float(predictions[0]) if is_id(users) else predictions
+
+    def similar(self, k: int = 10, *, min_ratings: int = MIN_RATINGS) -> pl.DataFrame:
+        """The k items of the model whose embeddings point most nearly the same way.
+
+        Arguments, columns and errors as in ``Recommender.similar``.
+        """
+        vector = self.recommender.model.item_vectors(self._parameters("item"))[0]
+        return self.recommender.nearest(vector, k, min_ratings=min_ratings)
+
+
+def fold_in_user(
+    rec: Recommender, ratings: RatingsOfOne, *, on_unknown: OnUnknown = "error"
+) -> FoldedUser:
+    """See ``Recommender.fold_in_user``."""
+    return FoldedUser(rec, *_fold(rec, "user", ratings, on_unknown))
+
+
+def fold_in_item(
+    rec: Recommender, ratings: RatingsOfOne, *, on_unknown: OnUnknown = "error"
+) -> FoldedItem:
+    """See ``Recommender.fold_in_item``."""
+    return FoldedItem(rec, *_fold(rec, "item", ratings, on_unknown))
+
+
+def _fold(
+    rec: Recommender, side: Side, ratings: RatingsOfOne, on_unknown: OnUnknown
+) -> tuple[float, Array, Index, Array, tuple[RawId, ...]]:
+    """Bias, factors, indices of what was rated, the ratings, and the ids that were left out."""
+    if on_unknown not in ("error", "skip"):
+        raise SettingError(f"on_unknown={on_unknown!r}: on_unknown must be 'error' or 'skip'")
+    noun = OTHER[side]
+    names, values = _columns(ratings, noun)
+    vocabulary = {"user": rec.user_vocabulary, "item": rec.item_vocabulary}[noun]
+    index, refused = vocabulary.find_known(names, noun=noun)
+    if refused and on_unknown == "error":
+        raise UnknownIdError(f'{refused[0]}; pass on_unknown="skip" to leave such {noun}s out')
+    low, high = map(float, rec.parameters["scale"])
+    known: dict[int, float] = {}
+    for name, at, value in zip(names, index.tolist(), values, strict=True):
+        if not low <= value <= high:  # neither is NaN
+            raise DataError(
+                f"{noun} {name!r}: rating {value:g} is outside the model's scale {low:g}-{high:g}"
+            )
+        if at >= 0 and known.setdefault(at, value) != value:
+            raise DataError(
+                f"{noun} {name!r} is rated twice, {known[at]:g} and {value:g}: keep one of the two"
+            )
+    rated = np.array(list(known), np.int32)
+    starts = np.array([0, len(rated)])
+    given = np.array(list(known.values()), np.float32)
+    row = fold_in(rec.model, rec.parameters, side, starts, rated, given)[0]
+    unknown = tuple(name for name, at in zip(names, index, strict=True) if at < 0)
+    return float(row[0]), row[1:], rated, given, unknown
+
+
+def _columns(ratings: Any, noun: Side) -> tuple[list[Any], list[float]]:
+    """Ids and ratings from whatever form they have, the ratings in the model's precision."""
+    if isinstance(ratings, (pl.DataFrame, pl.LazyFrame)) or hasattr(ratings, "iloc"):
+        frame = read_rated(ratings, noun)
+        return frame[noun].to_list(), frame["rating"].to_list()
+    try:
+        pairs = [
+            (name, value)
+            for name, value in (ratings.items() if isinstance(ratings, Mapping) else ratings)
+        ]
+    except (TypeError, ValueError):
+        raise DataError(
+            f"ratings must be {{{noun}: rating, ...}}, pairs of {noun} and rating, or a frame"
+        ) from None
+    for name, value in pairs:
+        if not isinstance(value, numbers.Real) or not math.isfinite(value):
+            raise DataError(f"{noun} {name!r}: rating {value!r} is not a finite number")
+    return [name for name, _ in pairs], [float(np.float32(value)) for _, value in pairs]
+
+
+def _indices(rec: Recommender, noun: Side, ids: RawId | pl.Series | Sequence[RawId]) -> Index:
+    vocabulary = {"user": rec.user_vocabulary, "item": rec.item_vocabulary}[noun]
+    if is_id(ids):
+        return np.array([vocabulary.find(ids, noun=noun)], np.int32)
+    return vocabulary.indices(ids)  # type: ignore[arg-type]

@@ -1,0 +1,140 @@
+"""New ratings in a fitted model: new users and items join, and the rows they touch are solved anew."""
+
+import time
+from collections.abc import Mapping
+
+import numpy as np
+from scipy.sparse import coo_array, csr_array
+
+from dotbias.data.ratings import Ratings
+from dotbias.data.vocabulary import Index, Vocabulary
+from dotbias.errors import DataError
+from dotbias.models.base import Array, Parameters
+from dotbias.models.dot_bias import SAMPLES
+from dotbias.recommender.recommender import Recommender, rating_table
+from dotbias.solvers.least_squares.fold_in import (
+    OTHER,
+    Prior,
+    Side,
+    fold_in,
+    gradients,
+    groups_of,
+    rows_of,
+)
+
+
+def partial_fit(rec: Recommender, new: Ratings) -> Recommender:
+    """A recommender that knows these ratings too; the one it comes from stays as it was.
+
+    Users and items that are new join the model; a pair that was rated before takes its new rating.
+    New items are solved first, with new users at the prior's mean; then all users with a new rating and
+    all items with one, each from all their ratings (``fold_in``). All other rows, the global mean and
+    the scale stay. Samples that the model keeps are dropped.
+
+    A row that was there is moved by what is new alone. Gradient descent that ends early leaves rows
+    short of their regression's solution, which keeps them from overfitting, and to solve them anew would
+    undo that. So the gradient ``g`` that is left in a row stays in its objective, as ``- g · x``: with
+    nothing new the row stays where it is. Alternating least squares leaves none.
+
+    Args:
+        rec: a fitted model.
+        new: the new ratings; titles of items that had none are taken over.
+
+    Returns:
+        The grown model; ``facts["partial_fits"]`` says what has joined and when.
+
+    Raises:
+        DataError: for a rating outside the model's scale, a pair rated twice among the new ratings, or
+            ids that are integers on one side and text on the other.
+        ModelFileError: for a model that an older version has saved.
+
+    >>> import dotbias as db
+    >>> ratings, _ = db.simulate(n_users=100, n_items=50, n_ratings=2000, seed=1)
+    >>> rec = db.fit(ratings, db.DotBias(n_factors=4))
+    >>> grown = rec.partial_fit(db.Ratings.from_columns([1001, 1001], [3, 8], [4.5, 1.0]))
+    >>> len(rec.user_vocabulary), len(grown.user_vocabulary)
+    (100, 101)
+    """
+    low, high = map(float, rec.parameters["scale"])
+    outside = (new.values < low) | (new.values > high)
+    if outside.any():
+        value, n = new.values[np.argmax(outside)], int(outside.sum())
+        raise DataError(
+            f"new rating {value:g}{f' (the first of {n:,} such)' if n > 1 else ''} is outside the "
+            f"model's scale {low:g}-{high:g}, which stays: leave it out, or fit on all ratings"
+        )
+    before: dict[Side, Vocabulary] = {"user": rec.user_vocabulary, "item": rec.item_vocabulary}
+    more: dict[Side, Vocabulary] = {"user": new.user_vocabulary, "item": new.item_vocabulary}
+    after = {side: before[side].merge(more[side], noun=side) for side in OTHER}
+    # Samples are of the rows as they were.
+    parameters: Parameters = {n: a for n, a in rec.parameters.items() if n not in SAMPLES}
+    fresh: dict[Side, Index] = {}
+    for side in OTHER:
+        rows, fresh[side] = _grown(
+            rec, side, after[side].indices(before[side].ids), len(after[side])
+        )
+        parameters |= groups_of(rec.model, side, rows)
+    joining = _moved(rating_table(new), more, after)
+    earlier = _moved(rec.rated, before, after)
+    rated = _united(earlier, joining)
+    touched = dict(zip(OTHER, map(np.unique, joining.coords), strict=True))
+    pulls = {
+        side: gradients(rec.model, parameters, side, rows, *_ratings_of(side, rows, earlier))
+        for side, rows in touched.items()
+    }
+
+    def solve(side: Side, rows: Index, pull: Array | None) -> None:
+        at = rows_of(rec.model, parameters, side, rows)
+        own = _ratings_of(side, rows, rated)
+        solved = fold_in(rec.model, parameters, side, *own, before=at, pull=pull)
+        for name, group in groups_of(rec.model, side, solved).items():
+            parameters[name][rows] = group
+
+    solve("item", fresh["item"], None)  # lest new users be solved from items that are still blank
+    for side in OTHER:
+        solve(side, touched[side], pulls[side])
+    record = {
+        "at": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
+        "n_ratings": len(new),
+        "n_replaced": rec.rated.nnz + len(new) - rated.nnz,
+        "n_new_users": len(fresh["user"]),
+        "n_new_items": len(fresh["item"]),
+    }
+    facts = rec.facts | {"partial_fits": [*rec.facts.get("partial_fits", []), record]}
+    return Recommender(rec.model, parameters, after["user"], after["item"], rated, facts)
+
+
+def _grown(rec: Recommender, side: Side, known: Index, n_rows: int) -> tuple[Array, Index]:
+    """The model's rows in their new places and the prior's mean in all others; which those are."""
+    rows = np.tile(Prior.of(rec.parameters, side).mean, (n_rows, 1))
+    rows[known] = rows_of(rec.model, rec.parameters, side, np.arange(len(known), dtype=np.int32))
+    return rows, np.setdiff1d(np.arange(n_rows, dtype=np.int32), known)
+
+
+def _moved(
+    table: csr_array, before: Mapping[Side, Vocabulary], after: Mapping[Side, Vocabulary]
+) -> coo_array:
+    """A table of ratings under larger vocabularies."""
+    places = tuple(
+        after[side].indices(before[side].ids)[at]
+        for side, at in zip(OTHER, table.tocoo().coords, strict=True)
+    )
+    return coo_array((table.data, places), shape=(len(after["user"]), len(after["item"])))
+
+
+def _ratings_of(
+    side: Side, rows: Index, table: coo_array | csr_array
+) -> tuple[Index, Index, Array]:
+    """Where the ratings of each row start, their partners and values."""
+    own = csr_array(table if side == "user" else table.T)[rows]
+    return own.indptr, own.indices, own.data
+
+
+def _united(earlier: coo_array, later: coo_array) -> csr_array:
+    """The ratings of both; the later one of pairs that are in both."""
+    pairs = [np.ravel_multi_index(table.coords, table.shape) for table in (earlier, later)]
+    kept = ~np.isin(pairs[0], pairs[1])
+    coords = tuple(
+        np.append(old[kept], new) for old, new in zip(earlier.coords, later.coords, strict=True)
+    )
+    return csr_array((np.append(earlier.data[kept], later.data), coords), shape=earlier.shape)

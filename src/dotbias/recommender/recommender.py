@@ -1,0 +1,663 @@
+"""The recommender: a fitted model that speaks the user's own ids and titles."""
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal, overload
+
+import numpy as np
+import polars as pl
+from numpy.typing import NDArray
+from scipy.sparse import csr_array
+
+from dotbias import model_file
+from dotbias.data.ratings import Ratings, Scale
+from dotbias.data.vocabulary import Index, Vocabulary
+from dotbias.errors import DataError, ModelFileError, SettingError
+from dotbias.models import MODELS
+from dotbias.models.base import Array, Model, Parameters, clip_to_scale
+from dotbias.models.dot_bias import DotBias
+from dotbias.models.network import Network
+
+if TYPE_CHECKING:
+    from torch import nn
+
+    from dotbias.recommender.explanation import Explanation
+    from dotbias.recommender.fold_in import FoldedItem, FoldedUser, RatingsOfOne
+
+# Of an item with fewer training ratings the model knows little: lists name it after all others.
+MIN_RATINGS = 5
+
+# Scores of a chunk of users against all items stay below this many numbers (about 64 MB).
+_CHUNK_SCORES = 16_000_000
+
+# Standard deviations to either side of a normal mean between which lie nine cases of ten.
+_NINE_OF_TEN = 1.6449
+
+# What the file keeps of the items beside their ids.
+_DESCRIBED = ("titles", "genres")
+
+RawId = int | str
+
+
+@dataclass(frozen=True, eq=False)
+class Recommender:
+    """What a user of dotbias holds: vocabularies, a fitted model, and what each user has rated.
+
+    Args:
+        model: the formula and its settings.
+        parameters: its fitted arrays.
+        user_vocabulary: raw ids of the users, row by row of the parameters.
+        item_vocabulary: raw ids and titles of the items.
+        rated: the training ratings, a sparse (n_users, n_items) table of float32.
+        facts: plain data about the fit (solver, seed, history, evaluation), kept in the file.
+    """
+
+    model: Model
+    parameters: Parameters
+    user_vocabulary: Vocabulary
+    item_vocabulary: Vocabulary
+    rated: csr_array
+    facts: dict[str, Any] = field(default_factory=dict)
+
+    @classmethod
+    def of(
+        cls,
+        model: Model,
+        parameters: Parameters,
+        ratings: Ratings,
+        facts: Mapping[str, Any] | None = None,
+    ) -> "Recommender":
+        """The recommender of a model fitted to these ratings.
+
+        Raises:
+            DataError: when a (user, item) pair is rated twice; ``read_ratings`` keeps one.
+        """
+        vocabularies = ratings.user_vocabulary, ratings.item_vocabulary
+        return cls(model, parameters, *vocabularies, rating_table(ratings), dict(facts or {}))
+
+    def __repr__(self) -> str:
+        return (
+            f"Recommender({self.model}, {len(self.user_vocabulary):,} users, "
+            f"{len(self.item_vocabulary):,} items, {self.rated.nnz:,} ratings)"
+        )
+
+    @cached_property
+    def item_counts(self) -> NDArray[np.int64]:
+        """Number of training ratings of each item, shape (n_items,)."""
+        return np.bincount(self.rated.indices, minlength=len(self.item_vocabulary))
+
+    def training_ratings(self) -> Ratings:
+        """The ratings that the model was fitted to, by user and item, without times and features."""
+        rated = self.rated
+        return Ratings(
+            np.repeat(np.arange(rated.shape[0], dtype=np.int32), np.diff(rated.indptr)),
+            # Of a model from a file they have 64 bits, for which loops would be compiled anew.
+            rated.indices.astype(np.int32),
+            rated.data,
+            self.user_vocabulary,
+            self.item_vocabulary,
+            declared_scale=Scale(*map(float, self.parameters["scale"])),
+        )
+
+    # -- predictions -----------------------------------------------------------------------------
+
+    # A str is a sequence of str to the type checker, hence the overlap.
+    @overload
+    def predict(self, users: RawId, items: RawId) -> float: ...  # type: ignore[overload-overlap]
+    @overload
+    def predict(  # type: ignore[overload-overlap]
+        self, users: RawId, items: RawId, *, with_std: Literal[True]
+    ) -> tuple[float, float]: ...
+    @overload
+    def predict(
+        self, users: pl.Series | Sequence[RawId], items: pl.Series | Sequence[RawId]
+    ) -> Array: ...
+    @overload
+    def predict(
+        self,
+        users: pl.Series | Sequence[RawId],
+        items: pl.Series | Sequence[RawId],
+        *,
+        with_std: Literal[True],
+    ) -> tuple[Array, Array]: ...
+    def predict(self, users: Any, items: Any, *, with_std: bool = False) -> Any:
+        """Predicted rating of one pair, or of many.
+
+        Args:
+            users: a user's id, or n of them; with n items, a single one stands for n.
+            items: an item's id or title, or n ids; with n users, a single id stands for n.
+            with_std: whether to say how far the rating may be from its prediction; the model must have
+                kept samples of ``Gibbs``.
+
+        Returns:
+            A float for one pair, which must be known; for many, an array of shape (n,) in which
+            users and items never seen fall back on the other side's bias and the global mean. With
+            ``with_std`` a pair of such: the prediction, and the standard deviation of the rating (see
+            ``DotBias.spread``).
+
+        Raises:
+            UnknownIdError: for a single pair's user or item that is unknown or ambiguous.
+            DataError: for two lists of different lengths.
+            SettingError: for a standard deviation without samples.
+        """
+        if is_id(users) and is_id(items):
+            one_user = np.array([self.user_vocabulary.find(users, noun="user")], np.int32)
+            one_item = np.array([self.item_vocabulary.find(items)], np.int32)
+            rating = float(self.model.predict(self.parameters, one_user, one_item)[0])
+            return (rating, float(self._spread(one_user, one_item)[0])) if with_std else rating
+        u = self.user_vocabulary.indices([users] if is_id(users) else users)
+        i = self.item_vocabulary.indices([items] if is_id(items) else items)
+        if len(u) != len(i) and not (is_id(users) or is_id(items)):
+            raise DataError(f"{len(u):,} users for {len(i):,} items: give as many of each")
+        u, i = np.broadcast_arrays(u, i)
+        ratings = self.model.predict(self.parameters, u, i)
+        return (ratings, self._spread(u, i)) if with_std else ratings
+
+    def _spread(self, users: Index, items: Index) -> Array:
+        """Standard deviation of the rating of each pair, shape (n,)."""
+        if not isinstance(self.model, DotBias):
+            raise SettingError(
+                f"{type(self.model).__name__} has no samples to take a standard deviation from: fit a "
+                "DotBias with Gibbs(keep_samples=50), on the command line --keep-samples 50"
+            )
+        return self.model.spread(self.parameters, users, items)
+
+    def predict_table(self, pairs: pl.DataFrame, *, with_std: bool = False) -> pl.DataFrame:
+        """Predictions for a frame of columns ``user`` and ``item``.
+
+        Args:
+            pairs: the frame.
+            with_std: as for ``predict``.
+
+        Returns:
+            The frame with two more columns: ``prediction``, and ``basis``, which names what was
+            known at training: ``both``, ``user``, ``item`` or ``neither``. With ``with_std`` three more:
+            the standard deviation ``std``, and ``lower`` and ``upper``, between which a normal rating
+            around the prediction is in nine cases of ten, clipped to the scale.
+
+        Raises:
+            SettingError: for a standard deviation without samples.
+        """
+        u = self.user_vocabulary.indices(pairs["user"])
+        i = self.item_vocabulary.indices(pairs["item"])
+        names = np.array(["neither", "user", "item", "both"])
+        rating = self.model.predict(self.parameters, u, i)
+        table = pairs.with_columns(
+            prediction=pl.Series(rating), basis=pl.Series(names[(u >= 0) + 2 * (i >= 0)])
+        )
+        if not with_std:
+            return table
+        std = self._spread(u, i)
+        ends = (rating + sign * np.float32(_NINE_OF_TEN) * std for sign in (-1, 1))
+        lower, upper = (clip_to_scale(self.parameters, end) for end in ends)
+        return table.with_columns(
+            std=pl.Series(std), lower=pl.Series(lower), upper=pl.Series(upper)
+        )
+
+    def explain(self, user: RawId, item: RawId) -> "Explanation":
+        """One prediction as a sum: mean, biases, and a part for each rating of the user.
+
+        The parts add up to ``predict(user, item)``. They are those of the vector that the user's ratings
+        give by regression, with everything else held
+        (``dotbias.solvers.least_squares.contributions``); how far the model's own vector is from it, is
+        a part too.
+
+        Args:
+            user: the user's id.
+            item: the item's id, title, or a part of one title; the user may have rated it.
+
+        Raises:
+            UnknownIdError: for a user or item that is unknown or ambiguous.
+            SettingError: for a network.
+            ModelFileError: for a model that an older version has saved.
+
+        >>> import dotbias as db
+        >>> rec = db.fit(db.simulate(n_ratings=2000, seed=1)[0], db.DotBias(n_factors=4))
+        >>> found = rec.explain(7, 21)
+        >>> abs(found.frame()["contribution"].sum() - rec.predict(7, 21)) < 1e-5
+        True
+        """
+        from dotbias.recommender.explanation import explain
+
+        return explain(self, user, item)
+
+    # -- recommendations -------------------------------------------------------------------------
+
+    def recommend(
+        self,
+        users: RawId | Sequence[RawId],
+        k: int = 10,
+        *,
+        candidates: Iterable[RawId] | None = None,
+        include_rated: bool = False,
+        min_ratings: int = MIN_RATINGS,
+    ) -> pl.DataFrame:
+        """The k items with the highest predicted rating for each user.
+
+        Args:
+            users: a user's id, or several; unknown ones among several get the best items by bias.
+            k: how many items.
+            candidates: ids or titles of the only items to choose from; all by default.
+            include_rated: whether items that the user has rated may appear.
+            min_ratings: items with fewer training ratings come after all others.
+
+        Returns:
+            Columns ``user``, ``rank`` (from 1), ``item``, ``title``, ``prediction``; best first.
+
+        Raises:
+            UnknownIdError: for a single unknown user, or an unknown candidate.
+        """
+        check_k(k)
+        raw = [users] if is_id(users) else list(users)  # type: ignore[arg-type]
+        if is_id(users):
+            index = np.array([self.user_vocabulary.find(users, noun="user")], np.int32)
+        else:
+            index = self.user_vocabulary.indices(raw)
+        allowed = self.find_candidates(candidates)
+        tops = [
+            self.top_items(
+                chunk, k, allowed=allowed, include_rated=include_rated, min_ratings=min_ratings
+            )
+            for chunk in self.user_chunks(index)
+        ]
+        items = np.concatenate(tops)
+        row, rank = np.nonzero(items >= 0)
+        chosen = items[row, rank]
+        return pl.DataFrame(
+            {
+                "user": pl.Series("user", raw).gather(row),
+                "rank": rank + 1,
+                **self.named(chosen),
+                "prediction": self.model.predict(self.parameters, index[row], chosen),
+            }
+        )
+
+    def find_candidates(self, candidates: Iterable[RawId] | None) -> Index | None:
+        """Item indices of ids or titles; None stands for all items."""
+        if candidates is None:
+            return None
+        return np.array([self.item_vocabulary.find(c) for c in candidates], np.int32)
+
+    def user_chunks(self, users: Index) -> Iterator[Index]:
+        """User indices in chunks whose scores against all items fit in bounded memory."""
+        step = max(1, _CHUNK_SCORES // max(1, len(self.item_vocabulary)))
+        for start in range(0, max(1, len(users)), step):
+            yield users[start : start + step]
+
+    def top_items(
+        self,
+        users: Index,
+        k: int,
+        *,
+        allowed: Index | None = None,
+        include_rated: bool = False,
+        min_ratings: int = MIN_RATINGS,
+        scores: Array | None = None,
+    ) -> Index:
+        """The k best items for each user index, by the model's score or by given ones.
+
+        Args:
+            users: user indices, shape (n,); -1 for unknown users.
+            k: how many.
+            allowed: indices of the only items to choose from.
+            include_rated: whether training items may appear.
+            min_ratings: items with fewer training ratings come after all others.
+            scores: what to rank by instead, shape (n, n_items); it is overwritten.
+
+        Returns:
+            Item indices, best first, shape (n, min(k, n_items)); -1 where no more are left.
+        """
+        if scores is None:
+            scores = self.model.score_all(self.parameters, users)
+        rated = None
+        if not include_rated:
+            starts, items = self.rated.indptr, self.rated.indices
+            # An unknown user, -1, has rated nothing: their span is empty.
+            rated = [items[starts[max(u, 0)] : starts[u + 1]] for u in users]
+        return self.best_items(scores, k, allowed=allowed, excluded=rated, min_ratings=min_ratings)
+
+    def best_items(
+        self,
+        scores: Array,
+        k: int,
+        *,
+        allowed: Index | None = None,
+        excluded: Sequence[Index] | None = None,
+        min_ratings: int = MIN_RATINGS,
+    ) -> Index:
+        """The k items with the highest scores, shape (n, n_items), which are overwritten.
+
+        Args:
+            scores: what to rank by.
+            k, allowed, min_ratings: as in ``top_items``.
+            excluded: for each row the indices of items that must not appear.
+
+        Returns:
+            Item indices, best first, shape (n, min(k, n_items)); -1 where no more are left.
+        """
+        self._put_rare_last(scores, min_ratings)
+        if allowed is not None:
+            outside = np.ones(scores.shape[1], np.bool_)
+            outside[allowed] = False
+            scores[:, outside] = -np.inf
+        for row, items in enumerate(excluded or []):
+            scores[row, items] = -np.inf
+        return top_k(scores, k)
+
+    def _put_rare_last(self, scores: Array, min_ratings: int) -> None:
+        """Move the scores of rarely rated items, shape (..., n_items), below all others."""
+        rare = self.item_counts < min_ratings
+        if scores.size:
+            scores[..., rare] -= np.ptp(scores) + 1
+
+    # -- similar items ---------------------------------------------------------------------------
+
+    def similarity(self, item: RawId, other: RawId) -> float:
+        """Cosine of two items' embeddings; 1 for an item with itself."""
+        vectors = self.unit_vectors()
+        a, b = self.item_vocabulary.find(item), self.item_vocabulary.find(other)
+        return float(vectors[a] @ vectors[b])
+
+    def similar(self, item: RawId, k: int = 10, *, min_ratings: int = MIN_RATINGS) -> pl.DataFrame:
+        """The k items whose embeddings point most nearly the same way.
+
+        Args:
+            item: its id, title, or a part of one title.
+            k: how many.
+            min_ratings: items with fewer training ratings come after all others: their
+                embeddings have hardly moved from where they started, and say little.
+
+        Returns:
+            Columns ``rank``, ``item``, ``title``, ``similarity`` (cosine, -1 to 1), ``n_ratings``.
+
+        Raises:
+            UnknownIdError: for an unknown or ambiguous item.
+            SettingError: for a model without embeddings.
+        """
+        at = self.item_vocabulary.find(item)
+        vector = self.model.item_vectors(self.parameters)[at]
+        return self.nearest(vector, k, min_ratings=min_ratings, excluded=at)
+
+    def nearest(
+        self, vector: Array, k: int, *, min_ratings: int, excluded: int | None = None
+    ) -> pl.DataFrame:
+        """The k items, but for one, whose embeddings point most nearly the way of a vector.
+
+        Args and columns as in ``similar``.
+        """
+        check_k(k)
+        norm = np.sqrt(vector @ vector) or np.float32(1)
+        cosine = self.unit_vectors() @ (vector / norm)  # (n_items,)
+        left_out = np.array([] if excluded is None else [excluded], np.int32)
+        items = self.best_items(
+            cosine[None, :].copy(), k, excluded=[left_out], min_ratings=min_ratings
+        )[0]
+        items = items[items >= 0]
+        return pl.DataFrame(
+            {
+                "rank": np.arange(1, len(items) + 1),
+                **self.named(items),
+                "similarity": cosine[items],
+                "n_ratings": self.item_counts[items],
+            }
+        )
+
+    def unit_vectors(self) -> Array:
+        """The embeddings of all items at length 1, zero where they are zero: (n_items, n_factors)."""
+        vectors = self.model.item_vectors(self.parameters)
+        if vectors.shape[1] == 0:
+            raise SettingError(f"{type(self.model).__name__} has no embeddings to compare items by")
+        return at_length_one(vectors)
+
+    # -- what was not there at training ------------------------------------------------------------
+
+    def fold_in_user(
+        self, ratings: "RatingsOfOne", *, on_unknown: Literal["error", "skip"] = "error"
+    ) -> "FoldedUser":
+        """A user who was not there at training, from a few ratings, with everything else held.
+
+        The exact minimiser of the objective that the model was fitted to
+        (``dotbias.solvers.least_squares.fold_in``); the model stays as it is. A user without ratings is
+        one of whom nothing is known.
+
+        Args:
+            ratings: ``{item: rating}``, pairs, or a frame of items and ratings; items by id or title.
+            on_unknown: whether an item that is unknown or ambiguous is an error, or left out.
+
+        Raises:
+            UnknownIdError: for such an item.
+            DataError: for a rating that is no number or outside the scale, or two of one item.
+            ModelFileError: for a model that an older version has saved.
+
+        >>> import dotbias as db
+        >>> rec = db.fit(db.simulate(n_ratings=2000, seed=1)[0], db.DotBias(n_factors=4))
+        >>> user = rec.fold_in_user({3: 5.0, 8: 1.5, 21: 4.0})
+        >>> user.n_ratings, user.recommend(k=2).columns
+        (3, ['rank', 'item', 'title', 'prediction'])
+        """
+        from dotbias.recommender.fold_in import fold_in_user
+
+        return fold_in_user(self, ratings, on_unknown=on_unknown)
+
+    def fold_in_item(
+        self, ratings: "RatingsOfOne", *, on_unknown: Literal["error", "skip"] = "error"
+    ) -> "FoldedItem":
+        """An item that was not there at training, from ratings by users: as ``fold_in_user``."""
+        from dotbias.recommender.fold_in import fold_in_item
+
+        return fold_in_item(self, ratings, on_unknown=on_unknown)
+
+    def partial_fit(self, new: Ratings) -> "Recommender":
+        """A recommender that knows these ratings too: see ``dotbias.recommender.partial_fit``."""
+        from dotbias.recommender.partial_fit import partial_fit
+
+        return partial_fit(self, new)
+
+    # -- the whole -------------------------------------------------------------------------------
+
+    def to_torch(self) -> "nn.Module":
+        """The fitted model as a PyTorch module: see ``Model.to_torch``."""
+        return self.model.to_torch(self.parameters)
+
+    def item_bias_ranking(
+        self, k: int = 10, *, lowest: bool = False, min_ratings: int = MIN_RATINGS
+    ) -> pl.DataFrame:
+        """Items by bias: those liked (or disliked) beyond what their raters' tastes explain.
+
+        Args:
+            k: how many items.
+            lowest: the other end of the list.
+            min_ratings: items with fewer training ratings come after all others.
+
+        Returns:
+            Columns ``rank``, ``item``, ``title``, ``bias``, ``mean_rating``, ``n_ratings``.
+
+        Raises:
+            SettingError: for a network.
+        """
+        check_k(k)
+        if "item_bias" not in self.parameters:
+            raise SettingError(f"{type(self.model).__name__} has no biases to rank items by")
+        bias = self.parameters["item_bias"]
+        counts = self.item_counts
+        sums = np.bincount(self.rated.indices, self.rated.data, len(counts))
+        scores = -bias if lowest else bias.copy()
+        self._put_rare_last(scores, min_ratings)
+        chosen = top_k(scores[None, :], k)[0]
+        return pl.DataFrame(
+            {
+                "rank": np.arange(1, len(chosen) + 1),
+                **self.named(chosen),
+                "bias": bias[chosen],
+                "mean_rating": sums[chosen] / np.maximum(counts[chosen], 1),
+                "n_ratings": counts[chosen],
+            }
+        )
+
+    def info(self) -> dict[str, Any]:
+        """What this model is, how it was fitted, and how good it was on held-out ratings."""
+        low, high = map(float, self.parameters["scale"])
+        return {
+            "model": type(self.model).__name__,
+            "settings": self.model.summary(),
+            "n_users": len(self.user_vocabulary),
+            "n_items": len(self.item_vocabulary),
+            "n_ratings": self.rated.nnz,
+            "scale": [low, high],
+            "global_mean": float(self.parameters["global_mean"][0]),
+            "titles": self.item_vocabulary.titles is not None,
+            **self.facts,
+        }
+
+    def named(self, items: Index) -> dict[str, pl.Series]:
+        """Columns ``item`` and ``title`` of item indices."""
+        titles = self.item_vocabulary.titles
+        blank = pl.Series("title", [None] * len(items), pl.String)
+        return {
+            "item": self.item_vocabulary.ids.gather(items),
+            "title": blank if titles is None else titles.gather(items),
+        }
+
+    # -- the file --------------------------------------------------------------------------------
+
+    def save(self, path: str | Path) -> None:
+        """Write one file, whole or not at all: arrays and metadata, nothing executable.
+
+        Raises:
+            ModelFileError: when it cannot be written.
+        """
+        arrays: dict[str, NDArray[Any]] = {
+            f"parameters.{name}": array for name, array in self.parameters.items()
+        }
+        arrays |= _pack("user_ids", self.user_vocabulary.ids)
+        arrays |= _pack("item_ids", self.item_vocabulary.ids)
+        for name in _DESCRIBED:
+            column = getattr(self.item_vocabulary, name)
+            arrays |= {} if column is None else _pack(name, column)
+        arrays |= {
+            "rated.starts": self.rated.indptr.astype(np.int64),
+            "rated.items": self.rated.indices.astype(np.int32),
+            "rated.values": self.rated.data,
+        }
+        model = {"name": type(self.model).__name__, "settings": self.model.summary()}
+        model_file.write(Path(path), arrays, {"model": model, "facts": self.facts})
+
+    @classmethod
+    def load(cls, path: str | Path, model: Model | None = None) -> "Recommender":
+        """Read a file that ``save`` wrote.
+
+        Args:
+            path: the file.
+            model: what makes the module of a ``Network``, for a file holds no code.
+
+        Raises:
+            ModelFileError: when the file is missing, truncated, altered or of a newer format, or holds
+                another kind of model than the one that is given.
+        """
+        arrays, metadata = model_file.read(Path(path))
+        name = metadata["model"]["name"]
+        if name not in MODELS:
+            raise ModelFileError(f"{path} holds a {name}, which this version of dotbias lacks")
+        settings = metadata["model"]["settings"]
+        if name == Network.__name__ and model is None:
+            raise ModelFileError(
+                f"{path} holds a network of one's own, {settings['make']}, and no code: load it in "
+                f"Python with Recommender.load({str(path)!r}, model=Network({settings['make']}))"
+            )
+        if model is not None and type(model).__name__ != name:
+            raise ModelFileError(f"{path} holds a {name}, not a {type(model).__name__}")
+        prefix = "parameters."
+        users, items = _unpack(arrays, "user_ids"), _unpack(arrays, "item_ids")
+        assert users is not None
+        assert items is not None
+        rated = arrays["rated.values"], arrays["rated.items"], arrays["rated.starts"]
+        return cls(
+            model=MODELS[name](**settings) if model is None else model,
+            parameters={
+                n.removeprefix(prefix): a for n, a in arrays.items() if n.startswith(prefix)
+            },
+            user_vocabulary=Vocabulary(users),
+            item_vocabulary=Vocabulary(items, *(_unpack(arrays, name) for name in _DESCRIBED)),
+            rated=csr_array(rated, shape=(users.len(), items.len())),
+            facts=metadata["facts"],
+        )
+
+
+def rating_table(ratings: Ratings) -> csr_array:
+    """Who rated what, a sparse table of shape (n_users, n_items).
+
+    Raises:
+        DataError: when a (user, item) pair is rated twice.
+    """
+    table = csr_array(
+        (ratings.values, (ratings.users, ratings.items)), shape=(ratings.n_users, ratings.n_items)
+    )
+    if table.nnz < len(ratings):
+        raise DataError(
+            f"{len(ratings) - table.nnz:,} (user, item) pairs are rated more than once: "
+            f"read_ratings keeps one rating of each"
+        )
+    return table
+
+
+def top_k(scores: Array, k: int) -> Index:
+    """The k highest scores of each row, best first; among equals of the k, the lower column first.
+
+    Args:
+        scores: shape (n, m); -inf marks what must not be chosen.
+        k: how many.
+
+    Returns:
+        Column numbers, shape (n, min(k, m)); -1 where nothing is left to choose.
+    """
+    k = min(k, scores.shape[1])
+    columns = np.sort(np.argpartition(-scores, k - 1, axis=1)[:, :k], axis=1)
+    best = np.take_along_axis(scores, columns, axis=1)
+    order = np.argsort(-best, axis=1, kind="stable")
+    columns[best == -np.inf] = -1
+    return np.take_along_axis(columns, order, axis=1).astype(np.int32)
+
+
+def at_length_one(vectors: Array) -> Array:
+    """Vectors divided by their lengths, shape (n, k); those of zeros stay."""
+    norms: Array = np.sqrt(np.einsum("nk,nk->n", vectors, vectors))  # (n,)
+    norms[norms == 0] = 1
+    return vectors / norms[:, None]
+
+
+def is_id(raw: Any) -> bool:
+    """Whether this is one id, not several."""
+    return isinstance(raw, (int, str, np.integer))
+
+
+def check_k(k: int) -> None:
+    """Refuse lists of no length."""
+    if k < 1:
+        raise SettingError(f"k={k}: ask for at least 1 item")
+
+
+def _pack(name: str, column: pl.Series) -> dict[str, NDArray[Any]]:
+    """A column of integers or strings (or nulls) as plain arrays."""
+    if column.dtype == pl.Int64:
+        return {name: column.to_numpy()}
+    text = [None if t is None else t.encode() for t in column.to_list()]
+    lengths = np.array([-1 if t is None else len(t) for t in text], np.int64)
+    joined = b"".join(t for t in text if t is not None)
+    return {f"{name}.text": np.frombuffer(joined, np.uint8), f"{name}.lengths": lengths}
+
+
+def _unpack(arrays: Mapping[str, NDArray[Any]], name: str) -> pl.Series | None:
+    """The column that ``_pack`` took apart, or None where there was none."""
+    if name in arrays:
+        return pl.Series(arrays[name])
+    if f"{name}.lengths" not in arrays:
+        return None
+    joined, lengths = arrays[f"{name}.text"].tobytes(), arrays[f"{name}.lengths"]
+    ends = np.cumsum(np.maximum(lengths, 0))
+    texts = [
+        None if length < 0 else joined[end - length : end].decode()
+        for length, end in zip(lengths.tolist(), ends.tolist(), strict=True)
+    ]
+    return pl.Series(name, texts, pl.String)

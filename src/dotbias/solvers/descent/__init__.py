@@ -1,0 +1,1 @@
+"""Gradient descent: rules, schedules, runs and their compiled loops."""

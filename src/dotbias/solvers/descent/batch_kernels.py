@@ -1,0 +1,262 @@
+"""The compiled loop over mini-batches, up to the full batch.
+
+Each step has four parts: which rows the batch touches, the error of each rating, the gradient of each
+touched row, and the move of the rows. Ratings and rows are shared out to threads; every row's sum is
+taken by one thread in the order of the batch, so the bits do not depend on the number of threads.
+"""
+
+import math
+from collections.abc import Callable
+from functools import cache
+from types import FunctionType
+from typing import Any, NamedTuple
+
+import numpy as np
+from numba import njit, prange
+from numba.extending import register_jitable
+from numba.np.unsafe.ndarray import to_fixed_tuple
+
+from dotbias.solvers.descent.kernels import (
+    LOAD,
+    NOISE,
+    STORE,
+    compiled,
+    error_and_slope,
+    name_kernel,
+)
+
+
+class Side(NamedTuple):
+    """The users, or the items: their parameters, and room for the gradients of one batch.
+
+    Args:
+        factors, bias: the parameters, (n, k) and (n, 1).
+        s_factors, s_bias: their states, (n_slots, n, k) and (n_slots, n, 1).
+        decay: (n, 2), weight decay of each row's factors and bias: per rating of the batch if only
+            touched rows move, per step if all do.
+        g_factors, g_bias: (m + 1, k) and (m + 1, 1), gradients of up to m touched rows; the last row
+            stays zero, for the rows that are not touched.
+        place: (n,), row of the gradients that belongs to a row, m if none does.
+        touched: (m,), the rows that the batch touches, in the order of their first ratings.
+        begin: (m + 1,), where the ratings of each touched row begin in ``members``.
+        members: (batch size,), places in the batch, grouped by row.
+    """
+
+    factors: Any
+    bias: Any
+    s_factors: Any
+    s_bias: Any
+    decay: Any
+    g_factors: Any
+    g_bias: Any
+    place: Any
+    touched: Any
+    begin: Any
+    members: Any
+
+
+@njit(cache=True)
+def _group(rows: Any, side: Any) -> Any:
+    """Group the places of the batch by row; the number of touched rows."""
+    none, n = len(side.touched), 0
+    for row in rows:
+        if side.place[row] == none:
+            side.place[row] = n
+            side.touched[n] = row
+            side.begin[n + 1] = 0
+            n += 1
+        side.begin[side.place[row] + 1] += 1
+    side.begin[0] = 0
+    for t in range(n):
+        side.begin[t + 1] += side.begin[t]
+    for j in range(len(rows)):
+        t = side.place[rows[j]]
+        side.members[side.begin[t]] = j
+        side.begin[t] += 1
+    for t in range(n, 0, -1):  # filling has moved each beginning to the next
+        side.begin[t] = side.begin[t - 1]
+    side.begin[0] = 0
+    return n
+
+
+@njit(cache=True)
+def _forget(side: Any, n: Any) -> None:
+    """Undo what ``_group`` has noted of n rows."""
+    for t in range(n):
+        side.place[side.touched[t]] = len(side.touched)
+
+
+def _errors(u: Any, i: Any, r: Any, p: Any, q: Any, b_u: Any, b_i: Any, form: Any, e: Any, g: Any) -> None:  # fmt: skip # noqa: E501
+    """Error of each rating of the batch, and the derivative of the batch's mean loss by its ``z``."""
+    offset, low, width, sigmoid = form
+    share = g.dtype.type(1 / len(r))
+    for j in prange(len(r)):
+        row_u, row_i = np.uint32(u[j]), np.uint32(i[j])
+        dot = np.float32(0)
+        for f in range(p.shape[1]):
+            dot += p[row_u, f] * q[row_i, f]
+        z = offset + b_u[row_u, 0] + b_i[row_i, 0] + dot
+        e[j], slope = error_and_slope(z, r[j], low, width, sigmoid)
+        g[j] = share * slope
+
+
+def _gradients(side: Any, n: Any, g: Any, others: Any, other_factors: Any) -> None:
+    """Gradients of the touched rows: ``Σ g q`` for the factors and ``Σ g`` for the bias."""
+    k = other_factors.shape[1]
+    # Arrays by their own names: what a parallel loop writes into those of a tuple is lost.
+    begin, members, g_factors, g_bias = side.begin, side.members, side.g_factors, side.g_bias
+    for t in prange(n):
+        for f in range(k):
+            g_factors[t, f] = 0
+        total = np.float32(0)
+        for m in range(begin[t], begin[t + 1]):
+            j = members[m]
+            other, g_j = np.uint32(others[j]), g[j]
+            total += g_j
+            for f in range(k):
+                g_factors[t, f] += g_j * other_factors[other, f]
+        g_bias[t, 0] = total
+
+
+def _compile(function: Callable[..., Any], *, shared: bool) -> Callable[..., Any]:
+    """Compile a function under a name of its own: the disk cache knows functions by their names."""
+    name = function.__name__ + ("_shared" if shared else "_alone")
+    copy = FunctionType(function.__code__, function.__globals__, name)
+    copy.__qualname__ = name
+    return njit(parallel=shared, cache=True, fastmath=True, error_model="numpy")(copy)
+
+
+_errors_alone, _errors_shared = (_compile(_errors, shared=s) for s in (False, True))
+_gradients_alone, _gradients_shared = (_compile(_gradients, shared=s) for s in (False, True))
+
+
+@njit(cache=True, fastmath=True, error_model="numpy")
+def _clip(sides: Any, counts: Any, largest: Any) -> None:
+    """Shorten the whole gradient of the batch to a norm."""
+    squares = 0.0
+    for s in range(2):
+        side = sides[s]
+        for t in range(counts[s]):
+            squares += side.g_bias[t, 0] * side.g_bias[t, 0]
+            for f in range(side.g_factors.shape[1]):
+                squares += side.g_factors[t, f] * side.g_factors[t, f]
+    norm = math.sqrt(squares)
+    if norm > largest:
+        factor = side.g_bias.dtype.type(largest / norm)
+        for s in range(2):
+            side = sides[s]
+            for t in range(counts[s]):
+                side.g_bias[t, 0] *= factor
+                for f in range(side.g_factors.shape[1]):
+                    side.g_factors[t, f] *= factor
+
+
+@cache
+def batch_kernel(
+    update: Callable[..., Any], n_slots: int, n_coefficients: int, noisy: bool, shared: bool
+) -> Callable[..., Any]:
+    """The compiled loop over batches for one update rule.
+
+    The objective of a step is the mean over its batch of ``½ (r̂ - r)²``, plus weight decay.
+
+    Args:
+        update: the rule's function (see ``dotbias.solvers.descent.rules``), inlined into the loop.
+        n_slots: numbers of state per parameter, 0 to 3.
+        n_coefficients: length of ``c``.
+        noisy: whether normal noise is added to the gradients.
+        shared: whether each step is shared out to threads, which small batches do not repay.
+
+    Returns:
+        A function that takes one batch after the other and moves the parameters in place. It returns
+        the sum of squared errors of each batch, before its step, shape (n_steps,). Arguments:
+        ``users, items, ratings``; ``order``, their rows in the order in which they are taken;
+        ``starts`` (n_steps + 1,), where each batch starts in ``order``; ``sides``, users and items
+        (``Side``); ``form``, that is ``(offset, low, width, sigmoid)``; ``rates`` (n_steps, 4), in the
+        order of the groups; ``coefficients`` (n_steps, n_coefficients); ``dense``, whether all rows
+        move; ``decoupled``; ``clip``, the largest norm of a batch's gradient, or 0; ``noise``
+        (n_steps,), its standard deviation, and ``keys`` (n_steps,), its seeds.
+    """
+    update = register_jitable(update)
+    load, store, noise_of = LOAD[n_slots], STORE[n_slots], NOISE[noisy]
+
+    def descend(
+        users: Any,
+        items: Any,
+        ratings: Any,
+        order: Any,
+        starts: Any,
+        sides: Any,
+        form: Any,
+        rates: Any,
+        coefficients: Any,
+        dense: Any,
+        decoupled: Any,
+        clip: Any,
+        noise: Any,
+        keys: Any,
+    ) -> Any:
+        n_steps = len(starts) - 1
+        one, size = ratings.dtype.type(1), len(sides[0].members)
+        squares = np.zeros(n_steps)
+        u, i = np.empty(size, users.dtype), np.empty(size, items.dtype)
+        r, e, g = (
+            np.empty_like(ratings[:size]),
+            np.empty_like(ratings[:size]),
+            np.empty_like(ratings[:size]),
+        )
+        counts = np.zeros(2, np.int64)
+        k = sides[0].factors.shape[1]
+        for step in range(n_steps):
+            n = starts[step + 1] - starts[step]
+            for j in range(n):
+                row = order[starts[step] + j]
+                u[j], i[j], r[j] = users[row], items[row], ratings[row]
+            counts[0], counts[1] = _group(u[:n], sides[0]), _group(i[:n], sides[1])
+            p, q, b_u, b_i = sides[0].factors, sides[1].factors, sides[0].bias, sides[1].bias
+            if shared:
+                _errors_shared(u[:n], i[:n], r[:n], p, q, b_u, b_i, form, e[:n], g[:n])
+                _gradients_shared(sides[0], counts[0], g[:n], i[:n], q)
+                _gradients_shared(sides[1], counts[1], g[:n], u[:n], p)
+            else:
+                _errors_alone(u[:n], i[:n], r[:n], p, q, b_u, b_i, form, e[:n], g[:n])
+                _gradients_alone(sides[0], counts[0], g[:n], i[:n], q)
+                _gradients_alone(sides[1], counts[1], g[:n], u[:n], p)
+            for j in range(n):
+                squares[step] += e[j] * e[j]
+            if clip > 0:
+                _clip(sides, counts, clip)
+
+            c: Any = to_fixed_tuple(coefficients[step], n_coefficients)  # type: ignore[call-arg]
+            std, key = noise[step], keys[step]
+            for s in range(2):
+                side = sides[s]
+                w, b, s_w, s_b = side.factors, side.bias, side.s_factors, side.s_bias
+                g_w, g_b, decay = side.g_factors, side.g_bias, side.decay
+                place, touched, begin = side.place, side.touched, side.begin
+                lr, lr_b = rates[step, s], rates[step, 2 + s]
+                for m in prange(len(w) if dense else counts[s]):
+                    row = np.uint32(m if dense else touched[m])
+                    t = np.uint32(place[row])
+                    weight = one
+                    if not dense:
+                        weight = ratings.dtype.type((begin[t + 1] - begin[t]) / n)
+                    l2, l2_b = weight * decay[row, 0], weight * decay[row, 1]
+                    keep = keep_b = one
+                    if decoupled:
+                        keep, keep_b = one - lr * l2, one - lr_b * l2_b
+                        l2 = l2_b = one - one
+                    for f in range(k):
+                        w_f = w[row, f]
+                        g_f = g_w[t, f] + l2 * w_f + noise_of(key, row, 2 * f + s, std)
+                        move, slots = update(g_f, load(s_w, row, f), lr, c)
+                        w[row, f] = w_f * keep - move
+                        store(s_w, row, f, slots)
+                    g_0 = g_b[t, 0] + l2_b * b[row, 0] + noise_of(key, row, 2 * k + s, std)
+                    move, slots = update(g_0, load(s_b, row, 0), lr_b, c)
+                    b[row, 0] = b[row, 0] * keep_b - move
+                    store(s_b, row, 0, slots)
+                _forget(side, counts[s])
+        return squares
+
+    name_kernel(descend, update, n_coefficients, noisy, shared)
+    return compiled(descend, update, parallel=shared)

@@ -1,0 +1,250 @@
+"""What the compiled inner loops share, and the loop that takes one rating at a time.
+
+Letters as in docs/notation.md: ``p`` (n_users, k) and ``q`` (n_items, k) are the embeddings, ``b_u``
+and ``b_i`` the biases, ``r`` a rating, ``e`` the error of its prediction, ``g`` the derivative of the
+loss by the sum of dot product and biases.
+"""
+
+import hashlib
+import math
+from collections.abc import Callable
+from functools import cache
+from typing import Any
+
+import numpy as np
+from numba import njit, prange
+from numba.extending import register_jitable
+from numba.np.unsafe.ndarray import to_fixed_tuple
+
+
+@register_jitable
+def _load_0(state: Any, row: Any, f: Any) -> Any:  # noqa: ARG001
+    return ()
+
+
+@register_jitable
+def _load_1(state: Any, row: Any, f: Any) -> Any:
+    return (state[0, row, f],)
+
+
+@register_jitable
+def _load_2(state: Any, row: Any, f: Any) -> Any:
+    return (state[0, row, f], state[1, row, f])
+
+
+@register_jitable
+def _load_3(state: Any, row: Any, f: Any) -> Any:
+    return (state[0, row, f], state[1, row, f], state[2, row, f])
+
+
+@register_jitable
+def _store_0(state: Any, row: Any, f: Any, slots: Any) -> None:
+    pass
+
+
+@register_jitable
+def _store_1(state: Any, row: Any, f: Any, slots: Any) -> None:
+    state[0, row, f] = slots[0]
+
+
+@register_jitable
+def _store_2(state: Any, row: Any, f: Any, slots: Any) -> None:
+    state[0, row, f], state[1, row, f] = slots[0], slots[1]
+
+
+@register_jitable
+def _store_3(state: Any, row: Any, f: Any, slots: Any) -> None:
+    state[0, row, f], state[1, row, f], state[2, row, f] = slots[0], slots[1], slots[2]
+
+
+# Tuples have a fixed length in compiled code, and a loop over one is not vectorised, so each number of
+# slots has functions of its own.
+LOAD = (_load_0, _load_1, _load_2, _load_3)
+STORE = (_store_0, _store_1, _store_2, _store_3)
+
+
+@register_jitable
+def _silence(key: Any, row: Any, f: Any, std: Any) -> Any:  # noqa: ARG001
+    return np.float32(0)
+
+
+@register_jitable
+def _normal(key: Any, row: Any, f: Any, std: Any) -> Any:
+    """Normal noise that depends on nothing but its arguments, so threads cannot change it."""
+    z = key + (np.uint64(row) << np.uint64(32) | np.uint64(f)) * np.uint64(0x9E3779B97F4A7C15)
+    z = (z ^ (z >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
+    z = (z ^ (z >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
+    z = z ^ (z >> np.uint64(31))
+    # Two uniform numbers from the halves of one hash, then Box & Muller (1958).
+    unit = np.float32(2.0**-32)
+    a = unit * np.float32((z >> np.uint64(32)) + np.uint64(1))
+    b = unit * np.float32(z & np.uint64(0xFFFFFFFF))
+    tau = np.float32(2 * math.pi)
+    return std * math.sqrt(np.float32(-2) * math.log(a)) * math.cos(tau * b)
+
+
+NOISE = (_silence, _normal)
+
+
+@register_jitable
+def error_and_slope(z: Any, r: Any, low: Any, width: Any, sigmoid: Any) -> Any:
+    """Error of the prediction that ``z`` stands for, and the derivative of half its square by ``z``."""
+    if sigmoid:
+        s = np.float32(1) / (np.float32(1) + math.exp(-z))
+        e = low + width * s - r
+        return e, e * width * s * (np.float32(1) - s)
+    e = z - r
+    return e, e
+
+
+def name_kernel(kernel: Callable[..., Any], update: Callable[..., Any], *variant: int) -> None:
+    """Give a kernel a name that tells its rule and its variant.
+
+    The disk cache keeps all that has one name in one place, and processes that compile at the same
+    time overwrite each other there; with a name for each, an edited rule is no longer mistaken for
+    its former self either.
+    """
+    code = update.__code__
+    text = repr(
+        (update.__module__, update.__qualname__, code.co_code, code.co_consts, code.co_names)
+    )
+    digest = hashlib.sha256(text.encode()).hexdigest()[:16]
+    name = "_".join([kernel.__name__, digest, *(f"{int(v)}" for v in variant)])
+    kernel.__name__ = kernel.__qualname__ = name
+
+
+def is_ours(update: Callable[..., Any]) -> bool:
+    """Whether a rule is one of the project's own, whose machine code is cached on disk.
+
+    A rule from elsewhere is compiled in every process: what the cache holds of it could only be loaded
+    where its module can be imported, which a notebook's cannot.
+    """
+    return (update.__module__ or "").startswith("dotbias.")
+
+
+def compiled(
+    kernel: Callable[..., Any], update: Callable[..., Any], *, parallel: bool
+) -> Callable[..., Any]:
+    """Compile a kernel that a rule is part of."""
+    options: Any = {"fastmath": True, "error_model": "numpy", "cache": is_ours(update)}
+    return njit(parallel=parallel, **options)(kernel)  # type: ignore[no-any-return]
+
+
+@cache
+def walk_kernel(
+    update: Callable[..., Any], n_slots: int, n_coefficients: int, noisy: bool, decoupled: bool
+) -> Callable[..., Any]:
+    """The compiled walk over ratings, one at a time, for one update rule.
+
+    The objective of one rating is
+    ``½ (r̂ - r)² + ½ (λ_p |p_u|² + λ_q |q_i|² + λ_bu b_u² + λ_bi b_i²)``;
+    all its parameters move at once, each by the rule.
+
+    Args:
+        update: the rule's function (see ``dotbias.solvers.descent.rules``), inlined into the loop.
+        n_slots: numbers of state per parameter, 0 to 3.
+        n_coefficients: length of ``c``.
+        noisy: whether normal noise is added to the gradients.
+        decoupled: whether weight decay acts beside the gradient.
+
+    Returns:
+        A function that takes one chunk of ratings after the other and moves the parameters in place.
+        The ranges of one chunk are shared out to threads. It returns the sum of squared errors of each
+        chunk, of predictions made before their own update, shape (n_chunks,). Arguments:
+        ``users, items, ratings``; ``ranges`` (n_chunks, n_ranges, 2), first and last row plus one;
+        ``p, q, b_u, b_i`` with biases shaped (n, 1); their states, each (n_slots, *shape);
+        ``offset, low, width, sigmoid``, the constant of the prediction and the form of the output;
+        ``rates`` (n_chunks, 4), learning rates in the order of the groups;
+        ``coefficients`` (n_chunks, n_coefficients); ``decay_u`` (n_users, 2) and ``decay_i``
+        (n_items, 2), ``λ`` of each row's factors and bias; ``clip``, the largest norm of the
+        gradient of one rating, or 0; ``noise`` (n_chunks,), its standard deviation, and ``keys``
+        (n_chunks,), its seeds.
+    """
+    update = register_jitable(update)
+    load, store, noise_of = LOAD[n_slots], STORE[n_slots], NOISE[noisy]
+
+    def walk(
+        users: Any,
+        items: Any,
+        ratings: Any,
+        ranges: Any,
+        p: Any,
+        q: Any,
+        b_u: Any,
+        b_i: Any,
+        s_p: Any,
+        s_q: Any,
+        s_bu: Any,
+        s_bi: Any,
+        offset: Any,
+        low: Any,
+        width: Any,
+        sigmoid: Any,
+        rates: Any,
+        coefficients: Any,
+        decay_u: Any,
+        decay_i: Any,
+        clip: Any,
+        noise: Any,
+        keys: Any,
+    ) -> Any:
+        n_chunks, n_ranges, k = ranges.shape[0], ranges.shape[1], p.shape[1]
+        one = np.float32(1)
+        squares = np.zeros((n_chunks, n_ranges))
+        for chunk in range(n_chunks):
+            c: Any = to_fixed_tuple(coefficients[chunk], n_coefficients)  # type: ignore[call-arg]
+            lr_p, lr_q = rates[chunk, 0], rates[chunk, 1]
+            lr_bu, lr_bi = rates[chunk, 2], rates[chunk, 3]
+            std, key = noise[chunk], keys[chunk]
+            for a in prange(n_ranges):
+                range_squares = 0.0
+                for row in range(ranges[chunk, a, 0], ranges[chunk, a, 1]):
+                    # Unsigned indices spare the check for negative ones.
+                    u, i = np.uint32(users[row]), np.uint32(items[row])
+                    z = offset + b_u[u, 0] + b_i[i, 0]
+                    dot = np.float32(0)
+                    for f in range(k):
+                        dot += p[u, f] * q[i, f]
+                    e, g = error_and_slope(z + dot, ratings[row], low, width, sigmoid)
+                    range_squares += e * e
+                    if clip > 0:
+                        norm = np.float32(2)
+                        for f in range(k):
+                            norm += p[u, f] * p[u, f] + q[i, f] * q[i, f]
+                        norm = abs(g) * math.sqrt(norm)
+                        if norm > clip:
+                            g *= clip / norm
+                    l_p, l_bu, l_q, l_bi = (
+                        decay_u[u, 0],
+                        decay_u[u, 1],
+                        decay_i[i, 0],
+                        decay_i[i, 1],
+                    )
+                    keep_p = keep_q = keep_bu = keep_bi = one
+                    if decoupled:
+                        keep_p, keep_q = one - lr_p * l_p, one - lr_q * l_q
+                        keep_bu, keep_bi = one - lr_bu * l_bu, one - lr_bi * l_bi
+                        l_p = l_q = l_bu = l_bi = np.float32(0)
+                    for f in range(k):
+                        p_uf, q_if = p[u, f], q[i, f]
+                        g_p = g * q_if + l_p * p_uf + noise_of(key, row, f, std)
+                        step, slots = update(g_p, load(s_p, u, f), lr_p, c)
+                        p[u, f] = p_uf * keep_p - step
+                        store(s_p, u, f, slots)
+                        g_q = g * p_uf + l_q * q_if + noise_of(key, row, k + f, std)
+                        step, slots = update(g_q, load(s_q, i, f), lr_q, c)
+                        q[i, f] = q_if * keep_q - step
+                        store(s_q, i, f, slots)
+                    g_bu = g + l_bu * b_u[u, 0] + noise_of(key, row, 2 * k, std)
+                    step, slots = update(g_bu, load(s_bu, u, 0), lr_bu, c)
+                    b_u[u, 0] = b_u[u, 0] * keep_bu - step
+                    store(s_bu, u, 0, slots)
+                    g_bi = g + l_bi * b_i[i, 0] + noise_of(key, row, 2 * k + 1, std)
+                    step, slots = update(g_bi, load(s_bi, i, 0), lr_bi, c)
+                    b_i[i, 0] = b_i[i, 0] * keep_bi - step
+                    store(s_bi, i, 0, slots)
+                squares[chunk, a] += range_squares
+        return squares.sum(axis=1)
+
+    name_kernel(walk, update, n_coefficients, noisy, decoupled)
+    return compiled(walk, update, parallel=True)

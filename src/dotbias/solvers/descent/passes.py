@@ -1,0 +1,298 @@
+"""How one pass over the ratings is cut into steps, and which compiled loop takes them.
+
+- ``OneByOne``: one rating at a time over the grid whose blocks share no rows (``batch_size=1``).
+- ``Hogwild``: one rating at a time, shared out to threads that overwrite each other.
+- ``Batches``: mini-batches up to the full batch, and any given order of the ratings.
+"""
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, ClassVar, TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+
+from dotbias.data.ratings import Ratings
+from dotbias.solvers.descent.batch_kernels import Side, batch_kernel
+from dotbias.solvers.descent.grid import lay_out
+from dotbias.solvers.descent.kernels import walk_kernel
+from dotbias.solvers.descent.rules import Rule, Steps
+
+Floats: TypeAlias = NDArray[Any]
+Order: TypeAlias = str | Callable[[Ratings], NDArray[Any]]
+
+# Below this many multiplications a step is over before a second thread has begun.
+_SHARED_FROM = 1 << 15
+
+
+@dataclass(eq=False, kw_only=True)
+class Tables:
+    """What is trained, in the order of the groups, in units of the ratings' spread.
+
+    Args:
+        values: the parameters, each (n_rows, k) or (n_rows, 1).
+        states: the rule's numbers for each parameter, each (n_slots, n_rows, k).
+        form: offset, lowest rating, width of the range, and whether the output is a sigmoid.
+    """
+
+    values: list[Floats]
+    states: list[Floats]
+    form: tuple[Any, ...]
+
+
+@dataclass(eq=False, kw_only=True)
+class StepSettings:
+    """What the compiled loops need to know about each of n steps.
+
+    Args:
+        rates: (n, 4), learning rate of each group.
+        coefficients: (n, n_coefficients), the rule's.
+        noise: (n,), standard deviation of the noise.
+        keys: (n,), its seeds.
+        clip: largest norm of the gradient, 0 for no limit (compiled code takes no infinite numbers).
+    """
+
+    rates: Floats
+    coefficients: Floats
+    noise: Floats
+    keys: NDArray[np.uint64]
+    clip: Any
+
+
+@dataclass(eq=False, kw_only=True)
+class Work:
+    """What every kind of pass needs to know.
+
+    Args:
+        rule: the update rule.
+        n_coefficients: how many numbers it gets about each step.
+        noisy: whether noise is added to the gradients.
+        decoupled: whether weight decay acts beside the gradient.
+        tables: what is trained.
+        ratings: the training ratings.
+        values: their values in units of the spread, shape (n,).
+        decay: for users and items, (n_rows, 2): ``Λ`` of each row's factors and bias.
+    """
+
+    rule: Rule
+    n_coefficients: int
+    noisy: bool
+    decoupled: bool
+    tables: Tables
+    ratings: Ratings
+    values: Floats
+    decay: tuple[Floats, Floats]
+
+
+class Pass(ABC):
+    """One pass over the ratings after the other, each in steps.
+
+    Attributes:
+        share_done: (n,), share of the pass that is done when each step begins.
+        t: (n,), number of each step within its pass, from 1: where a step of ours takes many
+            ratings one at a time, that of the rating in its middle.
+        n_updates: how far ``t`` counts in a pass.
+        sizes: (n,), ratings of each step.
+    """
+
+    share_done: Steps
+    t: Steps
+    n_updates: int
+    sizes: NDArray[np.int64]
+
+    @abstractmethod
+    def begin(self, rng: np.random.Generator, *, first: bool) -> None:
+        """Put the ratings in order for the next pass; ``first``: it is the run's first."""
+
+
+class CompiledPass(Pass):
+    """A pass whose steps a compiled loop takes."""
+
+    @abstractmethod
+    def take(self, low: int, high: int, settings: StepSettings) -> Floats:
+        """Take the steps from low to high; sum of squared errors of each, shape (high - low,)."""
+
+
+def _decay_per_rating(decay: Floats, counts: NDArray[np.int64]) -> Floats:
+    each: Floats = decay / np.maximum(counts, 1)[:, None].astype(decay.dtype)
+    return each
+
+
+class OneByOne(CompiledPass):
+    """One rating at a time; threads share out blocks that have no row in common.
+
+    A step, at which the rate can change, is a diagonal of the grid or a part of one.
+    """
+
+    def __init__(self, work: Work, *, seed: int, parts: int, warms_up: bool) -> None:
+        rule, ratings = work.rule, work.ratings
+        self.tables, self.parts, self.warms_up = work.tables, parts, warms_up
+        self.kernel = walk_kernel(
+            type(rule).update, rule.n_slots, work.n_coefficients, work.noisy, work.decoupled
+        )
+        self.decay = (
+            _decay_per_rating(work.decay[0], ratings.user_counts),
+            _decay_per_rating(work.decay[1], ratings.item_counts),
+        )
+        self.n_updates = len(ratings)
+        self._lay_out(ratings, work.values, seed)
+
+    def _lay_out(self, ratings: Ratings, values: Floats, seed: int) -> None:
+        grid = lay_out(ratings, seed, values)
+        self.users, self.items, self.values = grid.users, grid.items, grid.values
+        blocks = np.arange(grid.n_blocks)
+        diagonals = blocks * grid.n_blocks + (blocks + blocks[:, None]) % grid.n_blocks
+        self.begins = grid.starts[diagonals]  # (n_diagonals, n_blocks)
+        self.lengths = grid.starts[diagonals + 1] - self.begins
+
+    def begin(self, rng: np.random.Generator, *, first: bool) -> None:
+        """The diagonals in a new order."""
+        order = rng.permutation(len(self.begins))
+        self._cut(self.begins[order], self.lengths[order], first=first)
+
+    def _cut(self, begins: NDArray[np.int64], lengths: NDArray[np.int64], *, first: bool) -> None:
+        """Cut each row of ranges (n_rows, n_ranges) into parts."""
+        even = np.arange(self.parts + 1) / self.parts
+        cuts = [even] * len(begins)
+        if first and self.warms_up:
+            # The corrections of Adam and its kin change fast at first, so the first steps are short.
+            total = max(int(lengths[0].sum()), 2)
+            growing = np.geomspace(1, total, int(8 * np.log2(total)) + 2) / total
+            cuts[0] = np.union1d(even, growing)
+        ranges = []
+        for begin, length, cut in zip(begins, lengths, cuts, strict=True):
+            ends = begin + np.ceil(length * cut[:, None]).astype(np.int64)  # (parts + 1, n_ranges)
+            ranges.append(np.stack([ends[:-1], ends[1:]], axis=2))
+        self.ranges = np.concatenate(ranges)
+        sizes = (self.ranges[:, :, 1] - self.ranges[:, :, 0]).sum(axis=1)
+        self.ranges, self.sizes = self.ranges[sizes > 0], sizes[sizes > 0]
+        done = np.cumsum(self.sizes) - self.sizes
+        self.share_done = done / self.n_updates
+        self.t = np.ceil(done + self.sizes / 2)
+
+    def take(self, low: int, high: int, settings: StepSettings) -> Floats:
+        """Walk over the ranges of the steps."""
+        squares: Floats = self.kernel(
+            self.users,
+            self.items,
+            self.values,
+            self.ranges[low:high],
+            *self.tables.values,
+            *self.tables.states,
+            *self.tables.form,
+            settings.rates,
+            settings.coefficients,
+            *self.decay,
+            settings.clip,
+            settings.noise,
+            settings.keys,
+        )
+        return squares
+
+
+class Hogwild(OneByOne):
+    """One rating at a time in random order, shared out to threads without locks (Niu et al. 2011).
+
+    Threads overwrite each other now and then, so two runs differ.
+    """
+
+    n_steps: ClassVar[int] = 16
+
+    def _lay_out(self, ratings: Ratings, values: Floats, seed: int) -> None:  # noqa: ARG002
+        self.columns = ratings.users, ratings.items, values
+
+    def begin(self, rng: np.random.Generator, *, first: bool) -> None:
+        """All ratings in a new order, cut into a range for each thread."""
+        import numba
+
+        order = rng.permutation(self.n_updates)
+        users, items, values = self.columns
+        self.users, self.items, self.values = users[order], items[order], values[order]
+        n_ranges = self.n_steps * numba.get_num_threads()
+        edges = np.linspace(0, self.n_updates, n_ranges + 1).astype(np.int64)
+        begins = edges[:-1].reshape(self.n_steps, -1)
+        self._cut(begins, edges[1:].reshape(self.n_steps, -1) - begins, first=first)
+
+
+class Batches(CompiledPass):
+    """Mini-batches, up to the full batch: one step each."""
+
+    def __init__(
+        self,
+        work: Work,
+        *,
+        batch_size: int,
+        order: NDArray[np.int64] | None,
+        dense: bool,
+    ) -> None:
+        rule, ratings, tables = work.rule, work.ratings, work.tables
+        n, k = len(ratings), tables.values[0].shape[1]
+        self.users, self.items, self.values = ratings.users, ratings.items, work.values
+        self.given, self.order, self.batch_size = order, order, batch_size
+        self.starts = np.append(np.arange(0, n, batch_size), n)
+        self.sizes = np.diff(self.starts)
+        self.share_done = self.starts[:-1] / n
+        self.t = np.arange(1.0, len(self.starts))
+        self.n_updates = len(self.sizes)
+        self.dense, self.decoupled, self.form = dense, work.decoupled, tables.form
+        counts = ratings.user_counts, ratings.item_counts
+        self.sides = tuple(
+            _side(
+                tables,
+                s,
+                work.decay[s] / n if dense else _decay_per_rating(work.decay[s], counts[s]),
+                batch_size,
+            )
+            for s in (0, 1)
+        )
+        shared = batch_size * k >= _SHARED_FROM
+        self.kernel = batch_kernel(
+            type(rule).update, rule.n_slots, work.n_coefficients, work.noisy, shared
+        )
+
+    def begin(self, rng: np.random.Generator, *, first: bool) -> None:  # noqa: ARG002
+        """The given order, or a new one; that of a full batch does not matter."""
+        if self.given is None:
+            n = len(self.values)
+            full = self.n_updates == 1
+            self.order = np.arange(n) if full else rng.permutation(n)
+
+    def take(self, low: int, high: int, settings: StepSettings) -> Floats:
+        """One step for each batch."""
+        squares: Floats = self.kernel(
+            self.users,
+            self.items,
+            self.values,
+            self.order,
+            self.starts[low : high + 1],
+            self.sides,
+            self.form,
+            settings.rates,
+            settings.coefficients,
+            self.dense,
+            self.decoupled,
+            settings.clip,
+            settings.noise,
+            settings.keys,
+        )
+        return squares
+
+
+def _side(tables: Tables, s: int, decay: Floats, batch_size: int) -> Side:
+    """The users (0) or the items (1), with room for the gradients of a batch."""
+    factors, bias = tables.values[s], tables.values[2 + s]
+    most = min(batch_size, len(factors))
+    return Side(
+        factors=factors,
+        bias=bias,
+        s_factors=tables.states[s],
+        s_bias=tables.states[2 + s],
+        decay=decay,
+        g_factors=np.zeros((most + 1, factors.shape[1]), factors.dtype),
+        g_bias=np.zeros((most + 1, 1), factors.dtype),
+        place=np.full(len(factors), most, np.int64),
+        touched=np.empty(most, np.int64),
+        begin=np.zeros(most + 1, np.int64),
+        members=np.empty(batch_size, np.int64),
+    )

@@ -1,0 +1,176 @@
+"""A run of gradient descent on ``DotBias``: its tables, its pass, and the compiled loops."""
+
+import copy
+from contextlib import AbstractContextManager
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from dotbias.data.ratings import Ratings
+from dotbias.models.base import Parameters
+from dotbias.models.dot_bias import DotBias
+from dotbias.solvers.decay import prior_constants
+from dotbias.solvers.descent.passes import (
+    Batches,
+    CompiledPass,
+    Floats,
+    Hogwild,
+    OneByOne,
+    StepSettings,
+    Tables,
+    Work,
+)
+from dotbias.solvers.descent.rules import Steps
+from dotbias.solvers.descent.run import NOISE_DECAY, Run, given_order, row_counts, threads
+
+if TYPE_CHECKING:
+    from dotbias.solvers.descent.gradient import GradientDescent
+
+# Steps whose settings are computed at once.
+_SEGMENT = 65_536
+
+
+class Training(Run[DotBias]):
+    """A run on ``DotBias``. Inside, ratings and parameters are measured in units of the ratings' spread.
+
+    Args:
+        solver, model, ratings, seed, dtype: as for ``Run``.
+        steps_per_epoch: how many steps to cut an epoch into at least, where ratings are taken one at
+            a time and the rate could change at any of them.
+    """
+
+    _pass: CompiledPass
+
+    def __init__(
+        self,
+        solver: "GradientDescent",
+        model: DotBias,
+        ratings: Ratings,
+        *,
+        seed: int = 0,
+        dtype: Any = np.float32,
+        steps_per_epoch: int = 1,
+    ) -> None:
+        super().__init__(solver, model, ratings, seed=seed, dtype=dtype)
+        counts = row_counts(self.watch.rest)
+        self.start |= prior_constants(solver.decay, model, counts, ratings.spread)
+        self._units = {g: dtype(unit) for g, unit in model.units(ratings.spread).items()}
+        self.tables = self._tables()
+        self._base_rates = self._rates()
+        self._pass = self._make_pass(int(self.rng.integers(2**63)), steps_per_epoch)
+
+    def _tables(self) -> Tables:
+        model, spread, rule = self.model, self.ratings.spread, self.solver.rule
+        values = [self.start[g].astype(self.dtype) / self._units[g] for g in model.groups]
+        # A bias is an embedding of length one to the kernels.
+        values = [t if t.ndim == 2 else t[:, None] for t in values]
+        states = [np.zeros((rule.n_slots, *t.shape), self.dtype) for t in values]
+        offset, (low, width) = model.offset(self.start), model.stretch(self.start)
+        if model.output == "linear":
+            offset /= spread
+        form = (*map(self.dtype, (offset, low / spread, width / spread)), model.output == "sigmoid")
+        return Tables(values=values, states=states, form=form)
+
+    def _rates(self) -> NDArray[np.float64]:
+        rates = self.solver.rule.rates(self.model.groups)
+        frozen = self.solver.frozen
+        return np.array([0.0 if g in frozen else rates[g] for g in self.model.groups])
+
+    def _make_pass(self, seed: int, steps_per_epoch: int) -> CompiledPass:
+        solver, ratings = self.solver, self.watch.rest
+        n = len(ratings)
+        penalty = solver.decay.of_rows(row_counts(ratings))
+        users, items = (
+            np.stack([penalty[f"{s}_factors"], penalty[f"{s}_bias"]], axis=1).astype(self.dtype)
+            for s in ("user", "item")
+        )
+        one = np.ones(1)
+        work = Work(
+            rule=solver.rule,
+            n_coefficients=len(solver.rule.coefficients(one)),
+            noisy=solver.gradient_noise > 0,
+            decoupled=solver.decoupled,
+            tables=self.tables,
+            ratings=ratings,
+            values=ratings.values.astype(self.dtype) / self.dtype(self.ratings.spread),
+            decay=(users, items),
+        )
+        if solver.batch_size == 1 and solver.order == "shuffled" and solver.semantics == "lazy":
+            kind = Hogwild if solver.parallel == "hogwild" else OneByOne
+            early, late = (solver.rule.coefficients(t * one) for t in (1, 1_000_000))
+            return kind(
+                work,
+                seed=seed,
+                parts=-(-steps_per_epoch // 8),
+                warms_up=early != late and steps_per_epoch == 1,
+            )
+        return Batches(
+            work,
+            batch_size=solver.batch_size or n,
+            order=given_order(solver.order, ratings),
+            dense=solver.semantics == "dense",
+        )
+
+    def take(self, low: int, high: int, factors: Steps, momentum: Steps | None) -> Floats:
+        """See ``Run.take``."""
+        squares = []
+        for begin in range(low, high, _SEGMENT):
+            end = min(begin + _SEGMENT, high)
+            moved = None if momentum is None else momentum[begin:end]
+            settings = self._step_settings(begin, end, factors[begin - low : end - low], moved)
+            squares.append(self._pass.take(begin, end, settings))
+        return np.concatenate(squares) if squares else np.zeros(0)
+
+    def _step_settings(
+        self, low: int, high: int, factors: Steps, momentum: Steps | None
+    ) -> StepSettings:
+        solver, n = self.solver, high - low
+        t = self.n_updates + self._pass.t[low:high]
+        noise, keys = np.zeros(n), np.zeros(n, np.uint64)
+        if solver.gradient_noise:
+            noise = np.sqrt(solver.gradient_noise / t**NOISE_DECAY)
+            keys = self.rng.integers(2**64, size=n, dtype=np.uint64)
+        return StepSettings(
+            rates=(factors[:, None] * self._base_rates).astype(self.dtype),
+            coefficients=solver.rule.coefficient_table(t, momentum).astype(self.dtype),
+            noise=noise.astype(self.dtype),
+            keys=keys,
+            clip=self.dtype(solver.clip or 0),
+        )
+
+    def compile(self) -> None:
+        """Compile the loop now, so that the first epoch does not include it."""
+        self._pass.begin(copy.deepcopy(self.rng), first=False)
+        settings = self._step_settings(0, 0, np.zeros(0), None)
+        with self.threads():
+            self._pass.take(0, 0, settings)
+
+    def parameters(self) -> Parameters:
+        """The parameters as they are now, in rating units."""
+        now = {
+            name: (table * unit).reshape(self.start[name].shape).astype(np.float32)
+            for table, (name, unit) in zip(self.tables.values, self._units.items(), strict=True)
+            if name not in self.solver.frozen  # units would cost a frozen one its last bit
+        }
+        return self.start | now
+
+    def state(self) -> dict[str, Floats]:
+        """Values and the rule's numbers of each group, copied."""
+        arrays: dict[str, Floats] = {}
+        for name, value, state in zip(
+            self.model.groups, self.tables.values, self.tables.states, strict=True
+        ):
+            arrays[f"value/{name}"], arrays[f"state/{name}"] = value.copy(), state.copy()
+        return arrays
+
+    def set_state(self, arrays: dict[str, Floats]) -> None:
+        """Put back what ``state`` gave."""
+        for name, value, state in zip(
+            self.model.groups, self.tables.values, self.tables.states, strict=True
+        ):
+            value[...], state[...] = arrays[f"value/{name}"], arrays[f"state/{name}"]
+
+    def threads(self) -> AbstractContextManager[None]:
+        """Numba's threads."""
+        return threads(self.solver.n_threads, len(self.ratings))

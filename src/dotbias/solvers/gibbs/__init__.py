@@ -1,0 +1,1 @@
+"""The Gibbs sampler, its samples and how far its chains agree."""

@@ -1,0 +1,179 @@
+"""Bayesian matrix factorisation: what linear regression gives when its uncertainty is averaged out."""
+
+import time
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+from threadpoolctl import threadpool_limits
+
+from dotbias.data.ratings import Ratings
+from dotbias.errors import SettingError
+from dotbias.models.base import Model, Parameters
+from dotbias.settings import setting
+from dotbias.solvers.base import Epoch, History, OnEpoch, Solver, linear_dot_bias
+from dotbias.solvers.descent.run import Validation, threads, whole
+from dotbias.solvers.gibbs.chain import Chain
+from dotbias.solvers.gibbs.posterior import Posterior
+
+# Chosen on validation parts of training rows alone (benchmarks/gibbs.py): fewer factors and more
+# ratings than that, or the other way round, cost time or accuracy. One less than a whole number of
+# vector registers.
+DEFAULT_FACTORS, MANY_RATINGS = (15, 31), 300_000
+# Samples that take more memory than this are thinned out evenly.
+_MOST_BYTES = 1_500_000_000
+
+
+@dataclass(frozen=True, kw_only=True)
+class Gibbs(Solver):
+    """Gibbs sampling of a Bayesian ``DotBias`` (Salakhutdinov & Mnih 2008).
+
+    Each user and item has a vector of bias and factors. Users' vectors are normal around a mean with a
+    covariance, both unknown, and so are items'; a rating is ``μ + b_u + b_i + p_u · q_i`` plus normal
+    noise whose precision is unknown too, and may differ between users and between items by a factor
+    around 1. One sample draws each of these in turn from its distribution given the rest. The
+    prediction is the mean over samples.
+
+    With ``histories``, a user's mean moves with the items the user rated, and an item's with the users
+    who rated it (SVD++, Koren 2008, on both sides). Features that the ratings carry
+    (``Ratings.with_features``) move the means in the same way.
+
+    What ``fit`` returns is a single ``DotBias``: the mean of all samples, of the smallest number of
+    factors (at most the model's ``n_factors``) that keeps its predictions within what is stated in
+    ``dotbias.solvers.gibbs.posterior``. ``sample`` returns the samples themselves.
+
+    The same data, settings and seed give the same samples for any number of threads.
+
+    Args:
+        n_samples: samples drawn in all, those dropped included.
+        burn_in: samples dropped at the beginning.
+        n_factors: length of each sampled embedding, or None for one that suits the number of ratings.
+        histories: whether who rated what says something by itself.
+        noise_freedom: degrees of freedom of the noise precision's factor for each user and item, or None
+            to give all the same noise.
+        likelihood: ``"normal"``, or ``"ordinal"`` for ratings as ordered categories (see
+            ``dotbias.solvers.gibbs.ordinal``), which ``sample`` offers alone: a ``DotBias`` has no
+            thresholds.
+        keep_samples: how many samples go into the model's file, evenly spread, so that predictions come
+            with their uncertainty.
+        validation_size: share of the *training* rows that is held out to watch the error on.
+        n_threads: threads, or None for as many as the machine has and the ratings keep busy.
+    """
+
+    n_samples: int = setting(200, at_least=1)
+    burn_in: int = setting(40, at_least=0)
+    n_factors: int | None = setting(None, at_least=1)
+    histories: bool = setting(True, choices=(True, False))
+    noise_freedom: float | None = setting(20.0, above=0, optional=True)
+    likelihood: Literal["normal", "ordinal"] = setting("normal", choices=("normal", "ordinal"))
+    keep_samples: int = setting(0, at_least=0)
+    validation_size: float = setting(0.0, at_least=0, below=1)
+    n_threads: int | None = setting(None, at_least=1)
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.n_samples <= self.burn_in:
+            raise SettingError(
+                f"Gibbs(n_samples={self.n_samples}, burn_in={self.burn_in}): the first burn_in of "
+                "n_samples are dropped, so n_samples must be larger"
+            )
+
+    def n_factors_for(self, n_ratings: int) -> int:
+        """The length of each sampled embedding for so many ratings."""
+        few, many = DEFAULT_FACTORS
+        return self.n_factors or (few if n_ratings < MANY_RATINGS else many)
+
+    @property
+    def n_epochs(self) -> int:
+        """Epochs are samples here."""
+        return self.n_samples
+
+    def fit(
+        self, model: Model, ratings: Ratings, *, seed: int = 0, on_epoch: OnEpoch | None = None
+    ) -> tuple[Parameters, History]:
+        """The posterior mean as one ``DotBias``, which may have fewer factors than the model allows.
+
+        Ctrl-C ends sampling after the running sample; what was drawn so far is used.
+
+        Raises:
+            SettingError: for a model other than ``DotBias`` with linear output, or the ordinal
+            likelihood.
+        """
+        model = linear_dot_bias(self, model)
+        if self.likelihood == "ordinal":
+            raise SettingError(
+                "Gibbs(likelihood='ordinal'): a DotBias has no thresholds, so fit cannot return one; "
+                "sample(ratings) gives the posterior, which predicts"
+            )
+        started = time.perf_counter()
+        posterior, history = self.sample(ratings, seed=seed, on_epoch=on_epoch)
+        parameters = posterior.compress(model.n_factors, seed=seed)
+        if self.keep_samples:
+            parameters |= posterior.kept(self.keep_samples)
+        history.seconds = time.perf_counter() - started
+        return parameters, history
+
+    def chain(self, ratings: Ratings, *, n_factors: int, seed: int) -> Chain:
+        """A chain of these settings that has not begun."""
+        return Chain(
+            ratings,
+            n_factors=n_factors,
+            histories=self.histories,
+            noise_freedom=self.noise_freedom,
+            ordinal=self.likelihood == "ordinal",
+            seed=seed,
+        )
+
+    def sample(
+        self, ratings: Ratings, *, seed: int = 0, on_epoch: OnEpoch | None = None
+    ) -> tuple[Posterior, History]:
+        """The samples after burn-in, and the history: each epoch is one sample, burn-in included.
+
+        An epoch's ``train_rmse`` is that of its sample alone, its ``validation_rmse`` that of the mean
+        of all samples so far (in the burn-in, of the sample alone).
+        """
+        started = time.perf_counter()
+        rng = np.random.default_rng(seed)
+        watch = Validation.hold_out(ratings, self.validation_size, rng)
+        chain = self.chain(watch.rest, n_factors=self.n_factors_for(len(ratings)), seed=seed)
+        held = chain.members(watch.users, watch.items, watch.codes)
+        history, posterior = History(), Posterior.of(chain, watch.rest)
+        running = np.zeros(len(held))
+        every = 1 + (self.n_samples - self.burn_in) * chain.bytes // _MOST_BYTES
+        try:
+            # Matrices of a few columns are slower on several threads, and not the same to the bit.
+            with threads(self.n_threads, len(ratings)), threadpool_limits(1, "blas"):
+                for number in range(1, self.n_samples + 1):
+                    with whole():
+                        tic = time.perf_counter()
+                        chain.sweep()
+                        seconds = time.perf_counter() - tic
+                        after = number - self.burn_in
+                        if after > 0 and after % every == 0:
+                            posterior.add(chain)
+                        rmse = None
+                        if len(held):
+                            predicted = chain.predict(held)
+                            running = predicted if after <= 1 else running + predicted
+                            rmse = watch.rmse_of(running / max(1, after))
+                        history.epochs.append(
+                            Epoch(
+                                epoch=number,
+                                n_epochs=self.n_samples,
+                                lr=0.0,
+                                train_rmse=chain.train_rmse,
+                                validation_rmse=rmse,
+                                seconds=seconds,
+                                ratings_per_second=len(watch.rest) / seconds,
+                                noise=chain.noise,
+                            )
+                        )
+                    if on_epoch is not None:
+                        on_epoch(history.epochs[-1])
+        except KeyboardInterrupt:
+            history.stopped = "interrupted"
+        if not posterior.samples:
+            posterior.add(chain)
+        history.best_epoch = len(history.epochs)
+        history.seconds = time.perf_counter() - started
+        return posterior, history

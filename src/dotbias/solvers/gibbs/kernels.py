@@ -1,0 +1,300 @@
+"""The compiled loops of the Gibbs sampler.
+
+All rows stand in one table, the users' first, then the items', then those of further modes (such as the
+month of a rating): shape (n_rows, width), float32, with the bias in column 0, the factors after it, and
+zeros up to a whole number of vector registers. Random numbers depend on a key, the row and the column
+alone, and sums are taken in an order that the data fix: threads change nothing.
+"""
+
+from typing import Any
+
+import numpy as np
+from numba import njit, prange
+from numba.extending import register_jitable
+from numpy.typing import NDArray
+
+from dotbias.models.base import Array
+from dotbias.solvers.least_squares.normal_equations import (
+    LANES,
+    add_products,
+    factorise,
+    normal,
+    solve_lower,
+    solve_upper,
+)
+
+# Rows and ratings are dealt out to so many parts, however many threads there are.
+_BLOCKS = 64
+# Ratings whose vectors are gathered before their products are summed: they stay in the first cache.
+_PANEL = 64
+# Share of the largest diagonal element that is added to the diagonal: where there is next to no noise,
+# single precision would fail without it.
+_DAMPING = np.float32(5e-6)
+
+
+@register_jitable
+def _gather(table: Any, partners: Any, rating: Any, y: Any) -> Any:
+    """Sum of the partners' vectors into y, and what they add to the prediction by themselves.
+
+    The products of the partners with each other are taken from sums and squares, as in a
+    factorisation machine (Rendle 2010, lemma 3.1).
+    """
+    width = len(y)
+    first = partners[rating, 0]
+    for f in range(width):
+        y[f] = table[first, f]
+    offset = y[0]
+    n = partners.shape[1]
+    if n > 1:
+        squares = np.float32(0)
+        for f in range(1, width):
+            squares += y[f] * y[f]
+        for m in range(1, n):
+            partner = partners[rating, m]
+            offset += table[partner, 0]
+            for f in range(1, width):
+                squares += table[partner, f] * table[partner, f]
+            for f in range(1, width):
+                y[f] += table[partner, f]
+        square = np.float32(0)
+        for f in range(1, width):
+            square += y[f] * y[f]
+        offset += np.float32(0.5) * (square - squares)
+    y[0] = np.float32(1)
+    return offset
+
+
+@njit(fastmath=True, error_model="numpy", parallel=True, cache=True)
+def draw_rows(
+    order: Any,
+    starts: Any,
+    partners: Any,
+    targets: Any,
+    table: Any,
+    k: Any,
+    first_row: Any,
+    mean: Any,
+    precision: Any,
+    noise_precision: Any,
+    weights: Any,
+    key: Any,
+    squares: Any,
+) -> None:
+    """Draw each row of one mode from its conditional distribution, the other modes held.
+
+    A row is normal with precision ``Λ + α w Σ v y yᵀ``, where y sums its partners' vectors and has 1 in
+    place of the bias, w is its own weight and v the product of its partners' (Salakhutdinov & Mnih 2008,
+    eqs. 11 to 13).
+
+    Args:
+        order: rows of the mode to draw, counted within the mode, the costliest first.
+        starts: ratings of each row, as in a compressed sparse table.
+        partners: rows of the table that each rating's other modes have, (n_ratings, n_modes - 1).
+        targets: ratings less their mean.
+        table: all rows; those of the mode change.
+        k: columns in use, at least one fewer than there are.
+        first_row: where in the table the mode begins.
+        mean: prior mean of each row, (n, width).
+        precision: ``Λ``, (width, width).
+        noise_precision: ``α``.
+        weights: of each row of the table.
+        key: seed of the draws.
+        squares: receives each row's sum of squared errors after its draw, weighted by v, (n,).
+    """
+    width, n_rows = table.shape[1], len(order)
+    n_blocks = min(_BLOCKS, n_rows)
+    for block in prange(n_blocks):
+        matrix = np.empty((width, width), np.float32)
+        panel = np.zeros((_PANEL, width), np.float32)
+        y, sums = np.empty(width, np.float32), np.empty(width, np.float32)
+        x = np.empty(width, np.float32)
+        for at in range(block, n_rows, n_blocks):
+            row = order[at]
+            first, last = starts[row], starts[row + 1]
+            matrix[:] = 0
+            for start in range(first, last, _PANEL):
+                n = min(_PANEL, last - start)
+                for r in range(n):
+                    rating = start + r
+                    t = targets[rating] - _gather(table, partners, rating, y)
+                    weight = weights[partners[rating, 0]]
+                    for m in range(1, partners.shape[1]):
+                        weight *= weights[partners[rating, m]]
+                    root = np.sqrt(weight)
+                    for f in range(width):
+                        panel[r, f] = root * y[f]
+                    # The target takes a column of padding, so its products come with the others.
+                    panel[r, k] = root * t
+                add_products(panel, n, matrix)
+            alpha = noise_precision * weights[first_row + row]
+            target_squares, largest = np.float64(matrix[k, k]), np.float32(0)
+            for a in range(k):
+                pull = np.float32(0)
+                for b in range(k):
+                    pull += precision[a, b] * mean[row, b]
+                sums[a] = matrix[a, k]
+                x[a] = alpha * sums[a] + pull
+                for b in range(a, k):
+                    matrix[a, b] = alpha * matrix[a, b] + precision[a, b]
+                largest = max(largest, matrix[a, a])
+            damping = _DAMPING * largest
+            for a in range(k):
+                matrix[a, a] += damping
+            for b in range(k, width):
+                for a in range(b):
+                    matrix[a, b] = np.float32(0)
+                matrix[b, b] = np.float32(1)
+                x[b] = np.float32(0)
+            factorise(matrix)
+            solve_lower(matrix, x)
+            square = np.float64(0)
+            for f in range(k):
+                x[f] += normal(key, row, f)
+                square += x[f] * x[f]
+            solve_upper(matrix, x)
+            # The errors follow from the sums: with U the factor, |U x|² is x' (α w Σ v y y' + Λ) x.
+            fitted = np.float64(0)
+            for a in range(k):
+                pull = np.float32(0)
+                for b in range(k):
+                    pull += precision[a, b] * x[b]
+                square -= (pull + damping * x[a]) * x[a]
+                fitted += sums[a] * x[a]
+                table[first_row + row, a] = x[a]
+            row_squares = target_squares - 2.0 * fitted + square / alpha
+            squares[row] = max(0.0, row_squares) if last > first else 0.0
+
+
+@njit(fastmath=True, error_model="numpy", parallel=True, cache=True)
+def predict_rows(table: Any, members: Any) -> Any:
+    """Sum of biases and of all products of two vectors, for the rows of the table that are named.
+
+    Args:
+        table: all rows.
+        members: each rating's row in every mode, (n, n_modes).
+
+    Returns:
+        Shape (n,), float32.
+    """
+    width = table.shape[1]
+    out = np.empty(len(members), np.float32)
+    for block in prange(_BLOCKS):
+        y = np.empty(width, np.float32)
+        for at in range(block, len(members), _BLOCKS):
+            out[at] = _gather(table, members, at, y)
+    return out
+
+
+@njit(fastmath=True, error_model="numpy", parallel=True, cache=True)
+def _moments(rows: Any, centre: Any) -> Any:
+    n_rows, width = rows.shape
+    n_blocks = max(1, min(_BLOCKS, n_rows // _PANEL))
+    sums, products = np.zeros((n_blocks, width)), np.zeros((n_blocks, width, width))
+    last_centre = len(centre) - 1
+    for block in prange(n_blocks):
+        panel = np.zeros((_PANEL, width), np.float32)
+        part = np.zeros((width, width), np.float32)
+        for start in range(block * _PANEL, n_rows, n_blocks * _PANEL):
+            n = min(_PANEL, n_rows - start)
+            for r in range(n):
+                c = min(start + r, last_centre)
+                for f in range(width):
+                    panel[r, f] = rows[start + r, f] - centre[c, f]
+                for f in range(width):
+                    sums[block, f] += panel[r, f]
+            part[:] = 0
+            add_products(panel, n, part)
+            for a in range(width):
+                for b in range(a, width):
+                    products[block, a, b] += part[a, b]
+    return sums, products
+
+
+def moments(rows: Array, centre: Array) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Sum of ``d = row - centre[row]`` and of ``d dᵀ``: shapes (width,) and (width, width).
+
+    The centre is a table of as many rows, or of a single one for all.
+    """
+    sums, products = _moments(rows, centre)
+    # Added up here: compiled for several threads, the order of a sum may depend on their number.
+    upper = np.triu(products.sum(axis=0))
+    return sums.sum(axis=0), upper + np.triu(upper, 1).T
+
+
+@njit(fastmath=True, error_model="numpy", parallel=True, cache=True)
+def to_groups(rows: Any, shift: Any, matrix: Any, groups: Any) -> None:
+    """``groups ← (rows - shift) matrix``, its columns in groups of a vector register.
+
+    Args:
+        rows, shift: shape (n, width).
+        matrix: shape (width, width).
+        groups: receives the first columns of the result, shape (n_groups, n, LANES).
+    """
+    n_rows, width = rows.shape
+    for block in prange(_BLOCKS):
+        x = np.empty(width, np.float32)
+        for row in range(block, n_rows, _BLOCKS):
+            x[:] = 0
+            for a in range(width):
+                value = rows[row, a] - shift[row, a]
+                for b in range(width):
+                    x[b] += value * matrix[a, b]
+            for group in range(len(groups)):
+                for f in range(LANES):
+                    groups[group, row, f] = x[group * LANES + f]
+
+
+@njit(fastmath=True, error_model="numpy", parallel=True, cache=True)
+def from_groups(groups: Any, matrix: Any, out: Any) -> None:
+    """The way back: ``out ← groups · matrix``, shape (n, width)."""
+    n_rows, width = out.shape
+    for block in prange(_BLOCKS):
+        x = np.empty(width, np.float32)
+        for row in range(block, n_rows, _BLOCKS):
+            x[:] = 0
+            for group in range(len(groups)):
+                for f in range(LANES):
+                    value = groups[group, row, f]
+                    for b in range(width):
+                        x[b] += value * matrix[group * LANES + f, b]
+            for b in range(width):
+                out[row, b] = x[b]
+
+
+@njit(fastmath=True, error_model="numpy", parallel=True, cache=True)
+def draw_effects(
+    starts: Any, rows: Any, values: Any, decay: Any, effects: Any, residual: Any, key: Any
+) -> None:
+    """Draw the effects of features on rows, one feature after the other, each from its conditional.
+
+    In coordinates in which the rows scatter around their prior mean with unit covariance, columns are
+    independent of each other: threads share them. A pass costs what the features' non-zeros cost,
+    however many rows share a feature, and the residual is kept up to date.
+
+    Args:
+        starts, rows, values: the features column by column, as in a compressed sparse table.
+        decay: prior precision of each feature's effects.
+        effects: shape (n_groups, n_features, LANES).
+        residual: rows less their prior mean, effects taken off, shape (n_groups, n_rows, LANES).
+        key: seed of the draws.
+    """
+    for group in prange(len(effects)):
+        change = np.empty(LANES, np.float32)
+        for feature in range(len(starts) - 1):
+            change[:] = 0
+            square = np.float32(0)
+            for at in range(starts[feature], starts[feature + 1]):
+                row, value = rows[at], values[at]
+                square += value * value
+                for f in range(LANES):
+                    change[f] += value * residual[group, row, f]
+            scale = np.float32(1) / (square + decay[feature])
+            for f in range(LANES):
+                before = effects[group, feature, f]
+                noise = np.sqrt(scale) * normal(key, feature, group * LANES + f)
+                effects[group, feature, f] = scale * (change[f] + square * before) + noise
+                change[f] = effects[group, feature, f] - before
+            for at in range(starts[feature], starts[feature + 1]):
+                row, value = rows[at], values[at]
+                for f in range(LANES):
+                    residual[group, row, f] -= value * change[f]

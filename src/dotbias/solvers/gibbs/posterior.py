@@ -1,0 +1,256 @@
+"""The samples of a Gibbs chain, their predictions, and their mean as a single model."""
+
+from dataclasses import dataclass, field, replace
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.linalg import qr, svd
+from threadpoolctl import threadpool_limits
+
+from dotbias.data.ratings import Ratings
+from dotbias.data.vocabulary import Index
+from dotbias.models.base import Array, Parameters, constants
+from dotbias.solvers.gibbs.chain import Chain
+from dotbias.solvers.gibbs.kernels import predict_rows
+from dotbias.solvers.gibbs.ordinal import Ordinal
+
+# The single model's predictions may differ from the mean of all samples by so much that an error
+# independent of theirs would raise the RMSE by this, in rating units. Where what is cut off still held
+# taste, the rise was up to three times as much (docs/results.md), and stays under 0.0005.
+MOST_LOST = 0.0001
+# Pairs on which that is measured, at most.
+_MOST_PAIRS = 20_000
+# Rank of the first attempt.
+_FIRST_RANK = 48
+# Columns beyond the rank that is asked for, and power iterations, of the randomised decomposition.
+_OVERSAMPLE, _POWER = 10, 2
+
+
+@dataclass(eq=False)
+class Posterior:
+    """Samples of all rows: of users, items and further modes, each mode's stranger last.
+
+    Args:
+        chain: where they come from.
+        ratings: the training ratings.
+        samples: for each sample the used columns of the chain's table, in units of the spread.
+        noise_variances: of each sample, in squared rating units.
+        likelihoods: of each sample, where ratings are ordered categories.
+        weights: of each sample, the factor of the noise precision of each row.
+    """
+
+    chain: Chain
+    ratings: Ratings
+    samples: list[Array] = field(default_factory=list)
+    noise_variances: list[float] = field(default_factory=list)
+    likelihoods: list[Ordinal] = field(default_factory=list)
+    weights: list[Array] = field(default_factory=list)
+
+    @classmethod
+    def of(cls, chain: Chain, ratings: Ratings) -> "Posterior":
+        """No samples yet."""
+        return cls(chain, ratings)
+
+    def add(self, chain: Chain) -> None:
+        """Keep the present state of the chain as a sample."""
+        self.samples.append(chain.table[:, : chain.n_columns].copy())
+        self.noise_variances.append(chain.noise**2)
+        self.weights.append(chain.weights.copy())
+        if chain.ordinal is not None:
+            self.likelihoods.append(replace(chain.ordinal))
+
+    @property
+    def noise_factors(self) -> NDArray[np.float64]:
+        """Mean over samples of each row's factor of the noise variance."""
+        inverse = [1 / weights for weights in self.weights]
+        factors: NDArray[np.float64] = np.mean(inverse, axis=0, dtype=np.float64)
+        return factors
+
+    def predict(
+        self, users: Index, items: Index, codes: dict[str, Index] | None = None
+    ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        """Mean and standard deviation of the rating that each pair would get, not clipped.
+
+        Args:
+            users: user indices, shape (n,); -1 for a user of whom nothing is known.
+            items: item indices, likewise.
+            codes: categories of the ratings' own features; those not given are unknown.
+
+        Returns:
+            Two arrays of shape (n,), in rating units; the deviation includes the noise.
+        """
+        chain = self.chain
+        members = chain.members(users, items, codes or {})
+        total, squares = np.zeros((2, len(members)))
+        n = len(self.samples)
+        if self.likelihoods:
+            drawn = zip(self.samples, self.weights, self.likelihoods, strict=True)
+            for sample, weights, likelihood in drawn:
+                z = predict_rows(sample, members).astype(np.float64)
+                precision = np.prod(weights[members], axis=1, dtype=np.float64)
+                expected, square = likelihood.expected(z, precision)
+                total += expected
+                squares += square
+            return total / n, np.sqrt(np.maximum(squares / n - (total / n) ** 2, 0))
+        for sample in self.samples:
+            z = chain.spread * predict_rows(sample, members).astype(np.float64)
+            total += z
+            squares += z**2
+        mean = total / n
+        noise = np.mean(self.noise_variances) * np.prod(self.noise_factors[members], axis=1)
+        return chain.mean + mean, np.sqrt(np.maximum(squares / n - mean**2, 0) + noise)
+
+    def _averaged(self, sample: Array) -> list[NDArray[np.float64]]:
+        """A sample's rows of users and of items, (size + 1, 1 + k) each, the stranger last, in which
+        features of single ratings count as their mean over the training ratings.
+        """
+        chain = self.chain
+        parts = [slice(f, f + size + 1) for f, size in zip(chain.firsts, chain.sizes, strict=True)]
+        constant, context = 0.0, np.zeros(chain.n_columns)
+        for mode, part in zip(chain.modes[2:], parts[2:], strict=True):
+            row = mode.counts @ sample[part][:-1].astype(np.float64) / mode.counts.sum()
+            constant += row[0] + context[1:] @ row[1:]
+            context += row
+        users, items = (sample[part].astype(np.float64) for part in parts[:2])
+        users[:, 0] += users[:, 1:] @ context[1:] + constant
+        items[:, 0] += items[:, 1:] @ context[1:]
+        return [users, items]
+
+    def dot_bias(self) -> tuple[NDArray[np.float64], NDArray[np.float64], Array, Array]:
+        """The mean over samples as a sum of biases and of stacked dot products.
+
+        Features of single ratings are averaged over the training ratings.
+
+        Returns:
+            Biases of users and of items, each mode's stranger last; stacked factors of users,
+            (n_users + 1, n_samples · k), and of items, whose dot products are the mean's. In units of
+            the spread.
+        """
+        n, k = len(self.samples), self.chain.n_columns - 1
+        biases = [np.zeros(size + 1) for size in self.chain.sizes[:2]]
+        stacked = [np.empty((len(bias), n, k), np.float32) for bias in biases]
+        for s, sample in enumerate(self.samples):
+            for bias, table, rows in zip(biases, stacked, self._averaged(sample), strict=True):
+                bias += rows[:, 0] / n
+                table[:, s] = rows[:, 1:]
+        stacked[0] /= np.float32(n)
+        p, q = (table.reshape(len(table), -1) for table in stacked)
+        return biases[0], biases[1], p, q
+
+    def compress(self, n_factors: int, *, seed: int = 0) -> Parameters:
+        """The mean of all samples as one ``DotBias``, by truncated singular value decomposition.
+
+        Of the stacked factors' product the largest singular values are kept: as many as were sampled,
+        and more until the mean square ``d²`` of what is left would raise the RMSE by ``d² / 2 RMSE`` =
+        ``MOST_LOST`` at most. It is measured on pairs of a user and an item that are drawn
+        independently of each other from the training ratings.
+
+        Args:
+            n_factors: the largest rank.
+            seed: of the decomposition and of the pairs.
+
+        Returns:
+            Parameters of a ``DotBias`` with linear output in which a stranger's row is zero, and the
+            prior of its rows for folding in.
+        """
+        # Matrices of a few dozen columns: several threads would mostly wait for each other.
+        with threadpool_limits(1, "blas"):
+            return self._compress(n_factors, np.random.default_rng(seed))
+
+    def _compress(self, n_factors: int, rng: np.random.Generator) -> Parameters:
+        chain = self.chain
+        b_u, b_i, p, q = self.dot_bias()
+        # Around the strangers' rows, which keeps their predictions whatever is cut off.
+        p_0, q_0 = p[-1].copy(), q[-1].copy()
+        p, q = p - p_0, q - q_0
+        constant = b_u[-1] + b_i[-1] + float(p_0 @ q_0)
+        b_u, b_i = b_u - b_u[-1] + p @ q_0, b_i - b_i[-1] + q @ p_0
+        n = min(len(self.ratings), _MOST_PAIRS)
+        u, i = (rng.choice(side, n) for side in (self.ratings.users, self.ratings.items))
+        whole = _dots(p, q, u, i)
+        allowed = 2 * np.sqrt(np.mean(self.noise_variances)) * MOST_LOST / chain.spread**2
+        most = min(n_factors, *p.shape, *q.shape)
+        least = min(chain.n_columns - 1, most)
+        # A small rank is usually enough, and found in a fraction of the time.
+        for tried in (min(_FIRST_RANK * 2**n, most) for n in range(32)):
+            p_low, q_low = _truncated(p, q, tried, rng)
+            lost, rank = whole.copy(), 0
+            while rank < tried and (rank < least or np.mean(lost**2) > allowed):
+                lost -= p_low[u, rank].astype(np.float64) * q_low[i, rank]
+                rank += 1
+            if tried == most or np.mean(lost**2) <= allowed:
+                break
+        rank = max(rank, 1)
+        p_low, q_low = p_low[:, :rank].astype(np.float64), q_low[:, :rank].astype(np.float64)
+        root = np.sqrt(chain.spread)
+        out = constants(self.ratings)
+        out["global_mean"] = np.array([chain.mean + chain.spread * constant], np.float32)
+        for name, bias, factors in (("user", b_u, p_low), ("item", b_i, q_low)):
+            rows = np.column_stack([chain.spread * bias, root * factors])[:-1]
+            out[f"{name}_bias"] = rows[:, 0].astype(np.float32)
+            out[f"{name}_factors"] = rows[:, 1:].astype(np.float32)
+            out[f"{name}_prior_mean"] = np.zeros(1 + rank, np.float32)
+            out[f"{name}_prior_precision"] = self._precision(rows)
+        out["prior_per_rating"] = np.zeros(1, np.float32)
+        return out
+
+    def _precision(self, rows: NDArray[np.float64]) -> Array:
+        """Noise variance times the inverse covariance of the rows around a stranger's."""
+        covariance = rows.T @ rows / len(rows)
+        covariance[np.diag_indices(len(covariance))] += (
+            1e-3 * np.trace(covariance) / len(covariance) + 1e-9
+        )
+        return (np.mean(self.noise_variances) * np.linalg.inv(covariance)).astype(np.float32)
+
+    def kept(self, n: int) -> Parameters:
+        """Some of the samples, evenly spread, as arrays that a model can predict with.
+
+        Returns:
+            ``user_samples`` (n, n_users + 1, 1 + k) and ``item_samples``, strangers last, in rating
+            units; ``noise_variance`` (1,); ``user_noise`` (n_users + 1,) and ``item_noise``, factors of
+            it.
+        """
+        chain = self.chain
+        chosen = np.unique(np.linspace(0, len(self.samples) - 1, n).round().astype(int))
+        drawn = [self._averaged(self.samples[s]) for s in chosen]
+        scale = np.full(chain.n_columns, np.sqrt(chain.spread))
+        scale[0] = chain.spread
+        out: Parameters = {
+            "noise_variance": np.array([np.mean(self.noise_variances)], np.float32),
+        }
+        for m, name in enumerate(("user", "item")):
+            part = slice(chain.firsts[m], chain.firsts[m] + chain.sizes[m] + 1)
+            out[f"{name}_samples"] = np.stack([rows[m] * scale for rows in drawn]).astype(
+                np.float32
+            )
+            out[f"{name}_noise"] = self.noise_factors[part].astype(np.float32)
+        return out
+
+
+def _dots(p: Array, q: Array, u: Index, i: Index) -> NDArray[np.float64]:
+    """Dot products of many pairs of long rows, a thousand pairs at a time."""
+    out = np.empty(len(u))
+    for start in range(0, len(u), 1000):
+        part = slice(start, start + 1000)
+        out[part] = np.einsum("nk,nk->n", p[u[part]], q[i[part]])
+    return out
+
+
+def _truncated(p: Array, q: Array, rank: int, rng: np.random.Generator) -> tuple[Array, Array]:
+    """Best factors of a lower rank for ``p qᵀ``, the most important column first.
+
+    Randomised decomposition with power iterations (Halko, Martinsson & Tropp 2011, algorithm 4.4), which
+    never forms the product.
+    """
+    sketch = rng.standard_normal((len(q), min(rank + _OVERSAMPLE, len(q))), np.float32)
+    basis = _orthonormal(p @ (q.T @ sketch))
+    for _ in range(_POWER):
+        basis = _orthonormal(q @ (p.T @ basis))
+        basis = _orthonormal(p @ (q.T @ basis))
+    left, values, right = svd((q @ (p.T @ basis)).T, full_matrices=False, check_finite=False)
+    root = np.sqrt(values[:rank])
+    return (basis @ left[:, :rank]) * root, right[:rank].T * root
+
+
+def _orthonormal(columns: Array) -> Array:
+    return qr(columns, mode="economic", check_finite=False)[0]  # type: ignore[no-any-return]

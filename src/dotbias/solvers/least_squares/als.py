@@ -1,0 +1,227 @@
+"""Alternating least squares: one side's rows are solved exactly, then the other's."""
+
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.sparse import coo_array
+
+from dotbias.data.ratings import Ratings
+from dotbias.data.vocabulary import Index
+from dotbias.models.base import Array, Model, Parameters
+from dotbias.models.baseline import Baseline
+from dotbias.models.dot_bias import DotBias
+from dotbias.settings import setting
+from dotbias.solvers.base import Epoch, History, OnEpoch, Solver, linear_dot_bias
+from dotbias.solvers.decay import WeightDecay, prior_constants
+from dotbias.solvers.descent.run import Validation, row_counts, threads, whole
+from dotbias.solvers.least_squares.closed_form import ClosedForm
+from dotbias.solvers.least_squares.normal_equations import padded, solve_rows
+from dotbias.solvers.objective import penalty, row_weights
+
+# Chosen on validation parts of training rows alone (benchmarks/als.py). An exact minimum fits its
+# training ratings more closely than the last epoch of a descent, so it needs more decay than that.
+DEFAULT_DECAY: Mapping[str, Mapping[str, float]] = {
+    "ratings": {"user_factors": 0.08, "item_factors": 0.08, "user_bias": 0.03, "item_bias": 0.1},
+    "rows": {"user_factors": 15.0, "item_factors": 15.0, "user_bias": 4.0, "item_bias": 4.0},
+}
+
+
+@dataclass(frozen=True, kw_only=True)
+class ALS(Solver):
+    """Alternating least squares for ``DotBias`` with linear output (Zhou et al. 2008, section 3.1).
+
+    Minimises what ``objective`` measures and ``GradientDescent`` follows; the same ``λ`` means the same
+    in both. With the items held, each user's bias and factors are the solution of a linear regression
+    on its ratings; with the users held, each item's. Each of these half steps is exact, so the objective
+    never rises (``History.half_steps``, up to rounding). A direction about which ratings and decay say
+    nothing, as with ``λ = 0`` and fewer ratings than factors, stays about where it was.
+
+    The epochs of the history are iterations: users, then items. Their ``train_rmse`` is that of the
+    parameters after the iteration.
+
+    The same data, settings and seed give the same bits for any number of threads.
+
+    Args:
+        n_iterations: how often both sides are solved.
+        weight_decay: ``λ`` of all groups, or a mapping from group name to ``λ``; groups not named keep
+            the defaults (``DEFAULT_DECAY`` of this module, which depend on the weighting).
+        weighting: what ``λ`` counts for: each of a row's ``"ratings"``, the weighted-λ form of Zhou et
+            al., or ``"rows"``, the ridge form of Ng's lectures.
+        biases: ``"together"`` solves each bias in one system with the factors; ``"held"`` leaves biases
+            at those of ``ClosedForm``, and factors fit what they leave.
+        validation_size: share of the *training* rows that is held out to watch; with it, iterations
+            stop early and the parameters of the best one are kept.
+        patience: iterations without improvement on the validation rows before they stop.
+        n_threads: threads, or None for as many as the machine has and the ratings keep busy (one
+            for each 100,000).
+
+    >>> import dotbias as db
+    >>> ratings, truth = db.simulate(n_users=300, n_items=200, n_ratings=10_000, seed=0)
+    >>> rec = db.fit(ratings, db.DotBias(n_factors=8), db.ALS(n_iterations=5))
+    >>> falls = rec.facts["history"]["half_steps"]
+    >>> len(falls), falls == sorted(falls, reverse=True)
+    (10, True)
+    """
+
+    n_iterations: int = setting(15, at_least=1)
+    weight_decay: float | Mapping[str, float] | None = field(default=None)
+    weighting: Literal["ratings", "rows"] = setting("ratings", choices=("ratings", "rows"))
+    biases: Literal["together", "held"] = setting("together", choices=("together", "held"))
+    validation_size: float = setting(0.0, at_least=0, below=1)
+    patience: int = setting(3, at_least=1)
+    n_threads: int | None = setting(None, at_least=1)
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        _ = self.decay
+
+    @property
+    def decay(self) -> WeightDecay:
+        """The weight decay with its form."""
+        amount = DEFAULT_DECAY[self.weighting] if self.weight_decay is None else self.weight_decay
+        if isinstance(amount, Mapping):
+            amount = {**DEFAULT_DECAY[self.weighting], **amount}
+        return WeightDecay(amount, per="rating" if self.weighting == "ratings" else "row")
+
+    @property
+    def n_epochs(self) -> int:
+        """Epochs are iterations here."""
+        return self.n_iterations
+
+    def fit(
+        self, model: Model, ratings: Ratings, *, seed: int = 0, on_epoch: OnEpoch | None = None
+    ) -> tuple[Parameters, History]:
+        """Embeddings and biases, and the history of the iterations.
+
+        Ctrl-C ends the fit after the running iteration; the best parameters so far are returned and
+        ``history.stopped`` says so.
+
+        Raises:
+            SettingError: for a model other than ``DotBias`` with linear output, or more threads than
+                there are.
+        """
+        model = linear_dot_bias(self, model)
+        started = time.perf_counter()
+        run = _Run(self, model, ratings, seed)
+        history = run.history
+        try:
+            with threads(self.n_threads, len(ratings)):
+                while len(history.epochs) < self.n_iterations and history.stopped != "early":
+                    with whole():
+                        epoch = run.iterate()
+                    if run.watch.waited(epoch.epoch) >= self.patience:
+                        history.stopped = "early"
+                    if on_epoch is not None:
+                        on_epoch(epoch)
+        except KeyboardInterrupt:
+            history.stopped = "interrupted"
+        history.best_epoch = run.watch.best_epoch or len(history.epochs)
+        history.seconds = time.perf_counter() - started
+        return run.watch.best or run.parameters(), history
+
+
+class _Run:
+    """The state of one fit."""
+
+    def __init__(self, solver: ALS, model: DotBias, ratings: Ratings, seed: int) -> None:
+        self.solver, self.model = solver, model
+        rng = np.random.default_rng(seed)
+        self.start = model.initialise(ratings, rng)
+        self.watch = Validation.hold_out(ratings, solver.validation_size, rng)
+        rest, held = self.watch.rest, solver.biases == "held"
+        prior = prior_constants(solver.decay, model, row_counts(rest), ratings.spread)
+        if held:
+            biases, _ = ClosedForm().fit(Baseline(), rest)
+            self.start |= {name: biases[name] for name in Baseline.groups}
+        self.start |= prior
+        targets = rest.values - self.start["global_mean"][0]
+        self.users = _Side("user", self.start, rest.users, rest.items, targets, held)
+        self.items = _Side("item", self.start, rest.items, rest.users, targets, held)
+        self.history = History()
+
+    def iterate(self) -> Epoch:
+        """Users, then items; what came of it is added to the history."""
+        tic = time.perf_counter()
+        n, users, items = len(self.watch.rest), self.users, self.items
+        for side, other in ((users, items), (items, users)):
+            squares = side.solve(other.rows)
+            total = 0.5 * squares + side.penalty + other.penalty
+            self.history.half_steps.append(total)
+        seconds = time.perf_counter() - tic
+        number = len(self.history.epochs) + 1
+        epoch = Epoch(
+            epoch=number,
+            n_epochs=self.solver.n_iterations,
+            lr=0.0,
+            train_rmse=float(np.sqrt(squares / n)),
+            validation_rmse=self.watch.rmse(self.model, self.parameters, number),
+            seconds=seconds,
+            ratings_per_second=n / seconds,
+            objective=total,
+        )
+        self.history.epochs.append(epoch)
+        return epoch
+
+    def parameters(self) -> Parameters:
+        """The parameters as they are now."""
+        now = dict(self.start)
+        for name, side in (("user", self.users), ("item", self.items)):
+            now[f"{name}_bias"] = side.rows[:, 0].copy()
+            now[f"{name}_factors"] = side.rows[:, 1 : 1 + self.model.n_factors].copy()
+        return now
+
+
+class _Side:
+    """One side's rows and its ratings row by row, as the kernel wants them."""
+
+    def __init__(
+        self,
+        name: str,
+        start: Parameters,
+        rows: Index,
+        partners: Index,
+        targets: Array,
+        held: bool,
+    ) -> None:
+        bias, factors = start[f"{name}_bias"], start[f"{name}_factors"]
+        table = coo_array((targets, (rows, partners)), (len(bias), int(partners.max()) + 1))
+        table.has_canonical_format = True  # else a pair that is rated twice would be added up
+        by_row = table.tocsr()
+        self.starts, self.partners, self.targets = by_row.indptr, by_row.indices, by_row.data
+        counts: NDArray[np.int64] = np.diff(self.starts).astype(np.int64)
+        self.order = np.argsort(-counts, kind="stable")
+        k, width = factors.shape[1], padded(1 + factors.shape[1])
+        self.rows = np.zeros((len(bias), width), np.float32)
+        self.rows[:, 0], self.rows[:, 1 : 1 + k] = bias, factors
+        self.weights = row_weights(start, counts)
+        self._diagonal = np.zeros(width, np.float32)
+        self._diagonal[: 1 + k] = start[f"{name}_prior_precision"]
+        self.penalty = self._penalty()
+        self._mean, self._pull = np.zeros_like(self.rows), np.diag(self._diagonal)
+        self._held = int(held)
+
+    def solve(self, others: Array) -> float:
+        """Solve every row with the other side's held; the sum of squared errors after it."""
+        squares = solve_rows(
+            self.order,
+            self.starts,
+            self.partners,
+            self.targets,
+            others,
+            self.rows,
+            self._mean,
+            self._pull,
+            self.weights,
+            self._held,
+            2,
+        )
+        self.penalty = self._penalty()
+        return float(squares)
+
+    def _penalty(self) -> float:
+        """What the decay adds to the objective."""
+        return penalty(self.rows, np.zeros_like(self._diagonal), self._diagonal, self.weights)

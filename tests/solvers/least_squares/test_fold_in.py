@@ -1,0 +1,254 @@
+"""Folded rows against plain double-precision regressions, written out by hand."""
+
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
+from scipy.optimize import minimize
+
+from dotbias.data.ratings import Ratings
+from dotbias.errors import ModelFileError
+from dotbias.models import Baseline, DotBias
+from dotbias.models.base import Array, Model, Parameters
+from dotbias.solvers.least_squares.als import ALS
+from dotbias.solvers.least_squares.fold_in import OTHER, Side, fold_in, gradients
+from tests.ratings import random_ratings
+
+N_USERS, N_ITEMS, K = 12, 30, 5
+sides = pytest.mark.parametrize("side", ["user", "item"])
+
+
+def some_parameters(
+    model: Model, penalty: float = 0.1, per_rating: bool = True, seed: int = 0
+) -> Parameters:
+    rng = np.random.default_rng(seed)
+    parameters = {"global_mean": np.array([3.2], np.float32), "scale": np.array([1, 5], np.float32)}
+    for side, n in (("user", N_USERS), ("item", N_ITEMS)):
+        size = 1
+        parameters[f"{side}_bias"] = rng.normal(0, 0.5, n).astype(np.float32)
+        if isinstance(model, DotBias):
+            size += model.n_factors
+            factors = rng.normal(0, 0.5, (n, model.n_factors))
+            parameters[f"{side}_factors"] = factors.astype(np.float32)
+        parameters[f"{side}_prior_mean"] = rng.normal(0, 0.2, size).astype(np.float32)
+        precision = penalty * rng.uniform(0.5, 2, size)
+        parameters[f"{side}_prior_precision"] = precision.astype(np.float32)
+    parameters["prior_per_rating"] = np.array([per_rating], np.float32)
+    return parameters
+
+
+def partners_of(parameters: Parameters, side: Side, partners: Any) -> tuple[Any, Any]:
+    """Held biases, and the regressors: 1 and the partner's factors."""
+    bias = parameters[f"{OTHER[side]}_bias"][partners].astype(float)
+    factors = parameters.get(f"{OTHER[side]}_factors", np.zeros((N_USERS + N_ITEMS, 0)))[partners]
+    return bias, np.column_stack([np.ones(len(bias)), factors.astype(float)])
+
+
+def prior_of(parameters: Parameters, side: Side, n: int) -> tuple[Any, Any]:
+    """Mean, and precision times weight."""
+    precision = parameters[f"{side}_prior_precision"].astype(float)
+    precision = np.diag(precision) if precision.ndim == 1 else precision
+    weight = n if parameters["prior_per_rating"][0] else 1
+    return parameters[f"{side}_prior_mean"].astype(float), weight * precision
+
+
+def regression(parameters: Parameters, side: Side, partners: Any, values: Any) -> Any:
+    """The one solution of the linear form."""
+    held, y = partners_of(parameters, side, partners)
+    mean, penalty = prior_of(parameters, side, len(values))
+    t = values - float(parameters["global_mean"][0]) - held
+    return np.linalg.solve(y.T @ y + penalty, y.T @ t + penalty @ mean)
+
+
+def fold_one(model: Model, parameters: Parameters, side: Side, partners: Any, values: Any) -> Array:
+    starts = np.array([0, len(partners)])
+    given = np.asarray(values, np.float32)
+    return fold_in(model, parameters, side, starts, np.asarray(partners, np.int32), given)[0]
+
+
+def assert_close(row: Any, expected: Any, share: float = 1e-6) -> None:
+    # A row that nearly cancels out still carries the rounding of the ratings it is made of.
+    assert np.abs(row - expected).max() <= share * max(np.abs(expected).max(), 0.2)
+
+
+lengths = st.lists(st.integers(0, N_USERS), min_size=1, max_size=6)
+
+
+@sides
+@example([7], 0.00390625, False, 54, False)  # single precision was too coarse for these two
+@example([6], 0.01, False, 5, False)
+@given(lengths, st.floats(1e-3, 10), st.booleans(), st.integers(0, 99), st.booleans())
+def test_every_row_is_its_regression(
+    side: Side, lengths: list[int], penalty: float, per_rating: bool, seed: int, baseline: bool
+) -> None:
+    model: Model = Baseline() if baseline else DotBias(n_factors=K)
+    parameters = some_parameters(model, penalty, per_rating, seed)
+    rng = np.random.default_rng(seed)
+    n_partners = N_ITEMS if side == "user" else N_USERS
+    partners = [rng.choice(n_partners, n, replace=False) for n in lengths]
+    values = [rng.uniform(1, 5, n).astype(np.float32) for n in lengths]
+    starts = np.cumsum([0, *lengths])
+    joined = np.concatenate(partners).astype(np.int32), np.concatenate(values)
+
+    rows = fold_in(model, parameters, side, starts, *joined)
+
+    assert rows.dtype == np.float32
+    for row, own, own_values in zip(rows, partners, values, strict=True):
+        if len(own) == 0:
+            assert np.array_equal(row, parameters[f"{side}_prior_mean"])
+        else:
+            assert_close(row, regression(parameters, side, own, own_values))
+
+
+@given(st.permutations(range(9)))
+def test_the_order_of_ratings_does_not_matter(order: list[int]) -> None:
+    model, values = DotBias(n_factors=K), np.linspace(1, 5, 9)
+    parameters = some_parameters(model)
+    row = fold_one(model, parameters, "user", np.arange(9), values)
+    assert_close(fold_one(model, parameters, "user", np.array(order), values[order]), row)
+
+
+def test_a_full_precision_matrix() -> None:
+    model = DotBias(n_factors=K)
+    parameters = some_parameters(model)
+    root = np.random.default_rng(3).normal(0, 1, (K + 1, K + 1))
+    parameters["user_prior_precision"] = (root @ root.T + np.eye(K + 1)).astype(np.float32)
+    partners, values = np.arange(4), np.array([1.0, 5, 4, 2])
+    row = fold_one(model, parameters, "user", partners, values)
+    assert_close(row, regression(parameters, "user", partners, values))
+
+
+def test_a_prior_is_as_good_as_ratings_that_say_the_same() -> None:
+    model = DotBias(n_factors=K)
+    parameters = some_parameters(model, per_rating=False)
+    partners, values = np.arange(6), np.array([1.0, 5, 4, 2, 3, 3])
+    held, y = partners_of(parameters, "user", partners)
+    root = np.diag(np.sqrt(parameters["user_prior_precision"].astype(float)))
+    stacked = np.vstack([y, root])
+    mean = parameters["user_prior_mean"].astype(float)
+    targets = np.append(values - float(parameters["global_mean"][0]) - held, root @ mean)
+    expected = np.linalg.lstsq(stacked, targets)[0]
+    assert_close(fold_one(model, parameters, "user", partners, values), expected)
+
+
+@sides
+@pytest.mark.parametrize("n", [1, 3, 12])
+def test_a_faint_penalty_is_not_lost_in_rounding(side: Side, n: int) -> None:
+    model = DotBias(n_factors=K)
+    parameters = some_parameters(model, penalty=1e-8)
+    partners, values = np.arange(n), np.random.default_rng(1).uniform(1, 5, n).astype(np.float32)
+    row = fold_one(model, parameters, side, partners, values)
+    assert_close(row, regression(parameters, side, partners, values), 1e-5)
+
+
+@sides
+@pytest.mark.parametrize("n", [1, 3, 12])
+def test_without_a_penalty_a_row_moves_no_more_than_it_must(side: Side, n: int) -> None:
+    model = DotBias(n_factors=K)
+    parameters = some_parameters(model, penalty=0)
+    values = np.random.default_rng(1).uniform(1, 5, n)
+    row = fold_one(model, parameters, side, np.arange(n), values)
+    held, y = partners_of(parameters, side, np.arange(n))
+    mean = parameters[f"{side}_prior_mean"].astype(float)
+    left = values - float(parameters["global_mean"][0]) - held - y @ mean
+    assert_close(row, mean + np.linalg.pinv(y) @ left, 1e-5)
+
+
+@sides
+@pytest.mark.parametrize("per_rating", [True, False])
+@pytest.mark.parametrize("penalty", [0.01, 1.0])
+def test_the_sigmoid_form_is_at_its_minimum(side: Side, per_rating: bool, penalty: float) -> None:
+    model = DotBias(n_factors=K, output="sigmoid")
+    parameters = some_parameters(model, penalty, per_rating)
+    values = np.array([1.0, 5, 5, 4, 2, 1])
+    partners = np.arange(len(values))
+    held, y = partners_of(parameters, side, partners)
+    mean, weighted = prior_of(parameters, side, len(values))
+    low, width = 0.5, 5.0
+    logit = np.log((3.2 - low) / (low + width - 3.2))
+
+    def objective(x: Any) -> Any:
+        rating = low + width / (1 + np.exp(-(logit + held + y @ x)))
+        return 0.5 * ((rating - values) ** 2).sum() + 0.5 * (x - mean) @ weighted @ (x - mean)
+
+    row = fold_one(model, parameters, side, partners, values).astype(float)
+    best = minimize(objective, row, method="BFGS", options={"gtol": 1e-9}).fun
+    assert objective(row) <= best * (1 + 1e-7)
+    assert objective(row) < 0.99 * objective(mean)
+
+
+@pytest.mark.parametrize("n", [1, 4])
+def test_the_sigmoid_form_reaches_ratings_that_nothing_holds_back(n: int) -> None:
+    model = DotBias(n_factors=K, output="sigmoid")
+    parameters = some_parameters(model, penalty=0)
+    values = np.array([1.0, 5, 2, 5])[:n]
+    row = fold_one(model, parameters, "user", np.arange(n), values)
+    alone = parameters | {"user_bias": row[:1], "user_factors": row[None, 1:]}
+    of_one = np.zeros(n, np.int32)
+    assert np.allclose(model.predict(alone, of_one, np.arange(n)), values, atol=1e-4)
+
+
+@sides
+@pytest.mark.parametrize("output", ["linear", "sigmoid"])
+def test_gradients_are_differences_of_the_objective(side: Side, output: Any) -> None:
+    model = DotBias(n_factors=K, output=output)
+    parameters = some_parameters(model)
+    partners, values = np.array([2, 7, 1], np.int32), np.array([1, 4, 5], np.float32)
+    got = gradients(
+        model, parameters, side, np.array([4], np.int32), np.array([0, 3]), partners, values
+    )
+    held, y = partners_of(parameters, side, partners)
+    mean, weighted = prior_of(parameters, side, 3)
+    x = np.append(parameters[f"{side}_bias"][4], parameters[f"{side}_factors"][4]).astype(float)
+    low, width = model.stretch(parameters)
+
+    def objective(x: Any) -> Any:
+        z = model.offset(parameters) + held + y @ x
+        rating = z if output == "linear" else low + width / (1 + np.exp(-z))
+        return 0.5 * ((rating - values) ** 2).sum() + 0.5 * (x - mean) @ weighted @ (x - mean)
+
+    h = 1e-5
+    steps = h * np.eye(len(x))
+    expected = [(objective(x + d) - objective(x - d)) / (2 * h) for d in steps]
+    assert np.allclose(got[0], expected, rtol=1e-4, atol=1e-5)
+
+
+@sides
+@pytest.mark.parametrize("output", ["linear", "sigmoid"])
+@pytest.mark.parametrize("penalty", [0.0, 0.1])
+def test_a_row_whose_gradient_is_kept_stays_where_it_is(
+    side: Side, output: Any, penalty: float
+) -> None:
+    model = DotBias(n_factors=K, output=output)
+    parameters = some_parameters(model, penalty)
+    ratings = np.array([0, 8]), np.arange(8, dtype=np.int32), np.linspace(1, 5, 8).astype("f4")
+    pull = gradients(model, parameters, side, np.array([4], np.int32), *ratings)
+    before = np.append(parameters[f"{side}_bias"][4], parameters[f"{side}_factors"][4])[None, :]
+    assert np.abs(pull).max() > 0.1
+    row = fold_in(model, parameters, side, *ratings, before=before, pull=pull)
+    assert_close(row, before, 1e-5)
+
+
+def test_it_solves_the_rows_of_alternating_least_squares() -> None:
+    ratings = random_ratings(40, 30, 600, seed=0)
+    model = DotBias(n_factors=4)
+    parameters, _ = ALS(n_iterations=3).fit(model, ratings)
+    items = by_item(ratings)
+    rows = fold_in(model, parameters, "item", *items)
+    expected = np.column_stack([parameters["item_bias"], parameters["item_factors"]])
+    assert_close(rows, expected, 1e-6)  # the items were solved last
+
+
+def by_item(ratings: Ratings) -> tuple[Any, Any, Any]:
+    order = np.argsort(ratings.items, kind="stable")
+    starts = np.append(0, np.cumsum(ratings.item_counts))
+    return starts, ratings.users[order], ratings.values[order]
+
+
+def test_a_model_without_priors_says_to_fit_again() -> None:
+    parameters = some_parameters(Baseline())
+    del parameters["prior_per_rating"]
+    with pytest.raises(ModelFileError, match=r"older version .* fit it again"):
+        fold_one(Baseline(), parameters, "user", [0], [3])
