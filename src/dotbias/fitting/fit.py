@@ -4,6 +4,7 @@ import logging
 import time
 
 from dotbias.data.ratings import Ratings
+from dotbias.errors import SettingError
 from dotbias.fitting.choosing import BUDGET, choose_solver
 from dotbias.models import Baseline, DotBias, EmbeddingNet
 from dotbias.models.base import Model
@@ -44,7 +45,8 @@ def fit(
     (logger ``dotbias``).
 
     Raises:
-        SettingError: for a solver that cannot estimate the model, or a budget that is not above 0.
+        SettingError: for a solver that cannot estimate the model, a budget that is not above 0, or a
+            solver whose parameters are not finite or none of the model's (``Model.check``).
         DivergenceError: when the learning rate is too high.
 
     >>> import dotbias as db
@@ -69,6 +71,14 @@ def fit(
             advance(1, _describe(epoch))
 
         parameters, history = solver.fit(model, ratings, seed=seed, on_epoch=on_epoch)
+    try:
+        model.check(parameters, ratings.n_users, ratings.n_items)
+    except SettingError as error:
+        raise SettingError(
+            f"{type(solver).__name__} has found no parameters of {type(model).__name__}: {error}. Numbers "
+            "that are not finite come of a weight decay or ratings too large for single precision: lower "
+            "them; anything else is a fault of the solver"
+        ) from None
     best = history.best_epoch
     if history.stopped == "interrupted":
         if isinstance(solver, Gibbs):

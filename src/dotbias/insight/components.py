@@ -113,8 +113,6 @@ def principal_components(
             f"k={k}: the two ends of {len(items):,} items have room for at most {len(items) // 2:,} each"
         )
     vectors = rec.model.item_vectors(rec.parameters)[items].astype(np.float64)
-    if vectors.shape[1] == 0:
-        raise SettingError(f"{type(rec.model).__name__} has no embeddings to take components of")
     mean = vectors.mean(0)
     left, sizes, directions = np.linalg.svd(vectors - mean, full_matrices=False)
     # Single precision of the embeddings: what is below is rounding.

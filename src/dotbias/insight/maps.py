@@ -331,14 +331,11 @@ def _vectors(rec: Recommender, of: Side) -> tuple[Array, NDArray[np.int64]]:
     else:
         vectors = rec.model.user_vectors(rec.parameters)
         counts = np.diff(rec.rated.indptr).astype(np.int64)
-    name = type(rec.model).__name__
-    if vectors.shape[1] == 0:
-        raise SettingError(f"{name} has no embeddings to map")
     if vectors.shape[1] == 1:
         raise SettingError(
-            f"this {name} has one factor, by which {of} can only point the same way or the opposite "
-            "one: a map needs at least 2; principal_components (on the command line `dotbias "
-            "components`) lists the items at both ends of one"
+            f"this {type(rec.model).__name__} has one factor, by which {of} can only point the same way "
+            "or the opposite one: a map needs at least 2; principal_components (on the command line "
+            "`dotbias components`) lists the items at both ends of one"
         )
     return vectors, counts
 
@@ -365,7 +362,7 @@ def _table(
     if of == "items":
         columns["title"] = rec.named(rows.astype(np.int32))["title"]
     columns |= {"x": positions[:, 0], "y": positions[:, 1], "n_ratings": counts[rows]}
-    bias = rec.parameters.get(f"{of[:-1]}_bias")
+    bias = rec.model.bias(rec.parameters, "item" if of == "items" else "user")
     if bias is not None:
         columns["bias"] = bias[rows]
     if of == "items" and vocabulary.genres is not None:

@@ -12,9 +12,10 @@ import polars as pl
 from dotbias.data.read import read_rated
 from dotbias.data.vocabulary import Index
 from dotbias.errors import DataError, SettingError, UnknownIdError
-from dotbias.models.base import Array, Parameters
+from dotbias.models.parameters import Array, Parameters
+from dotbias.models.row_form import OTHER, Side
 from dotbias.recommender.recommender import MIN_RATINGS, RawId, Recommender, check_k, is_id
-from dotbias.solvers.least_squares.fold_in import OTHER, Side, fold_in, groups_of
+from dotbias.solvers.least_squares.fold_in import fold_in
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -57,7 +58,8 @@ class _Folded:
     def _parameters(self, side: Side) -> Parameters:
         """The model's parameters with this row alone on its own side."""
         row = np.append(np.float32(self.bias), self.factors)[None, :]
-        return self.recommender.parameters | groups_of(self.recommender.model, side, row)
+        own = self.recommender.parameters
+        return own | self.recommender.model.row_form(own, side).split(row)
 
 
 @dataclass(frozen=True, eq=False)

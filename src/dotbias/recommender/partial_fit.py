@@ -9,18 +9,11 @@ from scipy.sparse import coo_array, csr_array
 from dotbias.data.ratings import Ratings
 from dotbias.data.vocabulary import Index, Vocabulary
 from dotbias.errors import DataError
-from dotbias.models.base import Array, Parameters
 from dotbias.models.dot_bias import SAMPLES
+from dotbias.models.parameters import Array, Parameters
+from dotbias.models.row_form import OTHER, Prior, Side
 from dotbias.recommender.recommender import Recommender, rating_table
-from dotbias.solvers.least_squares.fold_in import (
-    OTHER,
-    Prior,
-    Side,
-    fold_in,
-    gradients,
-    groups_of,
-    rows_of,
-)
+from dotbias.solvers.least_squares.fold_in import fold_in, gradients
 
 
 def partial_fit(rec: Recommender, new: Ratings) -> Recommender:
@@ -70,10 +63,9 @@ def partial_fit(rec: Recommender, new: Ratings) -> Recommender:
     parameters: Parameters = {n: a for n, a in rec.parameters.items() if n not in SAMPLES}
     fresh: dict[Side, Index] = {}
     for side in OTHER:
-        rows, fresh[side] = _grown(
-            rec, side, after[side].indices(before[side].ids), len(after[side])
-        )
-        parameters |= groups_of(rec.model, side, rows)
+        known = after[side].indices(before[side].ids)
+        groups, fresh[side] = _grown(rec, side, known, len(after[side]))
+        parameters |= groups
     joining = _moved(rating_table(new), more, after)
     earlier = _moved(rec.rated, before, after)
     rated = _united(earlier, joining)
@@ -84,10 +76,10 @@ def partial_fit(rec: Recommender, new: Ratings) -> Recommender:
     }
 
     def solve(side: Side, rows: Index, pull: Array | None) -> None:
-        at = rows_of(rec.model, parameters, side, rows)
+        form = rec.model.row_form(parameters, side)
         own = _ratings_of(side, rows, rated)
-        solved = fold_in(rec.model, parameters, side, *own, before=at, pull=pull)
-        for name, group in groups_of(rec.model, side, solved).items():
+        solved = fold_in(rec.model, parameters, side, *own, before=form.rows(rows), pull=pull)
+        for name, group in form.split(solved).items():
             parameters[name][rows] = group
 
     solve("item", fresh["item"], None)  # lest new users be solved from items that are still blank
@@ -104,11 +96,12 @@ def partial_fit(rec: Recommender, new: Ratings) -> Recommender:
     return Recommender(rec.model, parameters, after["user"], after["item"], rated, facts)
 
 
-def _grown(rec: Recommender, side: Side, known: Index, n_rows: int) -> tuple[Array, Index]:
+def _grown(rec: Recommender, side: Side, known: Index, n_rows: int) -> tuple[Parameters, Index]:
     """The model's rows in their new places and the prior's mean in all others; which those are."""
-    rows = np.tile(Prior.of(rec.parameters, side).mean, (n_rows, 1))
-    rows[known] = rows_of(rec.model, rec.parameters, side, np.arange(len(known), dtype=np.int32))
-    return rows, np.setdiff1d(np.arange(n_rows, dtype=np.int32), known)
+    form = rec.model.row_form(rec.parameters, side)
+    rows = np.tile(Prior.of(form, side).mean, (n_rows, 1))
+    rows[known] = form.rows(np.arange(len(known), dtype=np.int32))
+    return form.split(rows), np.setdiff1d(np.arange(n_rows, dtype=np.int32), known)
 
 
 def _moved(

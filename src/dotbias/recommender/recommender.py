@@ -16,9 +16,9 @@ from dotbias.data.ratings import Ratings, Scale
 from dotbias.data.vocabulary import Index, Vocabulary
 from dotbias.errors import DataError, ModelFileError, SettingError
 from dotbias.models import MODELS
-from dotbias.models.base import Array, Model, Parameters, clip_to_scale
-from dotbias.models.dot_bias import DotBias
+from dotbias.models.base import Model
 from dotbias.models.network import Network
+from dotbias.models.parameters import Array, Parameters, clip_to_scale
 
 if TYPE_CHECKING:
     from torch import nn
@@ -157,11 +157,6 @@ class Recommender:
 
     def _spread(self, users: Index, items: Index) -> Array:
         """Standard deviation of the rating of each pair, shape (n,)."""
-        if not isinstance(self.model, DotBias):
-            raise SettingError(
-                f"{type(self.model).__name__} has no samples to take a standard deviation from: fit a "
-                "DotBias with Gibbs(keep_samples=50), on the command line --keep-samples 50"
-            )
         return self.model.spread(self.parameters, users, items)
 
     def predict_table(self, pairs: pl.DataFrame, *, with_std: bool = False) -> pl.DataFrame:
@@ -406,10 +401,7 @@ class Recommender:
 
     def unit_vectors(self) -> Array:
         """The embeddings of all items at length 1, zero where they are zero: (n_items, n_factors)."""
-        vectors = self.model.item_vectors(self.parameters)
-        if vectors.shape[1] == 0:
-            raise SettingError(f"{type(self.model).__name__} has no embeddings to compare items by")
-        return at_length_one(vectors)
+        return at_length_one(self.model.item_vectors(self.parameters))
 
     # -- what was not there at training ------------------------------------------------------------
 
@@ -478,9 +470,9 @@ class Recommender:
             SettingError: for a network.
         """
         check_k(k)
-        if "item_bias" not in self.parameters:
+        bias = self.model.bias(self.parameters, "item")
+        if bias is None:
             raise SettingError(f"{type(self.model).__name__} has no biases to rank items by")
-        bias = self.parameters["item_bias"]
         counts = self.item_counts
         sums = np.bincount(self.rated.indices, self.rated.data, len(counts))
         scores = -bias if lowest else bias.copy()

@@ -7,7 +7,7 @@ from typing import Any, Literal, TypeAlias
 
 from dotbias.data.ratings import Ratings
 from dotbias.errors import SettingError
-from dotbias.models.base import Model, Parameters
+from dotbias.models.base import Model, Parameters, has_formula_of
 from dotbias.models.dot_bias import DotBias
 from dotbias.settings import Settings
 
@@ -92,7 +92,7 @@ def linear_dot_bias(solver: Solver, model: Model) -> DotBias:
         SettingError: for a model other than ``DotBias`` with linear output.
     """
     name = type(solver).__name__
-    if not isinstance(model, DotBias):
+    if not has_formula_of(model, DotBias):
         raise SettingError(f"{name} estimates DotBias, not {type(model).__name__}")
     if model.output != "linear":
         raise SettingError(
