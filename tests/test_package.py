@@ -47,7 +47,7 @@ LAYERS = [
     ("fitting",),
     ("evaluation", "tuning"),
     ("insight",),
-    ("cli", "__main__"),
+    ("cli", "__main__", "testing"),
 ]
 
 

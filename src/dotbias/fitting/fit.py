@@ -4,14 +4,13 @@ import logging
 import time
 
 from dotbias.data.ratings import Ratings
-from dotbias.errors import SettingError
 from dotbias.fitting.choosing import BUDGET, choose_solver
 from dotbias.models import Baseline, DotBias, EmbeddingNet
 from dotbias.models.base import Model
 from dotbias.models.network import TorchModel
 from dotbias.progress import progress_bar
 from dotbias.recommender.recommender import Recommender
-from dotbias.solvers.base import Epoch, Solver
+from dotbias.solvers.base import Epoch, Solver, estimate
 from dotbias.solvers.descent.gradient import GradientDescent
 from dotbias.solvers.descent.rules import Adam, Momentum
 from dotbias.solvers.gibbs.gibbs import Gibbs
@@ -70,15 +69,7 @@ def fit(
         def on_epoch(epoch: Epoch) -> None:
             advance(1, _describe(epoch))
 
-        parameters, history = solver.fit(model, ratings, seed=seed, on_epoch=on_epoch)
-    try:
-        model.check(parameters, ratings.n_users, ratings.n_items)
-    except SettingError as error:
-        raise SettingError(
-            f"{type(solver).__name__} has found no parameters of {type(model).__name__}: {error}. Numbers "
-            "that are not finite come of a weight decay or ratings too large for single precision: lower "
-            "them; anything else is a fault of the solver"
-        ) from None
+        parameters, history = estimate(solver, model, ratings, seed=seed, on_epoch=on_epoch)
     best = history.best_epoch
     if history.stopped == "interrupted":
         if isinstance(solver, Gibbs):

@@ -78,8 +78,8 @@ class Model(Settings, ABC):
                 raise SettingError(f"the array {name} is missing from the parameters")
             if array.shape[:1] not in ((n_users,), (n_items,)):
                 raise SettingError(
-                    f"the array {name} must have a row for each of {n_users:,} users or {n_items:,} items, "
-                    f"not the shape {array.shape}"
+                    f"the array {name} must have a row for each of {n_users:,} users or {n_items:,} "
+                    f"items, not the shape {array.shape}"
                 )
 
     # -- what a model may offer; each refuses where it does not --------------------------------------
@@ -93,8 +93,9 @@ class Model(Settings, ABC):
             SettingError: for a model that is not linear in each row, or does not say how.
         """
         raise SettingError(
-            f"{type(self).__name__} has no row form, which adding users, items or ratings, and "
-            "explaining, need: use a model that is linear in each row (DotBias, Baseline)"
+            f"{type(self).__name__} does not say what it is in one row (Model.row_form): users, items "
+            "and ratings can be added, and predictions explained, with models that are linear in each "
+            "row (DotBias, Baseline)"
         )
 
     def bias(self, parameters: Parameters, side: Side) -> Array | None:  # noqa: ARG002

@@ -542,7 +542,8 @@ class Recommender:
 
         Args:
             path: the file.
-            model: what makes the module of a ``Network``, for a file holds no code.
+            model: what makes the module of a ``Network``, or a model of your own, for a file holds no
+                code.
 
         Raises:
             ModelFileError: when the file is missing, truncated, altered or of a newer format, or holds
@@ -550,7 +551,7 @@ class Recommender:
         """
         arrays, metadata = model_file.read(Path(path))
         name = metadata["model"]["name"]
-        if name not in MODELS:
+        if model is None and name not in MODELS:
             raise ModelFileError(f"{path} holds a {name}, which this version of dotbias lacks")
         settings = metadata["model"]["settings"]
         if name == Network.__name__ and model is None:

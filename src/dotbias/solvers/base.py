@@ -85,6 +85,32 @@ class Solver(Settings, ABC):
         """
 
 
+def estimate(
+    solver: Solver,
+    model: Model,
+    ratings: Ratings,
+    *,
+    seed: int = 0,
+    on_epoch: OnEpoch | None = None,
+) -> tuple[Parameters, History]:
+    """What the solver returns, checked: a solver of one's own, too, gives arrays that may be relied on.
+
+    Raises:
+        SettingError: for parameters that are not finite or none of the model's (``Model.check``), and
+            what the solver raises.
+    """
+    parameters, history = solver.fit(model, ratings, seed=seed, on_epoch=on_epoch)
+    try:
+        model.check(parameters, ratings.n_users, ratings.n_items)
+    except SettingError as error:
+        raise SettingError(
+            f"{type(solver).__name__} has found no parameters of {type(model).__name__}: {error}. "
+            "Numbers that are not finite come of a weight decay or ratings too large for single "
+            "precision: lower them; anything else is a fault of the solver"
+        ) from None
+    return parameters, history
+
+
 def linear_dot_bias(solver: Solver, model: Model) -> DotBias:
     """The model, if it is one that linear regression can estimate.
 

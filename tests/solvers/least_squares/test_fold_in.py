@@ -12,8 +12,9 @@ from dotbias.data.ratings import Ratings
 from dotbias.errors import ModelFileError
 from dotbias.models import Baseline, DotBias
 from dotbias.models.base import Array, Model, Parameters
+from dotbias.models.row_form import OTHER, Side
 from dotbias.solvers.least_squares.als import ALS
-from dotbias.solvers.least_squares.fold_in import OTHER, Side, fold_in, gradients
+from dotbias.solvers.least_squares.fold_in import fold_in, gradients
 from tests.ratings import random_ratings
 
 N_USERS, N_ITEMS, K = 12, 30, 5
