@@ -58,13 +58,13 @@ def objective(
         decay = as_weight_decay(weight_decay)
         counts = row_counts(ratings)
         parameters = parameters | prior_constants(decay, model, counts, ratings.spread)
-    elif "prior_per_rating" not in parameters:
-        raise SettingError("weight_decay=None, and the parameters do not say how they were shrunk")
     n_ratings: dict[Side, NDArray[np.int64]] = {
         "user": ratings.user_counts,
         "item": ratings.item_counts,
     }
     total = 0.5 * _squares(model.row_form(parameters, "user"), ratings)
+    if "prior_per_rating" not in parameters:
+        raise SettingError("weight_decay=None, and the parameters do not say how they were shrunk")
     for side, n in n_ratings.items():
         form = model.row_form(parameters, side)
         prior = Prior.of(form, side)
