@@ -6,7 +6,7 @@ import time
 from dotbias.data.ratings import Ratings
 from dotbias.fitting.choosing import BUDGET, choose_solver
 from dotbias.models import Baseline, DotBias, EmbeddingNet
-from dotbias.models.base import Model
+from dotbias.models.base import Model, has_formula_of
 from dotbias.models.network import TorchModel
 from dotbias.progress import progress_bar
 from dotbias.recommender.recommender import Recommender
@@ -96,7 +96,7 @@ def default_solver(model: Model) -> Solver:
     (``benchmarks/networks.py``). Embeddings that start near zero need a far higher rate than the layers
     above them. Of a network of one's own nothing is known; Adam suits most.
     """
-    if isinstance(model, Baseline):
+    if has_formula_of(model, Baseline):
         return ClosedForm()
     if isinstance(model, EmbeddingNet):
         rates = {"embeddings": 0.3, "hidden": 0.02, "output": 0.02, "biases": 0.02}

@@ -82,6 +82,11 @@ class Model(Settings, ABC):
                     f"items, not the shape {array.shape}"
                 )
 
+    @property
+    def label(self) -> str:
+        """What it is, in a sentence."""
+        return type(self).__name__
+
     # -- what a model may offer; each refuses where it does not --------------------------------------
 
     def row_form(self, parameters: Parameters, side: Side) -> RowForm:  # noqa: ARG002

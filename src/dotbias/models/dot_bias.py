@@ -9,16 +9,13 @@ import numpy as np
 from dotbias.data.ratings import Ratings
 from dotbias.data.vocabulary import Index
 from dotbias.models.bilinear import BilinearModel
-from dotbias.models.parameters import Array, Parameters, checked_array, constants
+from dotbias.models.parameters import SAMPLES, Array, Parameters, checked_array, constants
 from dotbias.models.row_form import OTHER, Linear, RowForm, Side, Sigmoid
 from dotbias.models.torch_extra import require_torch
 from dotbias.settings import setting
 
 if TYPE_CHECKING:
     from torch import nn
-
-# What ``spread`` needs beside the parameters: samples of the fit, and their noise.
-SAMPLES = ("user_samples", "item_samples", "user_noise", "item_noise", "noise_variance")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -72,6 +69,11 @@ class DotBias(BilinearModel):
         """This model with the number of factors that the parameters have."""
         factors = checked_array(parameters, "user_factors", (None, None))
         return replace(self, n_factors=factors.shape[1])
+
+    @property
+    def label(self) -> str:
+        """What it is, in a sentence."""
+        return f"{super().label} of {self.n_factors} factors"
 
     def check(self, parameters: Parameters, n_users: int, n_items: int) -> None:
         """As ``Model.check``; samples too, where some are kept."""
@@ -189,7 +191,7 @@ class DotBias(BilinearModel):
         require_torch()
         from dotbias.models.dot_bias_torch import read_module
 
-        return read_module(source)
+        return read_module(DotBias, source)
 
     @staticmethod
     def from_fastai(
@@ -224,4 +226,4 @@ class DotBias(BilinearModel):
         require_torch()
         from dotbias.models.dot_bias_torch import read_fastai
 
-        return read_fastai(source, y_range=y_range, scale=scale, na_row=na_row)
+        return read_fastai(DotBias, source, y_range=y_range, scale=scale, na_row=na_row)

@@ -13,6 +13,9 @@ Array: TypeAlias = NDArray[np.float32]
 Parameters: TypeAlias = dict[str, Array]
 """Arrays by name: the trained groups, and the constants ``global_mean`` (1,) and ``scale`` (2,)."""
 
+# What a standard deviation needs beside them: samples of the fit, and their noise.
+SAMPLES = ("user_samples", "item_samples", "user_noise", "item_noise", "noise_variance")
+
 
 def constants(ratings: Ratings) -> Parameters:
     """The parameters that are read off the training ratings, not trained."""

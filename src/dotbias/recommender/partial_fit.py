@@ -9,8 +9,7 @@ from scipy.sparse import coo_array, csr_array
 from dotbias.data.ratings import Ratings
 from dotbias.data.vocabulary import Index, Vocabulary
 from dotbias.errors import DataError
-from dotbias.models.dot_bias import SAMPLES
-from dotbias.models.parameters import Array, Parameters
+from dotbias.models.parameters import SAMPLES, Array, Parameters
 from dotbias.models.row_form import OTHER, Prior, Side
 from dotbias.recommender.recommender import Recommender, rating_table
 from dotbias.solvers.least_squares.fold_in import fold_in, gradients
