@@ -18,7 +18,7 @@ from rich.table import Table
 
 import dotbias as db
 import protocols
-from dotbias.solvers.descent.gradient import DEFAULT_DECAY
+from dotbias.solvers.decay import DEFAULT_DECAY
 
 
 def candidates() -> Iterator[tuple[str, db.DotBias, db.GradientDescent]]:

@@ -467,6 +467,76 @@ class AMSGrad(Adam):
         return lr * (m / correct1) / (math.sqrt(v_max / correct2) + eps), (m, v, v_max)
 
 
+@dataclass(frozen=True, kw_only=True)
+class RAdam(Adam):
+    """RAdam: Adam that trusts ``v̂`` only as far as it has seen gradients (Liu et al. 2020, algorithm 2).
+
+    ``ρ_∞ = 2 / (1 - β₂) - 1``, ``ρ_t = ρ_∞ - 2 t β₂ᵗ / (1 - β₂ᵗ)``,
+    ``r_t = √((ρ_t - 4) (ρ_t - 2) ρ_∞ / ((ρ_∞ - 4) (ρ_∞ - 2) ρ_t))``,
+    ``w ← w - η r_t m̂ √(1 - β₂ᵗ) / (√v + ε)`` where ``ρ_t > 5``, and ``w ← w - η m̂`` before, as
+    ``torch.optim.RAdam``: ``ε`` is added before ``v`` is corrected. The paper, which has no ``ε``, starts
+    where ``ρ_t > 4``, its authors' program where ``ρ_t ≥ 5``, optax likewise, with ``ε`` added after.
+    """
+
+    def coefficients(self, t: Steps, momentum: Steps | None = None) -> tuple[Steps | float, ...]:
+        """``β₁, 1 - β₁, β₂, 1 - β₂, ε, 1 - β₁ᵗ`` and the factors of ``m̂ / (√v + ε)`` and of ``m̂``."""
+        *shares, correct1, correct2 = super().coefficients(t, momentum)
+        limit = 2 / (1 - self.beta2) - 1
+        length = limit - 2 * t * self.beta2**t / correct2
+        variance = _inverse_variance(length) / _inverse_variance(limit)
+        share = np.where(length > 5, np.sqrt(variance * correct2), 0.0)
+        return *shares, correct1, share, np.where(length > 5, 0.0, 1.0)
+
+    @staticmethod
+    def update(g: Any, state: Any, lr: Any, c: Any) -> Any:
+        """One of the two shares is 0."""
+        beta1, rest1, beta2, rest2, eps, correct1, share, plain = c
+        m = beta1 * state[0] + rest1 * g
+        v = beta2 * state[1] + rest2 * g * g
+        return lr * (m / correct1) * (share / (math.sqrt(v) + eps) + plain), (m, v)
+
+
+def _inverse_variance(length: Any) -> Any:
+    """What ``r_t²`` compares, of averages as long as 5 squares or more."""
+    length = np.maximum(length, 5.0)
+    return (length - 4) * (length - 2) / length
+
+
+@dataclass(frozen=True, kw_only=True)
+class Lion(Rule):
+    """Lion: steps of one length, along the sign of an average of the gradient (Chen et al. 2023).
+
+    ``w ← w - η sign(β₁ m + (1 - β₁) g)``, then ``m ← β₂ m + (1 - β₂) g`` (algorithm 2): the step heeds
+    the newest gradient more than the average does that is kept. Weight decay is decoupled by default,
+    ``w ← w - η λ w``, as in the paper; PyTorch has no Lion. A rate like Adam's is too high: the step is
+    not shortened where gradients contradict each other, and the paper divides it by 3 to 10.
+
+    Args:
+        beta1: share ``β₁`` of the average in the step.
+        beta2: share ``β₂`` of the average that is kept.
+    """
+
+    lr: Rates = setting(0.0001, above=0)
+    beta1: float = setting(0.9, at_least=0, below=1)
+    beta2: float = setting(0.99, at_least=0, below=1)
+
+    n_slots: ClassVar[int] = 1
+    momentum_name: ClassVar[str | None] = "beta1"
+    decoupled: ClassVar[bool] = True
+
+    def coefficients(self, t: Steps, momentum: Steps | None = None) -> tuple[Steps | float, ...]:  # noqa: ARG002
+        """``β₁, 1 - β₁, β₂, 1 - β₂``."""
+        beta1, beta2 = self._settings(momentum).values()
+        return beta1, 1 - beta1, beta2, 1 - beta2
+
+    @staticmethod
+    def update(g: Any, state: Any, lr: Any, c: Any) -> Any:
+        """``step = η sign(β₁ m + (1 - β₁) g)``."""
+        beta1, rest1, beta2, rest2 = c
+        direction = np.sign(beta1 * state[0] + rest1 * g)
+        return lr * direction, (beta2 * state[0] + rest2 * g,)
+
+
 RULES: dict[str, type[Rule]] = {
     rule.__name__.lower(): rule
     for rule in (
@@ -481,6 +551,8 @@ RULES: dict[str, type[Rule]] = {
         AdaMax,
         Nadam,
         AMSGrad,
+        RAdam,
+        Lion,
     )
 }
 """Every rule by the name it has on the command line, in the documentation, the race and the tests."""
