@@ -15,8 +15,12 @@ into the inner loops:
 All of them are float32; a literal like ``1`` would turn the arithmetic to double precision and halve its
 speed, which is why some rules get ``1 - β`` as a coefficient.
 
+Networks are moved by the same function. On a graphics processor it gets whole tensors in the place of
+numbers, and PyTorch in the place of ``math`` and ``np``; so it has no ``if``, but ``np.where`` and
+``np.sign``.
+
 Writing a rule takes just that: a subclass with settings and ``update``. One that is named in ``RULES``
-is also in the command line, the documentation, the race and the tests.
+is also in ``db``, the command line, the documentation, the race and the tests.
 
 Letters as in Ruder (2016), "An overview of gradient descent optimization algorithms",
 arXiv 1609.04747: ``η`` learning rate, ``g`` gradient, ``γ``, ``β`` shares that are kept, ``t`` the step,
@@ -133,18 +137,6 @@ class Rule(Settings, ABC):
             values[self.momentum_name] = momentum
         return values
 
-    def in_torch(self) -> tuple[str, dict[str, Any]]:
-        """Class of ``torch.optim`` that makes the same update, and its settings; for networks.
-
-        Raises:
-            SettingError: where a rule does not say so.
-        """
-        name = type(self).__name__
-        raise SettingError(
-            f"{name} has no counterpart in torch.optim, which trains networks: a rule that has one "
-            "names it in its method in_torch"
-        )
-
     @staticmethod
     @abstractmethod
     def update(g: Any, state: Any, lr: Any, c: Any) -> Any:
@@ -160,10 +152,6 @@ class SGD(Rule):
 
     lr: Rates = setting(0.022, above=0)
 
-    def in_torch(self) -> tuple[str, dict[str, Any]]:
-        """``torch.optim.SGD``."""
-        return "SGD", {}
-
     @staticmethod
     def update(g: Any, state: Any, lr: Any, c: Any) -> Any:  # noqa: ARG004
         """``step = η g``."""
@@ -174,7 +162,7 @@ class SGD(Rule):
 class Momentum(Rule):
     """Momentum: ``v ← γ v + g``, ``w ← w - η v`` (Polyak 1964; Ruder eq. 4).
 
-    The learning rate stands outside the velocity, as in ``torch.optim.SGD(momentum=γ)``; Ruder writes
+    The learning rate stands outside the velocity, as in ``torch.optim.SGD(momentum=0.9)``; Ruder writes
     it inside. The two agree while the rate is constant. Near a minimum a step is ``1 / (1 - γ)`` times
     as long as that of plain SGD with the same rate.
 
@@ -187,10 +175,6 @@ class Momentum(Rule):
 
     n_slots: ClassVar[int] = 1
     momentum_name: ClassVar[str | None] = "momentum"
-
-    def in_torch(self) -> tuple[str, dict[str, Any]]:
-        """``torch.optim.SGD``."""
-        return "SGD", {"momentum": self.momentum}
 
     @staticmethod
     def update(g: Any, state: Any, lr: Any, c: Any) -> Any:
@@ -205,12 +189,8 @@ class Nesterov(Momentum):
 
     The form in which the stored parameters are those looked ahead at, so that the gradient is taken
     where they stand (Sutskever et al. 2013; Bengio et al. 2013), as in
-    ``torch.optim.SGD(nesterov=True)``.
+    ``torch.optim.SGD(momentum=0.9, nesterov=True)``.
     """
-
-    def in_torch(self) -> tuple[str, dict[str, Any]]:
-        """``torch.optim.SGD``."""
-        return "SGD", {"momentum": self.momentum, "nesterov": True}
 
     @staticmethod
     def update(g: Any, state: Any, lr: Any, c: Any) -> Any:
@@ -234,10 +214,6 @@ class Adagrad(Rule):
     eps: float = setting(1e-10, above=0)
 
     n_slots: ClassVar[int] = 1
-
-    def in_torch(self) -> tuple[str, dict[str, Any]]:
-        """``torch.optim.Adagrad``."""
-        return "Adagrad", {"eps": self.eps}
 
     @staticmethod
     def update(g: Any, state: Any, lr: Any, c: Any) -> Any:
@@ -269,10 +245,6 @@ class Adadelta(Rule):
         """``ρ``, ``1 - ρ`` and ``ε``."""
         return self.rho, 1 - self.rho, self.eps
 
-    def in_torch(self) -> tuple[str, dict[str, Any]]:
-        """``torch.optim.Adadelta``."""
-        return "Adadelta", {"rho": self.rho, "eps": self.eps}
-
     @staticmethod
     def update(g: Any, state: Any, lr: Any, c: Any) -> Any:
         """``step = η Δ``."""
@@ -286,8 +258,8 @@ class Adadelta(Rule):
 class RMSprop(Rule):
     """RMSprop: ``E ← ρ E + (1 - ρ) g²``, ``w ← w - η g / (√E + ε)`` (Hinton 2012; Ruder eq. 17-18).
 
-    ``ε`` stands outside the root, as in ``torch.optim.RMSprop``; ``ρ = 0.9`` is Hinton's and Ruder's
-    (PyTorch: 0.99).
+    ``ε`` stands outside the root, as in ``torch.optim.RMSprop(alpha=0.9)``; ``ρ = 0.9`` is Hinton's and
+    Ruder's (PyTorch: 0.99).
 
     Args:
         rho: share ``ρ`` of the average that is kept.
@@ -303,10 +275,6 @@ class RMSprop(Rule):
     def coefficients(self, t: Steps, momentum: Steps | None = None) -> tuple[Steps | float, ...]:  # noqa: ARG002
         """``ρ``, ``1 - ρ`` and ``ε``."""
         return self.rho, 1 - self.rho, self.eps
-
-    def in_torch(self) -> tuple[str, dict[str, Any]]:
-        """``torch.optim.RMSprop``."""
-        return "RMSprop", {"alpha": self.rho, "eps": self.eps}
 
     @staticmethod
     def update(g: Any, state: Any, lr: Any, c: Any) -> Any:
@@ -346,10 +314,6 @@ class Adam(Rule):
         beta1, beta2, eps = self._settings(momentum).values()
         return beta1, 1 - beta1, beta2, 1 - beta2, eps, 1 - beta1**t, 1 - beta2**t
 
-    def in_torch(self) -> tuple[str, dict[str, Any]]:
-        """``torch.optim.Adam``, also for ``AdamW``: weight decay is the solver's."""
-        return "Adam", {"betas": (self.beta1, self.beta2), "eps": self.eps}
-
     @staticmethod
     def update(g: Any, state: Any, lr: Any, c: Any) -> Any:
         """``step = η m̂ / (√v̂ + ε)``."""
@@ -379,10 +343,6 @@ class AdaMax(Adam):
     """
 
     lr: Rates = setting(0.002, above=0)
-
-    def in_torch(self) -> tuple[str, dict[str, Any]]:
-        """``torch.optim.Adamax``."""
-        return "Adamax", super().in_torch()[1]
 
     @staticmethod
     def update(g: Any, state: Any, lr: Any, c: Any) -> Any:
@@ -429,10 +389,6 @@ class Nadam(Adam):
         products = np.append(np.cumprod(self._momentum(np.arange(1.0, last + 1))), 0.0)
         return products[np.minimum(t, last + 1).astype(np.int64) - 1]
 
-    def in_torch(self) -> tuple[str, dict[str, Any]]:
-        """``torch.optim.NAdam``."""
-        return "NAdam", super().in_torch()[1] | {"momentum_decay": self.psi}
-
     @staticmethod
     def update(g: Any, state: Any, lr: Any, c: Any) -> Any:
         """The look-ahead mixes the new average with the gradient itself."""
@@ -453,10 +409,6 @@ class AMSGrad(Adam):
 
     n_slots: ClassVar[int] = 3
 
-    def in_torch(self) -> tuple[str, dict[str, Any]]:
-        """``torch.optim.Adam``."""
-        return "Adam", super().in_torch()[1] | {"amsgrad": True}
-
     @staticmethod
     def update(g: Any, state: Any, lr: Any, c: Any) -> Any:
         """``step = η m̂ / (√v̂_max + ε)``."""
@@ -474,8 +426,8 @@ class RAdam(Adam):
     ``ρ_∞ = 2 / (1 - β₂) - 1``, ``ρ_t = ρ_∞ - 2 t β₂ᵗ / (1 - β₂ᵗ)``,
     ``r_t = √((ρ_t - 4) (ρ_t - 2) ρ_∞ / ((ρ_∞ - 4) (ρ_∞ - 2) ρ_t))``,
     ``w ← w - η r_t m̂ √(1 - β₂ᵗ) / (√v + ε)`` where ``ρ_t > 5``, and ``w ← w - η m̂`` before, as
-    ``torch.optim.RAdam``: ``ε`` is added before ``v`` is corrected. The paper, which has no ``ε``, starts
-    where ``ρ_t > 4``, its authors' program where ``ρ_t ≥ 5``, optax likewise, with ``ε`` added after.
+    ``torch.optim.RAdam``: ``ε`` is added before ``v`` is corrected. The paper has no ``ε`` and begins
+    where ``ρ_t > 4``; its authors' program and optax where ``ρ_t ≥ 5``, optax with ``ε`` added after.
     """
 
     def coefficients(self, t: Steps, momentum: Steps | None = None) -> tuple[Steps | float, ...]:
@@ -506,17 +458,17 @@ def _inverse_variance(length: Any) -> Any:
 class Lion(Rule):
     """Lion: steps of one length, along the sign of an average of the gradient (Chen et al. 2023).
 
-    ``w ← w - η sign(β₁ m + (1 - β₁) g)``, then ``m ← β₂ m + (1 - β₂) g`` (algorithm 2): the step heeds
-    the newest gradient more than the average does that is kept. Weight decay is decoupled by default,
-    ``w ← w - η λ w``, as in the paper; PyTorch has no Lion. A rate like Adam's is too high: the step is
-    not shortened where gradients contradict each other, and the paper divides it by 3 to 10.
+    ``d ← β₁ m + (1 - β₁) g``, ``m ← β₂ m + (1 - β₂) g``, ``w ← w - η sign(d)`` (algorithm 2): the step
+    heeds the newest gradient more than the average does that is kept. Weight decay is decoupled by
+    default, ``w ← w - η λ w``, as in the paper and optax; PyTorch has no Lion. It wants a lower rate
+    than Adam (the paper: by 3 to 10), as a step is not shortened where gradients contradict each other.
 
     Args:
         beta1: share ``β₁`` of the average in the step.
         beta2: share ``β₂`` of the average that is kept.
     """
 
-    lr: Rates = setting(0.0001, above=0)
+    lr: Rates = setting(0.00008, above=0)
     beta1: float = setting(0.9, at_least=0, below=1)
     beta2: float = setting(0.99, at_least=0, below=1)
 
@@ -531,10 +483,10 @@ class Lion(Rule):
 
     @staticmethod
     def update(g: Any, state: Any, lr: Any, c: Any) -> Any:
-        """``step = η sign(β₁ m + (1 - β₁) g)``."""
+        """``step = η sign(d)``."""
         beta1, rest1, beta2, rest2 = c
-        direction = np.sign(beta1 * state[0] + rest1 * g)
-        return lr * direction, (beta2 * state[0] + rest2 * g,)
+        d = beta1 * state[0] + rest1 * g
+        return lr * np.sign(d), (beta2 * state[0] + rest2 * g,)
 
 
 RULES: dict[str, type[Rule]] = {
