@@ -13,7 +13,7 @@ from dotbias.solvers.descent.rules import RULES, Rule
 
 DOCS = Path(__file__).resolve().parents[1] / "docs"
 INDEX = DOCS / "rules" / "README.md"
-FAMILIES = ("plain.md", "adaptive.md", "adam.md")
+FAMILIES = sorted(page.name for page in INDEX.parent.glob("*.md") if page != INDEX)
 # A session that reads this file; the licences of rating sets forbid to have it here.
 FILMS = "ml-latest-small.zip"
 SESSIONS = (

@@ -275,7 +275,7 @@ def test_what_cannot_be_drawn_is_refused_at_once(make: Any, message: str) -> Non
 
 
 def test_names_of_a_fixed_order_keep_their_style() -> None:
-    one = LinePicture(title="", panels=(panel(one_line(name="adam")),), order=ELEVEN)
+    one = LinePicture(title="", panels=(panel(one_line(name=ELEVEN[6])),), order=ELEVEN)
     (axes,) = one.figure().axes
     assert axes.lines[0].get_color() == style_of(6).colour
     assert one.plotly_figure().data[0].line.dash == style_of(6).dash
