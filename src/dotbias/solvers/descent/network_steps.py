@@ -105,7 +105,7 @@ class Optimiser:
             n: tuple(w.shape) if n in self.tables else (1, w.numel())
             for n, w in self.trained.items()
         }
-        self.numbers = {
+        self.slots = {
             name: torch.zeros(rule.n_slots, *shapes[name], dtype=w.dtype, device=w.device)
             for name, w in self.trained.items()
         }
@@ -120,11 +120,11 @@ class Optimiser:
     def compile(self) -> None:
         """Compile the rule, where it is compiled, by moving no row."""
         name, weight = next(iter(self.trained.items()))
-        numbers = self.numbers[name]
+        slots = self.slots[name]
         rows = self.every_row[name][:0]
-        w = weight.detach().view(numbers.shape[1:])
+        w = weight.detach().view(slots.shape[1:])
         c = self.rule.coefficient_table(np.ones(1))[0]
-        self._move(w, numbers, rows, w[:0], w[:0, :1], 0.0, c, self.decoupled)
+        self._move(w, slots, rows, w[:0], w[:0, :1], 0.0, c, self.decoupled)
 
     # What a batch looks up.
 
@@ -220,11 +220,11 @@ class Optimiser:
             shrink = self.clip / norm.clamp(min=self.clip)
             gradients = {name: g * shrink for name, g in gradients.items()}
         for name, gradient in gradients.items():
-            numbers, n_rows = self.numbers[name], len(rows[name])
-            decay = torch.as_tensor(self.decay[name] * shares[name], dtype=numbers.dtype)
+            slots, n_rows = self.slots[name], len(rows[name])
+            decay = torch.as_tensor(self.decay[name] * shares[name], dtype=slots.dtype)
             self._move(
-                self.trained[name].detach().view(numbers.shape[1:]),
-                numbers,
+                self.trained[name].detach().view(slots.shape[1:]),
+                slots,
                 rows[name],
                 gradient.reshape(n_rows, -1),
                 decay.expand(n_rows, 1),
@@ -235,7 +235,7 @@ class Optimiser:
 
     def state(self) -> dict[str, Floats]:
         """What the rule keeps, by parameter, shapes (n_slots, n_rows, k)."""
-        return {name: n.cpu().numpy().copy() for name, n in self.numbers.items() if n.numel()}
+        return {name: s.cpu().numpy().copy() for name, s in self.slots.items() if s.numel()}
 
     def set_state(self, arrays: dict[str, Floats]) -> None:
         """Put back what ``state`` gave.
@@ -243,14 +243,14 @@ class Optimiser:
         Raises:
             SettingError: for an array that is missing or of another shape.
         """
-        for name, numbers in self.numbers.items():
-            array = arrays.get(name, np.zeros(0)) if numbers.numel() else np.zeros(numbers.shape)
-            if array.shape != numbers.shape:
+        for name, slots in self.slots.items():
+            array = arrays.get(name, np.zeros(0)) if slots.numel() else np.zeros(slots.shape)
+            if array.shape != slots.shape:
                 raise SettingError(
                     f"the checkpoint does not have what the rule keeps of {name}: shape {array.shape}, "
-                    f"not {tuple(numbers.shape)}; it is of another version, or altered"
+                    f"not {tuple(slots.shape)}; it is of another version, or altered"
                 )
-            numbers.copy_(torch.as_tensor(array))
+            slots.copy_(torch.tensor(array))
 
 
 @dataclass(frozen=True, eq=False)
@@ -286,7 +286,7 @@ def _dense(weight: Tensor, rows: Tensor, gradient: Tensor, shares: Tensor) -> tu
 Move = Callable[[Tensor, Tensor, Tensor, Tensor, Tensor, float, Floats, bool], None]
 """Moves rows of a parameter in place.
 
-Arguments: the parameter (n, k); the rule's numbers (n_slots, n, k); which rows (m,); their gradients
+Arguments: the parameter (n, k); the rule's slots (n_slots, n, k); which rows (m,); their gradients
 (m, k) and weight decay (m, 1); the learning rate; the rule's coefficients; whether decay is decoupled.
 """
 
@@ -296,7 +296,7 @@ def move_compiled(rule: Rule) -> Move:
 
     def move(
         w: Tensor,
-        numbers: Tensor,
+        slots: Tensor,
         rows: Tensor,
         g: Tensor,
         decay: Tensor,
@@ -305,7 +305,7 @@ def move_compiled(rule: Rule) -> Move:
         decoupled: bool,
     ) -> None:
         kernel = _row_kernel(type(rule).update, rule.n_slots, len(c))
-        arrays = (t.numpy() for t in (w, numbers, rows, g.contiguous(), decay.contiguous()))
+        arrays = (t.numpy() for t in (w, slots, rows, g.contiguous(), decay.contiguous()))
         real = np.float64 if w.dtype == torch.float64 else np.float32
         kernel(*arrays, real(lr), c.astype(real), decoupled)
 
@@ -349,7 +349,7 @@ def move_tensors(rule: Rule) -> Move:
 
     def move(
         w: Tensor,
-        numbers: Tensor,
+        slots: Tensor,
         rows: Tensor,
         g: Tensor,
         decay: Tensor,
@@ -358,19 +358,17 @@ def move_tensors(rule: Rule) -> Move:
         decoupled: bool,
     ) -> None:
         w_rows, decay = w[rows], decay.to(w.device)
-        kept = w_rows * (1 - lr * decay) if decoupled else w_rows
+        shrunk = w_rows * (1 - lr * decay) if decoupled else w_rows
         g = g if decoupled else g + decay * w_rows
-        step, slots = update(g, tuple(numbers[:, rows]), lr, tuple(c.tolist()))
-        w[rows] = kept - step
-        if slots:
-            numbers[:, rows] = torch.stack(slots)
+        step, kept = update(g, tuple(slots[:, rows]), lr, tuple(c.tolist()))
+        w[rows] = shrunk - step
+        if kept:
+            slots[:, rows] = torch.stack(kept)
 
     two, c = torch.ones(1, 2), rule.coefficient_table(np.ones(1))[0]
     try:
-        numbers = torch.zeros(rule.n_slots, 1, 2)
-        move(
-            two.clone(), numbers, torch.zeros(1, dtype=torch.int64), two, two[:, :1], 0.1, c, False
-        )
+        slots = torch.zeros(rule.n_slots, 1, 2)
+        move(two.clone(), slots, torch.zeros(1, dtype=torch.int64), two, two[:, :1], 0.1, c, False)
     except (AttributeError, RuntimeError, TypeError) as error:
         raise SettingError(
             f"{type(rule).__name__}.update takes single numbers alone, and a graphics processor has it "
