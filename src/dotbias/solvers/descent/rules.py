@@ -427,7 +427,7 @@ class RAdam(Adam):
     ``r_t = √((ρ_t - 4) (ρ_t - 2) ρ_∞ / ((ρ_∞ - 4) (ρ_∞ - 2) ρ_t))``,
     ``w ← w - η r_t m̂ √(1 - β₂ᵗ) / (√v + ε)`` where ``ρ_t > 5``, and ``w ← w - η m̂`` before, as
     ``torch.optim.RAdam``: ``ε`` is added before ``v`` is corrected. The paper has no ``ε`` and begins
-    where ``ρ_t > 4``; its authors' program and optax where ``ρ_t ≥ 5``, optax with ``ε`` added after.
+    where ``ρ_t > 4``; its authors' program begins at 5, with no steps before; optax adds ``ε`` after.
     """
 
     def coefficients(self, t: Steps, momentum: Steps | None = None) -> tuple[Steps | float, ...]:
