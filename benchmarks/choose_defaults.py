@@ -2,6 +2,7 @@
 
     python benchmarks/choose_defaults.py
     python benchmarks/choose_defaults.py --only ml-100k --repeats 2
+    python benchmarks/choose_defaults.py --only ml-latest-small --rule lion    # its default rate
 
 Of each protocol's training part a tenth is held out (seed 7), each candidate is fitted on the rest, and
 its RMSE on that tenth is printed, the best of each column in bold. No test part is used. Candidates
@@ -18,7 +19,8 @@ from rich.table import Table
 
 import dotbias as db
 import protocols
-from dotbias.solvers.descent.gradient import DEFAULT_DECAY
+from dotbias.solvers.decay import DEFAULT_DECAY
+from dotbias.solvers.descent.rules import RULES
 
 
 def candidates() -> Iterator[tuple[str, db.DotBias, db.GradientDescent]]:
@@ -45,9 +47,18 @@ def candidates() -> Iterator[tuple[str, db.DotBias, db.GradientDescent]]:
     yield made("sigmoid", model={"output": "sigmoid"})
 
 
+def rates(name: str) -> Iterator[tuple[str, db.DotBias, db.GradientDescent]]:
+    """A rule at its default rate and at neighbouring ones."""
+    rule = RULES[name]()
+    for factor in (0.5, 0.75, 1, 1.25, 1.5):
+        at = rule.with_rate(factor * rule.top_rate)
+        yield f"{name} lr={at.top_rate:.3g}", db.DotBias(), db.GradientDescent(at)
+
+
 def main(
     only: Annotated[list[str] | None, typer.Option(help="Names of the sets.")] = None,
     repeats: Annotated[int, typer.Option(help="How many of each protocol's splits.")] = 5,
+    rule: Annotated[str | None, typer.Option(help="Rates of this rule, instead.")] = None,
 ) -> None:
     console = Console()
     for name in only or protocols.SPREAD:
@@ -57,7 +68,7 @@ def main(
         ]
         table = Table("candidate", *[label for label, _ in parts], "mean", title=name)
         rows = []
-        for label, model, solver in candidates():
+        for label, model, solver in candidates() if rule is None else rates(rule):
             scores = [
                 db.evaluate(db.fit(fitted, model, solver), validation, ranking=False).rmse
                 for _, (fitted, validation) in parts

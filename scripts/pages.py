@@ -13,7 +13,7 @@ from dotbias.solvers.descent.rules import RULES, Rule
 
 DOCS = Path(__file__).resolve().parents[1] / "docs"
 INDEX = DOCS / "rules" / "README.md"
-FAMILIES = ("plain.md", "adaptive.md", "adam.md")
+FAMILIES = sorted(page.name for page in INDEX.parent.glob("*.md") if page != INDEX)
 # A session that reads this file; the licences of rating sets forbid to have it here.
 FILMS = "ml-latest-small.zip"
 SESSIONS = (
@@ -66,8 +66,8 @@ def needs_films(page: str) -> bool:
 def rules_table() -> str:
     """The Markdown table of all rules, from their classes."""
     rows = [
-        "| `--rule` | class | equation | source | state | default rate | settings |",
-        "|---|---|---|---|---|---|---|",
+        "| `--rule` | class | equation | source | PyTorch | state | default rate | settings |",
+        "|---|---|---|---|---|---|---|---|",
         *(_row(name, rule) for name, rule in RULES.items()),
     ]
     return "\n".join(rows) + "\n"
@@ -80,6 +80,7 @@ def _row(name: str, rule: type[Rule]) -> str:
         f"`{rule.__name__}`",
         _equation(rule).replace("|", "\\|"),
         _source(rule),
+        f"`{twin}`" if (twin := counterpart(rule)) else "",
         str(rule.n_slots),
         f"{rule().top_rate:g}",
         ", ".join(settings),
@@ -109,6 +110,12 @@ def _source(rule: type[Rule]) -> str:
     """The first brackets of the docstring that cite something."""
     found = re.search(r"\(([^()]*(?:Ruder|[12]\d{3})[^()]*)\)", rule.__doc__ or "")
     return " ".join(found[1].split()) if found else ""
+
+
+def counterpart(rule: type[Rule]) -> str | None:
+    """What makes the same update in ``torch.optim``, as the docstring has it first, if anything does."""
+    found = re.search(r"``torch\.optim\.(.+?)``", rule.__doc__ or "", re.DOTALL)
+    return " ".join(found[1].split()) if found else None
 
 
 def table_on_page() -> str:

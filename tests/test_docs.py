@@ -90,9 +90,9 @@ def test_the_table_is_written_where_it_belongs(tmp_path, monkeypatch):
 
 def test_the_index_names_every_rule_with_all_its_settings():
     rows = [re.split(r"(?<!\\)\|", row) for row in pages.table_on_page().splitlines()[2:]]
-    assert [len(row) for row in rows] == [9] * len(RULES)
+    assert [len(row) for row in rows] == [10] * len(RULES)
     for row, (name, rule) in zip(rows, RULES.items(), strict=True):
-        _, link, class_name, equation, source, state, rate, settings, _ = map(str.strip, row)
+        _, link, class_name, equation, source, _, state, rate, settings, _ = map(str.strip, row)
         assert (link.split("]")[0], class_name) == (f"[{name}", f"`{rule.__name__}`")
         assert "w ← w - η" in equation
         assert re.search(r"\d{4}|Ruder", source)

@@ -11,6 +11,9 @@ True
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
+from dotbias.solvers.descent.rules import RULES
+from dotbias.solvers.descent.schedules import SCHEDULES
+
 if TYPE_CHECKING:
     from dotbias.data.features import Features as Features
     from dotbias.data.ratings import Ratings as Ratings
@@ -48,28 +51,10 @@ if TYPE_CHECKING:
     from dotbias.recommender.recommender import Recommender as Recommender
     from dotbias.solvers.decay import WeightDecay as WeightDecay
     from dotbias.solvers.descent.gradient import GradientDescent as GradientDescent
-    from dotbias.solvers.descent.rules import SGD as SGD
-    from dotbias.solvers.descent.rules import Adadelta as Adadelta
-    from dotbias.solvers.descent.rules import Adagrad as Adagrad
-    from dotbias.solvers.descent.rules import Adam as Adam
-    from dotbias.solvers.descent.rules import AdaMax as AdaMax
-    from dotbias.solvers.descent.rules import AdamW as AdamW
-    from dotbias.solvers.descent.rules import AMSGrad as AMSGrad
-    from dotbias.solvers.descent.rules import Momentum as Momentum
-    from dotbias.solvers.descent.rules import Nadam as Nadam
-    from dotbias.solvers.descent.rules import Nesterov as Nesterov
-    from dotbias.solvers.descent.rules import RMSprop as RMSprop
+    from dotbias.solvers.descent.rules import *  # noqa: F403
     from dotbias.solvers.descent.rules import Rule as Rule
-    from dotbias.solvers.descent.schedules import Constant as Constant
-    from dotbias.solvers.descent.schedules import Cosine as Cosine
-    from dotbias.solvers.descent.schedules import Exponential as Exponential
-    from dotbias.solvers.descent.schedules import InverseTime as InverseTime
-    from dotbias.solvers.descent.schedules import Linear as Linear
-    from dotbias.solvers.descent.schedules import OneCycle as OneCycle
+    from dotbias.solvers.descent.schedules import *  # noqa: F403
     from dotbias.solvers.descent.schedules import Schedule as Schedule
-    from dotbias.solvers.descent.schedules import Step as Step
-    from dotbias.solvers.descent.schedules import WarmRestarts as WarmRestarts
-    from dotbias.solvers.descent.schedules import WarmUp as WarmUp
     from dotbias.solvers.gibbs.convergence import convergence as convergence
     from dotbias.solvers.gibbs.gibbs import Gibbs as Gibbs
     from dotbias.solvers.least_squares.als import ALS as ALS
@@ -83,21 +68,17 @@ if TYPE_CHECKING:
 
 __version__ = "0.5.0"
 
-# Where each public name lives. They are imported when first used, so that `dotbias --help` and
+# Rules and schedules are public because they are in their tables, which need nothing but NumPy.
+_LISTED = {made.__name__: made for made in (*RULES.values(), *SCHEDULES.values())}
+globals().update(_LISTED)
+
+# Where each other public name lives. They are imported when first used, so that `dotbias --help` and
 # `import dotbias` do not wait for Numba and Polars.
 _HOME = {
     "ALS": "dotbias.solvers.least_squares.als",
-    "AMSGrad": "dotbias.solvers.descent.rules",
-    "AdaMax": "dotbias.solvers.descent.rules",
-    "Adadelta": "dotbias.solvers.descent.rules",
-    "Adagrad": "dotbias.solvers.descent.rules",
-    "Adam": "dotbias.solvers.descent.rules",
-    "AdamW": "dotbias.solvers.descent.rules",
     "Baseline": "dotbias.models",
     "ClosedForm": "dotbias.solvers.least_squares.closed_form",
     "Components": "dotbias.insight.components",
-    "Constant": "dotbias.solvers.descent.schedules",
-    "Cosine": "dotbias.solvers.descent.schedules",
     "Curvature": "dotbias.insight.curvature",
     "DataError": "dotbias.errors",
     "DivergenceError": "dotbias.errors",
@@ -107,34 +88,22 @@ _HOME = {
     "EmbeddingMap": "dotbias.insight.maps",
     "EmbeddingNet": "dotbias.models",
     "Explanation": "dotbias.recommender.explanation",
-    "Exponential": "dotbias.solvers.descent.schedules",
     "Features": "dotbias.data.features",
     "FoldedItem": "dotbias.recommender.fold_in",
     "FoldedUser": "dotbias.recommender.fold_in",
     "Gibbs": "dotbias.solvers.gibbs.gibbs",
     "GradientDescent": "dotbias.solvers.descent.gradient",
-    "InverseTime": "dotbias.solvers.descent.schedules",
-    "Linear": "dotbias.solvers.descent.schedules",
     "LrCurve": "dotbias.tuning.lr_finder",
     "ModelFileError": "dotbias.errors",
-    "Momentum": "dotbias.solvers.descent.rules",
-    "Nadam": "dotbias.solvers.descent.rules",
     "NeighbourStability": "dotbias.insight.neighbours",
-    "Nesterov": "dotbias.solvers.descent.rules",
     "Network": "dotbias.models",
-    "OneCycle": "dotbias.solvers.descent.schedules",
-    "RMSprop": "dotbias.solvers.descent.rules",
     "Ratings": "dotbias.data.ratings",
     "Recommender": "dotbias.recommender.recommender",
     "Rule": "dotbias.solvers.descent.rules",
-    "SGD": "dotbias.solvers.descent.rules",
     "Scale": "dotbias.data.ratings",
     "Schedule": "dotbias.solvers.descent.schedules",
     "SettingError": "dotbias.errors",
-    "Step": "dotbias.solvers.descent.schedules",
     "UnknownIdError": "dotbias.errors",
-    "WarmRestarts": "dotbias.solvers.descent.schedules",
-    "WarmUp": "dotbias.solvers.descent.schedules",
     "WeightDecay": "dotbias.solvers.decay",
     "choose_solver": "dotbias.fitting.choosing",
     "convergence": "dotbias.solvers.gibbs.convergence",
@@ -155,7 +124,7 @@ _HOME = {
     "surface_race": "dotbias.tuning.surfaces",
 }
 
-__all__ = ["__version__", *_HOME]
+__all__ = ["__version__", *_HOME, *_LISTED]
 
 
 def __getattr__(name: str) -> Any:

@@ -1,10 +1,11 @@
 """Training networks: against the compiled solver, against plain PyTorch, and what can go wrong."""
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 import pytest
+from scripts import pages
 
 import dotbias as db
 from dotbias.data.ratings import Ratings
@@ -19,7 +20,9 @@ torch = pytest.importorskip("torch", reason="PyTorch, which trains networks, is 
 
 from torch import nn  # noqa: E402
 
+from dotbias.solvers.descent.network_steps import move_compiled, move_tensors  # noqa: E402
 from dotbias.solvers.descent.network_training import NetworkTraining, groups_of  # noqa: E402
+from tests.solvers.descent.test_torch import optimiser as optimiser_of  # noqa: E402
 
 N_FACTORS = 4
 RATINGS = random_ratings(n_users=12, n_items=9, n=63, seed=3)
@@ -381,14 +384,90 @@ def test_groups_of_networks_are_none_of_the_shallow_model(ratings):
         db.GradientDescent(device="cuda").fit(db.DotBias(n_factors=2), ratings)
 
 
-def test_a_rule_of_ones_own_needs_a_counterpart(ratings):
-    class Own(db.Rule):
-        @staticmethod
-        def update(g: Any, state: Any, lr: Any, c: Any) -> Any:  # noqa: ARG004
-            return lr * g, state
+@dataclass(frozen=True, kw_only=True)
+class Branching(db.Rule):
+    """A rule of one's own that treats single numbers."""
 
-    with pytest.raises(SettingError, match="Own has no counterpart"):
-        short(rule=Own()).fit(NET, ratings)
+    n_slots = 1
+
+    @staticmethod
+    def update(g: Any, state: Any, lr: Any, c: Any) -> Any:  # noqa: ARG004
+        pull = g if g * g < 0.01 else 0.1 * g
+        return lr * (pull + 0.5 * state[0]), (pull,)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Choosing(Branching):
+    """The same for numbers and tensors."""
+
+    @staticmethod
+    def update(g: Any, state: Any, lr: Any, c: Any) -> Any:  # noqa: ARG004
+        pull = np.where(g * g < 0.01, g, 0.1 * g)
+        return lr * (pull + 0.5 * state[0]), (pull,)
+
+
+@pytest.mark.parametrize("rule", [Branching, Choosing])
+def test_a_rule_of_ones_own_trains_a_network_as_it_does_the_compiled_model(rule, ratings):
+    compiled, network = both(replace(solver("sgd"), rule=rule(lr=0.1)), ratings)
+    assert_same_tables(compiled.run(), network.run())
+
+
+# -- one step of a rule, in both worlds -----------------------------------------------------------
+
+
+def moved(move: Any, rule: db.Rule, decoupled: bool, n_steps: int = 8) -> list[np.ndarray]:
+    """Two of four rows after some steps, and what the rule has kept."""
+    rng = np.random.default_rng(0)
+    w, rows = torch.tensor(rng.normal(size=(4, 3))), torch.tensor([0, 2])
+    numbers = torch.zeros(rule.n_slots, 4, 3)
+    for c in rule.coefficient_table(np.arange(1.0, n_steps + 1)):
+        g, decay = torch.tensor(rng.normal(size=(2, 3))), torch.tensor(rng.random((2, 1)))
+        move(w, numbers, rows, g, decay, 0.03, c, decoupled)
+    return [w.numpy(), numbers.numpy()]
+
+
+@pytest.mark.parametrize("decoupled", [False, True])
+@pytest.mark.parametrize("rule", [*RULES.values(), Choosing], ids=lambda rule: rule.__name__)
+def test_whole_tensors_move_like_single_numbers(rule, decoupled):
+    pairs = (moved(make(rule()), rule(), decoupled) for make in (move_compiled, move_tensors))
+    for ours, theirs in zip(*pairs, strict=True):
+        np.testing.assert_allclose(ours, theirs, rtol=1e-12, atol=1e-15)
+
+
+def test_a_rule_that_takes_single_numbers_alone_is_refused_for_tensors():
+    message = r"Branching.update takes single numbers alone, .*numpy.where.* device='cpu'"
+    with pytest.raises(SettingError, match=message):
+        move_tensors(Branching())
+
+
+@pytest.mark.parametrize(("dtype", "within"), [(torch.float32, 1e-6), (torch.float64, 1e-12)])
+@pytest.mark.parametrize("name", [name for name in RULES if pages.counterpart(RULES[name])])
+def test_two_hundred_steps_are_those_of_torch(name, dtype, within):
+    """Compared by the whole way, since PyTorch rounds in another order."""
+    rule, rng = RULES[name](), np.random.default_rng(0)
+    start = torch.tensor(rng.normal(size=(30, 20)), dtype=dtype)
+    ours, theirs = start.clone(), nn.Parameter(start.clone())
+    numbers, rows = torch.zeros(rule.n_slots, 30, 20, dtype=dtype), torch.arange(30)
+    optimiser = optimiser_of(pages.counterpart(rule))([theirs], lr=rule.lr, weight_decay=0.0)
+    move, none = move_compiled(rule), torch.zeros(30, 1, dtype=dtype)
+    for c in rule.coefficient_table(np.arange(1.0, 201)):
+        theirs.grad = torch.tensor(rng.normal(size=(30, 20)), dtype=dtype)
+        move(ours, numbers, rows, theirs.grad, none, rule.lr, c, False)
+        optimiser.step()
+    way = torch.linalg.norm(theirs.detach() - start)
+    assert torch.linalg.norm(ours - theirs.detach()) < within * torch.linalg.norm(theirs)
+    assert way > 1000 * within * torch.linalg.norm(theirs)
+
+
+def test_what_a_rule_keeps_is_refused_in_another_shape(ratings):
+    run = short().start(NET, ratings).run(1)
+    arrays = run.state()
+    for altered in ({}, {"state/hidden.0.weight": np.zeros((2, 1, 7))}):
+        broken = {
+            n: a for n, a in arrays.items() if altered or "hidden.0.weight" not in n
+        } | altered
+        with pytest.raises(SettingError, match=r"what the rule keeps of hidden.0.weight"):
+            run.set_state(broken | {n: a for n, a in arrays.items() if n.startswith("value/")})
 
 
 def test_gradient_noise_moves_a_network_at_random(ratings):

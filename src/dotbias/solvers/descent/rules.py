@@ -15,8 +15,12 @@ into the inner loops:
 All of them are float32; a literal like ``1`` would turn the arithmetic to double precision and halve its
 speed, which is why some rules get ``1 - β`` as a coefficient.
 
+Networks are moved by the same function. On a graphics processor it gets whole tensors in the place of
+numbers, and PyTorch in the place of ``math`` and ``np``; so it has no ``if``, but ``np.where`` and
+``np.sign``.
+
 Writing a rule takes just that: a subclass with settings and ``update``. One that is named in ``RULES``
-is also in the command line, the documentation, the race and the tests.
+is also in ``db``, the command line, the documentation, the race and the tests.
 
 Letters as in Ruder (2016), "An overview of gradient descent optimization algorithms",
 arXiv 1609.04747: ``η`` learning rate, ``g`` gradient, ``γ``, ``β`` shares that are kept, ``t`` the step,
@@ -133,18 +137,6 @@ class Rule(Settings, ABC):
             values[self.momentum_name] = momentum
         return values
 
-    def in_torch(self) -> tuple[str, dict[str, Any]]:
-        """Class of ``torch.optim`` that makes the same update, and its settings; for networks.
-
-        Raises:
-            SettingError: where a rule does not say so.
-        """
-        name = type(self).__name__
-        raise SettingError(
-            f"{name} has no counterpart in torch.optim, which trains networks: a rule that has one "
-            "names it in its method in_torch"
-        )
-
     @staticmethod
     @abstractmethod
     def update(g: Any, state: Any, lr: Any, c: Any) -> Any:
@@ -160,10 +152,6 @@ class SGD(Rule):
 
     lr: Rates = setting(0.022, above=0)
 
-    def in_torch(self) -> tuple[str, dict[str, Any]]:
-        """``torch.optim.SGD``."""
-        return "SGD", {}
-
     @staticmethod
     def update(g: Any, state: Any, lr: Any, c: Any) -> Any:  # noqa: ARG004
         """``step = η g``."""
@@ -174,7 +162,7 @@ class SGD(Rule):
 class Momentum(Rule):
     """Momentum: ``v ← γ v + g``, ``w ← w - η v`` (Polyak 1964; Ruder eq. 4).
 
-    The learning rate stands outside the velocity, as in ``torch.optim.SGD(momentum=γ)``; Ruder writes
+    The learning rate stands outside the velocity, as in ``torch.optim.SGD(momentum=0.9)``; Ruder writes
     it inside. The two agree while the rate is constant. Near a minimum a step is ``1 / (1 - γ)`` times
     as long as that of plain SGD with the same rate.
 
@@ -187,10 +175,6 @@ class Momentum(Rule):
 
     n_slots: ClassVar[int] = 1
     momentum_name: ClassVar[str | None] = "momentum"
-
-    def in_torch(self) -> tuple[str, dict[str, Any]]:
-        """``torch.optim.SGD``."""
-        return "SGD", {"momentum": self.momentum}
 
     @staticmethod
     def update(g: Any, state: Any, lr: Any, c: Any) -> Any:
@@ -205,12 +189,8 @@ class Nesterov(Momentum):
 
     The form in which the stored parameters are those looked ahead at, so that the gradient is taken
     where they stand (Sutskever et al. 2013; Bengio et al. 2013), as in
-    ``torch.optim.SGD(nesterov=True)``.
+    ``torch.optim.SGD(momentum=0.9, nesterov=True)``.
     """
-
-    def in_torch(self) -> tuple[str, dict[str, Any]]:
-        """``torch.optim.SGD``."""
-        return "SGD", {"momentum": self.momentum, "nesterov": True}
 
     @staticmethod
     def update(g: Any, state: Any, lr: Any, c: Any) -> Any:
@@ -234,10 +214,6 @@ class Adagrad(Rule):
     eps: float = setting(1e-10, above=0)
 
     n_slots: ClassVar[int] = 1
-
-    def in_torch(self) -> tuple[str, dict[str, Any]]:
-        """``torch.optim.Adagrad``."""
-        return "Adagrad", {"eps": self.eps}
 
     @staticmethod
     def update(g: Any, state: Any, lr: Any, c: Any) -> Any:
@@ -269,10 +245,6 @@ class Adadelta(Rule):
         """``ρ``, ``1 - ρ`` and ``ε``."""
         return self.rho, 1 - self.rho, self.eps
 
-    def in_torch(self) -> tuple[str, dict[str, Any]]:
-        """``torch.optim.Adadelta``."""
-        return "Adadelta", {"rho": self.rho, "eps": self.eps}
-
     @staticmethod
     def update(g: Any, state: Any, lr: Any, c: Any) -> Any:
         """``step = η Δ``."""
@@ -286,8 +258,8 @@ class Adadelta(Rule):
 class RMSprop(Rule):
     """RMSprop: ``E ← ρ E + (1 - ρ) g²``, ``w ← w - η g / (√E + ε)`` (Hinton 2012; Ruder eq. 17-18).
 
-    ``ε`` stands outside the root, as in ``torch.optim.RMSprop``; ``ρ = 0.9`` is Hinton's and Ruder's
-    (PyTorch: 0.99).
+    ``ε`` stands outside the root, as in ``torch.optim.RMSprop(alpha=0.9)``; ``ρ = 0.9`` is Hinton's and
+    Ruder's (PyTorch: 0.99).
 
     Args:
         rho: share ``ρ`` of the average that is kept.
@@ -303,10 +275,6 @@ class RMSprop(Rule):
     def coefficients(self, t: Steps, momentum: Steps | None = None) -> tuple[Steps | float, ...]:  # noqa: ARG002
         """``ρ``, ``1 - ρ`` and ``ε``."""
         return self.rho, 1 - self.rho, self.eps
-
-    def in_torch(self) -> tuple[str, dict[str, Any]]:
-        """``torch.optim.RMSprop``."""
-        return "RMSprop", {"alpha": self.rho, "eps": self.eps}
 
     @staticmethod
     def update(g: Any, state: Any, lr: Any, c: Any) -> Any:
@@ -346,10 +314,6 @@ class Adam(Rule):
         beta1, beta2, eps = self._settings(momentum).values()
         return beta1, 1 - beta1, beta2, 1 - beta2, eps, 1 - beta1**t, 1 - beta2**t
 
-    def in_torch(self) -> tuple[str, dict[str, Any]]:
-        """``torch.optim.Adam``, also for ``AdamW``: weight decay is the solver's."""
-        return "Adam", {"betas": (self.beta1, self.beta2), "eps": self.eps}
-
     @staticmethod
     def update(g: Any, state: Any, lr: Any, c: Any) -> Any:
         """``step = η m̂ / (√v̂ + ε)``."""
@@ -379,10 +343,6 @@ class AdaMax(Adam):
     """
 
     lr: Rates = setting(0.002, above=0)
-
-    def in_torch(self) -> tuple[str, dict[str, Any]]:
-        """``torch.optim.Adamax``."""
-        return "Adamax", super().in_torch()[1]
 
     @staticmethod
     def update(g: Any, state: Any, lr: Any, c: Any) -> Any:
@@ -429,10 +389,6 @@ class Nadam(Adam):
         products = np.append(np.cumprod(self._momentum(np.arange(1.0, last + 1))), 0.0)
         return products[np.minimum(t, last + 1).astype(np.int64) - 1]
 
-    def in_torch(self) -> tuple[str, dict[str, Any]]:
-        """``torch.optim.NAdam``."""
-        return "NAdam", super().in_torch()[1] | {"momentum_decay": self.psi}
-
     @staticmethod
     def update(g: Any, state: Any, lr: Any, c: Any) -> Any:
         """The look-ahead mixes the new average with the gradient itself."""
@@ -453,10 +409,6 @@ class AMSGrad(Adam):
 
     n_slots: ClassVar[int] = 3
 
-    def in_torch(self) -> tuple[str, dict[str, Any]]:
-        """``torch.optim.Adam``."""
-        return "Adam", super().in_torch()[1] | {"amsgrad": True}
-
     @staticmethod
     def update(g: Any, state: Any, lr: Any, c: Any) -> Any:
         """``step = η m̂ / (√v̂_max + ε)``."""
@@ -465,6 +417,76 @@ class AMSGrad(Adam):
         v = beta2 * state[1] + rest2 * g * g
         v_max = max(state[2], v)
         return lr * (m / correct1) / (math.sqrt(v_max / correct2) + eps), (m, v, v_max)
+
+
+@dataclass(frozen=True, kw_only=True)
+class RAdam(Adam):
+    """RAdam: Adam that trusts ``v̂`` only as far as it has seen gradients (Liu et al. 2020, algorithm 2).
+
+    ``ρ_∞ = 2 / (1 - β₂) - 1``, ``ρ_t = ρ_∞ - 2 t β₂ᵗ / (1 - β₂ᵗ)``,
+    ``r_t = √((ρ_t - 4) (ρ_t - 2) ρ_∞ / ((ρ_∞ - 4) (ρ_∞ - 2) ρ_t))``,
+    ``w ← w - η r_t m̂ √(1 - β₂ᵗ) / (√v + ε)`` where ``ρ_t > 5``, and ``w ← w - η m̂`` before, as
+    ``torch.optim.RAdam``: ``ε`` is added before ``v`` is corrected. The paper has no ``ε`` and begins
+    where ``ρ_t > 4``; its authors' program begins at 5, with no steps before; optax adds ``ε`` after.
+    """
+
+    def coefficients(self, t: Steps, momentum: Steps | None = None) -> tuple[Steps | float, ...]:
+        """``β₁, 1 - β₁, β₂, 1 - β₂, ε, 1 - β₁ᵗ`` and the factors of ``m̂ / (√v + ε)`` and of ``m̂``."""
+        *shares, correct1, correct2 = super().coefficients(t, momentum)
+        limit = 2 / (1 - self.beta2) - 1
+        length = limit - 2 * t * self.beta2**t / correct2
+        variance = _inverse_variance(length) / _inverse_variance(limit)
+        share = np.where(length > 5, np.sqrt(variance * correct2), 0.0)
+        return *shares, correct1, share, np.where(length > 5, 0.0, 1.0)
+
+    @staticmethod
+    def update(g: Any, state: Any, lr: Any, c: Any) -> Any:
+        """One of the two shares is 0."""
+        beta1, rest1, beta2, rest2, eps, correct1, share, plain = c
+        m = beta1 * state[0] + rest1 * g
+        v = beta2 * state[1] + rest2 * g * g
+        return lr * (m / correct1) * (share / (math.sqrt(v) + eps) + plain), (m, v)
+
+
+def _inverse_variance(length: Any) -> Any:
+    """What ``r_t²`` compares, of averages as long as 5 squares or more."""
+    length = np.maximum(length, 5.0)
+    return (length - 4) * (length - 2) / length
+
+
+@dataclass(frozen=True, kw_only=True)
+class Lion(Rule):
+    """Lion: steps of one length, along the sign of an average of the gradient (Chen et al. 2023).
+
+    ``d ← β₁ m + (1 - β₁) g``, ``m ← β₂ m + (1 - β₂) g``, ``w ← w - η sign(d)`` (algorithm 2): the step
+    heeds the newest gradient more than the average does that is kept. Weight decay is decoupled by
+    default, ``w ← w - η λ w``, as in the paper and optax; PyTorch has no Lion. It wants a lower rate
+    than Adam (the paper: by 3 to 10), as a step is not shortened where gradients contradict each other.
+
+    Args:
+        beta1: share ``β₁`` of the average in the step.
+        beta2: share ``β₂`` of the average that is kept.
+    """
+
+    lr: Rates = setting(0.00008, above=0)
+    beta1: float = setting(0.9, at_least=0, below=1)
+    beta2: float = setting(0.99, at_least=0, below=1)
+
+    n_slots: ClassVar[int] = 1
+    momentum_name: ClassVar[str | None] = "beta1"
+    decoupled: ClassVar[bool] = True
+
+    def coefficients(self, t: Steps, momentum: Steps | None = None) -> tuple[Steps | float, ...]:  # noqa: ARG002
+        """``β₁, 1 - β₁, β₂, 1 - β₂``."""
+        beta1, beta2 = self._settings(momentum).values()
+        return beta1, 1 - beta1, beta2, 1 - beta2
+
+    @staticmethod
+    def update(g: Any, state: Any, lr: Any, c: Any) -> Any:
+        """``step = η sign(d)``."""
+        beta1, rest1, beta2, rest2 = c
+        d = beta1 * state[0] + rest1 * g
+        return lr * np.sign(d), (beta2 * state[0] + rest2 * g,)
 
 
 RULES: dict[str, type[Rule]] = {
@@ -481,6 +503,8 @@ RULES: dict[str, type[Rule]] = {
         AdaMax,
         Nadam,
         AMSGrad,
+        RAdam,
+        Lion,
     )
 }
 """Every rule by the name it has on the command line, in the documentation, the race and the tests."""
