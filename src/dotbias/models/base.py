@@ -2,7 +2,7 @@
 
 from abc import ABC, abstractmethod
 from dataclasses import asdict, dataclass
-from typing import TYPE_CHECKING, Any, ClassVar, TypeAlias
+from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,6 +18,23 @@ if TYPE_CHECKING:
 Array: TypeAlias = NDArray[np.float32]
 Parameters: TypeAlias = dict[str, Array]
 """Arrays by name: the trained groups, and the constants ``global_mean`` (1,) and ``scale`` (2,)."""
+
+# Sums that a dot product keeps side by side: they fill a vector register of today's laptops.
+LANES = 8
+
+
+class Scoring(NamedTuple):
+    """What orders all items for each of n users: the higher ``x_u · y_i + b_i``, the better.
+
+    Args:
+        user_vectors: ``x_u``, shape (n, w); w may be 0.
+        item_vectors: ``y_i``, shape (n_items, w).
+        bias: ``b_i``, shape (1, n_items), or of each user's own, shape (n, n_items).
+    """
+
+    user_vectors: Array
+    item_vectors: Array
+    bias: Array
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -44,6 +61,12 @@ class Model(Settings, ABC):
         """Score of every item for each user, shape (n_users, n_items): the predicted rating before it
         is cut off at the ends of the scale, so that items beyond the end keep their order.
         """
+
+    def scoring(self, parameters: Parameters, users: Index) -> Scoring:
+        """What lists of items are ordered by: the order of ``score_all``, in a form that can be scanned
+        without the table of all scores where the model has one.
+        """
+        return scored(self.score_all(parameters, users))
 
     def fitted(self, parameters: Parameters) -> "Model":  # noqa: ARG002
         """This model with the settings that fitting chose, such as the number of factors."""
@@ -79,6 +102,33 @@ def constants(ratings: Ratings) -> Parameters:
         "global_mean": np.array([ratings.global_mean], np.float32),
         "scale": np.array(ratings.scale, np.float32),
     }
+
+
+def scored(scores: Array) -> Scoring:
+    """Given scores as what orders the items: shape (n, n_items)."""
+    n, n_items = scores.shape
+    return Scoring(np.zeros((n, 0), np.float32), np.zeros((n_items, 0), np.float32), scores)
+
+
+def row_sums(products: Array) -> Array:
+    """The sum of each row of a table of shape (n, w), such as the products of a dot product: shape (n,).
+
+    The order of the sum is fixed, so that compiled loops can give the same bits: ``LANES`` sums side by
+    side, folded in half until one is left, and then one by one what was too few for all lanes.
+    """
+    n, width = products.shape
+    whole = width - width % LANES
+    lanes = np.zeros((n, LANES), np.float32)
+    for start in range(0, whole, LANES):
+        lanes += products[:, start : start + LANES]
+    half = LANES // 2
+    while half >= 1:
+        lanes = lanes[:, :half] + lanes[:, half:]
+        half //= 2
+    total: Array = lanes[:, 0]
+    for rest in range(whole, width):
+        total += products[:, rest]
+    return total
 
 
 def gather(bias: Array, rows: Index) -> Array:

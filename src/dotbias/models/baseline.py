@@ -7,7 +7,15 @@ import numpy as np
 
 from dotbias.data.ratings import Ratings
 from dotbias.data.vocabulary import Index
-from dotbias.models.base import Array, Model, Parameters, clip_to_scale, constants, gather
+from dotbias.models.base import (
+    Array,
+    Model,
+    Parameters,
+    Scoring,
+    clip_to_scale,
+    constants,
+    gather,
+)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -37,6 +45,13 @@ class Baseline(Model):
         """``μ + b_u + b_i`` of every item for each user, shape (n_users, n_items)."""
         b_u = gather(parameters["user_bias"], users)
         return parameters["global_mean"] + b_u[:, None] + parameters["item_bias"][None, :]
+
+    def scoring(self, parameters: Parameters, users: Index) -> Scoring:
+        """``b_i``, the same for all users."""
+        none = self.item_vectors(parameters)
+        return Scoring(
+            np.zeros((len(users), 0), np.float32), none, parameters["item_bias"][None, :]
+        )
 
     def item_vectors(self, parameters: Parameters) -> Array:
         """Items have no vectors here: shape (n_items, 0)."""

@@ -10,7 +10,16 @@ from scipy.special import expit
 from dotbias.data.ratings import Ratings
 from dotbias.data.vocabulary import Index
 from dotbias.errors import SettingError
-from dotbias.models.base import Array, Model, Parameters, clip_to_scale, constants, gather
+from dotbias.models.base import (
+    Array,
+    Model,
+    Parameters,
+    Scoring,
+    clip_to_scale,
+    constants,
+    gather,
+    row_sums,
+)
 from dotbias.models.torch_extra import require_torch
 from dotbias.settings import setting
 
@@ -19,8 +28,9 @@ if TYPE_CHECKING:
 
 # What ``spread`` needs beside the parameters: samples of the fit, and their noise.
 SAMPLES = ("user_samples", "item_samples", "user_noise", "item_noise", "noise_variance")
-# Rows per chunk of bulk predictions: bounds the two gathered factor tables to about 50 MB each.
-_CHUNK_FLOATS = 12_000_000
+# Numbers of each of the two gathered factor tables in a chunk of bulk predictions: about 1 MB, which the
+# second cache holds.
+_CHUNK_FLOATS = 250_000
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -98,13 +108,13 @@ class DotBias(Model):
         return out
 
     def _predict_chunk(self, parameters: Parameters, users: Index, items: Index) -> Array:
-        p_u = parameters["user_factors"][users]  # (n, k)
-        q_i = parameters["item_factors"][items]  # (n, k)
-        dot = np.einsum("nk,nk->n", p_u, q_i)
+        products = parameters["user_factors"].take(users, axis=0)  # (n, k)
+        products *= parameters["item_factors"].take(items, axis=0)  # (n, k)
         known = (users >= 0) & (items >= 0)  # index -1 has read the last row: drop what it gave
         b_u = gather(parameters["user_bias"], users)
         b_i = gather(parameters["item_bias"], items)
-        z = b_u + b_i + np.where(known, dot, np.float32(0))
+        # The item's part first: rounding then never turns the order that ``scoring`` gives around.
+        z = np.where(known, row_sums(products), np.float32(0)) + b_i + b_u
         return clip_to_scale(parameters, self._to_rating(parameters, z))
 
     def spread(self, parameters: Parameters, users: Index, items: Index) -> Array:
@@ -143,6 +153,12 @@ class DotBias(Model):
         z += gather(parameters["user_bias"], users)[:, None]
         z += parameters["item_bias"][None, :]
         return self._to_rating(parameters, z)
+
+    def scoring(self, parameters: Parameters, users: Index) -> Scoring:
+        """``p_u · q_i + b_i``: a user's order of items hangs on nothing else."""
+        known = (users >= 0)[:, None]  # (n, 1)
+        p_u = np.where(known, parameters["user_factors"][users], np.float32(0))  # (n, k)
+        return Scoring(p_u, parameters["item_factors"], parameters["item_bias"][None, :])
 
     def _to_rating(self, parameters: Parameters, z: Array) -> Array:
         z = z + np.float32(self.offset(parameters))

@@ -13,6 +13,7 @@ from dotbias.data.read import read_rated
 from dotbias.data.vocabulary import Index
 from dotbias.errors import DataError, SettingError, UnknownIdError
 from dotbias.models.base import Array, Parameters
+from dotbias.recommender import lists
 from dotbias.recommender.recommender import MIN_RATINGS, RawId, Recommender, check_k, is_id
 from dotbias.solvers.least_squares.fold_in import OTHER, Side, fold_in, groups_of
 
@@ -90,12 +91,14 @@ class FoldedUser(_Folded):
         """
         check_k(k)
         rec, parameters = self.recommender, self._parameters("user")
-        chosen = rec.best_items(
-            rec.model.score_all(parameters, np.zeros(1, np.int32)),
+        chosen = lists.top_items(
+            rec.model,
+            parameters,
+            np.zeros(1, np.int32),
             k,
-            allowed=rec.find_candidates(candidates),
-            excluded=None if include_rated else [self.rated],
-            min_ratings=min_ratings,
+            excluded=None if include_rated else [np.sort(self.rated)],
+            candidates=rec.find_candidates(candidates),
+            rare=rec.rare(min_ratings),
         )[0]
         chosen = chosen[chosen >= 0]
         of_one = np.zeros(len(chosen), np.int32)
