@@ -13,6 +13,8 @@ from numba.extending import intrinsic, register_jitable
 
 from dotbias.models.base import LANES
 
+# Registers of products that are added in one round of a dot product's loop.
+_REGISTERS = 4
 # Items whose vectors stay in the second cache while the users of a block go over them.
 _TILE = 512
 
@@ -42,24 +44,35 @@ def _dot_code(
             loaded.align = 4
             return loaded
 
-        entry = builder.block
-        head, body = builder.append_basic_block("head"), builder.append_basic_block("body")
-        done = builder.append_basic_block("done")
-        builder.branch(head)
+        def add_products(at: Any, lanes: Any, end: Any, n_registers: int) -> tuple[Any, Any]:
+            """A loop that adds so many registers of products a round, one after the other."""
+            before = builder.block
+            head, body = builder.append_basic_block("head"), builder.append_basic_block("body")
+            done = builder.append_basic_block("done")
+            builder.branch(head)
 
-        builder.position_at_end(head)
-        at, lanes = builder.phi(integer), builder.phi(vector)
-        builder.cbranch(builder.icmp_signed("<", at, n), body, done)
+            builder.position_at_end(head)
+            at_now, lanes_now = builder.phi(integer), builder.phi(vector)
+            builder.cbranch(builder.icmp_signed("<", at_now, end), body, done)
 
-        builder.position_at_end(body)
-        after = builder.fadd(lanes, builder.fmul(load(left, at), load(right, at)))
-        following = builder.add(at, ir.Constant(integer, LANES))
-        builder.branch(head)
-        for phi, start, later in [(at, ir.Constant(integer, 0), following), (lanes, zero, after)]:
-            phi.add_incoming(start, entry)
-            phi.add_incoming(later, body)
+            builder.position_at_end(body)
+            following, added = at_now, lanes_now
+            for _ in range(n_registers):
+                product = builder.fmul(load(left, following), load(right, following))
+                added = builder.fadd(added, product)
+                following = builder.add(following, ir.Constant(integer, LANES))
+            builder.branch(head)
+            for phi, start, later in [(at_now, at, following), (lanes_now, lanes, added)]:
+                phi.add_incoming(start, before)
+                phi.add_incoming(later, body)
+            builder.position_at_end(done)
+            return at_now, lanes_now
 
-        builder.position_at_end(done)
+        left_over = builder.srem(n, ir.Constant(integer, LANES * _REGISTERS))
+        at, lanes = add_products(
+            ir.Constant(integer, 0), zero, builder.sub(n, left_over), _REGISTERS
+        )
+        _, lanes = add_products(at, lanes, n, 1)
         half = LANES // 2
         while half >= 1:
             numbers = ir.VectorType(ir.IntType(32), half)
