@@ -13,6 +13,7 @@ from dotbias.models.parameters import Array as Array
 from dotbias.models.parameters import Parameters as Parameters
 from dotbias.models.parameters import check_numbers
 from dotbias.models.row_form import RowForm, Side
+from dotbias.models.scoring import Scoring, scored
 from dotbias.settings import Settings
 
 if TYPE_CHECKING:
@@ -22,7 +23,8 @@ AnyModel = TypeVar("AnyModel", bound="Model")
 
 # Where a class states its formula, and what answers for that formula alone.
 FORMULA = ("predict", "score_all", "formula")
-_ANSWERS = ("row_form", "to_torch", "spread")
+_FROM_FORMULA = ("row_form", "scoring")  # by BilinearModel
+_ANSWERS = (*_FROM_FORMULA, "to_torch", "spread")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -50,6 +52,12 @@ class Model(Settings, ABC):
         is cut off at the ends of the scale, so that items beyond the end keep their order.
         """
 
+    def scoring(self, parameters: Parameters, users: Index) -> Scoring:
+        """What lists of items are ordered by: the order of ``score_all``, in a form that can be scanned
+        without the table of all scores where the model has one.
+        """
+        return scored(self.score_all(parameters, users))
+
     def __init_subclass__(cls, **options: Any) -> None:
         """A class with a formula of its own inherits no answer that was given for another one."""
         super().__init_subclass__(**options)
@@ -57,7 +65,7 @@ class Model(Settings, ABC):
         if own.isdisjoint(FORMULA):
             return
         for name in _ANSWERS:
-            follows = name == "row_form" and "formula" in own  # see BilinearModel
+            follows = name in _FROM_FORMULA and "formula" in own
             if name not in own and not follows:
                 setattr(cls, name, vars(Model)[name])
 
@@ -173,6 +181,6 @@ def has_formula_of(model: Model, kind: type[AnyModel]) -> TypeGuard[AnyModel]:
     """Whether a model is of a kind and predicts by its formula, not by one that a subclass has put in
     its place: what a solver that knows the formula asks.
     """
-    if not isinstance(model, kind):
+    if not isinstance(model, kind) or model.groups != kind.groups:
         return False
     return all(getattr(type(model), n, None) is getattr(kind, n, None) for n in FORMULA)

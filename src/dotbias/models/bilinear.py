@@ -9,11 +9,13 @@ import numpy as np
 from dotbias.data.vocabulary import Index
 from dotbias.errors import ModelFileError, SettingError
 from dotbias.models.base import Model
-from dotbias.models.parameters import Array, Parameters, checked_array, clip_to_scale
+from dotbias.models.parameters import Array, Parameters, checked_array, clip_to_scale, gather
 from dotbias.models.row_form import OTHER, Prior, RowForm, Side
+from dotbias.models.scoring import Scoring
 
-# Numbers that are gathered at once for bulk predictions: bounds the two tables to about 50 MB each.
-_CHUNK_FLOATS = 12_000_000
+# Numbers of each of the two gathered tables in a chunk of bulk predictions: about 1 MB, which the second
+# cache holds.
+_CHUNK_FLOATS = 250_000
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -69,4 +71,12 @@ class BilinearModel(Model):
     def score_all(self, parameters: Parameters, users: Index) -> Array:
         """Rating of every item for each user before clipping, shape (n_users, n_items)."""
         form = self.formula(parameters, "user")
-        return form.response.rating(form.z_of_all(users))
+        x, y, h = form.scoring(users)
+        z = x @ y.T  # (n_users, n_items)
+        z += gather(parameters[form.bias], users)[:, None]
+        z += h
+        return form.response.rating(z)
+
+    def scoring(self, parameters: Parameters, users: Index) -> Scoring:
+        """Of a user's ``z`` all but their own bias, which orders nothing."""
+        return self.formula(parameters, "user").scoring(users)

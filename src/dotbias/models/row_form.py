@@ -1,7 +1,7 @@
 """What a model is in one row of users or items, with everything else held."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar, Literal, NamedTuple, TypeAlias
 
@@ -12,6 +12,7 @@ from scipy.special import expit
 from dotbias.data.vocabulary import Index
 from dotbias.errors import ModelFileError, SettingError
 from dotbias.models.parameters import Array, Parameters, checked_array, gather, refuse_not_finite
+from dotbias.models.scoring import Scoring, row_sums
 
 Side: TypeAlias = Literal["user", "item"]
 OTHER: dict[Side, Side] = {"user": "item", "item": "user"}
@@ -19,7 +20,8 @@ OTHER: dict[Side, Side] = {"user": "item", "item": "user"}
 
 @dataclass(frozen=True)
 class Response(ABC):
-    """How the linear predictor ``z`` becomes a rating: the response function of a regression.
+    """How the linear predictor ``z`` becomes a rating, the more the higher: the response function of a
+    regression.
 
     Args:
         offset: what is added to every ``z`` first.
@@ -127,15 +129,13 @@ class RowForm:
 
     def rows(self, indices: Index) -> Array:
         """Some rows as a table, the bias first: shape (n, width)."""
-        return self._table((self.bias, *self.terms), indices)
+        bias = self.parameters[self.bias][indices]
+        return np.hstack([bias[:, None], self._terms(self.terms, indices)])
 
     def others(self, indices: Index) -> Array:
         """What some partners are to a row: ``h``, then ``y`` without its leading 1, shape (n, width)."""
-        return self._table((self.held, *self.terms.values()), indices)
-
-    def _table(self, names: tuple[str, ...], indices: Index) -> Array:
-        bias, *tables = (self.parameters[name][indices] for name in names)
-        return np.hstack([bias[:, None], *tables])
+        held = self.parameters[self.held][indices]
+        return np.hstack([held[:, None], self._terms(self.terms.values(), indices)])
 
     def split(self, rows: Array) -> Parameters:
         """The groups that a table of rows holds: the way back from ``rows``."""
@@ -143,25 +143,41 @@ class RowForm:
         bias, *tables = np.split(rows, ends[:-1], axis=1)
         return {self.bias: bias[:, 0], **dict(zip(self.terms, tables, strict=True))}
 
-    def z(self, rows: Index, partners: Index, dtype: Any = np.float32) -> NDArray[Any]:
-        """``z`` of each pair, shape (n,); -1 counts as a row of zeros."""
-        p = self.parameters
-        total: NDArray[Any] = gather(p[self.bias], rows) + gather(p[self.held], partners)
-        known = (rows >= 0) & (partners >= 0)  # -1 reads the last row: what it gave is dropped
-        for own, other in self.terms.items():
-            dot = np.einsum("nk,nk->n", p[own][rows], p[other][partners], dtype=dtype)
-            total = total + np.where(known, dot, dtype(0))
-        return total
+    def z(self, rows: Index, partners: Index, *, double: bool = False) -> NDArray[Any]:
+        """``z`` of each pair, shape (n,); -1 counts as a row of zeros.
 
-    def z_of_all(self, rows: Index) -> Array:
-        """``z`` of each row with every partner, shape (n, n_partners)."""
-        p, known = self.parameters, (rows >= 0)[:, None]
-        total = np.zeros((len(rows), self.n_partners), np.float32)
-        for own, other in self.terms.items():
-            total += np.where(known, p[own][rows], np.float32(0)) @ p[other].T
-        total += gather(p[self.bias], rows)[:, None]
-        total += p[self.held][None, :]
-        return total
+        Args:
+            rows, partners: indices, shape (n,).
+            double: whether to add up in double precision. In single precision the sum is taken as
+                scans of all items take it, so that predictions keep the order of lists.
+        """
+        x, y = self._terms(self.terms, rows), self._terms(self.terms.values(), partners)
+        if double:
+            dot = np.einsum("nk,nk->n", x, y, dtype=np.float64)
+        else:
+            x *= y
+            dot = row_sums(x)
+        known = (rows >= 0) & (partners >= 0)  # -1 has read the last row: what it gave is dropped
+        held, bias = self.parameters[self.held], self.parameters[self.bias]
+        # The partner's part first: rounding then never turns the order that ``scoring`` gives around.
+        z: NDArray[Any] = np.where(known, dot, np.float32(0))
+        return z + gather(held, partners) + gather(bias, rows)
+
+    def scoring(self, rows: Index) -> Scoring:
+        """What orders the partners of some rows: all of ``z`` but the row's own bias."""
+        known = (rows >= 0)[:, None]
+        x = np.where(known, self._terms(self.terms, rows), np.float32(0))
+        y = self._terms(self.terms.values(), None)
+        return Scoring(x, y, self.parameters[self.held][None, :])
+
+    def _terms(self, names: Iterable[str], indices: Index | None) -> Array:
+        """Groups side by side, of some rows or as they are: shape (n, width - 1)."""
+        tables = [self.parameters[name] for name in names]
+        if not tables:
+            return np.empty((self.n_partners if indices is None else len(indices), 0), np.float32)
+        if indices is not None:
+            tables = [table.take(indices, axis=0) for table in tables]
+        return tables[0] if len(tables) == 1 else np.hstack(tables)
 
 
 class Prior(NamedTuple):

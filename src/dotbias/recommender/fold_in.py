@@ -14,6 +14,7 @@ from dotbias.data.vocabulary import Index
 from dotbias.errors import DataError, SettingError, UnknownIdError
 from dotbias.models.parameters import Array, Parameters
 from dotbias.models.row_form import OTHER, Side
+from dotbias.recommender import lists
 from dotbias.recommender.recommender import MIN_RATINGS, RawId, Recommender, check_k, is_id
 from dotbias.solvers.least_squares.fold_in import fold_in
 
@@ -92,12 +93,14 @@ class FoldedUser(_Folded):
         """
         check_k(k)
         rec, parameters = self.recommender, self._parameters("user")
-        chosen = rec.best_items(
-            rec.model.score_all(parameters, np.zeros(1, np.int32)),
+        chosen = lists.top_items(
+            rec.model,
+            parameters,
+            np.zeros(1, np.int32),
             k,
-            allowed=rec.find_candidates(candidates),
-            excluded=None if include_rated else [self.rated],
-            min_ratings=min_ratings,
+            excluded=None if include_rated else [np.sort(self.rated)],
+            candidates=rec.find_candidates(candidates),
+            rare=rec.rare(min_ratings),
         )[0]
         chosen = chosen[chosen >= 0]
         of_one = np.zeros(len(chosen), np.int32)

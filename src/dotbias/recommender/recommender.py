@@ -1,6 +1,6 @@
 """The recommender: a fitted model that speaks the user's own ids and titles."""
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -19,6 +19,8 @@ from dotbias.models import MODELS
 from dotbias.models.base import Model
 from dotbias.models.network import Network
 from dotbias.models.parameters import Array, Parameters, clip_to_scale
+from dotbias.models.scoring import Scoring, scored
+from dotbias.recommender import lists
 
 if TYPE_CHECKING:
     from torch import nn
@@ -28,9 +30,6 @@ if TYPE_CHECKING:
 
 # Of an item with fewer training ratings the model knows little: lists name it after all others.
 MIN_RATINGS = 5
-
-# Scores of a chunk of users against all items stay below this many numbers (about 64 MB).
-_CHUNK_SCORES = 16_000_000
 
 # Standard deviations to either side of a normal mean between which lie nine cases of ten.
 _NINE_OF_TEN = 1.6449
@@ -250,19 +249,18 @@ class Recommender:
             index = np.array([self.user_vocabulary.find(users, noun="user")], np.int32)
         else:
             index = self.user_vocabulary.indices(raw)
-        allowed = self.find_candidates(candidates)
-        tops = [
-            self.top_items(
-                chunk, k, allowed=allowed, include_rated=include_rated, min_ratings=min_ratings
-            )
-            for chunk in self.user_chunks(index)
-        ]
-        items = np.concatenate(tops)
+        items = self.top_items(
+            index,
+            k,
+            candidates=self.find_candidates(candidates),
+            include_rated=include_rated,
+            min_ratings=min_ratings,
+        )
         row, rank = np.nonzero(items >= 0)
         chosen = items[row, rank]
         return pl.DataFrame(
             {
-                "user": pl.Series("user", raw).gather(row),
+                "user": pl.Series("user", raw)[row],
                 "rank": rank + 1,
                 **self.named(chosen),
                 "prediction": self.model.predict(self.parameters, index[row], chosen),
@@ -275,77 +273,43 @@ class Recommender:
             return None
         return np.array([self.item_vocabulary.find(c) for c in candidates], np.int32)
 
-    def user_chunks(self, users: Index) -> Iterator[Index]:
-        """User indices in chunks whose scores against all items fit in bounded memory."""
-        step = max(1, _CHUNK_SCORES // max(1, len(self.item_vocabulary)))
-        for start in range(0, max(1, len(users)), step):
-            yield users[start : start + step]
-
     def top_items(
         self,
         users: Index,
         k: int,
         *,
-        allowed: Index | None = None,
+        candidates: Index | None = None,
         include_rated: bool = False,
         min_ratings: int = MIN_RATINGS,
-        scores: Array | None = None,
     ) -> Index:
-        """The k best items for each user index, by the model's score or by given ones.
+        """What ``recommend`` gives, in indices.
 
         Args:
             users: user indices, shape (n,); -1 for unknown users.
             k: how many.
-            allowed: indices of the only items to choose from.
+            candidates: indices of the only items to choose from; all by default.
             include_rated: whether training items may appear.
             min_ratings: items with fewer training ratings come after all others.
-            scores: what to rank by instead, shape (n, n_items); it is overwritten.
 
         Returns:
             Item indices, best first, shape (n, min(k, n_items)); -1 where no more are left.
         """
-        if scores is None:
-            scores = self.model.score_all(self.parameters, users)
-        rated = None
-        if not include_rated:
-            starts, items = self.rated.indptr, self.rated.indices
-            # An unknown user, -1, has rated nothing: their span is empty.
-            rated = [items[starts[max(u, 0)] : starts[u + 1]] for u in users]
-        return self.best_items(scores, k, allowed=allowed, excluded=rated, min_ratings=min_ratings)
+        starts, items = self.rated.indptr, self.rated.indices
+        # An unknown user, -1, has rated nothing: their span is empty.
+        rated = [items[starts[max(u, 0)] : starts[u + 1]] for u in users.tolist()]
+        return lists.top_items(
+            self.model,
+            self.parameters,
+            users,
+            k,
+            excluded=None if include_rated else rated,
+            candidates=candidates,
+            rare=self.rare(min_ratings),
+        )
 
-    def best_items(
-        self,
-        scores: Array,
-        k: int,
-        *,
-        allowed: Index | None = None,
-        excluded: Sequence[Index] | None = None,
-        min_ratings: int = MIN_RATINGS,
-    ) -> Index:
-        """The k items with the highest scores, shape (n, n_items), which are overwritten.
-
-        Args:
-            scores: what to rank by.
-            k, allowed, min_ratings: as in ``top_items``.
-            excluded: for each row the indices of items that must not appear.
-
-        Returns:
-            Item indices, best first, shape (n, min(k, n_items)); -1 where no more are left.
-        """
-        self._put_rare_last(scores, min_ratings)
-        if allowed is not None:
-            outside = np.ones(scores.shape[1], np.bool_)
-            outside[allowed] = False
-            scores[:, outside] = -np.inf
-        for row, items in enumerate(excluded or []):
-            scores[row, items] = -np.inf
-        return top_k(scores, k)
-
-    def _put_rare_last(self, scores: Array, min_ratings: int) -> None:
-        """Move the scores of rarely rated items, shape (..., n_items), below all others."""
-        rare = self.item_counts < min_ratings
-        if scores.size:
-            scores[..., rare] -= np.ptp(scores) + 1
+    def rare(self, min_ratings: int) -> NDArray[np.bool_]:
+        """Which items have fewer training ratings than that, shape (n_items,)."""
+        return self.item_counts < min_ratings
 
     # -- similar items ---------------------------------------------------------------------------
 
@@ -383,18 +347,21 @@ class Recommender:
         Args and columns as in ``similar``.
         """
         check_k(k)
-        norm = np.sqrt(vector @ vector) or np.float32(1)
-        cosine = self.unit_vectors() @ (vector / norm)  # (n_items,)
-        left_out = np.array([] if excluded is None else [excluded], np.int32)
-        items = self.best_items(
-            cosine[None, :].copy(), k, excluded=[left_out], min_ratings=min_ratings
-        )[0]
-        items = items[items >= 0]
+        vectors = self.unit_vectors()
+        cosines = Scoring(
+            at_length_one(vector[None, :]), vectors, np.zeros((1, len(vectors)), np.float32)
+        )
+        left_out = None if excluded is None else [np.array([excluded], np.int32)]
+        (items,), (cosine,) = lists.top_k(
+            cosines, k, excluded=left_out, rare=self.rare(min_ratings)
+        )
+        found = items >= 0
+        items = items[found]
         return pl.DataFrame(
             {
                 "rank": np.arange(1, len(items) + 1),
                 **self.named(items),
-                "similarity": cosine[items],
+                "similarity": cosine[found],
                 "n_ratings": self.item_counts[items],
             }
         )
@@ -475,9 +442,8 @@ class Recommender:
             raise SettingError(f"{type(self.model).__name__} has no biases to rank items by")
         counts = self.item_counts
         sums = np.bincount(self.rated.indices, self.rated.data, len(counts))
-        scores = -bias if lowest else bias.copy()
-        self._put_rare_last(scores, min_ratings)
-        chosen = top_k(scores[None, :], k)[0]
+        scores = -bias if lowest else bias
+        chosen = lists.top_k(scored(scores[None, :]), k, rare=self.rare(min_ratings))[0][0]
         return pl.DataFrame(
             {
                 "rank": np.arange(1, len(chosen) + 1),
@@ -508,8 +474,8 @@ class Recommender:
         titles = self.item_vocabulary.titles
         blank = pl.Series("title", [None] * len(items), pl.String)
         return {
-            "item": self.item_vocabulary.ids.gather(items),
-            "title": blank if titles is None else titles.gather(items),
+            "item": self.item_vocabulary.ids[items],
+            "title": blank if titles is None else titles[items],
         }
 
     # -- the file --------------------------------------------------------------------------------
@@ -593,24 +559,6 @@ def rating_table(ratings: Ratings) -> csr_array:
             f"read_ratings keeps one rating of each"
         )
     return table
-
-
-def top_k(scores: Array, k: int) -> Index:
-    """The k highest scores of each row, best first; among equals of the k, the lower column first.
-
-    Args:
-        scores: shape (n, m); -inf marks what must not be chosen.
-        k: how many.
-
-    Returns:
-        Column numbers, shape (n, min(k, m)); -1 where nothing is left to choose.
-    """
-    k = min(k, scores.shape[1])
-    columns = np.sort(np.argpartition(-scores, k - 1, axis=1)[:, :k], axis=1)
-    best = np.take_along_axis(scores, columns, axis=1)
-    order = np.argsort(-best, axis=1, kind="stable")
-    columns[best == -np.inf] = -1
-    return np.take_along_axis(columns, order, axis=1).astype(np.int32)
 
 
 def at_length_one(vectors: Array) -> Array:

@@ -78,6 +78,16 @@ class ModelContract:
         low, high = ratings.scale
         np.testing.assert_allclose(predictions, np.clip(scores, low, high), atol=2e-6)
 
+    def test_items_are_scanned_in_the_order_of_their_scores(
+        self, ratings: Ratings, parameters: Parameters
+    ) -> None:
+        """``scoring`` and ``score_all`` are one formula."""
+        users = np.arange(-1, ratings.n_users, dtype=np.int32)
+        x, y, bias = self.model.scoring(parameters, users)
+        order = np.argsort(-(x @ y.T + bias), axis=1)
+        scores = np.take_along_axis(self.model.score_all(parameters, users), order, axis=1)
+        assert (np.diff(scores, axis=1) < 2e-6).all()
+
     def test_predictions_stay_on_the_scale_however_large_the_parameters(
         self, ratings: Ratings, parameters: Parameters
     ) -> None:

@@ -127,7 +127,7 @@ def gradients(
     slopes = np.empty(len(values), np.float64)
     for start in range(0, len(values), _CHUNK):
         part = slice(start, start + _CHUNK)
-        z = form.z(of_rating[part], partners[part], np.float64)
+        z = form.z(of_rating[part], partners[part], double=True)
         slope, _ = form.response.derivatives(z)
         slopes[part] = slope * (form.response.rating(z) - values[part])
     others = form.others(np.arange(form.n_partners, dtype=np.int32))
