@@ -116,6 +116,8 @@ def test_many_users_need_no_table_of_all_scores():
     rng = np.random.default_rng(0)
     n, n_items = 300, 50_000
     parameters = {
+        "global_mean": np.zeros(1, np.float32),
+        "scale": np.array([-9, 9], np.float32),
         "user_factors": rng.standard_normal((n, 2), np.float32),
         "item_factors": rng.standard_normal((n_items, 2), np.float32),
         "user_bias": np.zeros(n, np.float32),

@@ -10,7 +10,8 @@ from numpy.typing import NDArray
 
 from dotbias.data.vocabulary import Index
 from dotbias.errors import SettingError
-from dotbias.recommender.recommender import Recommender, check_k
+from dotbias.recommender.fitted import check_k
+from dotbias.recommender.recommender import Recommender
 
 MOST_RATED = 1000
 """How many items are looked at unless told otherwise."""

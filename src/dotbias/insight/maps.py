@@ -17,7 +17,8 @@ from dotbias.insight.map_quality import Quality, nearest, quality
 from dotbias.insight.projection import METHODS, Placing, perplexity_for
 from dotbias.models.base import Array
 from dotbias.progress import progress_bar
-from dotbias.recommender.recommender import MIN_RATINGS, Recommender, at_length_one
+from dotbias.recommender.fitted import MIN_RATINGS, at_length_one
+from dotbias.recommender.recommender import Recommender
 
 if TYPE_CHECKING:
     from dotbias.pictures import Groups, MapPicture

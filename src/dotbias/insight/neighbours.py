@@ -13,7 +13,8 @@ from dotbias.errors import SettingError
 from dotbias.evaluation.evaluate import text_table
 from dotbias.insight.map_quality import nearest
 from dotbias.progress import progress_bar
-from dotbias.recommender.recommender import MIN_RATINGS, RawId, Recommender, check_k
+from dotbias.recommender.fitted import MIN_RATINGS, RawId, check_k
+from dotbias.recommender.recommender import Recommender
 from dotbias.solvers.base import Solver, estimate
 from dotbias.solvers.from_text import solver_from_text
 

@@ -7,7 +7,7 @@ import numpy as np
 
 from dotbias.data.ratings import Ratings
 from dotbias.models.bilinear import BilinearModel
-from dotbias.models.parameters import Parameters, constants
+from dotbias.models.parameters import Parameters, checked_array, constants
 from dotbias.models.row_form import OTHER, Linear, RowForm, Side
 
 
@@ -35,5 +35,5 @@ class Baseline(BilinearModel):
             bias=f"{side}_bias",
             held=f"{OTHER[side]}_bias",
             terms={},
-            response=Linear(float(parameters["global_mean"][0])),
+            response=Linear(float(checked_array(parameters, "global_mean", (1,))[0])),
         )

@@ -87,12 +87,12 @@ class DotBias(BilinearModel):
 
     def stretch(self, parameters: Parameters) -> tuple[float, float]:
         """Lowest rating and width of the sigmoid's range, in rating units."""
-        low, high = map(float, parameters["scale"])
+        low, high = checked_array(parameters, "scale", (2,)).tolist()
         return low - self.margin, high - low + 2 * self.margin
 
     def offset(self, parameters: Parameters) -> float:
         """The constant ``μ`` of the prediction: global mean, or its logit in the sigmoid form."""
-        mean = float(parameters["global_mean"][0])
+        mean = float(checked_array(parameters, "global_mean", (1,))[0])
         if self.output == "linear":
             return mean
         low, width = self.stretch(parameters)

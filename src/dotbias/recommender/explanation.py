@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from dotbias.data.vocabulary import Index
 from dotbias.models.parameters import Array, Parameters
 from dotbias.models.row_form import RowForm
-from dotbias.recommender.recommender import RawId, Recommender, check_k
+from dotbias.recommender.fitted import Fitted, RawId, check_k
 from dotbias.solvers.least_squares.contributions import Contributions, contributions
 
 if TYPE_CHECKING:
@@ -194,7 +194,7 @@ class Explanation:
         )
 
 
-def explain(rec: Recommender, user: RawId, item: RawId) -> Explanation:
+def explain(rec: Fitted, user: RawId, item: RawId) -> Explanation:
     """See ``Recommender.explain``."""
     u = rec.user_vocabulary.find(user, noun="user")
     own = rec.rated[[u]]
@@ -203,7 +203,7 @@ def explain(rec: Recommender, user: RawId, item: RawId) -> Explanation:
 
 
 def explain_row(
-    rec: Recommender, parameters: Parameters, row: int, rated: Index, values: Array, item: RawId
+    rec: Fitted, parameters: Parameters, row: int, rated: Index, values: Array, item: RawId
 ) -> Explanation:
     """What a row of users predicts for an item, explained by the ratings that the row rests on.
 
@@ -246,7 +246,7 @@ def _left_by(facts: dict[str, Any]) -> str:
 
 
 def _table(
-    rec: Recommender,
+    rec: Fitted,
     parts: Contributions,
     difference: float,
     cut_off: float,

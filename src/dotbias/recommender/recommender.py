@@ -1,8 +1,7 @@
 """The recommender: a fitted model that speaks the user's own ids and titles."""
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
-from functools import cached_property
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, overload
 
@@ -19,8 +18,16 @@ from dotbias.models import MODELS
 from dotbias.models.base import Model
 from dotbias.models.network import Network
 from dotbias.models.parameters import Array, Parameters, clip_to_scale
-from dotbias.models.scoring import Scoring, scored
+from dotbias.models.scoring import scored
 from dotbias.recommender import lists
+from dotbias.recommender.fitted import (
+    MIN_RATINGS,
+    Fitted,
+    RawId,
+    check_k,
+    is_id,
+    rating_table,
+)
 
 if TYPE_CHECKING:
     from torch import nn
@@ -28,37 +35,16 @@ if TYPE_CHECKING:
     from dotbias.recommender.explanation import Explanation
     from dotbias.recommender.fold_in import FoldedItem, FoldedUser, RatingsOfOne
 
-# Of an item with fewer training ratings the model knows little: lists name it after all others.
-MIN_RATINGS = 5
-
 # Standard deviations to either side of a normal mean between which lie nine cases of ten.
 _NINE_OF_TEN = 1.6449
 
 # What the file keeps of the items beside their ids.
 _DESCRIBED = ("titles", "genres")
 
-RawId = int | str
-
 
 @dataclass(frozen=True, eq=False)
-class Recommender:
-    """What a user of dotbias holds: vocabularies, a fitted model, and what each user has rated.
-
-    Args:
-        model: the formula and its settings.
-        parameters: its fitted arrays.
-        user_vocabulary: raw ids of the users, row by row of the parameters.
-        item_vocabulary: raw ids and titles of the items.
-        rated: the training ratings, a sparse (n_users, n_items) table of float32.
-        facts: plain data about the fit (solver, seed, history, evaluation), kept in the file.
-    """
-
-    model: Model
-    parameters: Parameters
-    user_vocabulary: Vocabulary
-    item_vocabulary: Vocabulary
-    rated: csr_array
-    facts: dict[str, Any] = field(default_factory=dict)
+class Recommender(Fitted):
+    """What a user of dotbias holds: a fitted model that answers in their own ids; see ``Fitted``."""
 
     @classmethod
     def of(
@@ -81,11 +67,6 @@ class Recommender:
             f"Recommender({self.model}, {len(self.user_vocabulary):,} users, "
             f"{len(self.item_vocabulary):,} items, {self.rated.nnz:,} ratings)"
         )
-
-    @cached_property
-    def item_counts(self) -> NDArray[np.int64]:
-        """Number of training ratings of each item, shape (n_items,)."""
-        return np.bincount(self.rated.indices, minlength=len(self.item_vocabulary))
 
     def training_ratings(self) -> Ratings:
         """The ratings that the model was fitted to, by user and item, without times and features."""
@@ -213,6 +194,7 @@ class Recommender:
         >>> abs(found.frame()["contribution"].sum() - rec.predict(7, 21)) < 1e-5
         True
         """
+        # Numba takes half a second to load: what only predicts need not wait for it.
         from dotbias.recommender.explanation import explain
 
         return explain(self, user, item)
@@ -267,12 +249,6 @@ class Recommender:
             }
         )
 
-    def find_candidates(self, candidates: Iterable[RawId] | None) -> Index | None:
-        """Item indices of ids or titles; None stands for all items."""
-        if candidates is None:
-            return None
-        return np.array([self.item_vocabulary.find(c) for c in candidates], np.int32)
-
     def top_items(
         self,
         users: Index,
@@ -307,10 +283,6 @@ class Recommender:
             rare=self.rare(min_ratings),
         )
 
-    def rare(self, min_ratings: int) -> NDArray[np.bool_]:
-        """Which items have fewer training ratings than that, shape (n_items,)."""
-        return self.item_counts < min_ratings
-
     # -- similar items ---------------------------------------------------------------------------
 
     def similarity(self, item: RawId, other: RawId) -> float:
@@ -338,37 +310,6 @@ class Recommender:
         at = self.item_vocabulary.find(item)
         vector = self.model.item_vectors(self.parameters)[at]
         return self.nearest(vector, k, min_ratings=min_ratings, excluded=at)
-
-    def nearest(
-        self, vector: Array, k: int, *, min_ratings: int, excluded: int | None = None
-    ) -> pl.DataFrame:
-        """The k items, but for one, whose embeddings point most nearly the way of a vector.
-
-        Args and columns as in ``similar``.
-        """
-        check_k(k)
-        vectors = self.unit_vectors()
-        cosines = Scoring(
-            at_length_one(vector[None, :]), vectors, np.zeros((1, len(vectors)), np.float32)
-        )
-        left_out = None if excluded is None else [np.array([excluded], np.int32)]
-        (items,), (cosine,) = lists.top_k(
-            cosines, k, excluded=left_out, rare=self.rare(min_ratings)
-        )
-        found = items >= 0
-        items = items[found]
-        return pl.DataFrame(
-            {
-                "rank": np.arange(1, len(items) + 1),
-                **self.named(items),
-                "similarity": cosine[found],
-                "n_ratings": self.item_counts[items],
-            }
-        )
-
-    def unit_vectors(self) -> Array:
-        """The embeddings of all items at length 1, zero where they are zero: (n_items, n_factors)."""
-        return at_length_one(self.model.item_vectors(self.parameters))
 
     # -- what was not there at training ------------------------------------------------------------
 
@@ -469,15 +410,6 @@ class Recommender:
             **self.facts,
         }
 
-    def named(self, items: Index) -> dict[str, pl.Series]:
-        """Columns ``item`` and ``title`` of item indices."""
-        titles = self.item_vocabulary.titles
-        blank = pl.Series("title", [None] * len(items), pl.String)
-        return {
-            "item": self.item_vocabulary.ids[items],
-            "title": blank if titles is None else titles[items],
-        }
-
     # -- the file --------------------------------------------------------------------------------
 
     def save(self, path: str | Path) -> None:
@@ -542,41 +474,6 @@ class Recommender:
             rated=csr_array(rated, shape=(users.len(), items.len())),
             facts=metadata["facts"],
         )
-
-
-def rating_table(ratings: Ratings) -> csr_array:
-    """Who rated what, a sparse table of shape (n_users, n_items).
-
-    Raises:
-        DataError: when a (user, item) pair is rated twice.
-    """
-    table = csr_array(
-        (ratings.values, (ratings.users, ratings.items)), shape=(ratings.n_users, ratings.n_items)
-    )
-    if table.nnz < len(ratings):
-        raise DataError(
-            f"{len(ratings) - table.nnz:,} (user, item) pairs are rated more than once: "
-            f"read_ratings keeps one rating of each"
-        )
-    return table
-
-
-def at_length_one(vectors: Array) -> Array:
-    """Vectors divided by their lengths, shape (n, k); those of zeros stay."""
-    norms: Array = np.sqrt(np.einsum("nk,nk->n", vectors, vectors))  # (n,)
-    norms[norms == 0] = 1
-    return vectors / norms[:, None]
-
-
-def is_id(raw: Any) -> bool:
-    """Whether this is one id, not several."""
-    return isinstance(raw, (int, str, np.integer))
-
-
-def check_k(k: int) -> None:
-    """Refuse lists of no length."""
-    if k < 1:
-        raise SettingError(f"k={k}: ask for at least 1 item")
 
 
 def _pack(name: str, column: pl.Series) -> dict[str, NDArray[Any]]:

@@ -46,7 +46,7 @@ TINY = {
 """Ratings so few or so plain that a division by zero shows."""
 
 
-class Fitted(NamedTuple):
+class OneFit(NamedTuple):
     """One fit, for all tests of a class.
 
     Args:
@@ -76,15 +76,15 @@ class SolverContract:
 
     @pytest.fixture(scope="class")
     @classmethod
-    def fitted(cls, ratings: Ratings) -> Fitted:
+    def fitted(cls, ratings: Ratings) -> OneFit:
         """The one fit that most tests look at."""
         seen: list[Epoch] = []
         parameters, history = estimate(cls.solver, cls.model, ratings, seed=4, on_epoch=seen.append)
         rec = Recommender.of(cls.model.fitted(parameters), parameters, ratings)
-        return Fitted(parameters, history, seen, rec)
+        return OneFit(parameters, history, seen, rec)
 
     def test_same_seed_same_bits_and_nothing_is_carried_over(
-        self, ratings: Ratings, fitted: Fitted
+        self, ratings: Ratings, fitted: OneFit
     ) -> None:
         """A second fit starts afresh."""
         again, _ = self.solver.fit(self.model, ratings, seed=4)
@@ -92,20 +92,20 @@ class SolverContract:
         for name in again:
             np.testing.assert_array_equal(again[name], fitted.parameters[name])
 
-    def test_fitting_leaves_ratings_alone(self, ratings: Ratings, fitted: Fitted) -> None:  # noqa: ARG002
+    def test_fitting_leaves_ratings_alone(self, ratings: Ratings, fitted: OneFit) -> None:  # noqa: ARG002
         """Bit for bit."""
         before = random_ratings(n_users=60, n_items=40, n=1200, seed=0)
         for name in ("users", "items", "values"):
             np.testing.assert_array_equal(getattr(ratings, name), getattr(before, name))
 
     def test_beats_the_global_mean_on_its_training_ratings(
-        self, ratings: Ratings, fitted: Fitted
+        self, ratings: Ratings, fitted: OneFit
     ) -> None:
         """By a tenth of the variance at least."""
         prediction = fitted.rec.model.predict(fitted.parameters, ratings.users, ratings.items)
         assert np.mean((prediction - ratings.values) ** 2) < 0.9 * ratings.values.var()
 
-    def test_history_counts_every_epoch(self, fitted: Fitted) -> None:
+    def test_history_counts_every_epoch(self, fitted: OneFit) -> None:
         """In order, with finite errors."""
         seen, history = fitted.seen, fitted.history
         assert seen == history.epochs
@@ -135,16 +135,16 @@ class SolverContract:
         with pytest.raises(SettingError, match=f"{type(self.solver).__name__} estimates"):
             self.solver.fit(Stranger(), ratings)
 
-    def test_the_fitted_model_folds_in_explains_and_grows(self, fitted: Fitted) -> None:
+    def test_the_fitted_model_folds_in_explains_and_grows(self, fitted: OneFit) -> None:
         """From the prior that the solver has left; or the model refuses."""
         must_fold_explain_and_grow(fitted.rec, self.folds)
 
     def test_the_fitted_model_comes_back_from_its_file(
-        self, fitted: Fitted, tmp_path: Path
+        self, fitted: OneFit, tmp_path: Path
     ) -> None:
         """With equal bits."""
         must_come_back(fitted.rec, tmp_path / "model.dotbias")
 
-    def test_damaged_parameters_are_refused(self, fitted: Fitted) -> None:
+    def test_damaged_parameters_are_refused(self, fitted: OneFit) -> None:
         """With the name of the array."""
         must_refuse_damage(fitted.rec)
