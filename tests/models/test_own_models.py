@@ -11,12 +11,12 @@ from dotbias.data.ratings import Ratings
 from dotbias.errors import SettingError
 from dotbias.models.base import Model, has_formula_of
 from dotbias.models.parameters import Parameters
-from dotbias.models.row_form import RowForm, Side
+from dotbias.models.row_form import OTHER, RowForm, Side
 from dotbias.recommender.recommender import Recommender
 from dotbias.solvers.base import History, Solver
 from dotbias.solvers.least_squares.fold_in import fold_in
 from dotbias.testing import ModelContract, SolverContract
-from dotbias.testing.uses import with_prior
+from dotbias.testing.uses import must_fold_in, with_prior
 from tests.ratings import random_ratings
 
 
@@ -197,3 +197,17 @@ def test_a_model_that_starts_with_other_settings_than_its_own_is_refused(ratings
 def test_a_decay_beyond_single_precision_saves_no_model_of_nan(ratings: Ratings) -> None:
     with pytest.raises(SettingError, match=r"ALS .* user_factors is not finite.*weight decay"):
         db.fit(ratings, db.DotBias(n_factors=2), db.ALS(weight_decay=1e38))
+
+
+def test_the_contract_finds_a_row_form_that_is_not_that_of_the_predictions(
+    ratings: Ratings,
+) -> None:
+    class Claims(Doubled):
+        def row_form(self, parameters: Parameters, side: Side) -> RowForm:
+            return self.formula(parameters, side)
+
+    rec = fitted(Claims(n_factors=2), ratings)
+    for side in OTHER:
+        must_fold_in(fitted(db.DotBias(n_factors=2), ratings), side)
+        with pytest.raises(AssertionError, match="not where it should be"):
+            must_fold_in(rec, side)
