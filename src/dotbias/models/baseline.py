@@ -7,7 +7,7 @@ import numpy as np
 
 from dotbias.data.ratings import Ratings
 from dotbias.models.bilinear import BilinearModel
-from dotbias.models.parameters import Parameters, checked_array, constants
+from dotbias.models.parameters import Parameters, check_constants, constants
 from dotbias.models.row_form import OTHER, Linear, RowForm, Side
 
 
@@ -30,10 +30,11 @@ class Baseline(BilinearModel):
 
     def formula(self, parameters: Parameters, side: Side) -> RowForm:
         """A row is a bias alone."""
+        check_constants(parameters)
         return RowForm(
             parameters=parameters,
             bias=f"{side}_bias",
             held=f"{OTHER[side]}_bias",
             terms={},
-            response=Linear(float(checked_array(parameters, "global_mean", (1,))[0])),
+            response=Linear(float(parameters["global_mean"][0])),
         )

@@ -9,7 +9,14 @@ import numpy as np
 from dotbias.data.ratings import Ratings
 from dotbias.data.vocabulary import Index
 from dotbias.models.bilinear import BilinearModel
-from dotbias.models.parameters import SAMPLES, Array, Parameters, checked_array, constants
+from dotbias.models.parameters import (
+    SAMPLES,
+    Array,
+    Parameters,
+    check_constants,
+    checked_array,
+    constants,
+)
 from dotbias.models.row_form import OTHER, Linear, RowForm, Side, Sigmoid
 from dotbias.models.torch_extra import require_torch
 from dotbias.settings import setting
@@ -87,12 +94,12 @@ class DotBias(BilinearModel):
 
     def stretch(self, parameters: Parameters) -> tuple[float, float]:
         """Lowest rating and width of the sigmoid's range, in rating units."""
-        low, high = checked_array(parameters, "scale", (2,)).tolist()
+        low, high = map(float, parameters["scale"])
         return low - self.margin, high - low + 2 * self.margin
 
     def offset(self, parameters: Parameters) -> float:
         """The constant ``μ`` of the prediction: global mean, or its logit in the sigmoid form."""
-        mean = float(checked_array(parameters, "global_mean", (1,))[0])
+        mean = float(parameters["global_mean"][0])
         if self.output == "linear":
             return mean
         low, width = self.stretch(parameters)
@@ -101,6 +108,7 @@ class DotBias(BilinearModel):
 
     def formula(self, parameters: Parameters, side: Side) -> RowForm:
         """A row is a bias and an embedding, which meets that of the partner in a dot product."""
+        check_constants(parameters)
         other, offset = OTHER[side], self.offset(parameters)
         linear = self.output == "linear"
         return RowForm(

@@ -90,6 +90,15 @@ def check_numbers(parameters: Parameters) -> None:
             kind = array.dtype if isinstance(array, np.ndarray) else type(array).__name__
             raise SettingError(f"the array {name} must hold numbers, not {kind}")
         refuse_not_finite(name, array)
+    check_constants(parameters)
+
+
+def check_constants(parameters: Parameters) -> None:
+    """Refuse parameters without the global mean, or without a scale.
+
+    Raises:
+        SettingError: naming the array.
+    """
     checked_array(parameters, "global_mean", (1,))
     low, high = checked_array(parameters, "scale", (2,)).tolist()
     if low > high:
