@@ -409,9 +409,10 @@ def _declared() -> Mapping[str, Option]:
     found = {}
     for name, annotation in get_type_hints(Solving, include_extras=True).items():
         _, option, *sets = get_args(annotation)
-        names = option.param_decls or ("--" + name.replace("_", "-"),)
+        # Typer keeps the first of the names that were declared, if any, where a default would be.
+        names = option.default if isinstance(option.default, str) else "--" + name.replace("_", "-")
         for one in sets:
-            found[name] = Option(names[0], one)
+            found[name] = Option(names, one)
     return found
 
 

@@ -1,10 +1,9 @@
-"""The installed commands of the laboratory: the finder, the race, schedules, and all that fit offers."""
+"""The commands of the laboratory: the finder, the race, schedules, and all that fit offers."""
 
 import csv
 import io
 import json
 import re
-import subprocess
 from html.parser import HTMLParser
 from pathlib import Path
 
@@ -12,6 +11,9 @@ import polars as pl
 import pytest
 
 from dotbias.solvers.descent.schedules import SCHEDULES
+
+pytest.importorskip("matplotlib")
+pytest.importorskip("plotly")
 
 SMALL = ("--factors", 4, "--epochs", 4)
 
@@ -35,13 +37,6 @@ def ratings(run, workplace: Path) -> Path:
     name = "laboratory.csv"
     run("simulate", "-o", name, "--users", 120, "--items", 80, "--ratings", 4000)
     return workplace / name
-
-
-@pytest.fixture(scope="module")
-def drawing(installed: Path) -> None:
-    """The libraries that draw, which the wheel alone does not bring."""
-    pip = [installed / "python", "-m", "pip", "install", "--quiet", "dotbias[plot]"]
-    subprocess.run(pip, check=True, capture_output=True, cwd=installed.parent)
 
 
 class Page(HTMLParser):
@@ -76,17 +71,6 @@ def assert_drawn(folder: Path, name: str, *words: str) -> None:
 
 def rows(text: str) -> list[dict[str, str]]:
     return list(csv.DictReader(io.StringIO(text)))
-
-
-# First of all, before anything has installed the libraries that draw.
-
-
-def test_without_the_libraries_that_draw_the_work_is_not_even_begun(run, workplace, ratings):
-    for command in (["lr-find", ratings], ["race", ratings], ["schedule", "linear"]):
-        done = run(*command, "--picture", "x.png", "--picture", "x.html", code=1)
-        assert 'pip install "dotbias[plot]"' in done.stderr
-        assert done.stdout == ""
-    assert not (workplace / "x.png").exists()
 
 
 # lr-find.
@@ -131,7 +115,6 @@ def test_the_finder_reports_that_there_is_no_rate(run, ratings):
     assert json.loads(run("lr-find", ratings, *options, "--json").stdout)["suggestion"] is None
 
 
-@pytest.mark.usefixtures("drawing")
 def test_the_finder_draws(run, workplace, ratings):
     run(
         *("lr-find", ratings, *SMALL, "--trials", 4),
@@ -141,7 +124,6 @@ def test_the_finder_draws(run, workplace, ratings):
     assert_drawn(workplace, "curve.html", "steepest", "valley", "tenth", "trials", "Complete runs")
 
 
-@pytest.mark.usefixtures("drawing")
 def test_a_sweep_of_nothing_draws_too(run, workplace, ratings):
     run("lr-find", ratings, *SMALL, "--lowest", "1e30", "--highest", "1e35", "--picture", "0.png")
     assert_drawn(workplace, "0.png")
@@ -202,7 +184,6 @@ def test_the_table_of_a_leap_into_nothing_is_json(run, ratings):
     json.loads(run("race", ratings, *options).stdout, parse_constant=no_constant)
 
 
-@pytest.mark.usefixtures("drawing")
 def test_the_race_draws(run, workplace, ratings):
     run(
         *("race", ratings, "--rules", "sgd,momentum", *SMALL),
@@ -213,7 +194,6 @@ def test_the_race_draws(run, workplace, ratings):
     assert_drawn(workplace, "race.html", '"name":"sgd"', '"name":"momentum"', "held-out RMSE")
 
 
-@pytest.mark.usefixtures("drawing")
 def test_a_race_that_nobody_ran_draws_too(run, workplace, ratings):
     run(
         *("race", ratings, "--rules", "sgd", "--lr", "sgd=1e30", *SMALL),
@@ -223,7 +203,6 @@ def test_a_race_that_nobody_ran_draws_too(run, workplace, ratings):
     assert "held_out_rmse" in (workplace / "none.csv").read_text()
 
 
-@pytest.mark.usefixtures("drawing")
 def test_a_race_on_a_surface(run, workplace):
     done = run(
         *("race", "--surface", "beale", "--steps", 60),
@@ -266,7 +245,6 @@ def test_each_schedule_is_shown(run, name):
     assert len(re.findall(r"^ +\d\.0000 ", shown, re.M)) == 6
 
 
-@pytest.mark.usefixtures("drawing")
 def test_a_schedule_is_drawn(run, workplace):
     run(
         *("schedule", "one-cycle:warm_up=0.5", "--epochs", 8),
