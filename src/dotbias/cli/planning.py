@@ -141,9 +141,7 @@ def descent(model: "Model", solving: Solving) -> "GradientDescent":
 
     solver = default_solver(model)
     if not isinstance(solver, GradientDescent):
-        raise SettingError(
-            f"--model {solving.model_name} is fitted in closed form: there is no rate to find"
-        )
+        raise SettingError("--model baseline is fitted in closed form: there is no rate to find")
     return _with(replace(solver, weight_decay=solver.decay), solving.settings("sgd"))
 
 
