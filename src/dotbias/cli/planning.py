@@ -115,12 +115,13 @@ def make_model(solving: Solving, solver: SolverName = "sgd") -> "Model":
     from dotbias.fitting.choosing import ALS_FACTORS
     from dotbias.models import Baseline, DotBias, EmbeddingNet
 
-    name, settings = solving.model_name, solving.model_settings(solver)
+    name = solving.model_name
+    for option in solving.given():
+        if option.sets.net and name != "net":
+            raise SettingError(f"{option.typed} is meant for --model net, not {name}")
+    settings = solving.model_settings(solver)
     if name == "net":
         return EmbeddingNet(**settings)
-    for option in solving.given():
-        if option.sets.net:
-            raise SettingError(f"{option.typed} is meant for --model net, not {name}")
     if name == "baseline":
         return Baseline()
     if name != "dot-bias":
