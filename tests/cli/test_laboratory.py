@@ -12,9 +12,6 @@ import pytest
 
 from dotbias.solvers.descent.schedules import SCHEDULES
 
-pytest.importorskip("matplotlib")
-pytest.importorskip("plotly")
-
 SMALL = ("--factors", 4, "--epochs", 4)
 
 OWN_RULE = """
@@ -37,6 +34,13 @@ def ratings(run, workplace: Path) -> Path:
     name = "laboratory.csv"
     run("simulate", "-o", name, "--users", 120, "--items", 80, "--ratings", 4000)
     return workplace / name
+
+
+@pytest.fixture
+def drawing() -> None:
+    """The libraries that draw."""
+    for library in ("matplotlib", "plotly"):
+        pytest.importorskip(library)
 
 
 class Page(HTMLParser):
@@ -115,6 +119,7 @@ def test_the_finder_reports_that_there_is_no_rate(run, ratings):
     assert json.loads(run("lr-find", ratings, *options, "--json").stdout)["suggestion"] is None
 
 
+@pytest.mark.usefixtures("drawing")
 def test_the_finder_draws(run, workplace, ratings):
     run(
         *("lr-find", ratings, *SMALL, "--trials", 4),
@@ -124,6 +129,7 @@ def test_the_finder_draws(run, workplace, ratings):
     assert_drawn(workplace, "curve.html", "steepest", "valley", "tenth", "trials", "Complete runs")
 
 
+@pytest.mark.usefixtures("drawing")
 def test_a_sweep_of_nothing_draws_too(run, workplace, ratings):
     run("lr-find", ratings, *SMALL, "--lowest", "1e30", "--highest", "1e35", "--picture", "0.png")
     assert_drawn(workplace, "0.png")
@@ -184,6 +190,7 @@ def test_the_table_of_a_leap_into_nothing_is_json(run, ratings):
     json.loads(run("race", ratings, *options).stdout, parse_constant=no_constant)
 
 
+@pytest.mark.usefixtures("drawing")
 def test_the_race_draws(run, workplace, ratings):
     run(
         *("race", ratings, "--rules", "sgd,momentum", *SMALL),
@@ -194,6 +201,7 @@ def test_the_race_draws(run, workplace, ratings):
     assert_drawn(workplace, "race.html", '"name":"sgd"', '"name":"momentum"', "held-out RMSE")
 
 
+@pytest.mark.usefixtures("drawing")
 def test_a_race_that_nobody_ran_draws_too(run, workplace, ratings):
     run(
         *("race", ratings, "--rules", "sgd", "--lr", "sgd=1e30", *SMALL),
@@ -203,6 +211,7 @@ def test_a_race_that_nobody_ran_draws_too(run, workplace, ratings):
     assert "held_out_rmse" in (workplace / "none.csv").read_text()
 
 
+@pytest.mark.usefixtures("drawing")
 def test_a_race_on_a_surface(run, workplace):
     done = run(
         *("race", "--surface", "beale", "--steps", 60),
@@ -245,6 +254,7 @@ def test_each_schedule_is_shown(run, name):
     assert len(re.findall(r"^ +\d\.0000 ", shown, re.M)) == 6
 
 
+@pytest.mark.usefixtures("drawing")
 def test_a_schedule_is_drawn(run, workplace):
     run(
         *("schedule", "one-cycle:warm_up=0.5", "--epochs", 8),
