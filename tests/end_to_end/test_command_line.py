@@ -4,12 +4,12 @@ What single commands print, save and refuse is tested without them, in ``tests/c
 """
 
 import json
+import os
 import re
 import signal
 import socket
 import subprocess
 import sys
-import time
 
 import pytest
 
@@ -116,24 +116,44 @@ def test_a_model_is_looked_into_without_any_extra(run, model, workplace):
     assert not (workplace / "map.html").exists()
 
 
+def on_a_terminal(command, *, interrupt_at="", **how):
+    """Exit code of a process on a terminal of its own, and what was to be seen there.
+
+    It is interrupted with Ctrl-C when a text is to be seen.
+    """
+    terminal, end = os.openpty()
+    shown = ""
+    with subprocess.Popen([*map(str, command)], stdout=end, stderr=end, **how) as process:
+        os.close(end)
+        while True:
+            try:
+                piece = os.read(terminal, 65536)
+            except OSError:  # how Linux says that nothing will follow
+                break
+            if not piece:
+                break
+            shown += piece.decode(errors="replace")
+            if interrupt_at and interrupt_at in shown:
+                process.send_signal(signal.SIGINT)
+                interrupt_at = ""
+    os.close(terminal)
+    return process.returncode, shown
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="needs a pseudo-terminal")
 def test_ctrl_c_keeps_the_best_parameters_and_saves_them(
     run, installed, environment, workplace, ratings
 ):
-    command = [installed / "dotbias", "fit", ratings, "-o", "cut.dotbias", "--test-size", "0"]
-    process = subprocess.Popen(
-        [*command, "--epochs", "1000000"],
+    fit = [installed / "dotbias", "fit", ratings, "-o", "cut.dotbias", "--test-size", 0]
+    code, shown = on_a_terminal(
+        [*fit, "--epochs", 1_000_000],
+        interrupt_at="training RMSE",
         cwd=workplace,
-        env=environment,
-        stderr=subprocess.PIPE,
-        text=True,
+        env=environment | {"TERM": "xterm-256color"},
     )
-    time.sleep(8)
-    assert process.poll() is None
-    process.send_signal(signal.SIGINT)
-    _, errors = process.communicate(timeout=60)
-    assert process.returncode == 0, errors
-    assert "Interrupted: the parameters of epoch" in errors
-    assert "Traceback" not in errors
+    assert code == 0, shown
+    assert "Interrupted: the parameters of epoch" in shown
+    assert "Traceback" not in shown
     info = json.loads(run("info", "cut.dotbias", "--json").stdout)
     assert info["history"]["stopped"] == "interrupted"
     assert run("recommend", "cut.dotbias", "--user", "1", "--csv").stdout.count("\n") == 11
@@ -161,27 +181,11 @@ def test_ctrl_c_where_nothing_can_be_kept_is_exit_code_130(installed, environmen
 
 @pytest.mark.skipif(sys.platform == "win32", reason="needs a pseudo-terminal")
 def test_a_terminal_sees_progress(installed, environment, workplace, ratings):
-    import os
-    import pty
-
-    pid, terminal = pty.fork()
-    if pid == 0:
-        os.chdir(workplace)
-        os.environ.clear()
-        os.environ.update(environment | {"TERM": "xterm-256color"})
-        program = str(installed / "dotbias")
-        os.execv(program, [program, "fit", str(ratings), "--epochs", "1500", "--factors", "64"])
-    shown = b""
-    while True:
-        try:
-            piece = os.read(terminal, 65536)
-        except OSError:
-            break
-        if not piece:
-            break
-        shown += piece
-    _, status = os.waitpid(pid, 0)
-    assert os.waitstatus_to_exitcode(status) == 0
-    text = shown.decode()
-    assert "training RMSE" in text
-    assert "ratings/s" in text
+    code, shown = on_a_terminal(
+        [installed / "dotbias", "fit", ratings, "--epochs", 1500, "--factors", 64],
+        cwd=workplace,
+        env=environment | {"TERM": "xterm-256color"},
+    )
+    assert code == 0
+    assert "training RMSE" in shown
+    assert "ratings/s" in shown
