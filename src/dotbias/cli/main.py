@@ -23,7 +23,8 @@ class _Commands(TyperGroup):
     def invoke(self, ctx: Any) -> Any:
         try:
             done = super().invoke(ctx)
-            sys.stdout.flush()  # a reader that has gone is met here, not at the end of Python
+            if sys.stdout is not None:
+                sys.stdout.flush()  # a reader that has gone is met here, not at the end of Python
         except DotbiasError as error:
             typer.secho(f"Error: {error}", err=True, fg="red")
             raise typer.Exit(1) from error
