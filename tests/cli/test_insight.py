@@ -23,7 +23,6 @@ def folder(tmp_path_factory):
 @pytest.mark.parametrize("model", ["dot-bias", "net"])
 def test_it_prints_a_table(folder, model):
     done = run(f"curvature {folder}/ratings.csv --model {model} {SMALL} --no-rates")
-    assert done.exit_code == 0
     assert done.stdout.startswith("Curvature of ")
     for wanted in ("loss", "gradient norm", "largest eigenvalue 3", "smallest of Gauss-Newton 1"):
         assert wanted in done.stdout
@@ -56,7 +55,6 @@ def test_it_draws_spectrum_and_slice(folder):
     options = " ".join(f"--{file.split('.')[0]} {folder}/{file}" for file in files)
     options = options.replace("--spectrum", "--picture")
     done = run(f"curvature {folder}/ratings.csv {SMALL} --no-rates {options}")
-    assert done.exit_code == 0
     for file in files:
         assert f"Drew {folder}/{file}" in done.stderr.replace("\n", "")
         content = (folder / file).read_bytes()
@@ -114,7 +112,7 @@ def test_without_pytorch_it_names_the_command(folder, monkeypatch):
 
 @pytest.mark.parametrize("options", ["--json --csv", "--eigenvalues 1", "--steps 0"])
 def test_wrong_usage_is_exit_code_2(folder, options):
-    assert run(f"curvature {folder}/ratings.csv {options}").exit_code == 2
+    run(f"curvature {folder}/ratings.csv {options}", code=2)
 
 
 def test_the_help_has_an_example():

@@ -1,7 +1,9 @@
 """The command ``dotbias map``."""
 
+import inspect
 import json
 import re
+from typing import get_args
 
 import polars as pl
 import pytest
@@ -42,7 +44,6 @@ def there(folder, monkeypatch):
 
 def test_it_draws_the_map_and_says_how_far_it_can_be_believed(folder):
     done = run("map films.v2.dotbias --method pca -o map.html -o map.png")
-    assert done.exit_code == 0
     assert "Drew map.html.\nDrew map.png.\n" in done.stderr
     assert done.stdout.startswith("40 items, placed by principal components (the first two) from ")
     assert re.search(r"^trustworthiness at 10 neighbours: 0\.\d{3}$", done.stdout, re.MULTILINE)
@@ -100,7 +101,10 @@ def test_t_sne_is_the_default_and_its_settings_are_passed_on():
 
 
 def test_the_command_offers_every_method():
-    assert [method.value for method in insight.Method] == list(METHODS)
+    (offered, _) = get_args(
+        inspect.signature(insight.embedding_map).parameters["method"].annotation
+    )
+    assert list(get_args(offered)) == list(METHODS)
 
 
 @pytest.mark.parametrize(
@@ -124,7 +128,7 @@ def test_a_mistake_is_named_and_nothing_written(folder, command, message):
     "options", ["", "-o x.png --of films", "-o x.png --method tsne", "--export csv"]
 )
 def test_wrong_usage_is_exit_code_2(options):
-    assert run(f"map films.v2.dotbias {options}").exit_code == 2
+    run(f"map films.v2.dotbias {options}", code=2)
 
 
 def test_the_help_has_an_example():

@@ -3,17 +3,17 @@
 import json
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import polars as pl
 import pytest
-from typer.testing import CliRunner
+from typer.testing import Result
 
 import dotbias as db
-from dotbias.cli.main import app
+from dotbias.cli import planning
 from dotbias.cli.solving import Solving
 from dotbias.errors import SettingError
 from dotbias.fitting.fit import default_solver
+from tests.cli import command
 
 pytest.importorskip("torch", reason="PyTorch, which networks need, is not installed")
 
@@ -26,11 +26,9 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def run(folder: Path, *arguments: object, code: int = 0) -> Any:
-    names = [str(a) if a != "ratings.csv" else str(folder / "ratings.csv") for a in arguments]
-    done = CliRunner().invoke(app, names)
-    assert done.exit_code == code, done.output
-    return done
+def run(folder: Path, *arguments: object, code: int = 0) -> Result:
+    names = [a if a != "ratings.csv" else folder / "ratings.csv" for a in arguments]
+    return command.run(*names, code=code)
 
 
 NET = ("--model", "net", "--epochs", 2)
@@ -59,7 +57,7 @@ def test_a_net_is_fitted_saved_and_used(folder):
     assert pl.read_csv(listed.encode()).height == 3
     run(folder, "similar", model, 3)
     run(folder, "predict", model, "--user", 1, "--item", 2)
-    assert "no biases to rank items by" in str(run(folder, "biases", model, code=1).exception)
+    assert "no biases to rank items by" in run(folder, "biases", model, code=1).stderr
 
 
 def test_the_race_and_the_finder_take_a_net(folder):
@@ -74,7 +72,7 @@ def test_the_race_and_the_finder_take_a_net(folder):
 
 
 def test_settings_reach_the_net_and_its_solver():
-    plan = Solving(
+    solving = Solving(
         model_name="net",
         factors=3,
         hidden="7",
@@ -85,7 +83,8 @@ def test_settings_reach_the_net_and_its_solver():
         weight_decay=["embeddings=0.3"],
         freeze=["output"],
         device="cpu",
-    ).plan()
+    )
+    plan = planning.plan(solving)
     assert plan is not None
     assert plan.model == db.EmbeddingNet(n_factors=3, hidden=(7,), embedding_dropout=0.0)
     default = default_solver(db.EmbeddingNet())
@@ -103,7 +102,7 @@ def test_settings_reach_the_net_and_its_solver():
 
 
 def test_without_options_the_net_has_its_defaults():
-    plan = Solving(model_name="net").plan()
+    plan = planning.plan(Solving(model_name="net"))
     assert plan is not None
     assert plan.model == db.EmbeddingNet()
     default = default_solver(plan.model)
@@ -126,7 +125,7 @@ def test_without_options_the_net_has_its_defaults():
 )
 def test_options_that_do_not_go_together_are_refused(options, message):
     with pytest.raises(SettingError, match=message):
-        Solving(**options).plan()
+        planning.plan(Solving(**options))
 
 
 @pytest.mark.parametrize(
@@ -147,5 +146,5 @@ def test_a_mistake_is_named_and_leaves_the_old_model_alone(arguments, message, f
     old.write_text("what was there")
     more = ("-o", old) if arguments[0] == "fit" else ()
     done = run(folder, *arguments, *more, code=1)
-    assert message in str(done.exception)
+    assert message in done.stderr
     assert old.read_text() == "what was there"

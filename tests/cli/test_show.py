@@ -1,3 +1,5 @@
+import json
+
 import polars as pl
 import pytest
 
@@ -22,6 +24,17 @@ def test_a_column_of_nothing_is_left_out_for_people_only(capsys):
     assert capsys.readouterr().out == "item,title\n1,\n"
     show.frame(table, "", as_json=True)
     assert '"title": null' in capsys.readouterr().out
+
+
+def test_what_json_has_no_number_for_is_null(capsys):
+    """A model of NaN, and a rate at which nothing is finite, printed what no other program reads."""
+    value = {"a": [1.5, float("nan"), (float("inf"), {"b": -float("inf")})], "c": "NaN", "d": True}
+    show.data(value)
+    assert json.loads(capsys.readouterr().out, parse_constant=pytest.fail) == {
+        "a": [1.5, None, [None, {"b": None}]],
+        "c": "NaN",
+        "d": True,
+    }
 
 
 def test_files_are_whole_or_absent(tmp_path):

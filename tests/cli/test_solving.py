@@ -1,11 +1,12 @@
 """What the options of fitting make of each other: solvers implied, contradicted and chosen."""
 
-from dataclasses import fields
+from dataclasses import replace
 
 import pytest
 
 import dotbias as db
-from dotbias.cli.solving import MEANT_FOR, Solving, seconds, with_solving
+from dotbias.cli import planning
+from dotbias.cli.solving import OPTIONS, Solving
 from dotbias.errors import SettingError
 
 # An example of every option that is meant for some solvers.
@@ -21,12 +22,12 @@ EXAMPLES = {
     "decoupled": True,
     "decay_per": "row",
     "freeze": ["user_bias"],
-    "semantics": "lazy",
-    "order": "shuffled",
+    "semantics": "dense",
+    "order": "stored",
     "clip": 1.0,
     "gradient_noise": 0.1,
     "average": 2,
-    "parallel": "grid",
+    "parallel": "hogwild",
     "device": "cpu",
     "iterations": 3,
     "weighting": "rows",
@@ -35,23 +36,23 @@ EXAMPLES = {
     "histories": False,
     "keep_samples": 5,
 }
+MEANT_FOR = {name: option.sets.meant_for for name, option in OPTIONS.items()}
 CLASSES = {"sgd": db.GradientDescent, "als": db.ALS, "gibbs": db.Gibbs}
 
 
-def planned(*also: str, **options):
-    plan = Solving(**options).plan(*also)
+def planned(also=None, **options):
+    plan = planning.plan(Solving(**options), also)
     assert plan is not None
     return plan
 
 
 def test_every_option_that_is_meant_for_some_solvers_has_an_example():
-    assert set(EXAMPLES) | {"groups", "convergence"} == set(MEANT_FOR)
-    assert set(EXAMPLES) <= {f.name for f in fields(Solving)}
+    assert set(EXAMPLES) == {name for name, solvers in MEANT_FOR.items() if solvers}
 
 
 def test_without_options_the_data_decide():
-    assert Solving().plan() is None
-    assert Solving(form="linear", threads=1, factors=4).plan() is None
+    assert planning.plan(Solving()) is None
+    assert planning.plan(Solving(form="linear", threads=1, factors=4)) is None
 
 
 @pytest.mark.parametrize("name", [name for name in EXAMPLES if len(MEANT_FOR[name]) < 3])
@@ -67,25 +68,39 @@ def test_an_option_implies_the_first_solver_that_it_is_meant_for(name):
 def test_with_a_solver_named_options_are_its_own_or_contradict_it(name, solver):
     options = Solving(solver_name=solver, **{name: EXAMPLES[name]})
     if solver in MEANT_FOR[name]:
-        plan = options.plan()
+        plan = planning.plan(options)
         assert type(plan.solver) is CLASSES[solver]
         assert plan.because is None
         return
     with pytest.raises(SettingError, match=rf"is meant for .* contradicts --solver {solver}$"):
-        options.plan()
+        planning.plan(options)
+
+
+def test_a_flag_is_named_as_it_was_typed():
+    """``--coupled`` was called --decoupled, which nobody had typed."""
+    with pytest.raises(SettingError, match=r"^--coupled is meant for the solver sgd"):
+        planning.plan(Solving(solver_name="als", decoupled=False))
+
+
+@pytest.mark.parametrize("name", EXAMPLES)
+def test_an_option_changes_something_of_each_solver_that_it_is_meant_for(name):
+    for solver in MEANT_FOR[name]:
+        plan = planned(solver_name=solver, **{name: EXAMPLES[name]})
+        default = planned(solver_name=solver)
+        assert (plan.model, plan.solver) != (default.model, default.solver)
 
 
 def test_options_of_two_solvers_contradict_each_other():
     with pytest.raises(SettingError, match=r"--samples is meant for .* gibbs: it contradicts --lr"):
-        Solving(lr=["0.1"], samples=9).plan()
+        planning.plan(Solving(lr=["0.1"], samples=9))
     with pytest.raises(SettingError, match="--iterations is meant for the solver als"):
-        Solving(early_stopping=0.1, rule="sgd", iterations=3).plan()
+        planning.plan(Solving(early_stopping=0.1, rule="sgd", iterations=3))
 
 
 def test_what_the_command_adds_counts_too():
-    assert isinstance(planned("convergence").solver, db.Gibbs)
+    assert isinstance(planned({"--convergence": ("gibbs",)}).solver, db.Gibbs)
     with pytest.raises(SettingError, match="--groups is meant for the solver sgd"):
-        Solving(solver_name="gibbs").plan("groups")
+        planning.plan(Solving(solver_name="gibbs"), {"--groups": ("sgd",)})
 
 
 def test_the_sigmoid_form_is_for_gradient_descent_alone():
@@ -94,7 +109,7 @@ def test_the_sigmoid_form_is_for_gradient_descent_alone():
     assert plan.model == db.DotBias(output="sigmoid")
     assert plan.because == "sgd, because of --form sigmoid, which it is meant for."
     with pytest.raises(SettingError, match=r"--form sigmoid is meant for .* --solver als"):
-        Solving(form="sigmoid", solver_name="als").plan()
+        planning.plan(Solving(form="sigmoid", solver_name="als"))
 
 
 def test_settings_reach_als():
@@ -159,17 +174,17 @@ def test_als_and_gibbs_have_their_defaults():
 def test_the_baseline_has_a_solver_of_its_own(options, message):
     assert planned(model_name="baseline", threads=1).solver == db.ClosedForm()
     with pytest.raises(SettingError, match=message):
-        Solving(model_name="baseline", **options).plan()
+        planning.plan(Solving(model_name="baseline", **options))
 
 
 def test_a_budget_without_a_choice_is_refused():
     with pytest.raises(SettingError, match="--budget: there is nothing to choose, --lr leaves"):
-        Solving(lr=["0.1"], budget="9").plan()
+        planning.plan(Solving(lr=["0.1"], budget="9"))
 
 
 def test_the_choice_is_made_for_each_of_the_fits():
     ratings = db.simulate(100, 50, 2000, seed=0).ratings
-    plan = Solving(budget="1m", threads=1, factors=4).choose(ratings, n_fits=2)
+    plan = planning.choose(Solving(budget="1m", threads=1, factors=4), ratings, n_fits=2)
     assert plan.choice == db.choose_solver(ratings, budget=30, n_threads=1, n_factors=4)
     assert (plan.model, plan.solver) == (plan.choice.model, plan.choice.solver)
 
@@ -178,23 +193,42 @@ def test_the_choice_is_made_for_each_of_the_fits():
     ("text", "expected"), [("30s", 30), ("2m", 120), ("90", 90), ("0.5m", 30), ("1e2", 100)]
 )
 def test_times(text, expected):
-    assert seconds(text) == expected
+    assert planning.seconds(text) == expected
 
 
 @pytest.mark.parametrize("text", ["", "s", "soon", "-3", "0", "3h", "nan", "inf", "1m30s"])
 def test_a_text_that_is_no_time_is_refused(text):
     with pytest.raises(SettingError, match=r"--budget .*: write a time above 0, such as 30s, 2m"):
-        Solving(budget=text).plan()
+        planning.plan(Solving(budget=text))
 
 
-def test_a_command_gets_its_own_parameters_and_one_object_of_the_others():
-    def command(first: str, *, solving: Solving, last: int = 3) -> None:
-        got.append((first, solving, last))
+def test_the_finders_rate_is_no_setting():
+    assert Solving(lr=["auto"]).finds_rate
+    assert "rule.lr" not in Solving(lr=["auto"]).settings("sgd")
+    assert not Solving(lr=["0.1"]).finds_rate
+    assert not Solving().finds_rate
+    assert planned(lr=["auto"]).solver == db.GradientDescent(weight_decay=db.WeightDecay(None))
 
-    got = []
-    shown = with_solving(command)
-    others = {f.name: f.default for f in fields(Solving)} | {"factors": 9}
-    shown(first="x", last=4, **others)
-    assert got == [("x", Solving(factors=9), 4)]
-    names = list(shown.__signature__.parameters)
-    assert names == ["first", *(f.name for f in fields(Solving)), "last"]
+
+@pytest.mark.parametrize(
+    ("texts", "message"),
+    [
+        (["-1"], r"SGD\(lr=-1.0\): lr must be above 0"),
+        (["inf"], r"SGD\(lr=inf\): lr must be above 0"),
+        (["0.1:-1"], r"SGD\(lr.stop=-1.0\): lr.stop must be above 0"),
+        (["0:1"], r"SGD\(lr.start=0.0\): lr.start must be above 0"),
+        (["user_bias=-1"], r"SGD\(lr\['user_bias'\]=-1.0\)"),
+        (["users=1"], "lr names no group 'users': the groups are user_factors, "),
+        (["user_bias=0.1", "auto"], "--lr auto: write NAME=NUMBER"),
+    ],
+)
+def test_a_rate_outside_its_range_is_refused(texts, message):
+    with pytest.raises(SettingError, match=message):
+        planning.plan(Solving(lr=texts))
+
+
+def test_rates_go_to_the_rule_and_change_nothing_else():
+    plan = planned(rule="momentum:lr=0.5,momentum=0.7", epochs=3)
+    assert plan.solver.rule == db.Momentum(lr=0.5, momentum=0.7)
+    other = planned(rule="momentum:lr=0.5,momentum=0.7", lr=["0.1:0.2"], epochs=3)
+    assert other.solver == replace(plan.solver, rule=db.Momentum(lr=slice(0.1, 0.2), momentum=0.7))

@@ -8,8 +8,7 @@ import pytest
 
 from dotbias.cli import specs
 from dotbias.errors import SettingError
-from dotbias.solvers.descent.gradient import GradientDescent
-from dotbias.solvers.descent.rules import RULES, SGD, Adam, Momentum
+from dotbias.solvers.descent.rules import RULES, SGD, Adam
 from dotbias.solvers.descent.schedules import SCHEDULES, OneCycle, WarmRestarts, WarmUp
 
 OWN = """
@@ -210,9 +209,6 @@ def test_a_batch_that_is_none_is_named(text: str) -> None:
 
 
 def test_rates() -> None:
-    assert specs.rates(None) is None
-    assert specs.rates([]) is None
-    assert specs.rates(["auto"]) == "auto"
     assert specs.rates(["0.5"]) == 0.5
     assert specs.rates(["1e-3:0.1"]) == slice(0.001, 0.1)
     assert specs.rates(["user_bias=0.1"]) == {"user_bias": 0.1}
@@ -239,32 +235,7 @@ def test_rates_that_mean_nothing_are_named(texts: list[str], message: str) -> No
     assert str(caught.value) == message
 
 
-@pytest.mark.parametrize(
-    ("texts", "message"),
-    [
-        (["-1"], r"SGD\(lr=-1.0\): lr must be above 0"),
-        (["inf"], r"SGD\(lr=inf\): lr must be above 0"),
-        (["0.1:-1"], r"SGD\(lr.stop=-1.0\): lr.stop must be above 0"),
-        (["0:1"], r"SGD\(lr.start=0.0\): lr.start must be above 0"),
-        (["user_bias=-1"], r"SGD\(lr\['user_bias'\]=-1.0\)"),
-        (["users=1"], "lr names no group 'users': the groups are user_factors, "),
-    ],
-)
-def test_a_rate_outside_its_range_is_refused(texts: list[str], message: str) -> None:
-    with pytest.raises(SettingError, match=message):
-        specs.with_rates(GradientDescent(), specs.rates(texts))
-
-
-def test_rates_go_to_the_rule_and_change_nothing_else() -> None:
-    solver = GradientDescent(Momentum(lr=0.5, momentum=0.7), n_epochs=3)
-    assert specs.with_rates(solver, None) == solver
-    assert specs.with_rates(solver, "auto") == solver
-    wanted = GradientDescent(Momentum(lr=slice(0.1, 0.2), momentum=0.7), n_epochs=3)
-    assert specs.with_rates(solver, slice(0.1, 0.2)) == wanted
-
-
 def test_decays() -> None:
-    assert specs.decay(None) is None
     assert specs.decay(["0.5"]) == 0.5
     assert specs.decay(["user_bias=0.1", "item_bias=0"]) == {"user_bias": 0.1, "item_bias": 0.0}
 

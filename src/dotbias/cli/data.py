@@ -7,12 +7,14 @@ import typer
 
 from dotbias.cli import options as o
 from dotbias.cli import show
+from dotbias.cli.groups import with_groups
+from dotbias.cli.reading import AsTheyAre
 
 
 def register(app: typer.Typer) -> None:
     """Add the commands of this file."""
     for command in (sets, download, simulate, split):
-        app.command()(command)
+        app.command()(with_groups(command))
 
 
 def sets(as_json: o.JsonOption = False, as_csv: o.CsvOption = False) -> None:
@@ -82,28 +84,20 @@ def split(
         str, typer.Option(help="rows, user (of each user), time (the latest), last (one a user).")
     ] = "rows",
     seed: o.SeedOption = 0,
-    user_column: o.UserColumn = None,
-    item_column: o.ItemColumn = None,
-    rating_column: o.RatingColumn = None,
-    time_column: o.TimeColumn = None,
-    on_bad: o.OnBadOption = o.OnBad.ERROR,
-    duplicates: o.DuplicatesOption = o.Duplicates.LAST,
+    *,
+    reading: AsTheyAre,
 ) -> None:
     """Split ratings into a training and a held-out file.
 
     Example: [bold]dotbias split ratings.csv --train train.csv --test test.csv --seed 42[/bold]
     """
-    from dotbias.cli.fitting import read
     from dotbias.data.split import split as cut
     from dotbias.errors import SettingError
 
     if by not in ("rows", "user", "time", "last"):
         raise SettingError(f"--by {by}: it must be rows, user, time or last")
-    reading = o.reading(
-        user_column, item_column, rating_column, time_column, None, on_bad, duplicates, None
-    )
     for part, path in zip(
-        cut(read(ratings, reading), test_size, seed=seed, by=by),  # type: ignore[arg-type]
+        cut(reading.read(ratings), test_size, seed=seed, by=by),  # type: ignore[arg-type]
         (train, test),
         strict=True,
     ):

@@ -1,14 +1,15 @@
 """Commands that fit and judge models: fit, evaluate, cross-validate."""
 
-from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from dotbias.cli import options as o
-from dotbias.cli import show
-from dotbias.cli.solving import Solving, find_rate, with_solving
+from dotbias.cli import planning, show
+from dotbias.cli.groups import with_groups
+from dotbias.cli.reading import Reading, WithoutTitles
+from dotbias.cli.solving import SolverName, Solving
 
 if TYPE_CHECKING:
     from dotbias.data.ratings import Ratings
@@ -37,9 +38,8 @@ ConvergenceFlag = Annotated[
 
 def register(app: typer.Typer) -> None:
     """Add the commands of this file."""
-    app.command()(with_solving(fit))
-    app.command()(evaluate)
-    app.command("cross-validate")(with_solving(cross_validate))
+    for command in (fit, evaluate, cross_validate):
+        app.command()(with_groups(command))
 
 
 def fit(
@@ -60,14 +60,7 @@ def fit(
     solving: Solving,
     show_groups: ShowGroups = False,
     chains: ConvergenceFlag = False,
-    user_column: o.UserColumn = None,
-    item_column: o.ItemColumn = None,
-    rating_column: o.RatingColumn = None,
-    time_column: o.TimeColumn = None,
-    scale: o.ScaleOption = None,
-    on_bad: o.OnBadOption = o.OnBad.ERROR,
-    duplicates: o.DuplicatesOption = o.Duplicates.LAST,
-    titles: o.TitlesOption = None,
+    reading: Reading,
     as_json: o.JsonOption = False,
 ) -> None:
     """Read ratings, fit a model, report its held-out error, and save it.
@@ -83,19 +76,19 @@ def fit(
     from dotbias.errors import DataError
     from dotbias.evaluation.evaluate import evaluate as measure
     from dotbias.fitting.fit import fit as fit_model
+    from dotbias.solvers.descent.gradient import GradientDescent
 
     if output is not None and not output.parent.is_dir():
         raise DataError(f"there is no folder {output.parent} to write {output.name} in")
     if test_size == 0 and output is None:
         raise typer.BadParameter("nothing to do: give --output, or a --test-size above 0")
-    also = [name for name, given in (("groups", show_groups), ("convergence", chains)) if given]
-    plan = solving.plan(*also)
-    table = read(
-        ratings,
-        o.reading(
-            user_column, item_column, rating_column, time_column, scale, on_bad, duplicates, titles
-        ),
-    )
+    also: dict[str, tuple[SolverName, ...]] = {}
+    if show_groups:
+        also["--groups"] = ("sgd",)
+    if chains:
+        also["--convergence"] = ("gibbs",)
+    plan = planning.plan(solving, also)
+    table = reading.read(ratings)
     show.say(_summary(table))
     report, rec = None, None
     if test_size > 0 and round(test_size * len(table)) in (0, len(table)):
@@ -104,10 +97,13 @@ def fit(
         )
         test_size = 0
     if plan is None:
-        plan = solving.choose(table, n_fits=2 if test_size > 0 and output and refit else 1)
+        n_fits = 2 if test_size > 0 and output and refit else 1
+        plan = planning.choose(solving, table, n_fits=n_fits)
     plan.say()
     train, test = table.split(test_size, seed=seed) if test_size > 0 else (table, None)
-    model, solver = plan.model, find_rate(solving.lr, plan.model, plan.solver, train, seed)
+    model, solver = plan.model, plan.solver
+    if isinstance(solver, GradientDescent):
+        solver = planning.find_rate(solving, model, solver, train, seed)
     if show_groups:
         _show_groups(model, solver, train)
     # Before anything is fitted or printed: it refuses chains that are too short.
@@ -170,13 +166,8 @@ def evaluate(
         float | None,
         typer.Option(help="Rating from which an item counts as relevant in the ranking figures."),
     ] = None,
-    user_column: o.UserColumn = None,
-    item_column: o.ItemColumn = None,
-    rating_column: o.RatingColumn = None,
-    time_column: o.TimeColumn = None,
-    scale: o.ScaleOption = None,
-    on_bad: o.OnBadOption = o.OnBad.ERROR,
-    duplicates: o.DuplicatesOption = o.Duplicates.LAST,
+    *,
+    reading: WithoutTitles,
     as_json: o.JsonOption = False,
 ) -> None:
     """Measure a model on ratings that it has not seen.
@@ -199,10 +190,7 @@ def evaluate(
             f"{stored['split_seed']}."
         )
     else:
-        reading = o.reading(
-            user_column, item_column, rating_column, time_column, scale, on_bad, duplicates, None
-        )
-        report = measure(rec, read(ratings, reading), k=k, relevant_from=relevant_from)
+        report = measure(rec, reading.read(ratings), k=k, relevant_from=relevant_from)
     if as_json:
         show.data(report.to_dict())
     else:
@@ -215,13 +203,7 @@ def cross_validate(
     seed: o.SeedOption = 0,
     *,
     solving: Solving,
-    user_column: o.UserColumn = None,
-    item_column: o.ItemColumn = None,
-    rating_column: o.RatingColumn = None,
-    time_column: o.TimeColumn = None,
-    scale: o.ScaleOption = None,
-    on_bad: o.OnBadOption = o.OnBad.ERROR,
-    duplicates: o.DuplicatesOption = o.Duplicates.LAST,
+    reading: WithoutTitles,
     as_json: o.JsonOption = False,
 ) -> None:
     """Fit and measure on each of several folds; report mean and spread.
@@ -231,17 +213,12 @@ def cross_validate(
     from dotbias.errors import SettingError
     from dotbias.evaluation.cross_validation import cross_validate as run
 
-    if solving.lr == ["auto"]:
+    if solving.finds_rate:
         raise SettingError("--lr auto: cross-validate needs a rate; `dotbias lr-find` suggests one")
-    plan = solving.plan()
-    table = read(
-        ratings,
-        o.reading(
-            user_column, item_column, rating_column, time_column, scale, on_bad, duplicates, None
-        ),
-    )
+    plan = planning.plan(solving)
+    table = reading.read(ratings)
     show.say(_summary(table))
-    plan = plan or solving.choose(table, n_fits=1)
+    plan = plan or planning.choose(solving, table, n_fits=1)
     plan.say()
     result = run(
         table, plan.model, plan.solver, n_folds=folds, seed=seed, progress=not show.quiet()
@@ -250,18 +227,6 @@ def cross_validate(
         show.data(result.to_dict())
     else:
         show.console().print(str(result), markup=False)
-
-
-def read(source: str, options: Mapping[str, Any]) -> "Ratings":
-    """Ratings from a file, folder or named set, with a sign of life while it reads."""
-    from dotbias.data.catalog import NAMED_SETS, fetch
-    from dotbias.data.read import read_ratings
-    from dotbias.progress import progress_bar
-
-    if source in NAMED_SETS and not Path(source).exists():
-        source = str(fetch(source, progress=not show.quiet()))
-    with progress_bar(f"reading {source}", None, enabled=not show.quiet()):
-        return read_ratings(source, **options)
 
 
 def _convergence(solver: "Solver", train: "Ratings", seed: int) -> "Convergence":

@@ -2,15 +2,16 @@
 
 from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from dotbias.cli import fitting as f
 from dotbias.cli import laboratory as lab
 from dotbias.cli import options as o
-from dotbias.cli import show, using
-from dotbias.cli import solving as s
+from dotbias.cli import planning, show, using
+from dotbias.cli.groups import with_groups
+from dotbias.cli.reading import RatedColumns, WithoutTitles
+from dotbias.cli.solving import Solving
 
 if TYPE_CHECKING:
     import polars as pl
@@ -30,23 +31,8 @@ SliceOption = Annotated[
 ]
 
 
-class Side(StrEnum):
-    """What a map may place."""
-
-    ITEMS = "items"
-    USERS = "users"
-
-
-class Method(StrEnum):
-    """How a map may place it."""
-
-    TSNE = "t-sne"
-    PCA = "pca"
-    UMAP = "umap"
-
-
 class Export(StrEnum):
-    """The tools that a map can be written for."""
+    """The tools that a map can be written for; Typer repeats no option of a ``Literal``."""
 
     PROJECTOR = "projector"
     PARQUET = "parquet"
@@ -54,10 +40,10 @@ class Export(StrEnum):
 
 def register(app: typer.Typer) -> None:
     """Add the commands of this file."""
-    app.command()(curvature)
+    app.command()(with_groups(curvature))
     app.command()(components)
     app.command("map")(embedding_map)
-    app.command()(explain)
+    app.command()(with_groups(explain))
 
 
 def curvature(
@@ -71,15 +57,8 @@ def curvature(
             metavar="MODEL",
         ),
     ] = None,
-    model_name: lab.Descended = "dot-bias",
-    rule: s.RuleName = None,
-    lr: s.Lr = None,
-    batch: s.Batch = None,
-    factors: s.Factors = None,
-    form: s.OutputForm = None,
-    epochs: s.Epochs = None,
-    schedule: s.ScheduleName = None,
-    weight_decay: s.WeightDecay = None,
+    *,
+    solving: Annotated[Solving, lab.descent_options("rule", "lr", "batch")],
     eigenvalues: Annotated[
         int, typer.Option(min=2, help="How many at each end.", rich_help_panel=_LOOKING)
     ] = 3,
@@ -96,16 +75,9 @@ def curvature(
         ),
     ] = True,
     seed: o.SeedOption = 0,
-    threads: s.Threads = None,
     picture: lab.PictureOption = None,
     slices: SliceOption = None,
-    user_column: o.UserColumn = None,
-    item_column: o.ItemColumn = None,
-    rating_column: o.RatingColumn = None,
-    time_column: o.TimeColumn = None,
-    scale: o.ScaleOption = None,
-    on_bad: o.OnBadOption = o.OnBad.ERROR,
-    duplicates: o.DuplicatesOption = o.Duplicates.LAST,
+    reading: WithoutTitles,
     as_json: o.JsonOption = False,
     as_csv: o.CsvOption = False,
 ) -> None:
@@ -122,50 +94,30 @@ def curvature(
     from dotbias.insight.curvature import curvature as measure
     from dotbias.models.torch_extra import require_torch
     from dotbias.recommender.recommender import Recommender
-    from dotbias.solvers.descent.gradient import GradientDescent
 
     lab.check_files([*(picture or []), *(slices or [])])
     require_torch()
-    fitting = {
-        "factors": factors,
-        "form": form,
-        "rule": rule,
-        "lr": lr,
-        "batch": batch,
-        "epochs": epochs,
-        "schedule": schedule,
-    }
     rec = None
     if saved is not None:
-        for name, value in fitting.items():
-            if value is not None:
+        for option in solving.given():
+            if option.name not in ("weight_decay", "threads"):
                 raise SettingError(
-                    f"--{name} says how to fit, but --from {saved} is fitted already"
+                    f"{option.typed} says how to fit, but --from {saved} is fitted already"
                 )
         rec = Recommender.load(saved)
-    model = lab.descended(model_name, factors, form) if rec is None else rec.model
-    solver = s.make_solver(
-        model,
-        rule,
-        lr,
-        {"n_epochs": epochs, "batch_size": batch, "schedule": schedule, "n_threads": threads},
-        {"amount": weight_decay},
-    )
-    table = f.read(
-        ratings,
-        o.reading(
-            user_column, item_column, rating_column, time_column, scale, on_bad, duplicates, None
-        ),
-    )
+    model = planning.make_model(solving) if rec is None else rec.model
+    # A saved model says itself how it was shrunk, unless told otherwise.
+    known = rec is not None and not solving.weight_decay
+    solver = None if known else planning.descent(model, solving)
+    table = reading.read(ratings)
     if rec is None:
-        solver = s.find_rate(lr, model, solver, table, seed)
+        assert solver is not None
+        solver = planning.find_rate(solving, model, solver, table, seed)
         rec = fit(table, model, solver, seed=seed, progress=not show.quiet())
-    descent = solver if isinstance(solver, GradientDescent) else None
     found = measure(
         rec,
         table,
-        # A saved model says itself how it was shrunk, unless told otherwise.
-        descent if saved is None or weight_decay else None,
+        solver,
         n_eigenvalues=eigenvalues,
         n_steps=steps,
         find_rates=rates,
@@ -224,11 +176,11 @@ def embedding_map(
             metavar="FILE",
         ),
     ] = None,
-    of: Annotated[Side, typer.Option(help="What to place.")] = Side.ITEMS,
+    of: Annotated[Literal["items", "users"], typer.Option(help="What to place.")] = "items",
     method: Annotated[
-        Method,
+        Literal["t-sne", "pca", "umap"],
         typer.Option(help="How to place it; umap needs the extra of its name."),
-    ] = Method.TSNE,
+    ] = "t-sne",
     perplexity: Annotated[
         float | None,
         typer.Option(
@@ -244,7 +196,7 @@ def embedding_map(
         int, typer.Option(min=5, help="Of more, place those with the most ratings.")
     ] = 30_000,
     seed: o.SeedOption = 0,
-    threads: s.Threads = None,
+    threads: o.Threads = None,
     dark: Annotated[
         bool,
         typer.Option("--dark", help="A .png on a dark ground; the page follows its reader."),
@@ -273,8 +225,8 @@ def embedding_map(
     base = output[0].with_suffix("") if output else Path(f"{model.stem}-map")
     placed = draw(
         Recommender.load(model),
-        of.value,
-        method=method.value,
+        of,
+        method=method,
         perplexity=perplexity,
         min_ratings=min_ratings,
         max_points=max_points,
@@ -294,7 +246,7 @@ def embedding_map(
         files.append(placed.export_parquet(base.with_name(f"{base.name}.parquet")))
         show.say(
             f"Wrote {files[-1]}: open it with embedding-atlas {files[-1]} --x projection_x "
-            f"--y projection_y --neighbors neighbors{' --text title' if of == Side.ITEMS else ''}"
+            f"--y projection_y --neighbors neighbors{' --text title' if of == 'items' else ''}"
         )
     if as_json:
         show.data(
@@ -322,8 +274,8 @@ def explain(
         int, typer.Option("-k", min=1, help="How many of the user's ratings to list.")
     ] = 10,
     picture: lab.PictureOption = None,
-    item_column: o.ItemColumn = None,
-    rating_column: o.RatingColumn = None,
+    *,
+    reading: RatedColumns,
     as_json: o.JsonOption = False,
     as_csv: o.CsvOption = False,
 ) -> None:
@@ -342,7 +294,7 @@ def explain(
     lab.check_files(picture)
     rec = Recommender.load(model)
     if for_ratings is not None:
-        found = using.folded_user(rec, for_ratings, item_column, rating_column).explain(item)
+        found = using.folded_user(rec, for_ratings, reading).explain(item)
     else:
         assert user is not None
         found = rec.explain(user, item)

@@ -1,6 +1,5 @@
 """Commands that show how training works: lr-find, race, schedule."""
 
-import math
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -8,15 +7,15 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from dotbias.cli import fitting as f
 from dotbias.cli import options as o
-from dotbias.cli import show, specs
-from dotbias.cli import solving as s
+from dotbias.cli import planning, show, specs
+from dotbias.cli.groups import Only, with_groups
+from dotbias.cli.reading import WithoutTitles
+from dotbias.cli.solving import Solving
 from dotbias.solvers.descent.rules import RULES
 from dotbias.solvers.descent.schedules import SCHEDULES
 
 if TYPE_CHECKING:
-    from dotbias.models.base import Model
     from dotbias.pictures.picture import Picture
     from dotbias.tuning.race import OnChange, Runner
 
@@ -41,23 +40,22 @@ Descended = Annotated[
 ]
 
 
+def descent_options(*more: str) -> Only:
+    """Of ``Solving`` what commands have that show how gradient descent works, and more fields of it."""
+    shared = ("factors", "form", "epochs", "schedule", "weight_decay", "threads")
+    return Only(*more, *shared, model_name=Descended)
+
+
 def register(app: typer.Typer) -> None:
     """Add the commands of this file."""
-    app.command("lr-find")(lr_find)
-    app.command()(race)
-    app.command()(schedule)
+    for command in (lr_find, race, schedule):
+        app.command()(with_groups(command))
 
 
 def lr_find(
     ratings: o.RatingsArgument,
-    model_name: Descended = "dot-bias",
-    rule: s.RuleName = None,
-    batch: s.Batch = None,
-    factors: s.Factors = None,
-    form: s.OutputForm = None,
-    epochs: s.Epochs = None,
-    schedule: s.ScheduleName = None,
-    weight_decay: s.WeightDecay = None,
+    *,
+    solving: Annotated[Solving, descent_options("rule", "batch")],
     lowest: Annotated[float, typer.Option(help="Where the sweep begins.")] = 1e-6,
     highest: Annotated[float, typer.Option(help="Where it ends at the latest.")] = 1e4,
     linear: Annotated[
@@ -67,15 +65,8 @@ def lr_find(
         int, typer.Option(min=0, help="Complete runs near the answer; 0 reads the curve alone.")
     ] = 8,
     seed: o.SeedOption = 0,
-    threads: s.Threads = None,
     picture: PictureOption = None,
-    user_column: o.UserColumn = None,
-    item_column: o.ItemColumn = None,
-    rating_column: o.RatingColumn = None,
-    time_column: o.TimeColumn = None,
-    scale: o.ScaleOption = None,
-    on_bad: o.OnBadOption = o.OnBad.ERROR,
-    duplicates: o.DuplicatesOption = o.Duplicates.LAST,
+    reading: WithoutTitles,
     as_json: o.JsonOption = False,
     as_csv: o.CsvOption = False,
 ) -> None:
@@ -86,31 +77,12 @@ def lr_find(
     Example: [bold]dotbias lr-find ratings.csv --rule adam --picture curve.png[/bold]
     """
     show.one_format(as_json, as_csv)
-    from dotbias.solvers.descent.gradient import GradientDescent
     from dotbias.tuning.lr_finder import lr_find as find
 
     check_files(picture)
-    model = descended(model_name, factors, form)
-    solver = s.make_solver(
-        model,
-        rule,
-        None,
-        {
-            "n_epochs": epochs,
-            "batch_size": batch,
-            "order": "shuffled",
-            "schedule": schedule,
-            "n_threads": threads,
-        },
-        {"amount": weight_decay},
-    )
-    assert isinstance(solver, GradientDescent)
-    table = f.read(
-        ratings,
-        o.reading(
-            user_column, item_column, rating_column, time_column, scale, on_bad, duplicates, None
-        ),
-    )
+    model = planning.make_model(solving)
+    solver = planning.descent(model, solving)
+    table = reading.read(ratings)
     curve = find(
         model,
         solver,
@@ -131,10 +103,7 @@ def lr_find(
                 "suggestions": {
                     name: {"lr": s.lr, "why": s.why} for name, s in curve.suggestions.items()
                 },
-                "trials": [
-                    {"lr": lr, "rmse": rmse if math.isfinite(rmse) else None}
-                    for lr, rmse in curve.trials
-                ],
+                "trials": [{"lr": lr, "rmse": rmse} for lr, rmse in curve.trials],
                 "curve": curve.frame().to_dicts(),
             }
         )
@@ -143,9 +112,7 @@ def lr_find(
     for path in picture or []:
         save_picture(curve.picture(), path)
     if curve.suggestion is not None:
-        show.say(
-            f"Next: dotbias fit {ratings}{_typed(model_name, rule, batch)} --lr {curve.suggestion:.3g}"
-        )
+        show.say(f"Next: dotbias fit {ratings}{_typed(solving)} --lr {curve.suggestion:.3g}")
 
 
 def race(
@@ -181,18 +148,13 @@ def race(
         ),
     ] = None,
     steps: Annotated[int, typer.Option(min=1, help="Steps on the surface.")] = 300,
-    model_name: Descended = "dot-bias",
-    epochs: s.Epochs = None,
-    factors: s.Factors = None,
-    form: s.OutputForm = None,
-    schedule: s.ScheduleName = None,
-    weight_decay: s.WeightDecay = None,
+    *,
+    solving: Annotated[Solving, descent_options()],
     trials: Annotated[int, typer.Option(min=0, help="Complete runs of each finder.")] = 8,
     test_size: Annotated[
         float, typer.Option(min=0.01, max=0.9, help="Share of ratings that is held out.")
     ] = 0.2,
     seed: o.SeedOption = 0,
-    threads: s.Threads = None,
     picture: PictureOption = None,
     numbers: Annotated[
         Path | None,
@@ -200,13 +162,7 @@ def race(
             help="Write all numbers in this file, .csv or .parquet.", rich_help_panel=_PICTURES
         ),
     ] = None,
-    user_column: o.UserColumn = None,
-    item_column: o.ItemColumn = None,
-    rating_column: o.RatingColumn = None,
-    time_column: o.TimeColumn = None,
-    scale: o.ScaleOption = None,
-    on_bad: o.OnBadOption = o.OnBad.ERROR,
-    duplicates: o.DuplicatesOption = o.Duplicates.LAST,
+    reading: WithoutTitles,
     as_json: o.JsonOption = False,
     as_csv: o.CsvOption = False,
 ) -> None:
@@ -220,7 +176,6 @@ def race(
     """
     show.one_format(as_json, as_csv)
     from dotbias.errors import SettingError
-    from dotbias.solvers.descent.gradient import GradientDescent
 
     check_files(picture, numbers)
     racers = None
@@ -245,26 +200,9 @@ def race(
         raise typer.BadParameter("name the ratings to race on, or a --surface")
     from dotbias.tuning.race import race as run
 
-    model = descended(model_name, factors, form)
-    solver = s.make_solver(
-        model,
-        None,
-        None,
-        {
-            "n_epochs": epochs,
-            "order": "shuffled",
-            "schedule": schedule,
-            "n_threads": threads,
-        },
-        {"amount": weight_decay},
-    )
-    assert isinstance(solver, GradientDescent)
-    table = f.read(
-        ratings,
-        o.reading(
-            user_column, item_column, rating_column, time_column, scale, on_bad, duplicates, None
-        ),
-    )
+    model = planning.make_model(solving)
+    solver = planning.descent(model, solving)
+    table = reading.read(ratings)
     with _live() as on_change:
         outcome = run(
             table,
@@ -344,18 +282,10 @@ def schedule(
     )
 
 
-def descended(name: str, factors: int | None, form: str | None) -> "Model":
-    """The model of the options, which gradient descent can estimate."""
-    from dotbias.errors import SettingError
-
-    if name == "baseline":
-        raise SettingError("--model baseline is fitted in closed form: there is no rate to find")
-    return s.make_model(name, factors, form)
-
-
-def _typed(model: str, rule: str | None, batch: str | None) -> str:
-    """These options as they are typed, without those that are at their defaults."""
-    given = {"model": None if model == "dot-bias" else model, "rule": rule, "batch": batch}
+def _typed(solving: Solving) -> str:
+    """Model, rule and batch as they are typed, without those that are at their defaults."""
+    model = None if solving.model_name == Solving.model_name else solving.model_name
+    given = {"model": model, "rule": solving.rule, "batch": solving.batch}
     return "".join(f" --{name} {value}" for name, value in given.items() if value is not None)
 
 

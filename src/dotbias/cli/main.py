@@ -7,16 +7,40 @@ usage of the command line; 130 interrupted with Ctrl-C.
 import logging
 import os
 import sys
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
+from typer.core import TyperGroup
 
 from dotbias import __version__
 from dotbias.cli import data, demo, fitting, insight, laboratory, using
 from dotbias.errors import DotbiasError
 
+
+class _Commands(TyperGroup):
+    """The commands, which end with a message and an exit code whatever becomes of them."""
+
+    def invoke(self, ctx: Any) -> Any:
+        try:
+            done = super().invoke(ctx)
+            if sys.stdout is not None:
+                sys.stdout.flush()  # a reader that has gone is met here, not at the end of Python
+        except DotbiasError as error:
+            typer.secho(f"Error: {error}", err=True, fg="red")
+            raise typer.Exit(1) from error
+        except KeyboardInterrupt as interrupt:
+            typer.echo("Interrupted.", err=True)
+            raise typer.Exit(130) from interrupt
+        except BrokenPipeError:
+            # The reader of our output has gone, as in `dotbias recommend ... | head`.
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            raise typer.Exit(0) from None
+        return done
+
+
 app = typer.Typer(
     name="dotbias",
+    cls=_Commands,
     help="Embeddings and biases from a file of ratings: predictions, recommendations, similar items.",
     epilog="Exit codes: 0 success, 1 a mistake that the message names, 2 wrong usage, 130 interrupted.",
     no_args_is_help=True,
@@ -59,15 +83,4 @@ def main(
 
 def run() -> None:
     """Entry point of the console script."""
-    try:
-        app()
-    except DotbiasError as error:
-        typer.secho(f"Error: {error}", err=True, fg="red")
-        sys.exit(1)
-    except KeyboardInterrupt:
-        typer.echo("Interrupted.", err=True)
-        sys.exit(130)
-    except BrokenPipeError:
-        # The reader of our output has gone, as in `dotbias recommend ... | head`.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        sys.exit(0)
+    app()

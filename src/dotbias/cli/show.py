@@ -1,8 +1,9 @@
 """How results are shown: tables for people, JSON and CSV for programs."""
 
 import json
+import math
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -79,8 +80,16 @@ def table_of(table: "pl.DataFrame", title: str) -> "Group":
 
 
 def data(value: Any) -> None:
-    """Print plain data as JSON."""
-    typer.echo(json.dumps(value, indent=2, ensure_ascii=False))
+    """Print plain data as JSON; a number that JSON does not have, such as NaN, is null."""
+    typer.echo(json.dumps(_in_json(value), indent=2, ensure_ascii=False, allow_nan=False))
+
+
+def _in_json(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return {key: _in_json(inner) for key, inner in value.items()}
+    if isinstance(value, list | tuple):
+        return [_in_json(inner) for inner in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def _widest(texts: "pl.Series") -> int:

@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from dotbias.errors import SettingError
 
 if TYPE_CHECKING:
-    from dotbias.solvers.descent.gradient import GradientDescent
     from dotbias.solvers.descent.rules import Rates, Rule
     from dotbias.solvers.descent.schedules import Schedule
 
@@ -50,23 +49,24 @@ def batch(text: str) -> int | None:
     return int(text)
 
 
-def sizes(text: str | None) -> tuple[int, ...] | None:
+def order(text: str) -> str:
+    """How ratings follow each other: ``shuffled`` or ``stored``."""
+    if text not in ("shuffled", "stored"):
+        raise SettingError(f"--order {text}: it must be shuffled or stored")
+    return text
+
+
+def sizes(text: str) -> tuple[int, ...]:
     """Sizes of hidden layers: whole numbers, separated by commas."""
-    if text is None:
-        return None
     parts = [part.strip() for part in text.split(",")]
     if not all(part.isdecimal() for part in parts):
         raise SettingError(f"--hidden {text}: write sizes such as 10 or 100,10")
     return tuple(map(int, parts))
 
 
-def rates(texts: list[str] | None) -> "Rates | str | None":
-    """Learning rates: a number, ``LOW:HIGH``, ``GROUP=NUMBER`` (several), or ``auto``."""
-    if not texts:
-        return None
+def rates(texts: list[str]) -> "Rates":
+    """Learning rates: a number, ``LOW:HIGH``, or ``GROUP=NUMBER`` (several)."""
     if len(texts) == 1 and "=" not in texts[0]:
-        if texts[0] == "auto":
-            return "auto"
         low, colon, high = texts[0].partition(":")
         if colon:
             return slice(_number("--lr", low, texts[0]), _number("--lr", high, texts[0]))
@@ -74,10 +74,8 @@ def rates(texts: list[str] | None) -> "Rates | str | None":
     return numbers_by_name("--lr", texts)
 
 
-def decay(texts: list[str] | None) -> float | dict[str, float] | None:
+def decay(texts: list[str]) -> float | dict[str, float]:
     """Weight decay: one number for all groups, or ``GROUP=NUMBER`` (several)."""
-    if not texts:
-        return None
     if len(texts) == 1 and "=" not in texts[0]:
         return _number("--weight-decay", texts[0], texts[0])
     return numbers_by_name("--weight-decay", texts)
@@ -92,15 +90,6 @@ def numbers_by_name(option: str, texts: list[str]) -> dict[str, float]:
             raise SettingError(f"{option} {text}: write NAME=NUMBER")
         table[name] = _number(option, value, text)
     return table
-
-
-def with_rates(solver: "GradientDescent", lr: Any) -> "GradientDescent":
-    """The solver with the rates that ``rates`` has read, if any."""
-    from dataclasses import replace
-
-    if lr is None or lr == "auto":
-        return solver
-    return replace(solver, rule=replace(solver.rule, lr=lr))
 
 
 def _number(option: str, text: str, whole: str) -> float:

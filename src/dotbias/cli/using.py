@@ -1,6 +1,7 @@
 """Commands that use a saved model: predict, recommend, similar, biases, info, update."""
 
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -8,6 +9,8 @@ import typer
 
 from dotbias.cli import options as o
 from dotbias.cli import show
+from dotbias.cli.groups import with_groups
+from dotbias.cli.reading import PairColumns, RatedColumns, Reading, WithoutScale
 
 if TYPE_CHECKING:
     from dotbias.insight.neighbours import NeighbourStability
@@ -18,7 +21,7 @@ if TYPE_CHECKING:
 def register(app: typer.Typer) -> None:
     """Add the commands of this file."""
     for command in (predict, recommend, similar, biases, info, update):
-        app.command()(command)
+        app.command()(with_groups(command))
 
 
 def predict(
@@ -41,8 +44,8 @@ def predict(
         Path | None,
         typer.Option("-o", "--output", help="Write a .csv or .parquet file instead of printing."),
     ] = None,
-    user_column: o.UserColumn = None,
-    item_column: o.ItemColumn = None,
+    *,
+    reading: PairColumns,
     as_json: o.JsonOption = False,
     as_csv: o.CsvOption = False,
 ) -> None:
@@ -63,7 +66,7 @@ def predict(
     show.one_format(as_json, as_csv)
     rec = Recommender.load(model)
     if pairs is not None:
-        asked = read_pairs(pairs, user=user_column, item=item_column)
+        asked = read_pairs(pairs, user=reading.user_column, item=reading.item_column)
         table = rec.predict_table(asked, with_std=with_std)
     else:
         u = rec.user_vocabulary.find(user, noun="user")
@@ -105,8 +108,8 @@ def recommend(
         Path | None,
         typer.Option("-o", "--output", help="Write a .csv or .parquet file instead of printing."),
     ] = None,
-    item_column: o.ItemColumn = None,
-    rating_column: o.RatingColumn = None,
+    *,
+    reading: RatedColumns,
     as_json: o.JsonOption = False,
     as_csv: o.CsvOption = False,
 ) -> None:
@@ -130,7 +133,7 @@ def recommend(
     }
     if for_ratings is not None:
         whom = f"the ratings in {for_ratings}"
-        folded = folded_user(rec, for_ratings, item_column, rating_column)
+        folded = folded_user(rec, for_ratings, reading)
         table = folded.recommend(k, **how)
     else:
         for name in user or []:
@@ -146,14 +149,12 @@ def recommend(
         show.frame(table.drop("user", strict=False), f"Recommendations for {whom}")
 
 
-def folded_user(
-    rec: "Recommender", source: str, item: str | None, rating: str | None
-) -> "FoldedUser":
+def folded_user(rec: "Recommender", source: str, reading: Reading) -> "FoldedUser":
     """The user of a file of items and ratings, and a note about items that the model lacks."""
     from dotbias.data.read import read_rated
     from dotbias.errors import UnknownIdError
 
-    rated = read_rated(source, item=item, rating=rating)
+    rated = read_rated(source, item=reading.item_column, rating=reading.rating_column)
     user = rec.fold_in_user(rated, on_unknown="skip")
     if user.n_ratings == 0:
         raise UnknownIdError(f"{source}: the model knows none of these {rated.height:,} items")
@@ -305,13 +306,8 @@ def update(
     output: Annotated[
         Path, typer.Option("-o", "--output", help="Where to save the model that knows them.")
     ],
-    user_column: o.UserColumn = None,
-    item_column: o.ItemColumn = None,
-    rating_column: o.RatingColumn = None,
-    time_column: o.TimeColumn = None,
-    on_bad: o.OnBadOption = o.OnBad.ERROR,
-    duplicates: o.DuplicatesOption = o.Duplicates.LAST,
-    titles: o.TitlesOption = None,
+    *,
+    reading: WithoutScale,
     as_json: o.JsonOption = False,
 ) -> None:
     """Add new ratings to a model, with their users and items, without fitting it again.
@@ -320,16 +316,11 @@ def update(
 
     Example: [bold]dotbias update movies.dotbias new.csv -o grown.dotbias[/bold]
     """
-    from dotbias.data.read import read_ratings
     from dotbias.recommender.recommender import Recommender
 
     rec = Recommender.load(model)
     low, high = map(float, rec.parameters["scale"])
-    reading = o.reading(
-        *(user_column, item_column, rating_column, time_column),
-        *((low, high), on_bad, duplicates, titles),
-    )
-    grown = rec.partial_fit(read_ratings(ratings, **reading))
+    grown = rec.partial_fit(replace(reading, scale=(low, high)).read(ratings))
     grown.save(output)
     joined = grown.facts["partial_fits"][-1]
     if as_json:

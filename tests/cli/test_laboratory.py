@@ -1,10 +1,9 @@
-"""The installed commands of the laboratory: the finder, the race, schedules, and all that fit offers."""
+"""The commands of the laboratory: the finder, the race, schedules, and all that fit offers."""
 
 import csv
 import io
 import json
 import re
-import subprocess
 from html.parser import HTMLParser
 from pathlib import Path
 
@@ -37,11 +36,11 @@ def ratings(run, workplace: Path) -> Path:
     return workplace / name
 
 
-@pytest.fixture(scope="module")
-def drawing(installed: Path) -> None:
-    """The libraries that draw, which the wheel alone does not bring."""
-    pip = [installed / "python", "-m", "pip", "install", "--quiet", "dotbias[plot]"]
-    subprocess.run(pip, check=True, capture_output=True, cwd=installed.parent)
+@pytest.fixture
+def drawing() -> None:
+    """The libraries that draw."""
+    for library in ("matplotlib", "plotly"):
+        pytest.importorskip(library)
 
 
 class Page(HTMLParser):
@@ -76,17 +75,6 @@ def assert_drawn(folder: Path, name: str, *words: str) -> None:
 
 def rows(text: str) -> list[dict[str, str]]:
     return list(csv.DictReader(io.StringIO(text)))
-
-
-# First of all, before anything has installed the libraries that draw.
-
-
-def test_without_the_libraries_that_draw_the_work_is_not_even_begun(run, workplace, ratings):
-    for command in (["lr-find", ratings], ["race", ratings], ["schedule", "linear"]):
-        done = run(*command, "--picture", "x.png", "--picture", "x.html", code=1)
-        assert 'pip install "dotbias[plot]"' in done.stderr
-        assert done.stdout == ""
-    assert not (workplace / "x.png").exists()
 
 
 # lr-find.

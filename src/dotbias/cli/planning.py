@@ -1,0 +1,228 @@
+"""What the options of ``Solving`` make: the model and the solver, or a choice left to the data."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from dotbias.cli import show
+from dotbias.cli.solving import SOLVERS, SolverName, Solving
+from dotbias.errors import SettingError
+
+if TYPE_CHECKING:
+    from dotbias.data.ratings import Ratings
+    from dotbias.fitting.choosing import Choice
+    from dotbias.models.base import Model
+    from dotbias.solvers.base import Solver
+    from dotbias.solvers.descent.gradient import GradientDescent
+
+S = TypeVar("S", bound=Any)
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What is to be fitted.
+
+    Args:
+        model, solver: as for ``dotbias.fit``.
+        choice: where the data decided.
+        n_fits: for how many fits within the budget.
+        because: which option decided, where one did.
+    """
+
+    model: "Model"
+    solver: "Solver"
+    choice: "Choice | None" = None
+    n_fits: int = 1
+    because: str | None = None
+
+    def say(self) -> None:
+        """A note about a solver that the user did not name."""
+        if self.choice is not None:
+            each = f", for each of {self.n_fits} fits" if self.n_fits > 1 else ""
+            show.say(f"Solver{each}: {self.choice}")
+        elif self.because is not None:
+            show.say(f"Solver: {self.because}")
+
+
+def plan(solving: Solving, also: Mapping[str, tuple[SolverName, ...]] | None = None) -> Plan | None:
+    """Model and solver, or None where the data are to decide (``choose``).
+
+    Args:
+        solving: the options.
+        also: further given options of the command, and the solvers that they are meant for.
+
+    Raises:
+        SettingError: for options that contradict each other, and illegal settings.
+    """
+    meant = {o.typed: o.sets.meant_for for o in solving.given() if o.sets.meant_for}
+    meant |= also or {}
+    if solving.form not in (None, "linear"):
+        meant[f"--form {solving.form}"] = ("sgd",)
+    if solving.solver_name not in ("auto", *SOLVERS):
+        raise SettingError(
+            f"--solver {solving.solver_name}: it must be one of auto, {', '.join(SOLVERS)}"
+        )
+    model = make_model(solving)
+    if solving.model_name == "net":
+        if solving.solver_name not in ("auto", "sgd") or solving.budget is not None:
+            raise SettingError(
+                "--model net is trained by gradient descent: leave --solver and --budget out"
+            )
+        return Plan(model, descent(model, solving))
+    if solving.model_name == "baseline":
+        from dotbias.fitting.fit import default_solver
+
+        for option in meant:
+            raise SettingError(f"{option} has no meaning for --model baseline")
+        if solving.solver_name != "auto" or solving.budget is not None:
+            raise SettingError(
+                "--model baseline is fitted in closed form: leave --solver and --budget out"
+            )
+        return Plan(model, default_solver(model))
+    name, option = _named(solving.solver_name, meant)
+    if name is None:
+        _seconds(solving)  # a bad text is refused before the ratings are read
+        return None
+    if solving.budget is not None:
+        raise SettingError(
+            f"--budget: there is nothing to choose, {option} leaves only the solver {name}"
+        )
+    because = None
+    if solving.solver_name == "auto":
+        because = f"{name}, because of {option}, which it is meant for."
+    return Plan(*_made(solving, name), because=because)
+
+
+def choose(solving: Solving, ratings: "Ratings", *, n_fits: int) -> Plan:
+    """Model and solver by the size of the data, for so many fits within the budget."""
+    from dotbias.fitting.choosing import choose_solver
+
+    choice = choose_solver(
+        ratings,
+        budget=_seconds(solving) / n_fits,
+        n_threads=solving.threads,
+        n_factors=solving.factors,
+    )
+    return Plan(choice.model, choice.solver, choice, n_fits)
+
+
+def make_model(solving: Solving, solver: SolverName = "sgd") -> "Model":
+    """The model that the options name, as this solver is to estimate it.
+
+    Raises:
+        SettingError: for a model that there is not, settings that it does not have, and illegal ones.
+    """
+    from dotbias.fitting.choosing import ALS_FACTORS
+    from dotbias.models import Baseline, DotBias, EmbeddingNet
+
+    name = solving.model_name
+    for option in solving.given():
+        if option.sets.net and name != "net":
+            raise SettingError(f"{option.typed} is meant for --model net, not {name}")
+    settings = solving.model_settings(solver)
+    if name == "net":
+        return EmbeddingNet(**settings)
+    if name == "baseline":
+        return Baseline()
+    if name != "dot-bias":
+        raise SettingError(f"--model {name}: it must be dot-bias, net or baseline")
+    if solver == "als":
+        settings.setdefault("n_factors", ALS_FACTORS)
+    return DotBias(**settings)
+
+
+def descent(model: "Model", solving: Solving) -> "GradientDescent":
+    """Gradient descent as the options describe it; ``--lr auto`` is left to ``find_rate``.
+
+    Raises:
+        SettingError: for illegal settings, and a model that it does not estimate.
+    """
+    from dotbias.fitting.fit import default_solver
+    from dotbias.solvers.descent.gradient import GradientDescent
+
+    solver = default_solver(model)
+    if not isinstance(solver, GradientDescent):
+        raise SettingError("--model baseline is fitted in closed form: there is no rate to find")
+    return _with(replace(solver, weight_decay=solver.decay), solving.settings("sgd"))
+
+
+def find_rate(
+    solving: Solving, model: "Model", solver: "GradientDescent", train: "Ratings", seed: int
+) -> "GradientDescent":
+    """The solver with the finder's rate on the training ratings, where the user asked for it."""
+    from dotbias.tuning.lr_finder import lr_find
+
+    if not solving.finds_rate:
+        return solver
+    curve = lr_find(model, solver, train, seed=seed, progress=not show.quiet())
+    tuned = curve.tuned()
+    show.say(f"Learning rate {tuned.rule.top_rate:.3g}: the finder's, on the training ratings.")
+    return tuned
+
+
+def _named(
+    solver_name: str, meant: Mapping[str, tuple[SolverName, ...]]
+) -> tuple[SolverName | None, str]:
+    """The solver that the options leave, or None for any; and the option that decides."""
+    left: tuple[SolverName, ...] = tuple(n for n in SOLVERS if solver_name in ("auto", n))
+    decisive = f"--solver {solver_name}"
+    for option, solvers in meant.items():
+        both = tuple(n for n in left if n in solvers)
+        if not both:
+            raise SettingError(
+                f"{option} is meant for the solver {' or '.join(solvers)}: it contradicts {decisive}"
+            )
+        if both != left:
+            left, decisive = both, option
+    return (None if left == SOLVERS else left[0]), decisive
+
+
+def _made(solving: Solving, name: SolverName) -> tuple["Model", "Solver"]:
+    """The model and the solver of this name."""
+    from dotbias.solvers.gibbs.gibbs import Gibbs
+    from dotbias.solvers.least_squares.als import ALS
+
+    model = make_model(solving, name)
+    if name == "sgd":
+        return model, descent(model, solving)
+    settings = solving.settings(name)
+    if "n_samples" in settings:
+        settings.setdefault("burn_in", settings["n_samples"] // 5)
+    return model, _with(ALS() if name == "als" else Gibbs(), settings)
+
+
+def _with(settings: S, given: Mapping[str, Any]) -> S:
+    """Settings with those given by path: ``rule.lr`` is the ``lr`` of ``rule``."""
+    changes: dict[str, Any] = {}
+    parts: dict[str, dict[str, Any]] = {}
+    for path, value in given.items():
+        whole, _, part = path.partition(".")
+        if part:
+            parts.setdefault(whole, {})[part] = value
+        else:
+            changes[whole] = value
+    for whole, inner in parts.items():
+        changes[whole] = replace(changes.get(whole, getattr(settings, whole)), **inner)
+    return replace(settings, **changes)
+
+
+def _seconds(solving: Solving) -> float:
+    from dotbias.fitting.choosing import BUDGET
+
+    return BUDGET if solving.budget is None else seconds(solving.budget)
+
+
+def seconds(text: str) -> float:
+    """A time: a number of seconds, or one with the unit s or m.
+
+    >>> seconds("90"), seconds("30s"), seconds("1.5m")
+    (90.0, 30.0, 90.0)
+    """
+    number, unit = (text[:-1], text[-1]) if text[-1:] in ("s", "m") else (text, "s")
+    try:
+        value = float(number) * (60 if unit == "m" else 1)
+    except ValueError:
+        value = 0.0
+    if not 0 < value < float("inf"):
+        raise SettingError(f"--budget {text}: write a time above 0, such as 30s, 2m or 90")
+    return value
