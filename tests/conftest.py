@@ -6,6 +6,8 @@ from pathlib import Path
 import pytest
 from hypothesis import settings
 
+pytest.register_assert_rewrite("dotbias.testing")
+
 # The first example may have to wait for a compiler, and a busy machine is no failure.
 settings.register_profile("dotbias", deadline=None)
 settings.load_profile("dotbias")

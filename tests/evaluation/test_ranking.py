@@ -14,7 +14,6 @@ from dotbias.errors import SettingError
 from dotbias.evaluation.ranking import align, measure_lists, rank, rank_popular, seen
 from dotbias.fitting.fit import fit
 from dotbias.models import DotBias
-from dotbias.recommender import recommender as recommender_module
 from dotbias.recommender.recommender import MIN_RATINGS, Recommender
 from dotbias.solvers.descent.gradient import GradientDescent
 
@@ -303,15 +302,6 @@ def grid_ratings(n_users, n_items, seed=0):
     ratings = Ratings.from_columns(user, item, rng.integers(1, 6, len(user)))
     held = rng.random(len(user)) < 0.5
     return ratings.take(~held), ratings.take(held)
-
-
-def test_chunks_of_users_change_nothing(monkeypatch):
-    train, test = grid_ratings(40, 30)
-    rec = random_recommender(train)
-    whole = rank(rec, test), rank_popular(rec, test)
-    monkeypatch.setattr(recommender_module, "_CHUNK_SCORES", 3 * 30)
-    assert len(list(rec.user_chunks(np.arange(40, dtype=np.int32)))) == 14
-    assert (rank(rec, test), rank_popular(rec, test)) == whole
 
 
 def test_many_users_are_sampled_by_seed():

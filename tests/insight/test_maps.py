@@ -44,7 +44,9 @@ def world(rec):
 
 
 def with_factors(rec, factors):
-    return replace(rec, parameters=rec.parameters | {"item_factors": factors.astype(np.float32)})
+    users = np.zeros((len(rec.user_vocabulary), factors.shape[1]), np.float32)
+    changed = {"user_factors": users, "item_factors": factors.astype(np.float32)}
+    return replace(rec, parameters=rec.parameters | changed)
 
 
 def test_the_table_says_what_is_known_of_each_item(rec, ratings, world):

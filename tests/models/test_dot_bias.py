@@ -3,8 +3,8 @@ import pytest
 
 from dotbias.errors import SettingError
 from dotbias.models import DotBias
-from dotbias.models import dot_bias as module
-from tests.models.contract import RowsContract
+from dotbias.models import bilinear as module
+from tests.models.rows_contract import RowsContract
 
 
 class TestLinear(RowsContract):
@@ -42,7 +42,7 @@ class TestSigmoid(RowsContract):
         )
 
     def test_the_ends_of_the_scale_can_be_reached(self, ratings, parameters):
-        parameters["user_bias"][:] = 20
+        parameters = parameters | {"user_bias": np.full_like(parameters["user_bias"], 20)}
         prediction = self.model.predict(parameters, ratings.users, ratings.items)
         np.testing.assert_array_equal(prediction, np.float32(5))
 

@@ -12,15 +12,17 @@ import dotbias as db
 from dotbias.data.ratings import Ratings
 from dotbias.errors import SettingError
 from dotbias.models.base import Parameters
-from tests.models.contract import ModelContract
+from dotbias.testing import ModelContract, SolverContract
 from tests.ratings import random_ratings
-from tests.solvers.contract import SolverContract
 
 torch = pytest.importorskip("torch", reason="PyTorch, which networks need, is not installed")
 
 
 class NetContract(ModelContract):
-    def trained(self, parameters: Parameters) -> list[str]:
+    folds = ()
+
+    @classmethod
+    def trained(cls, parameters: Parameters) -> list[str]:
         ends = ("weight", "bias")
         return [name for name in parameters if name.endswith(ends)]
 
@@ -34,6 +36,7 @@ class TestLinearNet(NetContract):
 
 
 class TestGradientDescentOnANet(SolverContract):
+    folds = ()
     model = db.EmbeddingNet(n_factors=8, batch_norm=True, dropout=0.1)
     solver = db.GradientDescent(db.Adam(lr=0.02), n_epochs=15, batch_size=32)
 

@@ -13,8 +13,7 @@ from dotbias.data.ratings import Ratings
 from dotbias.errors import DataError, SettingError, UnknownIdError
 from dotbias.fitting.fit import fit
 from dotbias.models import MODELS, Baseline, DotBias
-from dotbias.recommender import recommender as recommender_module
-from dotbias.recommender.recommender import Recommender, top_k
+from dotbias.recommender.recommender import Recommender
 from dotbias.solvers.descent.gradient import GradientDescent
 from dotbias.solvers.gibbs.gibbs import Gibbs
 
@@ -161,7 +160,7 @@ def test_the_table_of_predictions_names_their_basis(any_rec):
 def test_a_chunk_of_bulk_predictions_changes_nothing(rec, monkeypatch):
     users, items = [u for u in USERS for _ in ITEMS], [*ITEMS] * len(USERS)
     whole = rec.predict(users, items)
-    monkeypatch.setattr("dotbias.models.dot_bias._CHUNK_FLOATS", 7 * rec.model.n_factors)
+    monkeypatch.setattr("dotbias.models.bilinear._CHUNK_FLOATS", 7 * rec.model.n_factors)
     assert rec.predict(users, items).tolist() == whole.tolist()
 
 
@@ -226,19 +225,6 @@ def test_an_unknown_user_in_a_batch_gets_the_best_by_bias(any_rec):
     np.testing.assert_allclose(own["prediction"], expected, rtol=1e-5)
 
 
-def test_chunks_of_users_change_nothing(any_rec, monkeypatch):
-    batch = [*USERS, 7]
-    whole = any_rec.recommend(batch, 7, candidates=[*ITEMS[3:]])
-    monkeypatch.setattr(recommender_module, "_CHUNK_SCORES", 4 * len(ITEMS))
-    index = np.arange(len(batch), dtype=np.int32)
-    assert [len(chunk) for chunk in any_rec.user_chunks(index)] == [4] * 7 + [3]
-    chunked = any_rec.recommend(batch, 7, candidates=[*ITEMS[3:]])
-    assert chunked.drop("prediction").equals(whole.drop("prediction"))
-    np.testing.assert_allclose(chunked["prediction"], whole["prediction"], rtol=1e-6)
-    monkeypatch.setattr(recommender_module, "_CHUNK_SCORES", 1)  # never less than one user
-    assert len(list(any_rec.user_chunks(index))) == len(batch)
-
-
 @pytest.mark.parametrize("k", [0, -1])
 def test_lists_of_no_items_are_refused(rec, k):
     for ask in (
@@ -248,29 +234,6 @@ def test_lists_of_no_items_are_refused(rec, k):
     ):
         with pytest.raises(SettingError, match="at least 1"):
             ask()
-
-
-score_rows = st.integers(1, 9).flatmap(
-    lambda width: st.lists(
-        st.lists(st.sampled_from([-math.inf, -1.0, 0.0, 0.5, 2.0]), min_size=width, max_size=width),
-        min_size=1,
-        max_size=4,
-    )
-)
-
-
-@given(score_rows, st.integers(1, 12))
-def test_top_k_equals_sorting(rows, k):
-    scores = np.array(rows, np.float32)
-    columns = top_k(scores, k)
-    assert columns.shape == (len(rows), min(k, scores.shape[1]))
-    for row, chosen in zip(rows, columns.tolist(), strict=True):
-        values = sorted(row, reverse=True)[:k]
-        real = [c for c in chosen if c >= 0]
-        assert len(set(real)) == len(real)
-        assert [row[c] for c in real] == [v for v in values if v > -math.inf]
-        assert chosen[len(real) :] == [-1] * (len(chosen) - len(real))
-        assert real == sorted(real, key=lambda c: (-row[c], c))  # equals stand in column order
 
 
 # -- similar items ---------------------------------------------------------------------------------

@@ -8,6 +8,7 @@ from dotbias.models import Baseline, DotBias
 from dotbias.models.base import Parameters
 from dotbias.solvers.decay import WeightDecay
 from dotbias.solvers.descent.gradient import GradientDescent
+from dotbias.solvers.least_squares.closed_form import ClosedForm
 from dotbias.solvers.objective import objective
 from tests.ratings import random_ratings
 
@@ -85,6 +86,14 @@ def test_a_prior_with_a_mean_and_a_full_matrix_counts_too():
     assert objective(model, parameters, RATINGS) == pytest.approx(expected, rel=1e-5)
 
 
+def test_a_baseline_is_measured_by_the_penalty_of_its_fit():
+    parameters, _ = ClosedForm(user_decay=2, item_decay=3).fit(Baseline(), RATINGS)
+    b_u, b_i = parameters["user_bias"], parameters["item_bias"]
+    errors = RATINGS.global_mean + b_u[RATINGS.users] + b_i[RATINGS.items] - RATINGS.values
+    expected = 0.5 * (np.sum(errors**2) + 2 * np.sum(b_u**2) + 3 * np.sum(b_i**2))
+    assert objective(Baseline(), parameters, RATINGS) == pytest.approx(float(expected), rel=1e-5)
+
+
 def test_predictions_beyond_the_scale_count_as_they_are():
     model = DotBias(n_factors=1)
     parameters = some_parameters(model)
@@ -94,7 +103,7 @@ def test_predictions_beyond_the_scale_count_as_they_are():
 
 def test_what_it_cannot_measure_is_refused():
     model = DotBias(n_factors=1)
-    with pytest.raises(SettingError, match="objective measures DotBias, not Baseline"):
-        objective(Baseline(), some_parameters(model), RATINGS)
+    with pytest.raises(SettingError, match="weight_decay counts for DotBias, not Baseline"):
+        objective(Baseline(), some_parameters(model), RATINGS, weight_decay=0.1)
     with pytest.raises(SettingError, match="do not say how they were shrunk"):
         objective(model, some_parameters(model), RATINGS)

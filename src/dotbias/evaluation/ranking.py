@@ -6,8 +6,7 @@ with rarely rated items last. An item is relevant to a user whose held-out ratin
 ``relevant_from``.
 """
 
-from collections.abc import Iterable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -18,6 +17,7 @@ from scipy.sparse import csr_array
 from dotbias.data.ratings import Ratings
 from dotbias.data.vocabulary import Index
 from dotbias.errors import SettingError
+from dotbias.models.baseline import Baseline
 from dotbias.recommender.recommender import Recommender
 
 # How far up the scale a rating must lie to count as liked: 4 on a scale from 1 to 5.
@@ -90,7 +90,7 @@ def rank(
         SettingError: for ``k`` or ``max_users`` below 1.
     """
     task = _Task.of(rec, test, k, relevant_from, max_users, seed)
-    return task.measure(rec.top_items(chunk, k) for chunk in rec.user_chunks(task.users))
+    return task.measure(rec.top_items(task.users, k))
 
 
 def rank_popular(
@@ -108,13 +108,12 @@ def rank_popular(
     that is earlier in the vocabulary comes first.
     """
     task = _Task.of(rec, test, k, relevant_from, max_users, seed)
-    # Scores without ties, so that the lists are the same on every machine.
-    scores = np.empty(len(rec.item_vocabulary), np.float32)
-    scores[np.argsort(-rec.item_counts, kind="stable")] = -np.arange(len(scores))
-    return task.measure(
-        rec.top_items(chunk, k, scores=np.tile(scores, (len(chunk), 1)))
-        for chunk in rec.user_chunks(task.users)
-    )
+    # Biases without ties, so that the lists are the same on every machine.
+    bias = np.empty(len(rec.item_vocabulary), np.float32)
+    bias[np.argsort(-rec.item_counts, kind="stable")] = -np.arange(len(bias))
+    biases = {"user_bias": np.zeros(len(rec.user_vocabulary), np.float32), "item_bias": bias}
+    popular = replace(rec, model=Baseline(), parameters=rec.parameters | biases)
+    return task.measure(popular.top_items(task.users, k))
 
 
 def measure_lists(top: Index, relevant: csr_array, k: int) -> dict[str, float]:
@@ -218,9 +217,9 @@ class _Task:
         unknown = len(np.unique(test.users[users < 0]))
         return cls(k, float(relevant_from), measured, relevant, unknown)
 
-    def measure(self, tops: Iterable[Index]) -> Ranking | None:
-        """The metrics of the lists of all users, which come in chunks of shape (m, at most k)."""
+    def measure(self, top: Index) -> Ranking | None:
+        """The metrics of the lists of all users, shape (n, at most k)."""
         if len(self.users) == 0:
             return None
-        metrics = measure_lists(np.concatenate(list(tops)), self.relevant, self.k)
+        metrics = measure_lists(top, self.relevant, self.k)
         return Ranking(self.k, self.relevant_from, len(self.users), self.unknown_users, **metrics)

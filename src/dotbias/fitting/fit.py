@@ -6,11 +6,11 @@ import time
 from dotbias.data.ratings import Ratings
 from dotbias.fitting.choosing import BUDGET, choose_solver
 from dotbias.models import Baseline, DotBias, EmbeddingNet
-from dotbias.models.base import Model
+from dotbias.models.base import Model, has_formula_of
 from dotbias.models.network import TorchModel
 from dotbias.progress import progress_bar
 from dotbias.recommender.recommender import Recommender
-from dotbias.solvers.base import Epoch, Solver
+from dotbias.solvers.base import Epoch, Solver, estimate
 from dotbias.solvers.descent.gradient import GradientDescent
 from dotbias.solvers.descent.rules import Adam, Momentum
 from dotbias.solvers.gibbs.gibbs import Gibbs
@@ -44,7 +44,8 @@ def fit(
     (logger ``dotbias``).
 
     Raises:
-        SettingError: for a solver that cannot estimate the model, or a budget that is not above 0.
+        SettingError: for a solver that cannot estimate the model, a budget that is not above 0, or a
+            solver whose parameters are not finite or none of the model's (``Model.check``).
         DivergenceError: when the learning rate is too high.
 
     >>> import dotbias as db
@@ -68,7 +69,7 @@ def fit(
         def on_epoch(epoch: Epoch) -> None:
             advance(1, _describe(epoch))
 
-        parameters, history = solver.fit(model, ratings, seed=seed, on_epoch=on_epoch)
+        parameters, history = estimate(solver, model, ratings, seed=seed, on_epoch=on_epoch)
     best = history.best_epoch
     if history.stopped == "interrupted":
         if isinstance(solver, Gibbs):
@@ -95,7 +96,7 @@ def default_solver(model: Model) -> Solver:
     (``benchmarks/networks.py``). Embeddings that start near zero need a far higher rate than the layers
     above them. Of a network of one's own nothing is known; Adam suits most.
     """
-    if isinstance(model, Baseline):
+    if has_formula_of(model, Baseline):
         return ClosedForm()
     if isinstance(model, EmbeddingNet):
         rates = {"embeddings": 0.3, "hidden": 0.02, "output": 0.02, "biases": 0.02}

@@ -10,7 +10,8 @@ from numpy.typing import NDArray
 
 from dotbias.data.vocabulary import Index
 from dotbias.errors import SettingError
-from dotbias.recommender.recommender import Recommender, check_k
+from dotbias.recommender.fitted import check_k
+from dotbias.recommender.recommender import Recommender
 
 MOST_RATED = 1000
 """How many items are looked at unless told otherwise."""
@@ -113,8 +114,6 @@ def principal_components(
             f"k={k}: the two ends of {len(items):,} items have room for at most {len(items) // 2:,} each"
         )
     vectors = rec.model.item_vectors(rec.parameters)[items].astype(np.float64)
-    if vectors.shape[1] == 0:
-        raise SettingError(f"{type(rec.model).__name__} has no embeddings to take components of")
     mean = vectors.mean(0)
     left, sizes, directions = np.linalg.svd(vectors - mean, full_matrices=False)
     # Single precision of the embeddings: what is below is rounding.

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from dotbias.data.ratings import Ratings
 from dotbias.errors import DataError, SettingError
-from dotbias.models.base import Parameters
+from dotbias.models.base import Parameters, has_formula_of
 from dotbias.models.dot_bias import DotBias
 from dotbias.models.torch_extra import require_torch
 from dotbias.progress import progress_bar
@@ -380,7 +380,7 @@ def loss_surface(
     ratings = _known(rec, ratings)
     module = rec.to_torch()
     n = len(ratings)
-    if isinstance(rec.model, DotBias):
+    if has_formula_of(rec.model, DotBias):
         decay = _decay_of(rec, ratings, solver).of_rows(row_counts(ratings))
         columns = {
             name: (row if rec.parameters[name].ndim == 1 else row[:, None]) / n
@@ -414,7 +414,7 @@ def _decay_of(rec: Recommender, ratings: Ratings, solver: GradientDescent | None
     if solver is not None:
         return solver.decay
     p, model = rec.parameters, rec.model
-    assert isinstance(model, DotBias)
+    assert has_formula_of(model, DotBias)
     if not _is_decay(p):
         raise SettingError(
             "this model does not say which weight decay it was fitted with: give curvature the solver "
@@ -473,7 +473,7 @@ def _network_decay(module: Any, ratings: Ratings, decay: WeightDecay) -> dict[st
 
 
 def _groups(rec: Recommender, surface: "LossSurface") -> Mapping[str, str]:
-    if isinstance(rec.model, DotBias):
+    if has_formula_of(rec.model, DotBias):
         return {name: name for name in surface.shapes}
     from dotbias.solvers.descent.network_training import groups_of
 
@@ -510,7 +510,7 @@ def _with_rates(
     first = None
     if found.stable_rate is not None:
         descend: Callable[[float], Iterator[float]] = surface.descend
-        if isinstance(rec.model, DotBias):
+        if has_formula_of(rec.model, DotBias):
             descend = _own_descent(rec, ratings, plain, surface)
         first = divergence_rate(descend, found.stable_rate, n_steps=_RUN_STEPS)
     advance(1, "")
@@ -521,7 +521,7 @@ def _plain(rec: Recommender, ratings: Ratings, solver: GradientDescent | None) -
     """Full-batch descent at a constant rate, with the weight decay of the loss."""
     given = GradientDescent() if solver is None else solver
     decay: WeightDecay = given.decay
-    if isinstance(rec.model, DotBias):
+    if has_formula_of(rec.model, DotBias):
         decay = _decay_of(rec, ratings, solver)
     return GradientDescent(
         SGD(),
@@ -540,7 +540,7 @@ def _own_descent(
     from dotbias.solvers.descent.training import Training
 
     solver = replace(plain, rule=SGD(lr=1.0))
-    assert isinstance(rec.model, DotBias)
+    assert has_formula_of(rec.model, DotBias)
     run = Training(solver, rec.model, ratings, dtype=np.float64)
     start = run.state()
     for name, value in surface.by_name(surface.w).items():

@@ -8,8 +8,9 @@ from numpy.typing import NDArray
 from scipy.spatial import cKDTree
 
 from dotbias.data.vocabulary import Index
-from dotbias.models.base import Array
-from dotbias.recommender.recommender import top_k
+from dotbias.models.parameters import Array
+from dotbias.models.scoring import Scoring
+from dotbias.recommender.lists import top_k
 
 # Of more points than this, so many are drawn for the two figures.
 _MOST_ROWS = 2_000
@@ -46,13 +47,9 @@ def nearest(vectors: Array, k: int) -> tuple[Index, Array]:
         Row numbers, nearest first, and their cosines, both of shape (n, k). Among equals the lower row
         comes first.
     """
-    rows = np.empty((len(vectors), k), np.int32)
-    cosines = np.empty((len(vectors), k), np.float32)
-    for here, block in _cosines(vectors, np.arange(len(vectors))):
-        block[np.arange(len(here)), here] = -np.inf
-        rows[here] = top_k(block, k)
-        cosines[here] = np.take_along_axis(block, rows[here], axis=1)
-    return rows, cosines
+    itself = np.arange(len(vectors), dtype=np.int32)[:, None]
+    cosines = Scoring(vectors, vectors, np.zeros((1, len(vectors)), np.float32))
+    return top_k(cosines, k, excluded=list(itself))
 
 
 def quality(vectors: Array, positions: Array, neighbours: Index, *, k: int, seed: int) -> Quality:

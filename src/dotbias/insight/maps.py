@@ -17,7 +17,8 @@ from dotbias.insight.map_quality import Quality, nearest, quality
 from dotbias.insight.projection import METHODS, Placing, perplexity_for
 from dotbias.models.base import Array
 from dotbias.progress import progress_bar
-from dotbias.recommender.recommender import MIN_RATINGS, Recommender, at_length_one
+from dotbias.recommender.fitted import MIN_RATINGS, at_length_one
+from dotbias.recommender.recommender import Recommender
 
 if TYPE_CHECKING:
     from dotbias.pictures import Groups, MapPicture
@@ -331,14 +332,11 @@ def _vectors(rec: Recommender, of: Side) -> tuple[Array, NDArray[np.int64]]:
     else:
         vectors = rec.model.user_vectors(rec.parameters)
         counts = np.diff(rec.rated.indptr).astype(np.int64)
-    name = type(rec.model).__name__
-    if vectors.shape[1] == 0:
-        raise SettingError(f"{name} has no embeddings to map")
     if vectors.shape[1] == 1:
         raise SettingError(
-            f"this {name} has one factor, by which {of} can only point the same way or the opposite "
-            "one: a map needs at least 2; principal_components (on the command line `dotbias "
-            "components`) lists the items at both ends of one"
+            f"this {type(rec.model).__name__} has one factor, by which {of} can only point the same way "
+            "or the opposite one: a map needs at least 2; principal_components (on the command line "
+            "`dotbias components`) lists the items at both ends of one"
         )
     return vectors, counts
 
@@ -365,7 +363,7 @@ def _table(
     if of == "items":
         columns["title"] = rec.named(rows.astype(np.int32))["title"]
     columns |= {"x": positions[:, 0], "y": positions[:, 1], "n_ratings": counts[rows]}
-    bias = rec.parameters.get(f"{of[:-1]}_bias")
+    bias = rec.model.bias(rec.parameters, "item" if of == "items" else "user")
     if bias is not None:
         columns["bias"] = bias[rows]
     if of == "items" and vocabulary.genres is not None:

@@ -13,8 +13,9 @@ from dotbias.errors import SettingError
 from dotbias.evaluation.evaluate import text_table
 from dotbias.insight.map_quality import nearest
 from dotbias.progress import progress_bar
-from dotbias.recommender.recommender import MIN_RATINGS, RawId, Recommender, check_k
-from dotbias.solvers.base import Solver
+from dotbias.recommender.fitted import MIN_RATINGS, RawId, check_k
+from dotbias.recommender.recommender import Recommender
+from dotbias.solvers.base import Solver, estimate
 from dotbias.solvers.from_text import solver_from_text
 
 
@@ -209,7 +210,7 @@ def _other_fits(rec: Recommender, solver: Solver, seeds: tuple[int, ...]) -> Ite
     """The same model fitted to the same ratings with each of these seeds, one after the other."""
     ratings = rec.training_ratings()
     for seed in seeds:
-        parameters, history = solver.fit(rec.model, ratings, seed=seed)
+        parameters, history = estimate(solver, rec.model, ratings, seed=seed)
         if history.stopped == "interrupted":
             raise KeyboardInterrupt  # whoever interrupts one fit does not want the next
         yield Recommender.of(rec.model.fitted(parameters), parameters, ratings)

@@ -2,22 +2,29 @@
 
 from abc import ABC, abstractmethod
 from dataclasses import asdict, dataclass
-from typing import TYPE_CHECKING, Any, ClassVar, TypeAlias
+from typing import TYPE_CHECKING, Any, ClassVar, TypeGuard, TypeVar
 
 import numpy as np
-from numpy.typing import NDArray
 
 from dotbias.data.ratings import Ratings
 from dotbias.data.vocabulary import Index
 from dotbias.errors import SettingError
+from dotbias.models.parameters import Array as Array
+from dotbias.models.parameters import Parameters as Parameters
+from dotbias.models.parameters import check_numbers
+from dotbias.models.row_form import RowForm, Side
+from dotbias.models.scoring import Scoring, scored
 from dotbias.settings import Settings
 
 if TYPE_CHECKING:
     from torch import nn
 
-Array: TypeAlias = NDArray[np.float32]
-Parameters: TypeAlias = dict[str, Array]
-"""Arrays by name: the trained groups, and the constants ``global_mean`` (1,) and ``scale`` (2,)."""
+AnyModel = TypeVar("AnyModel", bound="Model")
+
+# Where a class states its formula, and what answers for that formula alone.
+FORMULA = ("predict", "score_all", "formula")
+_FROM_FORMULA = ("row_form", "scoring")  # by BilinearModel
+_ANSWERS = (*_FROM_FORMULA, "to_torch", "spread")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -45,9 +52,95 @@ class Model(Settings, ABC):
         is cut off at the ends of the scale, so that items beyond the end keep their order.
         """
 
+    def scoring(self, parameters: Parameters, users: Index) -> Scoring:
+        """What lists of items are ordered by: the order of ``score_all``, in a form that can be scanned
+        without the table of all scores where the model has one.
+        """
+        return scored(self.score_all(parameters, users))
+
+    def __init_subclass__(cls, **options: Any) -> None:
+        """A class with a formula of its own inherits no answer that was given for another one."""
+        super().__init_subclass__(**options)
+        own = vars(cls).keys()
+        if own.isdisjoint(FORMULA):
+            return
+        for name in _ANSWERS:
+            follows = name in _FROM_FORMULA and "formula" in own
+            if name not in own and not follows:
+                setattr(cls, name, vars(Model)[name])
+
     def fitted(self, parameters: Parameters) -> "Model":  # noqa: ARG002
         """This model with the settings that fitting chose, such as the number of factors."""
         return self
+
+    def check(self, parameters: Parameters, n_users: int, n_items: int) -> None:
+        """Refuse arrays that are not parameters of this model for so many users and items.
+
+        Raises:
+            SettingError: naming the array that is missing, not finite, or of another type or shape.
+        """
+        check_numbers(parameters)
+        for name in self.groups:
+            array = parameters.get(name)
+            if array is None:
+                raise SettingError(f"the array {name} is missing from the parameters")
+            if array.shape[:1] not in ((n_users,), (n_items,)):
+                raise SettingError(
+                    f"the array {name} must have a row for each of {n_users:,} users or {n_items:,} "
+                    f"items, not the shape {array.shape}"
+                )
+
+    @property
+    def label(self) -> str:
+        """What it is, in a sentence."""
+        return type(self).__name__
+
+    # -- what a model may offer; each refuses where it does not --------------------------------------
+
+    def row_form(self, parameters: Parameters, side: Side) -> RowForm:  # noqa: ARG002
+        """What this model is in one row of users (or items), with everything else held.
+
+        Folding in, growing, explaining and the objective rest on it alone.
+
+        Raises:
+            SettingError: for a model that is not linear in each row, or does not say how.
+        """
+        raise SettingError(
+            f"{type(self).__name__} does not say what it is in one row (Model.row_form): users, items "
+            "and ratings can be added, and predictions explained, with models that are linear in each "
+            "row (DotBias, Baseline)"
+        )
+
+    def bias(self, parameters: Parameters, side: Side) -> Array | None:  # noqa: ARG002
+        """The bias of each user (or item), shape (n,); None for a model without."""
+        return None
+
+    def item_vectors(self, parameters: Parameters) -> Array:  # noqa: ARG002
+        """Vectors whose cosine says how similar two items are, shape (n_items, n_factors).
+
+        Raises:
+            SettingError: for a model without any.
+        """
+        raise SettingError(f"{type(self).__name__} has no embeddings to compare items by")
+
+    def user_vectors(self, parameters: Parameters) -> Array:  # noqa: ARG002
+        """The same of users, shape (n_users, n_factors).
+
+        Raises:
+            SettingError: for a model without any.
+        """
+        raise SettingError(f"{type(self).__name__} has no embeddings to compare users by")
+
+    def spread(self, parameters: Parameters, users: Index, items: Index) -> Array:  # noqa: ARG002
+        """Standard deviation of the rating that each pair would get, shape (n,).
+
+        Raises:
+            SettingError: for a model without samples.
+        """
+        raise SettingError(
+            f"{type(self).__name__} has no samples to take a standard deviation from: fit a "
+            "DotBias with Gibbs(keep_samples=50), on the command line --solver gibbs --keep-samples 50"
+        )
 
     def to_torch(self, parameters: Parameters) -> "nn.Module":  # noqa: ARG002
         """The model as a PyTorch module, in evaluation mode.
@@ -64,31 +157,30 @@ class Model(Settings, ABC):
         """The settings as plain data, for a model file or JSON."""
         return asdict(self)
 
-    def item_vectors(self, parameters: Parameters) -> Array:
-        """Vectors whose cosine says how similar two items are, shape (n_items, n_factors)."""
-        return parameters["item_factors"]
 
-    def user_vectors(self, parameters: Parameters) -> Array:
-        """The same of users, shape (n_users, n_factors)."""
-        return parameters["user_factors"]
+def initialised(model: Model, ratings: Ratings, rng: np.random.Generator) -> Parameters:
+    """What a solver starts from: ``model.initialise``, checked before any loop reads it.
 
-
-def constants(ratings: Ratings) -> Parameters:
-    """The parameters that are read off the training ratings, not trained."""
-    return {
-        "global_mean": np.array([ratings.global_mean], np.float32),
-        "scale": np.array(ratings.scale, np.float32),
-    }
-
-
-def gather(bias: Array, rows: Index) -> Array:
-    """The bias of each row index, shape (n,); zero for -1."""
-    if len(bias) == 0:
-        return np.zeros(len(rows), np.float32)
-    return np.where(rows >= 0, bias[rows], np.float32(0))
+    Raises:
+        SettingError: when the arrays are not parameters of the model for these ratings.
+    """
+    parameters = model.initialise(ratings, rng)
+    try:
+        model.check(parameters, ratings.n_users, ratings.n_items)
+    except SettingError as error:
+        raise SettingError(f"initialise of {type(model).__name__}: {error}") from None
+    if model.fitted(parameters) != model:
+        raise SettingError(
+            f"initialise of {type(model).__name__}: the arrays are those of "
+            f"{model.fitted(parameters)}, not of {model}"
+        )
+    return parameters
 
 
-def clip_to_scale(parameters: Parameters, ratings: Array) -> Array:
-    """Ratings cut off at the ends of the scale."""
-    low, high = parameters["scale"]
-    return np.clip(ratings, low, high)
+def has_formula_of(model: Model, kind: type[AnyModel]) -> TypeGuard[AnyModel]:
+    """Whether a model is of a kind and predicts by its formula, not by one that a subclass has put in
+    its place: what a solver that knows the formula asks.
+    """
+    if not isinstance(model, kind) or model.groups != kind.groups:
+        return False
+    return all(getattr(type(model), n, None) is getattr(kind, n, None) for n in FORMULA)

@@ -6,12 +6,13 @@ from typing import ClassVar
 import numpy as np
 
 from dotbias.data.ratings import Ratings
-from dotbias.data.vocabulary import Index
-from dotbias.models.base import Array, Model, Parameters, clip_to_scale, constants, gather
+from dotbias.models.bilinear import BilinearModel
+from dotbias.models.parameters import Parameters, check_constants, constants
+from dotbias.models.row_form import OTHER, Linear, RowForm, Side
 
 
 @dataclass(frozen=True, kw_only=True)
-class Baseline(Model):
+class Baseline(BilinearModel):
     """Global mean plus a bias for each user and item.
 
     Prediction: ``μ + b_u + b_i``, clipped to the scale (Koren, Bell & Volinsky 2009, eq. 3).
@@ -27,21 +28,13 @@ class Baseline(Model):
             "item_bias": np.zeros(ratings.n_items, np.float32),
         }
 
-    def predict(self, parameters: Parameters, users: Index, items: Index) -> Array:
-        """Predicted rating of each pair, shape (n,)."""
-        b_u = gather(parameters["user_bias"], users)
-        b_i = gather(parameters["item_bias"], items)
-        return clip_to_scale(parameters, parameters["global_mean"] + b_u + b_i)
-
-    def score_all(self, parameters: Parameters, users: Index) -> Array:
-        """``μ + b_u + b_i`` of every item for each user, shape (n_users, n_items)."""
-        b_u = gather(parameters["user_bias"], users)
-        return parameters["global_mean"] + b_u[:, None] + parameters["item_bias"][None, :]
-
-    def item_vectors(self, parameters: Parameters) -> Array:
-        """Items have no vectors here: shape (n_items, 0)."""
-        return np.zeros((len(parameters["item_bias"]), 0), np.float32)
-
-    def user_vectors(self, parameters: Parameters) -> Array:
-        """Nor have users: shape (n_users, 0)."""
-        return np.zeros((len(parameters["user_bias"]), 0), np.float32)
+    def formula(self, parameters: Parameters, side: Side) -> RowForm:
+        """A row is a bias alone."""
+        check_constants(parameters)
+        return RowForm(
+            parameters=parameters,
+            bias=f"{side}_bias",
+            held=f"{OTHER[side]}_bias",
+            terms={},
+            response=Linear(float(parameters["global_mean"][0])),
+        )

@@ -5,26 +5,28 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 import numpy as np
-from scipy.special import expit
 
 from dotbias.data.ratings import Ratings
 from dotbias.data.vocabulary import Index
-from dotbias.errors import SettingError
-from dotbias.models.base import Array, Model, Parameters, clip_to_scale, constants, gather
+from dotbias.models.bilinear import BilinearModel
+from dotbias.models.parameters import (
+    SAMPLES,
+    Array,
+    Parameters,
+    check_constants,
+    checked_array,
+    constants,
+)
+from dotbias.models.row_form import OTHER, Linear, RowForm, Side, Sigmoid
 from dotbias.models.torch_extra import require_torch
 from dotbias.settings import setting
 
 if TYPE_CHECKING:
     from torch import nn
 
-# What ``spread`` needs beside the parameters: samples of the fit, and their noise.
-SAMPLES = ("user_samples", "item_samples", "user_noise", "item_noise", "noise_variance")
-# Rows per chunk of bulk predictions: bounds the two gathered factor tables to about 50 MB each.
-_CHUNK_FLOATS = 12_000_000
-
 
 @dataclass(frozen=True, kw_only=True)
-class DotBias(Model):
+class DotBias(BilinearModel):
     """Dot product of two embeddings plus both biases.
 
     Prediction, with ``z = μ + b_u + b_i + p_u · q_i``:
@@ -72,7 +74,23 @@ class DotBias(Model):
 
     def fitted(self, parameters: Parameters) -> "DotBias":
         """This model with the number of factors that the parameters have."""
-        return replace(self, n_factors=parameters["user_factors"].shape[1])
+        factors = checked_array(parameters, "user_factors", (None, None))
+        return replace(self, n_factors=factors.shape[1])
+
+    @property
+    def label(self) -> str:
+        """What it is, in a sentence."""
+        return f"{super().label} of {self.n_factors} factors"
+
+    def check(self, parameters: Parameters, n_users: int, n_items: int) -> None:
+        """As ``Model.check``; samples too, where some are kept."""
+        super().check(parameters, n_users, n_items)
+        if not parameters.keys().isdisjoint(SAMPLES):
+            n, _, width = checked_array(parameters, "user_samples", (None, n_users + 1, None)).shape
+            checked_array(parameters, "item_samples", (n, n_items + 1, width))
+            checked_array(parameters, "user_noise", (n_users + 1,))
+            checked_array(parameters, "item_noise", (n_items + 1,))
+            checked_array(parameters, "noise_variance", (1,))
 
     def stretch(self, parameters: Parameters) -> tuple[float, float]:
         """Lowest rating and width of the sigmoid's range, in rating units."""
@@ -88,24 +106,26 @@ class DotBias(Model):
         share = (mean - low) / width
         return float(np.log(share / (1 - share)))
 
-    def predict(self, parameters: Parameters, users: Index, items: Index) -> Array:
-        """Predicted rating of each pair, shape (n,)."""
-        out = np.empty(len(users), np.float32)
-        step = max(1, _CHUNK_FLOATS // self.n_factors)
-        for start in range(0, len(users), step):
-            chunk = slice(start, start + step)
-            out[chunk] = self._predict_chunk(parameters, users[chunk], items[chunk])
-        return out
+    def formula(self, parameters: Parameters, side: Side) -> RowForm:
+        """A row is a bias and an embedding, which meets that of the partner in a dot product."""
+        check_constants(parameters)
+        other, offset = OTHER[side], self.offset(parameters)
+        linear = self.output == "linear"
+        return RowForm(
+            parameters=parameters,
+            bias=f"{side}_bias",
+            held=f"{other}_bias",
+            terms={f"{side}_factors": f"{other}_factors"},
+            response=Linear(offset) if linear else Sigmoid(offset, *self.stretch(parameters)),
+        )
 
-    def _predict_chunk(self, parameters: Parameters, users: Index, items: Index) -> Array:
-        p_u = parameters["user_factors"][users]  # (n, k)
-        q_i = parameters["item_factors"][items]  # (n, k)
-        dot = np.einsum("nk,nk->n", p_u, q_i)
-        known = (users >= 0) & (items >= 0)  # index -1 has read the last row: drop what it gave
-        b_u = gather(parameters["user_bias"], users)
-        b_i = gather(parameters["item_bias"], items)
-        z = b_u + b_i + np.where(known, dot, np.float32(0))
-        return clip_to_scale(parameters, self._to_rating(parameters, z))
+    def item_vectors(self, parameters: Parameters) -> Array:
+        """The embeddings of items, shape (n_items, n_factors)."""
+        return parameters["item_factors"]
+
+    def user_vectors(self, parameters: Parameters) -> Array:
+        """The embeddings of users, shape (n_users, n_factors)."""
+        return parameters["user_factors"]
 
     def spread(self, parameters: Parameters, users: Index, items: Index) -> Array:
         """Standard deviation of the rating that each pair would get, shape (n,), from kept samples.
@@ -118,10 +138,7 @@ class DotBias(Model):
             SettingError: when no samples were kept.
         """
         if "user_samples" not in parameters:
-            raise SettingError(
-                "this model has no samples to take a standard deviation from: fit it with "
-                "Gibbs(keep_samples=50), on the command line --solver gibbs --keep-samples 50"
-            )
+            return super().spread(parameters, users, items)
         total, squares = np.zeros((2, len(users)))
         # Index -1 is the last row, and there the samples have the stranger.
         for p, q in zip(parameters["user_samples"], parameters["item_samples"], strict=True):
@@ -134,23 +151,6 @@ class DotBias(Model):
         variance = np.maximum(squares / n - (total / n) ** 2, 0)
         variance += parameters["noise_variance"][0] * noise
         return np.sqrt(variance).astype(np.float32)
-
-    def score_all(self, parameters: Parameters, users: Index) -> Array:
-        """Rating of every item for each user before clipping, shape (n_users, n_items)."""
-        known = (users >= 0)[:, None]  # (n, 1)
-        p_u = np.where(known, parameters["user_factors"][users], np.float32(0))  # (n, k)
-        z = p_u @ parameters["item_factors"].T  # (n, n_items)
-        z += gather(parameters["user_bias"], users)[:, None]
-        z += parameters["item_bias"][None, :]
-        return self._to_rating(parameters, z)
-
-    def _to_rating(self, parameters: Parameters, z: Array) -> Array:
-        z = z + np.float32(self.offset(parameters))
-        if self.output == "linear":
-            return z
-        low, width = self.stretch(parameters)
-        rating: Array = np.float32(low) + np.float32(width) * expit(z)
-        return rating
 
     # -- PyTorch ---------------------------------------------------------------------------------
 
@@ -199,7 +199,7 @@ class DotBias(Model):
         require_torch()
         from dotbias.models.dot_bias_torch import read_module
 
-        return read_module(source)
+        return read_module(DotBias, source)
 
     @staticmethod
     def from_fastai(
@@ -234,4 +234,4 @@ class DotBias(Model):
         require_torch()
         from dotbias.models.dot_bias_torch import read_fastai
 
-        return read_fastai(source, y_range=y_range, scale=scale, na_row=na_row)
+        return read_fastai(DotBias, source, y_range=y_range, scale=scale, na_row=na_row)

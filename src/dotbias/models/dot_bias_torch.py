@@ -3,15 +3,17 @@
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
-from typing import Any, TypeAlias
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
 from dotbias.errors import DataError, SettingError
-from dotbias.models.base import Array, Parameters
-from dotbias.models.dot_bias import SAMPLES, DotBias
+from dotbias.models.parameters import SAMPLES, Array, Parameters
+
+if TYPE_CHECKING:
+    from dotbias.models.dot_bias import DotBias
 
 Source: TypeAlias = nn.Module | Mapping[str, Any]
 
@@ -51,13 +53,13 @@ class DotBiasModule(nn.Module):
     global_mean: Tensor
     scale: Tensor
 
-    def __init__(self, model: DotBias, parameters: Parameters) -> None:
+    def __init__(self, model: "DotBias", parameters: Parameters) -> None:
         super().__init__()
         self.settings = model
-        for name in DotBias.groups:
+        for name in model.groups:
             self.register_parameter(name, nn.Parameter(torch.tensor(parameters[name])))
         for name, array in parameters.items():
-            if name not in (*DotBias.groups, *SAMPLES):
+            if name not in (*model.groups, *SAMPLES):
                 self.register_buffer(name, torch.tensor(array))
 
     def forward(self, user: Tensor, item: Tensor) -> Tensor:
@@ -84,21 +86,21 @@ class DotBiasModule(nn.Module):
 
     def set_extra_state(self, state: dict[str, Any]) -> None:
         """Take the settings over from a state dict."""
-        self.settings = DotBias(**state)
+        self.settings = type(self.settings)(**state)
 
 
-def read_module(source: Source) -> tuple[DotBias, Parameters]:
+def read_module(kind: "type[DotBias]", source: Source) -> tuple["DotBias", Parameters]:
     """See ``DotBias.from_torch``."""
     call = "from_torch"
-    state = dict(_state(source, DotBias.groups, call))
-    _check_names(state, (*DotBias.groups, *_CONSTANTS, _SETTINGS), call, optional=_PRIOR)
+    state = dict(_state(source, kind.groups, call))
+    _check_names(state, (*kind.groups, *_CONSTANTS, _SETTINGS), call, optional=_PRIOR)
     settings = state.pop(_SETTINGS)
     try:
-        model = DotBias(**settings)
+        model = kind(**settings)
     except TypeError as error:
         raise DataError(f"{call}: {_SETTINGS} holds no settings of DotBias: {error}") from error
     parameters = {name: _array(value, name, call) for name, value in state.items()}
-    _check_shapes(parameters, DotBias.groups, call)
+    _check_shapes(parameters, kind.groups, call)
     for name, shape in (("global_mean", (1,)), ("scale", (2,))):
         _check_shape(name, parameters[name], shape, call)
     if parameters["scale"][0] > parameters["scale"][1]:
@@ -114,19 +116,20 @@ def read_module(source: Source) -> tuple[DotBias, Parameters]:
 
 
 def read_fastai(
+    kind: "type[DotBias]",
     source: Source,
     *,
     y_range: tuple[float, float] | None,
     scale: tuple[float, float],
     na_row: bool,
-) -> tuple[DotBias, Parameters]:
+) -> tuple["DotBias", Parameters]:
     """See ``DotBias.from_fastai``."""
     call = "from_fastai"
     lowest, highest = _range("scale", scale)
-    model, middle = DotBias(), 0.0
+    model, middle = kind(), 0.0
     if y_range is not None:
         low, high = _range("y_range", y_range)
-        model = DotBias(output="sigmoid", margin=_margin((low, high), (lowest, highest)))
+        model = kind(output="sigmoid", margin=_margin((low, high), (lowest, highest)))
         middle = (low + high) / 2  # whose logit is 0
     state = _state(source, _FASTAI, call)
     _check_names(state, _FASTAI, call)
@@ -137,7 +140,7 @@ def read_fastai(
         if len(table) <= first:
             raise DataError(f"{call}: {name} has no row but that of '#na#'")
     rows = (tables[name][first:] for name in _FASTAI)
-    parameters = dict(zip(DotBias.groups, rows, strict=True)) | {
+    parameters = dict(zip(kind.groups, rows, strict=True)) | {
         "global_mean": np.array([middle], np.float32),
         "scale": np.array([lowest, highest], np.float32),
     }

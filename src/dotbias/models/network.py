@@ -10,7 +10,8 @@ import numpy as np
 from dotbias.data.ratings import Ratings
 from dotbias.data.vocabulary import Index
 from dotbias.errors import SettingError
-from dotbias.models.base import Array, Model, Parameters, clip_to_scale, constants
+from dotbias.models.base import Model
+from dotbias.models.parameters import Array, Parameters, check_numbers, clip_to_scale, constants
 from dotbias.models.torch_extra import require_torch
 from dotbias.settings import setting
 
@@ -110,17 +111,30 @@ class TorchModel(Model):
                 out[chunk] = rated(module, u, i).numpy()
         return out
 
+    def check(self, parameters: Parameters, n_users: int, n_items: int) -> None:
+        """As ``Model.check``: names and shapes are those of the module's state."""
+        check_numbers(parameters)
+        rows = parameters.get("n_rows", np.empty(0)).tolist()
+        if rows != [n_users + 1, n_items + 1]:
+            raise SettingError(
+                f"the array n_rows must be [{n_users + 1}, {n_items + 1}], one more than there are "
+                f"users and items, not {rows}"
+            )
+        self.to_torch(parameters)
+
     def item_vectors(self, parameters: Parameters) -> Array:
-        """The table ``item_factors`` without the row of the unknown; no vectors if there is none."""
-        return self._table(parameters, "item_factors.weight", int(parameters["n_rows"][1]))
+        """The table ``item_factors`` without the row of the unknown.
+
+        Raises:
+            SettingError: for a module without that table.
+        """
+        table = parameters.get("item_factors.weight")
+        return super().item_vectors(parameters) if table is None else table[:-1]
 
     def user_vectors(self, parameters: Parameters) -> Array:
         """The table ``user_factors``, likewise."""
-        return self._table(parameters, "user_factors.weight", int(parameters["n_rows"][0]))
-
-    def _table(self, parameters: Parameters, name: str, n_rows: int) -> Array:
-        table = parameters.get(name, np.zeros((n_rows, 0), np.float32))
-        return table[:-1]
+        table = parameters.get("user_factors.weight")
+        return super().user_vectors(parameters) if table is None else table[:-1]
 
 
 @dataclass(frozen=True, kw_only=True)

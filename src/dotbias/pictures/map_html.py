@@ -13,10 +13,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import ArrayLike
 
+from dotbias.pictures.colouring import Amounts, Groups
 from dotbias.pictures.palette import GREYS, GROUNDS, GROUP_COLOURS, INKS, SCALES
 
 if TYPE_CHECKING:
-    from dotbias.pictures.map import Amounts, Groups, MapPicture
+    from dotbias.pictures.map import MapPicture
 
 _DIGITS = 4  # of coordinates, which are shares of the map's width
 
@@ -43,8 +44,6 @@ def page(picture: "MapPicture") -> bytes:
 
 def data(picture: "MapPicture") -> dict[str, Any]:
     """All that the script of the page reads."""
-    from dotbias.pictures.map import Groups
-
     x, y = _places(picture)
     near = np.asarray(picture.neighbours)
     return {
@@ -72,7 +71,7 @@ def data(picture: "MapPicture") -> dict[str, Any]:
     }
 
 
-def _groups(groups: "Groups") -> dict[str, Any]:
+def _groups(groups: Groups) -> dict[str, Any]:
     of_point = np.asarray(groups.of_point).tolist()
     members = groups.members
     if members is None:
@@ -85,7 +84,7 @@ def _groups(groups: "Groups") -> dict[str, Any]:
     }
 
 
-def _amounts(amounts: "Amounts") -> dict[str, Any]:
+def _amounts(amounts: Amounts) -> dict[str, Any]:
     share, ends = amounts.on_scale()
     return {
         "name": amounts.name,

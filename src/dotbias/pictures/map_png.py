@@ -6,12 +6,13 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from dotbias.pictures.colouring import Amounts, Groups
 from dotbias.pictures.lines_png import SMALL, new_figure
 from dotbias.pictures.palette import GREYS, GROUNDS, GROUP_COLOURS, INKS, SCALES
 from dotbias.pictures.picture import drawing_library
 
 if TYPE_CHECKING:
-    from dotbias.pictures.map import Amounts, Groups, MapPicture
+    from dotbias.pictures.map import MapPicture
 
 _WIDTH, _HEIGHT = 9.0, 7.0  # inches
 _MOST_LABELS, _LETTERS = 40, 28
@@ -60,17 +61,13 @@ def _small_print(picture: "MapPicture") -> str:
 
 def _colours(figure: Any, axes: Any, picture: "MapPicture") -> tuple[NDArray[Any], Any]:
     """The colour of each point, and the legend, which a scale of numbers does not have."""
-    from dotbias.pictures.map import Groups
-
     colouring = picture.colourings[0]
     if isinstance(colouring, Groups):
         return _group_colours(figure, axes, colouring, picture.theme)
     return _amount_colours(figure, axes, colouring, picture.theme), None
 
 
-def _group_colours(
-    figure: Any, axes: Any, groups: "Groups", theme: str
-) -> tuple[NDArray[Any], Any]:
+def _group_colours(figure: Any, axes: Any, groups: Groups, theme: str) -> tuple[NDArray[Any], Any]:
     palette = np.array([*GROUP_COLOURS[theme][: groups.n_coloured], GREYS[theme]])
     of_point = np.asarray(groups.of_point)
     place = np.where((of_point < 0) | (of_point >= groups.n_coloured), groups.n_coloured, of_point)
@@ -99,7 +96,7 @@ def _group_colours(
     return palette[place], legend
 
 
-def _amount_colours(figure: Any, axes: Any, amounts: "Amounts", theme: str) -> NDArray[Any]:
+def _amount_colours(figure: Any, axes: Any, amounts: Amounts, theme: str) -> NDArray[Any]:
     colors = drawing_library("matplotlib.colors")
     share, (low, high) = amounts.on_scale()
     scale = colors.LinearSegmentedColormap.from_list("scale", SCALES[theme])

@@ -8,9 +8,9 @@ import polars as pl
 from numpy.typing import NDArray
 
 from dotbias.data.vocabulary import Index
-from dotbias.errors import SettingError
-from dotbias.models.base import Array, Parameters
-from dotbias.recommender.recommender import RawId, Recommender, check_k
+from dotbias.models.parameters import Array, Parameters
+from dotbias.models.row_form import RowForm
+from dotbias.recommender.fitted import Fitted, RawId, check_k
 from dotbias.solvers.least_squares.contributions import Contributions, contributions
 
 if TYPE_CHECKING:
@@ -194,7 +194,7 @@ class Explanation:
         )
 
 
-def explain(rec: Recommender, user: RawId, item: RawId) -> Explanation:
+def explain(rec: Fitted, user: RawId, item: RawId) -> Explanation:
     """See ``Recommender.explain``."""
     u = rec.user_vocabulary.find(user, noun="user")
     own = rec.rated[[u]]
@@ -203,7 +203,7 @@ def explain(rec: Recommender, user: RawId, item: RawId) -> Explanation:
 
 
 def explain_row(
-    rec: Recommender, parameters: Parameters, row: int, rated: Index, values: Array, item: RawId
+    rec: Fitted, parameters: Parameters, row: int, rated: Index, values: Array, item: RawId
 ) -> Explanation:
     """What a row of users predicts for an item, explained by the ratings that the row rests on.
 
@@ -215,11 +215,6 @@ def explain_row(
         values: those ratings, shape (n,).
         item: the item's id, title, or a part of one title.
     """
-    if "user_bias" not in rec.parameters:
-        raise SettingError(
-            f"{type(rec.model).__name__} cannot be explained: an explanation needs a model that is "
-            "linear in each row (DotBias, Baseline)"
-        )
     i = rec.item_vocabulary.find(item)
     parts = contributions(rec.model, rec.parameters, rated, values, i)
     pair = np.array([row], np.int32), np.array([i], np.int32)
@@ -251,7 +246,7 @@ def _left_by(facts: dict[str, Any]) -> str:
 
 
 def _table(
-    rec: Recommender,
+    rec: Fitted,
     parts: Contributions,
     difference: float,
     cut_off: float,
@@ -269,8 +264,8 @@ def _table(
     }
     optional = ("assumed of everyone", "cut off")
     kept = {part: value for part, value in fixed.items() if value or part not in optional}
-    vectors = rec.model.item_vectors(rec.parameters)
-    if vectors.shape[1] == 0:  # nothing that a rating could act through but the user's bias
+    form = rec.model.row_form(rec.parameters, "user")
+    if form.width == 1:  # nothing that a rating could act through but the user's bias
         rated, values, parts = rated[:0], values[:0], parts._replace(rated=parts.rated[:0])
     order = np.argsort(-np.abs(parts.rated), kind="stable")
     rated = rated[order]
@@ -279,7 +274,7 @@ def _table(
             "part": [RATED] * len(rated),
             **rec.named(rated),
             "rating": values[order],
-            "similarity": _cosines(vectors, rated, item),
+            "similarity": _cosines(form, rated, item),
             "contribution": parts.rated[order],
         },
         schema_overrides={"part": pl.String},
@@ -288,9 +283,10 @@ def _table(
     return pl.concat([first, items], how="diagonal").select(items.columns)
 
 
-def _cosines(vectors: Array, items: Index, item: int) -> NDArray[np.float64]:
+def _cosines(form: RowForm, items: Index, item: int) -> NDArray[np.float64]:
     """Cosine of each item's embedding with that of one item; 0 for an embedding of zeros."""
-    q, asked = vectors[items].astype(np.float64), vectors[item].astype(np.float64)
+    q = form.others(np.append(items, np.int32(item)))[:, 1:].astype(np.float64)
+    q, asked = q[:-1], q[-1]
     lengths = np.linalg.norm(q, axis=1) * np.linalg.norm(asked)
     lengths[lengths == 0] = 1
     cosines: NDArray[np.float64] = q @ asked / lengths

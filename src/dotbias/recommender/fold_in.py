@@ -12,14 +12,15 @@ import polars as pl
 from dotbias.data.read import read_rated
 from dotbias.data.vocabulary import Index
 from dotbias.errors import DataError, SettingError, UnknownIdError
-from dotbias.models.base import Array, Parameters
-from dotbias.recommender.recommender import MIN_RATINGS, RawId, Recommender, check_k, is_id
-from dotbias.solvers.least_squares.fold_in import OTHER, Side, fold_in, groups_of
+from dotbias.models.parameters import Array, Parameters
+from dotbias.models.row_form import OTHER, Side
+from dotbias.recommender import lists
+from dotbias.recommender.explanation import Explanation, explain_row
+from dotbias.recommender.fitted import MIN_RATINGS, Fitted, RawId, check_k, is_id
+from dotbias.solvers.least_squares.fold_in import fold_in
 
 if TYPE_CHECKING:
     import pandas as pd
-
-    from dotbias.recommender.explanation import Explanation
 
     Frame: TypeAlias = pl.DataFrame | pl.LazyFrame | pd.DataFrame
 
@@ -42,7 +43,7 @@ class _Folded:
         unknown: the ids that were left out.
     """
 
-    recommender: Recommender = field(repr=False)
+    recommender: Fitted = field(repr=False)
     bias: float
     factors: Array = field(repr=False)
     rated: Index = field(repr=False)
@@ -57,7 +58,8 @@ class _Folded:
     def _parameters(self, side: Side) -> Parameters:
         """The model's parameters with this row alone on its own side."""
         row = np.append(np.float32(self.bias), self.factors)[None, :]
-        return self.recommender.parameters | groups_of(self.recommender.model, side, row)
+        own = self.recommender.parameters
+        return own | self.recommender.model.row_form(own, side).split(row)
 
 
 @dataclass(frozen=True, eq=False)
@@ -90,12 +92,14 @@ class FoldedUser(_Folded):
         """
         check_k(k)
         rec, parameters = self.recommender, self._parameters("user")
-        chosen = rec.best_items(
-            rec.model.score_all(parameters, np.zeros(1, np.int32)),
+        chosen = lists.top_items(
+            rec.model,
+            parameters,
+            np.zeros(1, np.int32),
             k,
-            allowed=rec.find_candidates(candidates),
-            excluded=None if include_rated else [self.rated],
-            min_ratings=min_ratings,
+            excluded=None if include_rated else [np.sort(self.rated)],
+            candidates=rec.find_candidates(candidates),
+            rare=rec.rare(min_ratings),
         )[0]
         chosen = chosen[chosen >= 0]
         of_one = np.zeros(len(chosen), np.int32)
@@ -107,10 +111,8 @@ class FoldedUser(_Folded):
             }
         )
 
-    def explain(self, item: RawId) -> "Explanation":
+    def explain(self, item: RawId) -> Explanation:
         """The prediction of one item as a sum of parts; as ``Recommender.explain``."""
-        from dotbias.recommender.explanation import explain_row
-
         own = self._parameters("user")
         return explain_row(self.recommender, own, 0, self.rated, self.values, item)
 
@@ -140,29 +142,28 @@ class FoldedItem(_Folded):
 
 
 def fold_in_user(
-    rec: Recommender, ratings: RatingsOfOne, *, on_unknown: OnUnknown = "error"
+    rec: Fitted, ratings: RatingsOfOne, *, on_unknown: OnUnknown = "error"
 ) -> FoldedUser:
     """See ``Recommender.fold_in_user``."""
     return FoldedUser(rec, *_fold(rec, "user", ratings, on_unknown))
 
 
 def fold_in_item(
-    rec: Recommender, ratings: RatingsOfOne, *, on_unknown: OnUnknown = "error"
+    rec: Fitted, ratings: RatingsOfOne, *, on_unknown: OnUnknown = "error"
 ) -> FoldedItem:
     """See ``Recommender.fold_in_item``."""
     return FoldedItem(rec, *_fold(rec, "item", ratings, on_unknown))
 
 
 def _fold(
-    rec: Recommender, side: Side, ratings: RatingsOfOne, on_unknown: OnUnknown
+    rec: Fitted, side: Side, ratings: RatingsOfOne, on_unknown: OnUnknown
 ) -> tuple[float, Array, Index, Array, tuple[RawId, ...]]:
     """Bias, factors, indices of what was rated, the ratings, and the ids that were left out."""
     if on_unknown not in ("error", "skip"):
         raise SettingError(f"on_unknown={on_unknown!r}: on_unknown must be 'error' or 'skip'")
     noun = OTHER[side]
     names, values = _columns(ratings, noun)
-    vocabulary = {"user": rec.user_vocabulary, "item": rec.item_vocabulary}[noun]
-    index, refused = vocabulary.find_known(names, noun=noun)
+    index, refused = rec.vocabulary(noun).find_known(names, noun=noun)
     if refused and on_unknown == "error":
         raise UnknownIdError(f'{refused[0]}; pass on_unknown="skip" to leave such {noun}s out')
     low, high = map(float, rec.parameters["scale"])
@@ -204,8 +205,8 @@ def _columns(ratings: Any, noun: Side) -> tuple[list[Any], list[float]]:
     return [name for name, _ in pairs], [float(np.float32(value)) for _, value in pairs]
 
 
-def _indices(rec: Recommender, noun: Side, ids: RawId | pl.Series | Sequence[RawId]) -> Index:
-    vocabulary = {"user": rec.user_vocabulary, "item": rec.item_vocabulary}[noun]
+def _indices(rec: Fitted, noun: Side, ids: RawId | pl.Series | Sequence[RawId]) -> Index:
+    vocabulary = rec.vocabulary(noun)
     if is_id(ids):
         return np.array([vocabulary.find(ids, noun=noun)], np.int32)
     return vocabulary.indices(ids)  # type: ignore[arg-type]

@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Mapping
+from dataclasses import replace
 
 import numpy as np
 from scipy.sparse import coo_array, csr_array
@@ -9,21 +10,13 @@ from scipy.sparse import coo_array, csr_array
 from dotbias.data.ratings import Ratings
 from dotbias.data.vocabulary import Index, Vocabulary
 from dotbias.errors import DataError
-from dotbias.models.base import Array, Parameters
-from dotbias.models.dot_bias import SAMPLES
-from dotbias.recommender.recommender import Recommender, rating_table
-from dotbias.solvers.least_squares.fold_in import (
-    OTHER,
-    Prior,
-    Side,
-    fold_in,
-    gradients,
-    groups_of,
-    rows_of,
-)
+from dotbias.models.parameters import SAMPLES, Array, Parameters
+from dotbias.models.row_form import OTHER, Prior, Side
+from dotbias.recommender.fitted import AnyFitted, Fitted, rating_table
+from dotbias.solvers.least_squares.fold_in import fold_in, gradients
 
 
-def partial_fit(rec: Recommender, new: Ratings) -> Recommender:
+def partial_fit(rec: AnyFitted, new: Ratings) -> AnyFitted:
     """A recommender that knows these ratings too; the one it comes from stays as it was.
 
     Users and items that are new join the model; a pair that was rated before takes its new rating.
@@ -44,6 +37,7 @@ def partial_fit(rec: Recommender, new: Ratings) -> Recommender:
         The grown model; ``facts["partial_fits"]`` says what has joined and when.
 
     Raises:
+        SettingError: for a model without row form, or with arrays that do not fit together.
         DataError: for a rating outside the model's scale, a pair rated twice among the new ratings, or
             ids that are integers on one side and text on the other.
         ModelFileError: for a model that an older version has saved.
@@ -63,17 +57,17 @@ def partial_fit(rec: Recommender, new: Ratings) -> Recommender:
             f"new rating {value:g}{f' (the first of {n:,} such)' if n > 1 else ''} is outside the "
             f"model's scale {low:g}-{high:g}, which stays: leave it out, or fit on all ratings"
         )
-    before: dict[Side, Vocabulary] = {"user": rec.user_vocabulary, "item": rec.item_vocabulary}
+    rec.model.check(rec.parameters, *rec.rated.shape)
+    before = {side: rec.vocabulary(side) for side in OTHER}
     more: dict[Side, Vocabulary] = {"user": new.user_vocabulary, "item": new.item_vocabulary}
     after = {side: before[side].merge(more[side], noun=side) for side in OTHER}
     # Samples are of the rows as they were.
     parameters: Parameters = {n: a for n, a in rec.parameters.items() if n not in SAMPLES}
     fresh: dict[Side, Index] = {}
     for side in OTHER:
-        rows, fresh[side] = _grown(
-            rec, side, after[side].indices(before[side].ids), len(after[side])
-        )
-        parameters |= groups_of(rec.model, side, rows)
+        known = after[side].indices(before[side].ids)
+        groups, fresh[side] = _grown(rec, side, known, len(after[side]))
+        parameters |= groups
     joining = _moved(rating_table(new), more, after)
     earlier = _moved(rec.rated, before, after)
     rated = _united(earlier, joining)
@@ -84,10 +78,10 @@ def partial_fit(rec: Recommender, new: Ratings) -> Recommender:
     }
 
     def solve(side: Side, rows: Index, pull: Array | None) -> None:
-        at = rows_of(rec.model, parameters, side, rows)
+        form = rec.model.row_form(parameters, side)
         own = _ratings_of(side, rows, rated)
-        solved = fold_in(rec.model, parameters, side, *own, before=at, pull=pull)
-        for name, group in groups_of(rec.model, side, solved).items():
+        solved = fold_in(rec.model, parameters, side, *own, before=form.rows(rows), pull=pull)
+        for name, group in form.split(solved).items():
             parameters[name][rows] = group
 
     solve("item", fresh["item"], None)  # lest new users be solved from items that are still blank
@@ -101,14 +95,22 @@ def partial_fit(rec: Recommender, new: Ratings) -> Recommender:
         "n_new_items": len(fresh["item"]),
     }
     facts = rec.facts | {"partial_fits": [*rec.facts.get("partial_fits", []), record]}
-    return Recommender(rec.model, parameters, after["user"], after["item"], rated, facts)
+    return replace(
+        rec,
+        parameters=parameters,
+        user_vocabulary=after["user"],
+        item_vocabulary=after["item"],
+        rated=rated,
+        facts=facts,
+    )
 
 
-def _grown(rec: Recommender, side: Side, known: Index, n_rows: int) -> tuple[Array, Index]:
+def _grown(rec: Fitted, side: Side, known: Index, n_rows: int) -> tuple[Parameters, Index]:
     """The model's rows in their new places and the prior's mean in all others; which those are."""
-    rows = np.tile(Prior.of(rec.parameters, side).mean, (n_rows, 1))
-    rows[known] = rows_of(rec.model, rec.parameters, side, np.arange(len(known), dtype=np.int32))
-    return rows, np.setdiff1d(np.arange(n_rows, dtype=np.int32), known)
+    form = rec.model.row_form(rec.parameters, side)
+    rows = np.tile(Prior.of(form, side).mean, (n_rows, 1))
+    rows[known] = form.rows(np.arange(len(known), dtype=np.int32))
+    return form.split(rows), np.setdiff1d(np.arange(n_rows, dtype=np.int32), known)
 
 
 def _moved(

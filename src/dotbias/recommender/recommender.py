@@ -1,8 +1,7 @@
 """The recommender: a fitted model that speaks the user's own ids and titles."""
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
-from functools import cached_property
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, overload
 
@@ -16,9 +15,19 @@ from dotbias.data.ratings import Ratings, Scale
 from dotbias.data.vocabulary import Index, Vocabulary
 from dotbias.errors import DataError, ModelFileError, SettingError
 from dotbias.models import MODELS
-from dotbias.models.base import Array, Model, Parameters, clip_to_scale
-from dotbias.models.dot_bias import DotBias
+from dotbias.models.base import Model
 from dotbias.models.network import Network
+from dotbias.models.parameters import Array, Parameters, clip_to_scale
+from dotbias.models.scoring import scored
+from dotbias.recommender import lists
+from dotbias.recommender.fitted import (
+    MIN_RATINGS,
+    Fitted,
+    RawId,
+    check_k,
+    is_id,
+    rating_table,
+)
 
 if TYPE_CHECKING:
     from torch import nn
@@ -26,40 +35,16 @@ if TYPE_CHECKING:
     from dotbias.recommender.explanation import Explanation
     from dotbias.recommender.fold_in import FoldedItem, FoldedUser, RatingsOfOne
 
-# Of an item with fewer training ratings the model knows little: lists name it after all others.
-MIN_RATINGS = 5
-
-# Scores of a chunk of users against all items stay below this many numbers (about 64 MB).
-_CHUNK_SCORES = 16_000_000
-
 # Standard deviations to either side of a normal mean between which lie nine cases of ten.
 _NINE_OF_TEN = 1.6449
 
 # What the file keeps of the items beside their ids.
 _DESCRIBED = ("titles", "genres")
 
-RawId = int | str
-
 
 @dataclass(frozen=True, eq=False)
-class Recommender:
-    """What a user of dotbias holds: vocabularies, a fitted model, and what each user has rated.
-
-    Args:
-        model: the formula and its settings.
-        parameters: its fitted arrays.
-        user_vocabulary: raw ids of the users, row by row of the parameters.
-        item_vocabulary: raw ids and titles of the items.
-        rated: the training ratings, a sparse (n_users, n_items) table of float32.
-        facts: plain data about the fit (solver, seed, history, evaluation), kept in the file.
-    """
-
-    model: Model
-    parameters: Parameters
-    user_vocabulary: Vocabulary
-    item_vocabulary: Vocabulary
-    rated: csr_array
-    facts: dict[str, Any] = field(default_factory=dict)
+class Recommender(Fitted):
+    """What a user of dotbias holds: a fitted model that answers in their own ids; see ``Fitted``."""
 
     @classmethod
     def of(
@@ -82,11 +67,6 @@ class Recommender:
             f"Recommender({self.model}, {len(self.user_vocabulary):,} users, "
             f"{len(self.item_vocabulary):,} items, {self.rated.nnz:,} ratings)"
         )
-
-    @cached_property
-    def item_counts(self) -> NDArray[np.int64]:
-        """Number of training ratings of each item, shape (n_items,)."""
-        return np.bincount(self.rated.indices, minlength=len(self.item_vocabulary))
 
     def training_ratings(self) -> Ratings:
         """The ratings that the model was fitted to, by user and item, without times and features."""
@@ -157,11 +137,6 @@ class Recommender:
 
     def _spread(self, users: Index, items: Index) -> Array:
         """Standard deviation of the rating of each pair, shape (n,)."""
-        if not isinstance(self.model, DotBias):
-            raise SettingError(
-                f"{type(self.model).__name__} has no samples to take a standard deviation from: fit a "
-                "DotBias with Gibbs(keep_samples=50), on the command line --keep-samples 50"
-            )
         return self.model.spread(self.parameters, users, items)
 
     def predict_table(self, pairs: pl.DataFrame, *, with_std: bool = False) -> pl.DataFrame:
@@ -219,6 +194,7 @@ class Recommender:
         >>> abs(found.frame()["contribution"].sum() - rec.predict(7, 21)) < 1e-5
         True
         """
+        # Numba takes half a second to load: what only predicts need not wait for it.
         from dotbias.recommender.explanation import explain
 
         return explain(self, user, item)
@@ -255,102 +231,57 @@ class Recommender:
             index = np.array([self.user_vocabulary.find(users, noun="user")], np.int32)
         else:
             index = self.user_vocabulary.indices(raw)
-        allowed = self.find_candidates(candidates)
-        tops = [
-            self.top_items(
-                chunk, k, allowed=allowed, include_rated=include_rated, min_ratings=min_ratings
-            )
-            for chunk in self.user_chunks(index)
-        ]
-        items = np.concatenate(tops)
+        items = self.top_items(
+            index,
+            k,
+            candidates=self.find_candidates(candidates),
+            include_rated=include_rated,
+            min_ratings=min_ratings,
+        )
         row, rank = np.nonzero(items >= 0)
         chosen = items[row, rank]
         return pl.DataFrame(
             {
-                "user": pl.Series("user", raw).gather(row),
+                "user": pl.Series("user", raw)[row],
                 "rank": rank + 1,
                 **self.named(chosen),
                 "prediction": self.model.predict(self.parameters, index[row], chosen),
             }
         )
 
-    def find_candidates(self, candidates: Iterable[RawId] | None) -> Index | None:
-        """Item indices of ids or titles; None stands for all items."""
-        if candidates is None:
-            return None
-        return np.array([self.item_vocabulary.find(c) for c in candidates], np.int32)
-
-    def user_chunks(self, users: Index) -> Iterator[Index]:
-        """User indices in chunks whose scores against all items fit in bounded memory."""
-        step = max(1, _CHUNK_SCORES // max(1, len(self.item_vocabulary)))
-        for start in range(0, max(1, len(users)), step):
-            yield users[start : start + step]
-
     def top_items(
         self,
         users: Index,
         k: int,
         *,
-        allowed: Index | None = None,
+        candidates: Index | None = None,
         include_rated: bool = False,
         min_ratings: int = MIN_RATINGS,
-        scores: Array | None = None,
     ) -> Index:
-        """The k best items for each user index, by the model's score or by given ones.
+        """What ``recommend`` gives, in indices.
 
         Args:
             users: user indices, shape (n,); -1 for unknown users.
             k: how many.
-            allowed: indices of the only items to choose from.
+            candidates: indices of the only items to choose from; all by default.
             include_rated: whether training items may appear.
             min_ratings: items with fewer training ratings come after all others.
-            scores: what to rank by instead, shape (n, n_items); it is overwritten.
 
         Returns:
             Item indices, best first, shape (n, min(k, n_items)); -1 where no more are left.
         """
-        if scores is None:
-            scores = self.model.score_all(self.parameters, users)
-        rated = None
-        if not include_rated:
-            starts, items = self.rated.indptr, self.rated.indices
-            # An unknown user, -1, has rated nothing: their span is empty.
-            rated = [items[starts[max(u, 0)] : starts[u + 1]] for u in users]
-        return self.best_items(scores, k, allowed=allowed, excluded=rated, min_ratings=min_ratings)
-
-    def best_items(
-        self,
-        scores: Array,
-        k: int,
-        *,
-        allowed: Index | None = None,
-        excluded: Sequence[Index] | None = None,
-        min_ratings: int = MIN_RATINGS,
-    ) -> Index:
-        """The k items with the highest scores, shape (n, n_items), which are overwritten.
-
-        Args:
-            scores: what to rank by.
-            k, allowed, min_ratings: as in ``top_items``.
-            excluded: for each row the indices of items that must not appear.
-
-        Returns:
-            Item indices, best first, shape (n, min(k, n_items)); -1 where no more are left.
-        """
-        self._put_rare_last(scores, min_ratings)
-        if allowed is not None:
-            outside = np.ones(scores.shape[1], np.bool_)
-            outside[allowed] = False
-            scores[:, outside] = -np.inf
-        for row, items in enumerate(excluded or []):
-            scores[row, items] = -np.inf
-        return top_k(scores, k)
-
-    def _put_rare_last(self, scores: Array, min_ratings: int) -> None:
-        """Move the scores of rarely rated items, shape (..., n_items), below all others."""
-        rare = self.item_counts < min_ratings
-        if scores.size:
-            scores[..., rare] -= np.ptp(scores) + 1
+        starts, items = self.rated.indptr, self.rated.indices
+        # An unknown user, -1, has rated nothing: their span is empty.
+        rated = [items[starts[max(u, 0)] : starts[u + 1]] for u in users.tolist()]
+        return lists.top_items(
+            self.model,
+            self.parameters,
+            users,
+            k,
+            excluded=None if include_rated else rated,
+            candidates=candidates,
+            rare=self.rare(min_ratings),
+        )
 
     # -- similar items ---------------------------------------------------------------------------
 
@@ -379,37 +310,6 @@ class Recommender:
         at = self.item_vocabulary.find(item)
         vector = self.model.item_vectors(self.parameters)[at]
         return self.nearest(vector, k, min_ratings=min_ratings, excluded=at)
-
-    def nearest(
-        self, vector: Array, k: int, *, min_ratings: int, excluded: int | None = None
-    ) -> pl.DataFrame:
-        """The k items, but for one, whose embeddings point most nearly the way of a vector.
-
-        Args and columns as in ``similar``.
-        """
-        check_k(k)
-        norm = np.sqrt(vector @ vector) or np.float32(1)
-        cosine = self.unit_vectors() @ (vector / norm)  # (n_items,)
-        left_out = np.array([] if excluded is None else [excluded], np.int32)
-        items = self.best_items(
-            cosine[None, :].copy(), k, excluded=[left_out], min_ratings=min_ratings
-        )[0]
-        items = items[items >= 0]
-        return pl.DataFrame(
-            {
-                "rank": np.arange(1, len(items) + 1),
-                **self.named(items),
-                "similarity": cosine[items],
-                "n_ratings": self.item_counts[items],
-            }
-        )
-
-    def unit_vectors(self) -> Array:
-        """The embeddings of all items at length 1, zero where they are zero: (n_items, n_factors)."""
-        vectors = self.model.item_vectors(self.parameters)
-        if vectors.shape[1] == 0:
-            raise SettingError(f"{type(self.model).__name__} has no embeddings to compare items by")
-        return at_length_one(vectors)
 
     # -- what was not there at training ------------------------------------------------------------
 
@@ -478,14 +378,13 @@ class Recommender:
             SettingError: for a network.
         """
         check_k(k)
-        if "item_bias" not in self.parameters:
+        bias = self.model.bias(self.parameters, "item")
+        if bias is None:
             raise SettingError(f"{type(self.model).__name__} has no biases to rank items by")
-        bias = self.parameters["item_bias"]
         counts = self.item_counts
         sums = np.bincount(self.rated.indices, self.rated.data, len(counts))
-        scores = -bias if lowest else bias.copy()
-        self._put_rare_last(scores, min_ratings)
-        chosen = top_k(scores[None, :], k)[0]
+        scores = -bias if lowest else bias
+        chosen = lists.top_k(scored(scores[None, :]), k, rare=self.rare(min_ratings))[0][0]
         return pl.DataFrame(
             {
                 "rank": np.arange(1, len(chosen) + 1),
@@ -509,15 +408,6 @@ class Recommender:
             "global_mean": float(self.parameters["global_mean"][0]),
             "titles": self.item_vocabulary.titles is not None,
             **self.facts,
-        }
-
-    def named(self, items: Index) -> dict[str, pl.Series]:
-        """Columns ``item`` and ``title`` of item indices."""
-        titles = self.item_vocabulary.titles
-        blank = pl.Series("title", [None] * len(items), pl.String)
-        return {
-            "item": self.item_vocabulary.ids.gather(items),
-            "title": blank if titles is None else titles.gather(items),
         }
 
     # -- the file --------------------------------------------------------------------------------
@@ -550,7 +440,8 @@ class Recommender:
 
         Args:
             path: the file.
-            model: what makes the module of a ``Network``, for a file holds no code.
+            model: what makes the module of a ``Network``, or a model of your own, for a file holds no
+                code.
 
         Raises:
             ModelFileError: when the file is missing, truncated, altered or of a newer format, or holds
@@ -558,7 +449,7 @@ class Recommender:
         """
         arrays, metadata = model_file.read(Path(path))
         name = metadata["model"]["name"]
-        if name not in MODELS:
+        if model is None and name not in MODELS:
             raise ModelFileError(f"{path} holds a {name}, which this version of dotbias lacks")
         settings = metadata["model"]["settings"]
         if name == Network.__name__ and model is None:
@@ -583,59 +474,6 @@ class Recommender:
             rated=csr_array(rated, shape=(users.len(), items.len())),
             facts=metadata["facts"],
         )
-
-
-def rating_table(ratings: Ratings) -> csr_array:
-    """Who rated what, a sparse table of shape (n_users, n_items).
-
-    Raises:
-        DataError: when a (user, item) pair is rated twice.
-    """
-    table = csr_array(
-        (ratings.values, (ratings.users, ratings.items)), shape=(ratings.n_users, ratings.n_items)
-    )
-    if table.nnz < len(ratings):
-        raise DataError(
-            f"{len(ratings) - table.nnz:,} (user, item) pairs are rated more than once: "
-            f"read_ratings keeps one rating of each"
-        )
-    return table
-
-
-def top_k(scores: Array, k: int) -> Index:
-    """The k highest scores of each row, best first; among equals of the k, the lower column first.
-
-    Args:
-        scores: shape (n, m); -inf marks what must not be chosen.
-        k: how many.
-
-    Returns:
-        Column numbers, shape (n, min(k, m)); -1 where nothing is left to choose.
-    """
-    k = min(k, scores.shape[1])
-    columns = np.sort(np.argpartition(-scores, k - 1, axis=1)[:, :k], axis=1)
-    best = np.take_along_axis(scores, columns, axis=1)
-    order = np.argsort(-best, axis=1, kind="stable")
-    columns[best == -np.inf] = -1
-    return np.take_along_axis(columns, order, axis=1).astype(np.int32)
-
-
-def at_length_one(vectors: Array) -> Array:
-    """Vectors divided by their lengths, shape (n, k); those of zeros stay."""
-    norms: Array = np.sqrt(np.einsum("nk,nk->n", vectors, vectors))  # (n,)
-    norms[norms == 0] = 1
-    return vectors / norms[:, None]
-
-
-def is_id(raw: Any) -> bool:
-    """Whether this is one id, not several."""
-    return isinstance(raw, (int, str, np.integer))
-
-
-def check_k(k: int) -> None:
-    """Refuse lists of no length."""
-    if k < 1:
-        raise SettingError(f"k={k}: ask for at least 1 item")
 
 
 def _pack(name: str, column: pl.Series) -> dict[str, NDArray[Any]]:

@@ -7,7 +7,7 @@ from typing import Any, Literal, TypeAlias
 
 from dotbias.data.ratings import Ratings
 from dotbias.errors import SettingError
-from dotbias.models.base import Model, Parameters
+from dotbias.models.base import Model, Parameters, has_formula_of
 from dotbias.models.dot_bias import DotBias
 from dotbias.settings import Settings
 
@@ -85,6 +85,32 @@ class Solver(Settings, ABC):
         """
 
 
+def estimate(
+    solver: Solver,
+    model: Model,
+    ratings: Ratings,
+    *,
+    seed: int = 0,
+    on_epoch: OnEpoch | None = None,
+) -> tuple[Parameters, History]:
+    """What the solver returns, checked: a solver of one's own, too, gives arrays that may be relied on.
+
+    Raises:
+        SettingError: for parameters that are not finite or none of the model's (``Model.check``), and
+            what the solver raises.
+    """
+    parameters, history = solver.fit(model, ratings, seed=seed, on_epoch=on_epoch)
+    try:
+        model.check(parameters, ratings.n_users, ratings.n_items)
+    except SettingError as error:
+        raise SettingError(
+            f"{type(solver).__name__} has found no parameters of {type(model).__name__}: {error}. "
+            "Numbers that are not finite come of a weight decay or ratings too large for single "
+            "precision: lower them; anything else is a fault of the solver"
+        ) from None
+    return parameters, history
+
+
 def linear_dot_bias(solver: Solver, model: Model) -> DotBias:
     """The model, if it is one that linear regression can estimate.
 
@@ -92,7 +118,7 @@ def linear_dot_bias(solver: Solver, model: Model) -> DotBias:
         SettingError: for a model other than ``DotBias`` with linear output.
     """
     name = type(solver).__name__
-    if not isinstance(model, DotBias):
+    if not has_formula_of(model, DotBias):
         raise SettingError(f"{name} estimates DotBias, not {type(model).__name__}")
     if model.output != "linear":
         raise SettingError(

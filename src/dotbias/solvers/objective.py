@@ -1,15 +1,16 @@
-"""The objective that all solvers of ``DotBias`` share, in rating units, to compare where they arrive."""
+"""The objective that all solvers share, in rating units, to compare where they arrive."""
 
 from collections.abc import Mapping
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.special import expit
 
 from dotbias.data.ratings import Ratings
 from dotbias.errors import SettingError
-from dotbias.models.base import Array, Model, Parameters
+from dotbias.models.base import Model, has_formula_of
 from dotbias.models.dot_bias import DotBias
+from dotbias.models.parameters import Array, Parameters
+from dotbias.models.row_form import Prior, RowForm, Side
 from dotbias.solvers.decay import WeightDecay, as_weight_decay, prior_constants
 from dotbias.solvers.descent.run import row_counts
 
@@ -31,15 +32,15 @@ def objective(
     how its side is shrunk, and ``w`` is the row's number of ratings or 1 (docs/notation.md).
 
     Args:
-        model: ``DotBias``, linear or sigmoid.
+        model: one that has a row form (``Model.row_form``), such as ``DotBias`` or ``Baseline``.
         parameters: its fitted arrays.
         ratings: the training ratings, row for row those of the parameters.
         weight_decay: what ``GradientDescent`` takes by that name; None measures with the decay that
-            the parameters were fitted with.
+            the parameters were fitted with. Only for ``DotBias``, whose groups it names.
 
     Raises:
-        SettingError: for a model other than ``DotBias``, or parameters that do not say how they were
-            shrunk when ``weight_decay`` does not either.
+        SettingError: for a model without row form, a weight decay of another model than ``DotBias``, or
+            parameters that do not say how they were shrunk when ``weight_decay`` does not either.
 
     >>> import dotbias as db
     >>> ratings, _ = db.simulate(100, 50, 2000, seed=0)
@@ -48,27 +49,28 @@ def objective(
     >>> abs(db.objective(model, parameters, ratings) / history.epochs[-1].objective - 1) < 1e-5
     True
     """
-    if not isinstance(model, DotBias):
-        raise SettingError(f"objective measures DotBias, not {type(model).__name__}")
-    prior = parameters
     if weight_decay is not None:
+        if not has_formula_of(model, DotBias):
+            raise SettingError(
+                f"weight_decay counts for DotBias, not {type(model).__name__}: None measures with the "
+                "penalty that the parameters were fitted with"
+            )
         decay = as_weight_decay(weight_decay)
-        prior = prior_constants(decay, model, row_counts(ratings), ratings.spread)
-    elif "prior_per_rating" not in parameters:
+        counts = row_counts(ratings)
+        parameters = parameters | prior_constants(decay, model, counts, ratings.spread)
+    n_ratings: dict[Side, NDArray[np.int64]] = {
+        "user": ratings.user_counts,
+        "item": ratings.item_counts,
+    }
+    total = 0.5 * _squares(model.row_form(parameters, "user"), ratings)
+    if "prior_per_rating" not in parameters:
         raise SettingError("weight_decay=None, and the parameters do not say how they were shrunk")
-    total = 0.5 * _squares(model, parameters, ratings)
-    for side, counts in (("user", ratings.user_counts), ("item", ratings.item_counts)):
-        rows = np.column_stack([parameters[f"{side}_bias"], parameters[f"{side}_factors"]])
-        precision = prior[f"{side}_prior_precision"]
-        weights = row_weights(prior, counts)
-        total += penalty(rows, prior[f"{side}_prior_mean"], precision, weights)
+    for side, n in n_ratings.items():
+        form = model.row_form(parameters, side)
+        prior = Prior.of(form, side)
+        rows = form.rows(np.arange(form.n_rows, dtype=np.int32))
+        total += penalty(rows, prior.mean, prior.precision, prior.weights(n))
     return total
-
-
-def row_weights(prior: Parameters, counts: NDArray[np.int64]) -> Array:
-    """``w`` of each row, shape (n,): its number of ratings, or 1."""
-    per_rating = bool(prior["prior_per_rating"][0])
-    return (counts if per_rating else np.ones_like(counts)).astype(np.float32)
 
 
 def penalty(rows: Array, mean: Array, precision: Array, weights: Array) -> float:
@@ -87,17 +89,11 @@ def penalty(rows: Array, mean: Array, precision: Array, weights: Array) -> float
     return 0.5 * float((weights * squares).sum())
 
 
-def _squares(model: DotBias, parameters: Parameters, ratings: Ratings) -> float:
+def _squares(form: RowForm, ratings: Ratings) -> float:
     """Sum of the squared errors of predictions that are not clipped."""
-    p, q = parameters["user_factors"], parameters["item_factors"]
-    b_u, b_i = parameters["user_bias"], parameters["item_bias"]
-    low, width = model.stretch(parameters)
     total = 0.0
     for start in range(0, len(ratings), _CHUNK):
         part = slice(start, start + _CHUNK)
-        u, i = ratings.users[part], ratings.items[part]
-        dot = np.einsum("nk,nk->n", p[u], q[i], dtype=np.float64)
-        z = model.offset(parameters) + b_u[u] + b_i[i] + dot
-        prediction = z if model.output == "linear" else low + width * expit(z)
-        total += float(((prediction - ratings.values[part]) ** 2).sum())
+        z = form.z(ratings.users[part], ratings.items[part], double=True)
+        total += float(((form.response.rating(z) - ratings.values[part]) ** 2).sum())
     return total

@@ -289,11 +289,8 @@ def race(
         for runner in runners:
             if runner.state not in ("done", "diverged", "no rate"):
                 changed(runner, "interrupted")
-    what = type(model).__name__
-    if isinstance(model, DotBias):
-        what += f" of {model.n_factors} factors"
     protocol = (
-        f"{len(train):,} training and {len(test):,} held-out ratings (seed {seed}), {what}, "
+        f"{len(train):,} training and {len(test):,} held-out ratings (seed {seed}), {model.label}, "
         f"{solver.n_epochs} epochs, schedule {solver.schedule}; rates from the finder on the "
         "training part unless given."
     )

@@ -17,8 +17,8 @@ from dotbias.solvers.descent.gradient import GradientDescent
 from dotbias.solvers.descent.rules import SGD, Adam, AdamW, Momentum
 from dotbias.solvers.descent.schedules import OneCycle, WarmRestarts
 from dotbias.solvers.descent.training import Training
+from dotbias.testing import TINY, SolverContract
 from tests.ratings import random_ratings
-from tests.solvers.contract import TINY, SolverContract
 
 GROUPS = DotBias.groups
 

@@ -17,8 +17,8 @@ from dotbias.solvers.descent.run import Validation, threads
 from dotbias.solvers.gibbs.gibbs import Gibbs
 from dotbias.solvers.gibbs.kernels import predict_rows
 from dotbias.solvers.gibbs.posterior import Posterior
+from dotbias.testing import SolverContract
 from tests.ratings import normal_ratings, random_ratings
-from tests.solvers.contract import SolverContract
 
 MODEL = DotBias(n_factors=16)
 SHORT = Gibbs(n_samples=30, burn_in=10, n_factors=3)

@@ -22,8 +22,8 @@ from dotbias.solvers.descent.rules import SGD, Momentum
 from dotbias.solvers.least_squares.als import ALS
 from dotbias.solvers.least_squares.closed_form import ClosedForm
 from dotbias.solvers.objective import objective
+from dotbias.testing import SolverContract
 from tests.ratings import random_ratings
-from tests.solvers.contract import SolverContract
 
 MODEL = DotBias(n_factors=3)
 UNEVEN = {"user_factors": 0.1, "item_factors": 0.2, "user_bias": 0.05, "item_bias": 0.3}

@@ -2,8 +2,8 @@ import numpy as np
 
 from dotbias.models import Baseline
 from dotbias.solvers.least_squares.closed_form import ClosedForm
+from dotbias.testing import SolverContract
 from tests.ratings import random_ratings
-from tests.solvers.contract import SolverContract
 
 
 class TestClosedForm(SolverContract):

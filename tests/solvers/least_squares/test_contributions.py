@@ -228,10 +228,10 @@ def test_a_baseline_has_nothing_but_biases() -> None:
     assert parts.user_bias == pytest.approx(bias)
 
 
-def test_models_without_priors_and_networks_are_refused() -> None:
+def test_models_without_priors_or_arrays_are_refused() -> None:
     parameters = some_parameters(LINEAR)
     del parameters["prior_per_rating"]
     with pytest.raises(ModelFileError, match="fit it again"):
         parts_of(parameters)
-    with pytest.raises(SettingError, match="network"):
+    with pytest.raises(SettingError, match="array user_bias is missing"):
         parts_of({"global_mean": parameters["global_mean"]})

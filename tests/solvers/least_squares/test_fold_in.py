@@ -12,8 +12,9 @@ from dotbias.data.ratings import Ratings
 from dotbias.errors import ModelFileError
 from dotbias.models import Baseline, DotBias
 from dotbias.models.base import Array, Model, Parameters
+from dotbias.models.row_form import OTHER, Side
 from dotbias.solvers.least_squares.als import ALS
-from dotbias.solvers.least_squares.fold_in import OTHER, Side, fold_in, gradients
+from dotbias.solvers.least_squares.fold_in import _descend, fold_in, gradients
 from tests.ratings import random_ratings
 
 N_USERS, N_ITEMS, K = 12, 30, 5
@@ -252,3 +253,82 @@ def test_a_model_without_priors_says_to_fit_again() -> None:
     del parameters["prior_per_rating"]
     with pytest.raises(ModelFileError, match=r"older version .* fit it again"):
         fold_one(Baseline(), parameters, "user", [0], [3])
+
+
+# What keeps the steps of a row safe.
+
+
+def newton_solution(parameters: Parameters, partners: Any, values: Any, pull: Any) -> Any:
+    """The one minimum of the linear form with a pull."""
+    held, y = partners_of(parameters, "user", partners)
+    mean, penalty = prior_of(parameters, "user", len(values))
+    t = values - float(parameters["global_mean"][0]) - held
+    return np.linalg.solve(y.T @ y + penalty, y.T @ t + penalty @ mean + pull)
+
+
+@pytest.mark.parametrize("penalty", [1e-3, 0.1])  # in double precision, and in the kernel
+def test_a_pull_counts_in_the_objective_too(penalty: float) -> None:
+    """Away from the ratings' minimum the squared errors grow: only the pull makes up for that."""
+    model = DotBias(n_factors=K)
+    parameters = some_parameters(model, penalty)
+    partners, values = np.arange(20, dtype=np.int32), np.linspace(1, 5, 20).astype("f4")
+    pull = np.linspace(-30, 30, K + 1).astype("f4")
+    before = newton_solution(parameters, partners, values, 0)[None, :].astype("f4")
+    row = fold_in(
+        model,
+        parameters,
+        "user",
+        np.array([0, 20]),
+        partners,
+        values,
+        before=before,
+        pull=pull[None, :],
+    )[0]
+    expected = newton_solution(parameters, partners, values, pull)
+    assert np.abs(expected - before).max() > 1
+    assert_close(row, expected, 1e-5)
+
+
+def test_a_sigmoid_that_bends_the_other_way_still_leads_downhill() -> None:
+    """Far below the ratings the second derivative is negative, and a plain Newton step leads uphill."""
+    model = DotBias(n_factors=K, output="sigmoid")
+    parameters = some_parameters(model, penalty=1e-3)
+    partners, values = np.arange(8, dtype=np.int32), np.full(8, 4.5, np.float32)
+    before = np.append(-4, np.zeros(K)).astype("f4")[None, :]
+    row = fold_in(model, parameters, "user", np.array([0, 8]), partners, values, before=before)
+    of_one = np.zeros(8, np.int32)
+    for x, least, most in ((before, 0.5, 1.5), (row, 4.4, 4.6)):
+        alone = parameters | {"user_bias": x[:, 0], "user_factors": x[:, 1:]}
+        ratings = model.score_all(alone, of_one[:1])[0, partners]
+        assert least < ratings.mean() < most
+
+
+@pytest.mark.parametrize(("penalty", "n_alone"), [(0.0019, 3), (0.0021, 0)])
+def test_rows_of_a_weak_penalty_alone_are_solved_in_double_precision(
+    penalty: float, n_alone: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A share of 0.002 of the normal equations is the border: one by one they are slow, and below it
+    single precision is too coarse.
+    """
+    model = DotBias(n_factors=K)
+    parameters = some_parameters(model)
+    factors = parameters["item_factors"]
+    factors /= np.linalg.norm(factors, axis=1, keepdims=True)
+    for side in ("user", "item"):
+        parameters[f"{side}_prior_precision"] = np.full(K + 1, penalty, np.float32)
+    alone = []
+
+    def spy(*arguments: Any) -> Any:
+        alone.append(arguments)
+        return _descend(*arguments)
+
+    monkeypatch.setattr("dotbias.solvers.least_squares.fold_in._descend", spy)
+    rng = np.random.default_rng(0)
+    partners = np.concatenate([rng.choice(N_ITEMS, n, replace=False) for n in (2, 9, 30)])
+    values = rng.uniform(1, 5, 41).astype("f4")
+    starts = np.array([0, 2, 11, 41])
+    rows = fold_in(model, parameters, "user", starts, partners.astype(np.int32), values)
+    assert len(alone) == n_alone
+    for row, first, last in zip(rows, starts, starts[1:], strict=False):
+        own = partners[first:last], values[first:last]
+        assert_close(row, regression(parameters, "user", *own))

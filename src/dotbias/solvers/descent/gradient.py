@@ -9,7 +9,7 @@ import polars as pl
 
 from dotbias.data.ratings import Ratings
 from dotbias.errors import SettingError
-from dotbias.models.base import Model, Parameters
+from dotbias.models.base import Model, Parameters, has_formula_of
 from dotbias.models.dot_bias import DotBias
 from dotbias.models.network import NETWORK_GROUPS, TorchModel
 from dotbias.models.torch_extra import require_torch
@@ -152,7 +152,7 @@ class GradientDescent(Solver):
             SettingError: as for ``fit``.
         """
         kind: Any
-        if isinstance(model, DotBias):
+        if has_formula_of(model, DotBias):
             kind = Training
             if self.device not in (None, "cpu"):
                 raise SettingError(f"device={self.device!r}: DotBias is trained on the CPU")

@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from dotbias import model_file
 from dotbias.data.ratings import Ratings
 from dotbias.errors import DivergenceError, SettingError
-from dotbias.models.base import Model, Parameters
+from dotbias.models.base import Model, Parameters, initialised
 from dotbias.models.dot_bias import DotBias
 from dotbias.solvers.base import Epoch, History, OnEpoch
 from dotbias.solvers.descent.passes import Floats, Pass
@@ -69,7 +69,7 @@ class Run(ABC, Generic[M]):
             dtype,
         )
         self.rng = np.random.default_rng(seed)
-        self.start = model.initialise(ratings, self.rng)
+        self.start = initialised(model, ratings, self.rng)
         self.watch = Validation.hold_out(ratings, solver.validation_size, self.rng)
         n = len(self.watch.rest)
         if solver.batch_size is not None and solver.batch_size > n:

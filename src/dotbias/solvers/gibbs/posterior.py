@@ -9,7 +9,7 @@ from threadpoolctl import threadpool_limits
 
 from dotbias.data.ratings import Ratings
 from dotbias.data.vocabulary import Index
-from dotbias.models.base import Array, Parameters, constants
+from dotbias.models.parameters import Array, Parameters, constants
 from dotbias.solvers.gibbs.chain import Chain
 from dotbias.solvers.gibbs.kernels import predict_rows
 from dotbias.solvers.gibbs.ordinal import Ordinal

@@ -11,16 +11,17 @@ from scipy.sparse import coo_array
 
 from dotbias.data.ratings import Ratings
 from dotbias.data.vocabulary import Index
-from dotbias.models.base import Array, Model, Parameters
+from dotbias.models.base import Array, Model, Parameters, initialised
 from dotbias.models.baseline import Baseline
 from dotbias.models.dot_bias import DotBias
+from dotbias.models.row_form import row_weights
 from dotbias.settings import setting
 from dotbias.solvers.base import Epoch, History, OnEpoch, Solver, linear_dot_bias
 from dotbias.solvers.decay import WeightDecay, prior_constants
 from dotbias.solvers.descent.run import Validation, row_counts, threads, whole
 from dotbias.solvers.least_squares.closed_form import ClosedForm
 from dotbias.solvers.least_squares.normal_equations import padded, solve_rows
-from dotbias.solvers.objective import penalty, row_weights
+from dotbias.solvers.objective import penalty
 
 # Chosen on validation parts of training rows alone (benchmarks/als.py). An exact minimum fits its
 # training ratings more closely than the last epoch of a descent, so it needs more decay than that.
@@ -130,7 +131,7 @@ class _Run:
     def __init__(self, solver: ALS, model: DotBias, ratings: Ratings, seed: int) -> None:
         self.solver, self.model = solver, model
         rng = np.random.default_rng(seed)
-        self.start = model.initialise(ratings, rng)
+        self.start = initialised(model, ratings, rng)
         self.watch = Validation.hold_out(ratings, solver.validation_size, rng)
         rest, held = self.watch.rest, solver.biases == "held"
         prior = prior_constants(solver.decay, model, row_counts(rest), ratings.spread)
@@ -197,7 +198,7 @@ class _Side:
         k, width = factors.shape[1], padded(1 + factors.shape[1])
         self.rows = np.zeros((len(bias), width), np.float32)
         self.rows[:, 0], self.rows[:, 1 : 1 + k] = bias, factors
-        self.weights = row_weights(start, counts)
+        self.weights = row_weights(counts, per_rating=bool(start["prior_per_rating"][0]))
         self._diagonal = np.zeros(width, np.float32)
         self._diagonal[: 1 + k] = start[f"{name}_prior_precision"]
         self.penalty = self._penalty()

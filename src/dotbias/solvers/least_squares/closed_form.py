@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 
 from dotbias.data.ratings import Ratings
 from dotbias.errors import SettingError
-from dotbias.models.base import Model, Parameters
+from dotbias.models.base import Model, Parameters, has_formula_of, initialised
 from dotbias.models.baseline import Baseline
 from dotbias.settings import setting
 from dotbias.solvers.base import Epoch, History, OnEpoch, Solver
@@ -38,10 +38,10 @@ class ClosedForm(Solver):
         on_epoch: OnEpoch | None = None,
     ) -> tuple[Parameters, History]:
         """Both biases; takes one pass over the ratings per side."""
-        if not isinstance(model, Baseline):
+        if not has_formula_of(model, Baseline):
             raise SettingError(f"ClosedForm estimates Baseline, not {type(model).__name__}")
         started = time.perf_counter()
-        parameters = model.initialise(ratings, np.random.default_rng(seed))
+        parameters = initialised(model, ratings, np.random.default_rng(seed))
         residual = ratings.values - np.float64(ratings.global_mean)
         for side, rows, counts, decay in (
             ("item", ratings.items, ratings.item_counts, self.item_decay),

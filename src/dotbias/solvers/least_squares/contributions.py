@@ -9,16 +9,10 @@ from typing import NamedTuple
 import numpy as np
 
 from dotbias.data.vocabulary import Index
-from dotbias.models.base import Array, Model, Parameters
-from dotbias.solvers.least_squares.fold_in import (
-    Prior,
-    Table,
-    _curve,
-    _is_sigmoid,
-    fold_in,
-    rows_of,
-)
-from dotbias.solvers.objective import row_weights
+from dotbias.models.base import Model
+from dotbias.models.parameters import Array, Parameters
+from dotbias.models.row_form import Prior, Response
+from dotbias.solvers.least_squares.fold_in import Table, checked_ratings, fold_in
 
 # Directions that hold a smaller share of the normal equations than this count as open.
 _OPEN = 1e-12
@@ -84,23 +78,26 @@ def contributions(
 
     Raises:
         ModelFileError: for a model without priors, which an older version has saved.
-        SettingError: for a network.
+        SettingError: for a model without row form, or arrays that do not fit together.
+        DataError: for ratings that do not.
     """
-    prior = Prior.of(parameters, "user")
+    form = model.row_form(parameters, "user")
+    prior = Prior.of(form, "user")
+    ends, rated, values = checked_ratings(form, np.array([0, len(rated)]), rated, values)
     mean = prior.mean.astype(np.float64)
-    y = rows_of(model, parameters, "item", rated).astype(np.float64)  # (n, 1 + k)
+    y = form.others(rated).astype(np.float64)  # (n, 1 + k)
     held, y[:, 0] = y[:, 0].copy(), 1
-    asked = rows_of(model, parameters, "item", np.array([item], np.int32))[0].astype(np.float64)
+    asked = form.others(np.array([item], np.int32))[0].astype(np.float64)
     item_bias, asked[0] = float(asked[0]), 0
 
-    ends = np.array([0, len(rated)])
     x = mean  # from where the linear form takes one step to the solution
-    if _is_sigmoid(model):
+    if not form.response.linear:
         x = fold_in(model, parameters, "user", ends, rated, values)[0].astype(np.float64)
-    rating, slope, _ = _curve(model, parameters, held + y @ x)
+    z = held + y @ x
+    rating, (slope, _) = form.response.rating(z), form.response.derivatives(z)
     squares = slope**2
     targets = squares * (y @ x) - slope * (rating - values)  # (n,)
-    penalty = float(row_weights(parameters, np.diff(ends))[0]) * prior.precision.astype(np.float64)
+    penalty = float(prior.weights(np.diff(ends))[0]) * prior.precision.astype(np.float64)
     normal = (y * squares[:, None]).T @ y + penalty
     inverse = np.linalg.pinv(normal, rcond=_OPEN, hermitian=True)
     # w P m and what stays at the mean in open directions.
@@ -109,8 +106,8 @@ def contributions(
     user_bias = float(inverse[0] @ (y.T @ targets) + kept[0])
     assumed = float(asked @ kept)
     parts = (y @ (inverse @ asked)) * targets
-    z = user_bias + item_bias + assumed + float(parts.sum())
-    start, mean_slope = _line(model, parameters, z)
+    end = user_bias + item_bias + assumed + float(parts.sum())
+    start, mean_slope = _line(form.response, end)
     return Contributions(
         global_mean=start,
         user_bias=mean_slope * user_bias,
@@ -120,10 +117,10 @@ def contributions(
     )
 
 
-def _line(model: Model, parameters: Parameters, z: float) -> tuple[float, float]:
+def _line(response: Response, z: float) -> tuple[float, float]:
     """The rating at the global mean, and the mean slope from there to ``z``."""
-    ratings, slopes, _ = _curve(model, parameters, np.array([0.0, z]))
-    start, end = ratings.tolist()
+    ends = np.array([0.0, z])
+    start, end = response.rating(ends).tolist()
     if abs(z) < _AT_THE_MEAN:
-        return start, float(slopes[0])
+        return start, float(response.derivatives(ends)[0][0])
     return start, (end - start) / z

@@ -4,23 +4,19 @@ Someone who was not there at training is a regression on the vectors of the item
 alternating least squares solves for a row, so an answer needs no retraining.
 """
 
-from typing import Any, Literal, NamedTuple, TypeAlias, TypeGuard
+from typing import Any, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy.sparse import csr_array
-from scipy.special import expit
 
 from dotbias.data.vocabulary import Index
-from dotbias.errors import ModelFileError, SettingError
-from dotbias.models.base import Array, Model, Parameters
-from dotbias.models.dot_bias import DotBias
+from dotbias.errors import DataError, SettingError
+from dotbias.models.base import Model
+from dotbias.models.parameters import Array, Parameters, refuse_not_finite
+from dotbias.models.row_form import Prior, Response, RowForm, Side
 from dotbias.solvers.descent.run import threads
 from dotbias.solvers.least_squares.normal_equations import padded, solve_rows
-from dotbias.solvers.objective import row_weights
-
-Side: TypeAlias = Literal["user", "item"]
-OTHER: dict[Side, Side] = {"user": "item", "item": "user"}
 
 # Steps of the kernel, which is written for single precision; after the second one only rounding is left.
 _N_STEPS = 3
@@ -36,55 +32,6 @@ _MOST_STEPS, _MOST_HALVINGS = 100, 40
 _CHUNK = 100_000
 
 Table: TypeAlias = NDArray[np.float64]
-
-
-class Prior(NamedTuple):
-    """What a row is taken for before its ratings, as the solver of the model has left it.
-
-    Args:
-        mean: ``m``, the bias and then the factors, shape (1 + k,).
-        precision: ``P`` of the penalty ``½ w (x - m)ᵀ P (x - m)``, shape (1 + k, 1 + k).
-    """
-
-    mean: Array
-    precision: Array
-
-    @classmethod
-    def of(cls, parameters: Parameters, side: Side) -> "Prior":
-        """The prior of one side.
-
-        Raises:
-            ModelFileError: for a model without one, which an older version has saved.
-            SettingError: for a network.
-        """
-        if "user_bias" not in parameters:
-            raise SettingError(
-                "users, items and ratings cannot be added to a network, only to models that are linear "
-                "in each row (DotBias, Baseline): fit it again with them"
-            )
-        if "prior_per_rating" not in parameters:
-            raise ModelFileError(
-                "this model does not say how strongly its rows are shrunk, because an older version of "
-                "dotbias saved it or because it was not fitted here: fit it again to add users, items "
-                "or ratings"
-            )
-        precision = parameters[f"{side}_prior_precision"]
-        full = precision if precision.ndim == 2 else np.diag(precision)
-        return cls(parameters[f"{side}_prior_mean"], full)
-
-
-def rows_of(model: Model, parameters: Parameters, side: Side, indices: Index) -> Array:
-    """Biases and factors of some users or items as one table, shape (n, 1 + k)."""
-    columns = [parameters[f"{side}_bias"][indices, None]]
-    if f"{side}_factors" in model.groups:
-        columns.append(parameters[f"{side}_factors"][indices])
-    return np.hstack(columns)
-
-
-def groups_of(model: Model, side: Side, rows: Array) -> Parameters:
-    """The parameter groups that such a table holds."""
-    groups = {f"{side}_bias": rows[:, 0], f"{side}_factors": rows[:, 1:]}
-    return {name: group for name, group in groups.items() if name in model.groups}
 
 
 def fold_in(
@@ -109,7 +56,7 @@ def fold_in(
     before in that direction; a row without ratings stays there altogether.
 
     Args:
-        model: the formula.
+        model: what it says of a row (``Model.row_form``) is all that is asked of it.
         parameters: its fitted arrays.
         side: what the rows are.
         starts: where each row's ratings start, and the end of the last, shape (m + 1,).
@@ -123,27 +70,36 @@ def fold_in(
 
     Raises:
         ModelFileError: for a model without priors, which an older version has saved.
+        SettingError: for a model without row form, and arrays of the model, of the prior, ``before`` or
+            ``pull`` that have another shape or are not finite.
+        DataError: for ratings whose arrays do not fit together, or are not finite.
     """
-    prior, counts = Prior.of(parameters, side), np.diff(starts)
+    form = model.row_form(parameters, side)
+    prior = Prior.of(form, side)
+    starts, partners, values = checked_ratings(form, starts, partners, values)
+    counts = np.diff(starts)
     if before is None:
         before = np.tile(prior.mean, (len(counts), 1))
     if pull is None:
         pull = np.zeros_like(before)
+    wanted = len(counts), form.width
+    before, pull = _table("before", before, wanted), _table("pull", pull, wanted)
     distinct, local = np.unique(partners, return_inverse=True)
-    others = rows_of(model, parameters, OTHER[side], distinct.astype(np.int32))
-    weights = row_weights(parameters, counts)
+    others = form.others(distinct)
+    refuse_not_finite(f"what {form.held} and {', '.join(form.terms.values())} hold", others)
+    weights = prior.weights(counts)
     alone = counts > 0  # rows that take their Newton steps one by one
-    if _is_sigmoid(model):
-        rows = before.copy()
-    else:
+    if form.response.linear:
         alone &= _is_weak(prior, weights, counts, others)
-        targets = values - parameters["global_mean"]
+        targets = values - np.float32(form.response.offset)
         rows = _solve(~alone, prior, weights, starts, local, targets, others, before, pull)
+    else:
+        rows = before.copy()
     for row in np.flatnonzero(alone):
         own = slice(starts[row], starts[row + 1])
         y = others[local[own]].astype(np.float64)
         rows[row] = _descend(
-            model, parameters, prior, weights[row], y, values[own], before[row], pull[row]
+            form.response, prior, weights[row], y, values[own], before[row], pull[row]
         )
     return rows
 
@@ -159,29 +115,75 @@ def gradients(
 ) -> Array:
     """Gradient of the objective of ``fold_in`` where the rows are, shape (m, 1 + k).
 
-    Zero where a solver has gone all the way; what it has left where it stopped early.
+    Zero where a solver has gone all the way; what it has left where it stopped early. Raises what
+    ``fold_in`` does.
     """
-    prior, counts = Prior.of(parameters, side), np.diff(starts)
-    x = rows_of(model, parameters, side, rows)
-    of_rating = np.repeat(np.arange(len(rows)), counts)
-    every = np.arange(len(parameters[f"{OTHER[side]}_bias"]), dtype=np.int32)
-    others = rows_of(model, parameters, OTHER[side], every)
+    form = model.row_form(parameters, side)
+    prior = Prior.of(form, side)
+    starts, partners, values = checked_ratings(form, starts, partners, values)
+    counts = np.diff(starts)
+    x = form.rows(rows)
+    of_rating = np.repeat(rows, counts)
     slopes = np.empty(len(values), np.float64)
     for start in range(0, len(values), _CHUNK):
         part = slice(start, start + _CHUNK)
-        y, own = others[partners[part]], x[of_rating[part]]
-        dot = np.einsum("nf,nf->n", y[:, 1:], own[:, 1:], dtype=np.float64)
-        rating, slope, _ = _curve(model, parameters, y[:, 0] + own[:, 0] + dot)
-        slopes[part] = slope * (rating - values[part])
+        z = form.z(of_rating[part], partners[part], double=True)
+        slope, _ = form.response.derivatives(z)
+        slopes[part] = slope * (form.response.rating(z) - values[part])
+    others = form.others(np.arange(form.n_partners, dtype=np.int32))
     others[:, 0] = 1
     errors = csr_array((slopes, partners, starts), shape=(len(rows), len(others)))
-    away = row_weights(parameters, counts)[:, None] * ((x - prior.mean) @ prior.precision)
+    away = prior.weights(counts)[:, None] * ((x - prior.mean) @ prior.precision)
     total: Array = (errors @ others + away).astype(np.float32)
     return total
 
 
-def _is_sigmoid(model: Model) -> TypeGuard[DotBias]:
-    return isinstance(model, DotBias) and model.output == "sigmoid"
+def checked_ratings(
+    form: RowForm, starts: NDArray[np.integer[Any]], partners: Index, values: Array
+) -> tuple[NDArray[np.int64], Index, Array]:
+    """The ratings of some rows, as compiled loops may read them.
+
+    Raises:
+        DataError: when the arrays do not fit together, partners are none of the model's, or ratings are
+            not finite.
+    """
+    starts, partners, values = np.asarray(starts), np.asarray(partners), np.asarray(values)
+    for name, array in (("starts", starts), ("partners", partners), ("values", values)):
+        kinds = "iuf" if name == "values" else "iu"
+        if array.ndim != 1 or (array.size and array.dtype.kind not in kinds):
+            raise DataError(
+                f"{name} must be one row of {'numbers' if name == 'values' else 'whole numbers'}, not "
+                f"{array.dtype} of shape {array.shape}"
+            )
+    n = len(values)
+    if len(partners) != n:
+        raise DataError(
+            f"{n:,} ratings (values) of {len(partners):,} partners: give as many of each"
+        )
+    if not len(starts) or starts[0] != 0 or starts[-1] != n or (starts[1:] < starts[:-1]).any():
+        raise DataError(f"starts must rise from 0 to the number of ratings, {n:,}")
+    if n and not 0 <= partners.min() <= partners.max() < form.n_partners:
+        raise DataError(
+            f"partners must be indices from 0 to {form.n_partners - 1:,}, not "
+            f"{partners.min():,} to {partners.max():,}"
+        )
+    values = values.astype(np.float32, copy=False)
+    if not np.isfinite(values).all():
+        raise DataError(f"rating {int(np.argmin(np.isfinite(values))):,} (in values) is not finite")
+    return starts.astype(np.int64, copy=False), partners.astype(np.int32, copy=False), values
+
+
+def _table(name: str, table: Array, shape: tuple[int, int]) -> Array:
+    """A row of numbers for each row that is solved, in single precision.
+
+    Raises:
+        SettingError: for another shape, or numbers that are not finite.
+    """
+    table = np.asarray(table, np.float32)
+    if table.shape != shape:
+        raise SettingError(f"{name} must have the shape {shape}, not {table.shape}")
+    refuse_not_finite(name, table)
+    return table
 
 
 def _is_weak(
@@ -232,8 +234,7 @@ def _solve(
 
 
 def _descend(
-    model: Model,
-    parameters: Parameters,
+    response: Response,
     prior: Prior,
     weight: float,
     y: Table,
@@ -246,9 +247,10 @@ def _descend(
     A rating whose second derivative is negative counts as flat, so that every step leads downhill.
 
     Args:
-        model, parameters, prior: as above.
+        response: how ``z`` becomes a rating.
+        prior: of the row.
         weight: ``w`` of the row.
-        y: bias and factors of its ratings' partners, shape (n, 1 + k), which is changed.
+        y: what its ratings' partners are to it (``RowForm.others``), shape (n, 1 + k), which is changed.
         values: the ratings, shape (n,).
         before, pull: as in ``fold_in``, of this row.
     """
@@ -259,8 +261,9 @@ def _descend(
 
     def look(x: Table) -> tuple[float, Table, Table]:
         """Objective, and first and second derivatives of its squared errors, where the row is x."""
-        rating, slope, bend = _curve(model, parameters, held + y @ x)
-        e, away = rating - values, x - mean
+        z = held + y @ x
+        slope, bend = response.derivatives(z)
+        e, away = response.rating(z) - values, x - mean
         objective = 0.5 * float(e @ e + away @ penalty @ away) - float(pull @ x)
         return objective, slope * e, np.maximum(slope**2 + bend * e, 0)
 
@@ -282,15 +285,3 @@ def _descend(
         x = x - step
         objective, first, second = there
     return x
-
-
-def _curve(model: Model, parameters: Parameters, z: Table) -> tuple[Table, Table, Table]:
-    """Ratings before they are cut off, with first and second derivatives in ``z``, the sum of biases
-    and dot product.
-    """
-    if not _is_sigmoid(model):
-        return z + parameters["global_mean"], np.ones_like(z), np.zeros_like(z)
-    low, width = model.stretch(parameters)
-    share = expit(z + model.offset(parameters))
-    slope = width * share * (1 - share)
-    return low + width * share, slope, slope * (1 - 2 * share)

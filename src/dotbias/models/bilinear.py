@@ -1,0 +1,82 @@
+"""Models that are linear in each row: all of their predictions come from their row form."""
+
+from abc import abstractmethod
+from contextlib import suppress
+from dataclasses import dataclass
+
+import numpy as np
+
+from dotbias.data.vocabulary import Index
+from dotbias.errors import ModelFileError, SettingError
+from dotbias.models.base import Model
+from dotbias.models.parameters import Array, Parameters, checked_array, clip_to_scale, gather
+from dotbias.models.row_form import OTHER, Prior, RowForm, Side
+from dotbias.models.scoring import Scoring
+
+# Numbers of each of the two gathered tables in a chunk of bulk predictions: about 1 MB, which the second
+# cache holds.
+_CHUNK_FLOATS = 250_000
+
+
+@dataclass(frozen=True, kw_only=True)
+class BilinearModel(Model):
+    """Base of models that are linear in each user's row with items held, and in each item's with users
+    held, up to a response function.
+
+    A subclass states its ``formula`` and nothing else: predictions, folding in, growing, explaining and
+    the objective all follow from it, so that they cannot disagree.
+    """
+
+    @abstractmethod
+    def formula(self, parameters: Parameters, side: Side) -> RowForm:
+        """The prediction as a function of one row of users (or items), with everything else held.
+
+        Raises:
+            SettingError: for items, where their rows cannot be solved: predictions need that of users.
+        """
+
+    def row_form(self, parameters: Parameters, side: Side) -> RowForm:
+        """The formula itself."""
+        return self.formula(parameters, side)
+
+    def check(self, parameters: Parameters, n_users: int, n_items: int) -> None:
+        """As ``Model.check``: every array of the formula, and of the prior where there is one."""
+        super().check(parameters, n_users, n_items)
+        form = self.formula(parameters, "user")
+        checked_array(parameters, form.bias, (n_users,))
+        checked_array(parameters, form.held, (n_items,))
+        for side in OTHER:
+            try:
+                form = self.row_form(parameters, side)
+            except SettingError:  # the arrays are right: it is the model that refuses this side
+                continue
+            with suppress(ModelFileError):  # parameters need no prior until rows are added
+                Prior.of(form, side)
+
+    def bias(self, parameters: Parameters, side: Side) -> Array:
+        """The bias of each user (or item), shape (n,)."""
+        form = self.formula(parameters, "user")
+        return parameters[form.bias if side == "user" else form.held]
+
+    def predict(self, parameters: Parameters, users: Index, items: Index) -> Array:
+        """Predicted rating of each pair, shape (n,)."""
+        form = self.formula(parameters, "user")
+        out = np.empty(len(users), np.float32)
+        step = max(1, _CHUNK_FLOATS // form.width)
+        for start in range(0, len(users), step):
+            part = slice(start, start + step)
+            out[part] = form.response.rating(form.z(users[part], items[part]))
+        return clip_to_scale(parameters, out)
+
+    def score_all(self, parameters: Parameters, users: Index) -> Array:
+        """Rating of every item for each user before clipping, shape (n_users, n_items)."""
+        form = self.formula(parameters, "user")
+        x, y, h = form.scoring(users)
+        z = x @ y.T  # (n_users, n_items)
+        z += gather(parameters[form.bias], users)[:, None]
+        z += h
+        return form.response.rating(z)
+
+    def scoring(self, parameters: Parameters, users: Index) -> Scoring:
+        """Of a user's ``z`` all but their own bias, which orders nothing."""
+        return self.formula(parameters, "user").scoring(users)

@@ -1,0 +1,230 @@
+"""What a model is in one row of users or items, with everything else held."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any, ClassVar, Literal, NamedTuple, TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.special import expit
+
+from dotbias.data.vocabulary import Index
+from dotbias.errors import ModelFileError, SettingError
+from dotbias.models.parameters import Array, Parameters, checked_array, gather, refuse_not_finite
+from dotbias.models.scoring import Scoring, row_sums
+
+Side: TypeAlias = Literal["user", "item"]
+OTHER: dict[Side, Side] = {"user": "item", "item": "user"}
+
+
+@dataclass(frozen=True)
+class Response(ABC):
+    """How the linear predictor ``z`` becomes a rating, the more the higher: the response function of a
+    regression.
+
+    Args:
+        offset: what is added to every ``z`` first.
+    """
+
+    linear: ClassVar[bool] = False
+    """Whether a rating is ``offset + z``."""
+
+    offset: float
+
+    @abstractmethod
+    def rating(self, z: NDArray[Any]) -> NDArray[Any]:
+        """The rating before it is cut off at the ends of the scale; shape and precision of ``z``."""
+
+    @abstractmethod
+    def derivatives(self, z: NDArray[Any]) -> tuple[NDArray[Any], NDArray[Any]]:
+        """First and second derivative of the rating in ``z``."""
+
+
+@dataclass(frozen=True)
+class Linear(Response):
+    """``r̂ = offset + z``."""
+
+    linear: ClassVar[bool] = True
+
+    def rating(self, z: NDArray[Any]) -> NDArray[Any]:
+        """Of the shape and precision of ``z``."""
+        return z + self.offset
+
+    def derivatives(self, z: NDArray[Any]) -> tuple[NDArray[Any], NDArray[Any]]:
+        """Ones and zeros."""
+        return np.ones_like(z), np.zeros_like(z)
+
+
+@dataclass(frozen=True)
+class Sigmoid(Response):
+    """``r̂ = low + width · sigmoid(offset + z)``."""
+
+    low: float
+    width: float
+
+    def rating(self, z: NDArray[Any]) -> NDArray[Any]:
+        """Of the shape and precision of ``z``."""
+        rating: NDArray[Any] = self.low + self.width * expit(z + self.offset)
+        return rating
+
+    def derivatives(self, z: NDArray[Any]) -> tuple[NDArray[Any], NDArray[Any]]:
+        """``width σ (1 - σ)``, and that times ``1 - 2 σ``."""
+        share = expit(z + self.offset)
+        slope = self.width * share * (1 - share)
+        return slope, slope * (1 - 2 * share)
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class RowForm:
+    """What a model is in one row of a side: linear in the row up to a response function.
+
+    A row ``x`` is its bias and then its other groups side by side, the terms. With ``h`` the partner's
+    bias and ``y = (1, ...)`` what the partner has for each term, ``z = h + y · x`` and ``r̂ = f(z)``.
+
+    Args:
+        parameters: the fitted arrays.
+        bias: name of the row's own bias, an array of shape (n,).
+        held: name of its partners' bias, shape (m,).
+        terms: name of each further group of the row, shape (n, w), and of what its partners have for it,
+            shape (m, w).
+        response: ``f``.
+
+    Raises:
+        SettingError: when arrays are missing or their types and shapes do not fit together.
+    """
+
+    parameters: Parameters
+    bias: str
+    held: str
+    terms: Mapping[str, str]
+    response: Response
+
+    def __post_init__(self) -> None:
+        biases = self.bias, self.held
+        n, m = (len(checked_array(self.parameters, name, (None,))) for name in biases)
+        for own, other in self.terms.items():
+            width = checked_array(self.parameters, own, (n, None)).shape[1]
+            checked_array(self.parameters, other, (m, width))
+
+    @property
+    def groups(self) -> tuple[str, ...]:
+        """Names of the arrays that make up a row."""
+        return self.bias, *self.terms
+
+    @property
+    def n_rows(self) -> int:
+        """Number of rows of this side."""
+        return len(self.parameters[self.bias])
+
+    @property
+    def n_partners(self) -> int:
+        """Number of rows of the other side."""
+        return len(self.parameters[self.held])
+
+    @property
+    def width(self) -> int:
+        """How many numbers a row has."""
+        return 1 + sum(int(self.parameters[own].shape[1]) for own in self.terms)
+
+    def rows(self, indices: Index) -> Array:
+        """Some rows as a table, the bias first: shape (n, width)."""
+        bias = self.parameters[self.bias][indices]
+        return np.hstack([bias[:, None], self._terms(self.terms, indices)])
+
+    def others(self, indices: Index) -> Array:
+        """What some partners are to a row: ``h``, then ``y`` without its leading 1, shape (n, width)."""
+        held = self.parameters[self.held][indices]
+        return np.hstack([held[:, None], self._terms(self.terms.values(), indices)])
+
+    def split(self, rows: Array) -> Parameters:
+        """The groups that a table of rows holds: the way back from ``rows``."""
+        ends = np.cumsum([1, *(self.parameters[own].shape[1] for own in self.terms)])
+        bias, *tables = np.split(rows, ends[:-1], axis=1)
+        return {self.bias: bias[:, 0], **dict(zip(self.terms, tables, strict=True))}
+
+    def z(self, rows: Index, partners: Index, *, double: bool = False) -> NDArray[Any]:
+        """``z`` of each pair, shape (n,); -1 counts as a row of zeros.
+
+        Args:
+            rows, partners: indices, shape (n,).
+            double: whether to add up in double precision. In single precision the sum is taken as
+                scans of all items take it, so that predictions keep the order of lists.
+        """
+        x, y = self._terms(self.terms, rows), self._terms(self.terms.values(), partners)
+        if double:
+            dot = np.einsum("nk,nk->n", x, y, dtype=np.float64)
+        else:
+            x *= y
+            dot = row_sums(x)
+        known = (rows >= 0) & (partners >= 0)  # -1 has read the last row: what it gave is dropped
+        held, bias = self.parameters[self.held], self.parameters[self.bias]
+        # The partner's part first: rounding then never turns the order that ``scoring`` gives around.
+        z: NDArray[Any] = np.where(known, dot, np.float32(0))
+        return z + gather(held, partners) + gather(bias, rows)
+
+    def scoring(self, rows: Index) -> Scoring:
+        """What orders the partners of some rows: all of ``z`` but the row's own bias."""
+        known = (rows >= 0)[:, None]
+        x = np.where(known, self._terms(self.terms, rows), np.float32(0))
+        y = self._terms(self.terms.values(), None)
+        return Scoring(x, y, self.parameters[self.held][None, :])
+
+    def _terms(self, names: Iterable[str], indices: Index | None) -> Array:
+        """Groups side by side, of some rows or as they are: shape (n, width - 1)."""
+        tables = [self.parameters[name] for name in names]
+        if not tables:
+            return np.empty((self.n_partners if indices is None else len(indices), 0), np.float32)
+        if indices is not None:
+            tables = [table.take(indices, axis=0) for table in tables]
+        return tables[0] if len(tables) == 1 else np.hstack(tables)
+
+
+class Prior(NamedTuple):
+    """What a row is taken for before its ratings, as the solver of the model has left it.
+
+    Args:
+        mean: ``m``, the bias and then the other numbers of a row, shape (width,).
+        precision: ``P`` of the penalty ``½ w (x - m)ᵀ P (x - m)``, shape (width, width).
+        per_rating: whether ``w`` is the row's number of ratings; 1 if not.
+    """
+
+    mean: Array
+    precision: Array
+    per_rating: bool
+
+    @classmethod
+    def of(cls, form: RowForm, side: Side) -> "Prior":
+        """The prior of one side.
+
+        Raises:
+            ModelFileError: for parameters without one, such as an older version has saved.
+            SettingError: for one that is not of the row's width, or not finite.
+        """
+        names = f"{side}_prior_mean", f"{side}_prior_precision", "prior_per_rating"
+        if any(name not in form.parameters for name in names):
+            raise ModelFileError(
+                "this model does not say how strongly its rows are shrunk, because an older version of "
+                "dotbias saved it or because it was not fitted here: fit it again to add users, items "
+                "or ratings"
+            )
+        width = form.width
+        square = form.parameters[names[1]].ndim == 2
+        mean = checked_array(form.parameters, names[0], (width,))
+        precision = checked_array(form.parameters, names[1], (width, width) if square else (width,))
+        per_rating = checked_array(form.parameters, names[2], (1,))
+        for name in names:
+            refuse_not_finite(name, form.parameters[name])
+        full = precision if square else np.diag(precision)
+        if full.diagonal().min() < 0:
+            raise SettingError(f"the array {names[1]} must be at least 0 on its diagonal")
+        return cls(mean, np.ascontiguousarray(full), bool(per_rating[0]))
+
+    def weights(self, counts: NDArray[np.integer[Any]]) -> Array:
+        """``w`` of rows with so many ratings, shape (n,)."""
+        return row_weights(counts, per_rating=self.per_rating)
+
+
+def row_weights(counts: NDArray[np.integer[Any]], *, per_rating: bool) -> Array:
+    """``w`` of each row, shape (n,): its number of ratings, or 1."""
+    return (counts if per_rating else np.ones_like(counts)).astype(np.float32)

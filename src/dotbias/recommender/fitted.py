@@ -1,0 +1,142 @@
+"""A fitted model with the ids that it knows: what all else in this room rests on."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Any, TypeVar
+
+import numpy as np
+import polars as pl
+from numpy.typing import NDArray
+from scipy.sparse import csr_array
+
+from dotbias.data.ratings import Ratings
+from dotbias.data.vocabulary import Index, Vocabulary
+from dotbias.errors import DataError, SettingError
+from dotbias.models.base import Model
+from dotbias.models.parameters import Array, Parameters
+from dotbias.models.row_form import Side
+from dotbias.models.scoring import Scoring
+from dotbias.recommender import lists
+
+# Of an item with fewer training ratings the model knows little: lists name it after all others.
+MIN_RATINGS = 5
+
+RawId = int | str
+
+AnyFitted = TypeVar("AnyFitted", bound="Fitted")
+
+
+@dataclass(frozen=True, eq=False)
+class Fitted:
+    """Vocabularies, a fitted model, and what each user has rated.
+
+    Args:
+        model: the formula and its settings.
+        parameters: its fitted arrays.
+        user_vocabulary: raw ids of the users, row by row of the parameters.
+        item_vocabulary: raw ids and titles of the items.
+        rated: the training ratings, a sparse (n_users, n_items) table of float32.
+        facts: plain data about the fit (solver, seed, history, evaluation), kept in the file.
+    """
+
+    model: Model
+    parameters: Parameters
+    user_vocabulary: Vocabulary
+    item_vocabulary: Vocabulary
+    rated: csr_array
+    facts: dict[str, Any] = field(default_factory=dict)
+
+    def vocabulary(self, side: Side) -> Vocabulary:
+        """The ids of the users or of the items."""
+        return self.user_vocabulary if side == "user" else self.item_vocabulary
+
+    @cached_property
+    def item_counts(self) -> NDArray[np.int64]:
+        """Number of training ratings of each item, shape (n_items,)."""
+        return np.bincount(self.rated.indices, minlength=len(self.item_vocabulary))
+
+    def rare(self, min_ratings: int) -> NDArray[np.bool_]:
+        """Which items have fewer training ratings than that, shape (n_items,)."""
+        return self.item_counts < min_ratings
+
+    def named(self, items: Index) -> dict[str, pl.Series]:
+        """Columns ``item`` and ``title`` of item indices."""
+        titles = self.item_vocabulary.titles
+        blank = pl.Series("title", [None] * len(items), pl.String)
+        return {
+            "item": self.item_vocabulary.ids[items],
+            "title": blank if titles is None else titles[items],
+        }
+
+    def find_candidates(self, candidates: Iterable[RawId] | None) -> Index | None:
+        """Item indices of ids or titles; None stands for all items."""
+        if candidates is None:
+            return None
+        return np.array([self.item_vocabulary.find(c) for c in candidates], np.int32)
+
+    def nearest(
+        self, vector: Array, k: int, *, min_ratings: int, excluded: int | None = None
+    ) -> pl.DataFrame:
+        """The k items, but for one, whose embeddings point most nearly the way of a vector.
+
+        Args and columns as in ``similar``.
+        """
+        check_k(k)
+        vectors = self.unit_vectors()
+        cosines = Scoring(
+            at_length_one(vector[None, :]), vectors, np.zeros((1, len(vectors)), np.float32)
+        )
+        left_out = None if excluded is None else [np.array([excluded], np.int32)]
+        (items,), (cosine,) = lists.top_k(
+            cosines, k, excluded=left_out, rare=self.rare(min_ratings)
+        )
+        found = items >= 0
+        items = items[found]
+        return pl.DataFrame(
+            {
+                "rank": np.arange(1, len(items) + 1),
+                **self.named(items),
+                "similarity": cosine[found],
+                "n_ratings": self.item_counts[items],
+            }
+        )
+
+    def unit_vectors(self) -> Array:
+        """The embeddings of all items at length 1, zero where they are zero: (n_items, n_factors)."""
+        return at_length_one(self.model.item_vectors(self.parameters))
+
+
+def rating_table(ratings: Ratings) -> csr_array:
+    """Who rated what, a sparse table of shape (n_users, n_items).
+
+    Raises:
+        DataError: when a (user, item) pair is rated twice.
+    """
+    table = csr_array(
+        (ratings.values, (ratings.users, ratings.items)), shape=(ratings.n_users, ratings.n_items)
+    )
+    if table.nnz < len(ratings):
+        raise DataError(
+            f"{len(ratings) - table.nnz:,} (user, item) pairs are rated more than once: "
+            f"read_ratings keeps one rating of each"
+        )
+    return table
+
+
+def at_length_one(vectors: Array) -> Array:
+    """Vectors divided by their lengths, shape (n, k); those of zeros stay."""
+    norms: Array = np.sqrt(np.einsum("nk,nk->n", vectors, vectors))  # (n,)
+    norms[norms == 0] = 1
+    return vectors / norms[:, None]
+
+
+def is_id(raw: Any) -> bool:
+    """Whether this is one id, not several."""
+    return isinstance(raw, (int, str, np.integer))
+
+
+def check_k(k: int) -> None:
+    """Refuse lists of no length."""
+    if k < 1:
+        raise SettingError(f"k={k}: ask for at least 1 item")

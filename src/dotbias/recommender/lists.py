@@ -1,0 +1,127 @@
+"""Lists of the best items, on arrays: whom they are for and what they are called is said elsewhere."""
+
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+
+import numpy as np
+from numpy.typing import NDArray
+
+from dotbias.data.vocabulary import Index
+from dotbias.errors import DataError
+from dotbias.models.base import Model
+from dotbias.models.parameters import Array, Parameters
+from dotbias.models.scoring import Scoring
+
+# Scores of a chunk of users against all items stay below this many numbers (about 64 MB), for models
+# that have no form but the table of all scores.
+_CHUNK_SCORES = 16_000_000
+# Users who go over the items together, so that a tile of items is read once for all of them; a thread's
+# share of the work.
+_BLOCK = 16
+
+
+def top_items(
+    model: Model,
+    parameters: Parameters,
+    users: Index,
+    k: int,
+    *,
+    rare: NDArray[np.bool_],
+    excluded: Sequence[Index] | None = None,
+    candidates: Index | None = None,
+) -> Index:
+    """The k best items of each user by a model's score, in bounded memory.
+
+    Args:
+        model, parameters: the model.
+        users: its user indices, shape (n,); -1 for unknown users.
+        k, rare, excluded, candidates: as in ``top_k``.
+
+    Returns:
+        Item indices, best first, shape (n, min(k, n_items)); -1 where no more are left.
+    """
+    step = max(1, _CHUNK_SCORES // max(1, len(rare)))
+    tops = []
+    for start in range(0, max(1, len(users)), step):
+        chunk = slice(start, start + step)
+        scoring = model.scoring(parameters, users[chunk])
+        own = None if excluded is None else excluded[chunk]
+        tops.append(top_k(scoring, k, excluded=own, candidates=candidates, rare=rare)[0])
+    return np.concatenate(tops)
+
+
+def top_k(
+    scoring: Scoring,
+    k: int,
+    *,
+    excluded: Sequence[Index] | None = None,
+    candidates: Index | None = None,
+    rare: NDArray[np.bool_] | None = None,
+) -> tuple[Index, Array]:
+    """The k items with the highest scores for each of n users; of equals the lower index comes first.
+
+    Args:
+        scoring: the scores. Minus infinity marks what must not be chosen.
+        k: how many.
+        excluded: for each user the indices of items that must not appear, ascending.
+        candidates: indices of the only items to choose from, in any order; all by default.
+        rare: which items come after all others, shape (n_items,); by default none.
+
+    Returns:
+        Item indices, best first, and their scores, both of shape (n, min(k, n_items)); -1 and minus
+        infinity where no more are left.
+
+    Raises:
+        DataError: for a candidate that is no item's index.
+    """
+    # Imported here: what lists nothing need not wait for Numba to load.
+    import numba
+
+    from dotbias.recommender.scan import scan
+
+    user_vectors, item_vectors, bias = (np.ascontiguousarray(a, np.float32) for a in scoring)
+    n, n_items = len(user_vectors), bias.shape[1]
+    chosen_from = _ascending(candidates, n_items)
+    last = np.zeros(n_items, np.bool_) if rare is None else rare
+    items = np.full((n, min(k, n_items)), -1, np.int32)
+    scores = np.full(items.shape, -np.inf, np.float32)
+
+    def scan_block(start: int) -> None:
+        block = slice(start, start + _BLOCK)
+        own = [] if excluded is None else excluded[block]
+        starts = np.zeros(len(items[block]) + 1, np.int64)
+        starts[1 : len(own) + 1] = np.cumsum([len(left_out) for left_out in own])
+        scan(
+            user_vectors[block],
+            item_vectors,
+            bias if len(bias) == 1 else bias[block],
+            starts,
+            np.concatenate([np.empty(0, np.int32), *own], dtype=np.int32, casting="same_kind"),
+            chosen_from,
+            last,
+            scores[block],
+            items[block],
+        )
+
+    blocks = range(0, n, _BLOCK)
+    if len(blocks) <= 1:
+        for start in blocks:
+            scan_block(start)
+    else:
+        # Threads of Python, for the scan lets go of the interpreter: a server may list from many of its
+        # own at the same time, and a forked child too.
+        n_threads: int = numba.config.NUMBA_NUM_THREADS  # type: ignore[attr-defined]
+        with ThreadPoolExecutor(n_threads) as pool:
+            list(pool.map(scan_block, blocks))
+    return items, scores
+
+
+def _ascending(candidates: Index | None, n_items: int) -> Index:
+    """The candidates in ascending order, each once."""
+    if candidates is None:
+        return np.arange(n_items, dtype=np.int32)
+    distinct = np.unique(candidates)
+    if len(distinct) and not (distinct[0] >= 0 and distinct[-1] < n_items):
+        wrong = distinct[0] if distinct[0] < 0 else distinct[-1]
+        raise DataError(f"candidate {wrong} is no index of an item: there are {n_items:,}")
+    return distinct.astype(np.int32)

@@ -1,0 +1,203 @@
+"""The compiled scan of all items: score them and keep the best, in one pass.
+
+Dot products are summed in the order of ``dotbias.models.base.row_sums``, so an item's score has the same
+bits here as in its prediction.
+"""
+
+from typing import Any
+
+import numpy as np
+from llvmlite import ir
+from numba import njit, types
+from numba.extending import intrinsic, register_jitable
+
+from dotbias.models.scoring import LANES
+
+# Registers of products that are added in one round of a dot product's loop.
+_REGISTERS = 4
+# Items whose vectors stay in the second cache while the users of a block go over them.
+_TILE = 512
+
+
+def _dot_code(
+    typing_context: Any,  # noqa: ARG001
+    left: Any,  # noqa: ARG001
+    right: Any,  # noqa: ARG001
+    n: Any,  # noqa: ARG001
+) -> Any:
+    """The dot product of n numbers, a multiple of ``LANES``, at two addresses.
+
+    Numba's loops add up one number at a time unless they may do so in any order: it is written in the
+    compiler's own language.
+    """
+    signature = types.float32(*[types.intp] * 3)
+
+    def generate(_context: Any, builder: Any, _signature: Any, arguments: Any) -> Any:
+        left, right, n = arguments
+        integer = n.type
+        vector = ir.VectorType(ir.FloatType(), LANES)
+        zero = ir.Constant(vector, [0.0] * LANES)
+
+        def load(start: Any, at: Any) -> Any:
+            address = builder.add(start, builder.mul(at, ir.Constant(integer, 4)))
+            loaded = builder.load(builder.inttoptr(address, vector.as_pointer()))
+            loaded.align = 4
+            return loaded
+
+        def add_products(at: Any, lanes: Any, end: Any, n_registers: int) -> tuple[Any, Any]:
+            """A loop that adds so many registers of products a round, one after the other."""
+            before = builder.block
+            head, body = builder.append_basic_block("head"), builder.append_basic_block("body")
+            done = builder.append_basic_block("done")
+            builder.branch(head)
+
+            builder.position_at_end(head)
+            at_now, lanes_now = builder.phi(integer), builder.phi(vector)
+            builder.cbranch(builder.icmp_signed("<", at_now, end), body, done)
+
+            builder.position_at_end(body)
+            following, added = at_now, lanes_now
+            for _ in range(n_registers):
+                product = builder.fmul(load(left, following), load(right, following))
+                added = builder.fadd(added, product)
+                following = builder.add(following, ir.Constant(integer, LANES))
+            builder.branch(head)
+            for phi, start, later in [(at_now, at, following), (lanes_now, lanes, added)]:
+                phi.add_incoming(start, before)
+                phi.add_incoming(later, body)
+            builder.position_at_end(done)
+            return at_now, lanes_now
+
+        left_over = builder.srem(n, ir.Constant(integer, LANES * _REGISTERS))
+        at, lanes = add_products(
+            ir.Constant(integer, 0), zero, builder.sub(n, left_over), _REGISTERS
+        )
+        _, lanes = add_products(at, lanes, n, 1)
+        half = LANES // 2
+        while half >= 1:
+            numbers = ir.VectorType(ir.IntType(32), half)
+            low = ir.Constant(numbers, list(range(half)))
+            high = ir.Constant(numbers, list(range(half, 2 * half)))
+            lanes = builder.fadd(
+                builder.shuffle_vector(lanes, lanes, low),
+                builder.shuffle_vector(lanes, lanes, high),
+            )
+            half //= 2
+        return builder.extract_element(lanes, ir.Constant(ir.IntType(32), 0))
+
+    return signature, generate
+
+
+_dot: Any = intrinsic(_dot_code)
+
+
+@register_jitable
+def _comes_after(rare: Any, score: Any, item: Any, other_score: Any, other: Any) -> Any:
+    """Whether an item is named after another one."""
+    if rare[item] != rare[other]:
+        return rare[item]
+    return score < other_score or (score == other_score and item > other)
+
+
+@register_jitable
+def _sift_down(rare: Any, scores: Any, items: Any, end: Any) -> None:
+    """Let the item at the root of a heap sink to its place; below each come those named before it."""
+    at = 0
+    while 2 * at + 1 < end:
+        child = 2 * at + 1
+        if child + 1 < end and _comes_after(
+            rare, scores[child + 1], items[child + 1], scores[child], items[child]
+        ):
+            child += 1
+        if not _comes_after(rare, scores[child], items[child], scores[at], items[at]):
+            return
+        scores[at], scores[child] = scores[child], scores[at]
+        items[at], items[child] = items[child], items[at]
+        at = child
+
+
+@register_jitable
+def _sift_up(rare: Any, scores: Any, items: Any, at: Any) -> None:
+    """Let the last item of a heap rise to its place."""
+    while at > 0:
+        parent = (at - 1) // 2
+        if not _comes_after(rare, scores[at], items[at], scores[parent], items[parent]):
+            return
+        scores[at], scores[parent] = scores[parent], scores[at]
+        items[at], items[parent] = items[parent], items[at]
+        at = parent
+
+
+@register_jitable
+def _floor(rare: Any, scores: Any, items: Any, count: Any) -> Any:
+    """What a score must exceed to be looked at more closely; minus infinity and NaN never do."""
+    full = count == len(scores) and not rare[items[0]]
+    return scores[0] if full else np.float32(-np.inf)
+
+
+@njit(cache=True, nogil=True)
+def scan(
+    user_vectors: Any,
+    item_vectors: Any,
+    bias: Any,
+    starts: Any,
+    excluded: Any,
+    candidates: Any,
+    rare: Any,
+    scores: Any,
+    items: Any,
+) -> None:
+    """The best items of each user, best first.
+
+    Args:
+        user_vectors, item_vectors, bias: as in ``Scoring``, C-contiguous.
+        starts, excluded: user n must not get the items ``excluded[starts[n]:starts[n + 1]]``, ascending.
+        candidates: the only items to choose from, ascending.
+        rare: which items come after all others, shape (n_items,).
+        scores: filled with the scores of the best, shape (n, k); what it holds where a list has ended is
+            left there.
+        items: filled with the best items, shape (n, k), likewise.
+    """
+    n, width = user_vectors.shape
+    k = scores.shape[1]
+    whole = width - width % LANES
+    shared = len(bias) == 1
+    found = [0 for _ in range(n)]
+    cursors = [starts[row] for row in range(n)]
+    for first in range(0, len(candidates), _TILE):
+        tile = candidates[first : first + _TILE]
+        for row in range(n):
+            own_bias = bias[0 if shared else row]
+            best, chosen = scores[row], items[row]
+            count, cursor, end = found[row], cursors[row], starts[row + 1]
+            floor = _floor(rare, best, chosen, count)
+            left = user_vectors.ctypes.data + 4 * width * row
+            for item in tile:
+                score = _dot(left, item_vectors.ctypes.data + 4 * width * item, whole)
+                for f in range(whole, width):
+                    score += user_vectors[row, f] * item_vectors[item, f]
+                score += own_bias[item]
+                if not score > floor:
+                    continue
+                if count == k and not _comes_after(rare, best[0], chosen[0], score, item):
+                    continue
+                while cursor < end and excluded[cursor] < item:
+                    cursor += 1
+                if cursor < end and excluded[cursor] == item:
+                    continue
+                if count < k:
+                    best[count], chosen[count] = score, item
+                    _sift_up(rare, best, chosen, count)
+                    count += 1
+                else:
+                    best[0], chosen[0] = score, item
+                    _sift_down(rare, best, chosen, k)
+                floor = _floor(rare, best, chosen, count)
+            found[row], cursors[row] = count, cursor
+    for row in range(n):
+        best, chosen = scores[row], items[row]
+        # The root is named last: to the end with it, and so on.
+        for end in range(found[row] - 1, 0, -1):
+            best[0], best[end] = best[end], best[0]
+            chosen[0], chosen[end] = chosen[end], chosen[0]
+            _sift_down(rare, best, chosen, end)
