@@ -99,6 +99,27 @@ def test_shown_predictions_never_rise_down_a_list(model):
     assert (np.diff(shown, axis=1) <= 0).all()
 
 
+class Contrary(DotBias):
+    """Likes what its parent does not."""
+
+    def score_all(self, parameters, users):
+        return -super().score_all(parameters, users)
+
+    def predict(self, parameters, users, items):
+        return -super().predict(parameters, users, items)
+
+
+def test_a_formula_of_ones_own_orders_the_lists():
+    """Whoever inherited the scan of another formula was recommended the worst items."""
+    ratings = random_ratings(n_users=5, n_items=30, n=60, seed=2)
+    model = Contrary(n_factors=3)
+    parameters = model.initialise(ratings, np.random.default_rng(0))
+    parameters["item_bias"] = np.arange(ratings.n_items, dtype=np.float32)
+    rec = Recommender.of(model, parameters, ratings)
+    top = rec.top_items(np.array([0, -1], np.int32), 5, include_rated=True, min_ratings=0)
+    assert top.tolist() == [[0, 1, 2, 3, 4]] * 2
+
+
 @pytest.mark.parametrize("chunk", [1, 90, 50 * 30])
 def test_chunks_and_threads_change_nothing(monkeypatch, chunk):
     ratings = random_ratings(n_users=50, n_items=30, n=400, seed=2)

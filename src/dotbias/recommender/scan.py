@@ -1,7 +1,7 @@
 """The compiled scan of all items: score them and keep the best, in one pass.
 
-Dot products are summed in the order of ``dotbias.models.base.row_sums``, so an item's score has the same
-bits here as in its prediction.
+Dot products are summed in the order of ``dotbias.models.scoring.row_sums``, so an item's score has the
+same bits here as in its prediction.
 """
 
 from typing import Any
