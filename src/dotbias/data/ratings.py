@@ -17,6 +17,10 @@ if TYPE_CHECKING:
     from dotbias.data.split import SplitBy
 
 
+LARGEST = 1e18
+"""No rating may be larger: single precision overflows at its square."""
+
+
 class Scale(NamedTuple):
     """Lowest and highest possible rating."""
 
