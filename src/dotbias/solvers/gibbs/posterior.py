@@ -15,8 +15,8 @@ from dotbias.solvers.gibbs.kernels import predict_rows
 from dotbias.solvers.gibbs.ordinal import Ordinal
 
 # The single model's predictions may differ from the mean of all samples by so much that an error
-# independent of theirs would raise the RMSE by this share of the ratings' spread. Where what is cut off still held
-# taste, the rise was up to three times as much (docs/results.md), and stays under 0.0005.
+# independent of theirs would raise the RMSE by this share of the ratings' spread. Where what is cut off
+# still held taste, the rise was up to three times as much (docs/results.md), and stays under 0.0005.
 MOST_LOST = 0.0001
 # Pairs on which that is measured, at most.
 _MOST_PAIRS = 20_000
@@ -142,8 +142,8 @@ class Posterior:
 
         Of the stacked factors' product the largest singular values are kept: as many as were sampled,
         and more until the mean square ``d²`` of what is left would raise the RMSE by ``d² / 2 RMSE`` =
-        ``MOST_LOST`` at most, in units of the spread. It is measured on pairs of a user and an item that are drawn
-        independently of each other from the training ratings.
+        ``MOST_LOST`` at most, in units of the spread. It is measured on pairs of a user and an item that
+        are drawn independently of each other from the training ratings.
 
         Args:
             n_factors: the largest rank.

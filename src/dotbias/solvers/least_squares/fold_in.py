@@ -206,9 +206,9 @@ def _length(others: NDArray[np.floating[Any]]) -> float:
 def units(others: NDArray[np.floating[Any]]) -> Array:
     """What bias and factors of a row are measured in, shape (1 + k,), given those of its partners.
 
-    In these units partners' embeddings are about as long as the 1 in place of a bias, so that damping and
-    open directions weigh biases and factors alike, whatever the unit of the ratings. Powers of two:
-    nothing is rounded.
+    In these units partners' embeddings are about as long as the 1 in place of a bias, so that damping
+    and open directions weigh biases and factors alike, whatever the unit of the ratings. Powers of
+    two: nothing is rounded.
     """
     unit = np.full(others.shape[1], np.exp2(-np.round(np.log2(_length(others)))), np.float32)
     unit[0] = 1
