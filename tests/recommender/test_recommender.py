@@ -507,7 +507,8 @@ def test_no_users_no_rows(rec):
 
 
 def test_repeated_pairs_are_refused_not_summed():
-    twice = Ratings.from_columns([1, 1, 2], [5, 5, 6], [4.0, 5.0, 3.0])
+    once = Ratings.from_columns([1, 1, 2], [5, 6, 6], [4.0, 5.0, 3.0])
+    twice = once.rows(np.array([0, 0, 2]))
     model = DotBias(n_factors=2)
     parameters = model.initialise(twice, np.random.default_rng(0))
     with pytest.raises(DataError, match=r"1 \(user, item\) pairs are rated more than once"):

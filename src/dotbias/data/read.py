@@ -6,17 +6,15 @@ counted, shown and left out.
 """
 
 import logging
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 import numpy as np
 import polars as pl
-from numpy.typing import NDArray
 
 from dotbias.data.catalog import fetch
-from dotbias.data.ratings import Ratings, Scale
+from dotbias.data.ratings import LARGEST, Ratings, Scale
 from dotbias.data.tables import RATINGS, TITLES, Column, Row, Table, locate, open_table
 from dotbias.data.vocabulary import Vocabulary
 from dotbias.errors import DataError, SettingError
@@ -183,7 +181,7 @@ def read_ratings_with_report(
     """
     _require("on_bad", on_bad, ("error", "skip"))
     _require("duplicates", duplicates, ("last", "mean", "error"))
-    limits = None if scale is None else _checked_scale(scale)
+    limits = None if scale is None else Scale.of(scale)
     content, beside = locate(source, RATINGS)
     table = open_table(content, {"user": user, "item": item, "rating": rating, "time": time})
     parsed = _parse(table, limits)
@@ -294,13 +292,6 @@ def read_rated(
 def _require(name: str, value: str, choices: tuple[str, ...]) -> None:
     if value not in choices:
         raise SettingError(f"{name}={value!r}: {name} must be one of {', '.join(choices)}")
-
-
-def _checked_scale(scale: tuple[float, float]) -> Scale:
-    checked = Scale(*map(float, scale))
-    if not -math.inf < checked.lowest < checked.highest < math.inf:
-        raise SettingError(f"scale={scale!r}: scale must be (lowest, highest) possible rating")
-    return checked
 
 
 # From a table to ratings ------------------------------------------------------------------------
@@ -426,7 +417,11 @@ def _rating(raw: pl.Expr, dtype: pl.DataType, limits: Scale | None) -> _Taken:
     if not (dtype.is_numeric() or dtype == pl.String):
         return None, {}
     number = raw.cast(pl.Float32, strict=False)
-    fails = {"is not a number": number.is_null(), "is not a finite number": ~number.is_finite()}
+    fails = {
+        "is not a number": number.is_null(),
+        "is not a finite number": ~number.is_finite(),
+        f"is larger than {LARGEST:g} in size": number.abs() > LARGEST,
+    }
     if limits is not None:
         low, high = (pl.lit(limit, pl.Float32) for limit in limits)
         outside = f"is outside the scale {limits.lowest:g}-{limits.highest:g}"
@@ -534,7 +529,7 @@ def _without_repeats(
         table: where the ratings come from, to name the rows of an error.
         rows: number in the table of each rating, where it is not its own.
     """
-    repeated = _repeated(ratings)
+    repeated = ratings.repeated()
     if repeated.is_empty():
         return ratings
     if duplicates == "error":
@@ -560,28 +555,6 @@ def _without_repeats(
         values=values[keep],
         times=None if ratings.times is None else ratings.times[keep],
     )
-
-
-def _repeated(ratings: Ratings) -> pl.DataFrame:
-    """Columns ``row`` and ``pair`` of all ratings whose (user, item) pair occurs more than once."""
-    pairs = _pairs(ratings)
-    pairs.sort()
-    repeats = pl.Series(pairs[1:][pairs[1:] == pairs[:-1]])
-    del pairs
-    if repeats.is_empty():
-        return pl.DataFrame(schema={"pair": repeats.dtype, "row": pl.UInt32})
-    numbered = pl.DataFrame({"pair": _pairs(ratings)}).with_row_index("row")
-    return numbered.filter(pl.col("pair").is_in(repeats.implode()))
-
-
-def _pairs(ratings: Ratings) -> NDArray[np.unsignedinteger[Any]]:
-    """One number for each rating's (user, item) pair, shape (n,), in four bytes where that fits."""
-    fits = ratings.n_users * ratings.n_items <= 2**32
-    number: type[np.unsignedinteger[Any]] = np.uint32 if fits else np.uint64
-    pairs = ratings.users.astype(number)
-    pairs *= number(ratings.n_items)
-    pairs += ratings.items.view(np.uint32)
-    return pairs
 
 
 def _repeated_error(

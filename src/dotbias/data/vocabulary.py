@@ -8,6 +8,7 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
+from dotbias.data.arrays import as_column
 from dotbias.errors import DataError, UnknownIdError
 
 Index = NDArray[np.int32]
@@ -20,21 +21,24 @@ _BLOCK = 1 << 16
 _DESCRIBED = ("title", "genres")
 
 
-def as_ids(raw: pl.Series | Sequence[Any] | NDArray[Any]) -> pl.Series:
+def as_ids(raw: pl.Series | Iterable[Any]) -> pl.Series:
     """Raw ids as a Series of Int64 (any integers) or String (everything else that is text).
 
     Raises:
-        DataError: for ids that are neither integers nor strings, or missing.
+        DataError: for ids that are neither integers nor strings, missing, or no column.
     """
+    column = as_column(raw, "id")
+    if isinstance(column, np.ndarray) and column.dtype.kind not in "iuU":
+        column = column.tolist()
     try:
-        series = raw if isinstance(raw, pl.Series) else pl.Series("id", raw)
-    except TypeError as error:
+        series = column if isinstance(column, pl.Series) else pl.Series("id", column)
+    except (TypeError, OverflowError, ValueError) as error:
         raise DataError(f"ids must be all integers or all strings: {error}") from error
     if series.len() == 0 and series.dtype == pl.Null:
         return series.cast(pl.String)
     if series.null_count():
         raise DataError("a user or item id is missing")
-    if series.dtype == pl.UInt64 and series.len() and int(series.max()) > 2**63 - 1:  # type: ignore[arg-type]
+    if series.dtype in (pl.UInt64, pl.Int128) and series.cast(pl.Int64, strict=False).null_count():
         return series.cast(pl.String)
     if series.dtype.is_integer():
         return series.cast(pl.Int64)
@@ -96,7 +100,7 @@ class Vocabulary:
 
     def indices(self, raw: pl.Series | Iterable[Any]) -> Index:
         """Index of every id, shape (n,), int32; -1 for ids that are not in the vocabulary."""
-        series = as_ids(raw if isinstance(raw, pl.Series) else list(raw))
+        series = as_ids(raw)
         if series.len() == 0 or len(self) == 0:
             return np.full(series.len(), -1, np.int32)
         if self.ids.dtype == pl.String:

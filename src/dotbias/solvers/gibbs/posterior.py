@@ -10,6 +10,7 @@ from threadpoolctl import threadpool_limits
 from dotbias.data.ratings import Ratings
 from dotbias.data.vocabulary import Index
 from dotbias.models.parameters import Array, Parameters, constants
+from dotbias.settings import generator
 from dotbias.solvers.gibbs.chain import Chain
 from dotbias.solvers.gibbs.kernels import predict_rows
 from dotbias.solvers.gibbs.ordinal import Ordinal
@@ -155,7 +156,7 @@ class Posterior:
         """
         # Matrices of a few dozen columns: several threads would mostly wait for each other.
         with threadpool_limits(1, "blas"):
-            return self._compress(n_factors, np.random.default_rng(seed))
+            return self._compress(n_factors, generator(seed))
 
     def _compress(self, n_factors: int, rng: np.random.Generator) -> Parameters:
         chain = self.chain

@@ -15,7 +15,7 @@ from dotbias.models.base import Array, Model, Parameters, initialised
 from dotbias.models.baseline import Baseline
 from dotbias.models.dot_bias import DotBias
 from dotbias.models.row_form import row_weights
-from dotbias.settings import setting
+from dotbias.settings import generator, setting
 from dotbias.solvers.base import Epoch, History, OnEpoch, Solver, linear_dot_bias
 from dotbias.solvers.decay import WeightDecay, prior_constants
 from dotbias.solvers.descent.run import Validation, row_counts, threads, whole
@@ -130,7 +130,7 @@ class _Run:
 
     def __init__(self, solver: ALS, model: DotBias, ratings: Ratings, seed: int) -> None:
         self.solver, self.model = solver, model
-        rng = np.random.default_rng(seed)
+        rng = generator(seed)
         self.start = initialised(model, ratings, rng)
         self.watch = Validation.hold_out(ratings, solver.validation_size, rng)
         rest, held, self.spread = self.watch.rest, solver.biases == "held", ratings.spread
