@@ -419,8 +419,7 @@ def _rating(raw: pl.Expr, dtype: pl.DataType, limits: Scale | None) -> _Taken:
     number = raw.cast(pl.Float32, strict=False)
     fails = {
         "is not a number": number.is_null(),
-        "is not a finite number": ~number.is_finite(),
-        f"is larger than {LARGEST:g} in size": number.abs() > LARGEST,
+        f"is not a finite number up to {LARGEST:g} in size": ~(number.abs() <= LARGEST),
     }
     if limits is not None:
         low, high = (pl.lit(limit, pl.Float32) for limit in limits)
