@@ -67,6 +67,13 @@ def test_below_60_samples_it_is_gradient_descent_and_the_reason_names_what_was_t
     )
 
 
+def test_a_solver_that_takes_the_whole_budget_fits(middling):
+    descent = choose_solver(middling, budget=1000, n_threads=1).candidates[1]
+    choice = choose_solver(middling, budget=descent.seconds, n_threads=1)
+    assert choice.solver == descent.solver
+    assert choice.reason.startswith("More accurate, but too slow: gibbs")
+
+
 def test_where_nothing_fits_it_is_the_fastest(middling):
     choice = choose_solver(middling, budget=0.01, n_threads=1)
     assert choice.seconds == min(c.seconds for c in choice.candidates) > 0.01

@@ -388,6 +388,13 @@ def test_ranking_by_item_bias(any_rec, ratings):
             assert table["mean_rating"].to_list() == pytest.approx(means)
 
 
+def test_the_mean_rating_of_items_with_few_ratings():
+    few = Ratings.from_columns([1, 1, 2, 1, 2, 3], [7, 8, 8, 9, 9, 9], [5, 4, 1, 2, 4, 4])
+    table = with_random_parameters(Baseline(), few).item_bias_ranking()
+    means = dict(table.select("item", "mean_rating").iter_rows())
+    assert means == pytest.approx({7: 5, 8: 2.5, 9: 10 / 3})
+
+
 def test_info_of_a_fit(ratings):
     info = fit(ratings, DotBias(n_factors=8), GradientDescent(n_epochs=5), seed=3).info()
     assert info["model"] == "DotBias"

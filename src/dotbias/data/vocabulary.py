@@ -1,5 +1,6 @@
 """The two-way table between the raw ids of a file and the row indices of the parameters."""
 
+import re
 from collections.abc import Iterable, Iterator, Sequence
 from functools import cached_property
 from typing import Any
@@ -17,6 +18,7 @@ Index = NDArray[np.int32]
 # it would cost more memory than it saves time.
 _LARGEST_TABLE = 50_000_000
 _BLOCK = 1 << 16
+_NUMBER = re.compile(r"\s*[-+]?\d+\s*")
 # Columns of what is said of an id.
 _DESCRIBED = ("title", "genres")
 
@@ -128,6 +130,9 @@ class Vocabulary:
     def find(self, name: Any, *, noun: str = "item") -> int:
         """Index of a raw id, an exact title, or a part of exactly one title (case ignored).
 
+        Where ids are integers, a number is one of them or a whole title, never a part of one: a wrong id
+        must not stand for whatever has its digits in its name.
+
         Raises:
             UnknownIdError: when nothing matches, or several titles do (they are listed).
         """
@@ -141,6 +146,11 @@ class Vocabulary:
         exact = (self.titles == name).arg_true()
         if exact.len() == 1:
             return int(exact[0])
+        if not exact.len() and self.ids.dtype != pl.String and _NUMBER.fullmatch(name):
+            raise UnknownIdError(
+                f"unknown {noun} {name!r}: no id or whole title among {len(self):,} is this number; to "
+                "find a title by a part, give more of it"
+            )
         lowered = self.titles.str.to_lowercase()
         matches = (
             exact if exact.len() else lowered.str.contains(name.lower(), literal=True).arg_true()
