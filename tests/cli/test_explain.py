@@ -9,7 +9,7 @@ import pytest
 
 from dotbias.cli import insight, show
 from dotbias.data import read
-from dotbias.data.tables import open_table
+from dotbias.data.formats.known import open_table
 from tests.cli.command import fails, run
 
 

@@ -14,13 +14,16 @@ import numpy as np
 import polars as pl
 
 from dotbias.data.catalog import fetch
+from dotbias.data.columns import Column
+from dotbias.data.formats.known import SUFFIXES, open_table
+from dotbias.data.formats.table import Row, Table
 from dotbias.data.ratings import LARGEST, Ratings, Scale
-from dotbias.data.tables import RATINGS, TITLES, Column, Row, Table, locate, open_table
+from dotbias.data.sources import RATINGS, TITLES, locate
 from dotbias.data.vocabulary import Vocabulary
 from dotbias.errors import DataError, SettingError
 
 if TYPE_CHECKING:
-    from dotbias.data.tables import Source
+    from dotbias.data.sources import Source
 
 _log = logging.getLogger("dotbias")
 
@@ -182,10 +185,10 @@ def read_ratings_with_report(
     _require("on_bad", on_bad, ("error", "skip"))
     _require("duplicates", duplicates, ("last", "mean", "error"))
     limits = None if scale is None else Scale.of(scale)
-    content, beside = locate(source, RATINGS)
+    content, beside = locate(source, RATINGS, SUFFIXES)
     table = open_table(content, {"user": user, "item": item, "rating": rating, "time": time})
-    parsed = _parse(table, limits)
-    n_rows = parsed.frame.height
+    table, parsed = _parse(table, limits)
+    n_rows, notices = parsed.frame.height, list(table.notices)
     frame, sample = _usable(table, parsed, skip=on_bad == "skip")
     rows = frame.drop_in_place("row") if "row" in frame.columns else None
     every = _encode(frame, limits)
@@ -196,7 +199,7 @@ def read_ratings_with_report(
         try:
             ratings = _titled(ratings, _read_titles(beside))
         except DataError as error:  # nobody asked for them
-            table.notices.append(f"no titles: {error}")
+            notices.append(f"no titles: {error}")
     last = "the last in the file" if every.times is None else "the last by time"
     return ratings, ReadReport(
         source=table.name,
@@ -205,7 +208,7 @@ def read_ratings_with_report(
         n_bad=n_rows - len(every),
         bad_sample=sample,
         n_duplicates=len(every) - len(ratings),
-        notices=tuple(table.notices),
+        notices=tuple(notices),
         kept="their mean" if duplicates == "mean" else last,
     )
 
@@ -240,7 +243,7 @@ def read_titles(source: "Source") -> pl.DataFrame:
     >>> read_titles(pl.DataFrame({"movieId": [1], "title": ["Heat (1995)"]})).rows()
     [(1, 'Heat (1995)')]
     """
-    return _read_titles(locate(source, TITLES)[0])
+    return _read_titles(locate(source, TITLES, SUFFIXES)[0])
 
 
 def read_pairs(source: "Source", *, user: Column = None, item: Column = None) -> pl.DataFrame:
@@ -254,8 +257,8 @@ def read_pairs(source: "Source", *, user: Column = None, item: Column = None) ->
     >>> read_pairs(pl.DataFrame({"userId": ["ann"], "asin": ["0007"]})).rows()
     [('ann', '0007')]
     """
-    table = open_table(locate(source, RATINGS)[0], {"user": user, "item": item})
-    return _usable(table, _parse(table), skip=False)[0].select("user", "item")
+    table = open_table(locate(source, RATINGS, SUFFIXES)[0], {"user": user, "item": item})
+    return _usable(*_parse(table), skip=False)[0].select("user", "item")
 
 
 def read_rated(
@@ -285,8 +288,8 @@ def read_rated(
     [('Heat (1995)', 4.5)]
     """
     ids = {"user": user, "item": item}[of]
-    table = open_table(locate(source, RATINGS)[0], {of: ids, "rating": rating})
-    return _usable(table, _parse(table), skip=False)[0].select(of, "rating")
+    table = open_table(locate(source, RATINGS, SUFFIXES)[0], {of: ids, "rating": rating})
+    return _usable(*_parse(table), skip=False)[0].select(of, "rating")
 
 
 def _require(name: str, value: str, choices: tuple[str, ...]) -> None:
@@ -312,29 +315,32 @@ class _Parsed(NamedTuple):
     checks: list[_Check]
 
 
-def _parse(table: "Table", limits: Scale | None = None) -> _Parsed:
-    """Scan a table: typed, and where that is not clean, as text."""
+def _parse(table: Table, limits: Scale | None = None) -> tuple[Table, _Parsed]:
+    """Scan a table: typed, and where that is not clean, as text; what was learnt of the table stays in
+    the one that comes back.
+    """
+    parsed = None
     try:
-        parsed = _evaluate(table, table.typed(), limits)
-        done = parsed.frame["problem"].null_count() == parsed.frame.height
+        table, parsed = _evaluate(table, table.typed(), limits)
+        if parsed.frame["problem"].null_count() < parsed.frame.height:
+            parsed = None
     except (pl.exceptions.PolarsError, OSError):
-        done = False
-    while not done:
+        pass
+    while parsed is None:
         try:
-            parsed = _evaluate(table, table.text(), limits)
-            done = True
+            table, parsed = _evaluate(table, table.text(), limits)
         except (pl.exceptions.PolarsError, OSError) as error:
-            table.repair(error)
+            table = table.repaired(error)
     if "time" in table.places and table.wanted["time"] is None:
         times = parsed.frame["time"]
         if times.null_count() == times.len() > 0:
-            column = table.columns[table.places.pop("time")]
-            table.notices.append(f"column {column} holds no times that can be read: left out")
-            return _parse(table, limits)
-    return parsed
+            column = table.columns[table.places["time"]]
+            notice = f"column {column} holds no times that can be read: left out"
+            return _parse(table.without("time", notice), limits)
+    return table, parsed
 
 
-def _evaluate(table: "Table", lf: pl.LazyFrame, limits: Scale | None) -> _Parsed:
+def _evaluate(table: Table, lf: pl.LazyFrame, limits: Scale | None) -> tuple[Table, _Parsed]:
     """Take the columns of all roles in one pass over a scan."""
     schema = lf.collect_schema()
     values = {"row": pl.col("row")} if "row" in schema else {}
@@ -350,11 +356,15 @@ def _evaluate(table: "Table", lf: pl.LazyFrame, limits: Scale | None) -> _Parsed
     )
     frame = query.collect(engine="streaming")
     good = frame["problem"].is_null()
-    again = [role for role in altered if (frame.drop_in_place(f"{role} altered") & good).any()]
-    for role in again:
-        if table.integers.pop(role) == pl.Int32:
-            table.integers[role] = pl.Int64
-    return _evaluate(table, lf, limits) if again else _Parsed(frame, checks)
+    again = {role for role in altered if (frame.drop_in_place(f"{role} altered") & good).any()}
+    if not again:
+        return table, _Parsed(frame, checks)
+    integers = {
+        role: pl.Int64 if role in again else kind
+        for role, kind in table.integers.items()
+        if role not in again or kind == pl.Int32
+    }
+    return _evaluate(replace(table, integers=integers), lf, limits)
 
 
 def _first_failing(checks: Sequence[_Check]) -> pl.Expr:
@@ -375,7 +385,7 @@ def _altered(role: str, dtype: pl.DataType, kind: type[pl.DataType]) -> pl.Expr:
 
 
 def _take(
-    role: str, dtype: pl.DataType, table: "Table", limits: Scale | None
+    role: str, dtype: pl.DataType, table: Table, limits: Scale | None
 ) -> tuple[pl.Expr, list[_Check]]:
     """The values of a role, null where they cannot be used, and what can be wrong with them."""
     raw = pl.col(role)
@@ -465,7 +475,7 @@ def _seconds(text: pl.Series) -> pl.Series:
 
 
 def _usable(
-    table: "Table", parsed: _Parsed, *, skip: bool
+    table: Table, parsed: _Parsed, *, skip: bool
 ) -> tuple[pl.DataFrame, tuple[BadRow, ...]]:
     """The good rows, and the first few of the bad ones.
 
@@ -493,7 +503,7 @@ def _usable(
     return frame.filter(pl.col("problem").is_null()), sample
 
 
-def _bad_row(table: "Table", row: "Row", check: _Check) -> BadRow:
+def _bad_row(table: Table, row: Row, check: _Check) -> BadRow:
     if row.fault:
         return BadRow(row.place, "", "", row.fault)
     value = "" if check.reason == "missing" else repr(row.values[check.role])
@@ -517,7 +527,7 @@ def _encode(frame: pl.DataFrame, limits: Scale | None) -> Ratings:
 def _without_repeats(
     ratings: Ratings,
     duplicates: Literal["last", "mean", "error"],
-    table: "Table",
+    table: Table,
     rows: pl.Series | None,
 ) -> Ratings:
     """One rating for each (user, item) pair.
@@ -557,7 +567,7 @@ def _without_repeats(
 
 
 def _repeated_error(
-    ratings: Ratings, repeated: pl.DataFrame, table: "Table", rows: pl.Series | None
+    ratings: Ratings, repeated: pl.DataFrame, table: Table, rows: pl.Series | None
 ) -> DataError:
     first: dict[int, int] = {}
     for row, pair in repeated.iter_rows():
@@ -577,8 +587,9 @@ def _repeated_error(
 def _read_titles(content: Any) -> pl.DataFrame:
     table = open_table(content, {"id": None, "title": None, "genres": None})
     if not table.header and len(table.columns) > len(table.places):
-        table.places.pop("genres", None)  # the third of many columns may be anything
-    titles = _usable(table, _parse(table), skip=True)[0].select(*table.places)
+        table = table.without("genres")  # the third of many columns may be anything
+    table, parsed = _parse(table)
+    titles = _usable(table, parsed, skip=True)[0].select(*table.places)
     for notice in table.notices:
         _log.info("%s: %s", table.name, notice)
     return titles
