@@ -67,9 +67,9 @@ def _named(where: str, columns: Sequence[str], column: Column) -> int:
 
 def _numbered(column: Column) -> int | None:
     """Position of a column that is named by its number, counted from 1."""
-    if isinstance(column, int):
+    if isinstance(column, int) and not isinstance(column, bool):
         return column - 1
-    return int(column) - 1 if column is not None and column.isdecimal() else None
+    return int(column) - 1 if isinstance(column, str) and column.isdecimal() else None
 
 
 def _usual(columns: Sequence[str], role: str) -> list[int]:

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 
 import polars as pl
 
@@ -69,9 +69,9 @@ class Blob:
     def unpacked(self) -> tuple["Blob", str]:
         """The blob without packing, and what that was, as an addition to the name of the format."""
         head = self.head()
-        for magic, (name, unpack) in _PACKINGS.items():
-            if head.startswith(magic):
-                return Blob(self.name, unpack(self.read())), f" ({name})"
+        for packing in _PACKINGS:
+            if head.startswith(packing.magic):
+                return Blob(self.name, packing.unpack(self.read())), f" ({packing.name})"
         return self, ""
 
 
@@ -86,11 +86,19 @@ def _unzstd(packed: bytes) -> bytes:
         raise EOFError(*error.args) from error
 
 
-# What packed files begin with, the name of the packing, and how it is undone.
-_PACKINGS: dict[bytes, tuple[str, Callable[[bytes], bytes]]] = {
-    b"\x1f\x8b": ("gzip", gzip.decompress),
-    b"\x28\xb5\x2f\xfd": ("zstd", _unzstd),
-}
+class _Packing(NamedTuple):
+    """What packed files begin with, the end of their names, and how it is undone."""
+
+    name: str
+    magic: bytes
+    suffix: str
+    unpack: Callable[[bytes], bytes]
+
+
+_PACKINGS = (
+    _Packing("gzip", b"\x1f\x8b", "gz", gzip.decompress),
+    _Packing("zstd", b"\x28\xb5\x2f\xfd", "zst", _unzstd),
+)
 
 
 def locate(
@@ -130,7 +138,8 @@ def locate(
 
 
 def _is_table(name: str, suffixes: Sequence[str]) -> bool:
-    return re.search(rf"\.({'|'.join(suffixes)})(\.gz|\.zst)?$", name.lower()) is not None
+    packed = "|".join(packing.suffix for packing in _PACKINGS)
+    return re.search(rf"\.({'|'.join(suffixes)})(\.({packed}))?$", name.lower()) is not None
 
 
 def _fetched(name: str) -> Path:
