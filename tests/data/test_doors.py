@@ -262,5 +262,5 @@ def test_whoever_is_folded_in_gives_real_numbers_within_the_scale() -> None:
 
 @pytest.mark.parametrize("column", [1.5, True, 0, 4, -1, "nobody", ("user",)])
 def test_no_column_of_that_name(column: Any) -> None:
-    with pytest.raises(DataError, match="the frame: no column .* among user, item, rating"):
+    with pytest.raises(DataError, match=r"the frame: no column .* among user, item, rating"):
         db.read_ratings(THREE.to_frame().drop("timestamp"), user=column)

@@ -1,5 +1,6 @@
 """Frames: tables whose columns have types, in memory or in a binary file."""
 
+import io
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,7 +13,7 @@ from dotbias.data.formats.table import Row, Table
 from dotbias.data.sources import Blob
 from dotbias.errors import DataError
 
-Scan = Callable[[Path | bytes], pl.LazyFrame]
+Scan = Callable[[Path | io.BytesIO], pl.LazyFrame]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -54,7 +55,13 @@ def open_frame(name: str, format: str, lf: pl.LazyFrame, wanted: Wanted) -> Fram
 
 def scanned(format: str, scan: Scan) -> Callable[[Blob, Wanted], FrameTable]:
     """What opens a binary format that Polars scans."""
-    return lambda blob, wanted: open_frame(blob.name, format, scan(blob.content), wanted)
+
+    def opened(blob: Blob, wanted: Wanted) -> FrameTable:
+        content = blob.content
+        file = io.BytesIO(content) if isinstance(content, bytes) else content
+        return open_frame(blob.name, format, scan(file), wanted)
+
+    return opened
 
 
 def open_pandas(frame: Any, wanted: Wanted) -> FrameTable:
