@@ -14,7 +14,8 @@ import pytest
 import dotbias as db
 from dotbias.data.features import Features
 from dotbias.data.ratings import LARGEST, Ratings, Scale
-from dotbias.errors import DataError, SettingError
+from dotbias.errors import DataError, DivergenceError, SettingError
+from dotbias.solvers.decay import MOST_DECAY
 
 IDS, VALUES = [1, 2, 3], [1.0, 2.0, 5.0]
 MASKED = np.ma.array([1, 2, 3], mask=[0, 1, 0])
@@ -264,3 +265,33 @@ def test_whoever_is_folded_in_gives_real_numbers_within_the_scale() -> None:
 def test_no_column_of_that_name(column: Any) -> None:
     with pytest.raises(DataError, match=r"the frame: no column .* among user, item, rating"):
         db.read_ratings(THREE.to_frame().drop("timestamp"), user=column)
+
+
+@pytest.mark.parametrize("amount", [1e38, 1e39, np.inf, np.nan, -1, True, "1"])
+def test_no_weight_decay(amount: Any) -> None:
+    """Models of NaN were saved, and the exit code was 0."""
+    for make in (
+        lambda: db.ALS(weight_decay=amount),
+        lambda: db.GradientDescent(weight_decay={"user_bias": amount}),
+        lambda: db.ClosedForm(user_decay=amount),
+    ):
+        with pytest.raises(SettingError, match=r"decay.* must be at (least|most)"):
+            make()
+
+
+def test_the_most_decay_is_survived() -> None:
+    for solver in (
+        db.ALS(n_iterations=2, weight_decay=MOST_DECAY),
+        db.Gibbs(n_samples=5, burn_in=1),
+    ):
+        rec = db.fit(THREE, db.DotBias(n_factors=2), solver)
+        assert np.isfinite(rec.predict([1, 2], [3, 1])).all()
+        assert np.isfinite(rec.fold_in_user({1: 5.0}).predict([1, 2, 3])).all()
+
+
+def test_a_model_that_is_not_finite_is_none() -> None:
+    model = db.DotBias(n_factors=2)
+    parameters = model.initialise(THREE, np.random.default_rng(0))
+    parameters["item_bias"][1] = np.nan
+    with pytest.raises(DivergenceError, match="numbers that are not finite, in item_bias"):
+        db.Recommender.of(model, parameters, THREE)

@@ -12,6 +12,7 @@ from dotbias.models.base import Model, Parameters, has_formula_of, initialised
 from dotbias.models.baseline import Baseline
 from dotbias.settings import generator, setting
 from dotbias.solvers.base import Epoch, History, OnEpoch, Solver
+from dotbias.solvers.decay import MOST_DECAY
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -26,8 +27,8 @@ class ClosedForm(Solver):
         item_decay: ``λ_i``, in ratings.
     """
 
-    user_decay: float = setting(5.0, at_least=0)
-    item_decay: float = setting(3.0, at_least=0)
+    user_decay: float = setting(5.0, at_least=0, at_most=MOST_DECAY)
+    item_decay: float = setting(3.0, at_least=0, at_most=MOST_DECAY)
 
     def fit(
         self,
