@@ -73,7 +73,8 @@ class WeightDecay(Settings):
             number = isinstance(value, numbers.Real) and not isinstance(value, bool)
             if value is None or not number or not 0 <= value <= MOST_DECAY:
                 of = f" of {name}" if name else ""
-                wanted = f"at most {MOST_DECAY:g}" if number and value > 0 else "at least 0"
+                large = value is not None and number and value > 0
+                wanted = f"at most {MOST_DECAY:g}" if large else "at least 0"
                 raise SettingError(f"weight_decay{of} must be {wanted}, not {value!r}")
 
     def _check_group(self, name: str, groups: Iterable[str]) -> None:
