@@ -18,10 +18,10 @@ if TYPE_CHECKING:
     from dotbias.data.features import Features as Features
     from dotbias.data.ratings import Ratings as Ratings
     from dotbias.data.ratings import Scale as Scale
+    from dotbias.data.ratings import k_fold as k_fold
     from dotbias.data.read import load as load
     from dotbias.data.read import read_ratings as read_ratings
     from dotbias.data.simulate import simulate as simulate
-    from dotbias.data.split import k_fold as k_fold
     from dotbias.errors import DataError as DataError
     from dotbias.errors import DivergenceError as DivergenceError
     from dotbias.errors import DotbiasError as DotbiasError
@@ -112,7 +112,7 @@ _HOME = {
     "embedding_map": "dotbias.insight.maps",
     "evaluate": "dotbias.evaluation.evaluate",
     "fit": "dotbias.fitting.fit",
-    "k_fold": "dotbias.data.split",
+    "k_fold": "dotbias.data.ratings",
     "load": "dotbias.data.read",
     "lr_find": "dotbias.tuning.lr_finder",
     "neighbour_stability": "dotbias.insight.neighbours",

@@ -5,6 +5,8 @@ import numbers
 from dataclasses import MISSING, dataclass, field, fields
 from typing import Any
 
+import numpy as np
+
 from dotbias.errors import SettingError
 
 
@@ -77,3 +79,14 @@ class Settings:
 
     def _refuse(self, name: str, value: Any, wanted: str) -> None:
         raise SettingError(f"{type(self).__name__}({name}={value!r}): {name} must be {wanted}")
+
+
+def generator(seed: int) -> np.random.Generator:
+    """The source of random numbers of a seed.
+
+    Raises:
+        SettingError: for a seed that is no whole number, or negative.
+    """
+    if isinstance(seed, bool) or not isinstance(seed, numbers.Integral) or seed < 0:
+        raise SettingError(f"seed={seed!r}: seed must be a whole number at least 0")
+    return np.random.default_rng(int(seed))

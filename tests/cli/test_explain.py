@@ -8,6 +8,8 @@ import re
 import pytest
 
 from dotbias.cli import insight, show
+from dotbias.data import read
+from dotbias.data.formats.known import open_table
 from tests.cli.command import fails, run
 
 
@@ -52,6 +54,14 @@ def test_for_programs_all_parts_are_listed(folder):
     assert report["prediction"] == pytest.approx(total, abs=1e-5)
     assert [row["part"] for row in rows] == [part["part"] for part in report["parts"]]
     assert (report["item"], report["title"]) == (1, "Heat (1995)")
+
+
+def test_ratings_of_ones_own_are_parsed_once(folder, monkeypatch):
+    opened = []
+    monkeypatch.setattr(read, "open_table", lambda *args: opened.append(args) or open_table(*args))
+    for command in ("recommend", "explain --item 2"):
+        run(f"{command} {folder}/m.dotbias --for-ratings {folder}/mine.csv")
+    assert len(opened) == 2
 
 
 def test_someone_whom_the_model_does_not_know(folder):

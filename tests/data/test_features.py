@@ -162,7 +162,8 @@ row = st.tuples(st.integers(1, 6), st.sampled_from("abcdef"), st.integers(0, 3))
 @st.composite
 def rated(draw: st.DrawFn) -> Ratings:
     """Ratings whose features repeat their ids: a user's number, an item's letter, a category."""
-    users, items, month = zip(*draw(st.lists(row, min_size=2, max_size=30)), strict=True)
+    different = st.lists(row, min_size=2, max_size=30, unique_by=lambda r: r[:2])
+    users, items, month = zip(*draw(different), strict=True)
     ratings = Ratings.from_columns(users, items, np.arange(len(users)))
     # All of them, so that the columns are the same whatever ids occur.
     frame = pl.DataFrame({"id": range(1, 7), "is": [f"{n}" for n in range(1, 7)]})

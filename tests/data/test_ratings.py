@@ -12,7 +12,7 @@ from dotbias.data.ratings import Ratings, Scale
 from dotbias.errors import DataError
 
 row = st.tuples(st.integers(1, 5), st.sampled_from("abcdef"), st.integers(1, 9), st.integers(0, 99))
-tables = st.lists(row, min_size=1, max_size=30)
+tables = st.lists(row, min_size=1, max_size=30, unique_by=lambda r: r[:2])
 
 
 def ratings_of(table: list[tuple[Any, ...]], **options: Any) -> Ratings:

@@ -405,7 +405,7 @@ def test_one_late_id_makes_the_whole_column_text() -> None:
 MISSING, NO_NUMBER, NOT_FINITE, OUTSIDE, NO_TIME = (
     "missing",
     "is not a number",
-    "is not a finite number",
+    "is not a finite number up to 1e+18 in size",
     "is outside the scale 1-5",
     "is not a time (seconds since 1970, or an ISO date)",
 )
@@ -418,9 +418,9 @@ MISSING, NO_NUMBER, NOT_FINITE, OUTSIDE, NO_TIME = (
         ("1,3,abc,5", "column rating: 'abc' is not a number"),
         ("1,3,4;5,5", "column rating: '4;5' is not a number"),
         ('1,3,"4,5",5', "column rating: '4,5' is not a number"),
-        ("1,3,NaN,5", "column rating: 'NaN' is not a finite number"),
-        ("1,3,-inf,5", "column rating: '-inf' is not a finite number"),
-        ("1,3,1e39,5", "column rating: '1e39' is not a finite number"),
+        ("1,3,NaN,5", "column rating: 'NaN' is not a finite number up to 1e+18 in size"),
+        ("1,3,-inf,5", "column rating: '-inf' is not a finite number up to 1e+18 in size"),
+        ("1,3,1e39,5", "column rating: '1e39' is not a finite number up to 1e+18 in size"),
         ("1,3,0.5,5", "column rating: '0.5' is outside the scale 1-5"),
         ("1,3,6,5", "column rating: '6' is outside the scale 1-5"),
         (",3,4,5", "column userId: missing"),

@@ -132,6 +132,20 @@ def test_find(name: Any, index: int | None) -> None:
             FILMS.find(name)
 
 
+DAYS = ["Salo, or The 120 Days of Sodom", "1984", "Ran"]
+
+
+@pytest.mark.parametrize("name", ["120", " 120", "+120", "-120", "0120", "8", "19"])
+def test_a_number_is_an_id_or_a_whole_title_where_ids_are_integers(name: str) -> None:
+    """An unknown id was a film with its digits somewhere in the title, and was rated in silence."""
+    films = Vocabulary(pl.Series([1, 2, 3]), pl.Series(DAYS))
+    with pytest.raises(UnknownIdError, match=r"unknown item .* no id or whole title among 3"):
+        films.find(name)
+    assert films.find_known([name])[0].tolist() == [-1]
+    assert (films.find("1984"), films.find("3"), films.find("120 days")) == (1, 2, 0)
+    assert Vocabulary(pl.Series(["a", "b", "c"]), pl.Series(DAYS)).find("120") == 0
+
+
 def test_find_says_what_is_ambiguous_or_unknown() -> None:
     with pytest.raises(UnknownIdError) as caught:
         FILMS.find("heat")

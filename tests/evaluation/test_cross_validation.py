@@ -6,9 +6,8 @@ import statistics
 
 import pytest
 
-from dotbias.data.ratings import Ratings
+from dotbias.data.ratings import Ratings, k_fold
 from dotbias.data.simulate import simulate
-from dotbias.data.split import k_fold
 from dotbias.errors import DataError, SettingError
 from dotbias.evaluation.cross_validation import cross_validate
 from dotbias.evaluation.evaluate import evaluate

@@ -1,19 +1,27 @@
 """The choice of a solver against its stated rule, by numbers worked out here."""
 
 import numpy as np
+import polars as pl
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 import dotbias as db
+from dotbias.data.vocabulary import Vocabulary
 from dotbias.fitting import choosing
 from dotbias.fitting.choosing import choose_solver
+
+
+def table(users: np.ndarray, items: np.ndarray, values: np.ndarray) -> db.Ratings:
+    """Ratings of which only the size counts: pairs may occur twice."""
+    (user_ids, u), (item_ids, i) = (Vocabulary.encode(pl.Series(ids)) for ids in (users, items))
+    return db.Ratings(u, i, values, user_ids, item_ids)
 
 
 def of_size(n_ratings: int, n_users: int, n_items: int) -> db.Ratings:
     """Ratings of exactly so many users and items, any values."""
     n = np.arange(n_ratings)
-    return db.Ratings.from_columns(n % n_users, (n // n_users + n) % n_items, n % 5)
+    return table(n % n_users, (n // n_users + n) % n_items, n % 5)
 
 
 def per_step(ratings: db.Ratings, cost: tuple[float, float]) -> float:
@@ -57,6 +65,13 @@ def test_below_60_samples_it_is_gradient_descent_and_the_reason_names_what_was_t
     assert choice.reason == (
         "More accurate, but too slow: gibbs with histories, 60 samples, about 5.6 s."
     )
+
+
+def test_a_solver_that_takes_the_whole_budget_fits(middling):
+    descent = choose_solver(middling, budget=1000, n_threads=1).candidates[1]
+    choice = choose_solver(middling, budget=descent.seconds, n_threads=1)
+    assert choice.solver == descent.solver
+    assert choice.reason.startswith("More accurate, but too slow: gibbs")
 
 
 def test_where_nothing_fits_it_is_the_fastest(middling):
@@ -104,8 +119,8 @@ def test_more_threads_take_less_time_but_not_in_proportion():
 def test_the_choice_follows_from_size_budget_and_threads_alone(n, n_users, n_items, budget):
     rng = np.random.default_rng(n)
     users, items = rng.integers(0, n_users, n), rng.integers(0, n_items, n)
-    one = db.Ratings.from_columns(users, items, rng.random(n))
-    other = db.Ratings.from_columns(users, items, rng.random(n) * 100)
+    one = table(users, items, rng.random(n))
+    other = table(users, items, rng.random(n) * 100)
     choices = [choose_solver(r, budget=budget, n_threads=1) for r in (one, other, one)]
     assert choices[0] == choices[1] == choices[2]
     chosen, candidates = choices[0].chosen, choices[0].candidates

@@ -388,6 +388,13 @@ def test_ranking_by_item_bias(any_rec, ratings):
             assert table["mean_rating"].to_list() == pytest.approx(means)
 
 
+def test_the_mean_rating_of_items_with_few_ratings():
+    few = Ratings.from_columns([1, 1, 2, 1, 2, 3], [7, 8, 8, 9, 9, 9], [5, 4, 1, 2, 4, 4])
+    table = with_random_parameters(Baseline(), few).item_bias_ranking()
+    means = dict(table.select("item", "mean_rating").iter_rows())
+    assert means == pytest.approx({7: 5, 8: 2.5, 9: 10 / 3})
+
+
 def test_info_of_a_fit(ratings):
     info = fit(ratings, DotBias(n_factors=8), GradientDescent(n_epochs=5), seed=3).info()
     assert info["model"] == "DotBias"
@@ -507,7 +514,8 @@ def test_no_users_no_rows(rec):
 
 
 def test_repeated_pairs_are_refused_not_summed():
-    twice = Ratings.from_columns([1, 1, 2], [5, 5, 6], [4.0, 5.0, 3.0])
+    once = Ratings.from_columns([1, 1, 2], [5, 6, 6], [4.0, 5.0, 3.0])
+    twice = once.rows(np.array([0, 0, 2]))
     model = DotBias(n_factors=2)
     parameters = model.initialise(twice, np.random.default_rng(0))
     with pytest.raises(DataError, match=r"1 \(user, item\) pairs are rated more than once"):

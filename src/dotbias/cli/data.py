@@ -91,13 +91,12 @@ def split(
 
     Example: [bold]dotbias split ratings.csv --train train.csv --test test.csv --seed 42[/bold]
     """
-    from dotbias.data.split import split as cut
     from dotbias.errors import SettingError
 
     if by not in ("rows", "user", "time", "last"):
         raise SettingError(f"--by {by}: it must be rows, user, time or last")
     for part, path in zip(
-        cut(reading.read(ratings), test_size, seed=seed, by=by),  # type: ignore[arg-type]
+        reading.read(ratings).split(test_size, seed=seed, by=by),  # type: ignore[arg-type]
         (train, test),
         strict=True,
     ):

@@ -155,7 +155,7 @@ def folded_user(rec: "Recommender", source: str, reading: Reading) -> "FoldedUse
     from dotbias.errors import UnknownIdError
 
     rated = read_rated(source, item=reading.item_column, rating=reading.rating_column)
-    user = rec.fold_in_user(rated, on_unknown="skip")
+    user = rec.fold_in_user(rated.iter_rows(), on_unknown="skip")
     if user.n_ratings == 0:
         raise UnknownIdError(f"{source}: the model knows none of these {rated.height:,} items")
     if user.unknown:

@@ -9,6 +9,7 @@ import polars as pl
 from numpy.typing import NDArray
 from scipy.sparse import csr_array, hstack
 
+from dotbias.data.arrays import as_column
 from dotbias.data.vocabulary import Index, Vocabulary
 from dotbias.errors import DataError
 
@@ -28,6 +29,24 @@ class Features:
     items: csr_array | None = None
     ratings: Mapping[str, Index] = field(default_factory=dict)
     names: tuple[tuple[str, ...], tuple[str, ...]] = ((), ())
+
+    def check(self, n_users: int, n_items: int, n_ratings: int) -> None:
+        """Refuse features that are not those of so many users, items and ratings.
+
+        Raises:
+            DataError: naming the table.
+        """
+        for noun, table, n in (("user", self.users, n_users), ("item", self.items, n_items)):
+            if table is not None and table.shape[0] != n:
+                raise DataError(f"{noun} features have {table.shape[0]:,} rows for {n:,} {noun}s")
+            if table is not None and not np.isfinite(table.data).all():
+                raise DataError(f"{noun} features have a value that is not a finite number")
+        for name, column in self.ratings.items():
+            if column.shape != (n_ratings,) or column.dtype.kind != "i" or column.min() < 0:
+                raise DataError(
+                    f"rating feature {name!r} must have a category, a whole number at least 0, for each "
+                    f"of {n_ratings:,} ratings"
+                )
 
     def take_rows(self, rows: NDArray[Any]) -> "Features":
         """The features of some of the ratings, users and items as they are."""
@@ -104,7 +123,7 @@ def codes(column: pl.Series | Sequence[Any] | NDArray[Any], n: int, name: str) -
     Raises:
         DataError: for a column of another length or type, or with missing values.
     """
-    series = pl.Series(name, column)
+    series = pl.Series(name, as_column(column, f"value of {name}"))
     if series.dtype.is_nested() or series.dtype == pl.Object:
         raise DataError(f"rating feature {name!r} is {series.dtype}: give text, numbers or dates")
     if series.len() != n:

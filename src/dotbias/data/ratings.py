@@ -1,20 +1,25 @@
 """Ratings: immutable columns of user index, item index and value, with their two vocabularies."""
 
-from collections.abc import Iterable, Mapping
+import logging
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
+from dotbias.data.arrays import as_numbers, as_whole_numbers
 from dotbias.data.features import Features, codes, encode
-from dotbias.data.vocabulary import Index, Vocabulary
-from dotbias.errors import DataError
+from dotbias.data.split import TEST_SIZE, Mask, SplitBy, folds, held_out
+from dotbias.data.vocabulary import Index, Vocabulary, as_ids
+from dotbias.errors import DataError, SettingError
 
-if TYPE_CHECKING:
-    from dotbias.data.split import SplitBy
+LARGEST = 1e18
+"""No rating may be larger: single precision overflows at squares not much above its own."""
+
+_log = logging.getLogger("dotbias")
 
 
 class Scale(NamedTuple):
@@ -23,21 +28,57 @@ class Scale(NamedTuple):
     lowest: float
     highest: float
 
+    @classmethod
+    def of(cls, given: Any) -> "Scale":
+        """A scale that a user has named.
+
+        Raises:
+            SettingError: for anything but two finite numbers that differ in single precision, the lower
+                one first.
+        """
+        try:
+            scale = cls(*map(float, given))
+        except (TypeError, ValueError):
+            scale = cls(np.nan, np.nan)
+        low, high = scale
+        if not (-LARGEST <= low < high <= LARGEST and np.float32(low) < np.float32(high)):
+            raise SettingError(
+                f"scale={given!r}: scale must be (lowest, highest) possible rating, two numbers up to "
+                f"{LARGEST:g} in size"
+            )
+        return scale
+
+
+class ColdCount(NamedTuple):
+    """What of a held-out part was never seen in training."""
+
+    users: int
+    items: int
+    rows: int
+
 
 @dataclass(frozen=True, eq=False)
 class Ratings:
-    """A table of n ratings.
+    """A table of n ratings, checked once, here.
+
+    Ratings are kept in single precision, to seven digits, and predictions are no more exact than that:
+    of ratings that lie far from zero against how much they differ, such as years, subtract a constant.
 
     Args:
         users: user index of each rating, shape (n,), int32.
         items: item index of each rating, shape (n,), int32.
-        values: the rating, shape (n,), float32, finite.
+        values: the rating, shape (n,), float32, up to ``LARGEST`` in size.
         user_vocabulary: raw id of each user index; every user has a rating.
         item_vocabulary: raw id (and title) of each item index; every item has a rating.
         times: seconds since 1970 of each rating, shape (n,), int64, or None.
         declared_scale: the scale where the user named it; else None, and the scale is the range of
             these very ratings, so that a training part never learns it from held-out rows.
         features: what else is known of users, items and single ratings; see ``with_features``.
+
+    Raises:
+        DataError: for columns that are empty, not equally long, or of the wrong kind; an index that is
+            not in its vocabulary; a rating that is not finite, too large, or outside the declared scale.
+            That pairs are different is up to whoever makes them: ``from_columns``, ``read_ratings``.
     """
 
     users: Index
@@ -50,13 +91,32 @@ class Ratings:
     features: Features | None = None
 
     def __post_init__(self) -> None:
-        for name in ("users", "items", "values", "times"):
-            column = getattr(self, name)
-            if column is not None:
-                # A view, lest the array that was handed in become read-only too.
-                column = column.view()
-                column.setflags(write=False)
-                object.__setattr__(self, name, column)
+        checked: dict[str, NDArray[Any]] = {
+            "users": _index("user", self.users, self.n_users),
+            "items": _index("item", self.items, self.n_items),
+            "values": _single(self.values),
+        }
+        if self.times is not None:
+            checked["times"] = as_whole_numbers(self.times, "time")
+        if len({len(column) for column in checked.values()}) > 1:
+            counted = ", ".join(f"{len(column):,} {name}" for name, column in checked.items())
+            raise DataError(f"users, items and ratings must be equally long: there are {counted}")
+        for name, column in checked.items():
+            # A view, lest the array that was handed in become read-only too.
+            column = column.view()
+            column.setflags(write=False)
+            object.__setattr__(self, name, column)
+        if self.declared_scale is not None:
+            object.__setattr__(self, "declared_scale", Scale(*self.declared_scale))
+            low, high = np.array(self.declared_scale, np.float32)
+            outside = (self.values < low) | (self.values > high)
+            if outside.any():
+                row = int(np.argmax(outside))
+                raise DataError(
+                    f"rating {row}, {self.values[row]:g}, is outside the scale {low:g}-{high:g}"
+                )
+        if self.features is not None:
+            self.features.check(self.n_users, self.n_items, len(self))
 
     @classmethod
     def from_columns(
@@ -65,29 +125,54 @@ class Ratings:
         items: pl.Series | Iterable[Any],
         values: pl.Series | NDArray[Any] | Iterable[float],
         *,
-        times: NDArray[np.int64] | None = None,
+        times: pl.Series | NDArray[Any] | Iterable[int] | None = None,
         titles: pl.DataFrame | None = None,
         scale: tuple[float, float] | None = None,
     ) -> "Ratings":
-        """Ratings from raw ids that are already known to be clean (see ``read_ratings`` for files).
+        """Ratings from columns of raw ids and numbers (see ``read_ratings`` for files and frames).
+
+        Args:
+            users: raw id of each rating's user, integers or text, shape (n,).
+            items: raw id of each rating's item, likewise.
+            values: the ratings, numbers up to ``LARGEST`` in size, shape (n,).
+            times: seconds since 1970 of each rating, whole numbers, shape (n,).
+            titles: a frame of columns ``id``, ``title`` and perhaps ``genres``.
+            scale: lowest and highest possible rating; by default the range of the ratings at hand.
+
+        Raises:
+            DataError: for a column that is none (a set, a table, masked values...), values that cannot
+                be used, columns of different lengths, a rating outside the scale, or a pair of user and
+                item that is rated twice.
+            SettingError: for a scale that is none.
 
         >>> r = Ratings.from_columns(["ann", "bob", "ann"], [7, 7, 9], [4.0, 5.0, 3.0])
         >>> r
         Ratings(3 ratings, 2 users, 2 items, scale 3-5)
         """
-        user_vocabulary, user_index = Vocabulary.encode(_series(users))
-        item_vocabulary, item_index = Vocabulary.encode(_series(items))
+        declared = None if scale is None else Scale.of(scale)
+        user_vocabulary, user_index = Vocabulary.encode(as_ids(users))
+        item_vocabulary, item_index = Vocabulary.encode(as_ids(items))
         if titles is not None:
             item_vocabulary = item_vocabulary.with_titles(titles)
-        array = np.asarray(values, np.float32)
-        if not len(array) == len(user_index) == len(item_index):
-            raise DataError("users, items and ratings must be equally long")
-        if len(array) == 0:
-            raise DataError("there are no ratings")
-        if not np.isfinite(array).all():
-            raise DataError(f"rating {int(np.argmin(np.isfinite(array)))} is not a finite number")
-        declared = None if scale is None else Scale(*map(float, scale))
-        return cls(user_index, item_index, array, user_vocabulary, item_vocabulary, times, declared)
+        ratings = cls(
+            user_index,
+            item_index,
+            values,  # type: ignore[arg-type]
+            user_vocabulary,
+            item_vocabulary,
+            times,  # type: ignore[arg-type]
+            declared,
+        )
+        repeated = ratings.repeated()
+        if not repeated.is_empty():
+            first, second = repeated.filter(pl.col("pair") == pl.col("pair").first())["row"].head(2)
+            user = user_vocabulary.raw(user_index[first])
+            item = item_vocabulary.raw(item_index[first])
+            raise DataError(
+                f"ratings {first} and {second} are both of user {user!r} and item {item!r}: keep one of "
+                "each pair, as read_ratings does with a frame"
+            )
+        return ratings
 
     def __len__(self) -> int:
         return len(self.values)
@@ -123,8 +208,9 @@ class Ratings:
 
     @cached_property
     def spread(self) -> float:
-        """Standard deviation of all ratings; 1 where they are all the same."""
-        return float(self.values.std(dtype=np.float64)) or 1.0
+        """Standard deviation of all ratings; 1 where they are all the same, to ``1 / LARGEST``."""
+        std = float(self.values.std(dtype=np.float64))
+        return std if std >= 1 / LARGEST else 1.0
 
     @cached_property
     def user_counts(self) -> NDArray[np.int64]:
@@ -214,12 +300,68 @@ class Ratings:
         return replace(self, features=Features(user_table, item_table, by_rating, names))
 
     def split(
-        self, test_size: float | int = 0.2, *, seed: int = 0, by: "SplitBy" = "rows"
+        self, test_size: float | int = TEST_SIZE, *, seed: int = 0, by: SplitBy = "rows"
     ) -> "tuple[Ratings, Ratings]":
-        """Training and held-out part; see ``dotbias.data.split.split``."""
-        from dotbias.data.split import split
+        """Training and held-out part of the ratings.
 
-        return split(self, test_size, seed=seed, by=by)
+        Both keep the order of the rows, share none, are the whole together, and have their own
+        vocabularies and scale, so that nothing of the held-out part is known in training.
+
+        Of n rows, ``floor(n * (1 - test_size) + 0.5)`` are for training, where n counts
+
+        - by ``"rows"``: all rows; the first of ``numpy.random.default_rng(seed).permutation(n)``.
+        - by ``"user"``: each user's rows, drawn at random; at least one of each user is for training.
+        - by ``"time"``: all rows; the earliest, less those as late as the first that is held out, so
+          that training ends before the held-out part begins.
+
+        By ``"last"``, each user's last row in time is held out (of several at that time, the last in
+        the order of rows), except a user's only one.
+
+        Args:
+            test_size: the share of rows to hold out, between 0 and 1, or their number (by ``"user"``:
+                of each user's rows); not for ``"last"``.
+            seed: of the random choice; without effect on ``"time"`` and ``"last"``.
+            by: how to choose the held-out rows.
+
+        Raises:
+            SettingError: for a ``test_size``, ``seed`` or ``by`` outside its range.
+            DataError: when a part would be empty, or the ratings lack the times that ``by`` needs.
+
+        >>> ratings = Ratings.from_columns([1, 1, 1, 2, 2], [7, 8, 9, 7, 8], [4, 3, 5, 2, 1])
+        >>> train, test = ratings.split(0.4, seed=1)
+        >>> train
+        Ratings(3 ratings, 2 users, 2 items, scale 1-4)
+        >>> test
+        Ratings(2 ratings, 2 users, 2 items, scale 2-5)
+        >>> cold(train, test)
+        ColdCount(users=0, items=1, rows=1)
+        """
+        held = held_out(self.users, self.times, test_size, seed=seed, by=by)
+        if held.all() or not held.any():
+            part = "training" if held.all() else "held-out"
+            size = "" if by == "last" else f", test_size={test_size!r}"
+            raise DataError(f"split(by={by!r}{size}) of {self!r} leaves no {part} rating")
+        return _parts(self, held)
+
+    def repeated(self) -> pl.DataFrame:
+        """Columns ``row`` and ``pair`` of all ratings whose (user, item) pair occurs more than once."""
+        pairs = self._pairs()
+        pairs.sort()
+        repeats = pl.Series(pairs[1:][pairs[1:] == pairs[:-1]])
+        del pairs
+        if repeats.is_empty():
+            return pl.DataFrame(schema={"row": pl.UInt32, "pair": repeats.dtype})
+        numbered = pl.DataFrame({"pair": self._pairs()}).with_row_index("row")
+        return numbered.filter(pl.col("pair").is_in(repeats.implode()))
+
+    def _pairs(self) -> NDArray[np.unsignedinteger[Any]]:
+        """One number for each rating's (user, item) pair, shape (n,), in four bytes where that fits."""
+        fits = self.n_users * self.n_items <= 2**32
+        number: type[np.unsignedinteger[Any]] = np.uint32 if fits else np.uint64
+        pairs = self.users.astype(number)
+        pairs *= number(self.n_items)
+        pairs += self.items.view(np.uint32)
+        return pairs
 
     def to_frame(self) -> pl.DataFrame:
         """Columns ``user``, ``item``, ``rating`` (and ``timestamp``) with the raw ids."""
@@ -233,8 +375,76 @@ class Ratings:
         return pl.DataFrame(columns)
 
 
-def _series(column: pl.Series | Iterable[Any]) -> pl.Series:
-    return column if isinstance(column, pl.Series) else pl.Series("id", list(column))
+def k_fold(
+    ratings: Ratings, n_folds: int = 5, *, seed: int = 0
+) -> Iterator[tuple[Ratings, Ratings]]:
+    """Training and held-out part of each fold; every row is held out in exactly one.
+
+    The rows are ``numpy.random.default_rng(seed).permutation(n)``, cut into parts whose sizes
+    differ by at most one, the larger ones first.
+
+    Args:
+        ratings: what to split.
+        n_folds: number of folds, from 2 to the number of ratings.
+        seed: of the random choice.
+
+    Raises:
+        SettingError: for ``n_folds`` or ``seed`` outside its range.
+
+    >>> ratings = Ratings.from_columns([1, 1, 2, 2, 3], [7, 8, 7, 8, 8], [4, 3, 5, 2, 1])
+    >>> [(len(train), len(test)) for train, test in k_fold(ratings, 2)]
+    [(2, 3), (3, 2)]
+    """
+    return (_parts(ratings, held) for held in folds(len(ratings), n_folds, seed=seed))
+
+
+def cold(train: Ratings, test: Ratings) -> ColdCount:
+    """How many users and items of ``test`` are not in ``train``, and how many rows have either."""
+    users = train.user_vocabulary.indices(test.user_vocabulary.ids) < 0
+    items = train.item_vocabulary.indices(test.item_vocabulary.ids) < 0
+    rows = users[test.users] | items[test.items]
+    return ColdCount(*(int(np.count_nonzero(mask)) for mask in (users, items, rows)))
+
+
+def _parts(ratings: Ratings, held: Mask) -> tuple[Ratings, Ratings]:
+    train, test = ratings.take(~held), ratings.take(held)
+    count = cold(train, test)
+    if count.rows:
+        _log.info(
+            "never seen in training: %s users and %s items of the held-out part, "
+            "in %s of its %s ratings",
+            *(f"{number:,}" for number in (*count, len(test))),
+        )
+    return train, test
+
+
+def _single(raw: Any) -> NDArray[np.float32]:
+    """A column of ratings, checked, in single precision."""
+    values = as_numbers(raw, "rating")
+    if len(values) == 0:
+        raise DataError("there are no ratings")
+    # A comparison with NaN does not hold, and these two passes need no memory.
+    if not (float(values.min()) >= -LARGEST and float(values.max()) <= LARGEST):
+        row = int(np.argmin(np.abs(values) <= LARGEST))
+        if not np.isfinite(values[row]):
+            raise DataError(f"rating {row} is not a finite number")
+        raise DataError(
+            f"rating {row}, {values[row]:g}, is too large: divide all, to be at most {LARGEST:g} in size"
+        )
+    return values.astype(np.float32, copy=False)
+
+
+def _index(noun: str, raw: Any, n: int) -> Index:
+    """A column of row numbers of a vocabulary of n ids, checked."""
+    index = np.asarray(raw)
+    if index.ndim != 1 or index.dtype.kind not in "iu":
+        raise DataError(
+            f"{noun} indices must be whole numbers, shape (n,), not {index.dtype} of {index.shape}"
+        )
+    if len(index) and not (index.min() >= 0 and index.max() < n):
+        row = int(np.argmax((index < 0) | (index >= n)))
+        raise DataError(f"{noun} index {index[row]} in row {row} is not one of {n:,} {noun}s")
+    return index.astype(np.int32, copy=False)
 
 
 def _compact(

@@ -6,23 +6,24 @@ counted, shown and left out.
 """
 
 import logging
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 import numpy as np
 import polars as pl
-from numpy.typing import NDArray
 
 from dotbias.data.catalog import fetch
-from dotbias.data.ratings import Ratings, Scale
-from dotbias.data.tables import RATINGS, TITLES, Column, Row, Table, locate, open_table
+from dotbias.data.columns import Column
+from dotbias.data.formats.known import SUFFIXES, open_table
+from dotbias.data.formats.table import Row, Table
+from dotbias.data.ratings import LARGEST, Ratings, Scale
+from dotbias.data.sources import RATINGS, TITLES, locate
 from dotbias.data.vocabulary import Vocabulary
 from dotbias.errors import DataError, SettingError
 
 if TYPE_CHECKING:
-    from dotbias.data.tables import Source
+    from dotbias.data.sources import Source
 
 _log = logging.getLogger("dotbias")
 
@@ -183,11 +184,11 @@ def read_ratings_with_report(
     """
     _require("on_bad", on_bad, ("error", "skip"))
     _require("duplicates", duplicates, ("last", "mean", "error"))
-    limits = None if scale is None else _checked_scale(scale)
-    content, beside = locate(source, RATINGS)
+    limits = None if scale is None else Scale.of(scale)
+    content, beside = locate(source, RATINGS, SUFFIXES)
     table = open_table(content, {"user": user, "item": item, "rating": rating, "time": time})
-    parsed = _parse(table, limits)
-    n_rows = parsed.frame.height
+    table, parsed = _parse(table, limits)
+    n_rows, notices = parsed.frame.height, list(table.notices)
     frame, sample = _usable(table, parsed, skip=on_bad == "skip")
     rows = frame.drop_in_place("row") if "row" in frame.columns else None
     every = _encode(frame, limits)
@@ -198,7 +199,7 @@ def read_ratings_with_report(
         try:
             ratings = _titled(ratings, _read_titles(beside))
         except DataError as error:  # nobody asked for them
-            table.notices.append(f"no titles: {error}")
+            notices.append(f"no titles: {error}")
     last = "the last in the file" if every.times is None else "the last by time"
     return ratings, ReadReport(
         source=table.name,
@@ -207,7 +208,7 @@ def read_ratings_with_report(
         n_bad=n_rows - len(every),
         bad_sample=sample,
         n_duplicates=len(every) - len(ratings),
-        notices=tuple(table.notices),
+        notices=tuple(notices),
         kept="their mean" if duplicates == "mean" else last,
     )
 
@@ -242,7 +243,7 @@ def read_titles(source: "Source") -> pl.DataFrame:
     >>> read_titles(pl.DataFrame({"movieId": [1], "title": ["Heat (1995)"]})).rows()
     [(1, 'Heat (1995)')]
     """
-    return _read_titles(locate(source, TITLES)[0])
+    return _read_titles(locate(source, TITLES, SUFFIXES)[0])
 
 
 def read_pairs(source: "Source", *, user: Column = None, item: Column = None) -> pl.DataFrame:
@@ -256,8 +257,8 @@ def read_pairs(source: "Source", *, user: Column = None, item: Column = None) ->
     >>> read_pairs(pl.DataFrame({"userId": ["ann"], "asin": ["0007"]})).rows()
     [('ann', '0007')]
     """
-    table = open_table(locate(source, RATINGS)[0], {"user": user, "item": item})
-    return _usable(table, _parse(table), skip=False)[0].select("user", "item")
+    table = open_table(locate(source, RATINGS, SUFFIXES)[0], {"user": user, "item": item})
+    return _usable(*_parse(table), skip=False)[0].select("user", "item")
 
 
 def read_rated(
@@ -287,20 +288,13 @@ def read_rated(
     [('Heat (1995)', 4.5)]
     """
     ids = {"user": user, "item": item}[of]
-    table = open_table(locate(source, RATINGS)[0], {of: ids, "rating": rating})
-    return _usable(table, _parse(table), skip=False)[0].select(of, "rating")
+    table = open_table(locate(source, RATINGS, SUFFIXES)[0], {of: ids, "rating": rating})
+    return _usable(*_parse(table), skip=False)[0].select(of, "rating")
 
 
 def _require(name: str, value: str, choices: tuple[str, ...]) -> None:
     if value not in choices:
         raise SettingError(f"{name}={value!r}: {name} must be one of {', '.join(choices)}")
-
-
-def _checked_scale(scale: tuple[float, float]) -> Scale:
-    checked = Scale(*map(float, scale))
-    if not -math.inf < checked.lowest < checked.highest < math.inf:
-        raise SettingError(f"scale={scale!r}: scale must be (lowest, highest) possible rating")
-    return checked
 
 
 # From a table to ratings ------------------------------------------------------------------------
@@ -321,29 +315,32 @@ class _Parsed(NamedTuple):
     checks: list[_Check]
 
 
-def _parse(table: "Table", limits: Scale | None = None) -> _Parsed:
-    """Scan a table: typed, and where that is not clean, as text."""
+def _parse(table: Table, limits: Scale | None = None) -> tuple[Table, _Parsed]:
+    """Scan a table: typed, and where that is not clean, as text; what was learnt of the table stays in
+    the one that comes back.
+    """
+    parsed = None
     try:
-        parsed = _evaluate(table, table.typed(), limits)
-        done = parsed.frame["problem"].null_count() == parsed.frame.height
+        table, parsed = _evaluate(table, table.typed(), limits)
+        if parsed.frame["problem"].null_count() < parsed.frame.height:
+            parsed = None
     except (pl.exceptions.PolarsError, OSError):
-        done = False
-    while not done:
+        pass
+    while parsed is None:
         try:
-            parsed = _evaluate(table, table.text(), limits)
-            done = True
+            table, parsed = _evaluate(table, table.text(), limits)
         except (pl.exceptions.PolarsError, OSError) as error:
-            table.repair(error)
+            table = table.repaired(error)
     if "time" in table.places and table.wanted["time"] is None:
         times = parsed.frame["time"]
         if times.null_count() == times.len() > 0:
-            column = table.columns[table.places.pop("time")]
-            table.notices.append(f"column {column} holds no times that can be read: left out")
-            return _parse(table, limits)
-    return parsed
+            column = table.columns[table.places["time"]]
+            notice = f"column {column} holds no times that can be read: left out"
+            return _parse(table.without("time", notice), limits)
+    return table, parsed
 
 
-def _evaluate(table: "Table", lf: pl.LazyFrame, limits: Scale | None) -> _Parsed:
+def _evaluate(table: Table, lf: pl.LazyFrame, limits: Scale | None) -> tuple[Table, _Parsed]:
     """Take the columns of all roles in one pass over a scan."""
     schema = lf.collect_schema()
     values = {"row": pl.col("row")} if "row" in schema else {}
@@ -359,11 +356,15 @@ def _evaluate(table: "Table", lf: pl.LazyFrame, limits: Scale | None) -> _Parsed
     )
     frame = query.collect(engine="streaming")
     good = frame["problem"].is_null()
-    again = [role for role in altered if (frame.drop_in_place(f"{role} altered") & good).any()]
-    for role in again:
-        if table.integers.pop(role) == pl.Int32:
-            table.integers[role] = pl.Int64
-    return _evaluate(table, lf, limits) if again else _Parsed(frame, checks)
+    again = {role for role in altered if (frame.drop_in_place(f"{role} altered") & good).any()}
+    if not again:
+        return table, _Parsed(frame, checks)
+    integers = {
+        role: pl.Int64 if role in again else kind
+        for role, kind in table.integers.items()
+        if role not in again or kind == pl.Int32
+    }
+    return _evaluate(replace(table, integers=integers), lf, limits)
 
 
 def _first_failing(checks: Sequence[_Check]) -> pl.Expr:
@@ -384,7 +385,7 @@ def _altered(role: str, dtype: pl.DataType, kind: type[pl.DataType]) -> pl.Expr:
 
 
 def _take(
-    role: str, dtype: pl.DataType, table: "Table", limits: Scale | None
+    role: str, dtype: pl.DataType, table: Table, limits: Scale | None
 ) -> tuple[pl.Expr, list[_Check]]:
     """The values of a role, null where they cannot be used, and what can be wrong with them."""
     raw = pl.col(role)
@@ -426,7 +427,10 @@ def _rating(raw: pl.Expr, dtype: pl.DataType, limits: Scale | None) -> _Taken:
     if not (dtype.is_numeric() or dtype == pl.String):
         return None, {}
     number = raw.cast(pl.Float32, strict=False)
-    fails = {"is not a number": number.is_null(), "is not a finite number": ~number.is_finite()}
+    fails = {
+        "is not a number": number.is_null(),
+        f"is not a finite number up to {LARGEST:g} in size": ~(number.abs() <= LARGEST),
+    }
     if limits is not None:
         low, high = (pl.lit(limit, pl.Float32) for limit in limits)
         outside = f"is outside the scale {limits.lowest:g}-{limits.highest:g}"
@@ -471,7 +475,7 @@ def _seconds(text: pl.Series) -> pl.Series:
 
 
 def _usable(
-    table: "Table", parsed: _Parsed, *, skip: bool
+    table: Table, parsed: _Parsed, *, skip: bool
 ) -> tuple[pl.DataFrame, tuple[BadRow, ...]]:
     """The good rows, and the first few of the bad ones.
 
@@ -499,7 +503,7 @@ def _usable(
     return frame.filter(pl.col("problem").is_null()), sample
 
 
-def _bad_row(table: "Table", row: "Row", check: _Check) -> BadRow:
+def _bad_row(table: Table, row: Row, check: _Check) -> BadRow:
     if row.fault:
         return BadRow(row.place, "", "", row.fault)
     value = "" if check.reason == "missing" else repr(row.values[check.role])
@@ -523,7 +527,7 @@ def _encode(frame: pl.DataFrame, limits: Scale | None) -> Ratings:
 def _without_repeats(
     ratings: Ratings,
     duplicates: Literal["last", "mean", "error"],
-    table: "Table",
+    table: Table,
     rows: pl.Series | None,
 ) -> Ratings:
     """One rating for each (user, item) pair.
@@ -534,7 +538,7 @@ def _without_repeats(
         table: where the ratings come from, to name the rows of an error.
         rows: number in the table of each rating, where it is not its own.
     """
-    repeated = _repeated(ratings)
+    repeated = ratings.repeated()
     if repeated.is_empty():
         return ratings
     if duplicates == "error":
@@ -562,30 +566,8 @@ def _without_repeats(
     )
 
 
-def _repeated(ratings: Ratings) -> pl.DataFrame:
-    """Columns ``row`` and ``pair`` of all ratings whose (user, item) pair occurs more than once."""
-    pairs = _pairs(ratings)
-    pairs.sort()
-    repeats = pl.Series(pairs[1:][pairs[1:] == pairs[:-1]])
-    del pairs
-    if repeats.is_empty():
-        return pl.DataFrame(schema={"pair": repeats.dtype, "row": pl.UInt32})
-    numbered = pl.DataFrame({"pair": _pairs(ratings)}).with_row_index("row")
-    return numbered.filter(pl.col("pair").is_in(repeats.implode()))
-
-
-def _pairs(ratings: Ratings) -> NDArray[np.unsignedinteger[Any]]:
-    """One number for each rating's (user, item) pair, shape (n,), in four bytes where that fits."""
-    fits = ratings.n_users * ratings.n_items <= 2**32
-    number: type[np.unsignedinteger[Any]] = np.uint32 if fits else np.uint64
-    pairs = ratings.users.astype(number)
-    pairs *= number(ratings.n_items)
-    pairs += ratings.items.view(np.uint32)
-    return pairs
-
-
 def _repeated_error(
-    ratings: Ratings, repeated: pl.DataFrame, table: "Table", rows: pl.Series | None
+    ratings: Ratings, repeated: pl.DataFrame, table: Table, rows: pl.Series | None
 ) -> DataError:
     first: dict[int, int] = {}
     for row, pair in repeated.iter_rows():
@@ -605,8 +587,9 @@ def _repeated_error(
 def _read_titles(content: Any) -> pl.DataFrame:
     table = open_table(content, {"id": None, "title": None, "genres": None})
     if not table.header and len(table.columns) > len(table.places):
-        table.places.pop("genres", None)  # the third of many columns may be anything
-    titles = _usable(table, _parse(table), skip=True)[0].select(*table.places)
+        table = table.without("genres")  # the third of many columns may be anything
+    table, parsed = _parse(table)
+    titles = _usable(table, parsed, skip=True)[0].select(*table.places)
     for notice in table.notices:
         _log.info("%s: %s", table.name, notice)
     return titles

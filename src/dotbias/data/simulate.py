@@ -14,6 +14,7 @@ from scipy.special import ndtr
 from dotbias.data.ratings import Ratings, Scale
 from dotbias.data.vocabulary import Index, Vocabulary
 from dotbias.errors import DataError, SettingError
+from dotbias.settings import generator
 
 # With _HEAD, this exponent gives the users of MovieLens 1M: the busiest 1 % have 6 times, the
 # median user half the mean number of ratings.
@@ -161,10 +162,11 @@ def simulate(
     if n_ratings > n_users * n_items:
         most = f"at most {n_users:,} users x {n_items:,} items = {n_users * n_items:,}"
         _refuse("n_ratings", n_ratings, f"{most}: no user rates an item twice")
-    levels = _levels(scale, step)
+    limits = Scale.of(scale)
+    levels = _levels(limits, step)
 
-    rng = np.random.default_rng(seed)
-    truth = _plant(n_users, n_items, n_factors, noise, Scale(*map(float, scale)), float(step), rng)
+    rng = generator(seed)
+    truth = _plant(n_users, n_items, n_factors, noise, limits, float(step), rng)
     counts = rng.permutation(_spread(n_ratings, _power_law(n_users, _ACTIVITY), n_items))
     weights = rng.permutation(_power_law(n_items, popularity))
     users = np.repeat(np.arange(n_users, dtype=np.int32), counts)
@@ -187,12 +189,10 @@ def _refuse(name: str, value: Any, wanted: str) -> NoReturn:
     raise SettingError(f"simulate({name}={value!r}): {name} must be {wanted}")
 
 
-def _levels(scale: tuple[float, float], step: float) -> NDArray[np.float64]:
+def _levels(scale: Scale, step: float) -> NDArray[np.float64]:
     """The possible ratings, ascending."""
     lowest, highest = scale
-    if not -math.inf < lowest < highest < math.inf:
-        _refuse("scale", scale, "two numbers, the lowest and the highest possible rating")
-    if not 0 < step <= highest - lowest:
+    if not isinstance(step, numbers.Real) or not 0 < step <= highest - lowest:
         _refuse("step", step, f"above 0 and at most {highest - lowest:g}, the scale's width")
     n_steps = round((highest - lowest) / step)
     if not math.isclose(n_steps * step, highest - lowest):

@@ -1,5 +1,6 @@
 """The two-way table between the raw ids of a file and the row indices of the parameters."""
 
+import re
 from collections.abc import Iterable, Iterator, Sequence
 from functools import cached_property
 from typing import Any
@@ -8,6 +9,7 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
+from dotbias.data.arrays import as_column
 from dotbias.errors import DataError, UnknownIdError
 
 Index = NDArray[np.int32]
@@ -16,25 +18,29 @@ Index = NDArray[np.int32]
 # it would cost more memory than it saves time.
 _LARGEST_TABLE = 50_000_000
 _BLOCK = 1 << 16
+_NUMBER = re.compile(r"\s*[-+]?\d+\s*")
 # Columns of what is said of an id.
 _DESCRIBED = ("title", "genres")
 
 
-def as_ids(raw: pl.Series | Sequence[Any] | NDArray[Any]) -> pl.Series:
+def as_ids(raw: pl.Series | Iterable[Any]) -> pl.Series:
     """Raw ids as a Series of Int64 (any integers) or String (everything else that is text).
 
     Raises:
-        DataError: for ids that are neither integers nor strings, or missing.
+        DataError: for ids that are neither integers nor strings, missing, or no column.
     """
+    column = as_column(raw, "id")
+    if isinstance(column, np.ndarray) and column.dtype.kind not in "iuU":
+        column = column.tolist()
     try:
-        series = raw if isinstance(raw, pl.Series) else pl.Series("id", raw)
-    except TypeError as error:
+        series = column if isinstance(column, pl.Series) else pl.Series("id", column)
+    except (TypeError, OverflowError, ValueError) as error:
         raise DataError(f"ids must be all integers or all strings: {error}") from error
     if series.len() == 0 and series.dtype == pl.Null:
         return series.cast(pl.String)
     if series.null_count():
         raise DataError("a user or item id is missing")
-    if series.dtype == pl.UInt64 and series.len() and int(series.max()) > 2**63 - 1:  # type: ignore[arg-type]
+    if series.dtype in (pl.UInt64, pl.Int128) and series.cast(pl.Int64, strict=False).null_count():
         return series.cast(pl.String)
     if series.dtype.is_integer():
         return series.cast(pl.Int64)
@@ -96,7 +102,7 @@ class Vocabulary:
 
     def indices(self, raw: pl.Series | Iterable[Any]) -> Index:
         """Index of every id, shape (n,), int32; -1 for ids that are not in the vocabulary."""
-        series = as_ids(raw if isinstance(raw, pl.Series) else list(raw))
+        series = as_ids(raw)
         if series.len() == 0 or len(self) == 0:
             return np.full(series.len(), -1, np.int32)
         if self.ids.dtype == pl.String:
@@ -124,6 +130,9 @@ class Vocabulary:
     def find(self, name: Any, *, noun: str = "item") -> int:
         """Index of a raw id, an exact title, or a part of exactly one title (case ignored).
 
+        Where ids are integers, a number is one of them or a whole title, never a part of one: a wrong id
+        must not stand for whatever has its digits in its name.
+
         Raises:
             UnknownIdError: when nothing matches, or several titles do (they are listed).
         """
@@ -137,6 +146,11 @@ class Vocabulary:
         exact = (self.titles == name).arg_true()
         if exact.len() == 1:
             return int(exact[0])
+        if not exact.len() and self.ids.dtype != pl.String and _NUMBER.fullmatch(name):
+            raise UnknownIdError(
+                f"unknown {noun} {name!r}: no id or whole title among {len(self):,} is this number; to "
+                "find a title by a part, give more of it"
+            )
         lowered = self.titles.str.to_lowercase()
         matches = (
             exact if exact.len() else lowered.str.contains(name.lower(), literal=True).arg_true()

@@ -7,8 +7,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
-from dotbias.data.ratings import Ratings
-from dotbias.data.split import k_fold
+from dotbias.data.ratings import Ratings, k_fold
 from dotbias.errors import DataError
 from dotbias.evaluation.evaluate import Evaluation, evaluate, text_table
 from dotbias.fitting.choosing import BUDGET, choose_solver

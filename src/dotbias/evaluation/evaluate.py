@@ -7,8 +7,7 @@ from typing import Any, Literal, get_args
 import numpy as np
 import polars as pl
 
-from dotbias.data.ratings import Ratings
-from dotbias.data.split import cold
+from dotbias.data.ratings import Ratings, cold
 from dotbias.errors import DataError, SettingError
 from dotbias.evaluation.metrics import mae, rmse, rmse_by_count
 from dotbias.evaluation.ranking import Ranking, align, rank, rank_popular, seen

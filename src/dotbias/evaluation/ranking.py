@@ -19,6 +19,7 @@ from dotbias.data.vocabulary import Index
 from dotbias.errors import SettingError
 from dotbias.models.baseline import Baseline
 from dotbias.recommender.recommender import Recommender
+from dotbias.settings import generator
 
 # How far up the scale a rating must lie to count as liked: 4 on a scale from 1 to 5.
 _RELEVANT_SHARE = 0.75
@@ -212,7 +213,7 @@ class _Task:
             shape=(len(measured), len(rec.item_vocabulary)),
         )
         if len(measured) > max_users:
-            sample = np.random.default_rng(seed).choice(len(measured), max_users, replace=False)
+            sample = generator(seed).choice(len(measured), max_users, replace=False)
             measured, relevant = measured[sample], relevant[sample]
         unknown = len(np.unique(test.users[users < 0]))
         return cls(k, float(relevant_from), measured, relevant, unknown)

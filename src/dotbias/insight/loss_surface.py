@@ -20,6 +20,7 @@ from torch.func import functional_call, grad, grad_and_value, hessian, jacrev, j
 from dotbias.data.ratings import Ratings
 from dotbias.errors import SettingError
 from dotbias.models.network import rated
+from dotbias.settings import generator
 
 Floats: TypeAlias = NDArray[np.float64]
 Product: TypeAlias = Callable[[Floats], Floats]
@@ -348,7 +349,7 @@ class LossSurface:
                 on_product()
             return out
 
-        start = np.random.default_rng(seed).standard_normal(n)
+        start = generator(seed).standard_normal(n)
         operator = LinearOperator((n, n), matvec=moved, dtype=np.float64)
         end = "LA" if which == "largest" else "SA"
         try:
@@ -398,7 +399,7 @@ class LossSurface:
             raise SettingError(
                 f"n_probes={n_probes!r}, n_steps={n_steps!r}: there must be at least 1 of each"
             )
-        rng, product = np.random.default_rng(seed), self._product(matrix)
+        rng, product = generator(seed), self._product(matrix)
         nodes, weights = [], []
         for _ in range(n_probes):
             probe = rng.choice([-1.0, 1.0], self.n_parameters)

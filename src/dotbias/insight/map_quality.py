@@ -11,6 +11,7 @@ from dotbias.data.vocabulary import Index
 from dotbias.models.parameters import Array
 from dotbias.models.scoring import Scoring
 from dotbias.recommender.lists import top_k
+from dotbias.settings import generator
 
 # Of more points than this, so many are drawn for the two figures.
 _MOST_ROWS = 2_000
@@ -65,7 +66,7 @@ def quality(vectors: Array, positions: Array, neighbours: Index, *, k: int, seed
     n = len(vectors)
     rows = np.arange(n)
     if n > _MOST_ROWS:
-        rows = np.sort(np.random.default_rng(seed).choice(n, _MOST_ROWS, replace=False))
+        rows = np.sort(generator(seed).choice(n, _MOST_ROWS, replace=False))
     on_map = _on_map(positions, rows, k)
     kept = (on_map[:, :, None] == neighbours[rows, None, :k]).any(axis=2)
     excess = 0

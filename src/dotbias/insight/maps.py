@@ -19,6 +19,7 @@ from dotbias.models.base import Array
 from dotbias.progress import progress_bar
 from dotbias.recommender.fitted import MIN_RATINGS, at_length_one
 from dotbias.recommender.recommender import Recommender
+from dotbias.settings import generator
 
 if TYPE_CHECKING:
     from dotbias.pictures import Groups, MapPicture
@@ -343,7 +344,7 @@ def _vectors(rec: Recommender, of: Side) -> tuple[Array, NDArray[np.int64]]:
 
 def _clusters(unit: Array, seed: int) -> NDArray[np.intp]:
     """The k-means cluster of each vector, shape (n,)."""
-    rng = np.random.default_rng(seed)
+    rng = generator(seed)
     n = min(_N_CLUSTERS, len(np.unique(unit, axis=0)))
     _, cluster = kmeans2(unit.astype(np.float64), n, minit="++", rng=rng, iter=30)
     found: NDArray[np.intp] = cluster.astype(np.intp)

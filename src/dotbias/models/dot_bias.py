@@ -10,6 +10,7 @@ from dotbias.data.ratings import Ratings
 from dotbias.data.vocabulary import Index
 from dotbias.models.bilinear import BilinearModel
 from dotbias.models.parameters import (
+    MOST_FACTORS,
     SAMPLES,
     Array,
     Parameters,
@@ -44,7 +45,7 @@ class DotBias(BilinearModel):
             ratings whose own is 1 (see ``units``); biases start at zero.
     """
 
-    n_factors: int = setting(256, at_least=1)
+    n_factors: int = setting(256, at_least=1, at_most=MOST_FACTORS)
     output: Literal["linear", "sigmoid"] = setting("linear", choices=("linear", "sigmoid"))
     margin: float = setting(0.5, above=0)
     init_std: float = setting(0.005, at_least=0)

@@ -3,8 +3,8 @@
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
-from dotbias.models.base import Parameters
 from dotbias.models.network import TorchModel
+from dotbias.models.parameters import MOST_FACTORS, Parameters
 from dotbias.models.torch_extra import require_torch
 from dotbias.settings import setting
 
@@ -55,7 +55,11 @@ class EmbeddingNet(TorchModel):
                 object.__setattr__(self, name, tuple(getattr(self, name)))
         both = self._both_factors
         if len(both) != 2 or not all(map(_is_size, both)):
-            self._refuse("n_factors", self.n_factors, "a whole number from 1, or two of them")
+            self._refuse(
+                "n_factors",
+                self.n_factors,
+                f"a whole number from 1 to {MOST_FACTORS}, or two of them",
+            )
         if (
             not isinstance(self.hidden, tuple)
             or not self.hidden
@@ -90,4 +94,4 @@ class EmbeddingNet(TorchModel):
 
 
 def _is_size(value: Any) -> bool:
-    return isinstance(value, int) and not isinstance(value, bool) and value >= 1
+    return isinstance(value, int) and not isinstance(value, bool) and 1 <= value <= MOST_FACTORS

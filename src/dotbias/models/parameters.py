@@ -9,6 +9,9 @@ from dotbias.data.ratings import Ratings
 from dotbias.data.vocabulary import Index
 from dotbias.errors import SettingError
 
+# Embeddings any longer are a slip of the finger, and would end in a lack of memory.
+MOST_FACTORS = 100_000
+
 Array: TypeAlias = NDArray[np.float32]
 Parameters: TypeAlias = dict[str, Array]
 """Arrays by name: the trained groups, and the constants ``global_mean`` (1,) and ``scale`` (2,)."""

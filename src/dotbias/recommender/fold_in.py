@@ -1,7 +1,6 @@
 """Users and items that were not there at training, as a fitted model sees them."""
 
 import math
-import numbers
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias
@@ -9,6 +8,8 @@ from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 import numpy as np
 import polars as pl
 
+from dotbias.data.arrays import as_number
+from dotbias.data.ratings import LARGEST
 from dotbias.data.read import read_rated
 from dotbias.data.vocabulary import Index
 from dotbias.errors import DataError, SettingError, UnknownIdError
@@ -199,10 +200,14 @@ def _columns(ratings: Any, noun: Side) -> tuple[list[Any], list[float]]:
         raise DataError(
             f"ratings must be {{{noun}: rating, ...}}, pairs of {noun} and rating, or a frame"
         ) from None
+    values = []
     for name, value in pairs:
-        if not isinstance(value, numbers.Real) or not math.isfinite(value):
+        number = as_number(value)
+        if number is None or not math.isfinite(number):
             raise DataError(f"{noun} {name!r}: rating {value!r} is not a finite number")
-    return [name for name, _ in pairs], [float(np.float32(value)) for _, value in pairs]
+        # Far beyond any scale, single precision would overflow.
+        values.append(float(np.float32(number)) if abs(number) <= LARGEST else number)
+    return [name for name, _ in pairs], values
 
 
 def _indices(rec: Fitted, noun: Side, ids: RawId | pl.Series | Sequence[RawId]) -> Index:

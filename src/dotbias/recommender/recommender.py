@@ -13,7 +13,7 @@ from scipy.sparse import csr_array
 from dotbias import model_file
 from dotbias.data.ratings import Ratings, Scale
 from dotbias.data.vocabulary import Index, Vocabulary
-from dotbias.errors import DataError, ModelFileError, SettingError
+from dotbias.errors import DataError, DivergenceError, ModelFileError, SettingError
 from dotbias.models import MODELS
 from dotbias.models.base import Model
 from dotbias.models.network import Network
@@ -58,7 +58,14 @@ class Recommender(Fitted):
 
         Raises:
             DataError: when a (user, item) pair is rated twice; ``read_ratings`` keeps one.
+            DivergenceError: for parameters that are not finite.
         """
+        for name, array in parameters.items():
+            if not np.isfinite(array).all():
+                raise DivergenceError(
+                    f"the fit has ended in numbers that are not finite, in {name}: its settings are too "
+                    f"large or too small for single precision ({(facts or {}).get('solver', model)})"
+                )
         vocabularies = ratings.user_vocabulary, ratings.item_vocabulary
         return cls(model, parameters, *vocabularies, rating_table(ratings), dict(facts or {}))
 

@@ -28,6 +28,9 @@ NETWORK_DECAY: Mapping[str, float] = {
     "biases": 0.0,
 }
 
+# Far below that, every parameter is zero; above, single precision would overflow.
+MOST_DECAY = 1e12
+
 
 @dataclass(frozen=True)
 class WeightDecay(Settings):
@@ -68,9 +71,11 @@ class WeightDecay(Settings):
             elif value is None:
                 continue
             number = isinstance(value, numbers.Real) and not isinstance(value, bool)
-            if value is None or not number or not 0 <= value < np.inf:
+            if value is None or not number or not 0 <= value <= MOST_DECAY:
                 of = f" of {name}" if name else ""
-                raise SettingError(f"weight_decay{of} must be at least 0, not {value!r}")
+                large = value is not None and number and value > 0
+                wanted = f"at most {MOST_DECAY:g}" if large else "at least 0"
+                raise SettingError(f"weight_decay{of} must be {wanted}, not {value!r}")
 
     def _check_group(self, name: str, groups: Iterable[str]) -> None:
         if name not in groups:

@@ -50,7 +50,9 @@ def test_blocks_are_balanced(n_users):
     rng = np.random.default_rng(0)
     users = np.repeat(np.arange(n_users), 20)
     ratings = Ratings.from_columns(
-        users.tolist(), rng.integers(0, 300, len(users)).tolist(), rng.integers(1, 6, len(users))
+        users,
+        np.concatenate([rng.choice(300, 20, replace=False) for _ in range(n_users)]),
+        rng.integers(1, 6, len(users)),
     )
     grid = lay_out(ratings, 0)
     n = grid.n_blocks

@@ -14,7 +14,7 @@ from dotbias.models import Baseline, DotBias
 from dotbias.models.base import Array, Model, Parameters
 from dotbias.models.row_form import OTHER, Side
 from dotbias.solvers.least_squares.als import ALS
-from dotbias.solvers.least_squares.fold_in import _descend, fold_in, gradients
+from dotbias.solvers.least_squares.fold_in import _descend, fold_in, gradients, units
 from tests.ratings import random_ratings
 
 N_USERS, N_ITEMS, K = 12, 30, 5
@@ -154,7 +154,8 @@ def test_without_a_penalty_a_row_moves_no_more_than_it_must(side: Side, n: int) 
     held, y = partners_of(parameters, side, np.arange(n))
     mean = parameters[f"{side}_prior_mean"].astype(float)
     left = values - float(parameters["global_mean"][0]) - held - y @ mean
-    assert_close(row, mean + np.linalg.pinv(y) @ left, 1e-5)
+    unit = units(y)
+    assert_close(row, mean + unit * (np.linalg.pinv(y * unit) @ left), 1e-5)
 
 
 @sides

@@ -48,7 +48,8 @@ def groups_of(module: nn.Module) -> dict[str, str]:
 
 
 class Shuffled(Pass):
-    """Batches of a new (or a given) order, with some ids taken for unknown.
+    """Batches of a new (or a given) order, with some ids taken for unknown; ratings in units of their
+    spread.
 
     A last batch of a single rating, which batch normalisation cannot take, joins the one before it.
     """
@@ -60,13 +61,15 @@ class Shuffled(Pass):
         batch_size: int,
         order: NDArray[np.int64] | None,
         masked: float,
+        spread: float,
         device: torch.device,
         dtype: torch.dtype,
     ) -> None:
         n = len(ratings)
         self.ratings, self.order, self.masked = ratings, order, masked
         self.device, self.dtype = device, dtype
-        self.values = torch.tensor(ratings.values, dtype=dtype, device=device)
+        self.values = torch.tensor(ratings.values, dtype=dtype, device=device) / spread
+        self.spread = spread
         self.starts = np.append(np.arange(0, n, batch_size), n)
         if len(self.starts) > 2 and batch_size > 1 and n % batch_size == 1:
             self.starts = np.delete(self.starts, -2)
@@ -147,6 +150,7 @@ class NetworkTraining(Run[TorchModel]):
             batch_size=batch_size,
             order=given_order(solver.order, rest),
             masked=model.masked,
+            spread=ratings.spread,
             device=self.device,
             dtype=real,
         )
@@ -155,7 +159,7 @@ class NetworkTraining(Run[TorchModel]):
     def take(self, low: int, high: int, factors: Steps, momentum: Steps | None) -> Floats:
         """See ``Run.take``."""
         work, rule = self._pass, self.solver.rule
-        weight = torch.tensor(0.5 / self.ratings.spread**2, dtype=work.dtype, device=self.device)
+        half = torch.tensor(0.5, dtype=work.dtype, device=self.device)
         t = self.n_updates + work.t[low:high]
         noise = np.sqrt(self.solver.gradient_noise / t**NOISE_DECAY).tolist()
         moved = None if momentum is None else momentum[low:high]
@@ -169,15 +173,15 @@ class NetworkTraining(Run[TorchModel]):
                 users, items = work.users[n], work.items[n]
                 self._optimiser.foresee(users, items)
                 ratings = rated(self.module, users.ids, items.ids)
-                loss: Any = mse_loss(ratings, work.targets[n])
-                loss.backward(weight)
+                loss: Any = mse_loss(ratings / work.spread, work.targets[n])
+                loss.backward(half)
                 at = n - low
                 self._optimiser.step(float(factors[at]), coefficients[at], noise=noise[at])
                 losses.append(loss.detach())
         if not losses:
             return np.zeros(0)
         means = torch.stack(losses).cpu().numpy().astype(np.float64)
-        return means * work.sizes[low:high] / self.ratings.spread**2
+        return means * work.sizes[low:high]
 
     def _refresh(self) -> None:
         """Let the module do what it does before each epoch, if it has a method ``refresh``."""

@@ -21,6 +21,7 @@ from dotbias.data.ratings import Ratings
 from dotbias.errors import DivergenceError, SettingError
 from dotbias.models.base import Model, Parameters, initialised
 from dotbias.models.dot_bias import DotBias
+from dotbias.settings import generator
 from dotbias.solvers.base import Epoch, History, OnEpoch
 from dotbias.solvers.descent.passes import Floats, Pass
 from dotbias.solvers.descent.rules import Steps
@@ -68,7 +69,7 @@ class Run(ABC, Generic[M]):
             seed,
             dtype,
         )
-        self.rng = np.random.default_rng(seed)
+        self.rng = generator(seed)
         self.start = initialised(model, ratings, self.rng)
         self.watch = Validation.hold_out(ratings, solver.validation_size, self.rng)
         n = len(self.watch.rest)

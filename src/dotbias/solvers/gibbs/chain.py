@@ -10,6 +10,7 @@ from scipy.sparse import csc_array, csr_array, hstack
 from dotbias.data.ratings import Ratings
 from dotbias.data.vocabulary import Index
 from dotbias.models.base import Array
+from dotbias.settings import generator
 from dotbias.solvers.gibbs.kernels import (
     draw_effects,
     draw_rows,
@@ -62,7 +63,7 @@ class Chain:
         ordinal: bool,
         seed: int,
     ) -> None:
-        self.rng = np.random.default_rng(seed)
+        self.rng = generator(seed)
         self.mean, self.spread = ratings.global_mean, ratings.spread
         self.ordinal = Ordinal.of(ratings.values) if ordinal else None
         self.n_columns, self.noise_freedom = 1 + n_factors, noise_freedom

@@ -10,6 +10,7 @@ from threadpoolctl import threadpool_limits
 from dotbias.data.ratings import Ratings
 from dotbias.errors import SettingError
 from dotbias.progress import progress_bar
+from dotbias.settings import generator
 from dotbias.solvers.descent.run import Validation, threads
 from dotbias.solvers.gibbs.gibbs import Gibbs
 
@@ -115,7 +116,7 @@ def convergence(
             f"{_LEAST_KEPT} samples after the burn-in"
         )
     share = solver.validation_size or _HELD_OUT
-    watch = Validation.hold_out(ratings, share, np.random.default_rng(seed))
+    watch = Validation.hold_out(ratings, share, generator(seed))
     rmse, noise = np.empty((2, n_chains, kept))
     with (
         threads(solver.n_threads, len(ratings)),

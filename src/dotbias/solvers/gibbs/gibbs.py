@@ -10,7 +10,8 @@ from threadpoolctl import threadpool_limits
 from dotbias.data.ratings import Ratings
 from dotbias.errors import SettingError
 from dotbias.models.base import Model, Parameters
-from dotbias.settings import setting
+from dotbias.models.parameters import MOST_FACTORS
+from dotbias.settings import generator, setting
 from dotbias.solvers.base import Epoch, History, OnEpoch, Solver, linear_dot_bias
 from dotbias.solvers.descent.run import Validation, threads, whole
 from dotbias.solvers.gibbs.chain import Chain
@@ -62,7 +63,7 @@ class Gibbs(Solver):
 
     n_samples: int = setting(200, at_least=1)
     burn_in: int = setting(40, at_least=0)
-    n_factors: int | None = setting(None, at_least=1)
+    n_factors: int | None = setting(None, at_least=1, at_most=MOST_FACTORS)
     histories: bool = setting(True, choices=(True, False))
     noise_freedom: float | None = setting(20.0, above=0, optional=True)
     likelihood: Literal["normal", "ordinal"] = setting("normal", choices=("normal", "ordinal"))
@@ -133,7 +134,7 @@ class Gibbs(Solver):
         of all samples so far (in the burn-in, of the sample alone).
         """
         started = time.perf_counter()
-        rng = np.random.default_rng(seed)
+        rng = generator(seed)
         watch = Validation.hold_out(ratings, self.validation_size, rng)
         chain = self.chain(watch.rest, n_factors=self.n_factors_for(len(ratings)), seed=seed)
         held = chain.members(watch.users, watch.items, watch.codes)

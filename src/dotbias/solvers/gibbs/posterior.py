@@ -10,13 +10,14 @@ from threadpoolctl import threadpool_limits
 from dotbias.data.ratings import Ratings
 from dotbias.data.vocabulary import Index
 from dotbias.models.parameters import Array, Parameters, constants
+from dotbias.settings import generator
 from dotbias.solvers.gibbs.chain import Chain
 from dotbias.solvers.gibbs.kernels import predict_rows
 from dotbias.solvers.gibbs.ordinal import Ordinal
 
 # The single model's predictions may differ from the mean of all samples by so much that an error
-# independent of theirs would raise the RMSE by this, in rating units. Where what is cut off still held
-# taste, the rise was up to three times as much (docs/results.md), and stays under 0.0005.
+# independent of theirs would raise the RMSE by this share of the ratings' spread. Where what is cut off
+# still held taste, the rise was up to three times as much (docs/results.md), and stays under 0.0005.
 MOST_LOST = 0.0001
 # Pairs on which that is measured, at most.
 _MOST_PAIRS = 20_000
@@ -142,8 +143,8 @@ class Posterior:
 
         Of the stacked factors' product the largest singular values are kept: as many as were sampled,
         and more until the mean square ``d²`` of what is left would raise the RMSE by ``d² / 2 RMSE`` =
-        ``MOST_LOST`` at most. It is measured on pairs of a user and an item that are drawn
-        independently of each other from the training ratings.
+        ``MOST_LOST`` at most, in units of the spread. It is measured on pairs of a user and an item that
+        are drawn independently of each other from the training ratings.
 
         Args:
             n_factors: the largest rank.
@@ -155,7 +156,7 @@ class Posterior:
         """
         # Matrices of a few dozen columns: several threads would mostly wait for each other.
         with threadpool_limits(1, "blas"):
-            return self._compress(n_factors, np.random.default_rng(seed))
+            return self._compress(n_factors, generator(seed))
 
     def _compress(self, n_factors: int, rng: np.random.Generator) -> Parameters:
         chain = self.chain
@@ -168,7 +169,7 @@ class Posterior:
         n = min(len(self.ratings), _MOST_PAIRS)
         u, i = (rng.choice(side, n) for side in (self.ratings.users, self.ratings.items))
         whole = _dots(p, q, u, i)
-        allowed = 2 * np.sqrt(np.mean(self.noise_variances)) * MOST_LOST / chain.spread**2
+        allowed = 2 * np.sqrt(np.mean(self.noise_variances)) * MOST_LOST / chain.spread
         most = min(n_factors, *p.shape, *q.shape)
         least = min(chain.n_columns - 1, most)
         # A small rank is usually enough, and found in a fraction of the time.
@@ -182,25 +183,31 @@ class Posterior:
                 break
         rank = max(rank, 1)
         p_low, q_low = p_low[:, :rank].astype(np.float64), q_low[:, :rank].astype(np.float64)
-        root = np.sqrt(chain.spread)
+        units = np.full(1 + rank, np.sqrt(chain.spread))
+        units[0] = chain.spread
         out = constants(self.ratings)
         out["global_mean"] = np.array([chain.mean + chain.spread * constant], np.float32)
         for name, bias, factors in (("user", b_u, p_low), ("item", b_i, q_low)):
-            rows = np.column_stack([chain.spread * bias, root * factors])[:-1]
+            rows = np.column_stack([bias, factors])[:-1]
+            precision = self._precision(rows) / np.outer(units, units)
+            rows = units * rows
             out[f"{name}_bias"] = rows[:, 0].astype(np.float32)
             out[f"{name}_factors"] = rows[:, 1:].astype(np.float32)
             out[f"{name}_prior_mean"] = np.zeros(1 + rank, np.float32)
-            out[f"{name}_prior_precision"] = self._precision(rows)
+            out[f"{name}_prior_precision"] = precision.astype(np.float32)
         out["prior_per_rating"] = np.zeros(1, np.float32)
         return out
 
-    def _precision(self, rows: NDArray[np.float64]) -> Array:
-        """Noise variance times the inverse covariance of the rows around a stranger's."""
+    def _precision(self, rows: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Noise variance times the inverse covariance of the rows around a stranger's, which are in
+        units of the spread.
+        """
         covariance = rows.T @ rows / len(rows)
         covariance[np.diag_indices(len(covariance))] += (
             1e-3 * np.trace(covariance) / len(covariance) + 1e-9
         )
-        return (np.mean(self.noise_variances) * np.linalg.inv(covariance)).astype(np.float32)
+        precision: NDArray[np.float64] = np.mean(self.noise_variances) * np.linalg.inv(covariance)
+        return precision
 
     def kept(self, n: int) -> Parameters:
         """Some of the samples, evenly spread, as arrays that a model can predict with.

@@ -15,7 +15,7 @@ from dotbias.models.base import Array, Model, Parameters, initialised
 from dotbias.models.baseline import Baseline
 from dotbias.models.dot_bias import DotBias
 from dotbias.models.row_form import row_weights
-from dotbias.settings import setting
+from dotbias.settings import generator, setting
 from dotbias.solvers.base import Epoch, History, OnEpoch, Solver, linear_dot_bias
 from dotbias.solvers.decay import WeightDecay, prior_constants
 from dotbias.solvers.descent.run import Validation, row_counts, threads, whole
@@ -126,22 +126,25 @@ class ALS(Solver):
 
 
 class _Run:
-    """The state of one fit."""
+    """The state of one fit. Inside, ratings and parameters are in units of the ratings' spread."""
 
     def __init__(self, solver: ALS, model: DotBias, ratings: Ratings, seed: int) -> None:
         self.solver, self.model = solver, model
-        rng = np.random.default_rng(seed)
+        rng = generator(seed)
         self.start = initialised(model, ratings, rng)
         self.watch = Validation.hold_out(ratings, solver.validation_size, rng)
-        rest, held = self.watch.rest, solver.biases == "held"
-        prior = prior_constants(solver.decay, model, row_counts(rest), ratings.spread)
+        rest, held, self.spread = self.watch.rest, solver.biases == "held", ratings.spread
+        counts = row_counts(rest)
         if held:
             biases, _ = ClosedForm().fit(Baseline(), rest)
             self.start |= {name: biases[name] for name in Baseline.groups}
-        self.start |= prior
-        targets = rest.values - self.start["global_mean"][0]
-        self.users = _Side("user", self.start, rest.users, rest.items, targets, held)
-        self.items = _Side("item", self.start, rest.items, rest.users, targets, held)
+        self.start |= prior_constants(solver.decay, model, counts, self.spread)
+        self.units = {g: np.float32(unit) for g, unit in model.units(self.spread).items()}
+        inside = {g: self.start[g] / unit for g, unit in self.units.items()}
+        inside |= prior_constants(solver.decay, model, counts, 1.0)
+        targets = (rest.values - self.start["global_mean"][0]) / np.float32(self.spread)
+        self.users = _Side("user", inside, rest.users, rest.items, targets, held)
+        self.items = _Side("item", inside, rest.items, rest.users, targets, held)
         self.history = History()
 
     def iterate(self) -> Epoch:
@@ -150,7 +153,7 @@ class _Run:
         n, users, items = len(self.watch.rest), self.users, self.items
         for side, other in ((users, items), (items, users)):
             squares = side.solve(other.rows)
-            total = 0.5 * squares + side.penalty + other.penalty
+            total = self.spread**2 * (0.5 * squares + side.penalty + other.penalty)
             self.history.half_steps.append(total)
         seconds = time.perf_counter() - tic
         number = len(self.history.epochs) + 1
@@ -158,7 +161,7 @@ class _Run:
             epoch=number,
             n_epochs=self.solver.n_iterations,
             lr=0.0,
-            train_rmse=float(np.sqrt(squares / n)),
+            train_rmse=self.spread * float(np.sqrt(squares / n)),
             validation_rmse=self.watch.rmse(self.model, self.parameters, number),
             seconds=seconds,
             ratings_per_second=n / seconds,
@@ -168,11 +171,13 @@ class _Run:
         return epoch
 
     def parameters(self) -> Parameters:
-        """The parameters as they are now."""
+        """The parameters as they are now, in rating units."""
         now = dict(self.start)
         for name, side in (("user", self.users), ("item", self.items)):
-            now[f"{name}_bias"] = side.rows[:, 0].copy()
-            now[f"{name}_factors"] = side.rows[:, 1 : 1 + self.model.n_factors].copy()
+            bias, factors = side.rows[:, 0], side.rows[:, 1 : 1 + self.model.n_factors]
+            if not side.held:  # units would cost it its last bit
+                now[f"{name}_bias"] = bias * self.units[f"{name}_bias"]
+            now[f"{name}_factors"] = factors * self.units[f"{name}_factors"]
         return now
 
 
@@ -203,7 +208,7 @@ class _Side:
         self._diagonal[: 1 + k] = start[f"{name}_prior_precision"]
         self.penalty = self._penalty()
         self._mean, self._pull = np.zeros_like(self.rows), np.diag(self._diagonal)
-        self._held = int(held)
+        self.held = held
 
     def solve(self, others: Array) -> float:
         """Solve every row with the other side's held; the sum of squared errors after it."""
@@ -217,7 +222,7 @@ class _Side:
             self._mean,
             self._pull,
             self.weights,
-            self._held,
+            int(self.held),
             2,
         )
         self.penalty = self._penalty()

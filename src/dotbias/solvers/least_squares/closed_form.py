@@ -10,8 +10,9 @@ from dotbias.data.ratings import Ratings
 from dotbias.errors import SettingError
 from dotbias.models.base import Model, Parameters, has_formula_of, initialised
 from dotbias.models.baseline import Baseline
-from dotbias.settings import setting
+from dotbias.settings import generator, setting
 from dotbias.solvers.base import Epoch, History, OnEpoch, Solver
+from dotbias.solvers.decay import MOST_DECAY
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -26,8 +27,8 @@ class ClosedForm(Solver):
         item_decay: ``λ_i``, in ratings.
     """
 
-    user_decay: float = setting(5.0, at_least=0)
-    item_decay: float = setting(3.0, at_least=0)
+    user_decay: float = setting(5.0, at_least=0, at_most=MOST_DECAY)
+    item_decay: float = setting(3.0, at_least=0, at_most=MOST_DECAY)
 
     def fit(
         self,
@@ -41,7 +42,7 @@ class ClosedForm(Solver):
         if not has_formula_of(model, Baseline):
             raise SettingError(f"ClosedForm estimates Baseline, not {type(model).__name__}")
         started = time.perf_counter()
-        parameters = initialised(model, ratings, np.random.default_rng(seed))
+        parameters = initialised(model, ratings, generator(seed))
         residual = ratings.values - np.float64(ratings.global_mean)
         for side, rows, counts, decay in (
             ("item", ratings.items, ratings.item_counts, self.item_decay),

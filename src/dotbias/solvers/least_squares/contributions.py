@@ -12,7 +12,7 @@ from dotbias.data.vocabulary import Index
 from dotbias.models.base import Model
 from dotbias.models.parameters import Array, Parameters
 from dotbias.models.row_form import Prior, Response
-from dotbias.solvers.least_squares.fold_in import Table, checked_ratings, fold_in
+from dotbias.solvers.least_squares.fold_in import Table, checked_ratings, fold_in, units
 
 # Directions that hold a smaller share of the normal equations than this count as open.
 _OPEN = 1e-12
@@ -99,7 +99,9 @@ def contributions(
     targets = squares * (y @ x) - slope * (rating - values)  # (n,)
     penalty = float(prior.weights(np.diff(ends))[0]) * prior.precision.astype(np.float64)
     normal = (y * squares[:, None]).T @ y + penalty
-    inverse = np.linalg.pinv(normal, rcond=_OPEN, hermitian=True)
+    # In units, lest that of the ratings decide which directions are open.
+    unit = np.outer(units(y), units(y))
+    inverse = unit * np.linalg.pinv(unit * normal, rcond=_OPEN, hermitian=True)
     # w P m and what stays at the mean in open directions.
     kept = mean - inverse @ (y.T @ (squares * (y @ mean)))
 
@@ -121,6 +123,6 @@ def _line(response: Response, z: float) -> tuple[float, float]:
     """The rating at the global mean, and the mean slope from there to ``z``."""
     ends = np.array([0.0, z])
     start, end = response.rating(ends).tolist()
-    if abs(z) < _AT_THE_MEAN:
+    if abs(z) < _AT_THE_MEAN or response.linear:
         return start, float(response.derivatives(ends)[0][0])
     return start, (end - start) / z

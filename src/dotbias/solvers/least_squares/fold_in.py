@@ -25,7 +25,8 @@ _N_STEPS = 3
 _WEAK = 2e-3
 # The same, where there is no penalty at all: keeps the factorisation from failing.
 _DAMPING = 1e-10
-# What is left to gain where double precision ends its steps, relative to the row.
+# Length of the step where double precision ends its steps, relative to that of the row, both as the
+# normal equations measure it.
 _TOLERANCE = 1e-8
 _MOST_STEPS, _MOST_HALVINGS = 100, 40
 # Ratings whose vectors are gathered at once.
@@ -190,10 +191,28 @@ def _is_weak(
     prior: Prior, weights: Array, counts: NDArray[np.int64], others: Array
 ) -> NDArray[np.bool_]:
     """Whether the penalty of each row is too small for single precision, shape (m,)."""
-    longest = max(1.0, float(np.square(others[:, 1:]).sum(1).max(initial=0)))  # |(1, q)|², nearly
-    penalty = float(np.diagonal(prior.precision).min()) * weights
-    weak: NDArray[np.bool_] = penalty < _WEAK * longest * counts
+    longest = _length(others) ** 2
+    of_bias, *of_factors = np.diagonal(prior.precision).tolist()
+    share = min(of_bias, min(of_factors, default=np.inf) / longest)
+    weak: NDArray[np.bool_] = share * weights < _WEAK * counts
     return weak
+
+
+def _length(others: NDArray[np.floating[Any]]) -> float:
+    """Length of the longest embedding of a table; 1 where there is none."""
+    return float(np.sqrt(np.square(others[:, 1:]).sum(1).max(initial=0))) or 1.0
+
+
+def units(others: NDArray[np.floating[Any]]) -> Array:
+    """What bias and factors of a row are measured in, shape (1 + k,), given those of its partners.
+
+    In these units partners' embeddings are about as long as the 1 in place of a bias, so that damping
+    and open directions weigh biases and factors alike, whatever the unit of the ratings. Powers of
+    two: nothing is rounded.
+    """
+    unit = np.full(others.shape[1], np.exp2(-np.round(np.log2(_length(others)))), np.float32)
+    unit[0] = 1
+    return unit
 
 
 def _solve(
@@ -210,11 +229,12 @@ def _solve(
     """The linear form, all chosen rows at once; the others stay where they were."""
     size = len(prior.mean)
     wide = (0, padded(size) - size)
+    unit = units(others)
     mean = np.tile(prior.mean, (len(before), 1))
     if pull[chosen].any():  # ½ w (x - m)ᵀ P (x - m) - g · x is the penalty around another mean
         shift = np.linalg.solve(prior.precision.astype(np.float64), pull.T).T
         mean += (shift / np.maximum(weights, 1)[:, None]).astype(np.float32)
-    rows = np.pad(before, ((0, 0), wide))
+    rows = np.pad(before / unit, ((0, 0), wide))
     costliest_first = np.argsort(-np.diff(starts), kind="stable")
     with threads(None, len(partners)):  # a single row is done before a second thread has woken up
         solve_rows(
@@ -222,15 +242,15 @@ def _solve(
             starts.astype(np.int32),
             partners.astype(np.int32),
             targets,
-            np.pad(others, ((0, 0), wide)),
+            np.pad(others * unit, ((0, 0), wide)),
             rows,
-            np.pad(mean, ((0, 0), wide)),
-            np.pad(prior.precision, wide),
+            np.pad(mean / unit, ((0, 0), wide)),
+            np.pad(prior.precision * unit * unit[:, None], wide),
             weights,
             0,
             _N_STEPS,
         )
-    return rows[:, :size]
+    return rows[:, :size] * unit
 
 
 def _descend(
@@ -256,6 +276,7 @@ def _descend(
     """
     mean = prior.mean.astype(np.float64)
     penalty = weight * prior.precision.astype(np.float64)
+    unit = units(y).astype(np.float64)
     held = y[:, 0].copy()
     y[:, 0] = 1
 
@@ -271,9 +292,11 @@ def _descend(
     objective, first, second = look(x)
     for _ in range(_MOST_STEPS):
         hessian = (y * second[:, None]).T @ y + penalty
-        hessian.flat[:: len(x) + 1] += _DAMPING * max(float(hessian.diagonal().max()), _DAMPING)
-        step = np.linalg.solve(hessian, first @ y + penalty @ (x - mean) - pull)
-        if np.abs(step).max() <= _TOLERANCE * np.abs(x).max():
+        largest = float((unit**2 * hessian.diagonal()).max()) or 1.0
+        hessian.flat[:: len(x) + 1] += _DAMPING * largest / unit**2
+        gradient = first @ y + penalty @ (x - mean) - pull
+        step = np.linalg.solve(hessian, gradient)
+        if step @ gradient <= _TOLERANCE**2 * (x @ hessian @ x):
             break
         for _ in range(_MOST_HALVINGS):
             there = look(x - step)
