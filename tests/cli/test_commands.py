@@ -34,6 +34,14 @@ def test_json_is_alone_on_stdout(run, ratings):
     assert run("--quiet", "fit", ratings, "--factors", 8, "--epochs", 3, "--json").stderr == ""
 
 
+def test_a_model_of_nan_is_neither_shown_nor_saved(run, ratings, workplace):
+    how = "--solver", "als", "--factors", 2, "--weight-decay", 1e38
+    done = run("fit", ratings, "-o", "nan.dotbias", *how, "--json", code=1)
+    assert done.stdout == ""
+    assert re.search(r"Error: ALS .*user_factors is not finite: nan.*weight decay", done.stderr)
+    assert not (workplace / "nan.dotbias").exists()
+
+
 def test_cross_validation(run, ratings):
     done = run("cross-validate", ratings, "--folds", 3, "--factors", 8, "--epochs", 5, "--json")
     report = json.loads(done.stdout)
