@@ -238,4 +238,4 @@ def test_models_without_priors_or_arrays_are_refused() -> None:
     with pytest.raises(ModelFileError, match="fit it again"):
         parts_of(parameters)
     with pytest.raises(SettingError, match="array user_bias is missing"):
-        parts_of({"global_mean": parameters["global_mean"]})
+        parts_of({name: parameters[name] for name in ("global_mean", "scale")})
