@@ -7,10 +7,10 @@ from typing import Any, NamedTuple, NoReturn
 
 import numpy as np
 import polars as pl
-from numba import njit
 from numpy.typing import NDArray
 from scipy.special import ndtr
 
+from dotbias.compiled import compiled
 from dotbias.data.ratings import Ratings, Scale
 from dotbias.data.vocabulary import Index, Vocabulary
 from dotbias.errors import DataError, SettingError
@@ -280,7 +280,7 @@ def _sum_tree(weights: NDArray[np.float64]) -> NDArray[np.int64]:
     return tree
 
 
-@njit(cache=True)
+@compiled()
 def _draw_items(
     counts: NDArray[np.int64], tree: NDArray[np.int64], uniforms: NDArray[np.float64]
 ) -> Index:
@@ -311,14 +311,14 @@ def _draw_items(
     return items
 
 
-@njit(cache=True)
+@compiled()
 def _add_up(tree: NDArray[np.int64], node: int, weight: int) -> None:
     while node > 0:
         tree[node] += weight
         node //= 2
 
 
-@njit(cache=True)
+@compiled()
 def _dot_bias(
     users: Index,
     items: Index,
