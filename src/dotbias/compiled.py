@@ -22,9 +22,10 @@ from pathlib import Path
 from types import CodeType, FunctionType, ModuleType
 from typing import Any
 
+import numba
 import numpy as np
 import platformdirs
-from numba import config, njit, typeof
+from numba import njit, typeof
 from numba.core import event
 from numba.core.caching import (
     CompileResultCacheImpl,
@@ -55,7 +56,7 @@ def compiled(*, parallel: bool = False, kept: bool = True) -> Callable[[Callable
         )
         named.__module__, named.__doc__ = function.__module__, function.__doc__
         named.__qualname__ = name
-        kernel = njit(parallel=parallel, error_model="numpy")(named)
+        kernel: Any = njit(parallel=parallel, error_model="numpy")(named)
         if kept and folder() is not None:
             kernel._cache = _Kept(named)
         return Parallel(kernel) if parallel else kernel
@@ -66,11 +67,12 @@ def compiled(*, parallel: bool = False, kept: bool = True) -> Callable[[Callable
 # One thread at a time.
 
 # A choice of threads that survives a fork: GNU OpenMP, the default on Linux, kills the child.
-if config.THREADING_LAYER == "default":
-    config.THREADING_LAYER = "forksafe"
+_config: Any = numba.config
+if _config.THREADING_LAYER == "default":
+    _config.THREADING_LAYER = "forksafe"
 
 # That layer aborts the process when two threads enter it at once, and a fork must find nobody inside.
-_turn = threading.Lock()
+_turn = threading.RLock()
 if hasattr(os, "register_at_fork"):
     os.register_at_fork(
         before=_turn.acquire, after_in_parent=_turn.release, after_in_child=_turn.release
@@ -171,7 +173,7 @@ def folder() -> Path | None:
     temporary folder. As what lies there is run, the last two must be such that nobody else can write
     in them.
     """
-    chosen, own = config.CACHE_DIR, Path(__file__).parent
+    chosen, own = _config.CACHE_DIR, Path(__file__).parent
     if chosen and _is_writable(Path(chosen) / "dotbias"):
         return Path(chosen) / "dotbias"
     if _is_writable(own / "__pycache__"):
@@ -217,7 +219,7 @@ def _is_private(place: Path) -> bool:
     )
 
 
-class _Place(_CacheLocator):  # type: ignore[misc]
+class _Place(_CacheLocator):
     """The folder, as Numba asks for it."""
 
     def __init__(self, file: str) -> None:
@@ -237,11 +239,11 @@ class _Place(_CacheLocator):  # type: ignore[misc]
         return ""
 
 
-class _Machine(CompileResultCacheImpl):  # type: ignore[misc]
-    _locator_classes = [_Place]  # noqa: RUF012
+class _Machine(CompileResultCacheImpl):
+    _locator_classes: Any = (_Place,)
 
 
-class _Kept(FunctionCache):  # type: ignore[misc]
+class _Kept(FunctionCache):
     """Numba's cache of one function; what is damaged is compiled anew, what cannot be kept is not."""
 
     _impl_class = _Machine
@@ -260,7 +262,7 @@ class _Kept(FunctionCache):  # type: ignore[misc]
             _log.warning("Compiled code cannot be kept in %s: %s", self._cache_path, error)
 
 
-class _Files(IndexDataCacheFile):  # type: ignore[misc]
+class _Files(IndexDataCacheFile):
     """The files of one function. Half a file of machine code would be run: it has a checksum."""
 
     def _load_index(self) -> dict[Any, Any]:
@@ -287,7 +289,7 @@ class _Files(IndexDataCacheFile):  # type: ignore[misc]
 # The message.
 
 
-class _Announcement(event.Listener):  # type: ignore[misc]
+class _Announcement(event.Listener):
     """Says that a function is being compiled, which takes seconds."""
 
     def on_start(self, event: Any) -> None:

@@ -97,7 +97,9 @@ class Truth:
     def _scores(self, users: Index, items: Index) -> NDArray[np.float32]:
         """Ratings before noise, clipping and rounding, shape (n,), for rows of the tables."""
         b_u, b_i, p, q = self.user_bias, self.item_bias, self.user_factors, self.item_factors
-        return _dot_bias(users, items, np.float32(self.global_mean), b_u, b_i, p, q)
+        mean = np.float32(self.global_mean)
+        scores: NDArray[np.float32] = _dot_bias(users, items, mean, b_u, b_i, p, q)
+        return scores
 
 
 class Simulation(NamedTuple):

@@ -11,7 +11,6 @@ from typing import Any
 
 from llvmlite import ir
 from numba import types
-from numba.core import cgutils
 from numba.extending import intrinsic, register_jitable
 
 # Numbers that are summed side by side, and how many such sums there are.
@@ -26,8 +25,8 @@ def fused(builder: Any, a: Any, b: Any, c: Any) -> Any:
         name = f"v{kind.count}{kind.element.intrinsic_name}"
     else:
         name = kind.intrinsic_name
-    function = cgutils.get_or_insert_function(
-        builder.module, ir.FunctionType(kind, [kind] * 3), f"llvm.fmuladd.{name}"
+    function = builder.module.declare_intrinsic(
+        f"llvm.fmuladd.{name}", fnty=ir.FunctionType(kind, [kind] * 3)
     )
     return builder.call(function, [a, b, c])
 
@@ -107,12 +106,12 @@ def _dot(typing_context: Any, left: Any, i: Any, right: Any, j: Any, n: Any) -> 
             after = []
             for s, total in enumerate(sums):
                 here = builder.add(at, constant(s * _LANES))
-                after.append(fused(builder, *(load(start, here) for start in starts), total))
+                after.append(fused(builder, load(starts[0], here), load(starts[1], here), total))
             return after
 
         def add_one(at: Any, sums: Any) -> Any:
-            pair = (builder.load(builder.gep(start, [at])) for start in starts)
-            return [fused(builder, *pair, sums[0])]
+            a, b = (builder.load(builder.gep(start, [at])) for start in starts)
+            return [fused(builder, a, b, sums[0])]
 
         zero = ir.Constant(vector, None)
         whole = builder.and_(n, constant(-_LANES * _SUMS))
