@@ -40,23 +40,26 @@ from dotbias import progress
 _log = logging.getLogger("dotbias")
 
 
-def compiled(*, parallel: bool = False, kept: bool = True) -> Callable[[Callable[..., Any]], Any]:
+def compiled(
+    *, parallel: bool = False, nogil: bool = False, kept: bool = True
+) -> Callable[[Callable[..., Any]], Any]:
     """Compile a function when it is first called with arguments of a kind.
 
     Args:
         parallel: whether its ``prange`` loops are shared out to threads.
+        nogil: whether other threads of Python's may run meanwhile.
         kept: whether its machine code is kept on disk.
     """
 
     def decorate(function: Callable[..., Any]) -> Any:
         assert isinstance(function, FunctionType)
-        name = f"{function.__name__}_{_digest(function, parallel)}"
+        name = f"{function.__name__}_{_digest(function, parallel, nogil)}"
         named = FunctionType(
             function.__code__, function.__globals__, name, None, function.__closure__
         )
         named.__module__, named.__doc__ = function.__module__, function.__doc__
         named.__qualname__ = name
-        kernel: Any = njit(parallel=parallel, error_model="numpy")(named)
+        kernel: Any = njit(parallel=parallel, nogil=nogil, error_model="numpy")(named)
         if kept and folder() is not None:
             kernel._cache = _Kept(named)
         return Parallel(kernel) if parallel else kernel
