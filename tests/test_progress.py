@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from dotbias.progress import Advance, progress_bar
+from dotbias.progress import Advance, progress_bar, say
 
 HIDE_CURSOR, SHOW_CURSOR, ERASE_LINE = "\x1b[?25l", "\x1b[?25h", "\x1b[2K"
 
@@ -112,3 +112,20 @@ def test_rich_is_not_imported_without_a_terminal() -> None:
         "assert not any(name.split('.')[0] == 'rich' for name in sys.modules)\n"
     )
     subprocess.run([sys.executable, "-c", script], check=True, stderr=subprocess.DEVNULL)
+
+
+def test_what_is_said_meanwhile_is_shown_in_the_bar(terminal: Terminal) -> None:
+    with bar_on(terminal, "fitting", total=4):
+        say("compiling, once: walk")
+        assert terminal.shows("compiling, once: walk")
+
+
+def test_what_is_said_without_a_bar_is_a_note_on_a_terminal_alone(
+    terminal: Terminal, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("INFO", "dotbias")
+    with redirect_stderr(terminal):
+        say("compiling, once: walk")
+    with redirect_stderr(io.StringIO()):
+        say("compiling, once: descend")
+    assert caplog.messages == ["Compiling, once: walk"]

@@ -1,11 +1,28 @@
 """One progress bar for everything that takes long: downloads, fitting and evaluation."""
 
+import logging
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Literal
 
+_log = logging.getLogger("dotbias")
+
 Advance = Callable[[float, str], None]
+
+_running: list[Advance] = []
+
+
+def say(text: str) -> None:
+    """Show a text in the bar that is running, until its next one; without one, as a note."""
+    if _running:
+        _running[-1](0, text)
+    elif _on_terminal():
+        _log.info("%s", text[:1].upper() + text[1:])
+
+
+def _on_terminal() -> bool:
+    return sys.stderr is not None and sys.stderr.isatty()
 
 
 @contextmanager
@@ -35,7 +52,7 @@ def progress_bar(
     ...     for epoch in (1, 2):
     ...         advance(1, f"epoch {epoch}")
     """
-    if not (enabled and sys.stderr is not None and sys.stderr.isatty()):
+    if not (enabled and _on_terminal()):
         yield lambda _amount, _text: None
         return
 
@@ -66,5 +83,9 @@ def progress_bar(
     def advance(amount: float, text: str) -> None:
         bar.update(task, advance=amount, text=text)
 
-    with bar:
-        yield advance
+    _running.append(advance)
+    try:
+        with bar:
+            yield advance
+    finally:
+        _running.pop()

@@ -7,10 +7,10 @@ from typing import Any, NamedTuple, NoReturn
 
 import numpy as np
 import polars as pl
-from numba import njit
 from numpy.typing import NDArray
 from scipy.special import ndtr
 
+from dotbias.compiled import compiled
 from dotbias.data.ratings import Ratings, Scale
 from dotbias.data.vocabulary import Index, Vocabulary
 from dotbias.errors import DataError, SettingError
@@ -97,7 +97,9 @@ class Truth:
     def _scores(self, users: Index, items: Index) -> NDArray[np.float32]:
         """Ratings before noise, clipping and rounding, shape (n,), for rows of the tables."""
         b_u, b_i, p, q = self.user_bias, self.item_bias, self.user_factors, self.item_factors
-        return _dot_bias(users, items, np.float32(self.global_mean), b_u, b_i, p, q)
+        mean = np.float32(self.global_mean)
+        scores: NDArray[np.float32] = _dot_bias(users, items, mean, b_u, b_i, p, q)
+        return scores
 
 
 class Simulation(NamedTuple):
@@ -280,7 +282,7 @@ def _sum_tree(weights: NDArray[np.float64]) -> NDArray[np.int64]:
     return tree
 
 
-@njit(cache=True)
+@compiled()
 def _draw_items(
     counts: NDArray[np.int64], tree: NDArray[np.int64], uniforms: NDArray[np.float64]
 ) -> Index:
@@ -311,14 +313,14 @@ def _draw_items(
     return items
 
 
-@njit(cache=True)
+@compiled()
 def _add_up(tree: NDArray[np.int64], node: int, weight: int) -> None:
     while node > 0:
         tree[node] += weight
         node //= 2
 
 
-@njit(cache=True)
+@compiled()
 def _dot_bias(
     users: Index,
     items: Index,

@@ -10,10 +10,10 @@ from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
 from scipy.sparse import csr_array
 
+from dotbias.compiled import compiled
 from dotbias.data.ratings import Ratings
 from dotbias.data.vocabulary import Index
 from dotbias.errors import SettingError
@@ -167,7 +167,7 @@ def seen(rec: Recommender, users: Index, items: Index) -> NDArray[np.bool_]:
     return pairs
 
 
-@njit(cache=True)
+@compiled()
 def _contains(starts: Any, columns: Any, rows: Any, wanted: Any) -> Any:
     found = np.zeros(len(rows), np.bool_)
     for n in range(len(rows)):

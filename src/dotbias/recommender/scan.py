@@ -8,9 +8,10 @@ from typing import Any
 
 import numpy as np
 from llvmlite import ir
-from numba import njit, types
+from numba import types
 from numba.extending import intrinsic, register_jitable
 
+from dotbias.compiled import compiled
 from dotbias.models.scoring import LANES
 
 # Registers of products that are added in one round of a dot product's loop.
@@ -135,7 +136,7 @@ def _floor(rare: Any, scores: Any, items: Any, count: Any) -> Any:
     return scores[0] if full else np.float32(-np.inf)
 
 
-@njit(cache=True, nogil=True)
+@compiled(nogil=True)
 def scan(
     user_vectors: Any,
     item_vectors: Any,

@@ -19,9 +19,10 @@ from numba.extending import register_jitable
 from numba.np.unsafe.ndarray import to_fixed_tuple
 from numpy.typing import NDArray
 
+from dotbias.compiled import compiled
 from dotbias.errors import SettingError
 from dotbias.pictures import SurfacePicture
-from dotbias.solvers.descent.kernels import LOAD, STORE, compiled, name_kernel
+from dotbias.solvers.descent.kernels import LOAD, STORE, is_ours
 from dotbias.solvers.descent.rules import RULES, Rule
 
 Numbers: TypeAlias = NDArray[np.float64]
@@ -215,8 +216,7 @@ def _move_kernel(
                 places[row, axis] -= step
                 store(state, row, axis, slots)
 
-    name_kernel(move, update, n_coefficients)
-    return compiled(move, update, parallel=False)
+    return compiled(kept=is_ours(update))(move)  # type: ignore[no-any-return]
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)

@@ -7,11 +7,7 @@ from dotbias.solvers.descent.rules import RULES, Rule
 
 def _names(rule: type[Rule]) -> list[str]:
     update, slots, n = rule.update, rule.n_slots, 1
-    kernels = [
-        walk_kernel(update, slots, n, noisy, decoupled)
-        for noisy in (False, True)
-        for decoupled in (False, True)
-    ]
+    kernels = [walk_kernel(update, slots, n, noisy) for noisy in (False, True)]
     kernels += [
         batch_kernel(update, slots, n, noisy, shared)
         for noisy in (False, True)
@@ -36,6 +32,6 @@ def test_an_edited_rule_has_another_name_than_before():
         return lr * g + g, state
 
     edited.__qualname__ = plain.__qualname__
-    kernels = [walk_kernel(update, 0, 0, False, False) for update in (plain, edited)]
+    kernels = [walk_kernel(update, 0, 0, False) for update in (plain, edited)]
     names = [kernel.py_func.__qualname__ for kernel in kernels]
     assert names[0] != names[1]

@@ -8,22 +8,19 @@ taken by one thread in the order of the batch, so the bits do not depend on the 
 import math
 from collections.abc import Callable
 from functools import cache
-from types import FunctionType
 from typing import Any, NamedTuple
 
 import numpy as np
-from numba import njit, prange
+from numba import prange
 from numba.extending import register_jitable
 from numba.np.unsafe.ndarray import to_fixed_tuple
 
-from dotbias.solvers.descent.kernels import (
-    LOAD,
-    NOISE,
-    STORE,
-    compiled,
-    error_and_slope,
-    name_kernel,
-)
+from dotbias.compiled import compiled
+from dotbias.solvers.arithmetic import dot, fma, row_dot
+from dotbias.solvers.descent.kernels import LOAD, NOISE, STORE, error_and_slope, is_ours
+
+# Squared errors that are summed in the precision of the ratings, before double precision takes over.
+_PANEL = 1024
 
 
 class Side(NamedTuple):
@@ -55,7 +52,7 @@ class Side(NamedTuple):
     members: Any
 
 
-@njit(cache=True)
+@compiled()
 def _group(rows: Any, side: Any) -> Any:
     """Group the places of the batch by row; the number of touched rows."""
     none, n = len(side.touched), 0
@@ -79,7 +76,7 @@ def _group(rows: Any, side: Any) -> Any:
     return n
 
 
-@njit(cache=True)
+@compiled()
 def _forget(side: Any, n: Any) -> None:
     """Undo what ``_group`` has noted of n rows."""
     for t in range(n):
@@ -92,10 +89,7 @@ def _errors(u: Any, i: Any, r: Any, p: Any, q: Any, b_u: Any, b_i: Any, form: An
     share = g.dtype.type(1 / len(r))
     for j in prange(len(r)):
         row_u, row_i = np.uint32(u[j]), np.uint32(i[j])
-        dot = np.float32(0)
-        for f in range(p.shape[1]):
-            dot += p[row_u, f] * q[row_i, f]
-        z = offset + b_u[row_u, 0] + b_i[row_i, 0] + dot
+        z = offset + b_u[row_u, 0] + b_i[row_i, 0] + row_dot(p, row_u, q, row_i)
         e[j], slope = error_and_slope(z, r[j], low, width, sigmoid)
         g[j] = share * slope
 
@@ -114,23 +108,15 @@ def _gradients(side: Any, n: Any, g: Any, others: Any, other_factors: Any) -> No
             other, g_j = np.uint32(others[j]), g[j]
             total += g_j
             for f in range(k):
-                g_factors[t, f] += g_j * other_factors[other, f]
+                g_factors[t, f] = fma(g_j, other_factors[other, f], g_factors[t, f])
         g_bias[t, 0] = total
 
 
-def _compile(function: Callable[..., Any], *, shared: bool) -> Callable[..., Any]:
-    """Compile a function under a name of its own: the disk cache knows functions by their names."""
-    name = function.__name__ + ("_shared" if shared else "_alone")
-    copy = FunctionType(function.__code__, function.__globals__, name)
-    copy.__qualname__ = name
-    return njit(parallel=shared, cache=True, fastmath=True, error_model="numpy")(copy)
+_errors_alone, _errors_shared = (compiled(parallel=p)(_errors) for p in (False, True))
+_gradients_alone, _gradients_shared = (compiled(parallel=p)(_gradients) for p in (False, True))
 
 
-_errors_alone, _errors_shared = (_compile(_errors, shared=s) for s in (False, True))
-_gradients_alone, _gradients_shared = (_compile(_gradients, shared=s) for s in (False, True))
-
-
-@njit(cache=True, fastmath=True, error_model="numpy")
+@compiled()
 def _clip(sides: Any, counts: Any, largest: Any) -> None:
     """Shorten the whole gradient of the batch to a norm."""
     squares = 0.0
@@ -138,8 +124,7 @@ def _clip(sides: Any, counts: Any, largest: Any) -> None:
         side = sides[s]
         for t in range(counts[s]):
             squares += side.g_bias[t, 0] * side.g_bias[t, 0]
-            for f in range(side.g_factors.shape[1]):
-                squares += side.g_factors[t, f] * side.g_factors[t, f]
+            squares += row_dot(side.g_factors, t, side.g_factors, t)
     norm = math.sqrt(squares)
     if norm > largest:
         factor = side.g_bias.dtype.type(largest / norm)
@@ -177,7 +162,7 @@ def batch_kernel(
         (n_steps,), its standard deviation, and ``keys`` (n_steps,), its seeds.
     """
     update = register_jitable(update)
-    load, store, noise_of = LOAD[n_slots], STORE[n_slots], NOISE[noisy]
+    load, store, disturbed = LOAD[n_slots], STORE[n_slots], NOISE[noisy]
 
     def descend(
         users: Any,
@@ -221,8 +206,8 @@ def batch_kernel(
                 _errors_alone(u[:n], i[:n], r[:n], p, q, b_u, b_i, form, e[:n], g[:n])
                 _gradients_alone(sides[0], counts[0], g[:n], i[:n], q)
                 _gradients_alone(sides[1], counts[1], g[:n], u[:n], p)
-            for j in range(n):
-                squares[step] += e[j] * e[j]
+            for j in range(0, n, _PANEL):
+                squares[step] += dot(e, j, e, j, min(_PANEL, n - j))
             if clip > 0:
                 _clip(sides, counts, clip)
 
@@ -247,16 +232,15 @@ def batch_kernel(
                         l2 = l2_b = one - one
                     for f in range(k):
                         w_f = w[row, f]
-                        g_f = g_w[t, f] + l2 * w_f + noise_of(key, row, 2 * f + s, std)
+                        g_f = disturbed(fma(l2, w_f, g_w[t, f]), key, row, 2 * f + s, std)
                         move, slots = update(g_f, load(s_w, row, f), lr, c)
-                        w[row, f] = w_f * keep - move
+                        w[row, f] = fma(w_f, keep, -move)
                         store(s_w, row, f, slots)
-                    g_0 = g_b[t, 0] + l2_b * b[row, 0] + noise_of(key, row, 2 * k + s, std)
+                    g_0 = disturbed(fma(l2_b, b[row, 0], g_b[t, 0]), key, row, 2 * k + s, std)
                     move, slots = update(g_0, load(s_b, row, 0), lr_b, c)
-                    b[row, 0] = b[row, 0] * keep_b - move
+                    b[row, 0] = fma(b[row, 0], keep_b, -move)
                     store(s_b, row, 0, slots)
                 _forget(side, counts[s])
         return squares
 
-    name_kernel(descend, update, n_coefficients, noisy, shared)
-    return compiled(descend, update, parallel=shared)
+    return compiled(parallel=shared, kept=is_ours(update))(descend)  # type: ignore[no-any-return]

@@ -12,12 +12,14 @@ yet consecutive ratings mostly belong to different users, so that the processor 
 from dataclasses import dataclass
 
 import numpy as np
-from numba import njit, prange
+from numba import prange
 from numpy.typing import NDArray
 
+from dotbias.compiled import compiled
 from dotbias.data.ratings import Ratings
 from dotbias.data.vocabulary import Index
 from dotbias.models.base import Array
+from dotbias.solvers.random import GOLDEN, mix
 
 _USERS_PER_GROUP = 8
 
@@ -71,7 +73,7 @@ def _balanced_blocks(counts: NDArray[np.int64], n_blocks: int) -> NDArray[np.int
     return block.astype(np.int32)  # type: ignore[no-any-return]
 
 
-@njit(cache=True)
+@compiled()
 def _scatter(
     users: Index,
     items: Index,
@@ -116,7 +118,7 @@ def _scatter(
     return out_users, out_items, out_values, starts, block_starts
 
 
-@njit(cache=True, parallel=True)
+@compiled(parallel=True)
 def _shuffle(
     users: Index, items: Index, values: Array, starts: NDArray[np.int64], seed: np.uint64
 ) -> None:
@@ -125,12 +127,8 @@ def _shuffle(
         state = seed + np.uint64(bucket + 1) * np.uint64(0xD1342543DE82EF95)
         start = starts[bucket]
         for last in range(starts[bucket + 1] - start - 1, 0, -1):
-            state += np.uint64(0x9E3779B97F4A7C15)
-            z = state
-            z = (z ^ (z >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
-            z = (z ^ (z >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
-            z = z ^ (z >> np.uint64(31))
-            i, j = start + last, start + np.int64(z % np.uint64(last + 1))
+            state += GOLDEN
+            i, j = start + last, start + np.int64(mix(state) % np.uint64(last + 1))
             users[i], users[j] = users[j], users[i]
             items[i], items[j] = items[j], items[i]
             values[i], values[j] = values[j], values[i]

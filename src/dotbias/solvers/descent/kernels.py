@@ -5,16 +5,19 @@ and ``b_i`` the biases, ``r`` a rating, ``e`` the error of its prediction, ``g``
 loss by the sum of dot product and biases.
 """
 
-import hashlib
 import math
 from collections.abc import Callable
 from functools import cache
 from typing import Any
 
 import numpy as np
-from numba import njit, prange
+from numba import prange
 from numba.extending import register_jitable
 from numba.np.unsafe.ndarray import to_fixed_tuple
+
+from dotbias.compiled import compiled
+from dotbias.solvers.arithmetic import fma, row_dot
+from dotbias.solvers.random import normal
 
 
 @register_jitable
@@ -64,26 +67,16 @@ STORE = (_store_0, _store_1, _store_2, _store_3)
 
 
 @register_jitable
-def _silence(key: Any, row: Any, f: Any, std: Any) -> Any:  # noqa: ARG001
-    return np.float32(0)
+def _undisturbed(g: Any, key: Any, row: Any, f: Any, std: Any) -> Any:  # noqa: ARG001
+    return g
 
 
 @register_jitable
-def _normal(key: Any, row: Any, f: Any, std: Any) -> Any:
-    """Normal noise that depends on nothing but its arguments, so threads cannot change it."""
-    z = key + (np.uint64(row) << np.uint64(32) | np.uint64(f)) * np.uint64(0x9E3779B97F4A7C15)
-    z = (z ^ (z >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
-    z = (z ^ (z >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
-    z = z ^ (z >> np.uint64(31))
-    # Two uniform numbers from the halves of one hash, then Box & Muller (1958).
-    unit = np.float32(2.0**-32)
-    a = unit * np.float32((z >> np.uint64(32)) + np.uint64(1))
-    b = unit * np.float32(z & np.uint64(0xFFFFFFFF))
-    tau = np.float32(2 * math.pi)
-    return std * math.sqrt(np.float32(-2) * math.log(a)) * math.cos(tau * b)
+def _disturbed(g: Any, key: Any, row: Any, f: Any, std: Any) -> Any:
+    return g + std * normal(key, row, f)
 
 
-NOISE = (_silence, _normal)
+NOISE = (_undisturbed, _disturbed)
 
 
 @register_jitable
@@ -97,42 +90,18 @@ def error_and_slope(z: Any, r: Any, low: Any, width: Any, sigmoid: Any) -> Any:
     return e, e
 
 
-def name_kernel(kernel: Callable[..., Any], update: Callable[..., Any], *variant: int) -> None:
-    """Give a kernel a name that tells its rule and its variant.
-
-    The disk cache keeps all that has one name in one place, and processes that compile at the same
-    time overwrite each other there; with a name for each, an edited rule is no longer mistaken for
-    its former self either.
-    """
-    code = update.__code__
-    text = repr(
-        (update.__module__, update.__qualname__, code.co_code, code.co_consts, code.co_names)
-    )
-    digest = hashlib.sha256(text.encode()).hexdigest()[:16]
-    name = "_".join([kernel.__name__, digest, *(f"{int(v)}" for v in variant)])
-    kernel.__name__ = kernel.__qualname__ = name
-
-
 def is_ours(update: Callable[..., Any]) -> bool:
-    """Whether a rule is one of the project's own, whose machine code is cached on disk.
+    """Whether a rule is one of the project's own, whose machine code is kept on disk.
 
-    A rule from elsewhere is compiled in every process: what the cache holds of it could only be loaded
-    where its module can be imported, which a notebook's cannot.
+    A rule from elsewhere is compiled in every process: what is kept of it could only be loaded where its
+    module can be imported, which a notebook's cannot.
     """
     return (update.__module__ or "").startswith("dotbias.")
 
 
-def compiled(
-    kernel: Callable[..., Any], update: Callable[..., Any], *, parallel: bool
-) -> Callable[..., Any]:
-    """Compile a kernel that a rule is part of."""
-    options: Any = {"fastmath": True, "error_model": "numpy", "cache": is_ours(update)}
-    return njit(parallel=parallel, **options)(kernel)  # type: ignore[no-any-return]
-
-
 @cache
 def walk_kernel(
-    update: Callable[..., Any], n_slots: int, n_coefficients: int, noisy: bool, decoupled: bool
+    update: Callable[..., Any], n_slots: int, n_coefficients: int, noisy: bool
 ) -> Callable[..., Any]:
     """The compiled walk over ratings, one at a time, for one update rule.
 
@@ -145,7 +114,6 @@ def walk_kernel(
         n_slots: numbers of state per parameter, 0 to 3.
         n_coefficients: length of ``c``.
         noisy: whether normal noise is added to the gradients.
-        decoupled: whether weight decay acts beside the gradient.
 
     Returns:
         A function that takes one chunk of ratings after the other and moves the parameters in place.
@@ -156,12 +124,13 @@ def walk_kernel(
         ``offset, low, width, sigmoid``, the constant of the prediction and the form of the output;
         ``rates`` (n_chunks, 4), learning rates in the order of the groups;
         ``coefficients`` (n_chunks, n_coefficients); ``decay_u`` (n_users, 2) and ``decay_i``
-        (n_items, 2), ``λ`` of each row's factors and bias; ``clip``, the largest norm of the
+        (n_items, 2), ``λ`` of each row's factors and bias; ``decoupled``, whether weight decay acts
+        beside the gradient; ``clip``, the largest norm of the
         gradient of one rating, or 0; ``noise`` (n_chunks,), its standard deviation, and ``keys``
         (n_chunks,), its seeds.
     """
     update = register_jitable(update)
-    load, store, noise_of = LOAD[n_slots], STORE[n_slots], NOISE[noisy]
+    load, store, disturbed = LOAD[n_slots], STORE[n_slots], NOISE[noisy]
 
     def walk(
         users: Any,
@@ -184,6 +153,7 @@ def walk_kernel(
         coefficients: Any,
         decay_u: Any,
         decay_i: Any,
+        decoupled: Any,
         clip: Any,
         noise: Any,
         keys: Any,
@@ -202,15 +172,11 @@ def walk_kernel(
                     # Unsigned indices spare the check for negative ones.
                     u, i = np.uint32(users[row]), np.uint32(items[row])
                     z = offset + b_u[u, 0] + b_i[i, 0]
-                    dot = np.float32(0)
-                    for f in range(k):
-                        dot += p[u, f] * q[i, f]
-                    e, g = error_and_slope(z + dot, ratings[row], low, width, sigmoid)
+                    z += row_dot(p, u, q, i)
+                    e, g = error_and_slope(z, ratings[row], low, width, sigmoid)
                     range_squares += e * e
                     if clip > 0:
-                        norm = np.float32(2)
-                        for f in range(k):
-                            norm += p[u, f] * p[u, f] + q[i, f] * q[i, f]
+                        norm = np.float32(2) + row_dot(p, u, p, u) + row_dot(q, i, q, i)
                         norm = abs(g) * math.sqrt(norm)
                         if norm > clip:
                             g *= clip / norm
@@ -227,24 +193,23 @@ def walk_kernel(
                         l_p = l_q = l_bu = l_bi = np.float32(0)
                     for f in range(k):
                         p_uf, q_if = p[u, f], q[i, f]
-                        g_p = g * q_if + l_p * p_uf + noise_of(key, row, f, std)
+                        g_p = disturbed(fma(g, q_if, l_p * p_uf), key, row, f, std)
                         step, slots = update(g_p, load(s_p, u, f), lr_p, c)
-                        p[u, f] = p_uf * keep_p - step
+                        p[u, f] = fma(p_uf, keep_p, -step)
                         store(s_p, u, f, slots)
-                        g_q = g * p_uf + l_q * q_if + noise_of(key, row, k + f, std)
+                        g_q = disturbed(fma(g, p_uf, l_q * q_if), key, row, k + f, std)
                         step, slots = update(g_q, load(s_q, i, f), lr_q, c)
-                        q[i, f] = q_if * keep_q - step
+                        q[i, f] = fma(q_if, keep_q, -step)
                         store(s_q, i, f, slots)
-                    g_bu = g + l_bu * b_u[u, 0] + noise_of(key, row, 2 * k, std)
+                    g_bu = disturbed(fma(l_bu, b_u[u, 0], g), key, row, 2 * k, std)
                     step, slots = update(g_bu, load(s_bu, u, 0), lr_bu, c)
-                    b_u[u, 0] = b_u[u, 0] * keep_bu - step
+                    b_u[u, 0] = fma(b_u[u, 0], keep_bu, -step)
                     store(s_bu, u, 0, slots)
-                    g_bi = g + l_bi * b_i[i, 0] + noise_of(key, row, 2 * k + 1, std)
+                    g_bi = disturbed(fma(l_bi, b_i[i, 0], g), key, row, 2 * k + 1, std)
                     step, slots = update(g_bi, load(s_bi, i, 0), lr_bi, c)
-                    b_i[i, 0] = b_i[i, 0] * keep_bi - step
+                    b_i[i, 0] = fma(b_i[i, 0], keep_bi, -step)
                     store(s_bi, i, 0, slots)
                 squares[chunk, a] += range_squares
         return squares.sum(axis=1)
 
-    name_kernel(walk, update, n_coefficients, noisy, decoupled)
-    return compiled(walk, update, parallel=True)
+    return compiled(parallel=True, kept=is_ours(update))(walk)  # type: ignore[no-any-return]

@@ -19,9 +19,11 @@ from numba.np.unsafe.ndarray import to_fixed_tuple
 from torch import Tensor, nn
 from torch.nn.functional import embedding
 
+from dotbias.compiled import compiled
 from dotbias.errors import SettingError
 from dotbias.models.network import NETWORK_GROUPS
-from dotbias.solvers.descent.kernels import LOAD, STORE, compiled, name_kernel
+from dotbias.solvers.arithmetic import fma
+from dotbias.solvers.descent.kernels import LOAD, STORE, is_ours
 from dotbias.solvers.descent.passes import Floats
 from dotbias.solvers.descent.rules import Rule
 
@@ -331,12 +333,11 @@ def _row_kernel(
                 keep, l2 = one - lr * l2, one - one
             for f in range(w.shape[1]):
                 w_f = w[row, f]
-                step, slots = update(g[m, f] + l2 * w_f, load(s, row, f), lr, c)
-                w[row, f] = w_f * keep - step
+                step, slots = update(fma(l2, w_f, g[m, f]), load(s, row, f), lr, c)
+                w[row, f] = fma(w_f, keep, -step)
                 store(s, row, f, slots)
 
-    name_kernel(move_rows, update, n_coefficients)
-    return compiled(move_rows, update, parallel=False)
+    return compiled(kept=is_ours(update))(move_rows)  # type: ignore[no-any-return]
 
 
 def move_tensors(rule: Rule) -> Move:

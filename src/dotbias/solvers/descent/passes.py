@@ -128,9 +128,8 @@ class OneByOne(CompiledPass):
     def __init__(self, work: Work, *, seed: int, parts: int, warms_up: bool) -> None:
         rule, ratings = work.rule, work.ratings
         self.tables, self.parts, self.warms_up = work.tables, parts, warms_up
-        self.kernel = walk_kernel(
-            type(rule).update, rule.n_slots, work.n_coefficients, work.noisy, work.decoupled
-        )
+        self.kernel = walk_kernel(type(rule).update, rule.n_slots, work.n_coefficients, work.noisy)
+        self.decoupled = work.decoupled
         self.decay = (
             _decay_per_rating(work.decay[0], ratings.user_counts),
             _decay_per_rating(work.decay[1], ratings.item_counts),
@@ -184,6 +183,7 @@ class OneByOne(CompiledPass):
             settings.rates,
             settings.coefficients,
             *self.decay,
+            self.decoupled,
             settings.clip,
             settings.noise,
             settings.keys,

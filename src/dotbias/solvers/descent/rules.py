@@ -320,7 +320,7 @@ class Adam(Rule):
         beta1, rest1, beta2, rest2, eps, correct1, correct2 = c
         m = beta1 * state[0] + rest1 * g
         v = beta2 * state[1] + rest2 * g * g
-        return lr * (m / correct1) / (math.sqrt(v / correct2) + eps), (m, v)
+        return lr / correct1 * m / (math.sqrt(v / correct2) + eps), (m, v)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -350,7 +350,7 @@ class AdaMax(Adam):
         beta1, rest1, beta2, _, eps, correct1, _ = c
         m = beta1 * state[0] + rest1 * g
         u = max(beta2 * state[1], abs(g) + eps)
-        return lr * (m / correct1) / u, (m, u)
+        return lr / correct1 * m / u, (m, u)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -416,7 +416,7 @@ class AMSGrad(Adam):
         m = beta1 * state[0] + rest1 * g
         v = beta2 * state[1] + rest2 * g * g
         v_max = max(state[2], v)
-        return lr * (m / correct1) / (math.sqrt(v_max / correct2) + eps), (m, v, v_max)
+        return lr / correct1 * m / (math.sqrt(v_max / correct2) + eps), (m, v, v_max)
 
 
 @dataclass(frozen=True, kw_only=True)

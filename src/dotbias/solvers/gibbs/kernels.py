@@ -9,19 +9,21 @@ alone, and sums are taken in an order that the data fix: threads change nothing.
 from typing import Any
 
 import numpy as np
-from numba import njit, prange
+from numba import prange
 from numba.extending import register_jitable
 from numpy.typing import NDArray
 
+from dotbias.compiled import compiled
 from dotbias.models.base import Array
+from dotbias.solvers.arithmetic import dot, fma
 from dotbias.solvers.least_squares.normal_equations import (
     LANES,
     add_products,
     factorise,
-    normal,
     solve_lower,
     solve_upper,
 )
+from dotbias.solvers.random import normal
 
 # Rows and ratings are dealt out to so many parts, however many threads there are.
 _BLOCKS = 64
@@ -46,25 +48,20 @@ def _gather(table: Any, partners: Any, rating: Any, y: Any) -> Any:
     offset = y[0]
     n = partners.shape[1]
     if n > 1:
-        squares = np.float32(0)
-        for f in range(1, width):
-            squares += y[f] * y[f]
+        squares = dot(y, 1, y, 1, width - 1)
         for m in range(1, n):
             partner = partners[rating, m]
             offset += table[partner, 0]
-            for f in range(1, width):
-                squares += table[partner, f] * table[partner, f]
+            own = partner * width + 1
+            squares += dot(table, own, table, own, width - 1)
             for f in range(1, width):
                 y[f] += table[partner, f]
-        square = np.float32(0)
-        for f in range(1, width):
-            square += y[f] * y[f]
-        offset += np.float32(0.5) * (square - squares)
+        offset += np.float32(0.5) * (dot(y, 1, y, 1, width - 1) - squares)
     y[0] = np.float32(1)
     return offset
 
 
-@njit(fastmath=True, error_model="numpy", parallel=True, cache=True)
+@compiled(parallel=True)
 def draw_rows(
     order: Any,
     starts: Any,
@@ -129,13 +126,11 @@ def draw_rows(
             alpha = noise_precision * weights[first_row + row]
             target_squares, largest = np.float64(matrix[k, k]), np.float32(0)
             for a in range(k):
-                pull = np.float32(0)
-                for b in range(k):
-                    pull += precision[a, b] * mean[row, b]
+                pull = dot(precision, a * width, mean, row * width, k)
                 sums[a] = matrix[a, k]
                 x[a] = alpha * sums[a] + pull
                 for b in range(a, k):
-                    matrix[a, b] = alpha * matrix[a, b] + precision[a, b]
+                    matrix[a, b] = fma(alpha, matrix[a, b], precision[a, b])
                 largest = max(largest, matrix[a, a])
             damping = _DAMPING * largest
             for a in range(k):
@@ -155,9 +150,7 @@ def draw_rows(
             # The errors follow from the sums: with U the factor, |U x|² is x' (α w Σ v y y' + Λ) x.
             fitted = np.float64(0)
             for a in range(k):
-                pull = np.float32(0)
-                for b in range(k):
-                    pull += precision[a, b] * x[b]
+                pull = dot(precision, a * width, x, 0, k)
                 square -= (pull + damping * x[a]) * x[a]
                 fitted += sums[a] * x[a]
                 table[first_row + row, a] = x[a]
@@ -165,7 +158,7 @@ def draw_rows(
             squares[row] = max(0.0, row_squares) if last > first else 0.0
 
 
-@njit(fastmath=True, error_model="numpy", parallel=True, cache=True)
+@compiled(parallel=True)
 def predict_rows(table: Any, members: Any) -> Any:
     """Sum of biases and of all products of two vectors, for the rows of the table that are named.
 
@@ -185,7 +178,7 @@ def predict_rows(table: Any, members: Any) -> Any:
     return out
 
 
-@njit(fastmath=True, error_model="numpy", parallel=True, cache=True)
+@compiled(parallel=True)
 def _moments(rows: Any, centre: Any) -> Any:
     n_rows, width = rows.shape
     n_blocks = max(1, min(_BLOCKS, n_rows // _PANEL))
@@ -221,7 +214,7 @@ def moments(rows: Array, centre: Array) -> tuple[NDArray[np.float64], NDArray[np
     return sums.sum(axis=0), upper + np.triu(upper, 1).T
 
 
-@njit(fastmath=True, error_model="numpy", parallel=True, cache=True)
+@compiled(parallel=True)
 def to_groups(rows: Any, shift: Any, matrix: Any, groups: Any) -> None:
     """``groups ← (rows - shift) matrix``, its columns in groups of a vector register.
 
@@ -238,13 +231,13 @@ def to_groups(rows: Any, shift: Any, matrix: Any, groups: Any) -> None:
             for a in range(width):
                 value = rows[row, a] - shift[row, a]
                 for b in range(width):
-                    x[b] += value * matrix[a, b]
+                    x[b] = fma(value, matrix[a, b], x[b])
             for group in range(len(groups)):
                 for f in range(LANES):
                     groups[group, row, f] = x[group * LANES + f]
 
 
-@njit(fastmath=True, error_model="numpy", parallel=True, cache=True)
+@compiled(parallel=True)
 def from_groups(groups: Any, matrix: Any, out: Any) -> None:
     """The way back: ``out ← groups · matrix``, shape (n, width)."""
     n_rows, width = out.shape
@@ -256,12 +249,12 @@ def from_groups(groups: Any, matrix: Any, out: Any) -> None:
                 for f in range(LANES):
                     value = groups[group, row, f]
                     for b in range(width):
-                        x[b] += value * matrix[group * LANES + f, b]
+                        x[b] = fma(value, matrix[group * LANES + f, b], x[b])
             for b in range(width):
                 out[row, b] = x[b]
 
 
-@njit(fastmath=True, error_model="numpy", parallel=True, cache=True)
+@compiled(parallel=True)
 def draw_effects(
     starts: Any, rows: Any, values: Any, decay: Any, effects: Any, residual: Any, key: Any
 ) -> None:
@@ -287,7 +280,7 @@ def draw_effects(
                 row, value = rows[at], values[at]
                 square += value * value
                 for f in range(LANES):
-                    change[f] += value * residual[group, row, f]
+                    change[f] = fma(value, residual[group, row, f], change[f])
             scale = np.float32(1) / (square + decay[feature])
             for f in range(LANES):
                 before = effects[group, feature, f]
@@ -297,4 +290,4 @@ def draw_effects(
             for at in range(starts[feature], starts[feature + 1]):
                 row, value = rows[at], values[at]
                 for f in range(LANES):
-                    residual[group, row, f] -= value * change[f]
+                    residual[group, row, f] = fma(-value, change[f], residual[group, row, f])

@@ -14,8 +14,11 @@ from typing import Any
 
 import numpy as np
 from llvmlite import ir
-from numba import njit, prange, types
+from numba import prange, types
 from numba.extending import intrinsic, register_jitable
+
+from dotbias.compiled import compiled
+from dotbias.solvers.arithmetic import dot, fma, fused
 
 # Numbers in a vector register of today's laptops (AVX); narrower ones take two registers for it.
 LANES = 8
@@ -95,8 +98,7 @@ def _tile(sign: int) -> Any:
             for a in range(LANES):
                 address = builder.add(at_left, constant(4 * a))
                 factor = spread(builder.load(pointer(address, number)))
-                product = builder.fmul(factor, right_row, flags=("contract",))
-                after.append(builder.fadd(sums[a], product, flags=("contract",)))
+                after.append(fused(builder, factor, right_row, sums[a]))
             next_row = builder.add(row, constant(1))
             for phi, start, following in [
                 (row, constant(0), next_row),
@@ -151,7 +153,7 @@ def factorise(matrix: Any) -> None:
             for above in range(j, a):
                 share = matrix[above, a]
                 for b in range(j, width):
-                    matrix[a, b] -= share * matrix[above, b]
+                    matrix[a, b] = fma(-share, matrix[above, b], matrix[a, b])
             scale = np.float32(1) / math.sqrt(matrix[a, a])
             for b in range(j, width):
                 matrix[a, b] *= scale
@@ -164,7 +166,7 @@ def solve_lower(upper: Any, x: Any) -> None:
     for a in range(width):
         x[a] /= upper[a, a]
         for b in range(a + 1, width):
-            x[b] -= x[a] * upper[a, b]
+            x[b] = fma(-x[a], upper[a, b], x[b])
 
 
 @register_jitable
@@ -173,28 +175,11 @@ def solve_upper(upper: Any, x: Any) -> None:
     width = len(x)
     for step in range(width):
         a = width - 1 - step
-        value = x[a]
-        for b in range(a + 1, width):
-            value -= upper[a, b] * x[b]
-        x[a] = value / upper[a, a]
+        known = dot(upper, a * width + a + 1, x, a + 1, step)
+        x[a] = (x[a] - known) / upper[a, a]
 
 
-@register_jitable
-def normal(key: Any, row: Any, column: Any) -> Any:
-    """A standard normal number that depends on nothing but its arguments, so threads cannot change
-    it.
-    """
-    z = key + (np.uint64(row) << np.uint64(32) | np.uint64(column)) * np.uint64(0x9E3779B97F4A7C15)
-    z = (z ^ (z >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
-    z = (z ^ (z >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
-    z = z ^ (z >> np.uint64(31))
-    # Two uniform numbers from the halves of one hash, then Box & Muller (1958).
-    a = (np.float64(z >> np.uint64(32)) + 1.0) * 2.0**-32
-    b = np.float64(z & np.uint64(0xFFFFFFFF)) * 2.0**-32
-    return np.float32(math.sqrt(-2.0 * math.log(a)) * math.cos(2.0 * math.pi * b))
-
-
-@njit(fastmath=True, error_model="numpy", parallel=True, cache=True)
+@compiled(parallel=True)
 def solve_rows(
     order: Any,
     starts: Any,
@@ -252,30 +237,31 @@ def solve_rows(
                     part[:] = 0
                     for r in range(n):
                         other = partners[start + r]
-                        e = x[0] + others[other, 0] - targets[start + r]
                         panel[r, 0] = np.float32(1)
                         for f in range(1, width):
                             panel[r, f] = others[other, f]
-                        for f in range(1, width):
-                            e += panel[r, f] * x[f]
+                        e = (
+                            others[other, 0]
+                            - targets[start + r]
+                            + dot(panel, r * width, x, 0, width)
+                        )
                         for f in range(width):
-                            part[f] += e * panel[r, f]
+                            part[f] = fma(e, panel[r, f], part[f])
                     for f in range(width):
                         gradient[f] += part[f]
                     if pass_number == 0:
                         add_products(panel, n, normal_matrix)
+                for f in range(width):
+                    part[f] = x[f] - mean[row, f]
                 for a in range(width):
-                    pull = np.float32(0)
-                    for b in range(width):
-                        pull += precision[a, b] * (x[b] - mean[row, b])
-                    step[a] = gradient[a] + w * pull
+                    step[a] = gradient[a] + w * dot(precision, a * width, part, 0, width)
                 for a in range(held):
                     step[a] = 0
                 if pass_number == 0:
                     largest = np.float32(0)
                     for a in range(width):
                         for b in range(a, width):
-                            normal_matrix[a, b] += w * precision[a, b]
+                            normal_matrix[a, b] = fma(w, precision[a, b], normal_matrix[a, b])
                             if a < held:
                                 normal_matrix[a, b] = 0
                         largest = max(largest, normal_matrix[a, a])
@@ -294,8 +280,7 @@ def solve_rows(
             for at_rating in range(first, last):
                 other = partners[at_rating]
                 e = x[0] + others[other, 0] - targets[at_rating]
-                for f in range(1, width):
-                    e += x[f] * others[other, f]
+                e += dot(x, 1, others, other * width + 1, width - 1)
                 block_squares += np.float64(e) ** 2
         squares[block] = block_squares
     total = 0.0  # one after the other: a sum of the whole array would be cut up among the threads
