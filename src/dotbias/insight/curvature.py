@@ -16,10 +16,9 @@ from dotbias.models.dot_bias import DotBias
 from dotbias.models.torch_extra import require_torch
 from dotbias.progress import progress_bar
 from dotbias.recommender.recommender import Recommender
-from dotbias.solvers.decay import WeightDecay
+from dotbias.solvers.decay import WeightDecay, row_counts
 from dotbias.solvers.descent.gradient import GradientDescent
 from dotbias.solvers.descent.rules import SGD
-from dotbias.solvers.descent.run import row_counts
 from dotbias.tuning.lr_finder import lr_find
 
 if TYPE_CHECKING:

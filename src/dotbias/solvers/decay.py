@@ -8,6 +8,7 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from dotbias.data.ratings import Ratings
 from dotbias.errors import SettingError
 from dotbias.models.base import Parameters
 from dotbias.models.dot_bias import DotBias
@@ -123,6 +124,12 @@ class WeightDecay(Settings):
 def as_weight_decay(value: "float | Mapping[str, float] | WeightDecay | None") -> WeightDecay:
     """A plain amount is that of the default form."""
     return value if isinstance(value, WeightDecay) else WeightDecay(value)
+
+
+def row_counts(ratings: Ratings) -> dict[str, NDArray[np.int64]]:
+    """Number of ratings of each row of each group."""
+    users, items = ratings.user_counts, ratings.item_counts
+    return dict(zip(DotBias.groups, (users, items, users, items), strict=True))
 
 
 def prior_constants(

@@ -13,10 +13,11 @@ from dotbias.errors import SettingError
 from dotbias.models import Baseline, DotBias
 from dotbias.recommender.recommender import Recommender
 from dotbias.solvers.base import Epoch
-from dotbias.solvers.descent.run import Validation, threads
 from dotbias.solvers.gibbs.gibbs import Gibbs
 from dotbias.solvers.gibbs.kernels import predict_rows
 from dotbias.solvers.gibbs.posterior import Posterior
+from dotbias.solvers.threads import threads
+from dotbias.solvers.validation import Validation
 from dotbias.testing import SolverContract
 from tests.ratings import normal_ratings, random_ratings
 

@@ -15,10 +15,10 @@ from dotbias.models.network import NETWORK_GROUPS, TorchModel
 from dotbias.models.torch_extra import require_torch
 from dotbias.settings import setting
 from dotbias.solvers.base import History, OnEpoch, Solver
-from dotbias.solvers.decay import WeightDecay, as_weight_decay
+from dotbias.solvers.decay import WeightDecay, as_weight_decay, row_counts
 from dotbias.solvers.descent.passes import Order
 from dotbias.solvers.descent.rules import SGD, Rule
-from dotbias.solvers.descent.run import Run, row_counts
+from dotbias.solvers.descent.run import Run
 from dotbias.solvers.descent.schedules import Schedule, as_schedule
 from dotbias.solvers.descent.training import Training
 

@@ -20,9 +20,9 @@ from dotbias.errors import SettingError
 from dotbias.models.base import Parameters
 from dotbias.models.network import TorchModel, load_state, rated, state_of
 from dotbias.solvers.descent.network_steps import Lookup, Optimiser
-from dotbias.solvers.descent.passes import Floats, Pass
+from dotbias.solvers.descent.passes import Floats, Pass, given_order
 from dotbias.solvers.descent.rules import Steps
-from dotbias.solvers.descent.run import NOISE_DECAY, Run, given_order
+from dotbias.solvers.descent.run import NOISE_DECAY, Run
 
 if TYPE_CHECKING:
     from dotbias.solvers.descent.gradient import GradientDescent

@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dotbias.data.ratings import Ratings
+from dotbias.errors import SettingError
 from dotbias.solvers.descent.batch_kernels import Side, batch_kernel
 from dotbias.solvers.descent.grid import lay_out
 from dotbias.solvers.descent.kernels import walk_kernel
@@ -296,3 +297,19 @@ def _side(tables: Tables, s: int, decay: Floats, batch_size: int) -> Side:
         begin=np.zeros(most + 1, np.int64),
         members=np.empty(batch_size, np.int64),
     )
+
+
+def given_order(order: Any, ratings: Ratings) -> NDArray[np.int64] | None:
+    """The order of the ratings in every epoch, or None for a new one each time."""
+    if order == "shuffled":
+        return None
+    if order == "stored":
+        return np.arange(len(ratings))
+    difficulty = np.asarray(order(ratings))
+    numeric = difficulty.dtype.kind in "biuf"
+    if not numeric or difficulty.shape != (len(ratings),) or not np.isfinite(difficulty).all():
+        raise SettingError(
+            f"order: the function must give one finite number for each of the {len(ratings):,} "
+            f"ratings, not {type(difficulty).__name__} of shape {difficulty.shape}"
+        )
+    return np.argsort(difficulty, kind="stable")

@@ -2,38 +2,31 @@
 
 import copy
 import hashlib
-import signal
-import threading
 import time
 from abc import ABC, abstractmethod
 from collections import deque
-from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager
 from dataclasses import asdict, dataclass, replace
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Generic, TypeVar
 
 import numpy as np
-from numpy.typing import NDArray
 
-from dotbias import model_file
 from dotbias.data.ratings import Ratings
 from dotbias.errors import DivergenceError, SettingError
 from dotbias.models.base import Model, Parameters, initialised
-from dotbias.models.dot_bias import DotBias
 from dotbias.settings import generator
 from dotbias.solvers.base import Epoch, History, OnEpoch
+from dotbias.solvers.descent.checkpoint import Checkpoint
 from dotbias.solvers.descent.passes import Floats, Pass
 from dotbias.solvers.descent.rules import Steps
+from dotbias.solvers.epochs import whole
+from dotbias.solvers.validation import Validation
 
 if TYPE_CHECKING:
     from dotbias.solvers.descent.gradient import GradientDescent
 
-_RATINGS_PER_THREAD = 100_000
 # Decay of the gradient noise (Neelakantan et al. 2015, section 3).
 NOISE_DECAY = 0.55
-
-CHECKPOINT_KIND = "dotbias checkpoint"
 
 M = TypeVar("M", bound=Model)
 
@@ -249,7 +242,7 @@ class Run(ABC, Generic[M]):
 
     # Stopping and going on.
 
-    def checkpoint(self) -> "Checkpoint":
+    def checkpoint(self) -> Checkpoint:
         """All that the rest of the run depends on, copied."""
         arrays = self.state()
         kept = {"best": [self.watch.best] if self.watch.best else []}
@@ -268,7 +261,7 @@ class Run(ABC, Generic[M]):
         }
         return Checkpoint(arrays, copy.deepcopy(facts))
 
-    def restore(self, checkpoint: "Checkpoint") -> "Run[M]":
+    def restore(self, checkpoint: Checkpoint) -> "Run[M]":
         """Go back, or ahead, to a checkpoint of the same run, bit for bit.
 
         Raises:
@@ -323,101 +316,6 @@ class Run(ABC, Generic[M]):
         }
 
 
-@dataclass(frozen=True, eq=False)
-class Checkpoint:
-    """The state of a run between two epochs: arrays by name, and plain facts."""
-
-    arrays: dict[str, Floats]
-    facts: dict[str, Any]
-
-    def save(self, path: str | Path) -> None:
-        """Write it in one file, whole or not at all.
-
-        Raises:
-            ModelFileError: when the folder is missing or cannot be written.
-        """
-        model_file.write(Path(path), self.arrays, self.facts, kind=CHECKPOINT_KIND)
-
-    @classmethod
-    def load(cls, path: str | Path) -> "Checkpoint":
-        """Read what ``save`` wrote.
-
-        Raises:
-            ModelFileError: when the file is missing, truncated, altered or none of ours.
-        """
-        return cls(*model_file.read(Path(path), kind=CHECKPOINT_KIND))
-
-
-def row_counts(ratings: Ratings) -> dict[str, NDArray[np.int64]]:
-    """Number of ratings of each row of each group."""
-    users, items = ratings.user_counts, ratings.item_counts
-    return dict(zip(DotBias.groups, (users, items, users, items), strict=True))
-
-
-def given_order(order: Any, ratings: Ratings) -> NDArray[np.int64] | None:
-    """The order of the ratings in every epoch, or None for a new one each time."""
-    if order == "shuffled":
-        return None
-    if order == "stored":
-        return np.arange(len(ratings))
-    difficulty = np.asarray(order(ratings))
-    numeric = difficulty.dtype.kind in "biuf"
-    if not numeric or difficulty.shape != (len(ratings),) or not np.isfinite(difficulty).all():
-        raise SettingError(
-            f"order: the function must give one finite number for each of the {len(ratings):,} "
-            f"ratings, not {type(difficulty).__name__} of shape {difficulty.shape}"
-        )
-    return np.argsort(difficulty, kind="stable")
-
-
-class Validation:
-    """Validation rows taken from the training rows, and the best parameters seen on them."""
-
-    def __init__(self, ratings: Ratings, rest: NDArray[Any], held: NDArray[Any]) -> None:
-        self.rest = ratings if len(held) == 0 else ratings.rows(rest)
-        self.users, self.items = ratings.users[held], ratings.items[held]
-        self.values, self.scale = ratings.values[held], ratings.scale
-        features = ratings.features
-        self.codes = {} if features is None else features.take_rows(held).ratings
-        self.best_rmse, self.best_epoch = np.inf, 0
-        self.best: Parameters = {}
-
-    @classmethod
-    def hold_out(cls, ratings: Ratings, share: float, rng: np.random.Generator) -> "Validation":
-        """Set a random share of the rows aside; 0 sets none."""
-        n_held = round(len(ratings) * share)
-        if share and not 0 < n_held < len(ratings):
-            raise SettingError(f"validation_size={share} leaves no rows on one side")
-        if n_held == 0:
-            return cls(ratings, np.empty(0, np.int64), np.empty(0, np.int64))
-        order = rng.permutation(len(ratings))
-        return cls(ratings, np.sort(order[n_held:]), order[:n_held])
-
-    def loss(self, model: Model, parameters: Parameters) -> float:
-        """Mean squared error on the validation rows."""
-        error = model.predict(parameters, self.users, self.items) - self.values
-        return float(np.mean(error.astype(np.float64) ** 2))
-
-    def rmse(self, model: Model, candidate: Callable[[], Parameters], epoch: int) -> float | None:
-        """RMSE on the validation rows, remembering the parameters when it is the best so far."""
-        if len(self.values) == 0:
-            return None
-        parameters = candidate()
-        rmse = float(np.sqrt(self.loss(model, parameters)))
-        if rmse < self.best_rmse:
-            self.best_rmse, self.best_epoch, self.best = rmse, epoch, parameters
-        return rmse
-
-    def rmse_of(self, predictions: Floats) -> float:
-        """RMSE of given predictions, clipped to the scale."""
-        error = np.clip(predictions, *self.scale) - self.values
-        return float(np.sqrt(np.mean(error.astype(np.float64) ** 2)))
-
-    def waited(self, epoch: int) -> int:
-        """Epochs since the best one; 0 without validation rows."""
-        return epoch - self.best_epoch if len(self.values) else 0
-
-
 @dataclass
 class _DivergenceGuard:
     """Stops a run whose training loss is not finite, absurd, or has risen three times in a row.
@@ -449,42 +347,3 @@ class _DivergenceGuard:
                 f"(it was {self.top_rate:g})"
             )
         self.last, self.last_lr = rmse, lr
-
-
-@contextmanager
-def whole() -> Iterator[None]:
-    """Let a Ctrl-C wait for the end of the block, so that the run can go on from there; not a second."""
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-    waiting: list[int] = []
-
-    def note(number: int, _frame: Any) -> None:
-        if waiting:
-            raise KeyboardInterrupt
-        waiting.append(number)
-
-    before = signal.signal(signal.SIGINT, note)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGINT, before)
-    if waiting:
-        raise KeyboardInterrupt
-
-
-@contextmanager
-def threads(n: int | None, n_ratings: int) -> Iterator[None]:
-    """Run with a number of threads and set the old one again."""
-    import numba
-
-    available: int = numba.config.NUMBA_NUM_THREADS  # type: ignore[attr-defined]
-    if n is not None and n > available:
-        raise SettingError(f"n_threads={n}: this machine offers {available}")
-    before = numba.get_num_threads()
-    # Threads that wait for each other at every diagonal cost more than they bring on a small set.
-    numba.set_num_threads(n or min(available, max(1, n_ratings // _RATINGS_PER_THREAD)))
-    try:
-        yield
-    finally:
-        numba.set_num_threads(before)

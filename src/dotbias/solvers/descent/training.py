@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from dotbias.data.ratings import Ratings
 from dotbias.models.base import Parameters
 from dotbias.models.dot_bias import DotBias
-from dotbias.solvers.decay import prior_constants
+from dotbias.solvers.decay import prior_constants, row_counts
 from dotbias.solvers.descent.passes import (
     Batches,
     CompiledPass,
@@ -20,9 +20,11 @@ from dotbias.solvers.descent.passes import (
     StepSettings,
     Tables,
     Work,
+    given_order,
 )
 from dotbias.solvers.descent.rules import Steps
-from dotbias.solvers.descent.run import NOISE_DECAY, Run, given_order, row_counts, threads
+from dotbias.solvers.descent.run import NOISE_DECAY, Run
+from dotbias.solvers.threads import threads
 
 if TYPE_CHECKING:
     from dotbias.solvers.descent.gradient import GradientDescent

@@ -11,8 +11,9 @@ from dotbias.data.ratings import Ratings
 from dotbias.errors import SettingError
 from dotbias.progress import progress_bar
 from dotbias.settings import generator
-from dotbias.solvers.descent.run import Validation, threads
 from dotbias.solvers.gibbs.gibbs import Gibbs
+from dotbias.solvers.threads import threads
+from dotbias.solvers.validation import Validation
 
 Traces = NDArray[np.float64]
 """A figure of each sample of each chain, shape (n_chains, n_samples)."""

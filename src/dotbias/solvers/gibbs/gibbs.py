@@ -13,9 +13,11 @@ from dotbias.models.base import Model, Parameters
 from dotbias.models.parameters import MOST_FACTORS
 from dotbias.settings import generator, setting
 from dotbias.solvers.base import Epoch, History, OnEpoch, Solver, linear_dot_bias
-from dotbias.solvers.descent.run import Validation, threads, whole
+from dotbias.solvers.epochs import whole
 from dotbias.solvers.gibbs.chain import Chain
 from dotbias.solvers.gibbs.posterior import Posterior
+from dotbias.solvers.threads import threads
+from dotbias.solvers.validation import Validation
 
 # Chosen on validation parts of training rows alone (benchmarks/gibbs.py): fewer factors and more
 # ratings than that, or the other way round, cost time or accuracy. One less than a whole number of

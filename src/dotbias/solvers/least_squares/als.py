@@ -17,11 +17,13 @@ from dotbias.models.dot_bias import DotBias
 from dotbias.models.row_form import row_weights
 from dotbias.settings import generator, setting
 from dotbias.solvers.base import Epoch, History, OnEpoch, Solver, linear_dot_bias
-from dotbias.solvers.decay import WeightDecay, prior_constants
-from dotbias.solvers.descent.run import Validation, row_counts, threads, whole
+from dotbias.solvers.decay import WeightDecay, prior_constants, row_counts
+from dotbias.solvers.epochs import whole
 from dotbias.solvers.least_squares.closed_form import ClosedForm
 from dotbias.solvers.least_squares.normal_equations import padded, solve_rows
 from dotbias.solvers.objective import penalty
+from dotbias.solvers.threads import threads
+from dotbias.solvers.validation import Validation
 
 # Chosen on validation parts of training rows alone (benchmarks/als.py). An exact minimum fits its
 # training ratings more closely than the last epoch of a descent, so it needs more decay than that.
