@@ -1,4 +1,4 @@
-"""Validation rows: held out of the training rows, to watch the error on and to stop early."""
+"""Validation rows: held out of the training rows, to measure the error on and to stop early."""
 
 from collections.abc import Callable
 from typing import Any

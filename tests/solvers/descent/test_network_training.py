@@ -279,20 +279,10 @@ def test_early_stopping_gives_the_best_epoch_back(ratings):
     assert run.history.stopped == "early"
     best = min(run.history.epochs, key=lambda e: e.validation_rmse)
     assert best.epoch == run.history.best_epoch < len(run.history.epochs)
-    held = run.watch
+    held = run.validation
     prediction = NET.predict(run.result(), held.users, held.items)
     rmse = np.sqrt(np.mean((prediction - held.values) ** 2))
     assert rmse == pytest.approx(best.validation_rmse, rel=1e-6)
-
-
-def test_ctrl_c_ends_after_the_epoch_and_keeps_what_there_is(ratings):
-    def interrupt(epoch: Any) -> None:
-        if epoch.epoch == 2:
-            raise KeyboardInterrupt
-
-    parameters, history = short(n_epochs=9).fit(NET, ratings, on_epoch=interrupt)
-    assert (history.stopped, len(history.epochs)) == ("interrupted", 2)
-    assert np.isfinite(NET.predict(parameters, ratings.users, ratings.items)).all()
 
 
 def test_cycles_of_warm_restarts_are_kept_and_averaged(ratings):

@@ -216,7 +216,7 @@ def test_a_curriculum_sees_the_training_ratings_alone(ratings: Ratings) -> None:
     training.run()
     (given,) = seen
     assert len(given) == 450
-    held_out = zip(training.watch.users, training.watch.items, strict=True)
+    held_out = zip(training.validation.users, training.validation.items, strict=True)
     assert not set(zip(given.users, given.items, strict=True)) & set(held_out)
     taken = given.values[training._pass.order]
     assert taken.tolist() == sorted(given.values.tolist(), reverse=True)

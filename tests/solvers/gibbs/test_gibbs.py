@@ -12,7 +12,6 @@ from dotbias.data.vocabulary import Index
 from dotbias.errors import SettingError
 from dotbias.models import Baseline, DotBias
 from dotbias.recommender.recommender import Recommender
-from dotbias.solvers.base import Epoch
 from dotbias.solvers.gibbs.gibbs import Gibbs
 from dotbias.solvers.gibbs.kernels import predict_rows
 from dotbias.solvers.gibbs.posterior import Posterior
@@ -277,27 +276,6 @@ def test_another_seed_gives_other_samples(ratings):
     one, two = (SHORT.sample(ratings, seed=seed)[0] for seed in (1, 2))
     users = slice(0, ratings.n_users)
     assert (one.samples[-1][users] != two.samples[-1][users]).all()
-
-
-# Stopping.
-
-
-@pytest.mark.parametrize("at", [3, 8])
-def test_ctrl_c_ends_sampling_with_what_there_is(ratings, at):
-    """In the burn-in that is the sample at hand."""
-
-    def stop(epoch: Epoch) -> None:
-        if epoch.epoch == at:
-            raise KeyboardInterrupt
-
-    solver = Gibbs(n_samples=20, burn_in=5, n_factors=3)
-    parameters, history = solver.fit(MODEL, ratings, seed=2, on_epoch=stop)
-    assert history.stopped == "interrupted"
-    assert history.best_epoch == len(history.epochs) == at
-    as_far = Gibbs(n_samples=at, burn_in=min(5, at - 1), n_factors=3)
-    expected, _ = as_far.fit(MODEL, ratings, seed=2)
-    for name in expected:
-        np.testing.assert_array_equal(parameters[name], expected[name])
 
 
 # Settings.

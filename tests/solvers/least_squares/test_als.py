@@ -15,7 +15,7 @@ from dotbias.data.simulate import simulate
 from dotbias.errors import SettingError
 from dotbias.models import Baseline, DotBias
 from dotbias.models.base import Parameters
-from dotbias.solvers.base import Epoch, Solver
+from dotbias.solvers.base import Solver
 from dotbias.solvers.decay import WeightDecay
 from dotbias.solvers.descent.gradient import GradientDescent
 from dotbias.solvers.descent.rules import SGD, Momentum
@@ -186,36 +186,6 @@ def test_held_biases_are_those_of_the_closed_form(ratings):
     biases, _ = ClosedForm().fit(Baseline(), ratings)
     for group in Baseline.groups:
         np.testing.assert_array_equal(parameters[group], biases[group])
-
-
-# Stopping.
-
-
-def test_it_stops_early_and_keeps_the_best_iteration(ratings):
-    solver = ALS(n_iterations=50, weight_decay=0.001, validation_size=0.2, patience=2)
-    parameters, history = solver.fit(DotBias(n_factors=8), ratings)
-    best = history.best_epoch
-    assert history.stopped == "early"
-    assert len(history.epochs) == best + 2
-    errors = [e.validation_rmse for e in history.epochs]
-    assert min(errors) == errors[best - 1]
-    as_far = replace(solver, n_iterations=best, patience=50)
-    again, _ = as_far.fit(DotBias(n_factors=8), ratings)
-    for name in parameters:
-        np.testing.assert_array_equal(parameters[name], again[name])
-
-
-def test_ctrl_c_ends_the_fit_with_what_there_is(ratings):
-    def stop(epoch: Epoch) -> None:
-        if epoch.epoch == 2:
-            raise KeyboardInterrupt
-
-    parameters, history = ALS().fit(MODEL, ratings, on_epoch=stop)
-    assert history.stopped == "interrupted"
-    assert history.best_epoch == len(history.epochs) == 2
-    two, _ = ALS(n_iterations=2).fit(MODEL, ratings)
-    for name in two:
-        np.testing.assert_array_equal(parameters[name], two[name])
 
 
 # Settings.

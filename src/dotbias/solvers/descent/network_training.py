@@ -136,7 +136,7 @@ class NetworkTraining(Run[TorchModel]):
         steps_per_epoch: int = 1,  # noqa: ARG002
     ) -> None:
         super().__init__(solver, model, ratings, seed=seed, dtype=dtype)
-        rest = self.watch.rest
+        rest = self.validation.rest
         self.device = find_device(solver.device)
         real = torch.float64 if dtype == np.float64 else torch.float32
         self.module = model.to_torch(self.start).to(self.device, real).train()

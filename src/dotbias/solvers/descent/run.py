@@ -2,10 +2,8 @@
 
 import copy
 import hashlib
-import time
-from abc import ABC, abstractmethod
+from abc import abstractmethod
 from collections import deque
-from contextlib import AbstractContextManager
 from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING, Any, ClassVar, Generic, TypeVar
 
@@ -15,11 +13,11 @@ from dotbias.data.ratings import Ratings
 from dotbias.errors import DivergenceError, SettingError
 from dotbias.models.base import Model, Parameters, initialised
 from dotbias.settings import generator
-from dotbias.solvers.base import Epoch, History, OnEpoch
+from dotbias.solvers.base import Epoch, History
 from dotbias.solvers.descent.checkpoint import Checkpoint
 from dotbias.solvers.descent.passes import Floats, Pass
 from dotbias.solvers.descent.rules import Steps
-from dotbias.solvers.epochs import whole
+from dotbias.solvers.epochs import EpochLoop, Figures
 from dotbias.solvers.validation import Validation
 
 if TYPE_CHECKING:
@@ -31,7 +29,7 @@ NOISE_DECAY = 0.55
 M = TypeVar("M", bound=Model)
 
 
-class Run(ABC, Generic[M]):
+class Run(EpochLoop, Generic[M]):
     """A run of ``GradientDescent`` on one model and one set of ratings.
 
     The same solver, model, ratings and seed make the same run. What moves the parameters is left to
@@ -64,14 +62,14 @@ class Run(ABC, Generic[M]):
         )
         self.rng = generator(seed)
         self.start = initialised(model, ratings, self.rng)
-        self.watch = Validation.hold_out(ratings, solver.validation_size, self.rng)
-        n = len(self.watch.rest)
+        validation = Validation.hold_out(ratings, solver.validation_size, self.rng)
+        super().__init__(solver.n_epochs, validation, patience=solver.patience)
+        n = len(validation.rest)
         if solver.batch_size is not None and solver.batch_size > n:
             raise SettingError(
                 f"batch_size={solver.batch_size}: there are only {n:,} training ratings "
                 "(None takes them all at once)"
             )
-        self.history = History()
         self.n_updates = 0
         self.window: deque[Parameters] = deque(maxlen=solver.average)
         self._guard = _DivergenceGuard(ratings, solver.rule.top_rate, noisy=self.noisy)
@@ -106,10 +104,6 @@ class Run(ABC, Generic[M]):
         """Put back what ``state`` gave; further names are ignored."""
 
     @abstractmethod
-    def threads(self) -> AbstractContextManager[None]:
-        """Compute with as many threads as the solver asks for."""
-
-    @abstractmethod
     def compile(self) -> None:
         """Compile the loop now, so that the first epoch does not include it."""
 
@@ -121,41 +115,13 @@ class Run(ABC, Generic[M]):
 
     # The run itself.
 
-    @property
-    def epoch(self) -> int:
-        """How many epochs are done."""
-        return len(self.history.epochs)
-
-    def run(self, n_epochs: int | None = None, on_epoch: OnEpoch | None = None) -> "Run[M]":
-        """Go on for some epochs, or to the end; on Ctrl-C, to the end of what is running.
+    def one_epoch(self) -> Figures:
+        """Take the steps of the next epoch.
 
         Raises:
             DivergenceError: when the loss is no longer finite, or keeps growing.
         """
-        solver, history = self.solver, self.history
-        if history.stopped == "interrupted":
-            history.stopped = "finished"
-        last = solver.n_epochs if n_epochs is None else min(solver.n_epochs, self.epoch + n_epochs)
-        started = time.perf_counter()
-        try:
-            with self.threads():
-                while self.epoch < last and history.stopped != "early":
-                    with whole():
-                        entry = self._one_epoch()
-                        history.epochs.append(entry)
-                    if self.watch.waited(self.epoch) >= solver.patience:
-                        history.stopped = "early"
-                    if on_epoch is not None:
-                        on_epoch(entry)
-        except KeyboardInterrupt:
-            history.stopped = "interrupted"
-        history.best_epoch = self.watch.best_epoch or self.epoch
-        history.seconds += time.perf_counter() - started
-        return self
-
-    def _one_epoch(self) -> Epoch:
         solver, epoch = self.solver, self.epoch
-        tic = time.perf_counter()
         self._pass.begin(self.rng, first=epoch == 0)
         moments = epoch + self._pass.share_done
         factors = self._schedule(moments)
@@ -170,21 +136,16 @@ class Run(ABC, Generic[M]):
             self.window.append(self.history.cycle_parameters[-1])
         squares += self.take(done, len(moments), factors[0][done:], factors[1]).sum()
         self.n_updates += self._pass.n_updates
-        train_rmse = self.ratings.spread * float(np.sqrt(squares / len(self.watch.rest)))
-        seconds = time.perf_counter() - tic
+        train_rmse = self.ratings.spread * float(np.sqrt(squares / len(self.validation.rest)))
         lr = float(factors[0][0] * self.top_rate)
         self._guard.check(epoch + 1, train_rmse, lr)
         if solver.average > 1 and not len(solver.schedule_object.cycle_ends(solver.n_epochs)):
             self.window.append(self.parameters())
-        return Epoch(
-            epoch=epoch + 1,
-            n_epochs=solver.n_epochs,
-            lr=lr,
-            train_rmse=train_rmse,
-            validation_rmse=self.watch.rmse(self.model, self.candidate, epoch + 1),
-            seconds=seconds,
-            ratings_per_second=len(self.watch.rest) / seconds,
-        )
+        return Figures(lr=lr, train_rmse=train_rmse)
+
+    def validate(self) -> float | None:
+        """See ``EpochLoop.validate``; remembers the parameters where they are the best so far."""
+        return self.validation.rmse(self.model, self.candidate, self.epoch + 1)
 
     def _schedule(self, moments: Steps) -> tuple[Steps, Steps | None]:
         schedule, n_epochs = self.solver.schedule_object, self.solver.n_epochs
@@ -215,7 +176,7 @@ class Run(ABC, Generic[M]):
 
     def validation_loss(self) -> float:
         """Mean squared error on the validation rows now, in squared rating units."""
-        return self.watch.loss(self.model, self.parameters())
+        return self.validation.loss(self.model, self.parameters())
 
     @property
     def steps_per_epoch(self) -> int:
@@ -238,14 +199,15 @@ class Run(ABC, Generic[M]):
 
     def result(self) -> Parameters:
         """The best parameters seen on the validation rows, or without any, the latest."""
-        return self.watch.best or self.candidate()
+        return self.validation.best or self.candidate()
 
     # Stopping and going on.
 
     def checkpoint(self) -> Checkpoint:
         """All that the rest of the run depends on, copied."""
         arrays = self.state()
-        kept = {"best": [self.watch.best] if self.watch.best else []}
+        held = self.validation
+        kept = {"best": [held.best] if held.best else []}
         kept |= {"window": list(self.window), "cycle": self.history.cycle_parameters}
         for kind, sets in kept.items():
             for n, parameters in enumerate(sets):
@@ -256,7 +218,7 @@ class Run(ABC, Generic[M]):
             "n_updates": self.n_updates,
             "history": self.history.summary(),
             "kept": {kind: len(sets) for kind, sets in kept.items()},
-            "best": [self.watch.best_rmse if self.watch.best else None, self.watch.best_epoch],
+            "best": [held.best_rmse if held.best else None, held.best_epoch],
             "guard": asdict(self._guard),
         }
         return Checkpoint(arrays, copy.deepcopy(facts))
@@ -268,6 +230,7 @@ class Run(ABC, Generic[M]):
             SettingError: when it is one of another run.
         """
         arrays, facts = checkpoint.arrays, copy.deepcopy(checkpoint.facts)
+        held = self.validation
         mine = self._identity()
         for what, value in facts["run"].items():
             if mine.get(what) != value:
@@ -289,9 +252,9 @@ class Run(ABC, Generic[M]):
             cycle_parameters=kept["cycle"],
         )
         self.window = deque(kept["window"], maxlen=self.solver.average)
-        best_rmse, self.watch.best_epoch = facts["best"]
-        self.watch.best_rmse = np.inf if best_rmse is None else best_rmse
-        self.watch.best = kept["best"][0] if kept["best"] else {}
+        best_rmse, held.best_epoch = facts["best"]
+        held.best_rmse = np.inf if best_rmse is None else best_rmse
+        held.best = kept["best"][0] if kept["best"] else {}
         self._guard = _DivergenceGuard(self.ratings, self.solver.rule.top_rate, noisy=self.noisy)
         vars(self._guard).update(facts["guard"])
         self.n_updates, self._sweeping = facts["n_updates"], None

@@ -55,7 +55,7 @@ class Training(Run[DotBias]):
         steps_per_epoch: int = 1,
     ) -> None:
         super().__init__(solver, model, ratings, seed=seed, dtype=dtype)
-        counts = row_counts(self.watch.rest)
+        counts = row_counts(self.validation.rest)
         self.start |= prior_constants(solver.decay, model, counts, ratings.spread)
         self._units = {g: dtype(unit) for g, unit in model.units(ratings.spread).items()}
         self.tables = self._tables()
@@ -80,7 +80,7 @@ class Training(Run[DotBias]):
         return np.array([0.0 if g in frozen else rates[g] for g in self.model.groups])
 
     def _make_pass(self, seed: int, steps_per_epoch: int) -> CompiledPass:
-        solver, ratings = self.solver, self.watch.rest
+        solver, ratings = self.solver, self.validation.rest
         n = len(ratings)
         penalty = solver.decay.of_rows(row_counts(ratings))
         users, items = (

@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Mapping
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from typing import Literal
 
@@ -16,9 +17,9 @@ from dotbias.models.baseline import Baseline
 from dotbias.models.dot_bias import DotBias
 from dotbias.models.row_form import row_weights
 from dotbias.settings import generator, setting
-from dotbias.solvers.base import Epoch, History, OnEpoch, Solver, linear_dot_bias
+from dotbias.solvers.base import History, OnEpoch, Solver, linear_dot_bias
 from dotbias.solvers.decay import WeightDecay, prior_constants, row_counts
-from dotbias.solvers.epochs import whole
+from dotbias.solvers.epochs import EpochLoop, Figures
 from dotbias.solvers.least_squares.closed_form import ClosedForm
 from dotbias.solvers.least_squares.normal_equations import padded, solve_rows
 from dotbias.solvers.objective import penalty
@@ -56,8 +57,8 @@ class ALS(Solver):
             al., or ``"rows"``, the ridge form of Ng's lectures.
         biases: ``"together"`` solves each bias in one system with the factors; ``"held"`` leaves biases
             at those of ``ClosedForm``, and factors fit what they leave.
-        validation_size: share of the *training* rows that is held out to watch; with it, iterations
-            stop early and the parameters of the best one are kept.
+        validation_size: share of the *training* rows that is held out as validation rows; with it,
+            iterations stop early and the parameters of the best one are kept.
         patience: iterations without improvement on the validation rows before they stop.
         n_threads: threads, or None for as many as the machine has and the ratings keep busy (one
             for each 100,000).
@@ -109,33 +110,21 @@ class ALS(Solver):
         """
         model = linear_dot_bias(self, model)
         started = time.perf_counter()
-        run = _Run(self, model, ratings, seed)
-        history = run.history
-        try:
-            with threads(self.n_threads, len(ratings)):
-                while len(history.epochs) < self.n_iterations and history.stopped != "early":
-                    with whole():
-                        epoch = run.iterate()
-                    if run.watch.waited(epoch.epoch) >= self.patience:
-                        history.stopped = "early"
-                    if on_epoch is not None:
-                        on_epoch(epoch)
-        except KeyboardInterrupt:
-            history.stopped = "interrupted"
-        history.best_epoch = run.watch.best_epoch or len(history.epochs)
-        history.seconds = time.perf_counter() - started
-        return run.watch.best or run.parameters(), history
+        run = _Iterations(self, model, ratings, seed).run(on_epoch=on_epoch)
+        run.history.seconds = time.perf_counter() - started
+        return run.validation.best or run.parameters(), run.history
 
 
-class _Run:
+class _Iterations(EpochLoop):
     """The state of one fit. Inside, ratings and parameters are in units of the ratings' spread."""
 
     def __init__(self, solver: ALS, model: DotBias, ratings: Ratings, seed: int) -> None:
-        self.solver, self.model = solver, model
+        self.model, self.ratings, self.n_threads = model, ratings, solver.n_threads
         rng = generator(seed)
         self.start = initialised(model, ratings, rng)
-        self.watch = Validation.hold_out(ratings, solver.validation_size, rng)
-        rest, held, self.spread = self.watch.rest, solver.biases == "held", ratings.spread
+        validation = Validation.hold_out(ratings, solver.validation_size, rng)
+        super().__init__(solver.n_epochs, validation, patience=solver.patience)
+        rest, held, self.spread = validation.rest, solver.biases == "held", ratings.spread
         counts = row_counts(rest)
         if held:
             biases, _ = ClosedForm().fit(Baseline(), rest)
@@ -147,30 +136,24 @@ class _Run:
         targets = (rest.values - self.start["global_mean"][0]) / np.float32(self.spread)
         self.users = _Side("user", inside, rest.users, rest.items, targets, held)
         self.items = _Side("item", inside, rest.items, rest.users, targets, held)
-        self.history = History()
 
-    def iterate(self) -> Epoch:
-        """Users, then items; what came of it is added to the history."""
-        tic = time.perf_counter()
-        n, users, items = len(self.watch.rest), self.users, self.items
+    def threads(self) -> AbstractContextManager[None]:
+        """Numba's threads."""
+        return threads(self.n_threads, len(self.ratings))
+
+    def one_epoch(self) -> Figures:
+        """Users, then items."""
+        users, items = self.users, self.items
         for side, other in ((users, items), (items, users)):
             squares = side.solve(other.rows)
             total = self.spread**2 * (0.5 * squares + side.penalty + other.penalty)
             self.history.half_steps.append(total)
-        seconds = time.perf_counter() - tic
-        number = len(self.history.epochs) + 1
-        epoch = Epoch(
-            epoch=number,
-            n_epochs=self.solver.n_iterations,
-            lr=0.0,
-            train_rmse=self.spread * float(np.sqrt(squares / n)),
-            validation_rmse=self.watch.rmse(self.model, self.parameters, number),
-            seconds=seconds,
-            ratings_per_second=n / seconds,
-            objective=total,
-        )
-        self.history.epochs.append(epoch)
-        return epoch
+        rmse = self.spread * float(np.sqrt(squares / len(self.validation.rest)))
+        return Figures(train_rmse=rmse, objective=total)
+
+    def validate(self) -> float | None:
+        """See ``EpochLoop.validate``; remembers the parameters where they are the best so far."""
+        return self.validation.rmse(self.model, self.parameters, self.epoch + 1)
 
     def parameters(self) -> Parameters:
         """The parameters as they are now, in rating units."""
