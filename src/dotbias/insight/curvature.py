@@ -3,6 +3,7 @@
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -11,6 +12,8 @@ from numpy.typing import NDArray
 
 from dotbias.data.ratings import Ratings
 from dotbias.errors import DataError, SettingError
+from dotbias.insight.divergence import divergence_rate
+from dotbias.insight.spectrum import Product, SpectralDensity, eigenpairs, spectral_density
 from dotbias.models.base import Parameters, has_formula_of
 from dotbias.models.dot_bias import DotBias
 from dotbias.models.torch_extra import require_torch
@@ -22,7 +25,7 @@ from dotbias.solvers.descent.rules import SGD
 from dotbias.tuning.lr_finder import lr_find
 
 if TYPE_CHECKING:
-    from dotbias.insight.loss_surface import LossSurface, SpectralDensity
+    from dotbias.insight.loss_surface import LossSurface
     from dotbias.pictures import LinePicture, SurfacePicture
 
 Floats = NDArray[np.float64]
@@ -92,7 +95,7 @@ class Curvature:
     smallest: Floats
     gauss_newton_largest: Floats
     gauss_newton_smallest: Floats
-    density: "SpectralDensity"
+    density: SpectralDensity
     slice: Slice
     finder_rate: float | None = None
     divergence_rate: float | None = None
@@ -326,23 +329,24 @@ def curvature(
             n_products += 1
             advance(0, f"product {n_products} with a vector")
 
-        def ends(matrix: str) -> tuple[Floats, Floats, Floats]:
-            options: Any = {"matrix": matrix, "seed": seed, "on_product": on_product}
-            largest, vectors = surface.eigenpairs(
-                n_eigenvalues, "largest", tolerance=_TOLERANCE["largest"], **options
-            )
+        def ends(product: Product) -> tuple[Floats, Floats, Floats]:
+            options: Any = {"seed": seed, "on_product": on_product}
+            find = partial(eigenpairs, product, surface.n_parameters, n_eigenvalues)
+            largest, vectors = find("largest", tolerance=_TOLERANCE["largest"], **options)
             advance(1, "")
             options |= {"top": float(largest[0]), "tolerance": _TOLERANCE["smallest"]}
-            smallest = surface.eigenvalues(n_eigenvalues, "smallest", **options)
+            smallest, _ = find("smallest", **options)
             advance(1, "")
             return largest, smallest, vectors
 
         loss = surface.loss()
         if not np.isfinite(loss):
             raise SettingError("the loss of this model on these ratings is not finite")
-        largest, smallest, vectors = ends("hessian")
-        gauss_newton = ends("gauss-newton")
-        density = surface.spectral_density(n_probes, n_steps, seed=seed, on_product=on_product)
+        largest, smallest, vectors = ends(surface.hvp)
+        gauss_newton = ends(surface.gnvp)
+        density = spectral_density(
+            surface.hvp, surface.n_parameters, n_probes, n_steps, seed=seed, on_product=on_product
+        )
         advance(1, "slice")
         cut = _slice(surface, loss, largest, vectors)
         advance(1, "")
@@ -500,8 +504,6 @@ def _with_rates(
     advance: Callable[[float, str], None],
 ) -> Curvature:
     """The same with the finder's rate and the one from which descent diverges."""
-    from dotbias.insight.loss_surface import divergence_rate
-
     plain = _plain(rec, ratings, solver)
     advance(0, "the finder's rate")
     suggested = lr_find(rec.model, plain, ratings, seed=seed).suggestion
