@@ -50,10 +50,11 @@ class WeightDecay(Settings):
 
     Args:
         amount: ``λ`` of all groups, or a mapping from group name to its ``λ``; groups not named, or all
-            with None, keep the defaults (``DEFAULT_DECAY``, with ``per="row"`` times the mean number of
-            ratings of a row).
+            with None, keep the solver's defaults (for gradient descent ``DEFAULT_DECAY``, with
+            ``per="row"`` times the mean number of ratings of a row).
         per: what ``λ`` counts for.
-        decoupled: whether it acts beside the gradient; None leaves that to the rule (AdamW: yes).
+        decoupled: whether it acts beside the gradient; None leaves that to the rule (AdamW: yes). Not
+            for ``ALS``, which takes no steps.
 
     Raises:
         SettingError: for an amount that is negative, or a group that no model has.
@@ -83,8 +84,12 @@ class WeightDecay(Settings):
             known = ", ".join(groups)
             raise SettingError(f"weight_decay names no group {name!r}: the groups are {known}")
 
-    def _by_group(self, default: Mapping[str, float]) -> dict[str, float]:
-        """``λ`` of each group, those that are not named from the defaults."""
+    def by_group(self, default: Mapping[str, float]) -> dict[str, float]:
+        """``λ`` of each group of these defaults, which hold where nothing was named.
+
+        Raises:
+            SettingError: for a group that is none of theirs.
+        """
         if isinstance(self.amount, Mapping):
             for name in self.amount:
                 self._check_group(name, default)
@@ -97,7 +102,7 @@ class WeightDecay(Settings):
         Raises:
             SettingError: for a group that networks do not have.
         """
-        amounts = self._by_group(NETWORK_DECAY)
+        amounts = self.by_group(NETWORK_DECAY)
         return amounts if isinstance(self.amount, Mapping) else amounts | {"biases": 0.0}
 
     def table(self, counts: Mapping[str, NDArray[np.int64]]) -> dict[str, float]:
@@ -110,7 +115,7 @@ class WeightDecay(Settings):
             name: value * (counts[name].mean() if self.per == "row" else 1.0)
             for name, value in DEFAULT_DECAY.items()
         }
-        return self._by_group(default)
+        return self.by_group(default)
 
     def of_rows(self, counts: Mapping[str, NDArray[np.int64]]) -> dict[str, NDArray[np.float64]]:
         """``Λ`` of each row, by group, where the objective contains ``½ Λ |w|²``: shape (n_rows,)."""

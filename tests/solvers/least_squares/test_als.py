@@ -150,7 +150,7 @@ def test_gradient_descent_on_both_sides_at_once_reaches_the_same_objective(ratin
         semantics="dense",
         schedule="constant",
     )
-    als = ALS(n_iterations=200, weight_decay=decay.amount, weighting=f"{per}s")
+    als = ALS(n_iterations=200, weight_decay=decay)
     reached = minimum(als, ratings, decay)
     assert reached < 0.95 * 0.5 * len(ratings) * ratings.spread**2
     assert minimum(descent, ratings, decay) == pytest.approx(reached, rel=1e-4)
@@ -199,6 +199,12 @@ def test_held_biases_are_those_of_the_closed_form(ratings):
         ({"biases": "none"}, "biases must be one of 'together', 'held'"),
         ({"weight_decay": -1.0}, "weight_decay must be at least 0, not -1"),
         ({"weight_decay": {"users": 1.0}}, "weight_decay names no group 'users'"),
+        ({"weight_decay": {"hidden": 1.0}}, "weight_decay names no group 'hidden'"),
+        (
+            {"weight_decay": WeightDecay(per="row"), "weighting": "ratings"},
+            r"weighting='ratings' contradicts WeightDecay\(per='row'\)",
+        ),
+        ({"weight_decay": WeightDecay(decoupled=True)}, r"decoupled=True.*ALS takes none"),
         ({"validation_size": 1.0}, "validation_size must be at least 0 and below 1"),
     ],
 )
@@ -212,6 +218,26 @@ def test_a_sigmoid_and_too_many_threads_are_refused(ratings):
         ALS().fit(DotBias(output="sigmoid"), ratings)
     with pytest.raises(SettingError, match="n_threads=999"):
         ALS(n_threads=999).fit(MODEL, ratings)
+
+
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [
+        ({"weighting": "rows"}, {"weight_decay": WeightDecay(per="row")}),
+        ({"weighting": "ratings"}, {}),
+        (
+            {"weighting": "rows", "weight_decay": {"item_bias": 7.0}},
+            {"weight_decay": WeightDecay({"item_bias": 7.0}, per="row")},
+        ),
+        ({"weighting": "rows", "weight_decay": 2.0}, {"weight_decay": WeightDecay(2.0, per="row")}),
+        (
+            {"weighting": "rows", "weight_decay": WeightDecay(2.0, per="row")},
+            {"weight_decay": WeightDecay(2.0, per="row")},
+        ),
+    ],
+)
+def test_the_weighting_is_the_decays_per_in_another_word(old, new):
+    assert ALS(**old).decay == ALS(**new).decay
 
 
 def test_groups_not_named_keep_the_defaults_of_the_weighting():

@@ -3,7 +3,7 @@
 import time
 from collections.abc import Mapping
 from contextlib import AbstractContextManager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Literal
 
 import numpy as np
@@ -12,13 +12,14 @@ from scipy.sparse import coo_array
 
 from dotbias.data.ratings import Ratings
 from dotbias.data.vocabulary import Index
+from dotbias.errors import SettingError
 from dotbias.models.base import Array, Model, Parameters, initialised
 from dotbias.models.baseline import Baseline
 from dotbias.models.dot_bias import DotBias
 from dotbias.models.row_form import row_weights
 from dotbias.settings import generator, setting
 from dotbias.solvers.base import History, OnEpoch, Solver, linear_dot_bias
-from dotbias.solvers.decay import WeightDecay, prior_constants, row_counts
+from dotbias.solvers.decay import WeightDecay, as_weight_decay, prior_constants, row_counts
 from dotbias.solvers.epochs import EpochLoop, Figures
 from dotbias.solvers.least_squares.closed_form import ClosedForm
 from dotbias.solvers.least_squares.normal_equations import padded, solve_rows
@@ -29,9 +30,10 @@ from dotbias.solvers.validation import Validation
 # Chosen on validation parts of training rows alone (benchmarks/als.py). An exact minimum fits its
 # training ratings more closely than the last epoch of a descent, so it needs more decay than that.
 DEFAULT_DECAY: Mapping[str, Mapping[str, float]] = {
-    "ratings": {"user_factors": 0.08, "item_factors": 0.08, "user_bias": 0.03, "item_bias": 0.1},
-    "rows": {"user_factors": 15.0, "item_factors": 15.0, "user_bias": 4.0, "item_bias": 4.0},
+    "rating": {"user_factors": 0.08, "item_factors": 0.08, "user_bias": 0.03, "item_bias": 0.1},
+    "row": {"user_factors": 15.0, "item_factors": 15.0, "user_bias": 4.0, "item_bias": 4.0},
 }
+_PER: Mapping[str, Literal["rating", "row"]] = {"ratings": "rating", "rows": "row"}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -51,10 +53,11 @@ class ALS(Solver):
 
     Args:
         n_iterations: how often both sides are solved.
-        weight_decay: ``λ`` of all groups, or a mapping from group name to ``λ``; groups not named keep
-            the defaults (``DEFAULT_DECAY`` of this module, which depend on the weighting).
-        weighting: what ``λ`` counts for: each of a row's ``"ratings"``, the weighted-λ form of Zhou et
-            al., or ``"rows"``, the ridge form of Ng's lectures.
+        weight_decay: as for ``GradientDescent``: ``λ`` of all groups, a mapping from group name to
+            ``λ``, or a ``WeightDecay``, which also says by ``per`` what ``λ`` counts for. Groups not
+            named keep the defaults (``DEFAULT_DECAY`` of this module, which depend on ``per``).
+        weighting: ``"ratings"`` or ``"rows"``, another way to say ``WeightDecay(per="rating")`` or
+            ``"row"``; None leaves it to ``weight_decay``.
         biases: ``"together"`` solves each bias in one system with the factors; ``"held"`` leaves biases
             at those of ``ClosedForm``, and factors fit what they leave.
         validation_size: share of the *training* rows that is held out as validation rows; with it,
@@ -72,8 +75,8 @@ class ALS(Solver):
     """
 
     n_iterations: int = setting(15, at_least=1)
-    weight_decay: float | Mapping[str, float] | None = field(default=None)
-    weighting: Literal["ratings", "rows"] = setting("ratings", choices=("ratings", "rows"))
+    weight_decay: float | Mapping[str, float] | WeightDecay | None = field(default=None)
+    weighting: Literal["ratings", "rows"] | None = setting(None, choices=("ratings", "rows"))
     biases: Literal["together", "held"] = setting("together", choices=("together", "held"))
     validation_size: float = setting(0.0, at_least=0, below=1)
     patience: int = setting(3, at_least=1)
@@ -85,11 +88,21 @@ class ALS(Solver):
 
     @property
     def decay(self) -> WeightDecay:
-        """The weight decay with its form."""
-        amount = DEFAULT_DECAY[self.weighting] if self.weight_decay is None else self.weight_decay
-        if isinstance(amount, Mapping):
-            amount = {**DEFAULT_DECAY[self.weighting], **amount}
-        return WeightDecay(amount, per="rating" if self.weighting == "ratings" else "row")
+        """The weight decay of each group, with its form."""
+        decay = as_weight_decay(self.weight_decay)
+        if decay.decoupled is not None:
+            raise SettingError(
+                f"WeightDecay(decoupled={decay.decoupled}) says how a step decays, and ALS takes none: "
+                "leave decoupled out"
+            )
+        if self.weighting is not None:
+            if isinstance(self.weight_decay, WeightDecay) and decay.per != _PER[self.weighting]:
+                raise SettingError(
+                    f"weighting={self.weighting!r} contradicts WeightDecay(per={decay.per!r}): leave "
+                    "weighting out"
+                )
+            decay = replace(decay, per=_PER[self.weighting])
+        return replace(decay, amount=decay.by_group(DEFAULT_DECAY[decay.per]))
 
     @property
     def n_epochs(self) -> int:
