@@ -249,9 +249,9 @@ def test_a_curriculum_gives_each_rating_a_finite_number(
 def test_a_batch_larger_than_the_training_ratings_is_refused(ratings: Ratings) -> None:
     with pytest.raises(SettingError, match="batch_size=601: there are only 600 training ratings"):
         replace(BATCHED, batch_size=601).start(MODEL, ratings)
-    watched = replace(BATCHED, batch_size=600, validation_size=0.25)
+    validated = replace(BATCHED, batch_size=600, validation_size=0.25)
     with pytest.raises(SettingError, match="batch_size=600: there are only 450 training ratings"):
-        watched.start(MODEL, ratings)
+        validated.start(MODEL, ratings)
 
 
 @pytest.mark.parametrize("semantics", ["lazy", "dense"])

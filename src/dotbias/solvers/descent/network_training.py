@@ -156,7 +156,7 @@ class NetworkTraining(Run[TorchModel]):
         )
         self._optimiser = Optimiser(self.module, groups_of(self.module), solver)
 
-    def take(self, low: int, high: int, factors: Steps, momentum: Steps | None) -> Floats:
+    def take(self, low: int, high: int, multiples: Steps, momentum: Steps | None) -> Floats:
         """See ``Run.take``."""
         work, rule = self._pass, self.solver.rule
         half = torch.tensor(0.5, dtype=work.dtype, device=self.device)
@@ -176,7 +176,7 @@ class NetworkTraining(Run[TorchModel]):
                 loss: Any = mse_loss(ratings / work.spread, work.targets[n])
                 loss.backward(half)
                 at = n - low
-                self._optimiser.step(float(factors[at]), coefficients[at], noise=noise[at])
+                self._optimiser.step(float(multiples[at]), coefficients[at], noise=noise[at])
                 losses.append(loss.detach())
         if not losses:
             return np.zeros(0)

@@ -78,12 +78,12 @@ class Run(EpochLoop, Generic[M]):
     # What depends on the kind of model.
 
     @abstractmethod
-    def take(self, low: int, high: int, factors: Steps, momentum: Steps | None) -> Floats:
+    def take(self, low: int, high: int, multiples: Steps, momentum: Steps | None) -> Floats:
         """Take steps of this epoch.
 
         Args:
             low, high: first step, and the one after the last.
-            factors: multiples of the rule's rates, shape (high - low,).
+            multiples: of the rule's rates, shape (high - low,).
             momentum: of each step of the epoch, or None where the rule keeps its own.
 
         Returns:
@@ -124,20 +124,20 @@ class Run(EpochLoop, Generic[M]):
         solver, epoch = self.solver, self.epoch
         self._pass.begin(self.rng, first=epoch == 0)
         moments = epoch + self._pass.share_done
-        factors = self._schedule(moments)
+        multiples = self._schedule(moments)
         ends = solver.schedule_object.cycle_ends(solver.n_epochs)
         ends = ends[(ends > epoch) & (ends <= epoch + 1)]
         # Rounding: an end that is a step's beginning may differ from it in the last bit.
         squares, done = 0.0, 0
         for stop in np.searchsorted(moments, ends - 1e-9).tolist():
-            squares += self.take(done, stop, factors[0][done:stop], factors[1]).sum()
+            squares += self.take(done, stop, multiples[0][done:stop], multiples[1]).sum()
             done = stop
             self.history.cycle_parameters.append(self.parameters())
             self.window.append(self.history.cycle_parameters[-1])
-        squares += self.take(done, len(moments), factors[0][done:], factors[1]).sum()
+        squares += self.take(done, len(moments), multiples[0][done:], multiples[1]).sum()
         self.n_updates += self._pass.n_updates
         train_rmse = self.ratings.spread * float(np.sqrt(squares / len(self.validation.rest)))
-        lr = float(factors[0][0] * self.top_rate)
+        lr = float(multiples[0][0] * self.top_rate)
         self._guard.check(epoch + 1, train_rmse, lr)
         if solver.average > 1 and not len(solver.schedule_object.cycle_ends(solver.n_epochs)):
             self.window.append(self.parameters())
@@ -151,25 +151,25 @@ class Run(EpochLoop, Generic[M]):
         schedule, n_epochs = self.solver.schedule_object, self.solver.n_epochs
         return schedule.lr(moments, n_epochs), schedule.momentum(moments, n_epochs)
 
-    def step(self, factors: Steps) -> Steps:
+    def step(self, multiples: Steps) -> Steps:
         """Take steps outside the schedule, at given multiples of the rule's rates.
 
         Args:
-            factors: one for each step, shape (n,).
+            multiples: one for each step, shape (n,).
 
         Returns:
             Mean squared error of the predictions of each step, made before it moved anything, in
             squared rating units, shape (n,).
         """
         losses = []
-        for factor in factors:
+        for multiple in multiples:
             if self._sweeping is None or self._sweeping[0] == len(self._pass.sizes):
                 number = 0 if self._sweeping is None else self._sweeping[1] + 1
                 self._pass.begin(self.rng, first=self.epoch + number == 0)
                 self.n_updates += self._pass.n_updates if number else 0
                 self._sweeping = (0, number)
             at, number = self._sweeping
-            squares = self.take(at, at + 1, np.array([factor]), None)
+            squares = self.take(at, at + 1, np.array([multiple]), None)
             losses.append(float(squares[0]) / self._pass.sizes[at])
             self._sweeping = (at + 1, number)
         return np.array(losses) * self.ratings.spread**2

@@ -17,9 +17,9 @@ from dotbias.solvers.descent.passes import (
     Floats,
     Hogwild,
     OneByOne,
+    PassInputs,
     StepSettings,
     Tables,
-    Work,
     given_order,
 )
 from dotbias.solvers.descent.rules import Steps
@@ -88,7 +88,7 @@ class Training(Run[DotBias]):
             for s in ("user", "item")
         )
         one = np.ones(1)
-        work = Work(
+        inputs = PassInputs(
             rule=solver.rule,
             n_coefficients=len(solver.rule.coefficients(one)),
             noisy=solver.gradient_noise > 0,
@@ -102,30 +102,30 @@ class Training(Run[DotBias]):
             kind = Hogwild if solver.parallel == "hogwild" else OneByOne
             early, late = (solver.rule.coefficients(t * one) for t in (1, 1_000_000))
             return kind(
-                work,
+                inputs,
                 seed=seed,
                 parts=-(-steps_per_epoch // 8),
                 warms_up=early != late and steps_per_epoch == 1,
             )
         return Batches(
-            work,
+            inputs,
             batch_size=solver.batch_size or n,
             order=given_order(solver.order, ratings),
             dense=solver.semantics == "dense",
         )
 
-    def take(self, low: int, high: int, factors: Steps, momentum: Steps | None) -> Floats:
+    def take(self, low: int, high: int, multiples: Steps, momentum: Steps | None) -> Floats:
         """See ``Run.take``."""
         squares = []
         for begin in range(low, high, _SEGMENT):
             end = min(begin + _SEGMENT, high)
             moved = None if momentum is None else momentum[begin:end]
-            settings = self._step_settings(begin, end, factors[begin - low : end - low], moved)
+            settings = self._step_settings(begin, end, multiples[begin - low : end - low], moved)
             squares.append(self._pass.take(begin, end, settings))
         return np.concatenate(squares) if squares else np.zeros(0)
 
     def _step_settings(
-        self, low: int, high: int, factors: Steps, momentum: Steps | None
+        self, low: int, high: int, multiples: Steps, momentum: Steps | None
     ) -> StepSettings:
         solver, n = self.solver, high - low
         t = self.n_updates + self._pass.t[low:high]
@@ -134,7 +134,7 @@ class Training(Run[DotBias]):
             noise = np.sqrt(solver.gradient_noise / t**NOISE_DECAY)
             keys = self.rng.integers(2**64, size=n, dtype=np.uint64)
         return StepSettings(
-            rates=(factors[:, None] * self._base_rates).astype(self.dtype),
+            rates=(multiples[:, None] * self._base_rates).astype(self.dtype),
             coefficients=solver.rule.coefficient_table(t, momentum).astype(self.dtype),
             noise=noise.astype(self.dtype),
             keys=keys,

@@ -345,8 +345,8 @@ def _normal_wishart(
     k = len(total)
     mean = total / n
     scatter = products - n * np.outer(mean, mean)
-    pull = _PRIOR_ROWS * n / (_PRIOR_ROWS + n) * np.outer(mean, mean)
-    inverse_scale = np.eye(k) + scatter + pull + more
+    shrinkage = _PRIOR_ROWS * n / (_PRIOR_ROWS + n) * np.outer(mean, mean)
+    inverse_scale = np.eye(k) + scatter + shrinkage + more
     # Bartlett: a Wishart matrix is (F A)(F A)ᵀ, with F Fᵀ the scale.
     upper = cholesky(inverse_scale)
     bartlett = np.tril(rng.standard_normal((k, k)), -1)

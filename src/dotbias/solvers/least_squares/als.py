@@ -147,8 +147,8 @@ class _Iterations(EpochLoop):
         inside = {g: self.start[g] / unit for g, unit in self.units.items()}
         inside |= prior_constants(solver.decay, model, counts, 1.0)
         targets = (rest.values - self.start["global_mean"][0]) / np.float32(self.spread)
-        self.users = _Side("user", inside, rest.users, rest.items, targets, held)
-        self.items = _Side("item", inside, rest.items, rest.users, targets, held)
+        self.users = _RowRegressions("user", inside, rest.users, rest.items, targets, held)
+        self.items = _RowRegressions("item", inside, rest.items, rest.users, targets, held)
 
     def threads(self) -> AbstractContextManager[None]:
         """Numba's threads."""
@@ -179,8 +179,8 @@ class _Iterations(EpochLoop):
         return now
 
 
-class _Side:
-    """One side's rows and its ratings row by row, as the kernel wants them."""
+class _RowRegressions:
+    """The regressions of one side's rows: their ratings row by row, as the kernel wants them."""
 
     def __init__(
         self,
@@ -205,7 +205,7 @@ class _Side:
         self._diagonal = np.zeros(width, np.float32)
         self._diagonal[: 1 + k] = start[f"{name}_prior_precision"]
         self.penalty = self._penalty()
-        self._mean, self._pull = np.zeros_like(self.rows), np.diag(self._diagonal)
+        self._mean, self._precision = np.zeros_like(self.rows), np.diag(self._diagonal)
         self.held = held
 
     def solve(self, others: Array) -> float:
@@ -218,7 +218,7 @@ class _Side:
             others,
             self.rows,
             self._mean,
-            self._pull,
+            self._precision,
             self.weights,
             int(self.held),
             2,
