@@ -137,14 +137,21 @@ SOLVERS: dict[str, tuple[Model, Solver]] = {
     "Gibbs in its burn-in": (DOT, db.Gibbs(n_samples=9, burn_in=5, n_factors=3)),
     "Gibbs": (DOT, db.Gibbs(n_samples=9, burn_in=1, n_factors=3)),
 }
-STOPPING = [name for name, (_, solver) in SOLVERS.items() if hasattr(solver, "patience")]
+# What makes those that can stop early overfit within some epochs.
+_NO_DECAY = {"weight_decay": 0.001, "validation_size": 0.2, "patience": 2}
+OVERFITTING: dict[str, dict[str, Any]] = {
+    "one rating at a time": {"rule": db.SGD(lr=0.3), **_NO_DECAY},
+    "mini-batches": {"rule": db.SGD(lr=3.0), **_NO_DECAY},
+    "network": {"rule": db.SGD(lr=3.0), **_NO_DECAY},
+    "ALS": _NO_DECAY,
+}
 
 
 def shorter(solver: Solver, n: int) -> Solver:
     """The same solver with so many epochs."""
     if isinstance(solver, db.Gibbs):
         return replace(solver, n_samples=n, burn_in=min(solver.burn_in, n - 1))
-    return replace(solver, **{"n_iterations" if isinstance(solver, db.ALS) else "n_epochs": n})
+    return replace(solver, **{"n_iterations" if hasattr(solver, "n_iterations") else "n_epochs": n})
 
 
 def assert_same_parameters(some: Any, others: Any) -> None:
@@ -174,12 +181,10 @@ def test_ctrl_c_keeps_what_a_fit_of_so_many_epochs_gives(ratings, name):
     assert_same_parameters(parameters, three)
 
 
-@pytest.mark.parametrize("name", STOPPING)
+@pytest.mark.parametrize("name", OVERFITTING)
 def test_an_early_stop_gives_the_best_epoch_back(ratings, name):
     model, solver = SOLVERS[name]
-    solver = replace(shorter(solver, 90), weight_decay=0.001, validation_size=0.2, patience=2)
-    if isinstance(solver, db.GradientDescent):
-        solver = replace(solver, rule=db.SGD(lr=0.3 if solver.batch_size == 1 else 3.0))
+    solver = replace(shorter(solver, 90), **OVERFITTING[name])
     parameters, history = solver.fit(model, ratings, seed=2)
     assert history.stopped == "early"
     errors = [e.validation_rmse for e in history.epochs]
