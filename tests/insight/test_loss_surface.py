@@ -71,7 +71,7 @@ def some(kind, ratings):
     first = dict(module.named_parameters())[names[0]]
     rows = np.linspace(0, 0.02, len(first)).reshape(-1, *[1] * (first.ndim - 1))
     decay = {names[0]: rows} | dict.fromkeys(names[1:], 0.01)
-    return LossSurface(module, ratings, spread=1.3, decay=decay, units=units)
+    return LossSurface(module, ratings, std=1.3, decay=decay, units=units)
 
 
 KINDS = ("linear", "sigmoid", "hidden")

@@ -181,7 +181,7 @@ def test_lr_find_leaves_solver_and_ratings_alone(ratings: Ratings) -> None:
 def test_a_full_batch_sweep_equals_plain_gradient_descent_at_rising_rates(ratings: Ratings) -> None:
     solver = GradientDescent(SGD(), batch_size=None, weight_decay=0.0, validation_size=0.1)
     training = solver.start(MODEL, ratings, seed=3)
-    rest, unit = training.validation.rest, ratings.spread
+    rest, unit = training.validation.rest, ratings.std
     u, i, r = rest.users, rest.items, rest.values / unit
     p, q, b_u, b_i = (np.array(t, np.float64) for t in training.tables.values)  # biases (n, 1)
     wanted, rates = [], np.geomspace(0.1, 30, 25)
@@ -529,8 +529,8 @@ def test_every_kind_of_run_gets_a_rate_that_trains_it(name: str, ratings: Rating
     assert tuned.rule.top_rate == pytest.approx(curve.suggestion)
     assert replace(tuned, rule=case.solver.rule) == case.solver
     training = replace(tuned, n_epochs=8).start(case.model, ratings).run()
-    assert training.history.epochs[-1].train_rmse < 0.92 * ratings.spread
-    assert min(rmse for _, rmse in curve.trials) < ratings.spread
+    assert training.history.epochs[-1].train_rmse < 0.92 * ratings.std
+    assert min(rmse for _, rmse in curve.trials) < ratings.std
 
 
 @pytest.mark.parametrize(

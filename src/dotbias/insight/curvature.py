@@ -67,7 +67,7 @@ class Curvature:
     """What the second derivatives say about a fit.
 
     The loss is the mean over the ratings of ``½ ((r̂ - r) / s)²`` plus the weight decay, with ``s`` the
-    spread of the ratings and parameters in the units in which gradient descent takes its steps
+    std of the ratings and parameters in the units in which gradient descent takes its steps
     (``DotBias.units``), so that rates compare; in evaluation mode, without dropout and masked ids.
 
     Args:
@@ -389,7 +389,7 @@ def loss_surface(
             name: (row if rec.parameters[name].ndim == 1 else row[:, None]) / n
             for name, row in decay.items()
         }
-        units = rec.model.units(ratings.spread)
+        units = rec.model.units(ratings.std)
         return LossSurface(module, ratings, decay=columns, units=units)
     chosen = GradientDescent() if solver is None else solver
     return LossSurface(module, ratings, decay=_network_decay(module, ratings, chosen.decay))
@@ -424,10 +424,10 @@ def _decay_of(rec: Recommender, ratings: Ratings, solver: GradientDescent | None
             "whose loss is meant, such as GradientDescent(), on the command line --weight-decay"
         )
     amounts = {}
-    for group, unit in model.units(ratings.spread).items():
+    for group, unit in model.units(ratings.std).items():
         side, kind = group.split("_")
         precision = p[f"{side}_prior_precision"][0 if kind == "bias" else 1]
-        amounts[group] = float(precision) * (unit / ratings.spread) ** 2
+        amounts[group] = float(precision) * (unit / ratings.std) ** 2
     return WeightDecay(amounts, per="rating" if p["prior_per_rating"][0] else "row")
 
 

@@ -38,7 +38,7 @@ with warnings.catch_warnings():
 class LossSurface:
     """The full-batch loss of a module, with its gradient, Jacobian and Hessian.
 
-    With ``w`` all parameters in one row, ``r̂`` the module's ratings and ``s`` the spread,
+    With ``w`` all parameters in one row, ``r̂`` the module's ratings and ``s`` their std,
     ``L(w) = (1/n) Σ ½ ((r̂ - r) / s)² + ½ Σ d w²``. The Gauss-Newton matrix ``JᵀJ / (n s²) + diag(d)``
     leaves out of the Hessian what the curvature of the predictions themselves adds, which is small where
     the errors are; it has no negative eigenvalue.
@@ -50,7 +50,7 @@ class LossSurface:
         module: ``forward(user, item)`` as in ``Model.to_torch``; copied, in evaluation mode. Parameters
             that need no gradient are held.
         ratings: what it is measured on; its indices are those of the module.
-        spread: ``s``; that of the ratings by default.
+        std: ``s``; that of the ratings by default.
         decay: ``d`` by parameter name, each a number or an array that fits the parameter's shape; 0
             for those not named.
         units: what ``w`` is multiplied by to give the module's parameter, by name; 1 by default.
@@ -74,7 +74,7 @@ class LossSurface:
         module: nn.Module,
         ratings: Ratings,
         *,
-        spread: float | None = None,
+        std: float | None = None,
         decay: Mapping[str, ArrayLike] | None = None,
         units: Mapping[str, float] | None = None,
         dtype: torch.dtype = torch.float64,
@@ -84,7 +84,7 @@ class LossSurface:
             if isinstance(part, nn.Embedding):
                 part.sparse = False
         self.ratings, self.dtype = ratings, dtype
-        self.spread = ratings.spread if spread is None else spread
+        self.std = ratings.std if std is None else std
         trained = {n: p.detach() for n, p in self.module.named_parameters() if p.requires_grad}
         if not trained:
             raise SettingError(f"{type(module).__name__} has no parameters that need a gradient")
@@ -189,7 +189,7 @@ class LossSurface:
         for rows in self._chunks():
             predict = self._predictor(self._users[rows], self._items[rows])
             moved = jvp(predict, (at,), (along,))[1]
-            total += vjp(predict, at)[1](moved / (len(self.ratings) * self.spread**2))[0]
+            total += vjp(predict, at)[1](moved / (len(self.ratings) * self.std**2))[0]
         return total.numpy().astype(np.float64)
 
     def jvp(self, v: ArrayLike, users: ArrayLike, items: ArrayLike) -> Floats:
@@ -264,7 +264,7 @@ class LossSurface:
         users, items = self.ratings.users, self.ratings.items
         for rows in _spans(len(users), max(1, _CHUNK_OF_MATRIX // self.n_parameters)):
             jacobian = self.jacobian(users[rows], items[rows])
-            total += jacobian.T @ jacobian / (len(users) * self.spread**2)
+            total += jacobian.T @ jacobian / (len(users) * self.std**2)
         return total
 
     def _check_size(self, what: str, product: str) -> None:
@@ -309,7 +309,7 @@ class LossSurface:
     def _share(self, w: Tensor, rows: slice) -> Tensor:
         """What some ratings add to the loss."""
         predictions = self._predictor(self._users[rows], self._items[rows])(w)
-        error = (predictions - self._values[rows]) / self.spread
+        error = (predictions - self._values[rows]) / self.std
         return 0.5 * (error**2).sum() / len(self.ratings)
 
     def _penalty(self, w: Tensor) -> Tensor:

@@ -141,7 +141,7 @@ def prior_constants(
     decay: WeightDecay,
     model: DotBias,
     counts: Mapping[str, NDArray[np.int64]],
-    spread: float,
+    std: float,
 ) -> Parameters:
     """The decay as constants of the fitted model, in rating units: what it takes to fit one more row.
 
@@ -150,17 +150,17 @@ def prior_constants(
     ``prior_per_rating`` is 1, and 1 if it is 0. For a decay, ``m`` is zero and ``P`` diagonal.
 
     Args:
-        decay: ``λ`` of each group, which counts in units of the ratings' spread.
+        decay: ``λ`` of each group, which counts in units of the ratings' std.
         model: gives the units of its groups.
         counts: number of ratings of each row of each group.
-        spread: standard deviation of the training ratings.
+        std: standard deviation of the training ratings.
 
     Returns:
         ``user_prior_mean``, ``user_prior_precision``, ``item_prior_mean`` and ``item_prior_precision``,
         each of shape (1 + n_factors,), and ``prior_per_rating``, shape (1,).
     """
-    table, units = decay.table(counts), model.units(spread)
-    precision = {name: table[name] * (spread / unit) ** 2 for name, unit in units.items()}
+    table, units = decay.table(counts), model.units(std)
+    precision = {name: table[name] * (std / unit) ** 2 for name, unit in units.items()}
     constants = {"prior_per_rating": np.array([decay.per == "rating"], np.float32)}
     for side in ("user", "item"):
         diagonal = np.full(1 + model.n_factors, precision[f"{side}_factors"], np.float32)

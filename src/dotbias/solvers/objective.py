@@ -56,7 +56,7 @@ def objective(
             )
         decay = as_weight_decay(weight_decay)
         counts = row_counts(ratings)
-        parameters = parameters | prior_constants(decay, model, counts, ratings.spread)
+        parameters = parameters | prior_constants(decay, model, counts, ratings.std)
     n_ratings: dict[Side, NDArray[np.int64]] = {
         "user": ratings.user_counts,
         "item": ratings.item_counts,

@@ -211,7 +211,7 @@ EQUAL = dict.fromkeys(GROUPS, 0.5)
 
 
 def movement(solver: GradientDescent, ratings: Ratings, n_steps: int = 1) -> dict[str, Any]:
-    """How far each group has moved after some steps, in units of the ratings' spread, float64."""
+    """How far each group has moved after some steps, in units of the ratings' std, float64."""
     training = Training(
         solver, DotBias(n_factors=4, init_std=0.3), ratings, seed=2, dtype=np.float64
     )

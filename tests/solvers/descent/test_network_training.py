@@ -26,7 +26,7 @@ from tests.solvers.descent.test_torch import optimiser as optimiser_of  # noqa: 
 
 N_FACTORS = 4
 RATINGS = random_ratings(n_users=12, n_items=9, n=63, seed=3)
-SPREAD, MEAN = RATINGS.spread, float(np.float32(RATINGS.global_mean))
+SPREAD, MEAN = RATINGS.std, float(np.float32(RATINGS.global_mean))
 
 
 pytestmark = pytest.mark.usefixtures("one_thread_in_double_precision")
@@ -38,7 +38,7 @@ def ratings() -> Ratings:
 
 
 class DotBiasNet(nn.Module):
-    """The shallow model as a module of one's own, in the units of the ratings' spread."""
+    """The shallow model as a module of one's own, in the units of the ratings' std."""
 
     def __init__(self, n_users: int, n_items: int) -> None:
         super().__init__()
@@ -218,7 +218,7 @@ def test_a_step_is_that_of_plain_pytorch(ratings):
     for start in [0, 20, 40, 60] * 2:
         u, i, r = (column[start : start + 20] for column in (users, items, values))
         tables = twin.user_factors(u), twin.item_factors(i)
-        loss = 0.5 * ((twin(u, i) - r) ** 2 / ratings.spread**2).mean()
+        loss = 0.5 * ((twin(u, i) - r) ** 2 / ratings.std**2).mean()
         loss = loss + 0.15 * sum((table**2).sum(1).mean() for table in tables)
         loss = loss + 0.01 * sum((twin.hidden[n].weight ** 2).sum() for n in (0, 3))
         loss = loss + 0.025 * (twin.output.weight**2).sum()

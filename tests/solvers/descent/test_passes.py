@@ -51,7 +51,7 @@ def differ(a: Parameters, b: Parameters) -> bool:
 
 def descended(ratings: Ratings, start: Parameters, batch_size: int, lr: float) -> Parameters:
     """One pass of plain gradient descent in the stored order, without decay, in float64."""
-    model_unit = DotBias().units(ratings.spread)
+    model_unit = DotBias().units(ratings.std)
     rate = {name: lr * unit**2 for name, unit in model_unit.items()}  # dw = unit · d(w / unit)
     w = {name: start[name].astype(np.float64) for name in GROUPS}
     mean = ratings.values.mean(dtype=np.float64)
@@ -62,7 +62,7 @@ def descended(ratings: Ratings, start: Parameters, batch_size: int, lr: float) -
             u, i = ratings.users[row], ratings.items[row]
             p, q = w["user_factors"][u], w["item_factors"][i]
             e = mean + w["user_bias"][u] + w["item_bias"][i] + p @ q - ratings.values[row]
-            e /= ratings.spread**2 * len(rows)
+            e /= ratings.std**2 * len(rows)
             gradient["user_factors"][u] += e * q
             gradient["item_factors"][i] += e * p
             gradient["user_bias"][u] += e

@@ -334,7 +334,7 @@ def test_kept_samples_give_the_posteriors_standard_deviation(kept, ratings):
     rec, posterior = kept
     u, i = ratings.users.copy(), ratings.items.copy()
     u[:50], i[25:75] = -1, -1
-    spread = rec.model.spread(rec.parameters, u, i)
+    spread = rec.model.std(rec.parameters, u, i)
     np.testing.assert_allclose(spread, posterior.predict(u, i)[1], rtol=1e-4)
 
 
@@ -344,7 +344,7 @@ def test_kept_samples_are_in_the_file(kept, ratings, tmp_path):
     loaded = Recommender.load(tmp_path / "model")
     u, i = ratings.users[:50], ratings.items[:50]
     np.testing.assert_array_equal(
-        loaded.model.spread(loaded.parameters, u, i), rec.model.spread(rec.parameters, u, i)
+        loaded.model.std(loaded.parameters, u, i), rec.model.std(rec.parameters, u, i)
     )
     np.testing.assert_array_equal(
         loaded.model.predict(loaded.parameters, u, i), rec.model.predict(rec.parameters, u, i)
@@ -354,7 +354,7 @@ def test_kept_samples_are_in_the_file(kept, ratings, tmp_path):
 def test_without_samples_there_is_no_standard_deviation(ratings):
     parameters, _ = SHORT.fit(MODEL, ratings)
     with pytest.raises(SettingError, match=r"Gibbs\(keep_samples=50\)"):
-        MODEL.spread(parameters, ratings.users[:3], ratings.items[:3])
+        MODEL.std(parameters, ratings.users[:3], ratings.items[:3])
 
 
 def test_new_ratings_grow_the_model_and_end_what_its_samples_tell(kept):
@@ -364,7 +364,7 @@ def test_new_ratings_grow_the_model_and_end_what_its_samples_tell(kept):
     nobody = np.zeros(1, np.int32)
     assert np.isfinite(grown.model.predict(grown.parameters, nobody, nobody)).all()
     with pytest.raises(SettingError, match="no samples"):
-        grown.model.spread(grown.parameters, nobody, nobody)
+        grown.model.std(grown.parameters, nobody, nobody)
 
 
 def test_a_user_folded_in_is_predicted_better_than_a_stranger():

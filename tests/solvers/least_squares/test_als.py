@@ -65,7 +65,7 @@ def test_the_objective_falls_at_every_half_step(
     some = random_ratings(n_users, n_items, n, seed)
     solver = ALS(n_iterations=4, weight_decay=decay, weighting=weighting, biases=biases)
     parameters, history = solver.fit(DotBias(n_factors=k), some, seed=seed)
-    scale = 0.5 * n * some.spread**2
+    scale = 0.5 * n * some.std**2
     for earlier, later in zip(history.half_steps, history.half_steps[1:], strict=False):
         assert later <= earlier + 1e-5 * scale
     assert len(history.half_steps) == 8
@@ -81,7 +81,7 @@ def test_an_iteration_is_two_rounds_of_ridge_regressions(ratings, weighting, bia
     x = model.initialise(ratings, np.random.default_rng(2))
     if biases == "held":
         x |= {g: ClosedForm().fit(Baseline(), ratings)[0][g] for g in Baseline.groups}
-    s = ratings.spread
+    s = ratings.std
     for side, rows, other, partners in (
         ("user", ratings.users, "item", ratings.items),
         ("item", ratings.items, "user", ratings.users),
@@ -152,7 +152,7 @@ def test_gradient_descent_on_both_sides_at_once_reaches_the_same_objective(ratin
     )
     als = ALS(n_iterations=200, weight_decay=decay)
     reached = minimum(als, ratings, decay)
-    assert reached < 0.95 * 0.5 * len(ratings) * ratings.spread**2
+    assert reached < 0.95 * 0.5 * len(ratings) * ratings.std**2
     assert minimum(descent, ratings, decay) == pytest.approx(reached, rel=1e-4)
 
 

@@ -49,7 +49,7 @@ def groups_of(module: nn.Module) -> dict[str, str]:
 
 class Shuffled(Pass):
     """Batches of a new (or a given) order, with some ids taken for unknown; ratings in units of their
-    spread.
+    std.
 
     A last batch of a single rating, which batch normalisation cannot take, joins the one before it.
     """
@@ -61,15 +61,15 @@ class Shuffled(Pass):
         batch_size: int,
         order: NDArray[np.int64] | None,
         masked: float,
-        spread: float,
+        std: float,
         device: torch.device,
         dtype: torch.dtype,
     ) -> None:
         n = len(ratings)
         self.ratings, self.order, self.masked = ratings, order, masked
         self.device, self.dtype = device, dtype
-        self.values = torch.tensor(ratings.values, dtype=dtype, device=device) / spread
-        self.spread = spread
+        self.values = torch.tensor(ratings.values, dtype=dtype, device=device) / std
+        self.std = std
         self.starts = np.append(np.arange(0, n, batch_size), n)
         if len(self.starts) > 2 and batch_size > 1 and n % batch_size == 1:
             self.starts = np.delete(self.starts, -2)
@@ -115,7 +115,7 @@ class Shuffled(Pass):
 
 
 class NetworkTraining(Run[TorchModel]):
-    """A run on a network. The loss is ``½ ((r̂ - r) / spread)²``, in the mean over a batch.
+    """A run on a network. The loss is ``½ ((r̂ - r) / std)²``, in the mean over a batch.
 
     Args:
         solver, model, ratings, seed, dtype: as for ``Run``.
@@ -150,7 +150,7 @@ class NetworkTraining(Run[TorchModel]):
             batch_size=batch_size,
             order=given_order(solver.order, rest),
             masked=model.masked,
-            spread=ratings.spread,
+            std=ratings.std,
             device=self.device,
             dtype=real,
         )
@@ -173,7 +173,7 @@ class NetworkTraining(Run[TorchModel]):
                 users, items = work.users[n], work.items[n]
                 self._optimiser.foresee(users, items)
                 ratings = rated(self.module, users.ids, items.ids)
-                loss: Any = mse_loss(ratings / work.spread, work.targets[n])
+                loss: Any = mse_loss(ratings / work.std, work.targets[n])
                 loss.backward(half)
                 at = n - low
                 self._optimiser.step(float(multiples[at]), coefficients[at], noise=noise[at])

@@ -29,7 +29,7 @@ _SHARED_FROM = 1 << 15
 
 @dataclass(eq=False, kw_only=True)
 class Tables:
-    """What is trained, in the order of the groups, in units of the ratings' spread.
+    """What is trained, in the order of the groups, in units of the ratings' std.
 
     Args:
         values: the parameters, each (n_rows, k) or (n_rows, 1).
@@ -72,7 +72,7 @@ class PassInputs:
         decoupled: whether weight decay acts beside the gradient.
         tables: what is trained.
         ratings: the training ratings.
-        values: their values in units of the spread, shape (n,).
+        values: their values in units of their std, shape (n,).
         decay: for users and items, (n_rows, 2): ``Λ`` of each row's factors and bias.
     """
 

@@ -88,7 +88,7 @@ class Run(EpochLoop, Generic[M]):
 
         Returns:
             Squared errors of each step's predictions, made before it moved anything, in units of the
-            ratings' spread, shape (high - low,).
+            ratings' std, shape (high - low,).
         """
 
     @abstractmethod
@@ -136,7 +136,7 @@ class Run(EpochLoop, Generic[M]):
             self.window.append(self.history.cycle_parameters[-1])
         squares += self.take(done, len(moments), multiples[0][done:], multiples[1]).sum()
         self.n_updates += self._pass.n_updates
-        train_rmse = self.ratings.spread * float(np.sqrt(squares / len(self.validation.rest)))
+        train_rmse = self.ratings.std * float(np.sqrt(squares / len(self.validation.rest)))
         lr = float(multiples[0][0] * self.top_rate)
         self._guard.check(epoch + 1, train_rmse, lr)
         if solver.average > 1 and not len(solver.schedule_object.cycle_ends(solver.n_epochs)):
@@ -172,7 +172,7 @@ class Run(EpochLoop, Generic[M]):
             squares = self.take(at, at + 1, np.array([multiple]), None)
             losses.append(float(squares[0]) / self._pass.sizes[at])
             self._sweeping = (at + 1, number)
-        return np.array(losses) * self.ratings.spread**2
+        return np.array(losses) * self.ratings.std**2
 
     def validation_loss(self) -> float:
         """Mean squared error on the validation rows now, in squared rating units."""
@@ -295,13 +295,13 @@ class _DivergenceGuard:
     rises: int = 0
 
     def __init__(self, ratings: Ratings, top_rate: float, *, noisy: bool) -> None:
-        self.limit, self.top_rate, self.noisy = 3 * ratings.spread, top_rate, noisy
+        self.limit, self.top_rate, self.noisy = 3 * ratings.std, top_rate, noisy
 
     def check(self, epoch: int, rmse: float, lr: float) -> None:
         self.best = min(self.best, rmse)
         # After a rate that has risen, as in a warm restart, so may the loss.
         self.rises = self.rises + 1 if rmse > self.last and lr <= self.last_lr else 0
-        # Against the spread: a loss that is almost nothing may rise by its rounding.
+        # Against the std: a loss that is almost nothing may rise by its rounding.
         grew = not self.noisy and self.rises >= 3 and rmse > self.best + 0.05 * self.limit / 3
         if not np.isfinite(rmse) or rmse > self.limit or grew:
             raise DivergenceError(

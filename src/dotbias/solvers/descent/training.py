@@ -34,7 +34,7 @@ _SEGMENT = 65_536
 
 
 class Training(Run[DotBias]):
-    """A run on ``DotBias``. Inside, ratings and parameters are measured in units of the ratings' spread.
+    """A run on ``DotBias``. Inside, ratings and parameters are measured in units of the ratings' std.
 
     Args:
         solver, model, ratings, seed, dtype: as for ``Run``.
@@ -56,22 +56,22 @@ class Training(Run[DotBias]):
     ) -> None:
         super().__init__(solver, model, ratings, seed=seed, dtype=dtype)
         counts = row_counts(self.validation.rest)
-        self.start |= prior_constants(solver.decay, model, counts, ratings.spread)
-        self._units = {g: dtype(unit) for g, unit in model.units(ratings.spread).items()}
+        self.start |= prior_constants(solver.decay, model, counts, ratings.std)
+        self._units = {g: dtype(unit) for g, unit in model.units(ratings.std).items()}
         self.tables = self._tables()
         self._base_rates = self._rates()
         self._pass = self._make_pass(int(self.rng.integers(2**63)), steps_per_epoch)
 
     def _tables(self) -> Tables:
-        model, spread, rule = self.model, self.ratings.spread, self.solver.rule
+        model, std, rule = self.model, self.ratings.std, self.solver.rule
         values = [self.start[g].astype(self.dtype) / self._units[g] for g in model.groups]
         # A bias is an embedding of length one to the kernels.
         values = [t if t.ndim == 2 else t[:, None] for t in values]
         states = [np.zeros((rule.n_slots, *t.shape), self.dtype) for t in values]
         offset, (low, width) = model.offset(self.start), model.stretch(self.start)
         if model.output == "linear":
-            offset /= spread
-        form = (*map(self.dtype, (offset, low / spread, width / spread)), model.output == "sigmoid")
+            offset /= std
+        form = (*map(self.dtype, (offset, low / std, width / std)), model.output == "sigmoid")
         return Tables(values=values, states=states, form=form)
 
     def _rates(self) -> NDArray[np.float64]:
@@ -95,7 +95,7 @@ class Training(Run[DotBias]):
             decoupled=solver.decoupled,
             tables=self.tables,
             ratings=ratings,
-            values=ratings.values.astype(self.dtype) / self.dtype(self.ratings.spread),
+            values=ratings.values.astype(self.dtype) / self.dtype(self.ratings.std),
             decay=(users, items),
         )
         if solver.batch_size == 1 and solver.order == "shuffled" and solver.semantics == "lazy":

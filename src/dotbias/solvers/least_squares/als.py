@@ -129,7 +129,7 @@ class ALS(Solver):
 
 
 class _Iterations(EpochLoop):
-    """The state of one fit. Inside, ratings and parameters are in units of the ratings' spread."""
+    """The state of one fit. Inside, ratings and parameters are in units of the ratings' std."""
 
     def __init__(self, solver: ALS, model: DotBias, ratings: Ratings, seed: int) -> None:
         self.model, self.ratings, self.n_threads = model, ratings, solver.n_threads
@@ -137,16 +137,16 @@ class _Iterations(EpochLoop):
         self.start = initialised(model, ratings, rng)
         validation = Validation.hold_out(ratings, solver.validation_size, rng)
         super().__init__(solver.n_epochs, validation, patience=solver.patience)
-        rest, held, self.spread = validation.rest, solver.biases == "held", ratings.spread
+        rest, held, self.std = validation.rest, solver.biases == "held", ratings.std
         counts = row_counts(rest)
         if held:
             biases, _ = ClosedForm().fit(Baseline(), rest)
             self.start |= {name: biases[name] for name in Baseline.groups}
-        self.start |= prior_constants(solver.decay, model, counts, self.spread)
-        self.units = {g: np.float32(unit) for g, unit in model.units(self.spread).items()}
+        self.start |= prior_constants(solver.decay, model, counts, self.std)
+        self.units = {g: np.float32(unit) for g, unit in model.units(self.std).items()}
         inside = {g: self.start[g] / unit for g, unit in self.units.items()}
         inside |= prior_constants(solver.decay, model, counts, 1.0)
-        targets = (rest.values - self.start["global_mean"][0]) / np.float32(self.spread)
+        targets = (rest.values - self.start["global_mean"][0]) / np.float32(self.std)
         self.users = _RowRegressions("user", inside, rest.users, rest.items, targets, held)
         self.items = _RowRegressions("item", inside, rest.items, rest.users, targets, held)
 
@@ -159,9 +159,9 @@ class _Iterations(EpochLoop):
         users, items = self.users, self.items
         for side, other in ((users, items), (items, users)):
             squares = side.solve(other.rows)
-            total = self.spread**2 * (0.5 * squares + side.penalty + other.penalty)
+            total = self.std**2 * (0.5 * squares + side.penalty + other.penalty)
             self.history.half_steps.append(total)
-        rmse = self.spread * float(np.sqrt(squares / len(self.validation.rest)))
+        rmse = self.std * float(np.sqrt(squares / len(self.validation.rest)))
         return Figures(train_rmse=rmse, objective=total)
 
     def validate(self) -> float | None:
