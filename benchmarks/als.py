@@ -52,10 +52,10 @@ print(json.dumps({"n": len(ratings), "read": read, "peak": peak(), "fit": histor
 def candidates() -> dict[str, dict[str, Any]]:
     """Settings of ``ALS`` by label: the defaults, and neighbours with one of them changed."""
     made: dict[str, dict[str, Any]] = {"default": {}, "biases held": {"biases": "held"}}
-    for weighting, decays in (("ratings", (0.06, 0.07, 0.09, 0.11)), ("rows", (12.0, 15.0, 18.0))):
+    for per, decays in (("rating", (0.06, 0.07, 0.09, 0.11)), ("row", (12.0, 15.0, 18.0))):
         for f in decays:
             decay = {"user_factors": f, "item_factors": f}
-            made[f"{weighting}, factors {f:g}"] = {"weighting": weighting, "weight_decay": decay}
+            made[f"per {per}, factors {f:g}"] = {"weight_decay": db.WeightDecay(decay, per=per)}
     for u, i in ((0.03, 0.03), (0.1, 0.1), (0.03, 0.3)):
         made[f"ratings, biases {u:g} {i:g}"] = {"weight_decay": {"user_bias": u, "item_bias": i}}
     return made

@@ -39,6 +39,7 @@ def test_what_is_derived(table: list[tuple[Any, ...]]) -> None:
     assert ratings.user_counts.tolist() == [users.count(u) for u in sorted(set(users))]
     assert ratings.item_counts.tolist() == [items.count(i) for i in sorted(set(items))]
     assert ratings.global_mean == pytest.approx(np.mean(values))
+    assert ratings.spread == ratings.std
     assert ratings.scale == (min(values), max(values))
 
 

@@ -63,9 +63,9 @@ def test_mean_and_spread_over_the_folds(ratings):
         mean = sum(column) / 3
         assert result.mean[name] == pytest.approx(mean)
         variance = sum((value - mean) ** 2 for value in column) / 2
-        assert result.spread[name] == pytest.approx(variance**0.5)
-        assert result.spread[name] > 0
-    assert set(result.mean) == set(result.spread)
+        assert result.std[name] == pytest.approx(variance**0.5)
+        assert result.std[name] > 0
+    assert set(result.mean) == set(result.std)
     assert len(result.mean) == 8
 
 
@@ -86,7 +86,7 @@ def test_a_fold_without_rankings_leaves_them_out_of_the_mean():
 
     result = cross_validate([fold(0, 5), fold(1, 3)], Baseline(), ranking=True)
     assert [fold.ranking is None for fold in result.folds] == [False, True]
-    assert set(result.mean) == set(result.spread) == {"rmse", "mae"}
+    assert set(result.mean) == set(result.std) == {"rmse", "mae"}
     assert "precision" not in str(result)
 
 
@@ -110,7 +110,7 @@ def test_the_table_shows_every_fold_with_mean_and_spread(ratings):
     for line, fold in zip(lines, result.folds, strict=False):
         assert line.split()[1:3] == [f"{fold.rmse:.4f}", f"{fold.mae:.4f}"]
     assert lines[3].split()[-1] == f"{statistics.fmean(result.seconds):.2f}"
-    assert lines[4].split()[1] == f"{result.spread['rmse']:.4f}"
+    assert lines[4].split()[1] == f"{result.std['rmse']:.4f}"
     assert len({len(line) for line in (header, *lines)}) == 1
 
 
@@ -118,7 +118,7 @@ def test_plain_data_for_json(ratings):
     result = cross_validate(ratings, Baseline(), n_folds=2)
     data = json.loads(json.dumps(result.to_dict(), allow_nan=False))
     assert data["mean"] == result.mean
-    assert data["spread"] == result.spread
+    assert data["spread"] == result.std == result.spread
     assert data["folds"] == as_dicts(result)
     assert len(data["seconds"]) == 2
     assert all(seconds > 0 for seconds in data["seconds"])

@@ -100,7 +100,7 @@ def test_the_loss_of_dot_bias_is_the_objective(output, per, ratings):
     wanted = db.objective(rec.model, rec.parameters, ratings, weight_decay=decay)
     for given in (solver, None):  # the model says itself with which decay it was fitted
         loss = loss_surface(rec, ratings, given).loss()
-        assert loss * len(ratings) * ratings.spread**2 == pytest.approx(wanted, rel=1e-6)
+        assert loss * len(ratings) * ratings.std**2 == pytest.approx(wanted, rel=1e-6)
 
 
 def predictions(rec, ratings):
@@ -112,7 +112,7 @@ def predictions(rec, ratings):
 def test_another_solver_means_another_decay(recs, ratings):
     free = replace(DESCENT, weight_decay=0)
     error = predictions(recs["linear"], ratings) - ratings.values
-    wanted = 0.5 * np.mean((error / ratings.spread) ** 2)
+    wanted = 0.5 * np.mean((error / ratings.std) ** 2)
     assert loss_surface(recs["linear"], ratings, free).loss() == pytest.approx(wanted, rel=1e-6)
     assert loss_surface(recs["linear"], ratings).loss() > 1.02 * wanted
 
@@ -141,7 +141,7 @@ def test_a_full_batch_step_follows_the_gradient(ratings):
     surface = loss_surface(start, ratings, solver)
     moved = surface.by_name(surface.w - 0.5 * surface.gradient())
     after, _ = solver.fit(model, ratings, seed=0)
-    for name, unit in model.units(ratings.spread).items():
+    for name, unit in model.units(ratings.std).items():
         assert np.allclose(after[name], moved[name] * unit, rtol=0, atol=1e-6)
         assert np.abs(after[name] - before[name]).max() > 1e-3
 
@@ -218,7 +218,7 @@ def test_ratings_may_have_other_indices(recs, ratings):
     part = ratings.take(kept)
     assert part.users.max() < ratings.users.max()
     error = (predictions(recs["linear"], ratings) - ratings.values)[kept]
-    wanted = 0.5 * np.mean((error / part.spread) ** 2)
+    wanted = 0.5 * np.mean((error / part.std) ** 2)
     free = replace(DESCENT, weight_decay=0)
     assert loss_surface(recs["linear"], part, free).loss() == pytest.approx(wanted, rel=1e-6)
 

@@ -7,7 +7,7 @@ import pytest
 
 from dotbias.errors import SettingError
 from dotbias.insight.map_quality import nearest, quality
-from dotbias.insight.projection import METHODS, Placing, by_pca, by_tsne, perplexity_for
+from dotbias.insight.projection import METHODS, ProjectionOptions, by_pca, by_tsne, perplexity_for
 
 N_CLUSTERS, PER_CLUSTER = 6, 50
 
@@ -17,7 +17,7 @@ def ignore(_amount, _text):
 
 
 def how(perplexity=30.0, seed=0, n_threads=1, advance=ignore):
-    return Placing(perplexity, seed, n_threads, advance)
+    return ProjectionOptions(perplexity, seed, n_threads, advance)
 
 
 @pytest.fixture(scope="module")
@@ -45,7 +45,7 @@ def test_clusters_stay_apart_that_a_random_start_mixes(method, clusters):
     pytest.importorskip({"t-sne": "openTSNE", "umap": "umap"}[method])
     before = np.random.default_rng(1).standard_normal((len(vectors), 2))
     assert knn_accuracy(before, of_vector) < 0.5
-    assert knn_accuracy(METHODS[method].place(vectors, how()), of_vector) > 0.95
+    assert knn_accuracy(METHODS[method].project(vectors, how()), of_vector) > 0.95
 
 
 def test_the_same_seed_gives_the_same_map_on_any_number_of_threads(clusters):
@@ -75,7 +75,7 @@ def test_t_sne_keeps_more_neighbours_than_principal_components(clusters):
     vectors, _ = clusters
     neighbours = nearest(vectors, 10)[0]
     kept = {
-        method: quality(vectors, METHODS[method].place(vectors, how()), neighbours, k=10, seed=0)
+        method: quality(vectors, METHODS[method].project(vectors, how()), neighbours, k=10, seed=0)
         for method in ("t-sne", "pca")
     }
     assert kept["t-sne"].preservation > kept["pca"].preservation + 0.1
@@ -108,4 +108,4 @@ def test_a_perplexity_outside_its_range_is_refused(wish):
 def test_a_library_that_is_missing_is_named(method, module, extra, clusters, monkeypatch):
     monkeypatch.setitem(sys.modules, module, None)
     with pytest.raises(SettingError, match=rf"dotbias\[{extra}\]"):
-        METHODS[method].place(clusters[0], how())
+        METHODS[method].project(clusters[0], how())

@@ -69,7 +69,7 @@ def samples():
     return {name: array.astype(np.float32) for name, array in (normal | positive).items()}
 
 
-def test_the_spread_is_that_of_the_samples_and_of_the_noise(samples):
+def test_the_std_is_that_of_the_samples_and_of_the_noise(samples):
     u, i = (a.ravel().astype(np.int32) for a in np.indices((N_USERS + 1, N_ITEMS + 1)))
     expected = []
     for user, item in zip(u, i, strict=True):
@@ -78,9 +78,10 @@ def test_the_spread_is_that_of_the_samples_and_of_the_noise(samples):
         noise = 0.7 * samples["user_noise"][user] * samples["item_noise"][item]
         expected.append(np.sqrt(np.var(z) + noise))
     u[u == N_USERS], i[i == N_ITEMS] = -1, -1
-    spread = DotBias(n_factors=9).spread(samples, u, i)
-    assert spread.dtype == np.float32
-    np.testing.assert_allclose(spread, expected, rtol=1e-5)
+    std = DotBias(n_factors=9).std(samples, u, i)
+    assert std.dtype == np.float32
+    np.testing.assert_allclose(std, expected, rtol=1e-5)
+    np.testing.assert_array_equal(DotBias(n_factors=9).spread(samples, u, i), std)
 
 
 def test_samples_that_agree_leave_the_noise_alone(samples):
@@ -88,14 +89,14 @@ def test_samples_that_agree_leave_the_noise_alone(samples):
         samples[name][:] = samples[name][0]
     u, i = np.array([1, -1], np.int32), np.array([2, 0], np.int32)
     noise = 0.7 * samples["user_noise"][u] * samples["item_noise"][i]
-    spread = DotBias().spread(samples, u, i)
-    np.testing.assert_allclose(spread, np.sqrt(noise), rtol=1e-4)
+    std = DotBias().std(samples, u, i)
+    np.testing.assert_allclose(std, np.sqrt(noise), rtol=1e-4)
 
 
 def test_without_samples_the_message_says_how_to_get_them():
     none = np.empty(0, np.int32)
     with pytest.raises(SettingError, match=r"Gibbs\(keep_samples=50\).*--keep-samples 50"):
-        DotBias().spread({"user_bias": np.zeros(3, np.float32)}, none, none)
+        DotBias().std({"user_bias": np.zeros(3, np.float32)}, none, none)
 
 
 # Settings.

@@ -44,7 +44,7 @@ def rec(ratings: Ratings) -> db.Recommender:
 
 
 def test_a_module_of_ones_own_is_a_model_in_three_lines(rec, ratings):
-    assert db.evaluate(rec, ratings.split(0.1, seed=1)[1]).rmse < ratings.spread
+    assert db.evaluate(rec, ratings.split(0.1, seed=1)[1]).rmse < ratings.std
     assert rec.recommend(1, k=3).height == 3
     assert rec.similar(2, k=3).height == 3  # by the embedding named item_factors
     assert np.isfinite(rec.predict(["nobody", "1"], [1, 2])).all()

@@ -216,7 +216,7 @@ DECAY = {"user_factors": 0.1, "item_factors": 0.05, "user_bias": 0.3, "item_bias
 def ten_steps_of_ours(
     ratings: Ratings, output: str, batch_size: int, semantics: str, decay: Any
 ) -> tuple[list[Any], list[Any]]:
-    """Tables before and after, in double precision and in units of the ratings' spread."""
+    """Tables before and after, in double precision and in units of the ratings' std."""
     solver = GradientDescent(
         SGD(lr=LR),
         n_epochs=N_STEPS * batch_size // len(ratings),

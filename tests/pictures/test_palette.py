@@ -134,7 +134,7 @@ def test_names_of_a_fixed_order_keep_their_style_whatever_else_is_drawn() -> Non
 def test_every_style_can_be_drawn() -> None:
     matplotlib = pytest.importorskip("matplotlib.lines")
     plotly = pytest.importorskip("plotly.graph_objects")
-    from dotbias.pictures.lines_png import DASHES, MARKERS
+    from dotbias.pictures.common_png import DASHES, MARKERS
 
     for index in range(48):
         style: LineStyle = style_of(index)

@@ -24,8 +24,8 @@ def some_parameters(model: DotBias) -> Parameters:
 
 
 def by_hand(model: DotBias, parameters: Parameters, per: str) -> float:
-    """The objective as docs/notation.md has it: in units of the spread, then in rating units."""
-    s, total = RATINGS.spread, 0.0
+    """The objective as docs/notation.md has it: in units of their std, then in rating units."""
+    s, total = RATINGS.std, 0.0
     low, high = RATINGS.scale
     for u, i, r in zip(RATINGS.users, RATINGS.items, RATINGS.values, strict=True):
         z = parameters["user_bias"][u] + parameters["item_bias"][i]

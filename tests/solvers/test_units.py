@@ -77,7 +77,7 @@ def everything_predicted(name: str, a: float, b: float) -> dict[str, np.ndarray]
 def furthest(name: str, a: float, b: float) -> float:
     """The largest difference to the plain unit, in standard deviations of the ratings."""
     plain, other = everything_predicted(name, 1, 0), everything_predicted(name, a, b)
-    return max(float(np.abs(plain[way] - other[way]).max()) for way in plain) / PLAIN.spread
+    return max(float(np.abs(plain[way] - other[way]).max()) for way in plain) / PLAIN.std
 
 
 @pytest.mark.parametrize("a", [1e-6, 1e6])

@@ -88,7 +88,7 @@ def begin(name: str, ratings: Ratings) -> Training:
 
 def state(training: Training) -> dict[str, Any]:
     """Everything that a run has computed and remembers, but for times on the clock."""
-    several = [*training.window, *training.history.cycle_parameters, training.watch.best]
+    several = [*training.window, *training.history.cycle_parameters, training.validation.best]
     return {
         "tables": [table.tobytes() for table in training.tables.values],
         "slots": [table.tobytes() for table in training.tables.states],
@@ -99,7 +99,7 @@ def state(training: Training) -> dict[str, Any]:
             for e in training.history.epochs
         ],
         "ended": (training.history.stopped, training.history.best_epoch),
-        "best": (training.watch.best_rmse, training.watch.best_epoch),
+        "best": (training.validation.best_rmse, training.validation.best_epoch),
         "kept": [{name: array.tobytes() for name, array in p.items()} for p in several],
     }
 
@@ -181,7 +181,7 @@ def test_lr_find_leaves_solver_and_ratings_alone(ratings: Ratings) -> None:
 def test_a_full_batch_sweep_equals_plain_gradient_descent_at_rising_rates(ratings: Ratings) -> None:
     solver = GradientDescent(SGD(), batch_size=None, weight_decay=0.0, validation_size=0.1)
     training = solver.start(MODEL, ratings, seed=3)
-    rest, unit = training.watch.rest, ratings.spread
+    rest, unit = training.validation.rest, ratings.std
     u, i, r = rest.users, rest.items, rest.values / unit
     p, q, b_u, b_i = (np.array(t, np.float64) for t in training.tables.values)  # biases (n, 1)
     wanted, rates = [], np.geomspace(0.1, 30, 25)
@@ -193,10 +193,10 @@ def test_a_full_batch_sweep_equals_plain_gradient_descent_at_rising_rates(rating
             np.add.at(move, rows, part)
         for table, move in zip((p, q, b_u, b_i), moves, strict=True):
             table -= rate * move
-        watch = training.watch
-        z = (p[watch.users] * q[watch.items]).sum(1) + b_u[watch.users, 0] + b_i[watch.items, 0]
+        held = training.validation
+        z = (p[held.users] * q[held.items]).sum(1) + b_u[held.users, 0] + b_i[held.items, 0]
         prediction = np.clip(ratings.global_mean + unit * z, *ratings.scale)
-        wanted.append(np.mean((prediction - watch.values) ** 2))
+        wanted.append(np.mean((prediction - held.values) ** 2))
     assert wanted[-1] < 0.99 * wanted[0]
     losses, stopped = range_test(training, rates)
     assert_allclose(losses, wanted, rtol=1e-4)
@@ -529,8 +529,8 @@ def test_every_kind_of_run_gets_a_rate_that_trains_it(name: str, ratings: Rating
     assert tuned.rule.top_rate == pytest.approx(curve.suggestion)
     assert replace(tuned, rule=case.solver.rule) == case.solver
     training = replace(tuned, n_epochs=8).start(case.model, ratings).run()
-    assert training.history.epochs[-1].train_rmse < 0.92 * ratings.spread
-    assert min(rmse for _, rmse in curve.trials) < ratings.spread
+    assert training.history.epochs[-1].train_rmse < 0.92 * ratings.std
+    assert min(rmse for _, rmse in curve.trials) < ratings.std
 
 
 @pytest.mark.parametrize(

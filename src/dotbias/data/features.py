@@ -150,11 +150,9 @@ def _number(series: pl.Series) -> csr_array:
     if series.dtype == pl.Boolean:
         value = np.where(here, number, 0)
     else:
-        spread = number[here].std() if here.any() else 0.0
+        std = number[here].std() if here.any() else 0.0
         value = (
-            np.where(here, number - number[here].mean(), 0) / (spread or 1.0)
-            if here.any()
-            else number
+            np.where(here, number - number[here].mean(), 0) / (std or 1.0) if here.any() else number
         )
         value = np.nan_to_num(value)
     return csr_array(value.astype(np.float32)[:, None])

@@ -207,10 +207,15 @@ class Ratings:
         return float(self.values.mean(dtype=np.float64))
 
     @cached_property
-    def spread(self) -> float:
+    def std(self) -> float:
         """Standard deviation of all ratings; 1 where they are all the same, to ``1 / LARGEST``."""
         std = float(self.values.std(dtype=np.float64))
         return std if std >= 1 / LARGEST else 1.0
+
+    @property
+    def spread(self) -> float:
+        """The name of ``std`` in version 0.5."""
+        return self.std
 
     @cached_property
     def user_counts(self) -> NDArray[np.int64]:

@@ -221,18 +221,18 @@ def _plant(
     rng: np.random.Generator,
 ) -> Truth:
     width = scale.highest - scale.lowest
-    # The dot product of k pairs of normal factors of spread s has the spread sqrt(k) s^2.
-    spread = math.sqrt(_DOT * width / math.sqrt(max(n_factors, 1)))
+    # The dot product of k pairs of normal factors of standard deviation s has sqrt(k) s^2.
+    std = math.sqrt(_DOT * width / math.sqrt(max(n_factors, 1)))
 
-    def normal(spread: float, *shape: int) -> NDArray[np.float32]:
-        return np.float32(spread) * rng.standard_normal(shape, np.float32)
+    def normal(std: float, *shape: int) -> NDArray[np.float32]:
+        return np.float32(std) * rng.standard_normal(shape, np.float32)
 
     return Truth(
         global_mean=scale.lowest + _MEAN * width,
         user_bias=normal(_BIAS * width, n_users),
         item_bias=normal(_BIAS * width, n_items),
-        user_factors=normal(spread, n_users, n_factors),
-        item_factors=normal(spread, n_items, n_factors),
+        user_factors=normal(std, n_users, n_factors),
+        item_factors=normal(std, n_items, n_factors),
         noise=float(noise),
         scale=scale,
         step=step,

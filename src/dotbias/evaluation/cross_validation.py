@@ -1,4 +1,4 @@
-"""Cross-validation: the figures of several folds, with their mean and spread."""
+"""Cross-validation: the figures of several folds, with their mean and standard deviation."""
 
 import logging
 import statistics
@@ -37,15 +37,18 @@ class CrossValidation:
         return {name: statistics.fmean(values) for name, values in self._columns().items()}
 
     @property
-    def spread(self) -> dict[str, float]:
+    def std(self) -> dict[str, float]:
         """Standard deviation over the folds (divided by their number less one) of the same."""
         return {name: statistics.stdev(values) for name, values in self._columns().items()}
+
+    spread = std
+    """Its name in version 0.5."""
 
     def to_dict(self) -> dict[str, Any]:
         """Plain data for JSON."""
         return {
             "mean": self.mean,
-            "spread": self.spread,
+            "spread": self.std,
             "seconds": list(self.seconds),
             "folds": [fold.to_dict() for fold in self.folds],
         }
@@ -59,10 +62,10 @@ class CrossValidation:
             )
         ]
         means = [f"{value:.4f}" for value in self.mean.values()]
-        spreads = [f"{value:.4f}" for value in self.spread.values()]
+        stds = [f"{value:.4f}" for value in self.std.values()]
         rows += [
             ["mean", *means, f"{statistics.fmean(self.seconds):.2f}"],
-            ["spread", *spreads, f"{statistics.stdev(self.seconds):.2f}"],
+            ["spread", *stds, f"{statistics.stdev(self.seconds):.2f}"],
         ]
         names = [name.upper() if name in ("rmse", "mae") else name for name in columns]
         return text_table(["fold", *names, "seconds"], rows)
@@ -108,7 +111,7 @@ def cross_validate(
     >>> import dotbias as db
     >>> ratings, truth = db.simulate(n_users=200, n_items=100, n_ratings=5000, seed=1)
     >>> result = cross_validate(ratings, db.Baseline(), n_folds=3)
-    >>> len(result.folds), result.spread["rmse"] < 0.1 < result.mean["rmse"] < 1
+    >>> len(result.folds), result.std["rmse"] < 0.1 < result.mean["rmse"] < 1
     (3, True)
     """
     pairs: Iterable[tuple[Ratings, Ratings]]

@@ -12,9 +12,9 @@ from dotbias.models.base import Model
 from dotbias.models.dot_bias import DotBias
 from dotbias.solvers.base import Solver
 from dotbias.solvers.descent.gradient import GradientDescent
-from dotbias.solvers.descent.run import threads
 from dotbias.solvers.gibbs.gibbs import Gibbs
 from dotbias.solvers.least_squares.als import ALS
+from dotbias.solvers.threads import threads
 
 BUDGET = 30.0
 """Seconds that a fit may take when nothing else is said."""

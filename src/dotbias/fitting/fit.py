@@ -63,8 +63,7 @@ def fit(
         model, solver = choice.model, choice.solver
     model = DotBias() if model is None else model
     solver = default_solver(model) if solver is None else solver
-    n_epochs = getattr(solver, "n_epochs", 1)
-    with progress_bar("fitting", n_epochs, enabled=progress) as advance:
+    with progress_bar("fitting", solver.n_epochs, enabled=progress) as advance:
 
         def on_epoch(epoch: Epoch) -> None:
             advance(1, _describe(epoch))

@@ -3,6 +3,7 @@
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -11,19 +12,20 @@ from numpy.typing import NDArray
 
 from dotbias.data.ratings import Ratings
 from dotbias.errors import DataError, SettingError
+from dotbias.insight.divergence import divergence_rate
+from dotbias.insight.spectrum import Product, SpectralDensity, eigenpairs, spectral_density
 from dotbias.models.base import Parameters, has_formula_of
 from dotbias.models.dot_bias import DotBias
 from dotbias.models.torch_extra import require_torch
 from dotbias.progress import progress_bar
 from dotbias.recommender.recommender import Recommender
-from dotbias.solvers.decay import WeightDecay
+from dotbias.solvers.decay import WeightDecay, row_counts
 from dotbias.solvers.descent.gradient import GradientDescent
 from dotbias.solvers.descent.rules import SGD
-from dotbias.solvers.descent.run import row_counts
 from dotbias.tuning.lr_finder import lr_find
 
 if TYPE_CHECKING:
-    from dotbias.insight.loss_surface import LossSurface, SpectralDensity
+    from dotbias.insight.loss_surface import LossSurface
     from dotbias.pictures import LinePicture, SurfacePicture
 
 Floats = NDArray[np.float64]
@@ -65,7 +67,7 @@ class Curvature:
     """What the second derivatives say about a fit.
 
     The loss is the mean over the ratings of ``½ ((r̂ - r) / s)²`` plus the weight decay, with ``s`` the
-    spread of the ratings and parameters in the units in which gradient descent takes its steps
+    std of the ratings and parameters in the units in which gradient descent takes its steps
     (``DotBias.units``), so that rates compare; in evaluation mode, without dropout and masked ids.
 
     Args:
@@ -93,7 +95,7 @@ class Curvature:
     smallest: Floats
     gauss_newton_largest: Floats
     gauss_newton_smallest: Floats
-    density: "SpectralDensity"
+    density: SpectralDensity
     slice: Slice
     finder_rate: float | None = None
     divergence_rate: float | None = None
@@ -327,23 +329,24 @@ def curvature(
             n_products += 1
             advance(0, f"product {n_products} with a vector")
 
-        def ends(matrix: str) -> tuple[Floats, Floats, Floats]:
-            options: Any = {"matrix": matrix, "seed": seed, "on_product": on_product}
-            largest, vectors = surface.eigenpairs(
-                n_eigenvalues, "largest", tolerance=_TOLERANCE["largest"], **options
-            )
+        def ends(product: Product) -> tuple[Floats, Floats, Floats]:
+            options: Any = {"seed": seed, "on_product": on_product}
+            find = partial(eigenpairs, product, surface.n_parameters, n_eigenvalues)
+            largest, vectors = find("largest", tolerance=_TOLERANCE["largest"], **options)
             advance(1, "")
             options |= {"top": float(largest[0]), "tolerance": _TOLERANCE["smallest"]}
-            smallest = surface.eigenvalues(n_eigenvalues, "smallest", **options)
+            smallest, _ = find("smallest", **options)
             advance(1, "")
             return largest, smallest, vectors
 
         loss = surface.loss()
         if not np.isfinite(loss):
             raise SettingError("the loss of this model on these ratings is not finite")
-        largest, smallest, vectors = ends("hessian")
-        gauss_newton = ends("gauss-newton")
-        density = surface.spectral_density(n_probes, n_steps, seed=seed, on_product=on_product)
+        largest, smallest, vectors = ends(surface.hvp)
+        gauss_newton = ends(surface.gnvp)
+        density = spectral_density(
+            surface.hvp, surface.n_parameters, n_probes, n_steps, seed=seed, on_product=on_product
+        )
         advance(1, "slice")
         cut = _slice(surface, loss, largest, vectors)
         advance(1, "")
@@ -386,7 +389,7 @@ def loss_surface(
             name: (row if rec.parameters[name].ndim == 1 else row[:, None]) / n
             for name, row in decay.items()
         }
-        units = rec.model.units(ratings.spread)
+        units = rec.model.units(ratings.std)
         return LossSurface(module, ratings, decay=columns, units=units)
     chosen = GradientDescent() if solver is None else solver
     return LossSurface(module, ratings, decay=_network_decay(module, ratings, chosen.decay))
@@ -421,10 +424,10 @@ def _decay_of(rec: Recommender, ratings: Ratings, solver: GradientDescent | None
             "whose loss is meant, such as GradientDescent(), on the command line --weight-decay"
         )
     amounts = {}
-    for group, unit in model.units(ratings.spread).items():
+    for group, unit in model.units(ratings.std).items():
         side, kind = group.split("_")
         precision = p[f"{side}_prior_precision"][0 if kind == "bias" else 1]
-        amounts[group] = float(precision) * (unit / ratings.spread) ** 2
+        amounts[group] = float(precision) * (unit / ratings.std) ** 2
     return WeightDecay(amounts, per="rating" if p["prior_per_rating"][0] else "row")
 
 
@@ -501,8 +504,6 @@ def _with_rates(
     advance: Callable[[float, str], None],
 ) -> Curvature:
     """The same with the finder's rate and the one from which descent diverges."""
-    from dotbias.insight.loss_surface import divergence_rate
-
     plain = _plain(rec, ratings, solver)
     advance(0, "the finder's rate")
     suggested = lr_find(rec.model, plain, ratings, seed=seed).suggestion

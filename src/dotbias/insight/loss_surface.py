@@ -1,29 +1,23 @@
 """The loss of a model as a function of all its parameters, and its derivatives (PyTorch)."""
 
 import copy
-import itertools
 import math
 import warnings
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
 from functools import partial
-from typing import Any, Literal, TypeAlias
+from typing import TypeAlias
 
 import numpy as np
 import torch
 from numpy.typing import ArrayLike, NDArray
-from scipy.linalg import eigh_tridiagonal
-from scipy.sparse.linalg import ArpackNoConvergence, LinearOperator, eigsh
 from torch import Tensor, nn
 from torch.func import functional_call, grad, grad_and_value, hessian, jacrev, jvp, vjp
 
 from dotbias.data.ratings import Ratings
 from dotbias.errors import SettingError
 from dotbias.models.network import rated
-from dotbias.settings import generator
 
 Floats: TypeAlias = NDArray[np.float64]
-Product: TypeAlias = Callable[[Floats], Floats]
 
 # Up to so many parameters a Hessian is made in full: 72 MB in double precision.
 LARGEST_MATRIX = 3000
@@ -34,13 +28,6 @@ _LARGEST_JACOBIAN = 25_000_000
 _SMALL_CHUNK, _LARGE_CHUNK = 1_000_000, 4_000_000
 # In full matrices each rating counts once for every parameter.
 _CHUNK_OF_MATRIX = 20_000_000
-_MOST_RESTARTS = 300
-# Vectors that are kept in a search for eigenvalues.
-_BASIS = 40
-# A residual of Lanczos below this share of the spectrum: what it has seen is all there is.
-_EXHAUSTED = 1e-12
-# How far from a guess the end of the stable rates is looked for: it is near more often than not.
-_LOOKS = (1.05, 1.2, 2.0, 10.0, 100.0)
 
 with warnings.catch_warnings():
     # What PyTorch loads where it first needs forward mode warns of PyTorch itself.
@@ -49,9 +36,9 @@ with warnings.catch_warnings():
 
 
 class LossSurface:
-    """The full-batch loss of a module, with its gradient, Jacobian, Hessian and spectrum.
+    """The full-batch loss of a module, with its gradient, Jacobian and Hessian.
 
-    With ``w`` all parameters in one row, ``r̂`` the module's ratings and ``s`` the spread,
+    With ``w`` all parameters in one row, ``r̂`` the module's ratings and ``s`` their std,
     ``L(w) = (1/n) Σ ½ ((r̂ - r) / s)² + ½ Σ d w²``. The Gauss-Newton matrix ``JᵀJ / (n s²) + diag(d)``
     leaves out of the Hessian what the curvature of the predictions themselves adds, which is small where
     the errors are; it has no negative eigenvalue.
@@ -63,7 +50,7 @@ class LossSurface:
         module: ``forward(user, item)`` as in ``Model.to_torch``; copied, in evaluation mode. Parameters
             that need no gradient are held.
         ratings: what it is measured on; its indices are those of the module.
-        spread: ``s``; that of the ratings by default.
+        std: ``s``; that of the ratings by default.
         decay: ``d`` by parameter name, each a number or an array that fits the parameter's shape; 0
             for those not named.
         units: what ``w`` is multiplied by to give the module's parameter, by name; 1 by default.
@@ -87,7 +74,7 @@ class LossSurface:
         module: nn.Module,
         ratings: Ratings,
         *,
-        spread: float | None = None,
+        std: float | None = None,
         decay: Mapping[str, ArrayLike] | None = None,
         units: Mapping[str, float] | None = None,
         dtype: torch.dtype = torch.float64,
@@ -97,7 +84,7 @@ class LossSurface:
             if isinstance(part, nn.Embedding):
                 part.sparse = False
         self.ratings, self.dtype = ratings, dtype
-        self.spread = ratings.spread if spread is None else spread
+        self.std = ratings.std if std is None else std
         trained = {n: p.detach() for n, p in self.module.named_parameters() if p.requires_grad}
         if not trained:
             raise SettingError(f"{type(module).__name__} has no parameters that need a gradient")
@@ -202,7 +189,7 @@ class LossSurface:
         for rows in self._chunks():
             predict = self._predictor(self._users[rows], self._items[rows])
             moved = jvp(predict, (at,), (along,))[1]
-            total += vjp(predict, at)[1](moved / (len(self.ratings) * self.spread**2))[0]
+            total += vjp(predict, at)[1](moved / (len(self.ratings) * self.std**2))[0]
         return total.numpy().astype(np.float64)
 
     def jvp(self, v: ArrayLike, users: ArrayLike, items: ArrayLike) -> Floats:
@@ -277,7 +264,7 @@ class LossSurface:
         users, items = self.ratings.users, self.ratings.items
         for rows in _spans(len(users), max(1, _CHUNK_OF_MATRIX // self.n_parameters)):
             jacobian = self.jacobian(users[rows], items[rows])
-            total += jacobian.T @ jacobian / (len(users) * self.spread**2)
+            total += jacobian.T @ jacobian / (len(users) * self.std**2)
         return total
 
     def _check_size(self, what: str, product: str) -> None:
@@ -286,134 +273,6 @@ class LossSurface:
                 f"a {what} of {self.n_parameters:,} parameters is too large, the limit is "
                 f"{LARGEST_MATRIX:,}: take its products with vectors, {product}, or its eigenvalues"
             )
-
-    # -- spectrum ----------------------------------------------------------------------------------
-
-    def eigenvalues(
-        self,
-        k: int = 1,
-        which: Literal["largest", "smallest"] = "largest",
-        **options: Any,
-    ) -> Floats:
-        """The values alone of ``eigenpairs``."""
-        return self.eigenpairs(k, which, **options)[0]
-
-    def eigenpairs(
-        self,
-        k: int = 1,
-        which: Literal["largest", "smallest"] = "largest",
-        *,
-        matrix: Literal["hessian", "gauss-newton"] = "hessian",
-        top: float | None = None,
-        tolerance: float = 1e-3,
-        seed: int = 0,
-        on_product: Callable[[], None] | None = None,
-    ) -> tuple[Floats, Floats]:
-        """Eigenvalues at one end of the spectrum, by implicitly restarted Lanczos (ARPACK).
-
-        Where eigenvalues stand closer than the tolerance, one or another may be passed over.
-
-        Args:
-            k: how many.
-            which: at which end; the outermost comes first.
-            matrix: of what.
-            top: the largest eigenvalue, if it is known already; the smallest are found as distances
-                from it, since nothing can be found with an accuracy relative to 0.
-            tolerance: largest residual, relative to the eigenvalue (or that distance). The error of an
-                eigenvalue that stands apart is of the order of the residual squared.
-            seed: of the vector to start with.
-            on_product: called after each product of the matrix and a vector.
-
-        Returns:
-            Values (k,) and vectors of length 1 in the columns of (n_parameters, k).
-
-        Raises:
-            SettingError: when ``k`` is not between 1 and the number of parameters less 1, or when the
-                eigenvalues do not converge.
-        """
-        n = self.n_parameters
-        if which not in ("largest", "smallest"):
-            raise SettingError(f"which must be 'largest' or 'smallest', not {which!r}")
-        if not 0 < k < n:
-            raise SettingError(
-                f"k={k!r}: of {n:,} parameters 1 to {n - 1:,} eigenvalues can be found"
-            )
-        product, shift = self._product(matrix), 0.0
-        if which == "smallest":
-            options: Any = {"matrix": matrix, "tolerance": tolerance, "seed": seed}
-            shift = float(self.eigenvalues(1, **options)[0]) if top is None else top
-
-        def moved(v: Floats) -> Floats:
-            out = product(np.ravel(v)) - shift * np.ravel(v)
-            if on_product is not None:
-                on_product()
-            return out
-
-        start = generator(seed).standard_normal(n)
-        operator = LinearOperator((n, n), matvec=moved, dtype=np.float64)
-        end = "LA" if which == "largest" else "SA"
-        try:
-            values, vectors = eigsh(
-                operator,
-                k,
-                which=end,
-                v0=start,
-                ncv=min(n, max(2 * k + 1, _BASIS)),
-                tol=tolerance,
-                maxiter=_MOST_RESTARTS,
-            )
-        except ArpackNoConvergence as error:
-            raise SettingError(
-                f"only {len(error.eigenvalues)} of the {k} {which} eigenvalues converged: raise the "
-                f"tolerance (it was {tolerance:g})"
-            ) from error
-        order = np.argsort(values)
-        order = order[::-1] if which == "largest" else order
-        return values[order] + shift, vectors[:, order]
-
-    def spectral_density(
-        self,
-        n_probes: int = 2,
-        n_steps: int = 40,
-        *,
-        matrix: Literal["hessian", "gauss-newton"] = "hessian",
-        seed: int = 0,
-        on_product: Callable[[], None] | None = None,
-    ) -> "SpectralDensity":
-        """How the eigenvalues are spread, by stochastic Lanczos quadrature (Ghorbani et al. 2019).
-
-        From each of a few random vectors Lanczos makes a tridiagonal matrix whose eigenvalues and first
-        components are the nodes and weights of a Gauss quadrature of the density (Golub & Welsch 1969).
-
-        Args:
-            n_probes: random vectors, of entries ±1.
-            n_steps: steps of Lanczos from each; so many vectors are kept in memory.
-            matrix: of what.
-            seed: of the vectors.
-            on_product: called after each product of the matrix and a vector.
-
-        Raises:
-            SettingError: when there is no probe or no step.
-        """
-        if n_probes < 1 or n_steps < 1:
-            raise SettingError(
-                f"n_probes={n_probes!r}, n_steps={n_steps!r}: there must be at least 1 of each"
-            )
-        rng, product = generator(seed), self._product(matrix)
-        nodes, weights = [], []
-        for _ in range(n_probes):
-            probe = rng.choice([-1.0, 1.0], self.n_parameters)
-            diagonal, beside = lanczos(product, probe, n_steps, on_product)
-            values, vectors = eigh_tridiagonal(diagonal, beside)
-            nodes.append(values)
-            weights.append(vectors[0] ** 2 / n_probes)
-        return SpectralDensity(np.concatenate(nodes), np.concatenate(weights), self.n_parameters)
-
-    def _product(self, matrix: str) -> Product:
-        products: dict[str, Product] = {"hessian": self.hvp, "gauss-newton": self.gnvp}
-        if matrix not in products:
-            raise SettingError(f"matrix must be 'hessian' or 'gauss-newton', not {matrix!r}")
-        return products[matrix]
 
     # -- inside ------------------------------------------------------------------------------------
 
@@ -450,7 +309,7 @@ class LossSurface:
     def _share(self, w: Tensor, rows: slice) -> Tensor:
         """What some ratings add to the loss."""
         predictions = self._predictor(self._users[rows], self._items[rows])(w)
-        error = (predictions - self._values[rows]) / self.spread
+        error = (predictions - self._values[rows]) / self.std
         return 0.5 * (error**2).sum() / len(self.ratings)
 
     def _penalty(self, w: Tensor) -> Tensor:
@@ -463,116 +322,6 @@ class LossSurface:
             gradient += part
             loss += float(share)
         return loss, gradient
-
-
-@dataclass(frozen=True, eq=False)
-class SpectralDensity:
-    """The density of the eigenvalues as weighted points.
-
-    Args:
-        nodes: eigenvalues that stand for their neighbourhood, shape (m,).
-        weights: share of the eigenvalues that each stands for, shape (m,); 1 in all.
-        n_parameters: how many eigenvalues there are.
-    """
-
-    nodes: Floats
-    weights: Floats
-    n_parameters: int
-
-    def mean(self) -> float:
-        """The mean eigenvalue: an estimate of the trace over the number of parameters."""
-        return float(self.nodes @ self.weights)
-
-    def smooth(self, points: ArrayLike, width: float) -> Floats:
-        """The density at some points, each node a normal density of this standard deviation."""
-        distance = (np.asarray(points)[..., None] - self.nodes) / width
-        bells = np.exp(-0.5 * distance**2) / (width * math.sqrt(2 * math.pi))
-        density: Floats = bells @ self.weights
-        return density
-
-
-def lanczos(
-    product: Product,
-    start: Floats,
-    n_steps: int,
-    on_product: Callable[[], None] | None = None,
-) -> tuple[Floats, Floats]:
-    """The tridiagonal matrix of Lanczos with full reorthogonalisation, which SciPy does not expose.
-
-    Args:
-        product: a symmetric matrix times a vector.
-        start: the vector to start with, not zero.
-        n_steps: steps at most; fewer where the vectors reach nothing further.
-        on_product: called after each product.
-
-    Returns:
-        Diagonal (m,) and what stands beside it (m - 1,).
-
-    >>> diagonal, beside = lanczos(lambda v: np.array([1.0, 3.0]) * v, np.ones(2), 5)
-    >>> eigh_tridiagonal(diagonal, beside, eigvals_only=True).round(6).tolist()
-    [1.0, 3.0]
-    """
-    n_steps = min(n_steps, len(start))
-    basis = np.empty((n_steps, len(start)))
-    diagonal, beside = np.empty(n_steps), np.empty(n_steps)
-    v = start / np.linalg.norm(start)
-    for step in range(n_steps):
-        basis[step] = v
-        v = product(basis[step])
-        if on_product is not None:
-            on_product()
-        diagonal[step] = basis[step] @ v
-        for _ in range(2):  # once leaves rounding of its own ("twice is enough")
-            v = v - basis[: step + 1].T @ (basis[: step + 1] @ v)
-        beside[step] = np.linalg.norm(v)
-        scale = np.abs(diagonal[: step + 1]).max() + beside[: step + 1].max()
-        if beside[step] <= _EXHAUSTED * scale:
-            break
-        v = v / beside[step]
-    return diagonal[: step + 1], beside[:step]
-
-
-def divergence_rate(
-    descend: Callable[[float], Iterator[float]],
-    guess: float,
-    *,
-    n_steps: int = 200,
-    precision: float = 0.01,
-    rise: float = 1.05,
-) -> float | None:
-    """The lowest rate at which descent from here is seen to diverge, by bisection of short runs.
-
-    A run diverges when its loss is not finite, or exceeds that of its start ``rise`` times.
-
-    Args:
-        descend: gives the losses of a run at a rate, the first of them at its start.
-        guess: where to look first.
-        n_steps: steps of a run.
-        precision: relative width of what is left between a rate that diverges and one that does not.
-        rise: see above.
-
-    Returns:
-        The rate, or None when all from a hundredth of the guess to a hundred times as much do the same.
-    """
-
-    def diverges(rate: float) -> bool:
-        losses = itertools.islice(descend(rate), n_steps + 1)
-        limit = rise * next(losses)
-        return not all(loss <= limit for loss in losses)
-
-    down, near = diverges(guess), guess
-    for reach in _LOOKS:
-        further = guess / reach if down else guess * reach
-        if diverges(further) != down:
-            break
-        near = further
-    else:
-        return None
-    low, high = sorted((near, further))
-    while high / low > 1 + precision:
-        middle = math.sqrt(low * high)
-        low, high = (low, middle) if diverges(middle) else (middle, high)
-    return high
 
 
 def _pairs(users: ArrayLike, items: ArrayLike) -> tuple[Tensor, Tensor]:

@@ -14,7 +14,7 @@ from dotbias.data.vocabulary import Index, Vocabulary
 from dotbias.errors import DataError, SettingError
 from dotbias.insight.exports import write_parquet, write_projector
 from dotbias.insight.map_quality import Quality, nearest, quality
-from dotbias.insight.projection import METHODS, Placing, perplexity_for
+from dotbias.insight.projection import METHODS, ProjectionOptions, perplexity_for
 from dotbias.models.base import Array
 from dotbias.progress import progress_bar
 from dotbias.recommender.fitted import MIN_RATINGS, at_length_one
@@ -24,7 +24,7 @@ from dotbias.settings import generator
 if TYPE_CHECKING:
     from dotbias.pictures import Groups, MapPicture
 
-Side: TypeAlias = Literal["items", "users"]
+Entities: TypeAlias = Literal["items", "users"]
 
 MAX_POINTS = 30_000
 _N_NEIGHBOURS = 10
@@ -58,7 +58,7 @@ class EmbeddingMap:
         left_out: which users or items are not on it, in words; empty where all are.
     """
 
-    side: Side
+    side: Entities
     table: pl.DataFrame
     vectors: Array
     neighbours: Index
@@ -246,7 +246,7 @@ class EmbeddingMap:
 
 def embedding_map(
     rec: Recommender,
-    of: Side = "items",
+    of: Entities = "items",
     *,
     method: Literal["t-sne", "pca", "umap"] = "t-sne",
     perplexity: float | None = None,
@@ -307,10 +307,10 @@ def embedding_map(
     if np.ptp(unit, axis=0).max() == 0:
         raise DataError(f"the vectors of all {len(rows):,} {of} point the same way: nothing to map")
     perplexity = perplexity_for(len(rows), perplexity)
-    way = METHODS[method]
-    with progress_bar(f"placing {of}", way.n_steps, enabled=progress) as advance:
-        how = Placing(perplexity, seed, n_threads, advance)
-        positions = way.place(unit, how)
+    projection = METHODS[method]
+    with progress_bar(f"projecting {of}", projection.n_steps, enabled=progress) as advance:
+        options = ProjectionOptions(perplexity, seed, n_threads, advance)
+        positions = projection.project(unit, options)
     neighbours, similarities = nearest(unit, min(_N_NEIGHBOURS, len(rows) - 1))
     k = min(_N_NEIGHBOURS, len(rows) // 2)
     return EmbeddingMap(
@@ -320,13 +320,13 @@ def embedding_map(
         neighbours=neighbours,
         similarities=similarities,
         method=method,
-        settings=way.settings(how),
+        settings=projection.settings(options),
         quality=quality(unit, positions, neighbours, k=k, seed=seed),
         left_out=_left_out(of, len(counts), len(known), len(rows), min_ratings),
     )
 
 
-def _vectors(rec: Recommender, of: Side) -> tuple[Array, NDArray[np.int64]]:
+def _vectors(rec: Recommender, of: Entities) -> tuple[Array, NDArray[np.int64]]:
     """All vectors of a side, shape (n, f), and the number of ratings of each."""
     if of == "items":
         vectors, counts = rec.model.item_vectors(rec.parameters), rec.item_counts
@@ -353,7 +353,7 @@ def _clusters(unit: Array, seed: int) -> NDArray[np.intp]:
 
 def _table(
     rec: Recommender,
-    of: Side,
+    of: Entities,
     rows: NDArray[np.intp],
     positions: Array,
     counts: NDArray[np.int64],
@@ -387,7 +387,7 @@ def _cluster_names(
     return [names[number] for number in cluster.tolist()]
 
 
-def _left_out(of: Side, n_all: int, n_known: int, n_placed: int, min_ratings: int) -> str:
+def _left_out(of: Entities, n_all: int, n_known: int, n_placed: int, min_ratings: int) -> str:
     parts = []
     if n_known < n_all:
         parts.append(

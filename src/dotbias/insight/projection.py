@@ -1,6 +1,6 @@
-"""Ways to place vectors on a plane: t-SNE, principal components, UMAP.
+"""Projections of vectors to a plane: t-SNE, principal components, UMAP.
 
-Each takes vectors of length 1, so that distances follow the cosine, and gives positions. A further way
+Each takes vectors of length 1, so that distances follow the cosine, and gives positions. A further one
 is one more entry of ``METHODS``.
 """
 
@@ -28,14 +28,14 @@ _USUAL, _SHARE, _MOST = 30.0, 0.01, 100.0
 
 
 @dataclass(frozen=True)
-class Placing:
-    """What a way to place vectors needs beside them.
+class ProjectionOptions:
+    """What a projection needs beside the vectors.
 
     Args:
         perplexity: of t-SNE, the number of neighbours that a point looks at; UMAP looks at half as many.
         seed: of everything that is drawn.
         n_threads: how many to use; None for all cores. Positions do not hang on it.
-        advance: told of the steps that are done, of ``n_steps`` of the method.
+        advance: told of the steps that are done, of its ``n_steps``.
     """
 
     perplexity: float
@@ -64,32 +64,32 @@ def perplexity_for(n_points: int, wish: float | None) -> float:
     return wish
 
 
-def by_tsne(vectors: Array, how: Placing) -> Array:
+def by_tsne(vectors: Array, options: ProjectionOptions) -> Array:
     """t-SNE (van der Maaten & Hinton 2008), started from the principal components, shape (n, 2).
 
     Started so, the large parts of the map mean something, and the same vectors give the same map
     (Kobak & Berens 2019). openTSNE does the work.
     """
     affinity, knn, tsne = (_library(m) for m in ("affinity", "nearest_neighbors", "tsne"))
-    rows, cosines = nearest(vectors, min(int(3 * how.perplexity), len(vectors) - 1))
+    rows, cosines = nearest(vectors, min(int(3 * options.perplexity), len(vectors) - 1))
     distances = np.sqrt(np.maximum(2 - 2 * cosines, 0)).astype(np.float64)
-    jobs = -1 if how.n_threads is None else how.n_threads
+    jobs = -1 if options.n_threads is None else options.n_threads
     affinities = affinity.PerplexityBasedNN(
-        perplexity=how.perplexity,
+        perplexity=options.perplexity,
         n_jobs=jobs,
-        random_state=how.seed,
+        random_state=options.seed,
         knn_index=knn.PrecomputedNeighbors(rows.astype(np.int64), distances),
     )
 
     def on_step(_iteration: int, divergence: float, _positions: Any) -> None:
-        how.advance(_STEPS_SHOWN, f"divergence {divergence:.3f}")
+        options.advance(_STEPS_SHOWN, f"divergence {divergence:.3f}")
 
-    start = by_pca(vectors, how).astype(np.float64)
+    start = by_pca(vectors, options).astype(np.float64)
     positions = tsne.TSNEEmbedding(
         start * (_START / start[:, 0].std()),
         affinities,
         n_jobs=jobs,
-        random_state=how.seed,
+        random_state=options.seed,
         callbacks=[on_step],
         callbacks_every_iters=_STEPS_SHOWN,
     )
@@ -98,7 +98,7 @@ def by_tsne(vectors: Array, how: Placing) -> Array:
     return np.asarray(positions, np.float32)
 
 
-def by_pca(vectors: Array, _how: Placing) -> Array:
+def by_pca(vectors: Array, _options: ProjectionOptions) -> Array:
     """The first two principal components, shape (n, 2)."""
     centred = vectors - vectors.mean(axis=0, dtype=np.float64)
     axes = np.linalg.eigh(centred.T @ centred)[1][:, :-3:-1]  # (f, 2)
@@ -108,42 +108,42 @@ def by_pca(vectors: Array, _how: Placing) -> Array:
     return positions
 
 
-def by_umap(vectors: Array, how: Placing) -> Array:
+def by_umap(vectors: Array, options: ProjectionOptions) -> Array:
     """UMAP (McInnes et al. 2018), started from the principal components, shape (n, 2)."""
     try:
         umap = importlib.import_module("umap")
     except ImportError as error:
         raise SettingError('UMAP needs the extra "umap": pip install "dotbias[umap]"') from error
-    start = by_pca(vectors, how)
+    start = by_pca(vectors, options)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # that a seed leaves it one thread
         reducer = umap.UMAP(
-            n_neighbors=_umap_neighbours(how),
+            n_neighbors=_umap_neighbours(options),
             init=start * (10 / np.abs(start).max()),
-            random_state=how.seed,
+            random_state=options.seed,
         )
         return np.asarray(reducer.fit_transform(vectors), np.float32)
 
 
-def _umap_neighbours(how: Placing) -> int:
-    return max(round(how.perplexity / 2), 2)
+def _umap_neighbours(options: ProjectionOptions) -> int:
+    return max(round(options.perplexity / 2), 2)
 
 
 @dataclass(frozen=True, kw_only=True)
-class Method:
-    """A way to place vectors.
+class Projection:
+    """A way to place vectors on a plane.
 
     Args:
         label: its name in words.
-        place: gives positions, shape (n, 2), for vectors of length 1, shape (n, f).
-        settings: what of ``Placing`` it goes by, in words.
+        project: gives positions, shape (n, 2), for vectors of length 1, shape (n, f).
+        settings: what of ``ProjectionOptions`` it goes by, in words.
         axes: what is to be said of its axes.
         n_steps: the number of steps of which it tells ``advance``; None where it tells of none.
     """
 
     label: str
-    place: Callable[[Array, Placing], Array]
-    settings: Callable[[Placing], str]
+    project: Callable[[Array, ProjectionOptions], Array]
+    settings: Callable[[ProjectionOptions], str]
     axes: str = (
         "Axes, and distances between far parts of the map, mean nothing: near is what counts."
     )
@@ -151,23 +151,23 @@ class Method:
 
 
 METHODS = {
-    "t-sne": Method(
+    "t-sne": Projection(
         label="t-SNE",
-        place=by_tsne,
-        settings=lambda how: f"perplexity {how.perplexity:.3g}, seed {how.seed}",
+        project=by_tsne,
+        settings=lambda options: f"perplexity {options.perplexity:.3g}, seed {options.seed}",
         n_steps=_EXAGGERATED + _PLAIN,
     ),
-    "pca": Method(
+    "pca": Projection(
         label="principal components",
-        place=by_pca,
+        project=by_pca,
         settings=lambda _: "the first two",
         axes="From left to right is the first component, from bottom to top the second; what differs "
         "in the others alone lies in one place.",
     ),
-    "umap": Method(
+    "umap": Projection(
         label="UMAP",
-        place=by_umap,
-        settings=lambda how: f"{_umap_neighbours(how)} neighbours, seed {how.seed}",
+        project=by_umap,
+        settings=lambda options: f"{_umap_neighbours(options)} neighbours, seed {options.seed}",
     ),
 }
 

@@ -24,7 +24,7 @@ AnyModel = TypeVar("AnyModel", bound="Model")
 # Where a class states its formula, and what answers for that formula alone.
 FORMULA = ("predict", "score_all", "formula")
 _FROM_FORMULA = ("row_form", "scoring")  # by BilinearModel
-_ANSWERS = (*_FROM_FORMULA, "to_torch", "spread")
+_ANSWERS = (*_FROM_FORMULA, "to_torch", "std")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -131,7 +131,7 @@ class Model(Settings, ABC):
         """
         raise SettingError(f"{type(self).__name__} has no embeddings to compare users by")
 
-    def spread(self, parameters: Parameters, users: Index, items: Index) -> Array:  # noqa: ARG002
+    def std(self, parameters: Parameters, users: Index, items: Index) -> Array:  # noqa: ARG002
         """Standard deviation of the rating that each pair would get, shape (n,).
 
         Raises:

@@ -55,7 +55,7 @@ class DotBias(BilinearModel):
     def initialise(self, ratings: Ratings, rng: np.random.Generator) -> Parameters:
         """Normal factors and zero biases, float32."""
         n_users, n_items, k = ratings.n_users, ratings.n_items, self.n_factors
-        std = np.float32(self.init_std * self.units(ratings.spread)["user_factors"])
+        std = np.float32(self.init_std * self.units(ratings.std)["user_factors"])
         return constants(ratings) | {
             "user_factors": rng.standard_normal((n_users, k), np.float32) * std,
             "item_factors": rng.standard_normal((n_items, k), np.float32) * std,
@@ -63,15 +63,15 @@ class DotBias(BilinearModel):
             "item_bias": np.zeros(n_items, np.float32),
         }
 
-    def units(self, spread: float) -> dict[str, float]:
-        """What each group is multiplied by when all ratings are multiplied by ``spread``.
+    def units(self, std: float) -> dict[str, float]:
+        """What each group is multiplied by when all ratings are multiplied by ``std``.
 
         Settings that are stated in these units suit a scale from 1 to 5 as well as one from 0 to
         100. In the sigmoid form parameters have no unit: the stretching alone carries it.
         """
         linear = self.output == "linear"
         powers = {"user_factors": 0.5, "item_factors": 0.5, "user_bias": 1.0, "item_bias": 1.0}
-        return {group: spread**power if linear else 1.0 for group, power in powers.items()}
+        return {group: std**power if linear else 1.0 for group, power in powers.items()}
 
     def fitted(self, parameters: Parameters) -> "DotBias":
         """This model with the number of factors that the parameters have."""
@@ -128,7 +128,7 @@ class DotBias(BilinearModel):
         """The embeddings of users, shape (n_users, n_factors)."""
         return parameters["user_factors"]
 
-    def spread(self, parameters: Parameters, users: Index, items: Index) -> Array:
+    def std(self, parameters: Parameters, users: Index, items: Index) -> Array:
         """Standard deviation of the rating that each pair would get, shape (n,), from kept samples.
 
         It is that of the samples' predictions, the noise of single ratings included, before clipping.
@@ -139,7 +139,7 @@ class DotBias(BilinearModel):
             SettingError: when no samples were kept.
         """
         if "user_samples" not in parameters:
-            return super().spread(parameters, users, items)
+            return super().std(parameters, users, items)
         total, squares = np.zeros((2, len(users)))
         # Index -1 is the last row, and there the samples have the stranger.
         for p, q in zip(parameters["user_samples"], parameters["item_samples"], strict=True):
@@ -152,6 +152,10 @@ class DotBias(BilinearModel):
         variance = np.maximum(squares / n - (total / n) ** 2, 0)
         variance += parameters["noise_variance"][0] * noise
         return np.sqrt(variance).astype(np.float32)
+
+    def spread(self, parameters: Parameters, users: Index, items: Index) -> Array:
+        """The name of ``std`` in version 0.5."""
+        return self.std(parameters, users, items)
 
     # -- PyTorch ---------------------------------------------------------------------------------
 

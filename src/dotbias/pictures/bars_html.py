@@ -2,7 +2,7 @@
 
 from typing import TYPE_CHECKING, Any
 
-from dotbias.pictures.lines_html import AXIS, plain
+from dotbias.pictures.common_html import AXIS, plain
 from dotbias.pictures.picture import drawing_library
 
 if TYPE_CHECKING:

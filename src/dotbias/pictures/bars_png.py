@@ -2,7 +2,7 @@
 
 from typing import TYPE_CHECKING, Any
 
-from dotbias.pictures.lines_png import MEDIUM, SMALL, new_figure, tidy
+from dotbias.pictures.common_png import MEDIUM, SMALL, new_figure, tidy
 
 if TYPE_CHECKING:
     from dotbias.pictures.bars import BarPicture

@@ -1,6 +1,5 @@
 """Lines drawn with plotly."""
 
-import html
 import math
 import textwrap
 from dataclasses import dataclass
@@ -9,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from dotbias.pictures.axes import Numbers, drawable, marked_points, share, stacked
+from dotbias.pictures.common_html import AXIS, LEGEND, NAME, plain
 from dotbias.pictures.palette import LineStyle
 from dotbias.pictures.picture import drawing_library
 
@@ -17,21 +17,12 @@ if TYPE_CHECKING:
 
 _PANEL_WIDTH, _PANEL_HEIGHT, _LEGEND_WIDTH, _BETWEEN = 440, 380, 230, 80  # pixels
 _LEFT, _BOTTOM = 70, 60
-NAME, _LABEL = 24, 28  # letters in a line
+_LABEL = 28  # letters in a line
 _LETTER = 7  # pixels, more than one letter of a label takes on average
 _LINE = 14  # pixels from one line of a label to the next
 _ABOVE = 4  # pixels from a panel to its lowest label
 _GAP = 8  # pixels between two labels
 _GUIDE = "#444444"
-
-LEGEND = {"itemsizing": "constant", "itemwidth": 55}
-AXIS = {
-    "tickformat": "~g",
-    "hoverformat": ".5~g",
-    "showgrid": True,
-    "gridcolor": "#e6e6e6",
-    "zeroline": False,
-}
 
 
 def draw(picture: "LinePicture") -> Any:
@@ -73,11 +64,6 @@ def draw(picture: "LinePicture") -> Any:
         for label in of_panel:
             _add_mark(figure, label, panel, here)
     return figure
-
-
-def plain(text: str, width: int) -> str:
-    """Text in which plotly sees no markup but the ends of lines of ``width`` letters."""
-    return "<br>".join(map(html.escape, textwrap.wrap(text, width)))
 
 
 def _axis(title: str, ends: tuple[float, float], log: bool) -> dict[str, Any]:

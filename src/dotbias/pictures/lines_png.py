@@ -1,52 +1,38 @@
 """Lines drawn with matplotlib."""
 
-import textwrap
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from dotbias.pictures.axes import drawable, log_ticks, marked_points, number, share, stacked
+from dotbias.pictures.common_png import (
+    DASHES,
+    LEGEND_WIDTH,
+    MARKERS,
+    MEDIUM,
+    SMALL,
+    add_legend,
+    new_figure,
+    tidy,
+    wrapped,
+)
 from dotbias.pictures.palette import LineStyle
 from dotbias.pictures.picture import drawing_library
 
 if TYPE_CHECKING:
     from dotbias.pictures.lines import Line, LinePicture, Mark, Panel
 
-PANEL_WIDTH, PANEL_HEIGHT, LEGEND_WIDTH = 4.8, 4.2, 1.8  # inches
-SMALL, MEDIUM = 8, 9  # points
-_DPI = 150
+_PANEL_WIDTH, _PANEL_HEIGHT = 4.8, 4.2  # inches
 _GAP = 6  # points between two labels
 _ABOVE = 4  # points from a panel to its lowest label
 _GUIDE = "#444444"
-
-DASHES: dict[str, Any] = {
-    "solid": "-",
-    "dash": (0, (5, 2)),
-    "dashdot": (0, (6, 2, 1, 2)),
-    "dot": (0, (1.2, 1.6)),
-}
-MARKERS = {
-    "circle": "o",
-    "square": "s",
-    "triangle-up": "^",
-    "diamond": "D",
-    "triangle-down": "v",
-    "x": "X",
-    "cross": "P",
-    "pentagon": "p",
-    "star": "*",
-    "triangle-left": "<",
-    "triangle-right": ">",
-    "hexagon": "h",
-}
 
 
 def draw(picture: "LinePicture") -> Any:
     """The picture as a ``matplotlib.figure.Figure``."""
     n = len(picture.panels)
-    figure = new_figure(picture.title, picture.note, n * PANEL_WIDTH + LEGEND_WIDTH, PANEL_HEIGHT)
+    figure = new_figure(picture.title, picture.note, n * _PANEL_WIDTH + LEGEND_WIDTH, _PANEL_HEIGHT)
     styles = picture.styles()
     all_axes = figure.subplots(1, n, squeeze=False)[0]
     for axes, panel in zip(all_axes, picture.panels, strict=True):
@@ -58,51 +44,13 @@ def draw(picture: "LinePicture") -> Any:
     return figure
 
 
-def new_figure(title: str, note: str, width: float, height: float) -> Any:
-    """An empty figure with a title and a note, of a size in inches."""
-    figure = drawing_library("matplotlib.figure").Figure(
-        (width, height), dpi=_DPI, layout="constrained"
-    )
-    figure.get_layout_engine().set(w_pad=0.08, h_pad=0.06, wspace=0.03)
-    figure.suptitle(_wrapped(title, width * 9), x=0.01, ha="left", fontsize=12, parse_math=False)
-    small_print = _wrapped(note, width * 15)
-    figure.supxlabel(
-        small_print, x=0.01, ha="left", fontsize=SMALL, color="#666666", parse_math=False
-    )
-    return figure
-
-
-def add_legend(figure: Any, handles: Sequence[Any], names: Sequence[str]) -> None:
-    """One legend to the right of all axes."""
-    if not handles:
-        return
-    # Matplotlib leaves out names that begin with an underscore, so they come in afterwards.
-    places = [str(place) for place in range(len(names))]
-    legend = figure.legend(
-        handles, places, loc="outside right upper", fontsize=MEDIUM, frameon=False, handlelength=4.5
-    )
-    for text, name in zip(legend.get_texts(), names, strict=True):
-        text.set_parse_math(False)
-        text.set_text(_wrapped(name, 24))
-
-
-def tidy(axes: Any) -> None:
-    """Take away what draws the eye from the lines."""
-    axes.spines[["top", "right"]].set_visible(False)
-    axes.tick_params(labelsize=MEDIUM)
-    ticker = drawing_library("matplotlib.ticker")
-    for axis in (axes.xaxis, axes.yaxis):
-        axis.set_major_locator(ticker.MaxNLocator(8, steps=[1, 2, 5, 10]))
-        axis.set_major_formatter(lambda value, _: number(value))
-
-
 def _draw_panel(axes: Any, panel: "Panel", styles: dict[str, LineStyle]) -> None:
     tidy(axes)
     axes.grid(color="#e6e6e6", linewidth=0.7)
     axes.set_axisbelow(True)
     _set_title(axes, panel.title, pad=_GAP)
-    axes.set_xlabel(_wrapped(panel.x_label, 50), fontsize=MEDIUM, parse_math=False)
-    axes.set_ylabel(_wrapped(panel.y_label, 36), fontsize=MEDIUM, parse_math=False)
+    axes.set_xlabel(wrapped(panel.x_label, 50), fontsize=MEDIUM, parse_math=False)
+    axes.set_ylabel(wrapped(panel.y_label, 36), fontsize=MEDIUM, parse_math=False)
     for line in panel.lines:
         x, y = drawable(line.x, log=panel.x_log), drawable(line.y, log=panel.y_log)
         axes.add_line(_line(line, styles[line.name], x, y))
@@ -117,8 +65,7 @@ def _draw_panel(axes: Any, panel: "Panel", styles: dict[str, LineStyle]) -> None
 
 
 def _set_title(axes: Any, title: str, pad: float) -> None:
-    wrapped = _wrapped(title, 44)
-    axes.set_title(wrapped, loc="left", fontsize=10, pad=pad, parse_math=False)
+    axes.set_title(wrapped(title, 44), loc="left", fontsize=10, pad=pad, parse_math=False)
 
 
 def _line(line: "Line", style: LineStyle, x: Any, y: Any) -> Any:
@@ -195,7 +142,7 @@ def _add_labels(axes: Any, panel: "Panel") -> list[_Label]:
 
 def _label(axes: Any, mark: "Mark") -> Any:
     return axes.annotate(
-        _wrapped(mark.label, 28),
+        wrapped(mark.label, 28),
         (mark.x, 1),
         xycoords=axes.get_xaxis_transform(),
         xytext=(0, 0),
@@ -226,7 +173,3 @@ def _add_guide(axes: Any, panel: "Panel", label: _Label) -> None:
         linewidth=0.8,
         linestyle=(0, (3, 2)),
     )
-
-
-def _wrapped(text: str, width: float) -> str:
-    return textwrap.fill(text, int(width))

@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dotbias.pictures.colouring import Amounts, Groups
-from dotbias.pictures.lines_png import SMALL, new_figure
+from dotbias.pictures.common_png import SMALL, new_figure
 from dotbias.pictures.palette import GREYS, GROUNDS, GROUP_COLOURS, INKS, SCALES
 from dotbias.pictures.picture import drawing_library
 

@@ -103,3 +103,7 @@ GROUNDS = {"light": "#ffffff", "dark": "#15181c"}
 INKS = {"light": "#1c1f23", "dark": "#e8eaed"}
 GREYS = {"light": "#8a9097", "dark": "#7d848c"}
 """What has no colour of its own."""
+
+VALLEY, HILL = "#ffffff", "#c3cedb"
+LEVEL_LINE = "#aab8c8"
+"""The ground of a surface: its lowest, its highest, and the lines between."""

@@ -6,10 +6,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dotbias.pictures.axes import Numbers
-from dotbias.pictures.lines_html import AXIS, LEGEND, NAME, plain
-from dotbias.pictures.palette import LineStyle
+from dotbias.pictures.common_html import AXIS, LEGEND, NAME, plain
+from dotbias.pictures.palette import HILL, LEVEL_LINE, VALLEY, LineStyle
 from dotbias.pictures.picture import drawing_library
-from dotbias.pictures.surface_png import HILL, LEVEL_LINE, VALLEY
 
 if TYPE_CHECKING:
     from dotbias.pictures.surface import SurfacePicture

@@ -4,7 +4,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from dotbias.pictures.lines_png import (
+from dotbias.pictures.common_png import (
     DASHES,
     LEGEND_WIDTH,
     MARKERS,
@@ -12,14 +12,13 @@ from dotbias.pictures.lines_png import (
     new_figure,
     tidy,
 )
+from dotbias.pictures.palette import HILL, LEVEL_LINE, VALLEY
 from dotbias.pictures.picture import drawing_library
 
 if TYPE_CHECKING:
     from dotbias.pictures.surface import SurfacePicture
 
 _SIZE = 5.4  # inches
-VALLEY, HILL = "#ffffff", "#c3cedb"
-LEVEL_LINE = "#aab8c8"
 
 
 def draw(picture: "SurfacePicture") -> Any:

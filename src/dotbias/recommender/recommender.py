@@ -122,7 +122,7 @@ class Recommender(Fitted):
             A float for one pair, which must be known; for many, an array of shape (n,) in which
             users and items never seen fall back on the other side's bias and the global mean. With
             ``with_std`` a pair of such: the prediction, and the standard deviation of the rating (see
-            ``DotBias.spread``).
+            ``DotBias.std``).
 
         Raises:
             UnknownIdError: for a single pair's user or item that is unknown or ambiguous.
@@ -133,18 +133,18 @@ class Recommender(Fitted):
             one_user = np.array([self.user_vocabulary.find(users, noun="user")], np.int32)
             one_item = np.array([self.item_vocabulary.find(items)], np.int32)
             rating = float(self.model.predict(self.parameters, one_user, one_item)[0])
-            return (rating, float(self._spread(one_user, one_item)[0])) if with_std else rating
+            return (rating, float(self._std(one_user, one_item)[0])) if with_std else rating
         u = self.user_vocabulary.indices([users] if is_id(users) else users)
         i = self.item_vocabulary.indices([items] if is_id(items) else items)
         if len(u) != len(i) and not (is_id(users) or is_id(items)):
             raise DataError(f"{len(u):,} users for {len(i):,} items: give as many of each")
         u, i = np.broadcast_arrays(u, i)
         ratings = self.model.predict(self.parameters, u, i)
-        return (ratings, self._spread(u, i)) if with_std else ratings
+        return (ratings, self._std(u, i)) if with_std else ratings
 
-    def _spread(self, users: Index, items: Index) -> Array:
+    def _std(self, users: Index, items: Index) -> Array:
         """Standard deviation of the rating of each pair, shape (n,)."""
-        return self.model.spread(self.parameters, users, items)
+        return self.model.std(self.parameters, users, items)
 
     def predict_table(self, pairs: pl.DataFrame, *, with_std: bool = False) -> pl.DataFrame:
         """Predictions for a frame of columns ``user`` and ``item``.
@@ -171,7 +171,7 @@ class Recommender(Fitted):
         )
         if not with_std:
             return table
-        std = self._spread(u, i)
+        std = self._std(u, i)
         ends = (rating + sign * np.float32(_NINE_OF_TEN) * std for sign in (-1, 1))
         lower, upper = (clip_to_scale(self.parameters, end) for end in ends)
         return table.with_columns(

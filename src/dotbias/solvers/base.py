@@ -74,6 +74,11 @@ OnEpoch: TypeAlias = Callable[[Epoch], None]
 class Solver(Settings, ABC):
     """Estimates the parameters of a model. Settings only: fitting leaves the solver as it was."""
 
+    @property
+    def n_epochs(self) -> int:
+        """How many epochs a fit goes through at most."""
+        return 1
+
     @abstractmethod
     def fit(
         self, model: Model, ratings: Ratings, *, seed: int = 0, on_epoch: OnEpoch | None = None

@@ -8,6 +8,7 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from dotbias.data.ratings import Ratings
 from dotbias.errors import SettingError
 from dotbias.models.base import Parameters
 from dotbias.models.dot_bias import DotBias
@@ -49,10 +50,11 @@ class WeightDecay(Settings):
 
     Args:
         amount: ``λ`` of all groups, or a mapping from group name to its ``λ``; groups not named, or all
-            with None, keep the defaults (``DEFAULT_DECAY``, with ``per="row"`` times the mean number of
-            ratings of a row).
+            with None, keep the solver's defaults (for gradient descent ``DEFAULT_DECAY``, with
+            ``per="row"`` times the mean number of ratings of a row).
         per: what ``λ`` counts for.
-        decoupled: whether it acts beside the gradient; None leaves that to the rule (AdamW: yes).
+        decoupled: whether it acts beside the gradient; None leaves that to the rule (AdamW: yes). Not
+            for ``ALS``, which takes no steps.
 
     Raises:
         SettingError: for an amount that is negative, or a group that no model has.
@@ -82,8 +84,12 @@ class WeightDecay(Settings):
             known = ", ".join(groups)
             raise SettingError(f"weight_decay names no group {name!r}: the groups are {known}")
 
-    def _by_group(self, default: Mapping[str, float]) -> dict[str, float]:
-        """``λ`` of each group, those that are not named from the defaults."""
+    def by_group(self, default: Mapping[str, float]) -> dict[str, float]:
+        """``λ`` of each group of these defaults, which hold where nothing was named.
+
+        Raises:
+            SettingError: for a group that is none of theirs.
+        """
         if isinstance(self.amount, Mapping):
             for name in self.amount:
                 self._check_group(name, default)
@@ -96,7 +102,7 @@ class WeightDecay(Settings):
         Raises:
             SettingError: for a group that networks do not have.
         """
-        amounts = self._by_group(NETWORK_DECAY)
+        amounts = self.by_group(NETWORK_DECAY)
         return amounts if isinstance(self.amount, Mapping) else amounts | {"biases": 0.0}
 
     def table(self, counts: Mapping[str, NDArray[np.int64]]) -> dict[str, float]:
@@ -109,7 +115,7 @@ class WeightDecay(Settings):
             name: value * (counts[name].mean() if self.per == "row" else 1.0)
             for name, value in DEFAULT_DECAY.items()
         }
-        return self._by_group(default)
+        return self.by_group(default)
 
     def of_rows(self, counts: Mapping[str, NDArray[np.int64]]) -> dict[str, NDArray[np.float64]]:
         """``Λ`` of each row, by group, where the objective contains ``½ Λ |w|²``: shape (n_rows,)."""
@@ -125,11 +131,17 @@ def as_weight_decay(value: "float | Mapping[str, float] | WeightDecay | None") -
     return value if isinstance(value, WeightDecay) else WeightDecay(value)
 
 
+def row_counts(ratings: Ratings) -> dict[str, NDArray[np.int64]]:
+    """Number of ratings of each row of each group."""
+    users, items = ratings.user_counts, ratings.item_counts
+    return dict(zip(DotBias.groups, (users, items, users, items), strict=True))
+
+
 def prior_constants(
     decay: WeightDecay,
     model: DotBias,
     counts: Mapping[str, NDArray[np.int64]],
-    spread: float,
+    std: float,
 ) -> Parameters:
     """The decay as constants of the fitted model, in rating units: what it takes to fit one more row.
 
@@ -138,17 +150,17 @@ def prior_constants(
     ``prior_per_rating`` is 1, and 1 if it is 0. For a decay, ``m`` is zero and ``P`` diagonal.
 
     Args:
-        decay: ``λ`` of each group, which counts in units of the ratings' spread.
+        decay: ``λ`` of each group, which counts in units of the ratings' std.
         model: gives the units of its groups.
         counts: number of ratings of each row of each group.
-        spread: standard deviation of the training ratings.
+        std: standard deviation of the training ratings.
 
     Returns:
         ``user_prior_mean``, ``user_prior_precision``, ``item_prior_mean`` and ``item_prior_precision``,
         each of shape (1 + n_factors,), and ``prior_per_rating``, shape (1,).
     """
-    table, units = decay.table(counts), model.units(spread)
-    precision = {name: table[name] * (spread / unit) ** 2 for name, unit in units.items()}
+    table, units = decay.table(counts), model.units(std)
+    precision = {name: table[name] * (std / unit) ** 2 for name, unit in units.items()}
     constants = {"prior_per_rating": np.array([decay.per == "rating"], np.float32)}
     for side in ("user", "item"):
         diagonal = np.full(1 + model.n_factors, precision[f"{side}_factors"], np.float32)

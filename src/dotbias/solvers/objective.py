@@ -11,8 +11,7 @@ from dotbias.models.base import Model, has_formula_of
 from dotbias.models.dot_bias import DotBias
 from dotbias.models.parameters import Array, Parameters
 from dotbias.models.row_form import Prior, RowForm, Side
-from dotbias.solvers.decay import WeightDecay, as_weight_decay, prior_constants
-from dotbias.solvers.descent.run import row_counts
+from dotbias.solvers.decay import WeightDecay, as_weight_decay, prior_constants, row_counts
 
 # Ratings whose vectors are gathered at once.
 _CHUNK = 100_000
@@ -57,7 +56,7 @@ def objective(
             )
         decay = as_weight_decay(weight_decay)
         counts = row_counts(ratings)
-        parameters = parameters | prior_constants(decay, model, counts, ratings.spread)
+        parameters = parameters | prior_constants(decay, model, counts, ratings.std)
     n_ratings: dict[Side, NDArray[np.int64]] = {
         "user": ratings.user_counts,
         "item": ratings.item_counts,

@@ -198,8 +198,8 @@ def lr_find(
     spacing = np.geomspace if sweep == "exponential" else np.linspace
     rates = spacing(lowest, highest, n_points)
     share = min(_HELD_OUT, _MOST_HELD_OUT / len(ratings))
-    watched = replace(solver, validation_size=max(share, 2 / len(ratings)))
-    training = replace(watched, rule=solver.rule.with_rate(1.0)).start(
+    validated = replace(solver, validation_size=max(share, 2 / len(ratings)))
+    training = replace(validated, rule=solver.rule.with_rate(1.0)).start(
         model, ratings, seed=seed, steps_per_epoch=round(n_points / _EPOCHS)
     )
     with progress_bar("sweeping", n_points + n_trials, enabled=progress) as advance:
@@ -213,11 +213,11 @@ def lr_find(
         trials: dict[float, float] = {}
         if start is not None and n_trials:
             if solver.validation_size == 0:
-                watched = replace(watched, patience=solver.n_epochs)
+                validated = replace(validated, patience=solver.n_epochs)
 
             def try_rate(lr: float) -> float:
                 rmse = _final_rmse(
-                    replace(watched, rule=solver.rule.with_rate(lr)), model, ratings, seed
+                    replace(validated, rule=solver.rule.with_rate(lr)), model, ratings, seed
                 )
                 advance(1, f"whole run at lr {lr:.2g}  RMSE {rmse:.4f}")
                 return rmse
@@ -234,8 +234,8 @@ def range_test(
 
     Args:
         training: any run that holds out validation rows, begun or not; its rates are multiplied.
-        rates: factors, one for each point, shape (n_points,).
-        on_point: called with the factor and the loss.
+        rates: multiples of the run's rates, one for each point, shape (n_points,).
+        on_point: called with the multiple and the loss.
 
     Returns:
         Mean squared error on the validation rows after each point, and why the sweep ended.

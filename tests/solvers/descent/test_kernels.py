@@ -109,7 +109,7 @@ class Plain:
             np.testing.assert_allclose(table, expected, rtol, rtol * np.abs(expected).max(), group)
 
     def rmse(self, training: Training) -> float:
-        return training.ratings.spread * math.sqrt(self.squares / len(training.ratings))
+        return training.ratings.std * math.sqrt(self.squares / len(training.ratings))
 
 
 def walked(walk: OneByOne) -> Iterator[tuple[int, list[tuple[int, int, float]]]]:
@@ -140,7 +140,7 @@ def check_batches(training: Training, plain: Plain, rtol: float) -> None:
     """Two epochs of batches in the stored order."""
     assert isinstance(training._pass, Batches)
     ratings, t = training.ratings, 0
-    units = ratings.values.astype(training.dtype) / training.dtype(ratings.spread)
+    units = ratings.values.astype(training.dtype) / training.dtype(ratings.std)
     columns = list(zip(ratings.users.tolist(), ratings.items.tolist(), units, strict=True))
     for _ in range(2):
         training.run(1)

@@ -51,7 +51,7 @@ def differ(a: Parameters, b: Parameters) -> bool:
 
 def descended(ratings: Ratings, start: Parameters, batch_size: int, lr: float) -> Parameters:
     """One pass of plain gradient descent in the stored order, without decay, in float64."""
-    model_unit = DotBias().units(ratings.spread)
+    model_unit = DotBias().units(ratings.std)
     rate = {name: lr * unit**2 for name, unit in model_unit.items()}  # dw = unit · d(w / unit)
     w = {name: start[name].astype(np.float64) for name in GROUPS}
     mean = ratings.values.mean(dtype=np.float64)
@@ -62,7 +62,7 @@ def descended(ratings: Ratings, start: Parameters, batch_size: int, lr: float) -
             u, i = ratings.users[row], ratings.items[row]
             p, q = w["user_factors"][u], w["item_factors"][i]
             e = mean + w["user_bias"][u] + w["item_bias"][i] + p @ q - ratings.values[row]
-            e /= ratings.spread**2 * len(rows)
+            e /= ratings.std**2 * len(rows)
             gradient["user_factors"][u] += e * q
             gradient["item_factors"][i] += e * p
             gradient["user_bias"][u] += e
@@ -216,7 +216,7 @@ def test_a_curriculum_sees_the_training_ratings_alone(ratings: Ratings) -> None:
     training.run()
     (given,) = seen
     assert len(given) == 450
-    held_out = zip(training.watch.users, training.watch.items, strict=True)
+    held_out = zip(training.validation.users, training.validation.items, strict=True)
     assert not set(zip(given.users, given.items, strict=True)) & set(held_out)
     taken = given.values[training._pass.order]
     assert taken.tolist() == sorted(given.values.tolist(), reverse=True)
@@ -249,9 +249,9 @@ def test_a_curriculum_gives_each_rating_a_finite_number(
 def test_a_batch_larger_than_the_training_ratings_is_refused(ratings: Ratings) -> None:
     with pytest.raises(SettingError, match="batch_size=601: there are only 600 training ratings"):
         replace(BATCHED, batch_size=601).start(MODEL, ratings)
-    watched = replace(BATCHED, batch_size=600, validation_size=0.25)
+    validated = replace(BATCHED, batch_size=600, validation_size=0.25)
     with pytest.raises(SettingError, match="batch_size=600: there are only 450 training ratings"):
-        watched.start(MODEL, ratings)
+        validated.start(MODEL, ratings)
 
 
 @pytest.mark.parametrize("semantics", ["lazy", "dense"])

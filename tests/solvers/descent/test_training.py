@@ -17,10 +17,10 @@ from dotbias.errors import ModelFileError, SettingError
 from dotbias.models import DotBias
 from dotbias.models.base import Parameters
 from dotbias.solvers.base import Epoch
+from dotbias.solvers.descent.checkpoint import Checkpoint
 from dotbias.solvers.descent.gradient import GradientDescent
 from dotbias.solvers.descent.passes import StepSettings
 from dotbias.solvers.descent.rules import SGD, Adam, Momentum
-from dotbias.solvers.descent.run import Checkpoint
 from dotbias.solvers.descent.schedules import Constant, Schedule, Steps, WarmRestarts
 from dotbias.solvers.descent.training import Training
 from tests.ratings import random_ratings
@@ -67,7 +67,7 @@ def numbers(training: Training) -> dict[str, Any]:
         "states": [state.tobytes() for state in training.tables.states],
         "random state": training.rng.bit_generator.state,
         "steps": training.n_updates,
-        "best": (training.watch.best_rmse, training.watch.best_epoch),
+        "best": (training.validation.best_rmse, training.validation.best_epoch),
         "epochs": [
             {k: v for k, v in asdict(e).items() if "second" not in k}
             for e in training.history.epochs
@@ -475,7 +475,7 @@ def test_the_average_is_what_is_watched(ratings: Ratings) -> None:
         SGD(lr=0.05), n_epochs=5, average=3, validation_size=0.3, patience=100, schedule="constant"
     )
     training = solver.start(MODEL, ratings, seed=3)
-    trained = set(zip(training.watch.rest.users, training.watch.rest.items, strict=True))
+    trained = set(zip(training.validation.rest.users, training.validation.rest.items, strict=True))
     held = [
         row
         for row, pair in enumerate(zip(ratings.users, ratings.items, strict=True))

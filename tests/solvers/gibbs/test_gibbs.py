@@ -12,11 +12,11 @@ from dotbias.data.vocabulary import Index
 from dotbias.errors import SettingError
 from dotbias.models import Baseline, DotBias
 from dotbias.recommender.recommender import Recommender
-from dotbias.solvers.base import Epoch
-from dotbias.solvers.descent.run import Validation, threads
 from dotbias.solvers.gibbs.gibbs import Gibbs
 from dotbias.solvers.gibbs.kernels import predict_rows
 from dotbias.solvers.gibbs.posterior import Posterior
+from dotbias.solvers.threads import threads
+from dotbias.solvers.validation import Validation
 from dotbias.testing import SolverContract
 from tests.ratings import normal_ratings, random_ratings
 
@@ -278,27 +278,6 @@ def test_another_seed_gives_other_samples(ratings):
     assert (one.samples[-1][users] != two.samples[-1][users]).all()
 
 
-# Stopping.
-
-
-@pytest.mark.parametrize("at", [3, 8])
-def test_ctrl_c_ends_sampling_with_what_there_is(ratings, at):
-    """In the burn-in that is the sample at hand."""
-
-    def stop(epoch: Epoch) -> None:
-        if epoch.epoch == at:
-            raise KeyboardInterrupt
-
-    solver = Gibbs(n_samples=20, burn_in=5, n_factors=3)
-    parameters, history = solver.fit(MODEL, ratings, seed=2, on_epoch=stop)
-    assert history.stopped == "interrupted"
-    assert history.best_epoch == len(history.epochs) == at
-    as_far = Gibbs(n_samples=at, burn_in=min(5, at - 1), n_factors=3)
-    expected, _ = as_far.fit(MODEL, ratings, seed=2)
-    for name in expected:
-        np.testing.assert_array_equal(parameters[name], expected[name])
-
-
 # Settings.
 
 
@@ -355,7 +334,7 @@ def test_kept_samples_give_the_posteriors_standard_deviation(kept, ratings):
     rec, posterior = kept
     u, i = ratings.users.copy(), ratings.items.copy()
     u[:50], i[25:75] = -1, -1
-    spread = rec.model.spread(rec.parameters, u, i)
+    spread = rec.model.std(rec.parameters, u, i)
     np.testing.assert_allclose(spread, posterior.predict(u, i)[1], rtol=1e-4)
 
 
@@ -365,7 +344,7 @@ def test_kept_samples_are_in_the_file(kept, ratings, tmp_path):
     loaded = Recommender.load(tmp_path / "model")
     u, i = ratings.users[:50], ratings.items[:50]
     np.testing.assert_array_equal(
-        loaded.model.spread(loaded.parameters, u, i), rec.model.spread(rec.parameters, u, i)
+        loaded.model.std(loaded.parameters, u, i), rec.model.std(rec.parameters, u, i)
     )
     np.testing.assert_array_equal(
         loaded.model.predict(loaded.parameters, u, i), rec.model.predict(rec.parameters, u, i)
@@ -375,7 +354,7 @@ def test_kept_samples_are_in_the_file(kept, ratings, tmp_path):
 def test_without_samples_there_is_no_standard_deviation(ratings):
     parameters, _ = SHORT.fit(MODEL, ratings)
     with pytest.raises(SettingError, match=r"Gibbs\(keep_samples=50\)"):
-        MODEL.spread(parameters, ratings.users[:3], ratings.items[:3])
+        MODEL.std(parameters, ratings.users[:3], ratings.items[:3])
 
 
 def test_new_ratings_grow_the_model_and_end_what_its_samples_tell(kept):
@@ -385,7 +364,7 @@ def test_new_ratings_grow_the_model_and_end_what_its_samples_tell(kept):
     nobody = np.zeros(1, np.int32)
     assert np.isfinite(grown.model.predict(grown.parameters, nobody, nobody)).all()
     with pytest.raises(SettingError, match="no samples"):
-        grown.model.spread(grown.parameters, nobody, nobody)
+        grown.model.std(grown.parameters, nobody, nobody)
 
 
 def test_a_user_folded_in_is_predicted_better_than_a_stranger():

@@ -5,7 +5,6 @@ import numpy as np
 import pytest
 from scipy.stats import norm
 
-from dotbias.solvers.descent.run import threads
 from dotbias.solvers.gibbs.chain import _normal_wishart
 from dotbias.solvers.gibbs.kernels import (
     draw_effects,
@@ -16,6 +15,7 @@ from dotbias.solvers.gibbs.kernels import (
     to_groups,
 )
 from dotbias.solvers.least_squares.normal_equations import LANES, padded
+from dotbias.solvers.threads import threads
 
 THREADS = (1, min(2, numba.config.NUMBA_NUM_THREADS))
 

@@ -64,10 +64,10 @@ def test_mean_and_deviation_are_those_of_the_samples_and_their_noise(posterior):
         x, y = sample[:first].astype(np.float64), sample[first:].astype(np.float64)
         z.append(x[u, 0] + y[i, 0] + (x[u, 1:] * y[i, 1:]).sum(1))  # -1 is the stranger, the last
     mean, std = posterior.predict(u, i)
-    np.testing.assert_allclose(mean, chain.mean + chain.spread * np.mean(z, 0), rtol=1e-4)
+    np.testing.assert_allclose(mean, chain.mean + chain.std * np.mean(z, 0), rtol=1e-4)
     inverse = np.mean([1 / w for w in posterior.weights], axis=0)
     noise = np.mean(posterior.noise_variances) * inverse[:first][u] * inverse[first:][i]
-    expected = np.sqrt(chain.spread**2 * np.var(z, 0) + noise)
+    expected = np.sqrt(chain.std**2 * np.var(z, 0) + noise)
     np.testing.assert_allclose(std, expected, rtol=1e-4)
 
 
@@ -130,8 +130,8 @@ def test_features_of_ratings_do_not_widen_what_kept_samples_tell(with_month):
         dot = (x[u, 1:] * y[i, 1:]).sum(1) + vectors[:, 1:] @ context[1:]
         z.append(vectors[:, 0] + context[0] + dot)
     noise = np.prod([parameters["user_noise"][u], parameters["item_noise"][i]], axis=0)
-    variance = chain.spread**2 * np.var(z, 0) + parameters["noise_variance"][0] * noise
-    spread = DotBias().spread(parameters, u, i)
+    variance = chain.std**2 * np.var(z, 0) + parameters["noise_variance"][0] * noise
+    spread = DotBias().std(parameters, u, i)
     np.testing.assert_allclose(spread, np.sqrt(variance), rtol=1e-3)
 
 

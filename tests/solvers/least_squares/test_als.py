@@ -15,7 +15,7 @@ from dotbias.data.simulate import simulate
 from dotbias.errors import SettingError
 from dotbias.models import Baseline, DotBias
 from dotbias.models.base import Parameters
-from dotbias.solvers.base import Epoch, Solver
+from dotbias.solvers.base import Solver
 from dotbias.solvers.decay import WeightDecay
 from dotbias.solvers.descent.gradient import GradientDescent
 from dotbias.solvers.descent.rules import SGD, Momentum
@@ -65,7 +65,7 @@ def test_the_objective_falls_at_every_half_step(
     some = random_ratings(n_users, n_items, n, seed)
     solver = ALS(n_iterations=4, weight_decay=decay, weighting=weighting, biases=biases)
     parameters, history = solver.fit(DotBias(n_factors=k), some, seed=seed)
-    scale = 0.5 * n * some.spread**2
+    scale = 0.5 * n * some.std**2
     for earlier, later in zip(history.half_steps, history.half_steps[1:], strict=False):
         assert later <= earlier + 1e-5 * scale
     assert len(history.half_steps) == 8
@@ -81,7 +81,7 @@ def test_an_iteration_is_two_rounds_of_ridge_regressions(ratings, weighting, bia
     x = model.initialise(ratings, np.random.default_rng(2))
     if biases == "held":
         x |= {g: ClosedForm().fit(Baseline(), ratings)[0][g] for g in Baseline.groups}
-    s = ratings.spread
+    s = ratings.std
     for side, rows, other, partners in (
         ("user", ratings.users, "item", ratings.items),
         ("item", ratings.items, "user", ratings.users),
@@ -150,9 +150,9 @@ def test_gradient_descent_on_both_sides_at_once_reaches_the_same_objective(ratin
         semantics="dense",
         schedule="constant",
     )
-    als = ALS(n_iterations=200, weight_decay=decay.amount, weighting=f"{per}s")
+    als = ALS(n_iterations=200, weight_decay=decay)
     reached = minimum(als, ratings, decay)
-    assert reached < 0.95 * 0.5 * len(ratings) * ratings.spread**2
+    assert reached < 0.95 * 0.5 * len(ratings) * ratings.std**2
     assert minimum(descent, ratings, decay) == pytest.approx(reached, rel=1e-4)
 
 
@@ -188,36 +188,6 @@ def test_held_biases_are_those_of_the_closed_form(ratings):
         np.testing.assert_array_equal(parameters[group], biases[group])
 
 
-# Stopping.
-
-
-def test_it_stops_early_and_keeps_the_best_iteration(ratings):
-    solver = ALS(n_iterations=50, weight_decay=0.001, validation_size=0.2, patience=2)
-    parameters, history = solver.fit(DotBias(n_factors=8), ratings)
-    best = history.best_epoch
-    assert history.stopped == "early"
-    assert len(history.epochs) == best + 2
-    errors = [e.validation_rmse for e in history.epochs]
-    assert min(errors) == errors[best - 1]
-    as_far = replace(solver, n_iterations=best, patience=50)
-    again, _ = as_far.fit(DotBias(n_factors=8), ratings)
-    for name in parameters:
-        np.testing.assert_array_equal(parameters[name], again[name])
-
-
-def test_ctrl_c_ends_the_fit_with_what_there_is(ratings):
-    def stop(epoch: Epoch) -> None:
-        if epoch.epoch == 2:
-            raise KeyboardInterrupt
-
-    parameters, history = ALS().fit(MODEL, ratings, on_epoch=stop)
-    assert history.stopped == "interrupted"
-    assert history.best_epoch == len(history.epochs) == 2
-    two, _ = ALS(n_iterations=2).fit(MODEL, ratings)
-    for name in two:
-        np.testing.assert_array_equal(parameters[name], two[name])
-
-
 # Settings.
 
 
@@ -229,6 +199,12 @@ def test_ctrl_c_ends_the_fit_with_what_there_is(ratings):
         ({"biases": "none"}, "biases must be one of 'together', 'held'"),
         ({"weight_decay": -1.0}, "weight_decay must be at least 0, not -1"),
         ({"weight_decay": {"users": 1.0}}, "weight_decay names no group 'users'"),
+        ({"weight_decay": {"hidden": 1.0}}, "weight_decay names no group 'hidden'"),
+        (
+            {"weight_decay": WeightDecay(per="row"), "weighting": "ratings"},
+            r"weighting='ratings' contradicts WeightDecay\(per='row'\)",
+        ),
+        ({"weight_decay": WeightDecay(decoupled=True)}, r"decoupled=True.*ALS takes none"),
         ({"validation_size": 1.0}, "validation_size must be at least 0 and below 1"),
     ],
 )
@@ -242,6 +218,26 @@ def test_a_sigmoid_and_too_many_threads_are_refused(ratings):
         ALS().fit(DotBias(output="sigmoid"), ratings)
     with pytest.raises(SettingError, match="n_threads=999"):
         ALS(n_threads=999).fit(MODEL, ratings)
+
+
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [
+        ({"weighting": "rows"}, {"weight_decay": WeightDecay(per="row")}),
+        ({"weighting": "ratings"}, {}),
+        (
+            {"weighting": "rows", "weight_decay": {"item_bias": 7.0}},
+            {"weight_decay": WeightDecay({"item_bias": 7.0}, per="row")},
+        ),
+        ({"weighting": "rows", "weight_decay": 2.0}, {"weight_decay": WeightDecay(2.0, per="row")}),
+        (
+            {"weighting": "rows", "weight_decay": WeightDecay(2.0, per="row")},
+            {"weight_decay": WeightDecay(2.0, per="row")},
+        ),
+    ],
+)
+def test_the_weighting_is_the_decays_per_in_another_word(old, new):
+    assert ALS(**old).decay == ALS(**new).decay
 
 
 def test_groups_not_named_keep_the_defaults_of_the_weighting():

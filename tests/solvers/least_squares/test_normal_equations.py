@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from dotbias.solvers.descent.run import threads
 from dotbias.solvers.least_squares.normal_equations import padded, solve_rows
+from dotbias.solvers.threads import threads
 
 
 class Problem:

@@ -15,10 +15,10 @@ from dotbias.models.network import NETWORK_GROUPS, TorchModel
 from dotbias.models.torch_extra import require_torch
 from dotbias.settings import setting
 from dotbias.solvers.base import History, OnEpoch, Solver
-from dotbias.solvers.decay import WeightDecay, as_weight_decay
+from dotbias.solvers.decay import WeightDecay, as_weight_decay, row_counts
 from dotbias.solvers.descent.passes import Order
 from dotbias.solvers.descent.rules import SGD, Rule
-from dotbias.solvers.descent.run import Run, row_counts
+from dotbias.solvers.descent.run import Run
 from dotbias.solvers.descent.schedules import Schedule, as_schedule
 from dotbias.solvers.descent.training import Training
 
@@ -58,8 +58,8 @@ class GradientDescent(Solver):
             falls as ``η / t^0.55`` (Neelakantan et al. 2015; Ruder section 6.4).
         average: over how many of the last epochs parameters are averaged; over so many cycles where
             the schedule has warm restarts.
-        validation_size: share of the *training* rows that is held out to watch; with it, training
-            stops early and the parameters of the best epoch are kept.
+        validation_size: share of the *training* rows that is held out as validation rows; with it,
+            training stops early and the parameters of the best epoch are kept.
         patience: epochs without improvement on the validation rows before training stops.
         n_threads: threads, or None for as many as the machine has and the ratings keep busy (one
             for each 100,000; for networks all if batches are large, else one).

@@ -181,11 +181,11 @@ class Optimiser:
     # A step.
 
     @torch.no_grad()
-    def step(self, factor: float, coefficients: Floats, *, noise: float) -> None:
+    def step(self, multiple: float, coefficients: Floats, *, noise: float) -> None:
         """Move what the gradients of a batch say.
 
         Args:
-            factor: of the rates.
+            multiple: of the rates.
             coefficients: those of the rule at this step, shape (n_coefficients,).
             noise: standard deviation of what is added to each gradient.
 
@@ -230,7 +230,7 @@ class Optimiser:
                 rows[name],
                 gradient.reshape(n_rows, -1),
                 decay.expand(n_rows, 1),
-                self.rates[name] * factor,
+                self.rates[name] * multiple,
                 coefficients,
                 self.decoupled,
             )

@@ -20,9 +20,9 @@ from dotbias.errors import SettingError
 from dotbias.models.base import Parameters
 from dotbias.models.network import TorchModel, load_state, rated, state_of
 from dotbias.solvers.descent.network_steps import Lookup, Optimiser
-from dotbias.solvers.descent.passes import Floats, Pass
+from dotbias.solvers.descent.passes import Floats, Pass, given_order
 from dotbias.solvers.descent.rules import Steps
-from dotbias.solvers.descent.run import NOISE_DECAY, Run, given_order
+from dotbias.solvers.descent.run import NOISE_DECAY, Run
 
 if TYPE_CHECKING:
     from dotbias.solvers.descent.gradient import GradientDescent
@@ -49,7 +49,7 @@ def groups_of(module: nn.Module) -> dict[str, str]:
 
 class Shuffled(Pass):
     """Batches of a new (or a given) order, with some ids taken for unknown; ratings in units of their
-    spread.
+    std.
 
     A last batch of a single rating, which batch normalisation cannot take, joins the one before it.
     """
@@ -61,15 +61,15 @@ class Shuffled(Pass):
         batch_size: int,
         order: NDArray[np.int64] | None,
         masked: float,
-        spread: float,
+        std: float,
         device: torch.device,
         dtype: torch.dtype,
     ) -> None:
         n = len(ratings)
         self.ratings, self.order, self.masked = ratings, order, masked
         self.device, self.dtype = device, dtype
-        self.values = torch.tensor(ratings.values, dtype=dtype, device=device) / spread
-        self.spread = spread
+        self.values = torch.tensor(ratings.values, dtype=dtype, device=device) / std
+        self.std = std
         self.starts = np.append(np.arange(0, n, batch_size), n)
         if len(self.starts) > 2 and batch_size > 1 and n % batch_size == 1:
             self.starts = np.delete(self.starts, -2)
@@ -115,7 +115,7 @@ class Shuffled(Pass):
 
 
 class NetworkTraining(Run[TorchModel]):
-    """A run on a network. The loss is ``½ ((r̂ - r) / spread)²``, in the mean over a batch.
+    """A run on a network. The loss is ``½ ((r̂ - r) / std)²``, in the mean over a batch.
 
     Args:
         solver, model, ratings, seed, dtype: as for ``Run``.
@@ -136,7 +136,7 @@ class NetworkTraining(Run[TorchModel]):
         steps_per_epoch: int = 1,  # noqa: ARG002
     ) -> None:
         super().__init__(solver, model, ratings, seed=seed, dtype=dtype)
-        rest = self.watch.rest
+        rest = self.validation.rest
         self.device = find_device(solver.device)
         real = torch.float64 if dtype == np.float64 else torch.float32
         self.module = model.to_torch(self.start).to(self.device, real).train()
@@ -150,13 +150,13 @@ class NetworkTraining(Run[TorchModel]):
             batch_size=batch_size,
             order=given_order(solver.order, rest),
             masked=model.masked,
-            spread=ratings.spread,
+            std=ratings.std,
             device=self.device,
             dtype=real,
         )
         self._optimiser = Optimiser(self.module, groups_of(self.module), solver)
 
-    def take(self, low: int, high: int, factors: Steps, momentum: Steps | None) -> Floats:
+    def take(self, low: int, high: int, multiples: Steps, momentum: Steps | None) -> Floats:
         """See ``Run.take``."""
         work, rule = self._pass, self.solver.rule
         half = torch.tensor(0.5, dtype=work.dtype, device=self.device)
@@ -173,10 +173,10 @@ class NetworkTraining(Run[TorchModel]):
                 users, items = work.users[n], work.items[n]
                 self._optimiser.foresee(users, items)
                 ratings = rated(self.module, users.ids, items.ids)
-                loss: Any = mse_loss(ratings / work.spread, work.targets[n])
+                loss: Any = mse_loss(ratings / work.std, work.targets[n])
                 loss.backward(half)
                 at = n - low
-                self._optimiser.step(float(factors[at]), coefficients[at], noise=noise[at])
+                self._optimiser.step(float(multiples[at]), coefficients[at], noise=noise[at])
                 losses.append(loss.detach())
         if not losses:
             return np.zeros(0)

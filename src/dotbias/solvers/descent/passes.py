@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dotbias.data.ratings import Ratings
+from dotbias.errors import SettingError
 from dotbias.solvers.descent.batch_kernels import Side, batch_kernel
 from dotbias.solvers.descent.grid import lay_out
 from dotbias.solvers.descent.kernels import walk_kernel
@@ -28,7 +29,7 @@ _SHARED_FROM = 1 << 15
 
 @dataclass(eq=False, kw_only=True)
 class Tables:
-    """What is trained, in the order of the groups, in units of the ratings' spread.
+    """What is trained, in the order of the groups, in units of the ratings' std.
 
     Args:
         values: the parameters, each (n_rows, k) or (n_rows, 1).
@@ -61,7 +62,7 @@ class StepSettings:
 
 
 @dataclass(eq=False, kw_only=True)
-class Work:
+class PassInputs:
     """What every kind of pass needs to know.
 
     Args:
@@ -71,7 +72,7 @@ class Work:
         decoupled: whether weight decay acts beside the gradient.
         tables: what is trained.
         ratings: the training ratings.
-        values: their values in units of the spread, shape (n,).
+        values: their values in units of their std, shape (n,).
         decay: for users and items, (n_rows, 2): ``Λ`` of each row's factors and bias.
     """
 
@@ -125,17 +126,19 @@ class OneByOne(CompiledPass):
     A step, at which the rate can change, is a diagonal of the grid or a part of one.
     """
 
-    def __init__(self, work: Work, *, seed: int, parts: int, warms_up: bool) -> None:
-        rule, ratings = work.rule, work.ratings
-        self.tables, self.parts, self.warms_up = work.tables, parts, warms_up
-        self.kernel = walk_kernel(type(rule).update, rule.n_slots, work.n_coefficients, work.noisy)
-        self.decoupled = work.decoupled
+    def __init__(self, inputs: PassInputs, *, seed: int, parts: int, warms_up: bool) -> None:
+        rule, ratings = inputs.rule, inputs.ratings
+        self.tables, self.parts, self.warms_up = inputs.tables, parts, warms_up
+        self.kernel = walk_kernel(
+            type(rule).update, rule.n_slots, inputs.n_coefficients, inputs.noisy
+        )
+        self.decoupled = inputs.decoupled
         self.decay = (
-            _decay_per_rating(work.decay[0], ratings.user_counts),
-            _decay_per_rating(work.decay[1], ratings.item_counts),
+            _decay_per_rating(inputs.decay[0], ratings.user_counts),
+            _decay_per_rating(inputs.decay[1], ratings.item_counts),
         )
         self.n_updates = len(ratings)
-        self._lay_out(ratings, work.values, seed)
+        self._lay_out(ratings, inputs.values, seed)
 
     def _lay_out(self, ratings: Ratings, values: Floats, seed: int) -> None:
         grid = lay_out(ratings, seed, values)
@@ -220,35 +223,35 @@ class Batches(CompiledPass):
 
     def __init__(
         self,
-        work: Work,
+        inputs: PassInputs,
         *,
         batch_size: int,
         order: NDArray[np.int64] | None,
         dense: bool,
     ) -> None:
-        rule, ratings, tables = work.rule, work.ratings, work.tables
+        rule, ratings, tables = inputs.rule, inputs.ratings, inputs.tables
         n, k = len(ratings), tables.values[0].shape[1]
-        self.users, self.items, self.values = ratings.users, ratings.items, work.values
+        self.users, self.items, self.values = ratings.users, ratings.items, inputs.values
         self.given, self.order, self.batch_size = order, order, batch_size
         self.starts = np.append(np.arange(0, n, batch_size), n)
         self.sizes = np.diff(self.starts)
         self.share_done = self.starts[:-1] / n
         self.t = np.arange(1.0, len(self.starts))
         self.n_updates = len(self.sizes)
-        self.dense, self.decoupled, self.form = dense, work.decoupled, tables.form
+        self.dense, self.decoupled, self.form = dense, inputs.decoupled, tables.form
         counts = ratings.user_counts, ratings.item_counts
         self.sides = tuple(
             _side(
                 tables,
                 s,
-                work.decay[s] / n if dense else _decay_per_rating(work.decay[s], counts[s]),
+                inputs.decay[s] / n if dense else _decay_per_rating(inputs.decay[s], counts[s]),
                 batch_size,
             )
             for s in (0, 1)
         )
         shared = batch_size * k >= _SHARED_FROM
         self.kernel = batch_kernel(
-            type(rule).update, rule.n_slots, work.n_coefficients, work.noisy, shared
+            type(rule).update, rule.n_slots, inputs.n_coefficients, inputs.noisy, shared
         )
 
     def begin(self, rng: np.random.Generator, *, first: bool) -> None:  # noqa: ARG002
@@ -296,3 +299,19 @@ def _side(tables: Tables, s: int, decay: Floats, batch_size: int) -> Side:
         begin=np.zeros(most + 1, np.int64),
         members=np.empty(batch_size, np.int64),
     )
+
+
+def given_order(order: Any, ratings: Ratings) -> NDArray[np.int64] | None:
+    """The order of the ratings in every epoch, or None for a new one each time."""
+    if order == "shuffled":
+        return None
+    if order == "stored":
+        return np.arange(len(ratings))
+    difficulty = np.asarray(order(ratings))
+    numeric = difficulty.dtype.kind in "biuf"
+    if not numeric or difficulty.shape != (len(ratings),) or not np.isfinite(difficulty).all():
+        raise SettingError(
+            f"order: the function must give one finite number for each of the {len(ratings):,} "
+            f"ratings, not {type(difficulty).__name__} of shape {difficulty.shape}"
+        )
+    return np.argsort(difficulty, kind="stable")

@@ -2,43 +2,34 @@
 
 import copy
 import hashlib
-import signal
-import threading
-import time
-from abc import ABC, abstractmethod
+from abc import abstractmethod
 from collections import deque
-from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager
 from dataclasses import asdict, dataclass, replace
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Generic, TypeVar
 
 import numpy as np
-from numpy.typing import NDArray
 
-from dotbias import model_file
 from dotbias.data.ratings import Ratings
 from dotbias.errors import DivergenceError, SettingError
 from dotbias.models.base import Model, Parameters, initialised
-from dotbias.models.dot_bias import DotBias
 from dotbias.settings import generator
-from dotbias.solvers.base import Epoch, History, OnEpoch
+from dotbias.solvers.base import Epoch, History
+from dotbias.solvers.descent.checkpoint import Checkpoint
 from dotbias.solvers.descent.passes import Floats, Pass
 from dotbias.solvers.descent.rules import Steps
+from dotbias.solvers.epochs import EpochLoop, Figures
+from dotbias.solvers.validation import Validation
 
 if TYPE_CHECKING:
     from dotbias.solvers.descent.gradient import GradientDescent
 
-_RATINGS_PER_THREAD = 100_000
 # Decay of the gradient noise (Neelakantan et al. 2015, section 3).
 NOISE_DECAY = 0.55
-
-CHECKPOINT_KIND = "dotbias checkpoint"
 
 M = TypeVar("M", bound=Model)
 
 
-class Run(ABC, Generic[M]):
+class Run(EpochLoop, Generic[M]):
     """A run of ``GradientDescent`` on one model and one set of ratings.
 
     The same solver, model, ratings and seed make the same run. What moves the parameters is left to
@@ -71,14 +62,14 @@ class Run(ABC, Generic[M]):
         )
         self.rng = generator(seed)
         self.start = initialised(model, ratings, self.rng)
-        self.watch = Validation.hold_out(ratings, solver.validation_size, self.rng)
-        n = len(self.watch.rest)
+        validation = Validation.hold_out(ratings, solver.validation_size, self.rng)
+        super().__init__(solver.n_epochs, validation, patience=solver.patience)
+        n = len(validation.rest)
         if solver.batch_size is not None and solver.batch_size > n:
             raise SettingError(
                 f"batch_size={solver.batch_size}: there are only {n:,} training ratings "
                 "(None takes them all at once)"
             )
-        self.history = History()
         self.n_updates = 0
         self.window: deque[Parameters] = deque(maxlen=solver.average)
         self._guard = _DivergenceGuard(ratings, solver.rule.top_rate, noisy=self.noisy)
@@ -87,17 +78,17 @@ class Run(ABC, Generic[M]):
     # What depends on the kind of model.
 
     @abstractmethod
-    def take(self, low: int, high: int, factors: Steps, momentum: Steps | None) -> Floats:
+    def take(self, low: int, high: int, multiples: Steps, momentum: Steps | None) -> Floats:
         """Take steps of this epoch.
 
         Args:
             low, high: first step, and the one after the last.
-            factors: multiples of the rule's rates, shape (high - low,).
+            multiples: of the rule's rates, shape (high - low,).
             momentum: of each step of the epoch, or None where the rule keeps its own.
 
         Returns:
             Squared errors of each step's predictions, made before it moved anything, in units of the
-            ratings' spread, shape (high - low,).
+            ratings' std, shape (high - low,).
         """
 
     @abstractmethod
@@ -113,10 +104,6 @@ class Run(ABC, Generic[M]):
         """Put back what ``state`` gave; further names are ignored."""
 
     @abstractmethod
-    def threads(self) -> AbstractContextManager[None]:
-        """Compute with as many threads as the solver asks for."""
-
-    @abstractmethod
     def compile(self) -> None:
         """Compile the loop now, so that the first epoch does not include it."""
 
@@ -128,101 +115,68 @@ class Run(ABC, Generic[M]):
 
     # The run itself.
 
-    @property
-    def epoch(self) -> int:
-        """How many epochs are done."""
-        return len(self.history.epochs)
-
-    def run(self, n_epochs: int | None = None, on_epoch: OnEpoch | None = None) -> "Run[M]":
-        """Go on for some epochs, or to the end; on Ctrl-C, to the end of what is running.
+    def one_epoch(self) -> Figures:
+        """Take the steps of the next epoch.
 
         Raises:
             DivergenceError: when the loss is no longer finite, or keeps growing.
         """
-        solver, history = self.solver, self.history
-        if history.stopped == "interrupted":
-            history.stopped = "finished"
-        last = solver.n_epochs if n_epochs is None else min(solver.n_epochs, self.epoch + n_epochs)
-        started = time.perf_counter()
-        try:
-            with self.threads():
-                while self.epoch < last and history.stopped != "early":
-                    with whole():
-                        entry = self._one_epoch()
-                        history.epochs.append(entry)
-                    if self.watch.waited(self.epoch) >= solver.patience:
-                        history.stopped = "early"
-                    if on_epoch is not None:
-                        on_epoch(entry)
-        except KeyboardInterrupt:
-            history.stopped = "interrupted"
-        history.best_epoch = self.watch.best_epoch or self.epoch
-        history.seconds += time.perf_counter() - started
-        return self
-
-    def _one_epoch(self) -> Epoch:
         solver, epoch = self.solver, self.epoch
-        tic = time.perf_counter()
         self._pass.begin(self.rng, first=epoch == 0)
         moments = epoch + self._pass.share_done
-        factors = self._schedule(moments)
+        multiples = self._schedule(moments)
         ends = solver.schedule_object.cycle_ends(solver.n_epochs)
         ends = ends[(ends > epoch) & (ends <= epoch + 1)]
         # Rounding: an end that is a step's beginning may differ from it in the last bit.
         squares, done = 0.0, 0
         for stop in np.searchsorted(moments, ends - 1e-9).tolist():
-            squares += self.take(done, stop, factors[0][done:stop], factors[1]).sum()
+            squares += self.take(done, stop, multiples[0][done:stop], multiples[1]).sum()
             done = stop
             self.history.cycle_parameters.append(self.parameters())
             self.window.append(self.history.cycle_parameters[-1])
-        squares += self.take(done, len(moments), factors[0][done:], factors[1]).sum()
+        squares += self.take(done, len(moments), multiples[0][done:], multiples[1]).sum()
         self.n_updates += self._pass.n_updates
-        train_rmse = self.ratings.spread * float(np.sqrt(squares / len(self.watch.rest)))
-        seconds = time.perf_counter() - tic
-        lr = float(factors[0][0] * self.top_rate)
+        train_rmse = self.ratings.std * float(np.sqrt(squares / len(self.validation.rest)))
+        lr = float(multiples[0][0] * self.top_rate)
         self._guard.check(epoch + 1, train_rmse, lr)
         if solver.average > 1 and not len(solver.schedule_object.cycle_ends(solver.n_epochs)):
             self.window.append(self.parameters())
-        return Epoch(
-            epoch=epoch + 1,
-            n_epochs=solver.n_epochs,
-            lr=lr,
-            train_rmse=train_rmse,
-            validation_rmse=self.watch.rmse(self.model, self.candidate, epoch + 1),
-            seconds=seconds,
-            ratings_per_second=len(self.watch.rest) / seconds,
-        )
+        return Figures(lr=lr, train_rmse=train_rmse)
+
+    def validate(self) -> float | None:
+        """See ``EpochLoop.validate``; remembers the parameters where they are the best so far."""
+        return self.validation.rmse(self.model, self.candidate, self.epoch + 1)
 
     def _schedule(self, moments: Steps) -> tuple[Steps, Steps | None]:
         schedule, n_epochs = self.solver.schedule_object, self.solver.n_epochs
         return schedule.lr(moments, n_epochs), schedule.momentum(moments, n_epochs)
 
-    def step(self, factors: Steps) -> Steps:
+    def step(self, multiples: Steps) -> Steps:
         """Take steps outside the schedule, at given multiples of the rule's rates.
 
         Args:
-            factors: one for each step, shape (n,).
+            multiples: one for each step, shape (n,).
 
         Returns:
             Mean squared error of the predictions of each step, made before it moved anything, in
             squared rating units, shape (n,).
         """
         losses = []
-        for factor in factors:
+        for multiple in multiples:
             if self._sweeping is None or self._sweeping[0] == len(self._pass.sizes):
                 number = 0 if self._sweeping is None else self._sweeping[1] + 1
                 self._pass.begin(self.rng, first=self.epoch + number == 0)
                 self.n_updates += self._pass.n_updates if number else 0
                 self._sweeping = (0, number)
             at, number = self._sweeping
-            squares = self.take(at, at + 1, np.array([factor]), None)
+            squares = self.take(at, at + 1, np.array([multiple]), None)
             losses.append(float(squares[0]) / self._pass.sizes[at])
             self._sweeping = (at + 1, number)
-        return np.array(losses) * self.ratings.spread**2
+        return np.array(losses) * self.ratings.std**2
 
     def validation_loss(self) -> float:
         """Mean squared error on the validation rows now, in squared rating units."""
-        return self.watch.loss(self.model, self.parameters())
+        return self.validation.loss(self.model, self.parameters())
 
     @property
     def steps_per_epoch(self) -> int:
@@ -245,14 +199,15 @@ class Run(ABC, Generic[M]):
 
     def result(self) -> Parameters:
         """The best parameters seen on the validation rows, or without any, the latest."""
-        return self.watch.best or self.candidate()
+        return self.validation.best or self.candidate()
 
     # Stopping and going on.
 
-    def checkpoint(self) -> "Checkpoint":
+    def checkpoint(self) -> Checkpoint:
         """All that the rest of the run depends on, copied."""
         arrays = self.state()
-        kept = {"best": [self.watch.best] if self.watch.best else []}
+        held = self.validation
+        kept = {"best": [held.best] if held.best else []}
         kept |= {"window": list(self.window), "cycle": self.history.cycle_parameters}
         for kind, sets in kept.items():
             for n, parameters in enumerate(sets):
@@ -263,18 +218,19 @@ class Run(ABC, Generic[M]):
             "n_updates": self.n_updates,
             "history": self.history.summary(),
             "kept": {kind: len(sets) for kind, sets in kept.items()},
-            "best": [self.watch.best_rmse if self.watch.best else None, self.watch.best_epoch],
+            "best": [held.best_rmse if held.best else None, held.best_epoch],
             "guard": asdict(self._guard),
         }
         return Checkpoint(arrays, copy.deepcopy(facts))
 
-    def restore(self, checkpoint: "Checkpoint") -> "Run[M]":
+    def restore(self, checkpoint: Checkpoint) -> "Run[M]":
         """Go back, or ahead, to a checkpoint of the same run, bit for bit.
 
         Raises:
             SettingError: when it is one of another run.
         """
         arrays, facts = checkpoint.arrays, copy.deepcopy(checkpoint.facts)
+        held = self.validation
         mine = self._identity()
         for what, value in facts["run"].items():
             if mine.get(what) != value:
@@ -296,9 +252,9 @@ class Run(ABC, Generic[M]):
             cycle_parameters=kept["cycle"],
         )
         self.window = deque(kept["window"], maxlen=self.solver.average)
-        best_rmse, self.watch.best_epoch = facts["best"]
-        self.watch.best_rmse = np.inf if best_rmse is None else best_rmse
-        self.watch.best = kept["best"][0] if kept["best"] else {}
+        best_rmse, held.best_epoch = facts["best"]
+        held.best_rmse = np.inf if best_rmse is None else best_rmse
+        held.best = kept["best"][0] if kept["best"] else {}
         self._guard = _DivergenceGuard(self.ratings, self.solver.rule.top_rate, noisy=self.noisy)
         vars(self._guard).update(facts["guard"])
         self.n_updates, self._sweeping = facts["n_updates"], None
@@ -323,101 +279,6 @@ class Run(ABC, Generic[M]):
         }
 
 
-@dataclass(frozen=True, eq=False)
-class Checkpoint:
-    """The state of a run between two epochs: arrays by name, and plain facts."""
-
-    arrays: dict[str, Floats]
-    facts: dict[str, Any]
-
-    def save(self, path: str | Path) -> None:
-        """Write it in one file, whole or not at all.
-
-        Raises:
-            ModelFileError: when the folder is missing or cannot be written.
-        """
-        model_file.write(Path(path), self.arrays, self.facts, kind=CHECKPOINT_KIND)
-
-    @classmethod
-    def load(cls, path: str | Path) -> "Checkpoint":
-        """Read what ``save`` wrote.
-
-        Raises:
-            ModelFileError: when the file is missing, truncated, altered or none of ours.
-        """
-        return cls(*model_file.read(Path(path), kind=CHECKPOINT_KIND))
-
-
-def row_counts(ratings: Ratings) -> dict[str, NDArray[np.int64]]:
-    """Number of ratings of each row of each group."""
-    users, items = ratings.user_counts, ratings.item_counts
-    return dict(zip(DotBias.groups, (users, items, users, items), strict=True))
-
-
-def given_order(order: Any, ratings: Ratings) -> NDArray[np.int64] | None:
-    """The order of the ratings in every epoch, or None for a new one each time."""
-    if order == "shuffled":
-        return None
-    if order == "stored":
-        return np.arange(len(ratings))
-    difficulty = np.asarray(order(ratings))
-    numeric = difficulty.dtype.kind in "biuf"
-    if not numeric or difficulty.shape != (len(ratings),) or not np.isfinite(difficulty).all():
-        raise SettingError(
-            f"order: the function must give one finite number for each of the {len(ratings):,} "
-            f"ratings, not {type(difficulty).__name__} of shape {difficulty.shape}"
-        )
-    return np.argsort(difficulty, kind="stable")
-
-
-class Validation:
-    """Validation rows taken from the training rows, and the best parameters seen on them."""
-
-    def __init__(self, ratings: Ratings, rest: NDArray[Any], held: NDArray[Any]) -> None:
-        self.rest = ratings if len(held) == 0 else ratings.rows(rest)
-        self.users, self.items = ratings.users[held], ratings.items[held]
-        self.values, self.scale = ratings.values[held], ratings.scale
-        features = ratings.features
-        self.codes = {} if features is None else features.take_rows(held).ratings
-        self.best_rmse, self.best_epoch = np.inf, 0
-        self.best: Parameters = {}
-
-    @classmethod
-    def hold_out(cls, ratings: Ratings, share: float, rng: np.random.Generator) -> "Validation":
-        """Set a random share of the rows aside; 0 sets none."""
-        n_held = round(len(ratings) * share)
-        if share and not 0 < n_held < len(ratings):
-            raise SettingError(f"validation_size={share} leaves no rows on one side")
-        if n_held == 0:
-            return cls(ratings, np.empty(0, np.int64), np.empty(0, np.int64))
-        order = rng.permutation(len(ratings))
-        return cls(ratings, np.sort(order[n_held:]), order[:n_held])
-
-    def loss(self, model: Model, parameters: Parameters) -> float:
-        """Mean squared error on the validation rows."""
-        error = model.predict(parameters, self.users, self.items) - self.values
-        return float(np.mean(error.astype(np.float64) ** 2))
-
-    def rmse(self, model: Model, candidate: Callable[[], Parameters], epoch: int) -> float | None:
-        """RMSE on the validation rows, remembering the parameters when it is the best so far."""
-        if len(self.values) == 0:
-            return None
-        parameters = candidate()
-        rmse = float(np.sqrt(self.loss(model, parameters)))
-        if rmse < self.best_rmse:
-            self.best_rmse, self.best_epoch, self.best = rmse, epoch, parameters
-        return rmse
-
-    def rmse_of(self, predictions: Floats) -> float:
-        """RMSE of given predictions, clipped to the scale."""
-        error = np.clip(predictions, *self.scale) - self.values
-        return float(np.sqrt(np.mean(error.astype(np.float64) ** 2)))
-
-    def waited(self, epoch: int) -> int:
-        """Epochs since the best one; 0 without validation rows."""
-        return epoch - self.best_epoch if len(self.values) else 0
-
-
 @dataclass
 class _DivergenceGuard:
     """Stops a run whose training loss is not finite, absurd, or has risen three times in a row.
@@ -434,13 +295,13 @@ class _DivergenceGuard:
     rises: int = 0
 
     def __init__(self, ratings: Ratings, top_rate: float, *, noisy: bool) -> None:
-        self.limit, self.top_rate, self.noisy = 3 * ratings.spread, top_rate, noisy
+        self.limit, self.top_rate, self.noisy = 3 * ratings.std, top_rate, noisy
 
     def check(self, epoch: int, rmse: float, lr: float) -> None:
         self.best = min(self.best, rmse)
         # After a rate that has risen, as in a warm restart, so may the loss.
         self.rises = self.rises + 1 if rmse > self.last and lr <= self.last_lr else 0
-        # Against the spread: a loss that is almost nothing may rise by its rounding.
+        # Against the std: a loss that is almost nothing may rise by its rounding.
         grew = not self.noisy and self.rises >= 3 and rmse > self.best + 0.05 * self.limit / 3
         if not np.isfinite(rmse) or rmse > self.limit or grew:
             raise DivergenceError(
@@ -449,42 +310,3 @@ class _DivergenceGuard:
                 f"(it was {self.top_rate:g})"
             )
         self.last, self.last_lr = rmse, lr
-
-
-@contextmanager
-def whole() -> Iterator[None]:
-    """Let a Ctrl-C wait for the end of the block, so that the run can go on from there; not a second."""
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-    waiting: list[int] = []
-
-    def note(number: int, _frame: Any) -> None:
-        if waiting:
-            raise KeyboardInterrupt
-        waiting.append(number)
-
-    before = signal.signal(signal.SIGINT, note)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGINT, before)
-    if waiting:
-        raise KeyboardInterrupt
-
-
-@contextmanager
-def threads(n: int | None, n_ratings: int) -> Iterator[None]:
-    """Run with a number of threads and set the old one again."""
-    import numba
-
-    available: int = numba.config.NUMBA_NUM_THREADS  # type: ignore[attr-defined]
-    if n is not None and n > available:
-        raise SettingError(f"n_threads={n}: this machine offers {available}")
-    before = numba.get_num_threads()
-    # Threads that wait for each other at every diagonal cost more than they bring on a small set.
-    numba.set_num_threads(n or min(available, max(1, n_ratings // _RATINGS_PER_THREAD)))
-    try:
-        yield
-    finally:
-        numba.set_num_threads(before)

@@ -51,7 +51,7 @@ class Schedule(Settings, ABC):
 
     @abstractmethod
     def lr(self, epochs: Steps, n_epochs: float) -> Steps:
-        """Factor on the rule's ``lr`` at each moment.
+        """Multiple of the rule's ``lr`` at each moment.
 
         Args:
             epochs: (n_steps,) epochs done so far, from 0 (inclusive) to ``n_epochs`` (exclusive),
@@ -59,7 +59,7 @@ class Schedule(Settings, ABC):
             n_epochs: length of the whole run in epochs, above 0; need not be whole.
 
         Returns:
-            (n_steps,) factors; those of this module lie in [0, 1].
+            (n_steps,) multiples of the rule's rate; those of this module lie in [0, 1].
         """
 
     def momentum(self, epochs: Steps, n_epochs: float) -> Steps | None:  # noqa: ARG002

@@ -10,19 +10,21 @@ from numpy.typing import NDArray
 from dotbias.data.ratings import Ratings
 from dotbias.models.base import Parameters
 from dotbias.models.dot_bias import DotBias
-from dotbias.solvers.decay import prior_constants
+from dotbias.solvers.decay import prior_constants, row_counts
 from dotbias.solvers.descent.passes import (
     Batches,
     CompiledPass,
     Floats,
     Hogwild,
     OneByOne,
+    PassInputs,
     StepSettings,
     Tables,
-    Work,
+    given_order,
 )
 from dotbias.solvers.descent.rules import Steps
-from dotbias.solvers.descent.run import NOISE_DECAY, Run, given_order, row_counts, threads
+from dotbias.solvers.descent.run import NOISE_DECAY, Run
+from dotbias.solvers.threads import threads
 
 if TYPE_CHECKING:
     from dotbias.solvers.descent.gradient import GradientDescent
@@ -32,7 +34,7 @@ _SEGMENT = 65_536
 
 
 class Training(Run[DotBias]):
-    """A run on ``DotBias``. Inside, ratings and parameters are measured in units of the ratings' spread.
+    """A run on ``DotBias``. Inside, ratings and parameters are measured in units of the ratings' std.
 
     Args:
         solver, model, ratings, seed, dtype: as for ``Run``.
@@ -53,23 +55,23 @@ class Training(Run[DotBias]):
         steps_per_epoch: int = 1,
     ) -> None:
         super().__init__(solver, model, ratings, seed=seed, dtype=dtype)
-        counts = row_counts(self.watch.rest)
-        self.start |= prior_constants(solver.decay, model, counts, ratings.spread)
-        self._units = {g: dtype(unit) for g, unit in model.units(ratings.spread).items()}
+        counts = row_counts(self.validation.rest)
+        self.start |= prior_constants(solver.decay, model, counts, ratings.std)
+        self._units = {g: dtype(unit) for g, unit in model.units(ratings.std).items()}
         self.tables = self._tables()
         self._base_rates = self._rates()
         self._pass = self._make_pass(int(self.rng.integers(2**63)), steps_per_epoch)
 
     def _tables(self) -> Tables:
-        model, spread, rule = self.model, self.ratings.spread, self.solver.rule
+        model, std, rule = self.model, self.ratings.std, self.solver.rule
         values = [self.start[g].astype(self.dtype) / self._units[g] for g in model.groups]
         # A bias is an embedding of length one to the kernels.
         values = [t if t.ndim == 2 else t[:, None] for t in values]
         states = [np.zeros((rule.n_slots, *t.shape), self.dtype) for t in values]
         offset, (low, width) = model.offset(self.start), model.stretch(self.start)
         if model.output == "linear":
-            offset /= spread
-        form = (*map(self.dtype, (offset, low / spread, width / spread)), model.output == "sigmoid")
+            offset /= std
+        form = (*map(self.dtype, (offset, low / std, width / std)), model.output == "sigmoid")
         return Tables(values=values, states=states, form=form)
 
     def _rates(self) -> NDArray[np.float64]:
@@ -78,7 +80,7 @@ class Training(Run[DotBias]):
         return np.array([0.0 if g in frozen else rates[g] for g in self.model.groups])
 
     def _make_pass(self, seed: int, steps_per_epoch: int) -> CompiledPass:
-        solver, ratings = self.solver, self.watch.rest
+        solver, ratings = self.solver, self.validation.rest
         n = len(ratings)
         penalty = solver.decay.of_rows(row_counts(ratings))
         users, items = (
@@ -86,44 +88,44 @@ class Training(Run[DotBias]):
             for s in ("user", "item")
         )
         one = np.ones(1)
-        work = Work(
+        inputs = PassInputs(
             rule=solver.rule,
             n_coefficients=len(solver.rule.coefficients(one)),
             noisy=solver.gradient_noise > 0,
             decoupled=solver.decoupled,
             tables=self.tables,
             ratings=ratings,
-            values=ratings.values.astype(self.dtype) / self.dtype(self.ratings.spread),
+            values=ratings.values.astype(self.dtype) / self.dtype(self.ratings.std),
             decay=(users, items),
         )
         if solver.batch_size == 1 and solver.order == "shuffled" and solver.semantics == "lazy":
             kind = Hogwild if solver.parallel == "hogwild" else OneByOne
             early, late = (solver.rule.coefficients(t * one) for t in (1, 1_000_000))
             return kind(
-                work,
+                inputs,
                 seed=seed,
                 parts=-(-steps_per_epoch // 8),
                 warms_up=early != late and steps_per_epoch == 1,
             )
         return Batches(
-            work,
+            inputs,
             batch_size=solver.batch_size or n,
             order=given_order(solver.order, ratings),
             dense=solver.semantics == "dense",
         )
 
-    def take(self, low: int, high: int, factors: Steps, momentum: Steps | None) -> Floats:
+    def take(self, low: int, high: int, multiples: Steps, momentum: Steps | None) -> Floats:
         """See ``Run.take``."""
         squares = []
         for begin in range(low, high, _SEGMENT):
             end = min(begin + _SEGMENT, high)
             moved = None if momentum is None else momentum[begin:end]
-            settings = self._step_settings(begin, end, factors[begin - low : end - low], moved)
+            settings = self._step_settings(begin, end, multiples[begin - low : end - low], moved)
             squares.append(self._pass.take(begin, end, settings))
         return np.concatenate(squares) if squares else np.zeros(0)
 
     def _step_settings(
-        self, low: int, high: int, factors: Steps, momentum: Steps | None
+        self, low: int, high: int, multiples: Steps, momentum: Steps | None
     ) -> StepSettings:
         solver, n = self.solver, high - low
         t = self.n_updates + self._pass.t[low:high]
@@ -132,7 +134,7 @@ class Training(Run[DotBias]):
             noise = np.sqrt(solver.gradient_noise / t**NOISE_DECAY)
             keys = self.rng.integers(2**64, size=n, dtype=np.uint64)
         return StepSettings(
-            rates=(factors[:, None] * self._base_rates).astype(self.dtype),
+            rates=(multiples[:, None] * self._base_rates).astype(self.dtype),
             coefficients=solver.rule.coefficient_table(t, momentum).astype(self.dtype),
             noise=noise.astype(self.dtype),
             keys=keys,

@@ -64,7 +64,7 @@ class Chain:
         seed: int,
     ) -> None:
         self.rng = generator(seed)
-        self.mean, self.spread = ratings.global_mean, ratings.spread
+        self.mean, self.std = ratings.global_mean, ratings.std
         self.ordinal = Ordinal.of(ratings.values) if ordinal else None
         self.n_columns, self.noise_freedom = 1 + n_factors, noise_freedom
         codes = {} if ratings.features is None else ratings.features.ratings
@@ -81,7 +81,7 @@ class Chain:
         self.noise_precision = 1.0
         self._squares = float(len(ratings))
         self._members = members = self.members(ratings.users, ratings.items, codes)
-        targets = ((ratings.values - self.mean) / self.spread).astype(np.float32)
+        targets = ((ratings.values - self.mean) / self.std).astype(np.float32)
         effects = _effects(ratings, histories)
         self.modes = [
             _Mode(
@@ -105,12 +105,12 @@ class Chain:
     @property
     def noise(self) -> float:
         """Standard deviation of the noise, in rating units."""
-        return self.spread / float(np.sqrt(self.noise_precision))
+        return self.std / float(np.sqrt(self.noise_precision))
 
     @property
     def train_rmse(self) -> float:
         """Of the present sample, in rating units; errors count by the weights of their rows."""
-        return self.spread * float(np.sqrt(self._squares / self.n_ratings))
+        return self.std * float(np.sqrt(self._squares / self.n_ratings))
 
     def members(self, users: Index, items: Index, codes: Mapping[str, Index]) -> Index:
         """The row of the table that each rating has in every mode, (n, n_modes).
@@ -133,7 +133,7 @@ class Chain:
         z = predict_rows(self.table, members).astype(np.float64)
         if self.ordinal is not None:
             return self.ordinal.expected(z, self.precisions(members))[0]
-        rating: NDArray[np.float64] = self.mean + self.spread * z
+        rating: NDArray[np.float64] = self.mean + self.std * z
         return rating
 
     def precisions(self, members: Index) -> NDArray[np.float64]:
@@ -345,8 +345,8 @@ def _normal_wishart(
     k = len(total)
     mean = total / n
     scatter = products - n * np.outer(mean, mean)
-    pull = _PRIOR_ROWS * n / (_PRIOR_ROWS + n) * np.outer(mean, mean)
-    inverse_scale = np.eye(k) + scatter + pull + more
+    shrinkage = _PRIOR_ROWS * n / (_PRIOR_ROWS + n) * np.outer(mean, mean)
+    inverse_scale = np.eye(k) + scatter + shrinkage + more
     # Bartlett: a Wishart matrix is (F A)(F A)ᵀ, with F Fᵀ the scale.
     upper = cholesky(inverse_scale)
     bartlett = np.tril(rng.standard_normal((k, k)), -1)

@@ -11,8 +11,9 @@ from dotbias.data.ratings import Ratings
 from dotbias.errors import SettingError
 from dotbias.progress import progress_bar
 from dotbias.settings import generator
-from dotbias.solvers.descent.run import Validation, threads
 from dotbias.solvers.gibbs.gibbs import Gibbs
+from dotbias.solvers.threads import threads
+from dotbias.solvers.validation import Validation
 
 Traces = NDArray[np.float64]
 """A figure of each sample of each chain, shape (n_chains, n_samples)."""
@@ -116,7 +117,7 @@ def convergence(
             f"{_LEAST_KEPT} samples after the burn-in"
         )
     share = solver.validation_size or _HELD_OUT
-    watch = Validation.hold_out(ratings, share, generator(seed))
+    validation = Validation.hold_out(ratings, share, generator(seed))
     rmse, noise = np.empty((2, n_chains, kept))
     with (
         threads(solver.n_threads, len(ratings)),
@@ -124,13 +125,13 @@ def convergence(
         progress_bar("chains", n_chains * solver.n_samples, enabled=progress) as advance,
     ):
         for number in range(n_chains):
-            n_factors = solver.n_factors_for(len(watch.rest))
-            chain = solver.chain(watch.rest, n_factors=n_factors, seed=seed + number)
-            held = chain.members(watch.users, watch.items, watch.codes)
+            n_factors = solver.n_factors_for(len(validation.rest))
+            chain = solver.chain(validation.rest, n_factors=n_factors, seed=seed + number)
+            held = chain.members(validation.users, validation.items, validation.codes)
             for sample in range(-solver.burn_in, kept):
                 chain.sweep()
                 if sample >= 0:
-                    rmse[number, sample] = watch.rmse_of(chain.predict(held))
+                    rmse[number, sample] = validation.rmse_of(chain.predict(held))
                     noise[number, sample] = chain.noise
                 advance(1, f"chain {number + 1}  noise {chain.noise:.4f}")
     return Convergence(rmse, noise)

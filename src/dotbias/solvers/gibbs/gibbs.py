@@ -1,6 +1,8 @@
 """Bayesian matrix factorisation: what linear regression gives when its uncertainty is averaged out."""
 
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Literal
 
@@ -12,10 +14,12 @@ from dotbias.errors import SettingError
 from dotbias.models.base import Model, Parameters
 from dotbias.models.parameters import MOST_FACTORS
 from dotbias.settings import generator, setting
-from dotbias.solvers.base import Epoch, History, OnEpoch, Solver, linear_dot_bias
-from dotbias.solvers.descent.run import Validation, threads, whole
+from dotbias.solvers.base import History, OnEpoch, Solver, linear_dot_bias
+from dotbias.solvers.epochs import EpochLoop, Figures
 from dotbias.solvers.gibbs.chain import Chain
 from dotbias.solvers.gibbs.posterior import Posterior
+from dotbias.solvers.threads import threads
+from dotbias.solvers.validation import Validation
 
 # Chosen on validation parts of training rows alone (benchmarks/gibbs.py): fewer factors and more
 # ratings than that, or the other way round, cost time or accuracy. One less than a whole number of
@@ -57,7 +61,7 @@ class Gibbs(Solver):
             thresholds.
         keep_samples: how many samples go into the model's file, evenly spread, so that predictions come
             with their uncertainty.
-        validation_size: share of the *training* rows that is held out to watch the error on.
+        validation_size: share of the *training* rows that is held out to measure the error on.
         n_threads: threads, or None for as many as the machine has and the ratings keep busy.
     """
 
@@ -133,48 +137,47 @@ class Gibbs(Solver):
         An epoch's ``train_rmse`` is that of its sample alone, its ``validation_rmse`` that of the mean
         of all samples so far (in the burn-in, of the sample alone).
         """
-        started = time.perf_counter()
+        sampling = _Sampling(self, ratings, seed).run(on_epoch=on_epoch)
+        if not sampling.posterior.samples:
+            sampling.posterior.add(sampling.chain)
+        return sampling.posterior, sampling.history
+
+
+class _Sampling(EpochLoop):
+    """One chain, and what was drawn so far."""
+
+    def __init__(self, solver: Gibbs, ratings: Ratings, seed: int) -> None:
+        self.ratings, self.n_threads, self.burn_in = ratings, solver.n_threads, solver.burn_in
         rng = generator(seed)
-        watch = Validation.hold_out(ratings, self.validation_size, rng)
-        chain = self.chain(watch.rest, n_factors=self.n_factors_for(len(ratings)), seed=seed)
-        held = chain.members(watch.users, watch.items, watch.codes)
-        history, posterior = History(), Posterior.of(chain, watch.rest)
-        running = np.zeros(len(held))
-        every = 1 + (self.n_samples - self.burn_in) * chain.bytes // _MOST_BYTES
-        try:
-            # Matrices of a few columns are slower on several threads, and not the same to the bit.
-            with threads(self.n_threads, len(ratings)), threadpool_limits(1, "blas"):
-                for number in range(1, self.n_samples + 1):
-                    with whole():
-                        tic = time.perf_counter()
-                        chain.sweep()
-                        seconds = time.perf_counter() - tic
-                        after = number - self.burn_in
-                        if after > 0 and after % every == 0:
-                            posterior.add(chain)
-                        rmse = None
-                        if len(held):
-                            predicted = chain.predict(held)
-                            running = predicted if after <= 1 else running + predicted
-                            rmse = watch.rmse_of(running / max(1, after))
-                        history.epochs.append(
-                            Epoch(
-                                epoch=number,
-                                n_epochs=self.n_samples,
-                                lr=0.0,
-                                train_rmse=chain.train_rmse,
-                                validation_rmse=rmse,
-                                seconds=seconds,
-                                ratings_per_second=len(watch.rest) / seconds,
-                                noise=chain.noise,
-                            )
-                        )
-                    if on_epoch is not None:
-                        on_epoch(history.epochs[-1])
-        except KeyboardInterrupt:
-            history.stopped = "interrupted"
-        if not posterior.samples:
-            posterior.add(chain)
-        history.best_epoch = len(history.epochs)
-        history.seconds = time.perf_counter() - started
-        return posterior, history
+        super().__init__(solver.n_epochs, Validation.hold_out(ratings, solver.validation_size, rng))
+        held, rest = self.validation, self.validation.rest
+        n_factors = solver.n_factors_for(len(ratings))
+        self.chain = solver.chain(rest, n_factors=n_factors, seed=seed)
+        self.posterior = Posterior.of(self.chain, rest)
+        self.every = 1 + (solver.n_samples - solver.burn_in) * self.chain.bytes // _MOST_BYTES
+        self.held = self.chain.members(held.users, held.items, held.codes)
+        self.total = np.zeros(len(self.held))  # of predictions, since the burn-in
+
+    @contextmanager
+    def threads(self) -> Iterator[None]:
+        """Numba's threads."""
+        # Matrices of a few columns are slower on several threads, and not the same to the bit.
+        with threads(self.n_threads, len(self.ratings)), threadpool_limits(1, "blas"):
+            yield
+
+    def one_epoch(self) -> Figures:
+        """One more sample."""
+        self.chain.sweep()
+        after = self.epoch + 1 - self.burn_in
+        if after > 0 and after % self.every == 0:
+            self.posterior.add(self.chain)
+        return Figures(train_rmse=self.chain.train_rmse, noise=self.chain.noise)
+
+    def validate(self) -> float | None:
+        """RMSE of the mean of all samples since the burn-in; within it, of the sample alone."""
+        if len(self.held) == 0:
+            return None
+        after = self.epoch + 1 - self.burn_in
+        predicted = self.chain.predict(self.held)
+        self.total = predicted if after <= 1 else self.total + predicted
+        return self.validation.rmse_of(self.total / max(1, after))

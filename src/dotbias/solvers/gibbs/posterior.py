@@ -16,7 +16,7 @@ from dotbias.solvers.gibbs.kernels import predict_rows
 from dotbias.solvers.gibbs.ordinal import Ordinal
 
 # The single model's predictions may differ from the mean of all samples by so much that an error
-# independent of theirs would raise the RMSE by this share of the ratings' spread. Where what is cut off
+# independent of theirs would raise the RMSE by this share of the ratings' std. Where what is cut off
 # still held taste, the rise was up to three times as much (docs/results.md), and stays under 0.0005.
 MOST_LOST = 0.0001
 # Pairs on which that is measured, at most.
@@ -34,7 +34,7 @@ class Posterior:
     Args:
         chain: where they come from.
         ratings: the training ratings.
-        samples: for each sample the used columns of the chain's table, in units of the spread.
+        samples: for each sample the used columns of the chain's table, in units of their std.
         noise_variances: of each sample, in squared rating units.
         likelihoods: of each sample, where ratings are ordered categories.
         weights: of each sample, the factor of the noise precision of each row.
@@ -94,7 +94,7 @@ class Posterior:
                 squares += square
             return total / n, np.sqrt(np.maximum(squares / n - (total / n) ** 2, 0))
         for sample in self.samples:
-            z = chain.spread * predict_rows(sample, members).astype(np.float64)
+            z = chain.std * predict_rows(sample, members).astype(np.float64)
             total += z
             squares += z**2
         mean = total / n
@@ -125,7 +125,7 @@ class Posterior:
         Returns:
             Biases of users and of items, each mode's stranger last; stacked factors of users,
             (n_users + 1, n_samples · k), and of items, whose dot products are the mean's. In units of
-            the spread.
+            their std.
         """
         n, k = len(self.samples), self.chain.n_columns - 1
         biases = [np.zeros(size + 1) for size in self.chain.sizes[:2]]
@@ -143,7 +143,7 @@ class Posterior:
 
         Of the stacked factors' product the largest singular values are kept: as many as were sampled,
         and more until the mean square ``d²`` of what is left would raise the RMSE by ``d² / 2 RMSE`` =
-        ``MOST_LOST`` at most, in units of the spread. It is measured on pairs of a user and an item that
+        ``MOST_LOST`` at most, in units of their std. It is measured on pairs of a user and an item that
         are drawn independently of each other from the training ratings.
 
         Args:
@@ -169,7 +169,7 @@ class Posterior:
         n = min(len(self.ratings), _MOST_PAIRS)
         u, i = (rng.choice(side, n) for side in (self.ratings.users, self.ratings.items))
         whole = _dots(p, q, u, i)
-        allowed = 2 * np.sqrt(np.mean(self.noise_variances)) * MOST_LOST / chain.spread
+        allowed = 2 * np.sqrt(np.mean(self.noise_variances)) * MOST_LOST / chain.std
         most = min(n_factors, *p.shape, *q.shape)
         least = min(chain.n_columns - 1, most)
         # A small rank is usually enough, and found in a fraction of the time.
@@ -183,10 +183,10 @@ class Posterior:
                 break
         rank = max(rank, 1)
         p_low, q_low = p_low[:, :rank].astype(np.float64), q_low[:, :rank].astype(np.float64)
-        units = np.full(1 + rank, np.sqrt(chain.spread))
-        units[0] = chain.spread
+        units = np.full(1 + rank, np.sqrt(chain.std))
+        units[0] = chain.std
         out = constants(self.ratings)
-        out["global_mean"] = np.array([chain.mean + chain.spread * constant], np.float32)
+        out["global_mean"] = np.array([chain.mean + chain.std * constant], np.float32)
         for name, bias, factors in (("user", b_u, p_low), ("item", b_i, q_low)):
             rows = np.column_stack([bias, factors])[:-1]
             precision = self._precision(rows) / np.outer(units, units)
@@ -200,7 +200,7 @@ class Posterior:
 
     def _precision(self, rows: NDArray[np.float64]) -> NDArray[np.float64]:
         """Noise variance times the inverse covariance of the rows around a stranger's, which are in
-        units of the spread.
+        units of their std.
         """
         covariance = rows.T @ rows / len(rows)
         covariance[np.diag_indices(len(covariance))] += (
@@ -220,8 +220,8 @@ class Posterior:
         chain = self.chain
         chosen = np.unique(np.linspace(0, len(self.samples) - 1, n).round().astype(int))
         drawn = [self._averaged(self.samples[s]) for s in chosen]
-        scale = np.full(chain.n_columns, np.sqrt(chain.spread))
-        scale[0] = chain.spread
+        scale = np.full(chain.n_columns, np.sqrt(chain.std))
+        scale[0] = chain.std
         out: Parameters = {
             "noise_variance": np.array([np.mean(self.noise_variances)], np.float32),
         }

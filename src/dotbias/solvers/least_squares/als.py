@@ -2,7 +2,8 @@
 
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from contextlib import AbstractContextManager
+from dataclasses import dataclass, field, replace
 from typing import Literal
 
 import numpy as np
@@ -11,24 +12,28 @@ from scipy.sparse import coo_array
 
 from dotbias.data.ratings import Ratings
 from dotbias.data.vocabulary import Index
+from dotbias.errors import SettingError
 from dotbias.models.base import Array, Model, Parameters, initialised
 from dotbias.models.baseline import Baseline
 from dotbias.models.dot_bias import DotBias
 from dotbias.models.row_form import row_weights
 from dotbias.settings import generator, setting
-from dotbias.solvers.base import Epoch, History, OnEpoch, Solver, linear_dot_bias
-from dotbias.solvers.decay import WeightDecay, prior_constants
-from dotbias.solvers.descent.run import Validation, row_counts, threads, whole
+from dotbias.solvers.base import History, OnEpoch, Solver, linear_dot_bias
+from dotbias.solvers.decay import WeightDecay, as_weight_decay, prior_constants, row_counts
+from dotbias.solvers.epochs import EpochLoop, Figures
 from dotbias.solvers.least_squares.closed_form import ClosedForm
 from dotbias.solvers.least_squares.normal_equations import padded, solve_rows
 from dotbias.solvers.objective import penalty
+from dotbias.solvers.threads import threads
+from dotbias.solvers.validation import Validation
 
 # Chosen on validation parts of training rows alone (benchmarks/als.py). An exact minimum fits its
 # training ratings more closely than the last epoch of a descent, so it needs more decay than that.
 DEFAULT_DECAY: Mapping[str, Mapping[str, float]] = {
-    "ratings": {"user_factors": 0.08, "item_factors": 0.08, "user_bias": 0.03, "item_bias": 0.1},
-    "rows": {"user_factors": 15.0, "item_factors": 15.0, "user_bias": 4.0, "item_bias": 4.0},
+    "rating": {"user_factors": 0.08, "item_factors": 0.08, "user_bias": 0.03, "item_bias": 0.1},
+    "row": {"user_factors": 15.0, "item_factors": 15.0, "user_bias": 4.0, "item_bias": 4.0},
 }
+_PER: Mapping[str, Literal["rating", "row"]] = {"ratings": "rating", "rows": "row"}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -48,14 +53,15 @@ class ALS(Solver):
 
     Args:
         n_iterations: how often both sides are solved.
-        weight_decay: ``λ`` of all groups, or a mapping from group name to ``λ``; groups not named keep
-            the defaults (``DEFAULT_DECAY`` of this module, which depend on the weighting).
-        weighting: what ``λ`` counts for: each of a row's ``"ratings"``, the weighted-λ form of Zhou et
-            al., or ``"rows"``, the ridge form of Ng's lectures.
+        weight_decay: as for ``GradientDescent``: ``λ`` of all groups, a mapping from group name to
+            ``λ``, or a ``WeightDecay``, which also says by ``per`` what ``λ`` counts for. Groups not
+            named keep the defaults (``DEFAULT_DECAY`` of this module, which depend on ``per``).
+        weighting: ``"ratings"`` or ``"rows"``, another way to say ``WeightDecay(per="rating")`` or
+            ``"row"``; None leaves it to ``weight_decay``.
         biases: ``"together"`` solves each bias in one system with the factors; ``"held"`` leaves biases
             at those of ``ClosedForm``, and factors fit what they leave.
-        validation_size: share of the *training* rows that is held out to watch; with it, iterations
-            stop early and the parameters of the best one are kept.
+        validation_size: share of the *training* rows that is held out as validation rows; with it,
+            iterations stop early and the parameters of the best one are kept.
         patience: iterations without improvement on the validation rows before they stop.
         n_threads: threads, or None for as many as the machine has and the ratings keep busy (one
             for each 100,000).
@@ -69,8 +75,8 @@ class ALS(Solver):
     """
 
     n_iterations: int = setting(15, at_least=1)
-    weight_decay: float | Mapping[str, float] | None = field(default=None)
-    weighting: Literal["ratings", "rows"] = setting("ratings", choices=("ratings", "rows"))
+    weight_decay: float | Mapping[str, float] | WeightDecay | None = field(default=None)
+    weighting: Literal["ratings", "rows"] | None = setting(None, choices=("ratings", "rows"))
     biases: Literal["together", "held"] = setting("together", choices=("together", "held"))
     validation_size: float = setting(0.0, at_least=0, below=1)
     patience: int = setting(3, at_least=1)
@@ -82,11 +88,21 @@ class ALS(Solver):
 
     @property
     def decay(self) -> WeightDecay:
-        """The weight decay with its form."""
-        amount = DEFAULT_DECAY[self.weighting] if self.weight_decay is None else self.weight_decay
-        if isinstance(amount, Mapping):
-            amount = {**DEFAULT_DECAY[self.weighting], **amount}
-        return WeightDecay(amount, per="rating" if self.weighting == "ratings" else "row")
+        """The weight decay of each group, with its form."""
+        decay = as_weight_decay(self.weight_decay)
+        if decay.decoupled is not None:
+            raise SettingError(
+                f"WeightDecay(decoupled={decay.decoupled}) says how a step decays, and ALS takes none: "
+                "leave decoupled out"
+            )
+        if self.weighting is not None:
+            if isinstance(self.weight_decay, WeightDecay) and decay.per != _PER[self.weighting]:
+                raise SettingError(
+                    f"weighting={self.weighting!r} contradicts WeightDecay(per={decay.per!r}): leave "
+                    "weighting out"
+                )
+            decay = replace(decay, per=_PER[self.weighting])
+        return replace(decay, amount=decay.by_group(DEFAULT_DECAY[decay.per]))
 
     @property
     def n_epochs(self) -> int:
@@ -107,68 +123,50 @@ class ALS(Solver):
         """
         model = linear_dot_bias(self, model)
         started = time.perf_counter()
-        run = _Run(self, model, ratings, seed)
-        history = run.history
-        try:
-            with threads(self.n_threads, len(ratings)):
-                while len(history.epochs) < self.n_iterations and history.stopped != "early":
-                    with whole():
-                        epoch = run.iterate()
-                    if run.watch.waited(epoch.epoch) >= self.patience:
-                        history.stopped = "early"
-                    if on_epoch is not None:
-                        on_epoch(epoch)
-        except KeyboardInterrupt:
-            history.stopped = "interrupted"
-        history.best_epoch = run.watch.best_epoch or len(history.epochs)
-        history.seconds = time.perf_counter() - started
-        return run.watch.best or run.parameters(), history
+        run = _Iterations(self, model, ratings, seed).run(on_epoch=on_epoch)
+        run.history.seconds = time.perf_counter() - started
+        return run.validation.best or run.parameters(), run.history
 
 
-class _Run:
-    """The state of one fit. Inside, ratings and parameters are in units of the ratings' spread."""
+class _Iterations(EpochLoop):
+    """The state of one fit. Inside, ratings and parameters are in units of the ratings' std."""
 
     def __init__(self, solver: ALS, model: DotBias, ratings: Ratings, seed: int) -> None:
-        self.solver, self.model = solver, model
+        self.model, self.ratings, self.n_threads = model, ratings, solver.n_threads
         rng = generator(seed)
         self.start = initialised(model, ratings, rng)
-        self.watch = Validation.hold_out(ratings, solver.validation_size, rng)
-        rest, held, self.spread = self.watch.rest, solver.biases == "held", ratings.spread
+        validation = Validation.hold_out(ratings, solver.validation_size, rng)
+        super().__init__(solver.n_epochs, validation, patience=solver.patience)
+        rest, held, self.std = validation.rest, solver.biases == "held", ratings.std
         counts = row_counts(rest)
         if held:
             biases, _ = ClosedForm().fit(Baseline(), rest)
             self.start |= {name: biases[name] for name in Baseline.groups}
-        self.start |= prior_constants(solver.decay, model, counts, self.spread)
-        self.units = {g: np.float32(unit) for g, unit in model.units(self.spread).items()}
+        self.start |= prior_constants(solver.decay, model, counts, self.std)
+        self.units = {g: np.float32(unit) for g, unit in model.units(self.std).items()}
         inside = {g: self.start[g] / unit for g, unit in self.units.items()}
         inside |= prior_constants(solver.decay, model, counts, 1.0)
-        targets = (rest.values - self.start["global_mean"][0]) / np.float32(self.spread)
-        self.users = _Side("user", inside, rest.users, rest.items, targets, held)
-        self.items = _Side("item", inside, rest.items, rest.users, targets, held)
-        self.history = History()
+        targets = (rest.values - self.start["global_mean"][0]) / np.float32(self.std)
+        self.users = _RowRegressions("user", inside, rest.users, rest.items, targets, held)
+        self.items = _RowRegressions("item", inside, rest.items, rest.users, targets, held)
 
-    def iterate(self) -> Epoch:
-        """Users, then items; what came of it is added to the history."""
-        tic = time.perf_counter()
-        n, users, items = len(self.watch.rest), self.users, self.items
+    def threads(self) -> AbstractContextManager[None]:
+        """Numba's threads."""
+        return threads(self.n_threads, len(self.ratings))
+
+    def one_epoch(self) -> Figures:
+        """Users, then items."""
+        users, items = self.users, self.items
         for side, other in ((users, items), (items, users)):
             squares = side.solve(other.rows)
-            total = self.spread**2 * (0.5 * squares + side.penalty + other.penalty)
+            total = self.std**2 * (0.5 * squares + side.penalty + other.penalty)
             self.history.half_steps.append(total)
-        seconds = time.perf_counter() - tic
-        number = len(self.history.epochs) + 1
-        epoch = Epoch(
-            epoch=number,
-            n_epochs=self.solver.n_iterations,
-            lr=0.0,
-            train_rmse=self.spread * float(np.sqrt(squares / n)),
-            validation_rmse=self.watch.rmse(self.model, self.parameters, number),
-            seconds=seconds,
-            ratings_per_second=n / seconds,
-            objective=total,
-        )
-        self.history.epochs.append(epoch)
-        return epoch
+        rmse = self.std * float(np.sqrt(squares / len(self.validation.rest)))
+        return Figures(train_rmse=rmse, objective=total)
+
+    def validate(self) -> float | None:
+        """See ``EpochLoop.validate``; remembers the parameters where they are the best so far."""
+        return self.validation.rmse(self.model, self.parameters, self.epoch + 1)
 
     def parameters(self) -> Parameters:
         """The parameters as they are now, in rating units."""
@@ -181,8 +179,8 @@ class _Run:
         return now
 
 
-class _Side:
-    """One side's rows and its ratings row by row, as the kernel wants them."""
+class _RowRegressions:
+    """The regressions of one side's rows: their ratings row by row, as the kernel wants them."""
 
     def __init__(
         self,
@@ -207,7 +205,7 @@ class _Side:
         self._diagonal = np.zeros(width, np.float32)
         self._diagonal[: 1 + k] = start[f"{name}_prior_precision"]
         self.penalty = self._penalty()
-        self._mean, self._pull = np.zeros_like(self.rows), np.diag(self._diagonal)
+        self._mean, self._precision = np.zeros_like(self.rows), np.diag(self._diagonal)
         self.held = held
 
     def solve(self, others: Array) -> float:
@@ -220,7 +218,7 @@ class _Side:
             others,
             self.rows,
             self._mean,
-            self._pull,
+            self._precision,
             self.weights,
             int(self.held),
             2,

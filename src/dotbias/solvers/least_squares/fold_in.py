@@ -15,8 +15,8 @@ from dotbias.errors import DataError, SettingError
 from dotbias.models.base import Model
 from dotbias.models.parameters import Array, Parameters, refuse_not_finite
 from dotbias.models.row_form import Prior, Response, RowForm, Side
-from dotbias.solvers.descent.run import threads
 from dotbias.solvers.least_squares.normal_equations import padded, solve_rows
+from dotbias.solvers.threads import threads
 
 # Steps of the kernel, which is written for single precision; after the second one only rounding is left.
 _N_STEPS = 3
