@@ -19,6 +19,9 @@ from dotbias.whole_file import whole_file
 FORMAT = "dotbias model"
 FORMAT_VERSION = 1
 
+# The types of numbers that a file of ours may hold, as safetensors calls them.
+_DTYPES = ("BOOL", "F32", "F64", *(f"{kind}{bits}" for kind in "IU" for bits in (8, 16, 32, 64)))
+
 
 def write(
     path: Path,
@@ -50,6 +53,7 @@ def write(
     try:
         with whole_file(path) as partial:
             save_file(arrays, partial, header)
+            _put_in_order(partial)
     except (OSError, SafetensorError) as error:
         raise ModelFileError(f"cannot write {path}: {error}") from error
 
@@ -75,18 +79,47 @@ def read(path: Path, kind: str = FORMAT) -> tuple[dict[str, NDArray[Any]], dict[
             if header.get("format") != kind:
                 raise ModelFileError(f"{path} was not written by dotbias as a {_noun(kind)}")
             version = header.get("format_version", "")
-            if not version.isdecimal() or not 1 <= int(version) <= FORMAT_VERSION:
+            if version not in map(str, range(1, FORMAT_VERSION + 1)):
                 raise ModelFileError(
-                    f"{path} has format {version or 'unknown'}, and this version of dotbias reads up "
-                    f"to {FORMAT_VERSION}: upgrade dotbias to open it"
+                    f"{path} has format {version[:20] or 'unknown'}, and this version of dotbias reads "
+                    f"up to {FORMAT_VERSION}: upgrade dotbias to open it"
                 )
-            arrays = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+            names = list(file.keys())
+            for name in names:
+                if (dtype := file.get_slice(name).get_dtype()) not in _DTYPES:
+                    raise ModelFileError(
+                        f"the array {name} in {path} holds {dtype}: this version of dotbias does not"
+                    )
+            arrays = {name: file.get_tensor(name) for name in names}
     except (SafetensorError, OSError) as error:
         raise ModelFileError(f"{path} is no {_noun(kind)}, or is truncated: {error}") from error
     text = header.get("metadata", "")
     if header.get("sha256") != _checksum(arrays, text):
         raise ModelFileError(f"{path} has been altered since it was saved: its checksum differs")
-    return arrays, json.loads(text)
+    try:
+        metadata = json.loads(text)
+    except (ValueError, RecursionError) as error:
+        raise ModelFileError(
+            f"the metadata in {path} are no JSON that can be read: {error}"
+        ) from error
+    if not isinstance(metadata, dict):
+        raise ModelFileError(f"the metadata in {path} must be a dictionary")
+    return arrays, metadata
+
+
+def _put_in_order(path: Path) -> None:
+    """Sort the entries of the header that safetensors keeps in a random order.
+
+    So the same content is the same bytes. Where the arrays lie counts from the header's end: it stays.
+    """
+    with path.open("r+b") as file:
+        size = int.from_bytes(file.read(8), "little")
+        header = json.loads(file.read(size))
+        header["__metadata__"] = dict(sorted(header["__metadata__"].items()))
+        text = json.dumps(header, separators=(",", ":"), ensure_ascii=False).encode()
+        assert len(text) <= size
+        file.seek(8)
+        file.write(text.ljust(size))
 
 
 def _noun(kind: str) -> str:
