@@ -68,6 +68,7 @@ LATER = {
     "solvers/descent/schedules.py": {"WarmUp": "float = 0.25", "WarmRestarts": "float = 0.25"},
     "solvers/decay.py": {"WeightDecay": "float = 0.25"},
     "solvers/least_squares/als.py": {"ALS": "float = 0.25"},
+    "solvers/least_squares/closed_form.py": {"ClosedForm": "float = 0.25"},
     "solvers/gibbs/gibbs.py": {"Gibbs": "float = 0.25"},
     "recommender/facts.py": {
         "Considered": "float | None = 0.25",
@@ -94,7 +95,7 @@ for path in golden.glob("*.dotbias"):
     if path.stem != "network":
         rec = db.Recommender.load(path)
         assert rec.facts.history.later == "later"
-        assert solver_from_plain(rec.facts.solver).later == 0.25 or rec.facts.solver_name == "ClosedForm"
+        assert solver_from_plain(rec.facts.solver).later == 0.25
         if (held := HeldOut.of(rec)) is not None:
             assert (held.later, held.ranking.later) == (7, None)
             assert "ndcg" in str(held)
