@@ -4,6 +4,7 @@ Nothing in it is executed on loading. A file is written beside its place and mov
 whole, and carries a checksum, so that what loads is exactly what was saved.
 """
 
+import ast
 import hashlib
 import json
 from collections.abc import Mapping
@@ -13,7 +14,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from dotbias.errors import ModelFileError
+from dotbias.errors import DataError, ModelFileError
+from dotbias.plain import from_plain
 from dotbias.whole_file import whole_file
 
 FORMAT = "dotbias model"
@@ -134,3 +136,42 @@ def _checksum(arrays: Mapping[str, NDArray[Any]], text: str) -> str:
         digest.update(f"{name} {array.dtype.str} {array.shape}".encode())
         digest.update(np.ascontiguousarray(array).reshape(-1).view(np.uint8).data)
     return digest.hexdigest()
+
+
+# -- version 0.5.0 -----------------------------------------------------------------------------------
+
+# Settings that are written down in more letters than these are none of ours.
+_LONGEST = 10_000
+
+
+def plain_of_text(text: str) -> dict[str, Any] | str:
+    """Plain data of settings that 0.5.0 has written down as their ``repr``; nothing in it is run.
+
+    The text itself where it is of another kind, as of settings with a function among them.
+    """
+    try:
+        if len(text) > _LONGEST:
+            return text
+        data = from_plain(dict[str, Any], _plain_of_node(ast.parse(text, mode="eval").body))
+    except (DataError, SyntaxError, ValueError, TypeError, RecursionError, MemoryError):
+        return text
+    return data
+
+
+def _plain_of_node(node: ast.expr) -> Any:
+    if isinstance(node, ast.Call):
+        name = ast.unparse(node.func)
+        if name.startswith("np.") and len(node.args) == 1:  # np.float64(0.1)
+            return _plain_of_node(node.args[0])
+        if name == "slice" and len(node.args) == 3:
+            start, stop, _ = map(_plain_of_node, node.args)
+            return {"slice": {"start": start, "stop": stop}}
+        if node.args or not isinstance(node.func, ast.Name):
+            raise ValueError(f"{name} is not written with its settings by name")
+        return {name: {str(k.arg): _plain_of_node(k.value) for k in node.keywords}}
+    if isinstance(node, ast.Dict):
+        keys = [ast.literal_eval(key) for key in node.keys if key is not None]
+        return dict(zip(keys, map(_plain_of_node, node.values), strict=True))
+    if isinstance(node, (ast.Tuple, ast.List)):
+        return list(map(_plain_of_node, node.elts))
+    return ast.literal_eval(node)

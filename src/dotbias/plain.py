@@ -139,11 +139,18 @@ def _record(kind: Any, data: dict[str, Any], name: str, depth: int) -> Any:
         rows = spec.metadata.get("rows")
         hint = hints[spec.name] if rows is None else list[rows]  # type: ignore[valid-type]
         value = _read(hint, data[spec.name], _below(name, spec.name), depth + 1)
-        given[spec.name] = value if rows is None else pl.DataFrame(value, infer_schema_length=None)
+        given[spec.name] = value if rows is None else _frame(value, _below(name, spec.name))
     if others is not None:
         rest = {key: each for key, each in data.items() if key not in known}
         given[others] = _read(hints[others], rest, name, depth)
     return kind(**given)
+
+
+def _frame(rows: list[Any], name: str) -> pl.DataFrame:
+    try:
+        return pl.DataFrame(rows, infer_schema_length=None)
+    except (pl.exceptions.PolarsError, OverflowError):  # whole numbers of more than 64 bits
+        raise DataError(f"{name} has numbers that no table can hold") from None
 
 
 def _scalar(kind: Any, data: Any, name: str) -> Any:
@@ -242,6 +249,25 @@ def settings_from_plain(data: Any, kinds: Mapping[str, type[Settings]]) -> Any:
         raise SettingError(
             f"{name} has a setting of a type that it does not take: {error}"
         ) from None
+
+
+def same_settings(kept: Any, mine: Settings) -> bool:
+    """Whether plain data stand for these settings, those that they lack being at their defaults."""
+    if kept == to_plain(mine):
+        return True
+    kinds: dict[str, type[Settings]] = {}
+
+    def collect(value: Any) -> None:
+        if isinstance(value, Settings):
+            kinds[type(value).__name__] = type(value)
+            for spec in fields(value):
+                collect(getattr(value, spec.name))
+
+    collect(mine)
+    try:
+        return bool(settings_from_plain(kept, kinds) == mine)
+    except SettingError:
+        return False
 
 
 def object_name(data: Any) -> str | None:

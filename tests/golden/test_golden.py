@@ -64,12 +64,13 @@ def test_a_run_goes_on_from_its_checkpoint(path: Path) -> None:
 LATER = {
     "solvers/base.py": {"Epoch": "float | None = 0.25", "History": "str = 'later'"},
     "solvers/descent/gradient.py": {"GradientDescent": "float = 0.25"},
-    "solvers/descent/rules.py": {"Rule": "float = 0.25"},
+    "solvers/descent/rules.py": {"SGD": "float = 0.25"},
     "solvers/descent/schedules.py": {"WarmUp": "float = 0.25", "WarmRestarts": "float = 0.25"},
     "solvers/decay.py": {"WeightDecay": "float = 0.25"},
     "solvers/least_squares/als.py": {"ALS": "float = 0.25"},
     "solvers/least_squares/closed_form.py": {"ClosedForm": "float = 0.25"},
     "solvers/gibbs/gibbs.py": {"Gibbs": "float = 0.25"},
+    "solvers/descent/run.py": {"_Facts": "float | None = 0.25", "_GuardFacts": "int = 7"},
     "recommender/facts.py": {
         "Considered": "float | None = 0.25",
         "Chosen": "float | None = 0.25",
@@ -82,6 +83,7 @@ LATER = {
 
 # Run by the later version: old files load there, and all additions are in what it writes.
 SCRIPT = """
+import json
 import sys
 from dataclasses import replace
 from pathlib import Path
@@ -90,6 +92,7 @@ from dotbias.evaluation.evaluate import HeldOut
 from dotbias.plain import to_plain
 from dotbias.solvers.descent.run import Checkpoint
 from dotbias.solvers.registry import solver_from_plain
+from tests.golden.make import solvers
 golden, target = map(Path, sys.argv[1:])
 for path in golden.glob("*.dotbias"):
     if path.stem != "network":
@@ -104,6 +107,13 @@ for path in golden.glob("*.dotbias"):
         facts = replace(rec.facts, held_out=held, solver=solver, later={"x": 1.0})
         replace(rec, facts=facts).save(target / path.name)
         assert b"later" in (target / path.name).read_bytes()
+expected = json.loads((golden / "expected.json").read_text())
+train = db.Ratings.from_columns(*map(list, zip(*expected["train"])), scale=(0.5, 5.0))
+for path in golden.glob("*.checkpoint"):
+    model, solver = solvers()[path.stem]
+    run = solver.start(model, train, seed=5)
+    assert run.restore(Checkpoint.load(path)).epoch == 2
+    run.checkpoint().save(target / path.name)
 """
 
 
@@ -131,7 +141,7 @@ def test_fields_and_settings_may_be_added(tmp_path: Path) -> None:
         command = [sys.executable, "-c", SCRIPT, str(folder), str(target)]
         done = subprocess.run(command, env=environment, capture_output=True, text=True)
         assert done.returncode == 0, done.stderr
-        for path in target.iterdir():
+        for path in target.glob("*.dotbias"):
             rec, before = db.Recommender.load(path), db.Recommender.load(folder / path.name)
             assert rec.facts.history == before.facts.history
             assert rec.facts.notes == {"later": {"x": 1.0}}

@@ -115,6 +115,7 @@ REFUSALS = [
         with_array(f"{P}item_bias", put(3, 3e38)),
         "item_bias, .* too large for single precision",
     ),
+    ("als", with_array(f"{P}scale", put(1, 1e37)), "scale make predictions as large as 1e"),
     ("als", without(f"{P}global_mean"), "array global_mean is missing"),
     ("als", with_array(f"{P}scale", lambda a: a[::-1]), "array scale must go from low to high"),
     ("als", with_array(f"{P}user_prior_mean", lambda a: a[:-1]), "array user_prior_mean must have"),

@@ -10,9 +10,9 @@ from hypothesis import given, reject
 from hypothesis import strategies as st
 
 from dotbias.errors import SettingError
+from dotbias.model_file import plain_of_text
 from dotbias.models.dot_bias import DotBias
 from dotbias.plain import settings_text, to_plain
-from dotbias.recommender.file import plain_of_text
 from dotbias.settings import Settings
 from dotbias.solvers.decay import WeightDecay
 from dotbias.solvers.descent.gradient import GradientDescent

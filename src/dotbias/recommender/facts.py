@@ -103,4 +103,4 @@ class Facts(Mapping[str, Any]):
         return len(self._said())
 
     def _said(self) -> dict[str, Any]:
-        return to_plain(self) | {"solver": self.solver_text}
+        return {**to_plain(self), "solver": self.solver_text}

@@ -1,6 +1,5 @@
 """The file of a recommender: what goes in, and the checks that everything passes on the way out."""
 
-import ast
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from itertools import pairwise
@@ -102,7 +101,7 @@ def read(path: Path, model: Model | None = None) -> dict[str, Any]:
         raise ModelFileError(f"{path} cannot be used: {error}") from error
     facts = saved.facts
     if isinstance(facts.solver, str):
-        facts = replace(facts, solver=plain_of_text(facts.solver))
+        facts = replace(facts, solver=model_file.plain_of_text(facts.solver))
     return {
         "model": fitted,
         "parameters": own,
@@ -221,42 +220,3 @@ def _texts(arrays: Arrays, name: str) -> pl.Series | None:
     except UnicodeDecodeError as error:
         raise DataError(f"the array {name}.text is not text in UTF-8: {error}") from None
     return pl.Series(name, texts, pl.String)
-
-
-# -- version 0.5.0 -----------------------------------------------------------------------------------
-
-# A solver that is written down in more letters than this is none of ours.
-_LONGEST = 10_000
-
-
-def plain_of_text(text: str) -> dict[str, Any] | str:
-    """Plain data of a solver that 0.5.0 has written down as its ``repr``; nothing in it is run.
-
-    The text itself where it is of another kind, as of a rule of the user's own with a function in it.
-    """
-    try:
-        if len(text) > _LONGEST:
-            return text
-        data = from_plain(dict[str, Any], _plain_of_node(ast.parse(text, mode="eval").body))
-    except (DataError, SyntaxError, ValueError, TypeError, RecursionError, MemoryError):
-        return text
-    return data
-
-
-def _plain_of_node(node: ast.expr) -> Any:
-    if isinstance(node, ast.Call):
-        name = ast.unparse(node.func)
-        if name.startswith("np.") and len(node.args) == 1:  # np.float64(0.1)
-            return _plain_of_node(node.args[0])
-        if name == "slice" and len(node.args) == 3:
-            start, stop, _ = map(_plain_of_node, node.args)
-            return {"slice": {"start": start, "stop": stop}}
-        if node.args or not isinstance(node.func, ast.Name):
-            raise ValueError(f"{name} is not written with its settings by name")
-        return {name: {str(k.arg): _plain_of_node(k.value) for k in node.keywords}}
-    if isinstance(node, ast.Dict):
-        keys = [ast.literal_eval(key) for key in node.keys if key is not None]
-        return dict(zip(keys, map(_plain_of_node, node.values), strict=True))
-    if isinstance(node, (ast.Tuple, ast.List)):
-        return list(map(_plain_of_node, node.elts))
-    return ast.literal_eval(node)

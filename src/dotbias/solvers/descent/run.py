@@ -9,7 +9,7 @@ from abc import ABC, abstractmethod
 from collections import deque
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Generic, TypeVar
 
@@ -18,10 +18,11 @@ from numpy.typing import NDArray
 
 from dotbias import model_file
 from dotbias.data.ratings import Ratings
-from dotbias.errors import DivergenceError, SettingError
+from dotbias.errors import DataError, DivergenceError, ModelFileError, SettingError
 from dotbias.models.base import Model, Parameters, initialised
 from dotbias.models.dot_bias import DotBias
-from dotbias.settings import generator
+from dotbias.plain import from_plain, same_settings, settings_text, to_plain
+from dotbias.settings import Settings, generator
 from dotbias.solvers.base import Epoch, History, OnEpoch
 from dotbias.solvers.descent.passes import Floats, Pass
 from dotbias.solvers.descent.rules import Steps
@@ -254,17 +255,17 @@ class Run(ABC, Generic[M]):
         arrays = self.state()
         kept = {"best": [self.watch.best] if self.watch.best else []}
         kept |= {"window": list(self.window), "cycle": self.history.cycle_parameters}
-        for kind, sets in kept.items():
+        for kind, sets in kept.items():  # those of _KEPT
             for n, parameters in enumerate(sets):
                 arrays |= {f"{kind}/{n}/{name}": a.copy() for name, a in parameters.items()}
         facts = {
-            "run": self._identity(),
+            "run": to_plain(self._identity()),
             "rng": self.rng.bit_generator.state,
             "n_updates": self.n_updates,
             "history": self.history.summary(),
             "kept": {kind: len(sets) for kind, sets in kept.items()},
             "best": [self.watch.best_rmse if self.watch.best else None, self.watch.best_epoch],
-            "guard": asdict(self._guard),
+            "guard": to_plain(self._guard.state()),
         }
         return Checkpoint(arrays, copy.deepcopy(facts))
 
@@ -273,40 +274,61 @@ class Run(ABC, Generic[M]):
 
         Raises:
             SettingError: when it is one of another run.
+            ModelFileError: when arrays or facts in it are not of the right form; it names them.
         """
-        arrays, facts = checkpoint.arrays, copy.deepcopy(checkpoint.facts)
-        mine = self._identity()
-        for what, value in facts["run"].items():
-            if mine.get(what) != value:
-                raise SettingError(
-                    f"the checkpoint is of another run: its {what} is {value}, not {mine.get(what)}"
-                )
-        self.set_state(arrays)
-        kept = {
-            kind: [
-                {name: arrays[f"{kind}/{n}/{name}"].copy() for name in self.start}
-                for n in range(count)
-            ]
-            for kind, count in facts["kept"].items()
-        }
-        history = facts["history"]
-        self.history = History(
-            [Epoch(**entry) for entry in history["epochs"]],
-            **{k: v for k, v in history.items() if k != "epochs"},
-            cycle_parameters=kept["cycle"],
-        )
+        arrays = checkpoint.arrays
+        try:
+            facts = _facts(checkpoint)
+            self._check_identity(facts.run)
+            _check_arrays(self.state(), arrays)
+            kept = {kind: self._kept(arrays, kind, facts.kept.get(kind, 0)) for kind in _KEPT}
+            rng = _generator(facts.rng)
+            self.set_state(arrays)
+        except (
+            DataError,
+            RuntimeError,
+            KeyError,
+        ) as error:  # the last two of an optimiser of PyTorch
+            raise ModelFileError(f"the checkpoint cannot be used: {error}") from error
+        self.history = replace(facts.history, cycle_parameters=kept["cycle"])
         self.window = deque(kept["window"], maxlen=self.solver.average)
-        best_rmse, self.watch.best_epoch = facts["best"]
+        best_rmse, best_epoch = facts.best
         self.watch.best_rmse = np.inf if best_rmse is None else best_rmse
+        self.watch.best_epoch = int(best_epoch or 0)
         self.watch.best = kept["best"][0] if kept["best"] else {}
         self._guard = _DivergenceGuard(self.ratings, self.solver.rule.top_rate, noisy=self.noisy)
-        vars(self._guard).update(facts["guard"])
-        self.n_updates, self._sweeping = facts["n_updates"], None
-        self.rng.bit_generator.state = facts["rng"]
+        self._guard.set_state(facts.guard)
+        self.n_updates, self._sweeping = facts.n_updates, None
+        self.rng.bit_generator.state = rng.bit_generator.state
         return self
 
+    def _kept(self, arrays: dict[str, Floats], kind: str, n: int) -> list[Parameters]:
+        """The sets of parameters of one kind that a checkpoint keeps, copied."""
+        sets = []
+        for number in range(n):
+            wanted = {f"{kind}/{number}/{name}": array for name, array in self.start.items()}
+            _check_arrays(wanted, arrays)
+            sets.append({n.split("/", 2)[2]: arrays[n].copy() for n in wanted})
+        return sets
+
+    def _check_identity(self, kept: dict[str, Any]) -> None:
+        """Refuse what is kept of another run."""
+        mine = self._identity()
+        for what, value in kept.items():
+            own = mine.get(what)
+            if isinstance(own, Settings):
+                text = value if isinstance(value, str) else settings_text(value)
+                plain = model_file.plain_of_text(value) if isinstance(value, str) else value
+                same = text == repr(own) or same_settings(plain, own)
+            else:
+                text, same = value, own == value
+            if not same:
+                raise SettingError(
+                    f"the checkpoint is of another run: its {what} is {text}, not {own}"
+                )
+
     def _identity(self) -> dict[str, Any]:
-        """What makes a run the same run."""
+        """What makes a run the same run: settings, and plain data."""
         ratings, order = self.ratings, self.solver.order
         digest = hashlib.sha256()
         for column in (ratings.users, ratings.items, ratings.values):
@@ -314,13 +336,86 @@ class Run(ABC, Generic[M]):
         # Neither the number of threads nor the place of a function in memory is part of a run.
         solver = replace(self.solver, n_threads=None, order="stored")
         return {
-            "model": repr(self.model),
-            "solver": repr(solver),
+            "model": self.model,
+            "solver": solver,
             "order": order if isinstance(order, str) else order.__qualname__,
             "seed": self.seed,
             "precision": np.dtype(self.dtype).name,
             "ratings": f"{len(ratings)} ratings, {digest.hexdigest()[:16]}",
         }
+
+
+# Sets of parameters that a checkpoint keeps: the best, those to be averaged, those at ends of cycles.
+_KEPT = ("best", "window", "cycle")
+
+
+@dataclass(frozen=True)
+class _GuardFacts:
+    """What a ``_DivergenceGuard`` remembers; None is infinite."""
+
+    best: float | None = None
+    last: float | None = None
+    last_lr: float | None = None
+    rises: int = 0
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Facts:
+    """What a checkpoint keeps beside arrays.
+
+    Args:
+        run: what makes the run the same run.
+        rng: state of its generator.
+        n_updates: updates until now.
+        history: of the epochs until now.
+        kept: how many sets of parameters of each kind are among the arrays.
+        best: lowest RMSE on the validation rows, and its epoch.
+        guard: what the divergence guard remembers.
+    """
+
+    run: dict[str, Any]
+    rng: dict[str, Any]
+    n_updates: int
+    history: History
+    kept: dict[str, int] = field(default_factory=dict)
+    best: tuple[float | None, ...] = (None, 0)
+    guard: _GuardFacts = field(default_factory=_GuardFacts)
+
+
+def _facts(checkpoint: "Checkpoint") -> _Facts:
+    data = dict(checkpoint.facts)
+    if isinstance(data.get("guard"), dict):  # 0.5.0 kept infinity itself
+        data["guard"] = {n: None if x == np.inf else x for n, x in data["guard"].items()}
+    facts = from_plain(_Facts, data, "facts")
+    if len(facts.best) != 2:
+        raise DataError("facts.best must be an RMSE and an epoch")
+    return facts
+
+
+def _generator(state: dict[str, Any]) -> np.random.Generator:
+    """The generator with a state that a checkpoint keeps."""
+    rng = np.random.default_rng()
+    try:
+        rng.bit_generator.state = state
+    except (KeyError, TypeError, ValueError, OverflowError) as error:
+        raise DataError(f"facts.rng is no state of a generator: {error}") from error
+    return rng
+
+
+def _check_arrays(wanted: dict[str, Floats], arrays: dict[str, Floats]) -> None:
+    """Refuse arrays that are missing, not finite, or not of the form of others of the same name."""
+    for name, own in wanted.items():
+        array = arrays.get(name)
+        if array is None:
+            raise DataError(f"the array {name} is missing")
+        # A file keeps a single number as an array of one.
+        if array.dtype != own.dtype or array.shape not in (own.shape, own.shape or (1,)):
+            raise DataError(
+                f"the array {name} must be of {own.dtype} and of shape {own.shape}, not of "
+                f"{array.dtype} and {array.shape}"
+            )
+        if not np.isfinite(array).all():
+            raise DataError(f"the array {name} is not finite")
 
 
 @dataclass(frozen=True, eq=False)
@@ -435,6 +530,18 @@ class _DivergenceGuard:
 
     def __init__(self, ratings: Ratings, top_rate: float, *, noisy: bool) -> None:
         self.limit, self.top_rate, self.noisy = 3 * ratings.spread, top_rate, noisy
+
+    def state(self) -> _GuardFacts:
+        """What it remembers."""
+        best, last, lr = (
+            x if np.isfinite(x) else None for x in (self.best, self.last, self.last_lr)
+        )
+        return _GuardFacts(best, last, lr, self.rises)
+
+    def set_state(self, kept: _GuardFacts) -> None:
+        """Put back what ``state`` gave."""
+        infinite = (np.inf if x is None else x for x in (kept.best, kept.last, kept.last_lr))
+        (self.best, self.last, self.last_lr), self.rises = infinite, kept.rises
 
     def check(self, epoch: int, rmse: float, lr: float) -> None:
         self.best = min(self.best, rmse)
