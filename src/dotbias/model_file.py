@@ -45,7 +45,7 @@ def write(
     from safetensors.numpy import save_file
 
     arrays = {name: np.ascontiguousarray(array) for name, array in arrays.items()}
-    text = json.dumps(metadata, sort_keys=True)
+    text = json.dumps(metadata)
     header = {
         "format": kind,
         "format_version": str(FORMAT_VERSION),
