@@ -166,8 +166,10 @@ def _rated(arrays: Arrays, n_users: int, n_items: int) -> csr_array:
             f"the array rated.items must hold indices from 0 to {n_items - 1:,}, not {items.min():,} to "
             f"{items.max():,}"
         )
-    falls = np.flatnonzero(items[1:] <= items[:-1]) + 1
-    if not np.isin(falls, starts).all():
+    rises = items[1:] > items[:-1]
+    first = starts[(starts > 0) & (starts < n)]  # of each user but the first
+    rises[first - 1] = True
+    if not rises.all():
         raise DataError("the array rated.items must rise within each user's items")
     if not np.isfinite(values).all():
         raise DataError("the array rated.values has ratings that are not finite")
