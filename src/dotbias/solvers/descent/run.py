@@ -407,7 +407,7 @@ def _check_arrays(wanted: dict[str, Floats], arrays: dict[str, Floats]) -> None:
     for name, own in wanted.items():
         array = arrays.get(name)
         if array is None:
-            raise DataError(f"the array {name} is missing")
+            raise DataError(f"the array {name} is missing: another version may keep others")
         # A file keeps a single number as an array of one.
         if array.dtype != own.dtype or array.shape not in (own.shape, own.shape or (1,)):
             raise DataError(
