@@ -16,7 +16,7 @@ import dotbias as db
 from dotbias import model_file
 from dotbias.errors import ModelFileError
 from dotbias.evaluation.evaluate import HeldOut
-from dotbias.solvers.descent.run import Checkpoint
+from dotbias.solvers.descent.checkpoint import Checkpoint
 from tests.golden.make import Biases, answers, rows, solvers
 
 VERSIONS = sorted(path for path in Path(__file__).parent.iterdir() if path.name[0].isdigit())
@@ -78,7 +78,10 @@ LATER = {
     "solvers/least_squares/als.py": {"ALS": "float = 0.25"},
     "solvers/least_squares/closed_form.py": {"ClosedForm": "float = 0.25"},
     "solvers/gibbs/gibbs.py": {"Gibbs": "float = 0.25"},
-    "solvers/descent/run.py": {"_Facts": "float | None = 0.25", "_GuardFacts": "int = 7"},
+    "solvers/descent/checkpoint.py": {
+        "CheckpointFacts": "float | None = 0.25",
+        "GuardFacts": "int = 7",
+    },
     "recommender/facts.py": {
         "Considered": "float | None = 0.25",
         "Chosen": "float | None = 0.25",
@@ -98,7 +101,7 @@ from pathlib import Path
 import dotbias as db
 from dotbias.evaluation.evaluate import HeldOut
 from dotbias.plain import to_plain
-from dotbias.solvers.descent.run import Checkpoint
+from dotbias.solvers.descent.checkpoint import Checkpoint
 from dotbias.solvers.registry import solver_from_plain
 from tests.golden.make import solvers
 golden, target = map(Path, sys.argv[1:])

@@ -10,7 +10,8 @@ import pytest
 
 import dotbias as db
 from dotbias.errors import ModelFileError, SettingError
-from dotbias.solvers.descent.run import Checkpoint, Run
+from dotbias.solvers.descent.checkpoint import Checkpoint
+from dotbias.solvers.descent.run import Run
 
 RATINGS, _ = db.simulate(20, 15, 100, seed=1)
 MODEL = db.DotBias(n_factors=2)

@@ -9,8 +9,7 @@ from abc import ABC, abstractmethod
 from collections import deque
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
-from dataclasses import dataclass, field, replace
-from pathlib import Path
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, ClassVar, Generic, TypeVar
 
 import numpy as np
@@ -21,9 +20,17 @@ from dotbias.data.ratings import Ratings
 from dotbias.errors import DataError, DivergenceError, ModelFileError, SettingError
 from dotbias.models.base import Model, Parameters, initialised
 from dotbias.models.dot_bias import DotBias
-from dotbias.plain import from_plain, same_settings, settings_text, to_plain
+from dotbias.plain import same_settings, settings_text, to_plain
 from dotbias.settings import Settings, generator
 from dotbias.solvers.base import Epoch, History, OnEpoch
+from dotbias.solvers.descent.checkpoint import (
+    KEPT,
+    Checkpoint,
+    GuardFacts,
+    check_arrays,
+    generator_at,
+    read_facts,
+)
 from dotbias.solvers.descent.passes import Floats, Pass
 from dotbias.solvers.descent.rules import Steps
 
@@ -33,8 +40,6 @@ if TYPE_CHECKING:
 _RATINGS_PER_THREAD = 100_000
 # Decay of the gradient noise (Neelakantan et al. 2015, section 3).
 NOISE_DECAY = 0.55
-
-CHECKPOINT_KIND = "dotbias checkpoint"
 
 M = TypeVar("M", bound=Model)
 
@@ -250,12 +255,12 @@ class Run(ABC, Generic[M]):
 
     # Stopping and going on.
 
-    def checkpoint(self) -> "Checkpoint":
+    def checkpoint(self) -> Checkpoint:
         """All that the rest of the run depends on, copied."""
         arrays = self.state()
         kept = {"best": [self.watch.best] if self.watch.best else []}
         kept |= {"window": list(self.window), "cycle": self.history.cycle_parameters}
-        for kind, sets in kept.items():  # those of _KEPT
+        for kind, sets in kept.items():  # those of KEPT
             for n, parameters in enumerate(sets):
                 arrays |= {f"{kind}/{n}/{name}": a.copy() for name, a in parameters.items()}
         facts = {
@@ -269,7 +274,7 @@ class Run(ABC, Generic[M]):
         }
         return Checkpoint(arrays, copy.deepcopy(facts))
 
-    def restore(self, checkpoint: "Checkpoint") -> "Run[M]":
+    def restore(self, checkpoint: Checkpoint) -> "Run[M]":
         """Go back, or ahead, to a checkpoint of the same run, bit for bit.
 
         Raises:
@@ -278,17 +283,13 @@ class Run(ABC, Generic[M]):
         """
         arrays = checkpoint.arrays
         try:
-            facts = _facts(checkpoint)
+            facts = read_facts(checkpoint)
             self._check_identity(facts.run)
-            _check_arrays(self.state(), arrays)
-            kept = {kind: self._kept(arrays, kind, facts.kept.get(kind, 0)) for kind in _KEPT}
-            rng = _generator(facts.rng)
+            check_arrays(self.state(), arrays)
+            kept = {kind: self._kept(arrays, kind, facts.kept.get(kind, 0)) for kind in KEPT}
+            rng = generator_at(facts.rng)
             self.set_state(arrays)
-        except (
-            DataError,
-            RuntimeError,
-            KeyError,
-        ) as error:  # the last two of an optimiser of PyTorch
+        except (DataError, RuntimeError, KeyError) as error:  # PyTorch has some of its own
             raise ModelFileError(f"the checkpoint cannot be used: {error}") from error
         self.history = replace(facts.history, cycle_parameters=kept["cycle"])
         self.window = deque(kept["window"], maxlen=self.solver.average)
@@ -307,7 +308,7 @@ class Run(ABC, Generic[M]):
         sets = []
         for number in range(n):
             wanted = {f"{kind}/{number}/{name}": array for name, array in self.start.items()}
-            _check_arrays(wanted, arrays)
+            check_arrays(wanted, arrays)
             sets.append({n.split("/", 2)[2]: arrays[n].copy() for n in wanted})
         return sets
 
@@ -343,104 +344,6 @@ class Run(ABC, Generic[M]):
             "precision": np.dtype(self.dtype).name,
             "ratings": f"{len(ratings)} ratings, {digest.hexdigest()[:16]}",
         }
-
-
-# Sets of parameters that a checkpoint keeps: the best, those to be averaged, those at ends of cycles.
-_KEPT = ("best", "window", "cycle")
-
-
-@dataclass(frozen=True)
-class _GuardFacts:
-    """What a ``_DivergenceGuard`` remembers; None is infinite."""
-
-    best: float | None = None
-    last: float | None = None
-    last_lr: float | None = None
-    rises: int = 0
-
-
-@dataclass(frozen=True, kw_only=True)
-class _Facts:
-    """What a checkpoint keeps beside arrays.
-
-    Args:
-        run: what makes the run the same run.
-        rng: state of its generator.
-        n_updates: updates until now.
-        history: of the epochs until now.
-        kept: how many sets of parameters of each kind are among the arrays.
-        best: lowest RMSE on the validation rows, and its epoch.
-        guard: what the divergence guard remembers.
-    """
-
-    run: dict[str, Any]
-    rng: dict[str, Any]
-    n_updates: int
-    history: History
-    kept: dict[str, int] = field(default_factory=dict)
-    best: tuple[float | None, ...] = (None, 0)
-    guard: _GuardFacts = field(default_factory=_GuardFacts)
-
-
-def _facts(checkpoint: "Checkpoint") -> _Facts:
-    data = dict(checkpoint.facts)
-    if isinstance(data.get("guard"), dict):  # 0.5.0 kept infinity itself
-        data["guard"] = {n: None if x == np.inf else x for n, x in data["guard"].items()}
-    facts = from_plain(_Facts, data, "facts")
-    if len(facts.best) != 2:
-        raise DataError("facts.best must be an RMSE and an epoch")
-    return facts
-
-
-def _generator(state: dict[str, Any]) -> np.random.Generator:
-    """The generator with a state that a checkpoint keeps."""
-    rng = np.random.default_rng()
-    try:
-        rng.bit_generator.state = state
-    except (KeyError, TypeError, ValueError, OverflowError) as error:
-        raise DataError(f"facts.rng is no state of a generator: {error}") from error
-    return rng
-
-
-def _check_arrays(wanted: dict[str, Floats], arrays: dict[str, Floats]) -> None:
-    """Refuse arrays that are missing, not finite, or not of the form of others of the same name."""
-    for name, own in wanted.items():
-        array = arrays.get(name)
-        if array is None:
-            raise DataError(f"the array {name} is missing: another version may keep others")
-        # A file keeps a single number as an array of one.
-        if array.dtype != own.dtype or array.shape not in (own.shape, own.shape or (1,)):
-            raise DataError(
-                f"the array {name} must be of {own.dtype} and of shape {own.shape}, not of "
-                f"{array.dtype} and {array.shape}"
-            )
-        if not np.isfinite(array).all():
-            raise DataError(f"the array {name} is not finite")
-
-
-@dataclass(frozen=True, eq=False)
-class Checkpoint:
-    """The state of a run between two epochs: arrays by name, and plain facts."""
-
-    arrays: dict[str, Floats]
-    facts: dict[str, Any]
-
-    def save(self, path: str | Path) -> None:
-        """Write it in one file, whole or not at all.
-
-        Raises:
-            ModelFileError: when the folder is missing or cannot be written.
-        """
-        model_file.write(Path(path), self.arrays, self.facts, kind=CHECKPOINT_KIND)
-
-    @classmethod
-    def load(cls, path: str | Path) -> "Checkpoint":
-        """Read what ``save`` wrote.
-
-        Raises:
-            ModelFileError: when the file is missing, truncated, altered or none of ours.
-        """
-        return cls(*model_file.read(Path(path), kind=CHECKPOINT_KIND))
 
 
 def row_counts(ratings: Ratings) -> dict[str, NDArray[np.int64]]:
@@ -531,14 +434,14 @@ class _DivergenceGuard:
     def __init__(self, ratings: Ratings, top_rate: float, *, noisy: bool) -> None:
         self.limit, self.top_rate, self.noisy = 3 * ratings.spread, top_rate, noisy
 
-    def state(self) -> _GuardFacts:
+    def state(self) -> GuardFacts:
         """What it remembers."""
         best, last, lr = (
             x if np.isfinite(x) else None for x in (self.best, self.last, self.last_lr)
         )
-        return _GuardFacts(best, last, lr, self.rises)
+        return GuardFacts(best, last, lr, self.rises)
 
-    def set_state(self, kept: _GuardFacts) -> None:
+    def set_state(self, kept: GuardFacts) -> None:
         """Put back what ``state`` gave."""
         infinite = (np.inf if x is None else x for x in (kept.best, kept.last, kept.last_lr))
         (self.best, self.last, self.last_lr), self.rises = infinite, kept.rises
