@@ -140,7 +140,7 @@ REFUSALS = [
     ("samples", with_array(f"{P}user_samples", lambda a: a * np.float32(1e37)), "user_samples"),
     ("sigmoid", with_value("model.settings.margin", 1e300), "predictions"),
     ("sigmoid", with_value("model.settings.margin", -1), "margin must be above 0"),
-    ("net", with_value("model.settings.hidden", [10**9]), "must have the shape|is missing|none of"),
+    ("net", with_value("model.settings.hidden", [10**5]), "must have the shape|is missing|none of"),
     ("net", without(f"{P}output.bias"), "array output.bias is missing"),
     ("net", with_array(f"{P}hidden.1.running_var", np.negative), "running_var holds variances"),
     ("net", with_array(f"{P}n_rows", put(0, 2**40)), "array n_rows must be"),
