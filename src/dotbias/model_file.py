@@ -4,6 +4,7 @@ Nothing in it is executed on loading. A file is written beside its place and mov
 whole, and carries a checksum, so that what loads is exactly what was saved.
 """
 
+import ast
 import hashlib
 import json
 from collections.abc import Mapping
@@ -13,11 +14,15 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from dotbias.errors import ModelFileError
+from dotbias.errors import DataError, ModelFileError
+from dotbias.plain import from_plain
 from dotbias.whole_file import whole_file
 
 FORMAT = "dotbias model"
 FORMAT_VERSION = 1
+
+# The types of numbers that a file of ours may hold, as safetensors calls them.
+_DTYPES = ("BOOL", "F32", "F64", *(f"{kind}{bits}" for kind in "IU" for bits in (8, 16, 32, 64)))
 
 
 def write(
@@ -40,7 +45,7 @@ def write(
     from safetensors.numpy import save_file
 
     arrays = {name: np.ascontiguousarray(array) for name, array in arrays.items()}
-    text = json.dumps(metadata, sort_keys=True)
+    text = json.dumps(metadata)
     header = {
         "format": kind,
         "format_version": str(FORMAT_VERSION),
@@ -50,6 +55,7 @@ def write(
     try:
         with whole_file(path) as partial:
             save_file(arrays, partial, header)
+            _put_in_order(partial)
     except (OSError, SafetensorError) as error:
         raise ModelFileError(f"cannot write {path}: {error}") from error
 
@@ -75,18 +81,47 @@ def read(path: Path, kind: str = FORMAT) -> tuple[dict[str, NDArray[Any]], dict[
             if header.get("format") != kind:
                 raise ModelFileError(f"{path} was not written by dotbias as a {_noun(kind)}")
             version = header.get("format_version", "")
-            if not version.isdecimal() or not 1 <= int(version) <= FORMAT_VERSION:
+            if version not in map(str, range(1, FORMAT_VERSION + 1)):
                 raise ModelFileError(
-                    f"{path} has format {version or 'unknown'}, and this version of dotbias reads up "
-                    f"to {FORMAT_VERSION}: upgrade dotbias to open it"
+                    f"{path} has format {version[:20] or 'unknown'}, and this version of dotbias reads "
+                    f"up to {FORMAT_VERSION}: upgrade dotbias to open it"
                 )
-            arrays = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+            names = list(file.keys())
+            for name in names:
+                if (dtype := file.get_slice(name).get_dtype()) not in _DTYPES:
+                    raise ModelFileError(
+                        f"the array {name} in {path} holds {dtype}: this version of dotbias does not"
+                    )
+            arrays = {name: file.get_tensor(name) for name in names}
     except (SafetensorError, OSError) as error:
         raise ModelFileError(f"{path} is no {_noun(kind)}, or is truncated: {error}") from error
     text = header.get("metadata", "")
     if header.get("sha256") != _checksum(arrays, text):
         raise ModelFileError(f"{path} has been altered since it was saved: its checksum differs")
-    return arrays, json.loads(text)
+    try:
+        metadata = json.loads(text)
+    except (ValueError, RecursionError) as error:
+        raise ModelFileError(
+            f"the metadata in {path} are no JSON that can be read: {error}"
+        ) from error
+    if not isinstance(metadata, dict):
+        raise ModelFileError(f"the metadata in {path} must be a dictionary")
+    return arrays, metadata
+
+
+def _put_in_order(path: Path) -> None:
+    """Sort the entries of the header that safetensors keeps in a random order.
+
+    So the same content is the same bytes. Where the arrays lie counts from the header's end: it stays.
+    """
+    with path.open("r+b") as file:
+        size = int.from_bytes(file.read(8), "little")
+        header = json.loads(file.read(size))
+        header["__metadata__"] = dict(sorted(header["__metadata__"].items()))
+        text = json.dumps(header, separators=(",", ":"), ensure_ascii=False).encode()
+        assert len(text) <= size
+        file.seek(8)
+        file.write(text.ljust(size))
 
 
 def _noun(kind: str) -> str:
@@ -101,3 +136,42 @@ def _checksum(arrays: Mapping[str, NDArray[Any]], text: str) -> str:
         digest.update(f"{name} {array.dtype.str} {array.shape}".encode())
         digest.update(np.ascontiguousarray(array).reshape(-1).view(np.uint8).data)
     return digest.hexdigest()
+
+
+# -- version 0.5.0 -----------------------------------------------------------------------------------
+
+# Settings that are written down in more letters than these are none of ours.
+_LONGEST = 10_000
+
+
+def plain_of_text(text: str) -> dict[str, Any] | str:
+    """Plain data of settings that 0.5.0 has written down as their ``repr``; nothing in it is run.
+
+    The text itself where it is of another kind, as of settings with a function among them.
+    """
+    try:
+        if len(text) > _LONGEST:
+            return text
+        data = from_plain(dict[str, Any], _plain_of_node(ast.parse(text, mode="eval").body))
+    except (DataError, SyntaxError, ValueError, TypeError, RecursionError, MemoryError):
+        return text
+    return data
+
+
+def _plain_of_node(node: ast.expr) -> Any:
+    if isinstance(node, ast.Call):
+        name = ast.unparse(node.func)
+        if name.startswith("np.") and len(node.args) == 1:  # np.float64(0.1)
+            return _plain_of_node(node.args[0])
+        if name == "slice" and len(node.args) == 3:
+            start, stop, _ = map(_plain_of_node, node.args)
+            return {"slice": {"start": start, "stop": stop}}
+        if node.args or not isinstance(node.func, ast.Name):
+            raise ValueError(f"{name} is not written with its settings by name")
+        return {name: {str(k.arg): _plain_of_node(k.value) for k in node.keywords}}
+    if isinstance(node, ast.Dict):
+        keys = [ast.literal_eval(key) for key in node.keys if key is not None]
+        return dict(zip(keys, map(_plain_of_node, node.values), strict=True))
+    if isinstance(node, (ast.Tuple, ast.List)):
+        return list(map(_plain_of_node, node.elts))
+    return ast.literal_eval(node)

@@ -46,6 +46,13 @@ _HOLDS = {
 }
 
 
+def _is_finite(value: Any) -> bool:
+    try:
+        return math.isfinite(value)
+    except OverflowError:  # a whole number beyond what a float can be
+        return False
+
+
 @dataclass(frozen=True)
 class Settings:
     """Base of models, solvers and rules: stores its settings and refuses illegal ones at once.
@@ -74,7 +81,7 @@ class Settings:
             self._refuse(name, value, f"a number {wanted}")
         if legal["type"] is int and not isinstance(value, numbers.Integral):
             self._refuse(name, value, f"a whole number {wanted}")
-        if not math.isfinite(value) or not all(_HOLDS[k](value, v) for k, v in bounds.items()):
+        if not _is_finite(value) or not all(_HOLDS[k](value, v) for k, v in bounds.items()):
             self._refuse(name, value, wanted)
 
     def _refuse(self, name: str, value: Any, wanted: str) -> None:

@@ -5,6 +5,7 @@ import inspect
 import io
 import json
 import re
+from dataclasses import replace
 
 import polars as pl
 import pytest
@@ -62,12 +63,12 @@ def test_a_long_wait_is_announced(model, tmp_path):
     rec = db.Recommender.load(model)
     command = f"similar {tmp_path}/slow.dotbias 7 --stability -k 2"
     for seconds, note in ((0.6, "Fitting the model 5 times more, about 3 s in all."), (0.1, "")):
-        rec.facts["history"]["seconds"] = seconds
+        rec.facts.history.seconds = seconds
         rec.save(tmp_path / "slow.dotbias")
         done = run(command)
         assert done.stderr.strip() == note
         assert "Stability: " in done.stdout
-    rec.facts["history"]["seconds"] = 60.0
+    rec.facts.history.seconds = 60.0
     rec.save(tmp_path / "slow.dotbias")
     assert "model once more, about 60 s" in run(f"{command} --fits 1").stderr
     assert run(f"-q {command} --fits 1").stderr == ""
@@ -82,7 +83,7 @@ def test_the_number_of_fits_needs_stability(model):
 
 def test_a_model_that_cannot_be_fitted_again_is_an_error(model, tmp_path):
     rec = db.Recommender.load(model)
-    rec.facts["solver"] = "Mine(lr=0.1)"
+    rec = replace(rec, facts=replace(rec.facts, solver={"Mine": {"lr": 0.1}}))
     rec.save(tmp_path / "mine.dotbias")
     message = fails(f"similar {tmp_path}/mine.dotbias 7 --stability")
     assert "Mine is none of this version of dotbias" in message

@@ -205,7 +205,7 @@ def test_round_trip_through_a_model_file(world, tmp_path):
         {"held_out": {"seed": 1} | result.to_dict()},
     )
     stored.save(tmp_path / "m.dotbias")
-    facts = Recommender.load(tmp_path / "m.dotbias").facts["held_out"]
+    facts = Recommender.load(tmp_path / "m.dotbias").facts.held_out
     assert Evaluation.from_dict(facts).to_dict() == result.to_dict()
 
 

@@ -13,6 +13,7 @@ from dotbias.data.ratings import Ratings
 from dotbias.errors import SettingError, UnknownIdError
 from dotbias.insight import neighbours as module
 from dotbias.insight.neighbours import neighbour_stability, overlap
+from dotbias.recommender.facts import Facts
 from dotbias.recommender.recommender import Recommender
 from dotbias.solvers.base import Epoch, History, Solver
 from tests.ratings import random_ratings
@@ -162,7 +163,7 @@ def test_with_the_same_seed_the_fit_is_the_same_to_the_bit(way, ratings, tmp_pat
     model, solver = WAYS[way]
     db.fit(ratings, model, solver, seed=4).save(tmp_path / "model.dotbias")
     rec = Recommender.load(tmp_path / "model.dotbias")
-    solver = module.solver_from_text(rec.facts["solver"])
+    solver = module.solver_from_plain(rec.facts.solver)
     (again,) = module._other_fits(rec, solver, (4,))
     assert again.parameters.keys() == rec.parameters.keys()
     for name, array in rec.parameters.items():
@@ -208,10 +209,10 @@ def test_another_solver_can_be_given(rec):
 
 
 def test_a_solver_that_nobody_knows_must_be_given(rec):
-    unknown = replace(rec, facts=rec.facts | {"solver": "Mine(lr=0.1)"})
+    unknown = replace(rec, facts=replace(rec.facts, solver={"Mine": {"lr": 0.1}}))
     with pytest.raises(SettingError, match=r"Mine is none of this version.*give it as solver="):
         neighbour_stability(unknown, 5)
-    untold = replace(rec, facts={})
+    untold = replace(rec, facts=Facts())
     with pytest.raises(SettingError, match="does not say how it was fitted"):
         neighbour_stability(untold, 5)
     assert neighbour_stability(untold, 5, k=2, n_fits=1, solver=QUICK).seeds == (1,)

@@ -237,3 +237,14 @@ def test_batch_norm_changes_what_is_learnt():
 def test_illegal_settings_are_refused(settings, message):
     with pytest.raises(SettingError, match=message):
         db.EmbeddingNet(**settings)
+
+
+@pytest.mark.parametrize("batch_norm", [False, True])
+@pytest.mark.parametrize(("n_factors", "hidden"), [(3, (4,)), ((3, 2), (5, 1, 4))])
+def test_the_shapes_that_a_file_must_have_are_those_of_the_module(
+    batch_norm: bool, n_factors: Any, hidden: tuple[int, ...]
+) -> None:
+    model = db.EmbeddingNet(n_factors=n_factors, hidden=hidden, batch_norm=batch_norm)
+    constants = {"scale": np.array([1, 5], np.float32), "global_mean": np.array([3], np.float32)}
+    state = model.module(7, 6, constants).state_dict()
+    assert model.shapes(7, 6) == {name: tuple(tensor.shape) for name, tensor in state.items()}

@@ -1,6 +1,7 @@
 """The recommender's answers against the formulas written out by hand, id by id."""
 
 import math
+from dataclasses import replace
 
 import numpy as np
 import polars as pl
@@ -13,6 +14,7 @@ from dotbias.data.ratings import Ratings
 from dotbias.errors import DataError, SettingError, UnknownIdError
 from dotbias.fitting.fit import fit
 from dotbias.models import MODELS, Baseline, DotBias
+from dotbias.recommender.facts import Facts
 from dotbias.recommender.recommender import Recommender
 from dotbias.solvers.descent.gradient import GradientDescent
 from dotbias.solvers.gibbs.gibbs import Gibbs
@@ -440,7 +442,8 @@ def test_round_trip_is_bit_for_bit(tmp_path_factory, users, items, names, model,
         titles=table,
     )
     rec = with_random_parameters(MODELS[model](), ratings)
-    rec.facts["note"] = {"seed": 1, "rmse": 0.1 + 0.2, "text": "ümlaut", "nothing": None}
+    note = {"seed": 1, "rmse": 0.1 + 0.2, "text": "ümlaut", "nothing": None}
+    rec = replace(rec, facts=Facts(notes={"note": note}))
     path = tmp_path_factory.getbasetemp() / "round-trip.dotbias"
     rec.save(path)
     same = Recommender.load(path)

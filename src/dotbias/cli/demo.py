@@ -58,10 +58,10 @@ def demo(
     started = time.perf_counter()
     solver = GradientDescent(n_epochs=30, weight_decay=0.01)
     rec = fit(train, DotBias(n_factors=4), solver, seed=seed, progress=not show.quiet())
-    total, history = time.perf_counter() - started, rec.facts["history"]
-    rate = max(e["ratings_per_second"] for e in history["epochs"]) / 1e6
+    total, history = time.perf_counter() - started, rec.facts.history
+    rate = max(e.ratings_per_second for e in history.epochs) / 1e6
     console.print(
-        f"{len(history['epochs'])} epochs over {len(train):,} ratings in {total:.1f} s, the first-time "
+        f"{len(history.epochs)} epochs over {len(train):,} ratings in {total:.1f} s, the first-time "
         f"compilation included; {rate:.0f} million ratings a second at best."
     )
 

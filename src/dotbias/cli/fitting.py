@@ -1,5 +1,6 @@
 """Commands that fit and judge models: fit, evaluate, cross-validate."""
 
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -74,8 +75,10 @@ def fit(
     [bold]dotbias fit ratings.csv --solver gibbs --samples 400 -o movies.dotbias[/bold]
     """
     from dotbias.errors import DataError
+    from dotbias.evaluation.evaluate import HeldOut
     from dotbias.evaluation.evaluate import evaluate as measure
     from dotbias.fitting.fit import fit as fit_model
+    from dotbias.plain import to_plain
     from dotbias.solvers.descent.gradient import GradientDescent
 
     if output is not None and not output.parent.is_dir():
@@ -119,34 +122,33 @@ def fit(
     if output is not None:
         if rec is None or (refit and not _interrupted(rec)):
             rec = fit_model(table, model, solver, seed=seed, progress=not show.quiet())
-        if plan.choice is not None:
-            rec.facts["choice"] = plan.choice.summary()
+        choice = None if plan.choice is None else plan.choice.record
+        held_out = None
         if report is not None:
-            rec.facts["held_out"] = {
-                "test_size": test_size,
-                "split_seed": seed,
-                "refit_on_all": rec.rated.nnz == len(table),
-                **report.to_dict(),
-            }
+            again = rec.rated.nnz == len(table)
+            held_out = to_plain(
+                HeldOut(**vars(report), test_size=test_size, split_seed=seed, refit_on_all=again)
+            )
+        rec = replace(rec, facts=replace(rec.facts, choice=choice, held_out=held_out))
         rec.save(output)
         show.say(
             f"Saved {output} ({output.stat().st_size / 1e6:.1f} MB), fitted on "
-            f"{rec.rated.nnz:,} ratings in {rec.facts['history']['seconds']:.2f} s. Next: "
+            f"{rec.rated.nnz:,} ratings in {rec.facts.history.seconds:.2f} s. Next: "
             f"dotbias recommend {output} --user {rec.user_vocabulary.raw(0)}"
         )
     else:
         show.say("Not saved: give -o FILE to keep the model.")
     if as_json and rec is not None:
-        history = rec.facts["history"]
+        history = rec.facts.history
         show.data(
             {
                 "held_out": None if report is None else report.to_dict(),
                 "output": None if output is None else str(output),
                 "choice": None if plan.choice is None else plan.choice.summary(),
                 "convergence": None if told is None else told.to_dict(),
-                "seconds": history["seconds"],
-                "epochs": len(history["epochs"]),
-                "stopped": history["stopped"],
+                "seconds": history.seconds,
+                "epochs": len(history.epochs),
+                "stopped": history.stopped,
             }
         )
 
@@ -175,20 +177,20 @@ def evaluate(
     Example: [bold]dotbias evaluate movies.dotbias held-out.csv[/bold]
     """
     from dotbias.errors import DataError
-    from dotbias.evaluation.evaluate import Evaluation
+    from dotbias.evaluation.evaluate import Evaluation, HeldOut
     from dotbias.evaluation.evaluate import evaluate as measure
     from dotbias.recommender.recommender import Recommender
 
     rec = Recommender.load(model)
     if ratings is None:
-        stored = rec.facts.get("held_out")
+        stored = HeldOut.of(rec)
         if stored is None:
             raise DataError(f"{model} was fitted without held-out ratings: name some to measure on")
-        report = Evaluation.from_dict(stored)
         show.say(
-            f"Measured by `dotbias fit` on the share {stored['test_size']:g} held out with seed "
-            f"{stored['split_seed']}."
+            f"Measured by `dotbias fit` on the share {stored.test_size:g} held out with seed "
+            f"{stored.split_seed}."
         )
+        report: Evaluation = stored
     else:
         report = measure(rec, reading.read(ratings), k=k, relevant_from=relevant_from)
     if as_json:
@@ -253,4 +255,4 @@ def _summary(table: "Ratings") -> str:
 
 
 def _interrupted(rec: "Recommender") -> bool:
-    return rec.facts["history"]["stopped"] == "interrupted"  # type: ignore[no-any-return]
+    return rec.facts.history.stopped == "interrupted"

@@ -1,6 +1,5 @@
 """Commands that use a saved model: predict, recommend, similar, biases, info, update."""
 
-from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -14,6 +13,7 @@ from dotbias.cli.reading import PairColumns, RatedColumns, Reading, WithoutScale
 
 if TYPE_CHECKING:
     from dotbias.insight.neighbours import NeighbourStability
+    from dotbias.recommender.facts import Chosen
     from dotbias.recommender.fold_in import FoldedUser
     from dotbias.recommender.recommender import Recommender
 
@@ -218,7 +218,7 @@ def _stability(
     """Which neighbours are there again, after a note about how long it takes to find out."""
     from dotbias.insight.neighbours import neighbour_stability
 
-    seconds = n_fits * rec.facts.get("history", {}).get("seconds", 0.0)
+    seconds = n_fits * rec.facts.history.seconds
     if seconds > 1:
         times = "once" if n_fits == 1 else f"{n_fits} times"
         show.say(f"Fitting the model {times} more, about {seconds:.2g} s in all.")
@@ -252,40 +252,42 @@ def info(model: o.ModelArgument, as_json: o.JsonOption = False) -> None:
 
     Example: [bold]dotbias info movies.dotbias[/bold]
     """
+    from dotbias.evaluation.evaluate import HeldOut
     from dotbias.recommender.recommender import Recommender
 
-    facts = Recommender.load(model).info()
+    rec = Recommender.load(model)
+    told, facts = rec.info(), rec.facts
     if as_json:
-        show.data(facts)
+        show.data(told)
         return
-    history, choice = facts["history"], facts.get("choice")
+    history = facts.history
     lines = {
-        "model": ", ".join([facts["model"], *(f"{k} {v}" for k, v in facts["settings"].items())]),
-        "ratings": f"{facts['n_ratings']:,}",
-        "users": f"{facts['n_users']:,}",
-        "items": f"{facts['n_items']:,} ({'with' if facts['titles'] else 'without'} titles)",
-        "scale": "{:g} to {:g}, mean {:.3f}".format(*facts["scale"], facts["global_mean"]),
-        "solver": facts["solver"],
-        "chosen": "by the user" if choice is None else _chosen(choice),
-        "seed": str(facts["seed"]),
-        "fitted": f"{facts['fitted_at']}, {len(history['epochs'])} epochs in "
-        f"{history['seconds']:.2f} s ({history['stopped']})",
-        "training RMSE": f"{history['epochs'][-1]['train_rmse']:.4f}" if history["epochs"] else "-",
+        "model": ", ".join([told["model"], *(f"{k} {v}" for k, v in told["settings"].items())]),
+        "ratings": f"{told['n_ratings']:,}",
+        "users": f"{told['n_users']:,}",
+        "items": f"{told['n_items']:,} ({'with' if told['titles'] else 'without'} titles)",
+        "scale": "{:g} to {:g}, mean {:.3f}".format(*told["scale"], told["global_mean"]),
+        "solver": facts.solver_text or "-",
+        "chosen": "by the user" if facts.choice is None else _chosen(facts.choice),
+        "seed": "-" if facts.seed is None else str(facts.seed),
+        "fitted": f"{facts.fitted_at or '-'}, {len(history.epochs)} epochs in "
+        f"{history.seconds:.2f} s ({history.stopped})",
+        "training RMSE": f"{history.epochs[-1].train_rmse:.4f}" if history.epochs else "-",
     }
-    joined = facts.get("partial_fits", [])
-    if joined:
-        new = {
-            k: sum(fit[k] for fit in joined) for k in ("n_ratings", "n_new_users", "n_new_items")
-        }
-        lines["joined later"] = (
-            f"{new['n_ratings']:,} ratings, {new['n_new_users']:,} new users, "
-            f"{new['n_new_items']:,} new items, the last on {joined[-1]['at']}"
+    if facts.partial_fits:
+        ratings, users, items = (
+            sum(getattr(joined, name) for joined in facts.partial_fits)
+            for name in ("n_ratings", "n_new_users", "n_new_items")
         )
-    held = facts.get("held_out")
+        lines["joined later"] = (
+            f"{ratings:,} ratings, {users:,} new users, {items:,} new items, the last on "
+            f"{facts.partial_fits[-1].at}"
+        )
+    held = HeldOut.of(rec)
     if held is not None:
         lines["held-out RMSE"] = (
-            f"{held['rmse']:.4f} on {held['n_rows']:,} ratings (share {held['test_size']:g}, seed "
-            f"{held['split_seed']}); {'fitted again on all' if held['refit_on_all'] else 'not refitted'}"
+            f"{held.rmse:.4f} on {held.n_rows:,} ratings (share {held.test_size:g}, seed "
+            f"{held.split_seed}); {'fitted again on all' if held.refit_on_all else 'not refitted'}"
         )
     width = max(map(len, lines))
     for name, text in lines.items():
@@ -293,10 +295,9 @@ def info(model: o.ModelArgument, as_json: o.JsonOption = False) -> None:
         show.console().print(text, markup=False, soft_wrap=True)
 
 
-def _chosen(choice: Mapping[str, Any]) -> str:
+def _chosen(choice: "Chosen") -> str:
     return (
-        f"as the best within {choice['budget']:g} s, {choice['seconds']:.1f} s expected. "
-        f"{choice['reason']}"
+        f"as the best within {choice.budget:g} s, {choice.seconds:.1f} s expected. {choice.reason}"
     )
 
 
@@ -316,17 +317,18 @@ def update(
 
     Example: [bold]dotbias update movies.dotbias new.csv -o grown.dotbias[/bold]
     """
+    from dotbias.plain import to_plain
     from dotbias.recommender.recommender import Recommender
 
     rec = Recommender.load(model)
     low, high = map(float, rec.parameters["scale"])
     grown = rec.partial_fit(replace(reading, scale=(low, high)).read(ratings))
     grown.save(output)
-    joined = grown.facts["partial_fits"][-1]
+    joined = grown.facts.partial_fits[-1]
     if as_json:
-        show.data({"model": str(output), **joined})
+        show.data({"model": str(output), **to_plain(joined)})
         return
     show.say(
-        f"Saved {output}: {joined['n_ratings']:,} ratings joined ({joined['n_replaced']:,} in place of "
-        f"earlier ones), {joined['n_new_users']:,} new users, {joined['n_new_items']:,} new items."
+        f"Saved {output}: {joined.n_ratings:,} ratings joined ({joined.n_replaced:,} in place of "
+        f"earlier ones), {joined.n_new_users:,} new users, {joined.n_new_items:,} new items."
     )

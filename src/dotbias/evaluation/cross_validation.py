@@ -129,7 +129,7 @@ def cross_validate(
                 model, solver = choice.model, choice.solver
             started = time.perf_counter()
             rec = fit(train, model, solver, seed=seed)
-            if rec.facts["history"]["stopped"] == "interrupted":
+            if rec.facts.history.stopped == "interrupted":
                 raise KeyboardInterrupt  # whoever interrupts one fit does not want the next
             seconds.append(time.perf_counter() - started)
             folds.append(evaluate(rec, test, k=k, ranking=ranking))

@@ -1,21 +1,31 @@
 """Everything about a recommender that held-out ratings can tell, beside what needs no model."""
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, fields
-from typing import Any, Literal, get_args
+from dataclasses import dataclass, field
+from typing import Any, Literal, Self, get_args
 
 import numpy as np
 import polars as pl
 
 from dotbias.data.ratings import Ratings, cold
-from dotbias.errors import DataError, SettingError
+from dotbias.errors import DataError, ModelFileError, SettingError
 from dotbias.evaluation.metrics import mae, rmse, rmse_by_count
 from dotbias.evaluation.ranking import Ranking, align, rank, rank_popular, seen
 from dotbias.models.baseline import Baseline
+from dotbias.plain import from_plain, to_plain
 from dotbias.recommender.recommender import Recommender
 from dotbias.solvers.least_squares.closed_form import ClosedForm
 
 OnSeen = Literal["drop", "keep"]
+
+
+@dataclass(frozen=True)
+class _Group:
+    """A row of ``by_activity`` and ``by_popularity``."""
+
+    group: str
+    n_rows: int
+    rmse: float
 
 
 @dataclass(frozen=True, eq=False)
@@ -51,25 +61,24 @@ class Evaluation:
     cold_users: int
     cold_items: int
     cold_rows: int
-    by_activity: pl.DataFrame
-    by_popularity: pl.DataFrame
+    by_activity: pl.DataFrame = field(metadata={"rows": _Group})
+    by_popularity: pl.DataFrame = field(metadata={"rows": _Group})
     ranking: Ranking | None
     popularity: Ranking | None
 
     def to_dict(self) -> dict[str, Any]:
         """Plain data for JSON or a model file; tables become lists of rows."""
-        return {spec.name: _plain(getattr(self, spec.name)) for spec in fields(self)}
+        data: dict[str, Any] = to_plain(self)
+        return data
 
     @classmethod
-    def from_dict(cls, data: dict[str, Any]) -> "Evaluation":
-        """The way back from ``to_dict``; other keys are ignored."""
-        own = {spec.name: data[spec.name] for spec in fields(cls)}
-        tables = {name: pl.DataFrame(data[name]) for name in ("by_activity", "by_popularity")}
-        rankings = {
-            name: None if data[name] is None else Ranking(**data[name])
-            for name in ("ranking", "popularity")
-        }
-        return cls(**(own | tables | rankings))
+    def from_dict(cls, data: dict[str, Any]) -> Self:
+        """The way back from ``to_dict``; other keys are ignored.
+
+        Raises:
+            DataError: for data of another form, naming the key.
+        """
+        return from_plain(cls, data)
 
     def __str__(self) -> str:
         return "\n".join(self._lines())
@@ -104,6 +113,35 @@ class Evaluation:
                 ["", *self.ranking.metrics()],
                 [(name, *(f"{x:.4f}" for x in r.metrics().values())) for name, r in named],
             )
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class HeldOut(Evaluation):
+    """What ``dotbias fit`` has measured before it fitted the model again, as the model file keeps it.
+
+    Args:
+        test_size: share of the ratings that was held out.
+        split_seed: which share.
+        refit_on_all: whether the model in the file was fitted to all ratings.
+    """
+
+    test_size: float
+    split_seed: int
+    refit_on_all: bool
+
+    @classmethod
+    def of(cls, rec: Recommender) -> "HeldOut | None":
+        """What a model keeps of it, or None for one that was fitted in another way.
+
+        Raises:
+            ModelFileError: when it is not of the right form, naming the field.
+        """
+        if rec.facts.held_out is None:
+            return None
+        try:
+            return from_plain(cls, rec.facts.held_out, "facts.held_out")
+        except DataError as error:
+            raise ModelFileError(f"the model cannot say how good it is: {error}") from error
 
 
 def evaluate(
@@ -191,9 +229,3 @@ def text_table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
         )
         for row in table
     )
-
-
-def _plain(value: Any) -> Any:
-    if isinstance(value, pl.DataFrame):
-        return value.to_dicts()
-    return vars(value).copy() if isinstance(value, Ranking) else value

@@ -6,7 +6,7 @@ with rarely rated items last. An item is relevant to a user whose held-out ratin
 ``relevant_from``.
 """
 
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, fields, replace
 from typing import Any
 
 import numpy as np
@@ -57,11 +57,10 @@ class Ranking:
     coverage: float
 
     def metrics(self) -> dict[str, float]:
-        """The six metrics by name, from ``precision`` to ``coverage``."""
-        return {name: value for name, value in asdict(self).items() if name in _METRICS}
-
-
-_METRICS = ("precision", "recall", "ndcg", "map", "hit_rate", "coverage")
+        """The metrics by name, from ``precision`` on; a file of an older version may lack some."""
+        counts = ("k", "relevant_from", "n_users", "unknown_users")
+        known = (spec.name for spec in fields(self) if spec.name not in counts)
+        return {name: getattr(self, name) for name in known if getattr(self, name) is not None}
 
 
 def rank(

@@ -10,6 +10,8 @@ from dotbias.data.ratings import Ratings
 from dotbias.errors import SettingError
 from dotbias.models.base import Model
 from dotbias.models.dot_bias import DotBias
+from dotbias.plain import to_plain
+from dotbias.recommender.facts import Chosen, Considered
 from dotbias.solvers.base import Solver
 from dotbias.solvers.descent.gradient import GradientDescent
 from dotbias.solvers.gibbs.gibbs import Gibbs
@@ -87,14 +89,15 @@ class Choice:
         return self.chosen.seconds
 
     def summary(self) -> dict[str, Any]:
-        """Plain data for a model file or JSON."""
-        return {
-            "solver": self.chosen.name,
-            "seconds": self.seconds,
-            "budget": self.budget,
-            "reason": self.reason,
-            "candidates": [{"solver": c.name, "seconds": c.seconds} for c in self.candidates],
-        }
+        """Plain data for JSON."""
+        data: dict[str, Any] = to_plain(self.record)
+        return data
+
+    @property
+    def record(self) -> Chosen:
+        """What a model keeps of the choice."""
+        candidates = (Considered(c.name, c.seconds) for c in self.candidates)
+        return Chosen(self.chosen.name, self.seconds, self.budget, self.reason, tuple(candidates))
 
     def __str__(self) -> str:
         expected = f"about {_rounded(self.seconds)} s of a budget of {self.budget:g} s"

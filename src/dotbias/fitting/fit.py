@@ -2,13 +2,16 @@
 
 import logging
 import time
+from dataclasses import replace
 
 from dotbias.data.ratings import Ratings
 from dotbias.fitting.choosing import BUDGET, choose_solver
 from dotbias.models import Baseline, DotBias, EmbeddingNet
 from dotbias.models.base import Model, has_formula_of
 from dotbias.models.network import TorchModel
+from dotbias.plain import to_plain
 from dotbias.progress import progress_bar
+from dotbias.recommender.facts import Facts
 from dotbias.recommender.recommender import Recommender
 from dotbias.solvers.base import Epoch, Solver, estimate
 from dotbias.solvers.descent.gradient import GradientDescent
@@ -33,7 +36,7 @@ def fit(
     Args:
         ratings: the training ratings; their range is the scale unless one was declared.
         model: what to estimate. With neither model nor solver, ``choose_solver`` chooses both, logs
-            what it chose and why (logger ``dotbias``), and ``facts["choice"]`` keeps it. With a solver
+            what it chose and why (logger ``dotbias``), and ``facts.choice`` keeps it. With a solver
             alone, ``DotBias()``.
         solver: with a model alone, that of ``default_solver``.
         budget: seconds that a fit may take whose solver is chosen.
@@ -51,7 +54,7 @@ def fit(
     >>> import dotbias as db
     >>> ratings, truth = db.simulate(n_users=200, n_items=100, n_ratings=5000, seed=1)
     >>> rec = db.fit(ratings, seed=0)
-    >>> rec.facts["choice"]["solver"]
+    >>> rec.facts.choice.solver
     'gibbs with histories, 200 samples'
     >>> rec.recommend(1, k=3).columns
     ['user', 'rank', 'item', 'title', 'prediction']
@@ -78,13 +81,13 @@ def fit(
     elif history.stopped == "early":
         ran = len(history.epochs)
         _log.info("Stopped early after epoch %d: epoch %d was the best.", ran, best)
-    facts = {
-        "solver": repr(solver),
-        "seed": seed,
-        "choice": None if choice is None else choice.summary(),
-        "history": history.summary(),
-        "fitted_at": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
-    }
+    facts = Facts(
+        solver=to_plain(solver),
+        seed=int(seed),
+        choice=None if choice is None else choice.record,
+        history=replace(history, cycle_parameters=[]),
+        fitted_at=time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
+    )
     return Recommender.of(model.fitted(parameters), parameters, ratings, facts)
 
 

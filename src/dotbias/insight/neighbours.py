@@ -16,7 +16,7 @@ from dotbias.progress import progress_bar
 from dotbias.recommender.fitted import MIN_RATINGS, RawId, check_k
 from dotbias.recommender.recommender import Recommender
 from dotbias.solvers.base import Solver, estimate
-from dotbias.solvers.from_text import solver_from_text
+from dotbias.solvers.registry import solver_from_plain
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -122,7 +122,7 @@ def neighbour_stability(
         n_fits: how many other fits; each takes as long as the first one did.
         seed: of the first of them, the others count up from it; by default they follow the model's own.
         min_ratings: items with fewer training ratings are nobody's neighbours.
-        solver: how to fit; by default as ``rec.facts["solver"]`` says.
+        solver: how to fit; by default as ``rec.facts.solver`` says.
         progress: show a progress bar on stderr when it is a terminal.
 
     Ctrl-C ends it all: a mean over fewer fits is not what was asked for.
@@ -130,7 +130,7 @@ def neighbour_stability(
     Raises:
         UnknownIdError: for an unknown or ambiguous item.
         SettingError: for a model without embeddings, a ``k`` that leaves nothing to choose from,
-            settings outside their range, or a solver that cannot be made from its text.
+            settings outside their range, or a solver that cannot be made again.
         DivergenceError: as ``fit``.
 
     >>> import dotbias as db
@@ -161,7 +161,7 @@ def neighbour_stability(
         return of.item_vocabulary.indices(found["item"])[None, :]
 
     solver = _solver_of(rec) if solver is None else solver
-    first = rec.facts.get("seed", 0) + 1 if seed is None else seed
+    first = (rec.facts.seed or 0) + 1 if seed is None else seed
     seeds = tuple(range(first, first + n_fits))
     lists = [neighbours(rec)]
     with progress_bar("fitting again", n_fits, enabled=progress) as advance:
@@ -218,9 +218,9 @@ def _other_fits(rec: Recommender, solver: Solver, seeds: tuple[int, ...]) -> Ite
 
 def _solver_of(rec: Recommender) -> Solver:
     """What fitted this model."""
-    if "solver" not in rec.facts:
+    if rec.facts.solver is None:
         raise SettingError("this recommender does not say how it was fitted: give it as solver=")
-    return solver_from_text(rec.facts["solver"])
+    return solver_from_plain(rec.facts.solver)
 
 
 def _items(rec: Recommender, items: NDArray[np.int64], shares: NDArray[np.float64]) -> pl.DataFrame:

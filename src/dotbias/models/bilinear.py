@@ -13,6 +13,8 @@ from dotbias.models.parameters import Array, Parameters, checked_array, clip_to_
 from dotbias.models.row_form import OTHER, Prior, RowForm, Side
 from dotbias.models.scoring import Scoring
 
+# Ratings that single precision can hold, with room for sums over many of them.
+LARGEST = 1e33
 # Numbers of each of the two gathered tables in a chunk of bulk predictions: about 1 MB, which the second
 # cache holds.
 _CHUNK_FLOATS = 250_000
@@ -51,7 +53,13 @@ class BilinearModel(Model):
             except SettingError:  # the arrays are right: it is the model that refuses this side
                 continue
             with suppress(ModelFileError):  # parameters need no prior until rows are added
-                Prior.of(form, side)
+                Prior.of(form, side).check(side)
+        most = max(form.largest(), float(np.abs(parameters["scale"]).max()))
+        if not most < LARGEST:
+            raise SettingError(
+                f"the arrays {', '.join((*form.groups, form.held, *form.terms.values(), 'scale'))} "
+                f"make predictions as large as {most:.2g}, too large for single precision"
+            )
 
     def bias(self, parameters: Parameters, side: Side) -> Array:
         """The bias of each user (or item), shape (n,)."""

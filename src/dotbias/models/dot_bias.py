@@ -8,7 +8,8 @@ import numpy as np
 
 from dotbias.data.ratings import Ratings
 from dotbias.data.vocabulary import Index
-from dotbias.models.bilinear import BilinearModel
+from dotbias.errors import SettingError
+from dotbias.models.bilinear import LARGEST, BilinearModel
 from dotbias.models.parameters import (
     MOST_FACTORS,
     SAMPLES,
@@ -92,6 +93,20 @@ class DotBias(BilinearModel):
             checked_array(parameters, "user_noise", (n_users + 1,))
             checked_array(parameters, "item_noise", (n_items + 1,))
             checked_array(parameters, "noise_variance", (1,))
+            if n == 0 or width == 0:
+                raise SettingError(
+                    f"the array user_samples has no numbers: its shape is {(n, n_users + 1, width)}"
+                )
+            for name in ("user_noise", "item_noise", "noise_variance"):
+                if parameters[name].min() < 0:
+                    raise SettingError(f"the array {name} holds variances and must be at least 0")
+            largest = [float(np.abs(parameters[name]).max()) for name in SAMPLES]
+            p, q, *noise = largest
+            if max(p + q + width * p * q, float(np.prod(noise))) > LARGEST:
+                raise SettingError(
+                    f"the arrays {', '.join(SAMPLES)} are too large for single precision: up to "
+                    f"{max(largest):.2g}"
+                )
 
     def stretch(self, parameters: Parameters) -> tuple[float, float]:
         """Lowest rating and width of the sigmoid's range, in rating units."""

@@ -3,7 +3,8 @@
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
-from dotbias.models.network import TorchModel
+from dotbias.errors import SettingError
+from dotbias.models.network import CONSTANTS, TorchModel
 from dotbias.models.parameters import MOST_FACTORS, Parameters
 from dotbias.models.torch_extra import require_torch
 from dotbias.settings import setting
@@ -71,6 +72,44 @@ class EmbeddingNet(TorchModel):
     def _both_factors(self) -> tuple[int, ...]:
         """Length of the embeddings of users and of items."""
         return self.n_factors if isinstance(self.n_factors, tuple) else (self.n_factors,) * 2
+
+    def check(self, parameters: Parameters, n_users: int, n_items: int) -> None:
+        """As ``Model.check``, from the settings alone: a module is not made, PyTorch not needed."""
+        self.check_rows(parameters, n_users, n_items)
+        wanted = self.shapes(n_users + 1, n_items + 1)
+        for name in (parameters.keys() | wanted.keys()) - set(CONSTANTS):
+            if name not in wanted or name not in parameters:
+                what = "missing from the parameters" if name in wanted else f"none of {self}"
+                raise SettingError(f"the array {name} is {what}")
+            # A file keeps the single number of a buffer as an array of one.
+            if parameters[name].shape not in (wanted[name], wanted[name] or (1,)):
+                raise SettingError(
+                    f"the array {name} must have the shape {wanted[name]}, not {parameters[name].shape}"
+                )
+            if name.endswith("running_var") and parameters[name].min() < 0:
+                raise SettingError(f"the array {name} holds variances and must be at least 0")
+        low, high = parameters["scale"].tolist()
+        if not low - self.margin < float(parameters["global_mean"][0]) < high + self.margin:
+            raise SettingError("the array global_mean must lie within the scale")
+
+    def shapes(self, n_users: int, n_items: int) -> dict[str, tuple[int, ...]]:
+        """Name and shape of each array of the module's state; arguments as of ``module``."""
+        k_user, k_item = self._both_factors
+        shapes: dict[str, tuple[int, ...]] = {
+            "user_factors.weight": (n_users, k_user),
+            "item_factors.weight": (n_items, k_item),
+        }
+        # Linear layer, perhaps normalisation, activation, dropout.
+        n_parts, n_inputs = 3 + self.batch_norm, k_user + k_item
+        for layer, size in enumerate(self.hidden):
+            at = layer * n_parts
+            shapes |= {f"hidden.{at}.weight": (size, n_inputs), f"hidden.{at}.bias": (size,)}
+            if self.batch_norm:
+                of_each = ("weight", "bias", "running_mean", "running_var")
+                shapes |= {f"hidden.{at + 1}.{name}": (size,) for name in of_each}
+                shapes[f"hidden.{at + 1}.num_batches_tracked"] = ()
+            n_inputs = size
+        return shapes | {"output.weight": (1, n_inputs), "output.bias": (1,)}
 
     def module(self, n_users: int, n_items: int, constants: Parameters) -> "nn.Module":
         """An ``EmbeddingNetModule``."""

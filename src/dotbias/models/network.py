@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 NETWORK_GROUPS = ("embeddings", "hidden", "output", "biases")
 
 # What is no parameter or buffer of the module.
-_CONSTANTS = ("global_mean", "scale", "n_rows")
+CONSTANTS = ("global_mean", "scale", "n_rows")
 # Pairs whose ratings are predicted at once: bounds what a hidden layer of 1,000 needs to 260 MB.
 _CHUNK = 65_536
 
@@ -109,18 +109,31 @@ class TorchModel(Model):
                 u = torch.from_numpy(users[chunk] % np.int64(n_users))
                 i = torch.from_numpy(items[chunk] % np.int64(n_items))
                 out[chunk] = rated(module, u, i).numpy()
+        if np.isnan(out).any():
+            raise SettingError(
+                f"{type(module).__name__} gives NaN: its parameters are too large, or the module is not "
+                "the one that was fitted; fit it again with a lower learning rate"
+            )
         return out
 
     def check(self, parameters: Parameters, n_users: int, n_items: int) -> None:
         """As ``Model.check``: names and shapes are those of the module's state."""
+        self.check_rows(parameters, n_users, n_items)
+        self.to_torch(parameters)
+
+    def check_rows(self, parameters: Parameters, n_users: int, n_items: int) -> None:
+        """Refuse what would be refused of any module; makes none.
+
+        Raises:
+            SettingError: naming the array.
+        """
         check_numbers(parameters)
         rows = parameters.get("n_rows", np.empty(0)).tolist()
         if rows != [n_users + 1, n_items + 1]:
             raise SettingError(
                 f"the array n_rows must be [{n_users + 1}, {n_items + 1}], one more than there are "
-                f"users and items, not {rows}"
+                f"users and items, not {rows if len(str(rows)) < 60 else 'something longer'}"
             )
-        self.to_torch(parameters)
 
     def item_vectors(self, parameters: Parameters) -> Array:
         """The table ``item_factors`` without the row of the unknown.
@@ -191,7 +204,7 @@ class Network(TorchModel):
 def state_of(module: "nn.Module") -> Parameters:
     """The module's parameters and buffers by their names, copied, as arrays in single precision."""
     state = module.state_dict()
-    for name in _CONSTANTS:
+    for name in CONSTANTS:
         if name in state:
             raise SettingError(f"the module must not have a parameter or buffer named {name!r}")
     arrays = {name: t.detach().cpu().numpy() for name, t in state.items()}
@@ -208,7 +221,7 @@ def load_state(module: "nn.Module", parameters: Parameters) -> None:
         SettingError: when names or shapes differ.
     """
     torch = require_torch()
-    given = {name: a for name, a in parameters.items() if name not in _CONSTANTS}
+    given = {name: a for name, a in parameters.items() if name not in CONSTANTS}
     wanted = module.state_dict()
     if given.keys() != wanted.keys():
         missing, extra = sorted(wanted.keys() - given.keys()), sorted(given.keys() - wanted.keys())

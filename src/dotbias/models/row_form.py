@@ -143,6 +143,16 @@ class RowForm:
         bias, *tables = np.split(rows, ends[:-1], axis=1)
         return {self.bias: bias[:, 0], **dict(zip(self.terms, tables, strict=True))}
 
+    def largest(self) -> float:
+        """No prediction and no slope of one is larger than this; infinite where that is not finite."""
+        p = self.parameters
+        most = [float(np.abs(p[name]).max(initial=0)) for name in (self.bias, self.held)]
+        for pair in self.terms.items():
+            lengths = (np.einsum("nk,nk->n", p[n], p[n], dtype=np.float64) for n in pair)
+            most.append(float(np.sqrt(np.prod([squares.max(initial=0) for squares in lengths]))))
+        edge = self.response.rating(np.array([-sum(most), 0.0, sum(most)]))
+        return float(np.abs(edge).max()) if np.isfinite(edge).all() else np.inf
+
     def z(self, rows: Index, partners: Index, *, double: bool = False) -> NDArray[Any]:
         """``z`` of each pair, shape (n,); -1 counts as a row of zeros.
 
@@ -219,6 +229,20 @@ class Prior(NamedTuple):
         if full.diagonal().min() < 0:
             raise SettingError(f"the array {names[1]} must be at least 0 on its diagonal")
         return cls(mean, np.ascontiguousarray(full), bool(per_rating[0]))
+
+    def check(self, side: Side) -> None:
+        """Refuse a precision that is none: its regressions have no solution.
+
+        Raises:
+            SettingError: naming the array.
+        """
+        square, name = self.precision.astype(np.float64), f"{side}_prior_precision"
+        most = float(np.abs(square).max())
+        # As far as rounding allows: it is an inverse in single precision.
+        if np.abs(square - square.T).max() > 1e-3 * most:
+            raise SettingError(f"the array {name} must be symmetric")
+        if np.linalg.eigvalsh(square).min() < -1e-4 * most:
+            raise SettingError(f"the array {name} must have no eigenvalue below 0")
 
     def weights(self, counts: NDArray[np.integer[Any]]) -> Array:
         """``w`` of rows with so many ratings, shape (n,)."""

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from dotbias.data.vocabulary import Index
 from dotbias.models.parameters import Array, Parameters
 from dotbias.models.row_form import RowForm
+from dotbias.recommender.facts import Facts
 from dotbias.recommender.fitted import Fitted, RawId, check_k
 from dotbias.solvers.least_squares.contributions import Contributions, contributions
 
@@ -236,13 +237,14 @@ def explain_row(
     )
 
 
-def _left_by(facts: dict[str, Any]) -> str:
+def _left_by(facts: Facts) -> str:
     """How the vectors of users came about, in words."""
-    if facts.get("partial_fits"):  # which have moved some of them
+    if facts.partial_fits:  # which have moved some of them
         return _UNSAID
-    solver = str(facts.get("solver")).partition("(")[0]
-    n = facts.get("history", {}).get("best_epoch", 0)
-    return _LEFT_BY.get(solver, _UNSAID).format(epochs="1 epoch" if n == 1 else f"{n} epochs")
+    n = facts.history.best_epoch
+    return _LEFT_BY.get(facts.solver_name or "", _UNSAID).format(
+        epochs="1 epoch" if n == 1 else f"{n} epochs"
+    )
 
 
 def _table(

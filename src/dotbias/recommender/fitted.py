@@ -18,6 +18,7 @@ from dotbias.models.parameters import Array, Parameters
 from dotbias.models.row_form import Side
 from dotbias.models.scoring import Scoring
 from dotbias.recommender import lists
+from dotbias.recommender.facts import Facts
 
 # Of an item with fewer training ratings the model knows little: lists name it after all others.
 MIN_RATINGS = 5
@@ -37,7 +38,7 @@ class Fitted:
         user_vocabulary: raw ids of the users, row by row of the parameters.
         item_vocabulary: raw ids and titles of the items.
         rated: the training ratings, a sparse (n_users, n_items) table of float32.
-        facts: plain data about the fit (solver, seed, history, evaluation), kept in the file.
+        facts: what is known of the fit (solver, seed, history, evaluation), kept in the file.
     """
 
     model: Model
@@ -45,7 +46,7 @@ class Fitted:
     user_vocabulary: Vocabulary
     item_vocabulary: Vocabulary
     rated: csr_array
-    facts: dict[str, Any] = field(default_factory=dict)
+    facts: Facts = field(default_factory=Facts)
 
     def vocabulary(self, side: Side) -> Vocabulary:
         """The ids of the users or of the items."""

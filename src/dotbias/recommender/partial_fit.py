@@ -12,6 +12,7 @@ from dotbias.data.vocabulary import Index, Vocabulary
 from dotbias.errors import DataError
 from dotbias.models.parameters import SAMPLES, Array, Parameters
 from dotbias.models.row_form import OTHER, Prior, Side
+from dotbias.recommender.facts import Joined
 from dotbias.recommender.fitted import AnyFitted, Fitted, rating_table
 from dotbias.solvers.least_squares.fold_in import fold_in, gradients
 
@@ -34,7 +35,7 @@ def partial_fit(rec: AnyFitted, new: Ratings) -> AnyFitted:
         new: the new ratings; titles of items that had none are taken over.
 
     Returns:
-        The grown model; ``facts["partial_fits"]`` says what has joined and when.
+        The grown model; ``facts.partial_fits`` says what has joined and when.
 
     Raises:
         SettingError: for a model without row form, or with arrays that do not fit together.
@@ -87,21 +88,20 @@ def partial_fit(rec: AnyFitted, new: Ratings) -> AnyFitted:
     solve("item", fresh["item"], None)  # lest new users be solved from items that are still blank
     for side in OTHER:
         solve(side, touched[side], pulls[side])
-    record = {
-        "at": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
-        "n_ratings": len(new),
-        "n_replaced": rec.rated.nnz + len(new) - rated.nnz,
-        "n_new_users": len(fresh["user"]),
-        "n_new_items": len(fresh["item"]),
-    }
-    facts = rec.facts | {"partial_fits": [*rec.facts.get("partial_fits", []), record]}
+    joined = Joined(
+        at=time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
+        n_ratings=len(new),
+        n_replaced=rec.rated.nnz + len(new) - rated.nnz,
+        n_new_users=len(fresh["user"]),
+        n_new_items=len(fresh["item"]),
+    )
     return replace(
         rec,
         parameters=parameters,
         user_vocabulary=after["user"],
         item_vocabulary=after["item"],
         rated=rated,
-        facts=facts,
+        facts=replace(rec.facts, partial_fits=(*rec.facts.partial_fits, joined)),
     )
 
 

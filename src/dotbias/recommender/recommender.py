@@ -7,19 +7,16 @@ from typing import TYPE_CHECKING, Any, Literal, overload
 
 import numpy as np
 import polars as pl
-from numpy.typing import NDArray
-from scipy.sparse import csr_array
 
-from dotbias import model_file
 from dotbias.data.ratings import Ratings, Scale
-from dotbias.data.vocabulary import Index, Vocabulary
-from dotbias.errors import DataError, DivergenceError, ModelFileError, SettingError
-from dotbias.models import MODELS
+from dotbias.data.vocabulary import Index
+from dotbias.errors import DataError, DivergenceError, SettingError
 from dotbias.models.base import Model
-from dotbias.models.network import Network
 from dotbias.models.parameters import Array, Parameters, clip_to_scale
 from dotbias.models.scoring import scored
-from dotbias.recommender import lists
+from dotbias.plain import from_plain, to_plain
+from dotbias.recommender import file, lists
+from dotbias.recommender.facts import Facts
 from dotbias.recommender.fitted import (
     MIN_RATINGS,
     Fitted,
@@ -38,9 +35,6 @@ if TYPE_CHECKING:
 # Standard deviations to either side of a normal mean between which lie nine cases of ten.
 _NINE_OF_TEN = 1.6449
 
-# What the file keeps of the items beside their ids.
-_DESCRIBED = ("titles", "genres")
-
 
 @dataclass(frozen=True, eq=False)
 class Recommender(Fitted):
@@ -56,18 +50,25 @@ class Recommender(Fitted):
     ) -> "Recommender":
         """The recommender of a model fitted to these ratings.
 
+        Args:
+            model, parameters: see the class.
+            ratings: what the model was fitted to.
+            facts: about the fit, as ``Facts`` or plain data.
+
         Raises:
             DataError: when a (user, item) pair is rated twice; ``read_ratings`` keeps one.
             DivergenceError: for parameters that are not finite.
         """
+        if not isinstance(facts, Facts):
+            facts = from_plain(Facts, dict(facts or {}), "facts")
         for name, array in parameters.items():
             if not np.isfinite(array).all():
                 raise DivergenceError(
                     f"the fit has ended in numbers that are not finite, in {name}: its settings are too "
-                    f"large or too small for single precision ({(facts or {}).get('solver', model)})"
+                    f"large or too small for single precision ({facts.solver_text or model})"
                 )
         vocabularies = ratings.user_vocabulary, ratings.item_vocabulary
-        return cls(model, parameters, *vocabularies, rating_table(ratings), dict(facts or {}))
+        return cls(model, parameters, *vocabularies, rating_table(ratings), facts)
 
     def __repr__(self) -> str:
         return (
@@ -407,7 +408,7 @@ class Recommender(Fitted):
         low, high = map(float, self.parameters["scale"])
         return {
             "model": type(self.model).__name__,
-            "settings": self.model.summary(),
+            "settings": to_plain(self.model.summary()),
             "n_users": len(self.user_vocabulary),
             "n_items": len(self.item_vocabulary),
             "n_ratings": self.rated.nnz,
@@ -425,21 +426,7 @@ class Recommender(Fitted):
         Raises:
             ModelFileError: when it cannot be written.
         """
-        arrays: dict[str, NDArray[Any]] = {
-            f"parameters.{name}": array for name, array in self.parameters.items()
-        }
-        arrays |= _pack("user_ids", self.user_vocabulary.ids)
-        arrays |= _pack("item_ids", self.item_vocabulary.ids)
-        for name in _DESCRIBED:
-            column = getattr(self.item_vocabulary, name)
-            arrays |= {} if column is None else _pack(name, column)
-        arrays |= {
-            "rated.starts": self.rated.indptr.astype(np.int64),
-            "rated.items": self.rated.indices.astype(np.int32),
-            "rated.values": self.rated.data,
-        }
-        model = {"name": type(self.model).__name__, "settings": self.model.summary()}
-        model_file.write(Path(path), arrays, {"model": model, "facts": self.facts})
+        file.write(Path(path), self)
 
     @classmethod
     def load(cls, path: str | Path, model: Model | None = None) -> "Recommender":
@@ -451,58 +438,8 @@ class Recommender(Fitted):
                 code.
 
         Raises:
-            ModelFileError: when the file is missing, truncated, altered or of a newer format, or holds
-                another kind of model than the one that is given.
+            ModelFileError: when the file is missing, truncated, altered or of a newer format, holds
+                another kind of model than the one that is given, or arrays or facts that are not of the
+                right form; it names them.
         """
-        arrays, metadata = model_file.read(Path(path))
-        name = metadata["model"]["name"]
-        if model is None and name not in MODELS:
-            raise ModelFileError(f"{path} holds a {name}, which this version of dotbias lacks")
-        settings = metadata["model"]["settings"]
-        if name == Network.__name__ and model is None:
-            raise ModelFileError(
-                f"{path} holds a network of one's own, {settings['make']}, and no code: load it in "
-                f"Python with Recommender.load({str(path)!r}, model=Network({settings['make']}))"
-            )
-        if model is not None and type(model).__name__ != name:
-            raise ModelFileError(f"{path} holds a {name}, not a {type(model).__name__}")
-        prefix = "parameters."
-        users, items = _unpack(arrays, "user_ids"), _unpack(arrays, "item_ids")
-        assert users is not None
-        assert items is not None
-        rated = arrays["rated.values"], arrays["rated.items"], arrays["rated.starts"]
-        return cls(
-            model=MODELS[name](**settings) if model is None else model,
-            parameters={
-                n.removeprefix(prefix): a for n, a in arrays.items() if n.startswith(prefix)
-            },
-            user_vocabulary=Vocabulary(users),
-            item_vocabulary=Vocabulary(items, *(_unpack(arrays, name) for name in _DESCRIBED)),
-            rated=csr_array(rated, shape=(users.len(), items.len())),
-            facts=metadata["facts"],
-        )
-
-
-def _pack(name: str, column: pl.Series) -> dict[str, NDArray[Any]]:
-    """A column of integers or strings (or nulls) as plain arrays."""
-    if column.dtype == pl.Int64:
-        return {name: column.to_numpy()}
-    text = [None if t is None else t.encode() for t in column.to_list()]
-    lengths = np.array([-1 if t is None else len(t) for t in text], np.int64)
-    joined = b"".join(t for t in text if t is not None)
-    return {f"{name}.text": np.frombuffer(joined, np.uint8), f"{name}.lengths": lengths}
-
-
-def _unpack(arrays: Mapping[str, NDArray[Any]], name: str) -> pl.Series | None:
-    """The column that ``_pack`` took apart, or None where there was none."""
-    if name in arrays:
-        return pl.Series(arrays[name])
-    if f"{name}.lengths" not in arrays:
-        return None
-    joined, lengths = arrays[f"{name}.text"].tobytes(), arrays[f"{name}.lengths"]
-    ends = np.cumsum(np.maximum(lengths, 0))
-    texts = [
-        None if length < 0 else joined[end - length : end].decode()
-        for length, end in zip(lengths.tolist(), ends.tolist(), strict=True)
-    ]
-    return pl.Series(name, texts, pl.String)
+        return cls(**file.read(Path(path), model))

@@ -2,13 +2,14 @@
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Any, Literal, TypeAlias
 
 from dotbias.data.ratings import Ratings
 from dotbias.errors import SettingError
 from dotbias.models.base import Model, Parameters, has_formula_of
 from dotbias.models.dot_bias import DotBias
+from dotbias.plain import to_plain
 from dotbias.settings import Settings
 
 
@@ -58,14 +59,15 @@ class History:
     best_epoch: int = 0
     stopped: Literal["finished", "early", "interrupted"] = "finished"
     seconds: float = 0.0
-    cycle_parameters: list[Parameters] = field(default_factory=list, repr=False)
+    cycle_parameters: list[Parameters] = field(
+        default_factory=list, repr=False, metadata={"plain": False}
+    )
     half_steps: list[float] = field(default_factory=list, repr=False)
 
     def summary(self) -> dict[str, Any]:
         """The history as plain data, for a model file or JSON: without the parameters of cycles."""
-        facts = asdict(replace(self, cycle_parameters=[]))
-        del facts["cycle_parameters"]
-        return facts
+        data: dict[str, Any] = to_plain(self)
+        return data
 
 
 OnEpoch: TypeAlias = Callable[[Epoch], None]

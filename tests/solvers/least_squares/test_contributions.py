@@ -133,7 +133,7 @@ def test_directions_left_open_stay_at_the_priors_mean(n: int) -> None:
     held, y = partners_of(parameters, "user", rated)
     mean = parameters["user_prior_mean"].astype(float)
     left = values - float(parameters["global_mean"][0]) - held - y @ mean
-    unit = units(y)
+    unit = units(y, np.zeros((1 + K, 1 + K)))
     row = mean + unit * (np.linalg.pinv(y * unit) @ left)
     parts = parts_of(parameters, values, rated)
     assert parts.user_bias == pytest.approx(row[0], abs=1e-5)

@@ -145,6 +145,24 @@ def test_a_faint_penalty_is_not_lost_in_rounding(side: Side, n: int) -> None:
 
 
 @sides
+@pytest.mark.parametrize("output", ["linear", "sigmoid"])
+def test_embeddings_that_have_shrunk_to_nothing_leave_the_bias_what_it_is(
+    side: Side, output: Any
+) -> None:
+    """Measured by their length alone, their penalty was so large that its damping took the bias too."""
+    model = DotBias(n_factors=K, output=output)
+    parameters = some_parameters(model, penalty=0.2, per_rating=False)
+    parameters[f"{side}_prior_precision"][1:] = 14
+    parameters[f"{OTHER[side]}_factors"] *= np.float32(1e-7)
+    rated, values = np.arange(3), np.array([5.0, 1.5, 4.0])
+    row = fold_one(model, parameters, side, rated, values)
+    parameters[f"{OTHER[side]}_factors"] *= 0
+    assert_close(row, fold_one(model, parameters, side, rated, values))
+    if output == "linear":
+        assert_close(row, regression(parameters, side, rated, values))
+
+
+@sides
 @pytest.mark.parametrize("n", [1, 3, 12])
 def test_without_a_penalty_a_row_moves_no_more_than_it_must(side: Side, n: int) -> None:
     model = DotBias(n_factors=K)
@@ -154,7 +172,7 @@ def test_without_a_penalty_a_row_moves_no_more_than_it_must(side: Side, n: int) 
     held, y = partners_of(parameters, side, np.arange(n))
     mean = parameters[f"{side}_prior_mean"].astype(float)
     left = values - float(parameters["global_mean"][0]) - held - y @ mean
-    unit = units(y)
+    unit = units(y, np.zeros((1 + K, 1 + K)))
     assert_close(row, mean + unit * (np.linalg.pinv(y * unit) @ left), 1e-5)
 
 

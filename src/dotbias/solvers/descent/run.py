@@ -4,17 +4,25 @@ import copy
 import hashlib
 from abc import abstractmethod
 from collections import deque
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, ClassVar, Generic, TypeVar
 
 import numpy as np
 
+from dotbias import model_file
 from dotbias.data.ratings import Ratings
-from dotbias.errors import DivergenceError, SettingError
+from dotbias.errors import DataError, DivergenceError, ModelFileError, SettingError
 from dotbias.models.base import Model, Parameters, initialised
-from dotbias.settings import generator
-from dotbias.solvers.base import Epoch, History
-from dotbias.solvers.descent.checkpoint import Checkpoint
+from dotbias.plain import same_settings, settings_text, to_plain
+from dotbias.settings import Settings, generator
+from dotbias.solvers.descent.checkpoint import (
+    KEPT,
+    Checkpoint,
+    GuardFacts,
+    check_arrays,
+    generator_at,
+    read_facts,
+)
 from dotbias.solvers.descent.passes import Floats, Pass
 from dotbias.solvers.descent.rules import Steps
 from dotbias.solvers.epochs import EpochLoop, Figures
@@ -209,17 +217,17 @@ class Run(EpochLoop, Generic[M]):
         held = self.validation
         kept = {"best": [held.best] if held.best else []}
         kept |= {"window": list(self.window), "cycle": self.history.cycle_parameters}
-        for kind, sets in kept.items():
+        for kind, sets in kept.items():  # those of KEPT
             for n, parameters in enumerate(sets):
                 arrays |= {f"{kind}/{n}/{name}": a.copy() for name, a in parameters.items()}
         facts = {
-            "run": self._identity(),
+            "run": to_plain(self._identity()),
             "rng": self.rng.bit_generator.state,
             "n_updates": self.n_updates,
             "history": self.history.summary(),
             "kept": {kind: len(sets) for kind, sets in kept.items()},
             "best": [held.best_rmse if held.best else None, held.best_epoch],
-            "guard": asdict(self._guard),
+            "guard": to_plain(self._guard.state()),
         }
         return Checkpoint(arrays, copy.deepcopy(facts))
 
@@ -228,41 +236,57 @@ class Run(EpochLoop, Generic[M]):
 
         Raises:
             SettingError: when it is one of another run.
+            ModelFileError: when arrays or facts in it are not of the right form; it names them.
         """
-        arrays, facts = checkpoint.arrays, copy.deepcopy(checkpoint.facts)
-        held = self.validation
-        mine = self._identity()
-        for what, value in facts["run"].items():
-            if mine.get(what) != value:
-                raise SettingError(
-                    f"the checkpoint is of another run: its {what} is {value}, not {mine.get(what)}"
-                )
-        self.set_state(arrays)
-        kept = {
-            kind: [
-                {name: arrays[f"{kind}/{n}/{name}"].copy() for name in self.start}
-                for n in range(count)
-            ]
-            for kind, count in facts["kept"].items()
-        }
-        history = facts["history"]
-        self.history = History(
-            [Epoch(**entry) for entry in history["epochs"]],
-            **{k: v for k, v in history.items() if k != "epochs"},
-            cycle_parameters=kept["cycle"],
-        )
+        arrays, held = checkpoint.arrays, self.validation
+        try:
+            facts = read_facts(checkpoint)
+            self._check_identity(facts.run)
+            check_arrays(self.state(), arrays)
+            kept = {kind: self._kept(arrays, kind, facts.kept.get(kind, 0)) for kind in KEPT}
+            rng = generator_at(facts.rng)
+            self.set_state(arrays)
+        except (DataError, RuntimeError, KeyError) as error:  # PyTorch has some of its own
+            raise ModelFileError(f"the checkpoint cannot be used: {error}") from error
+        self.history = replace(facts.history, cycle_parameters=kept["cycle"])
         self.window = deque(kept["window"], maxlen=self.solver.average)
-        best_rmse, held.best_epoch = facts["best"]
+        best_rmse, best_epoch = facts.best
         held.best_rmse = np.inf if best_rmse is None else best_rmse
+        held.best_epoch = int(best_epoch or 0)
         held.best = kept["best"][0] if kept["best"] else {}
         self._guard = _DivergenceGuard(self.ratings, self.solver.rule.top_rate, noisy=self.noisy)
-        vars(self._guard).update(facts["guard"])
-        self.n_updates, self._sweeping = facts["n_updates"], None
-        self.rng.bit_generator.state = facts["rng"]
+        self._guard.set_state(facts.guard)
+        self.n_updates, self._sweeping = facts.n_updates, None
+        self.rng.bit_generator.state = rng.bit_generator.state
         return self
 
+    def _kept(self, arrays: dict[str, Floats], kind: str, n: int) -> list[Parameters]:
+        """The sets of parameters of one kind that a checkpoint keeps, copied."""
+        sets = []
+        for number in range(n):
+            wanted = {f"{kind}/{number}/{name}": array for name, array in self.start.items()}
+            check_arrays(wanted, arrays)
+            sets.append({n.split("/", 2)[2]: arrays[n].copy() for n in wanted})
+        return sets
+
+    def _check_identity(self, kept: dict[str, Any]) -> None:
+        """Refuse what is kept of another run."""
+        mine = self._identity()
+        for what, value in kept.items():
+            own = mine.get(what)
+            if isinstance(own, Settings):
+                text = value if isinstance(value, str) else settings_text(value)
+                plain = model_file.plain_of_text(value) if isinstance(value, str) else value
+                same = text == repr(own) or same_settings(plain, own)
+            else:
+                text, same = value, own == value
+            if not same:
+                raise SettingError(
+                    f"the checkpoint is of another run: its {what} is {text}, not {own}"
+                )
+
     def _identity(self) -> dict[str, Any]:
-        """What makes a run the same run."""
+        """What makes a run the same run: settings, and plain data."""
         ratings, order = self.ratings, self.solver.order
         digest = hashlib.sha256()
         for column in (ratings.users, ratings.items, ratings.values):
@@ -270,8 +294,8 @@ class Run(EpochLoop, Generic[M]):
         # Neither the number of threads nor the place of a function in memory is part of a run.
         solver = replace(self.solver, n_threads=None, order="stored")
         return {
-            "model": repr(self.model),
-            "solver": repr(solver),
+            "model": self.model,
+            "solver": solver,
             "order": order if isinstance(order, str) else order.__qualname__,
             "seed": self.seed,
             "precision": np.dtype(self.dtype).name,
@@ -296,6 +320,18 @@ class _DivergenceGuard:
 
     def __init__(self, ratings: Ratings, top_rate: float, *, noisy: bool) -> None:
         self.limit, self.top_rate, self.noisy = 3 * ratings.std, top_rate, noisy
+
+    def state(self) -> GuardFacts:
+        """What it remembers."""
+        best, last, lr = (
+            x if np.isfinite(x) else None for x in (self.best, self.last, self.last_lr)
+        )
+        return GuardFacts(best, last, lr, self.rises)
+
+    def set_state(self, kept: GuardFacts) -> None:
+        """Put back what ``state`` gave."""
+        infinite = (np.inf if x is None else x for x in (kept.best, kept.last, kept.last_lr))
+        (self.best, self.last, self.last_lr), self.rises = infinite, kept.rises
 
     def check(self, epoch: int, rmse: float, lr: float) -> None:
         self.best = min(self.best, rmse)

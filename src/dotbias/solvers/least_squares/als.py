@@ -69,7 +69,7 @@ class ALS(Solver):
     >>> import dotbias as db
     >>> ratings, truth = db.simulate(n_users=300, n_items=200, n_ratings=10_000, seed=0)
     >>> rec = db.fit(ratings, db.DotBias(n_factors=8), db.ALS(n_iterations=5))
-    >>> falls = rec.facts["history"]["half_steps"]
+    >>> falls = rec.facts.history.half_steps
     >>> len(falls), falls == sorted(falls, reverse=True)
     (10, True)
     """

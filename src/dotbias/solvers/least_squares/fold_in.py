@@ -203,14 +203,17 @@ def _length(others: NDArray[np.floating[Any]]) -> float:
     return float(np.sqrt(np.square(others[:, 1:]).sum(1).max(initial=0))) or 1.0
 
 
-def units(others: NDArray[np.floating[Any]]) -> Array:
-    """What bias and factors of a row are measured in, shape (1 + k,), given those of its partners.
+def units(others: NDArray[np.floating[Any]], precision: NDArray[np.floating[Any]]) -> Array:
+    """What bias and factors of a row are measured in, shape (1 + k,), given those of its partners and
+    the precision of its prior.
 
-    In these units partners' embeddings are about as long as the 1 in place of a bias, so that damping
-    and open directions weigh biases and factors alike, whatever the unit of the ratings. Powers of
-    two: nothing is rounded.
+    In these units partners' embeddings, or the penalty where they have shrunk to nothing, are about as
+    large as the 1 in place of a bias, so that damping and open directions weigh biases and factors
+    alike, whatever the unit of the ratings. Powers of two: nothing is rounded.
     """
-    unit = np.full(others.shape[1], np.exp2(-np.round(np.log2(_length(others)))), np.float32)
+    longest = float(np.square(others[:, 1:]).sum(1).max(initial=0))
+    most = max(longest, float(precision.diagonal()[1:].max(initial=0))) or 1.0
+    unit = np.full(others.shape[1], np.exp2(-np.round(np.log2(most) / 2)), np.float32)
     unit[0] = 1
     return unit
 
@@ -229,7 +232,7 @@ def _solve(
     """The linear form, all chosen rows at once; the others stay where they were."""
     size = len(prior.mean)
     wide = (0, padded(size) - size)
-    unit = units(others)
+    unit = units(others, prior.precision)
     mean = np.tile(prior.mean, (len(before), 1))
     if pull[chosen].any():  # ½ w (x - m)ᵀ P (x - m) - g · x is the penalty around another mean
         shift = np.linalg.solve(prior.precision.astype(np.float64), pull.T).T
@@ -276,7 +279,7 @@ def _descend(
     """
     mean = prior.mean.astype(np.float64)
     penalty = weight * prior.precision.astype(np.float64)
-    unit = units(y).astype(np.float64)
+    unit = units(y, prior.precision).astype(np.float64)
     held = y[:, 0].copy()
     y[:, 0] = 1
 

@@ -1,0 +1,224 @@
+"""The file of a recommender: what goes in, and the checks that everything passes on the way out."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import polars as pl
+from numpy.typing import NDArray
+from scipy.sparse import csr_array
+
+from dotbias import model_file
+from dotbias.data.vocabulary import Vocabulary
+from dotbias.errors import DataError, ModelFileError, SettingError
+from dotbias.models import MODELS
+from dotbias.models.base import Model
+from dotbias.models.network import Network
+from dotbias.plain import from_plain, settings_from_plain, to_plain
+from dotbias.recommender.facts import Facts
+from dotbias.recommender.fitted import Fitted
+
+Arrays = dict[str, NDArray[Any]]
+
+# Before the name of each array of the model.
+_PARAMETERS = "parameters."
+# What is kept of the items beside their ids.
+_DESCRIBED = ("titles", "genres")
+
+
+@dataclass(frozen=True)
+class _SavedModel:
+    """The model's class, and its settings as plain data."""
+
+    name: str
+    settings: dict[str, Any]
+
+
+@dataclass(frozen=True)
+class _Saved:
+    """The metadata of a file."""
+
+    model: _SavedModel
+    facts: Facts
+
+
+def write(path: Path, rec: Fitted) -> None:
+    """Write a file, whole or not at all.
+
+    Raises:
+        ModelFileError: when it cannot be written.
+    """
+    items = rec.item_vocabulary
+    arrays: Arrays = {f"{_PARAMETERS}{n}": array for n, array in rec.parameters.items()}
+    arrays |= _pack("user_ids", rec.user_vocabulary.ids) | _pack("item_ids", items.ids)
+    for name in _DESCRIBED:
+        column = getattr(items, name)
+        arrays |= {} if column is None else _pack(name, column)
+    arrays |= {
+        "rated.starts": rec.rated.indptr.astype(np.int64),
+        "rated.items": rec.rated.indices.astype(np.int32),
+        "rated.values": rec.rated.data,
+    }
+    model = _SavedModel(type(rec.model).__name__, rec.model.summary())
+    model_file.write(path, arrays, to_plain(_Saved(model, rec.facts)))
+
+
+def read(path: Path, model: Model | None = None) -> dict[str, Any]:
+    """The parts of a ``Fitted`` from its file, by name, none of another form than other code expects.
+
+    Args:
+        path: the file.
+        model: what makes the module of a ``Network``, or a model of your own, for a file holds no code.
+
+    Raises:
+        ModelFileError: when the file is missing, truncated, altered or of a newer format, holds another
+            kind of model than the one that is given, or something that is not of the right form: it
+            names the array or the field.
+    """
+    arrays, metadata = model_file.read(path)
+    try:
+        saved = from_plain(_Saved, metadata)
+        users = Vocabulary(_ids(arrays, "user_ids"))
+        described = (_texts(arrays, name) for name in _DESCRIBED)
+        items = Vocabulary(_ids(arrays, "item_ids"), *described)
+        for name in _DESCRIBED:
+            column = getattr(items, name)
+            if column is not None and column.len() != len(items):
+                raise DataError(f"{name} are {column.len():,} for {len(items):,} item_ids")
+        made = _model(saved.model, model)
+        own = {
+            n.removeprefix(_PARAMETERS): a for n, a in arrays.items() if n.startswith(_PARAMETERS)
+        }
+        made.check(own, len(users), len(items))
+        fitted = made.fitted(own)
+        if model is None and fitted != made:
+            raise DataError(f"the arrays are those of {fitted}, not of {made}")
+        rated = _rated(arrays, len(users), len(items))
+    except (DataError, SettingError) as error:
+        raise ModelFileError(f"{path} cannot be used: {error}") from error
+    facts = saved.facts
+    if isinstance(facts.solver, str):
+        facts = replace(facts, solver=model_file.plain_of_text(facts.solver))
+    return {
+        "model": fitted,
+        "parameters": own,
+        "user_vocabulary": users,
+        "item_vocabulary": items,
+        "rated": rated,
+        "facts": facts,
+    }
+
+
+def _model(saved: _SavedModel, given: Model | None) -> Model:
+    name = saved.name
+    if given is not None:
+        if type(given).__name__ != name:
+            raise DataError(f"it holds a {name}, not a {type(given).__name__}")
+        return given
+    if name not in MODELS:
+        raise DataError(f"it holds a {name}, which this version of dotbias lacks")
+    if name == Network.__name__:
+        make = from_plain(str, saved.settings.get("make"), "model.settings.make")
+        raise DataError(
+            f"it holds a network of one's own, {make}, and no code: load it in Python with "
+            f"Recommender.load(path, model=Network({make}))"
+        )
+    made: Model = settings_from_plain({name: saved.settings}, MODELS)
+    return made
+
+
+# -- arrays ------------------------------------------------------------------------------------------
+
+
+def _array(arrays: Mapping[str, NDArray[Any]], name: str, kind: type[np.generic]) -> NDArray[Any]:
+    """An array of one dimension and a given type."""
+    if name not in arrays:
+        raise DataError(f"the array {name} is missing")
+    array = arrays[name]
+    if array.dtype != kind or array.ndim != 1:
+        raise DataError(
+            f"the array {name} must be one row of {np.dtype(kind)}, not {array.dtype} of shape "
+            f"{array.shape}"
+        )
+    return array
+
+
+def _rated(arrays: Arrays, n_users: int, n_items: int) -> csr_array:
+    """The table of ratings: each user's items in ascending order."""
+    starts = _array(arrays, "rated.starts", np.int64)
+    items = _array(arrays, "rated.items", np.int32)
+    values = _array(arrays, "rated.values", np.float32)
+    n = len(items)
+    if len(values) != n:
+        raise DataError(f"the array rated.values has {len(values):,} ratings for {n:,} rated.items")
+    if len(starts) != n_users + 1:
+        raise DataError(
+            f"the array rated.starts must have {n_users + 1:,} numbers, one more than there are users, "
+            f"not {len(starts):,}"
+        )
+    if starts[0] != 0 or starts[-1] != n or (starts[1:] < starts[:-1]).any():
+        raise DataError(f"the array rated.starts must rise from 0 to the number of ratings, {n:,}")
+    if n and not 0 <= items.min() <= items.max() < n_items:
+        raise DataError(
+            f"the array rated.items must hold indices from 0 to {n_items - 1:,}, not {items.min():,} to "
+            f"{items.max():,}"
+        )
+    rises = items[1:] > items[:-1]
+    first = starts[(starts > 0) & (starts < n)]  # of each user but the first
+    rises[first - 1] = True
+    if not rises.all():
+        raise DataError("the array rated.items must rise within each user's items")
+    if not np.isfinite(values).all():
+        raise DataError("the array rated.values has ratings that are not finite")
+    return csr_array((values, items, starts), shape=(n_users, n_items))
+
+
+def _ids(arrays: Arrays, name: str) -> pl.Series:
+    """Distinct ids, of which there is at least one."""
+    ids = pl.Series(_array(arrays, name, np.int64)) if name in arrays else _texts(arrays, name)
+    if ids is None or ids.len() == 0:
+        raise DataError(f"the array {name} is missing or empty")
+    if ids.null_count():
+        raise DataError(
+            f"the array {name}.lengths leaves out the id in row {ids.is_null().arg_max()}"
+        )
+    if ids.dtype == pl.String:
+        if ids.n_unique() < ids.len():
+            raise DataError(f"the ids in {name}.text must be distinct")
+    elif not (ids[1:] > ids[:-1]).all():  # they are searched by bisection
+        raise DataError(f"the ids in {name} must rise")
+    return ids
+
+
+def _pack(name: str, column: pl.Series) -> Arrays:
+    """A column of integers or strings (or nulls) as plain arrays."""
+    if column.dtype == pl.Int64:
+        return {name: column.to_numpy()}
+    text = [None if t is None else t.encode() for t in column.to_list()]
+    lengths = np.array([-1 if t is None else len(t) for t in text], np.int64)
+    joined = b"".join(t for t in text if t is not None)
+    return {f"{name}.text": np.frombuffer(joined, np.uint8), f"{name}.lengths": lengths}
+
+
+def _texts(arrays: Arrays, name: str) -> pl.Series | None:
+    """The column of text that ``_pack`` took apart, or None where there was none."""
+    if f"{name}.lengths" not in arrays and f"{name}.text" not in arrays:
+        return None
+    lengths = _array(arrays, f"{name}.lengths", np.int64)
+    joined = _array(arrays, f"{name}.text", np.uint8).tobytes()
+    if (lengths < -1).any() or (lengths > len(joined)).any():
+        raise DataError(f"the array {name}.lengths must hold lengths, or -1 for no text")
+    ends = np.cumsum(np.maximum(lengths, 0)).tolist()
+    if (ends[-1] if ends else 0) != len(joined):
+        raise DataError(
+            f"the array {name}.lengths does not add up to the {len(joined):,} bytes of text"
+        )
+    places = zip(pairwise([0, *ends]), (lengths < 0).tolist(), strict=True)
+    try:
+        texts = [None if none else joined[start:end].decode() for (start, end), none in places]
+    except UnicodeDecodeError as error:
+        raise DataError(f"the array {name}.text is not text in UTF-8: {error}") from None
+    return pl.Series(name, texts, pl.String)
