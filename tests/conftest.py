@@ -14,10 +14,17 @@ settings.load_profile("dotbias")
 
 PROJECT = Path(__file__).resolve().parents[1]
 
-# Numba keeps machine code in files that two processes must not write at once, and some tests compile one
-# kernel for another precision. It reads this when it is first imported.
-if worker := os.environ.get("PYTEST_XDIST_WORKER"):
-    os.environ["NUMBA_CACHE_DIR"] = str(PROJECT / ".pytest_cache" / "numba" / worker)
+# Machine code of this project is kept for all processes of all runs, under names that tell all that it
+# is made of. That of other libraries is kept by Numba's own rules: in files that two processes must not
+# write at once. Numba reads the variable when it is first imported.
+COMPILED = PROJECT / ".pytest_cache" / "numba"
+if "NUMBA_CACHE_DIR" not in os.environ or "PYTEST_XDIST_WORKER" in os.environ:
+    _own = COMPILED / os.environ.get("PYTEST_XDIST_WORKER", "alone")
+    for _folder in (_own, COMPILED / "dotbias"):
+        _folder.mkdir(parents=True, exist_ok=True)
+    if not (_own / "dotbias").exists():
+        (_own / "dotbias").symlink_to(COMPILED / "dotbias")
+    os.environ["NUMBA_CACHE_DIR"] = str(_own)
 
 
 @pytest.fixture(scope="session")

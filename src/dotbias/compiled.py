@@ -12,7 +12,6 @@ What all of them share, whatever they compute:
 import hashlib
 import logging
 import os
-import pickle
 import stat
 import tempfile
 import threading
@@ -38,6 +37,8 @@ from numba.extending import typeof_impl
 from dotbias import progress
 
 _log = logging.getLogger("dotbias")
+
+_SIZE = hashlib.sha256().digest_size
 
 
 def compiled(
@@ -266,27 +267,29 @@ class _Kept(FunctionCache):
 
 
 class _Files(IndexDataCacheFile):
-    """The files of one function. Half a file of machine code would be run: it has a checksum."""
+    """The files of one function: one for each kind of arguments, so that processes may write at once.
 
-    def _load_index(self) -> dict[Any, Any]:
-        try:
-            index: dict[Any, Any] = super()._load_index()
-        except Exception:  # a damaged one can raise anything
-            return {}
-        return index
+    Half a file of machine code would be run, so each ends in a checksum.
+    """
 
-    def _save_data(self, name: str, data: Any) -> None:
+    def save(self, key: Any, data: Any) -> None:
         dump = self._dump(data)
-        with self._open_for_write(self._data_path(name)) as file:
-            file.write(hashlib.sha256(dump).digest() + dump)
+        with self._open_for_write(self._path(key)) as file:
+            file.write(dump + hashlib.sha256(dump).digest())
 
-    def _load_data(self, name: str) -> Any:
-        path = Path(self._data_path(name))
-        content = path.read_bytes()
-        checksum, dump = content[:32], content[32:]
-        if hashlib.sha256(dump).digest() != checksum:
-            raise OSError(f"{path} is damaged")  # as if it were not there
-        return pickle.loads(dump)
+    def load(self, key: Any) -> Any:
+        path = self._path(key)
+        try:
+            content = path.read_bytes()
+        except OSError:
+            return None
+        dump, checksum = content[:-_SIZE], content[-_SIZE:]
+        whole = hashlib.sha256(dump).digest() == checksum
+        return self._load_data(path.name) if whole else None
+
+    def _path(self, key: Any) -> Path:
+        kind = hashlib.sha256(repr((numba.__version__, key)).encode()).hexdigest()[:16]
+        return Path(self._data_path(self._data_name_pattern.replace("{number:d}", kind)))
 
 
 # The message.

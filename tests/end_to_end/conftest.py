@@ -21,20 +21,24 @@ def installed(tmp_path_factory) -> Path:
     build = [sys.executable, "-m", "build", "--wheel", "--outdir", str(folder), str(PROJECT)]
     subprocess.run(build, check=True, capture_output=True)
     (wheel,) = folder.glob("*.whl")
-    venv.create(folder / "venv", with_pip=True)
+    venv.create(folder / "venv")
     bin_folder = folder / "venv" / "bin"
-    pip = [bin_folder / "python", "-m", "pip", "install", "--quiet", wheel]
-    subprocess.run(pip, check=True, capture_output=True, cwd=folder)
+    pip = [sys.executable, "-m", "pip", "--python", bin_folder / "python"]
+    subprocess.run([*pip, "install", "--quiet", wheel], check=True, capture_output=True, cwd=folder)
     return bin_folder
 
 
 @pytest.fixture(scope="session")
 def environment(tmp_path_factory) -> dict[str, str]:
-    """Environment variables of a user with an empty cache and a terminal 100 columns wide."""
+    """Environment variables of a user with an empty cache and a terminal 100 columns wide.
+
+    Only machine code is shared with the other tests: what differs in the wheel would have another name.
+    """
     cache = tmp_path_factory.mktemp("cache")
     ours = ("PYTHON", "COV", "DOTBIAS", "NUMBA")
     kept = {k: v for k, v in os.environ.items() if not k.startswith(ours)}
-    return kept | {"DOTBIAS_CACHE": str(cache), "COLUMNS": "100", "LANG": "C.UTF-8"}
+    compiled = {"NUMBA_CACHE_DIR": os.environ["NUMBA_CACHE_DIR"]}
+    return kept | compiled | {"DOTBIAS_CACHE": str(cache), "COLUMNS": "100", "LANG": "C.UTF-8"}
 
 
 @pytest.fixture(scope="session")
