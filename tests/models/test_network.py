@@ -94,9 +94,8 @@ def test_a_file_holds_its_parameters_and_no_code(rec, tmp_path):
     np.testing.assert_array_equal(again.predict([1, 2], [3, 4]), rec.predict([1, 2], [3, 4]))
     with pytest.raises(ModelFileError, match="holds a Network, not a DotBias"):
         db.Recommender.load(path, model=db.DotBias())
-    other = db.Recommender.load(path, model=db.Network(nn.Embedding))
-    with pytest.raises(SettingError, match="the module is not the one that was fitted: missing"):
-        other.predict(1, 3)
+    with pytest.raises(ModelFileError, match="the module is not the one that was fitted: missing"):
+        db.Recommender.load(path, model=db.Network(nn.Embedding))
     assert rec.info()["settings"] == {"make": "TwoTowers", "masked": 0.02}
 
 
