@@ -1,11 +1,15 @@
-"""Prints a digest of what each solver makes of one table: run as a process of its own.
+"""A digest of what each solver makes of one table, to compare processes by.
 
-python -m tests.same_bits gradient momentum,adam    # also: als, gibbs, net, finder
+python -m tests.same_bits               # compiles all of it for the tests, and notes the digests
+python -m tests.same_bits adam,als      # prints some of them
 """
 
 import hashlib
+import os
+import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from pathlib import Path
 
 import numba
 import numpy as np
@@ -13,6 +17,7 @@ import numpy as np
 import dotbias as db
 from dotbias.models.base import Parameters
 from dotbias.solvers.descent.rules import RULES
+from tests.conftest import COMPILED, PROJECT
 from tests.ratings import random_ratings
 
 N_THREADS = numba.config.NUMBA_NUM_THREADS
@@ -42,10 +47,57 @@ def results(what: str) -> Iterator[tuple[str, Parameters]]:
         yield what, {"lr": np.array(curve.suggestion)}
 
 
+def halves() -> tuple[list[str], list[str]]:
+    """All that there is to compare, in two parts of about the same work."""
+    rules = list(RULES)
+    return [*rules[::2], "als"], [*rules[1::2], "gibbs", "net", "finder"]
+
+
+def digests(
+    parts: Iterable[list[str]], compiled: Path, n_threads: int = numba.config.NUMBA_NUM_THREADS
+) -> list[str]:
+    """What processes print that run at once, one for each part, with machine code kept in a folder."""
+    environment = os.environ | {
+        "NUMBA_CACHE_DIR": str(compiled),
+        "NUMBA_NUM_THREADS": str(n_threads),
+    }
+    running = [
+        subprocess.Popen(
+            [sys.executable, "-m", "tests.same_bits", ",".join(part)],
+            cwd=PROJECT,
+            env=environment,
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+        for part in parts
+    ]
+    lines = [line for process in running for line in process.communicate()[0].splitlines()]
+    if any(process.returncode for process in running):
+        raise RuntimeError("a process has failed")
+    return lines
+
+
+def noted() -> Path:
+    """Where the digests of the process that compiled are noted, for the sources as they are now."""
+    sources = hashlib.sha256()
+    for path in sorted((PROJECT / "src").rglob("*.py")):
+        sources.update(path.read_bytes())
+    return COMPILED / f"digests-{sources.hexdigest()[:16]}.txt"
+
+
+def main() -> None:
+    if len(sys.argv) > 1:
+        for what in sys.argv[1].split(","):
+            for name, parameters in results(what):
+                digest = hashlib.sha256()
+                for group in sorted(parameters):
+                    digest.update(np.ascontiguousarray(parameters[group]).tobytes())
+                print(f"{name}: {digest.hexdigest()}")
+    elif not noted().is_file():
+        print("Compiling for the tests, once")
+        lines = digests(halves(), COMPILED, n_threads=2)
+        noted().write_text("".join(f"{line}\n" for line in lines), "utf-8")
+
+
 if __name__ == "__main__":
-    for what in sys.argv[1].split(","):
-        for name, parameters in results(what):
-            digest = hashlib.sha256()
-            for group in sorted(parameters):
-                digest.update(np.ascontiguousarray(parameters[group]).tobytes())
-            print(f"{name}: {digest.hexdigest()}")
+    main()
