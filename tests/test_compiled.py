@@ -1,6 +1,7 @@
 """Compiled code: equal bits in all processes, kept where it can be, never mistaken; forks, threads."""
 
 import os
+import re
 import subprocess
 import sys
 import threading
@@ -313,3 +314,11 @@ def test_compiling_is_said_once_and_loading_is_not(monkeypatch: pytest.MonkeyPat
     assert len(said) == 1
     compiled(kept=False)(ours)(3)
     assert said[1:] == ["compiling, in every process: twice"]
+
+
+def test_nothing_is_compiled_otherwise() -> None:
+    """What is decorated by Numba itself rounds, is kept and runs in threads as Numba likes."""
+    source = Path(module.__file__).parent
+    for path in source.rglob("*.py"):
+        if path != Path(module.__file__):
+            assert not re.search(r"\bn?jit\b|\bvectorize\b|fastmath=", path.read_text()), path
