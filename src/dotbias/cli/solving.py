@@ -202,7 +202,7 @@ class Solving:
     early_stopping: Annotated[
         float | None,
         typer.Option(
-            help="Share of the training rows to watch: stop when it no longer improves.",
+            help="Share of the training rows for validation: stop when their error no longer falls.",
             metavar="SHARE",
             rich_help_panel=_TRAINING,
         ),

@@ -73,21 +73,21 @@ def partial_fit(rec: AnyFitted, new: Ratings) -> AnyFitted:
     earlier = _moved(rec.rated, before, after)
     rated = _united(earlier, joining)
     touched = dict(zip(OTHER, map(np.unique, joining.coords), strict=True))
-    pulls = {
+    linear = {
         side: gradients(rec.model, parameters, side, rows, *_ratings_of(side, rows, earlier))
         for side, rows in touched.items()
     }
 
-    def solve(side: Side, rows: Index, pull: Array | None) -> None:
+    def solve(side: Side, rows: Index, linear: Array | None) -> None:
         form = rec.model.row_form(parameters, side)
         own = _ratings_of(side, rows, rated)
-        solved = fold_in(rec.model, parameters, side, *own, before=form.rows(rows), pull=pull)
+        solved = fold_in(rec.model, parameters, side, *own, before=form.rows(rows), linear=linear)
         for name, group in form.split(solved).items():
             parameters[name][rows] = group
 
     solve("item", fresh["item"], None)  # lest new users be solved from items that are still blank
     for side in OTHER:
-        solve(side, touched[side], pulls[side])
+        solve(side, touched[side], linear[side])
     joined = Joined(
         at=time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
         n_ratings=len(new),

@@ -244,10 +244,10 @@ def test_a_row_whose_gradient_is_kept_stays_where_it_is(
     model = DotBias(n_factors=K, output=output)
     parameters = some_parameters(model, penalty)
     ratings = np.array([0, 8]), np.arange(8, dtype=np.int32), np.linspace(1, 5, 8).astype("f4")
-    pull = gradients(model, parameters, side, np.array([4], np.int32), *ratings)
+    linear = gradients(model, parameters, side, np.array([4], np.int32), *ratings)
     before = np.append(parameters[f"{side}_bias"][4], parameters[f"{side}_factors"][4])[None, :]
-    assert np.abs(pull).max() > 0.1
-    row = fold_in(model, parameters, side, *ratings, before=before, pull=pull)
+    assert np.abs(linear).max() > 0.1
+    row = fold_in(model, parameters, side, *ratings, before=before, linear=linear)
     assert_close(row, before, 1e-5)
 
 
@@ -277,21 +277,21 @@ def test_a_model_without_priors_says_to_fit_again() -> None:
 # What keeps the steps of a row safe.
 
 
-def newton_solution(parameters: Parameters, partners: Any, values: Any, pull: Any) -> Any:
-    """The one minimum of the linear form with a pull."""
+def newton_solution(parameters: Parameters, partners: Any, values: Any, linear: Any) -> Any:
+    """The one minimum of the linear form with a linear term."""
     held, y = partners_of(parameters, "user", partners)
     mean, penalty = prior_of(parameters, "user", len(values))
     t = values - float(parameters["global_mean"][0]) - held
-    return np.linalg.solve(y.T @ y + penalty, y.T @ t + penalty @ mean + pull)
+    return np.linalg.solve(y.T @ y + penalty, y.T @ t + penalty @ mean + linear)
 
 
 @pytest.mark.parametrize("penalty", [1e-3, 0.1])  # in double precision, and in the kernel
 def test_a_pull_counts_in_the_objective_too(penalty: float) -> None:
-    """Away from the ratings' minimum the squared errors grow: only the pull makes up for that."""
+    """Away from the ratings' minimum the squared errors grow: only the linear term makes up for that."""
     model = DotBias(n_factors=K)
     parameters = some_parameters(model, penalty)
     partners, values = np.arange(20, dtype=np.int32), np.linspace(1, 5, 20).astype("f4")
-    pull = np.linspace(-30, 30, K + 1).astype("f4")
+    linear = np.linspace(-30, 30, K + 1).astype("f4")
     before = newton_solution(parameters, partners, values, 0)[None, :].astype("f4")
     row = fold_in(
         model,
@@ -301,9 +301,9 @@ def test_a_pull_counts_in_the_objective_too(penalty: float) -> None:
         partners,
         values,
         before=before,
-        pull=pull[None, :],
+        linear=linear[None, :],
     )[0]
-    expected = newton_solution(parameters, partners, values, pull)
+    expected = newton_solution(parameters, partners, values, linear)
     assert np.abs(expected - before).max() > 1
     assert_close(row, expected, 1e-5)
 

@@ -23,7 +23,7 @@ from dotbias.solvers.descent.kernels import LOAD, NOISE, STORE, error_and_slope,
 _PANEL = 1024
 
 
-class Side(NamedTuple):
+class SideTables(NamedTuple):
     """The users, or the items: their parameters, and room for the gradients of one batch.
 
     Args:
@@ -156,9 +156,9 @@ def batch_kernel(
         the sum of squared errors of each batch, before its step, shape (n_steps,). Arguments:
         ``users, items, ratings``; ``order``, their rows in the order in which they are taken;
         ``starts`` (n_steps + 1,), where each batch starts in ``order``; ``sides``, users and items
-        (``Side``); ``form``, that is ``(offset, low, width, sigmoid)``; ``rates`` (n_steps, 4), in the
-        order of the groups; ``coefficients`` (n_steps, n_coefficients); ``dense``, whether all rows
-        move; ``decoupled``; ``clip``, the largest norm of a batch's gradient, or 0; ``noise``
+        (``SideTables``); ``form``, that is ``(offset, low, width, sigmoid)``; ``rates`` (n_steps, 4), in
+        the order of the groups; ``coefficients`` (n_steps, n_coefficients); ``dense``, whether all
+        rows move; ``decoupled``; ``clip``, the largest norm of a batch's gradient, or 0; ``noise``
         (n_steps,), its standard deviation, and ``keys`` (n_steps,), its seeds.
     """
     update = register_jitable(update)

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from dotbias.data.ratings import Ratings
 from dotbias.errors import SettingError
-from dotbias.solvers.descent.batch_kernels import Side, batch_kernel
+from dotbias.solvers.descent.batch_kernels import SideTables, batch_kernel
 from dotbias.solvers.descent.grid import lay_out
 from dotbias.solvers.descent.kernels import walk_kernel
 from dotbias.solvers.descent.rules import Rule, Steps
@@ -241,7 +241,7 @@ class Batches(CompiledPass):
         self.dense, self.decoupled, self.form = dense, inputs.decoupled, tables.form
         counts = ratings.user_counts, ratings.item_counts
         self.sides = tuple(
-            _side(
+            _side_tables(
                 tables,
                 s,
                 inputs.decay[s] / n if dense else _decay_per_rating(inputs.decay[s], counts[s]),
@@ -282,11 +282,11 @@ class Batches(CompiledPass):
         return squares
 
 
-def _side(tables: Tables, s: int, decay: Floats, batch_size: int) -> Side:
+def _side_tables(tables: Tables, s: int, decay: Floats, batch_size: int) -> SideTables:
     """The users (0) or the items (1), with room for the gradients of a batch."""
     factors, bias = tables.values[s], tables.values[2 + s]
     most = min(batch_size, len(factors))
-    return Side(
+    return SideTables(
         factors=factors,
         bias=bias,
         s_factors=tables.states[s],

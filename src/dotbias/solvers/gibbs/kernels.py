@@ -126,9 +126,9 @@ def draw_rows(
             alpha = noise_precision * weights[first_row + row]
             target_squares, largest = np.float64(matrix[k, k]), np.float32(0)
             for a in range(k):
-                pull = dot(precision, a * width, mean, row * width, k)
+                prior = dot(precision, a * width, mean, row * width, k)
                 sums[a] = matrix[a, k]
-                x[a] = alpha * sums[a] + pull
+                x[a] = alpha * sums[a] + prior
                 for b in range(a, k):
                     matrix[a, b] = fma(alpha, matrix[a, b], precision[a, b])
                 largest = max(largest, matrix[a, a])
@@ -150,8 +150,8 @@ def draw_rows(
             # The errors follow from the sums: with U the factor, |U x|² is x' (α w Σ v y y' + Λ) x.
             fitted = np.float64(0)
             for a in range(k):
-                pull = dot(precision, a * width, x, 0, k)
-                square -= (pull + damping * x[a]) * x[a]
+                product = dot(precision, a * width, x, 0, k)
+                square -= (product + damping * x[a]) * x[a]
                 fitted += sums[a] * x[a]
                 table[first_row + row, a] = x[a]
             row_squares = target_squares - 2.0 * fitted + square / alpha

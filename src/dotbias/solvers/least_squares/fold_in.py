@@ -44,7 +44,7 @@ def fold_in(
     values: Array,
     *,
     before: Array | None = None,
-    pull: Array | None = None,
+    linear: Array | None = None,
 ) -> Array:
     """The rows of m users or items that minimise the objective with everything else held.
 
@@ -64,7 +64,7 @@ def fold_in(
         partners: index of the other side of each rating, shape (n,).
         values: the ratings, shape (n,).
         before: where the rows are, shape (m, 1 + k); by default at the prior's mean.
-        pull: ``g``, shape (m, 1 + k); zero by default.
+        linear: ``g``, shape (m, 1 + k); zero by default.
 
     Returns:
         Bias and factors of each row, shape (m, 1 + k), float32.
@@ -72,7 +72,7 @@ def fold_in(
     Raises:
         ModelFileError: for a model without priors, which an older version has saved.
         SettingError: for a model without row form, and arrays of the model, of the prior, ``before`` or
-            ``pull`` that have another shape or are not finite.
+            ``linear`` that have another shape or are not finite.
         DataError: for ratings whose arrays do not fit together, or are not finite.
     """
     form = model.row_form(parameters, side)
@@ -81,10 +81,10 @@ def fold_in(
     counts = np.diff(starts)
     if before is None:
         before = np.tile(prior.mean, (len(counts), 1))
-    if pull is None:
-        pull = np.zeros_like(before)
+    if linear is None:
+        linear = np.zeros_like(before)
     wanted = len(counts), form.width
-    before, pull = _table("before", before, wanted), _table("pull", pull, wanted)
+    before, linear = _table("before", before, wanted), _table("linear", linear, wanted)
     distinct, local = np.unique(partners, return_inverse=True)
     others = form.others(distinct)
     refuse_not_finite(f"what {form.held} and {', '.join(form.terms.values())} hold", others)
@@ -93,14 +93,14 @@ def fold_in(
     if form.response.linear:
         alone &= _is_weak(prior, weights, counts, others)
         targets = values - np.float32(form.response.offset)
-        rows = _solve(~alone, prior, weights, starts, local, targets, others, before, pull)
+        rows = _solve(~alone, prior, weights, starts, local, targets, others, before, linear)
     else:
         rows = before.copy()
     for row in np.flatnonzero(alone):
         own = slice(starts[row], starts[row + 1])
         y = others[local[own]].astype(np.float64)
         rows[row] = _descend(
-            form.response, prior, weights[row], y, values[own], before[row], pull[row]
+            form.response, prior, weights[row], y, values[own], before[row], linear[row]
         )
     return rows
 
@@ -227,15 +227,15 @@ def _solve(
     targets: Array,
     others: Array,
     before: Array,
-    pull: Array,
+    linear: Array,
 ) -> Array:
     """The linear form, all chosen rows at once; the others stay where they were."""
     size = len(prior.mean)
     wide = (0, padded(size) - size)
     unit = units(others, prior.precision)
     mean = np.tile(prior.mean, (len(before), 1))
-    if pull[chosen].any():  # ½ w (x - m)ᵀ P (x - m) - g · x is the penalty around another mean
-        shift = np.linalg.solve(prior.precision.astype(np.float64), pull.T).T
+    if linear[chosen].any():  # ½ w (x - m)ᵀ P (x - m) - g · x is the penalty around another mean
+        shift = np.linalg.solve(prior.precision.astype(np.float64), linear.T).T
         mean += (shift / np.maximum(weights, 1)[:, None]).astype(np.float32)
     rows = np.pad(before / unit, ((0, 0), wide))
     costliest_first = np.argsort(-np.diff(starts), kind="stable")
@@ -263,7 +263,7 @@ def _descend(
     y: Table,
     values: Array,
     before: Array,
-    pull: Array,
+    linear: Array,
 ) -> Table:
     """One row in double precision: Newton steps, halved until the objective falls.
 
@@ -275,7 +275,7 @@ def _descend(
         weight: ``w`` of the row.
         y: what its ratings' partners are to it (``RowForm.others``), shape (n, 1 + k), which is changed.
         values: the ratings, shape (n,).
-        before, pull: as in ``fold_in``, of this row.
+        before, linear: as in ``fold_in``, of this row.
     """
     mean = prior.mean.astype(np.float64)
     penalty = weight * prior.precision.astype(np.float64)
@@ -286,10 +286,10 @@ def _descend(
     def look(x: Table) -> tuple[float, Table, Table]:
         """Objective, and first and second derivatives of its squared errors, where the row is x."""
         z = held + y @ x
-        slope, bend = response.derivatives(z)
+        slope, second = response.derivatives(z)
         e, away = response.rating(z) - values, x - mean
-        objective = 0.5 * float(e @ e + away @ penalty @ away) - float(pull @ x)
-        return objective, slope * e, np.maximum(slope**2 + bend * e, 0)
+        objective = 0.5 * float(e @ e + away @ penalty @ away) - float(linear @ x)
+        return objective, slope * e, np.maximum(slope**2 + second * e, 0)
 
     x = before.astype(np.float64)
     objective, first, second = look(x)
@@ -297,7 +297,7 @@ def _descend(
         hessian = (y * second[:, None]).T @ y + penalty
         largest = float((unit**2 * hessian.diagonal()).max()) or 1.0
         hessian.flat[:: len(x) + 1] += _DAMPING * largest / unit**2
-        gradient = first @ y + penalty @ (x - mean) - pull
+        gradient = first @ y + penalty @ (x - mean) - linear
         step = np.linalg.solve(hessian, gradient)
         if step @ gradient <= _TOLERANCE**2 * (x @ hessian @ x):
             break
