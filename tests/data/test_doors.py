@@ -80,7 +80,7 @@ NO_TIMES = [
 ]
 
 
-@pytest.mark.parametrize(("ids", "message"), NO_IDS, ids=str)
+@pytest.mark.parametrize(("ids", "message"), NO_IDS)
 def test_no_column_of_ids(ids: Any, message: str) -> None:
     for columns in ((ids, IDS), (IDS, ids)):
         with pytest.raises(DataError, match=message):
@@ -89,7 +89,7 @@ def test_no_column_of_ids(ids: Any, message: str) -> None:
         THREE.user_vocabulary.indices(ids)
 
 
-@pytest.mark.parametrize(("values", "message"), NO_RATINGS, ids=str)
+@pytest.mark.parametrize(("values", "message"), NO_RATINGS)
 def test_no_column_of_ratings(values: Any, message: str) -> None:
     with pytest.raises(DataError, match=message):
         Ratings.from_columns(IDS, IDS, values)
@@ -97,7 +97,7 @@ def test_no_column_of_ratings(values: Any, message: str) -> None:
         replace(THREE, times=None, values=values)
 
 
-@pytest.mark.parametrize(("times", "message"), NO_TIMES, ids=str)
+@pytest.mark.parametrize(("times", "message"), NO_TIMES)
 def test_no_column_of_times(times: Any, message: str) -> None:
     with pytest.raises(DataError, match=message):
         Ratings.from_columns(IDS, IDS, VALUES, times=times)
@@ -121,7 +121,6 @@ def test_no_column_of_times(times: Any, message: str) -> None:
             pl.Series([10, 20, 30], dtype=pl.UInt32),
         ),
     ],
-    ids=str,
 )
 def test_every_usual_column_will_do(columns: Any) -> None:
     users, values, times = columns

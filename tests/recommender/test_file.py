@@ -199,7 +199,11 @@ REFUSALS = [
 ]
 
 
-@pytest.mark.parametrize(("name", "alter", "reason"), REFUSALS, ids=lambda value: str(value)[:50])
+@pytest.mark.parametrize(
+    ("name", "alter", "reason"),
+    REFUSALS,
+    ids=lambda value: value[:50] if isinstance(value, str) else "",
+)
 def test_what_is_not_of_the_right_form_is_refused_by_name(
     name: str, alter: Callable[[Contents], None], reason: str, tmp_path: Path
 ) -> None:
