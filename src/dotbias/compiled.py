@@ -16,6 +16,7 @@ import stat
 import tempfile
 import threading
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from functools import cache
 from pathlib import Path
 from types import CodeType, FunctionType, ModuleType
@@ -37,6 +38,7 @@ from numba.extending import typeof_impl
 from dotbias import progress
 
 _log = logging.getLogger("dotbias")
+_config: Any = numba.config
 
 _SIZE = hashlib.sha256().digest_size
 
@@ -54,43 +56,63 @@ def compiled(
 
     def decorate(function: Callable[..., Any]) -> Any:
         assert isinstance(function, FunctionType)
-        name = f"{function.__name__}_{_digest(function, parallel, nogil)}"
-        named = FunctionType(
-            function.__code__, function.__globals__, name, None, function.__closure__
-        )
-        named.__module__, named.__doc__ = function.__module__, function.__doc__
-        named.__qualname__ = name
-        kernel: Any = njit(parallel=parallel, nogil=nogil, error_model="numpy")(named)
-        if kept and folder() is not None:
-            kernel._cache = _Kept(named)
-        return Parallel(kernel) if parallel else kernel
+        if parallel:
+            return Parallel(
+                _kernel(function, True, nogil, kept), _kernel(function, False, nogil, kept)
+            )
+        return _kernel(function, False, nogil, kept)
 
     return decorate
 
 
-# One thread at a time.
+def _kernel(function: FunctionType, parallel: bool, nogil: bool, kept: bool) -> Any:
+    name = f"{function.__name__}_{_digest(function, parallel, nogil)}"
+    named = FunctionType(function.__code__, function.__globals__, name, None, function.__closure__)
+    named.__module__, named.__doc__ = function.__module__, function.__doc__
+    named.__qualname__ = name
+    kernel: Any = njit(parallel=parallel, nogil=nogil, error_model="numpy")(named)
+    if kept and folder() is not None:
+        kernel._cache = _Kept(named)
+    return kernel
 
-# A choice of threads that survives a fork: GNU OpenMP, the default on Linux, kills the child.
-_config: Any = numba.config
-if _config.THREADING_LAYER == "default":
-    _config.THREADING_LAYER = "forksafe"
 
-# That layer aborts the process when two threads enter it at once, and a fork must find nobody inside.
+# Threads and forks.
+
+# Numba's own threads abort the process when two callers enter them at once, and no child must be forked
+# while somebody is inside.
 _turn = threading.RLock()
+# GNU OpenMP, which Numba takes on most Linuxes, kills a child that uses it after its parent did.
+_alone = False
+
+
+def _in_child() -> None:
+    global _alone
+    layer: Any = numba.threading_layer  # type: ignore[attr-defined]
+    with suppress(ValueError):  # nothing has used threads yet, so the child may
+        _alone = _alone or layer() == "omp"
+    _turn.release()
+
+
 if hasattr(os, "register_at_fork"):
     os.register_at_fork(
-        before=_turn.acquire, after_in_parent=_turn.release, after_in_child=_turn.release
+        before=_turn.acquire, after_in_parent=_turn.release, after_in_child=_in_child
     )
 
 
 class Parallel:
     """A compiled function that uses several threads: callers wait until it is their turn.
 
-    Compiled functions may call it too; whoever has called them has waited.
+    In a child whose parent has used the threads already it is compiled for one. Compiled functions may
+    call it too; whoever has called them has waited.
     """
 
-    def __init__(self, kernel: Any) -> None:
-        self.kernel, self.py_func = kernel, kernel.py_func
+    def __init__(self, shared: Any, alone: Any) -> None:
+        self._shared, self._by_itself, self.py_func = shared, alone, shared.py_func
+
+    @property
+    def kernel(self) -> Any:
+        """What this process may run."""
+        return self._by_itself if _alone else self._shared
 
     def __call__(self, *arguments: Any) -> Any:
         """Wait, and call."""
@@ -120,8 +142,6 @@ def _parts(value: Any, seen: set[int]) -> Iterator[str]:
     Raises:
         TypeError: for a value of which nobody could tell whether it has changed.
     """
-    if isinstance(value, Parallel):
-        value = value.kernel
     # Functions compiled by Numba, and those that write machine code themselves.
     value = getattr(value, "py_func", None) or getattr(value, "_defn", None) or value
     where = value.__name__ if isinstance(value, ModuleType) else getattr(value, "__module__", None)

@@ -310,9 +310,12 @@ class Adam(Rule):
     momentum_name: ClassVar[str | None] = "beta1"
 
     def coefficients(self, t: Steps, momentum: Steps | None = None) -> tuple[Steps | float, ...]:
-        """``β₁, 1 - β₁, β₂, 1 - β₂, ε`` and the corrections ``1 - β₁ᵗ`` and ``1 - β₂ᵗ``."""
+        """``β₁, 1 - β₁, β₂, 1 - β₂, ε`` and the corrections ``1 / (1 - β₁ᵗ)`` and ``1 / (1 - β₂ᵗ)``.
+
+        They are factors: a division of each element would cost more than the rest of the step.
+        """
         beta1, beta2, eps = self._settings(momentum).values()
-        return beta1, 1 - beta1, beta2, 1 - beta2, eps, 1 - beta1**t, 1 - beta2**t
+        return beta1, 1 - beta1, beta2, 1 - beta2, eps, 1 / (1 - beta1**t), 1 / (1 - beta2**t)
 
     @staticmethod
     def update(g: Any, state: Any, lr: Any, c: Any) -> Any:
@@ -320,7 +323,7 @@ class Adam(Rule):
         beta1, rest1, beta2, rest2, eps, correct1, correct2 = c
         m = beta1 * state[0] + rest1 * g
         v = beta2 * state[1] + rest2 * g * g
-        return lr / correct1 * m / (math.sqrt(v / correct2) + eps), (m, v)
+        return lr * correct1 * m / (math.sqrt(correct2 * v) + eps), (m, v)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -350,7 +353,7 @@ class AdaMax(Adam):
         beta1, rest1, beta2, _, eps, correct1, _ = c
         m = beta1 * state[0] + rest1 * g
         u = max(beta2 * state[1], abs(g) + eps)
-        return lr / correct1 * m / u, (m, u)
+        return lr * correct1 * m / u, (m, u)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -372,11 +375,11 @@ class Nadam(Adam):
     momentum_name: ClassVar[str | None] = None
 
     def coefficients(self, t: Steps, momentum: Steps | None = None) -> tuple[Steps | float, ...]:  # noqa: ARG002
-        """``β₁, 1 - β₁, β₂, 1 - β₂, ε, 1 - β₂ᵗ`` and the factors of ``g`` and of ``m``."""
+        """``β₁, 1 - β₁, β₂, 1 - β₂, ε, 1 / (1 - β₂ᵗ)`` and the factors of ``g`` and of ``m``."""
         share_g = (1 - self._momentum(t)) / (1 - self._product(t))
         share_m = self._momentum(t + 1) / (1 - self._product(t + 1))
         beta1, beta2 = self.beta1, self.beta2
-        return beta1, 1 - beta1, beta2, 1 - beta2, self.eps, 1 - beta2**t, share_g, share_m
+        return beta1, 1 - beta1, beta2, 1 - beta2, self.eps, 1 / (1 - beta2**t), share_g, share_m
 
     def _momentum(self, t: Steps) -> Steps:
         return self.beta1 * (1 - 0.5 * 0.96 ** (t * self.psi))
@@ -395,7 +398,7 @@ class Nadam(Adam):
         beta1, rest1, beta2, rest2, eps, correct2, share_g, share_m = c
         m = beta1 * state[0] + rest1 * g
         v = beta2 * state[1] + rest2 * g * g
-        return lr * (share_m * m + share_g * g) / (math.sqrt(v / correct2) + eps), (m, v)
+        return lr * (share_m * m + share_g * g) / (math.sqrt(correct2 * v) + eps), (m, v)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -416,7 +419,7 @@ class AMSGrad(Adam):
         m = beta1 * state[0] + rest1 * g
         v = beta2 * state[1] + rest2 * g * g
         v_max = max(state[2], v)
-        return lr / correct1 * m / (math.sqrt(v_max / correct2) + eps), (m, v, v_max)
+        return lr * correct1 * m / (math.sqrt(correct2 * v_max) + eps), (m, v, v_max)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -434,9 +437,9 @@ class RAdam(Adam):
         """``β₁, 1 - β₁, β₂, 1 - β₂, ε, 1 - β₁ᵗ`` and the factors of ``m̂ / (√v + ε)`` and of ``m̂``."""
         *shares, correct1, correct2 = super().coefficients(t, momentum)
         limit = 2 / (1 - self.beta2) - 1
-        length = limit - 2 * t * self.beta2**t / correct2
+        length = limit - 2 * t * self.beta2**t * correct2
         variance = _inverse_variance(length) / _inverse_variance(limit)
-        share = np.where(length > 5, np.sqrt(variance * correct2), 0.0)
+        share = np.where(length > 5, np.sqrt(variance / correct2), 0.0)
         return *shares, correct1, share, np.where(length > 5, 0.0, 1.0)
 
     @staticmethod
@@ -445,7 +448,7 @@ class RAdam(Adam):
         beta1, rest1, beta2, rest2, eps, correct1, share, plain = c
         m = beta1 * state[0] + rest1 * g
         v = beta2 * state[1] + rest2 * g * g
-        return lr * (m / correct1) * (share / (math.sqrt(v) + eps) + plain), (m, v)
+        return lr * correct1 * m * (share / (math.sqrt(v) + eps) + plain), (m, v)
 
 
 def _inverse_variance(length: Any) -> Any:
