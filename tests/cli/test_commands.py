@@ -38,7 +38,7 @@ def test_a_model_of_nan_is_neither_shown_nor_saved(run, ratings, workplace):
     how = "--solver", "als", "--factors", 2, "--weight-decay", 1e38
     done = run("fit", ratings, "-o", "nan.dotbias", *how, "--json", code=1)
     assert done.stdout == ""
-    assert re.search(r"Error: ALS .*user_factors is not finite: nan.*weight decay", done.stderr)
+    assert "Error: weight_decay must be at most 1e+12, not 1e+38" in done.stderr
     assert not (workplace / "nan.dotbias").exists()
 
 

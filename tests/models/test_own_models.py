@@ -195,7 +195,7 @@ def test_a_model_that_starts_with_other_settings_than_its_own_is_refused(ratings
 
 
 def test_a_decay_beyond_single_precision_saves_no_model_of_nan(ratings: Ratings) -> None:
-    with pytest.raises(SettingError, match=r"ALS .* user_factors is not finite.*weight decay"):
+    with pytest.raises(SettingError, match=r"weight_decay must be at most 1e\+12"):
         db.fit(ratings, db.DotBias(n_factors=2), db.ALS(weight_decay=1e38))
 
 

@@ -1,5 +1,6 @@
 """The shallow model: an embedding and a bias for each user and item."""
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
@@ -25,6 +26,9 @@ from dotbias.settings import setting
 
 if TYPE_CHECKING:
     from torch import nn
+
+# Squares of ratings may be larger than ratings may.
+_LARGEST_VARIANCE = float(np.finfo(np.float32).max)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -97,15 +101,20 @@ class DotBias(BilinearModel):
                 raise SettingError(
                     f"the array user_samples has no numbers: its shape is {(n, n_users + 1, width)}"
                 )
-            for name in ("user_noise", "item_noise", "noise_variance"):
+            variances = ("user_noise", "item_noise", "noise_variance")
+            for name in variances:
                 if parameters[name].min() < 0:
                     raise SettingError(f"the array {name} holds variances and must be at least 0")
-            largest = [float(np.abs(parameters[name]).max()) for name in SAMPLES]
-            p, q, *noise = largest
-            if max(p + q + width * p * q, float(np.prod(noise))) > LARGEST:
+            p, q = (
+                np.abs(parameters[f"{side}_samples"]).max((0, 1)).astype(np.float64)
+                for side in OTHER
+            )
+            most = float(p[0] + q[0] + p[1:] @ q[1:])
+            variance = math.prod(float(parameters[name].max()) for name in variances)
+            if most > LARGEST or variance > _LARGEST_VARIANCE:
                 raise SettingError(
-                    f"the arrays {', '.join(SAMPLES)} are too large for single precision: up to "
-                    f"{max(largest):.2g}"
+                    f"the arrays {', '.join(SAMPLES)} make predictions too large for single precision: "
+                    f"up to {most:.2g}"
                 )
 
     def stretch(self, parameters: Parameters) -> tuple[float, float]:

@@ -165,8 +165,9 @@ class RowForm:
         if double:
             dot = np.einsum("nk,nk->n", x, y, dtype=np.float64)
         else:
-            x *= y
-            dot = row_sums(x)
+            # Where a run has diverged: whoever asked for predictions looks at them.
+            with np.errstate(over="ignore", invalid="ignore"):
+                dot = row_sums(np.multiply(x, y, out=x))
         known = (rows >= 0) & (partners >= 0)  # -1 has read the last row: what it gave is dropped
         held, bias = self.parameters[self.held], self.parameters[self.bias]
         # The partner's part first: rounding then never turns the order that ``scoring`` gives around.

@@ -11,6 +11,7 @@ from scipy.optimize import minimize
 from dotbias.errors import ModelFileError, SettingError
 from dotbias.models import Baseline, DotBias
 from dotbias.models.base import Parameters
+from dotbias.models.row_form import Linear
 from dotbias.solvers.least_squares.contributions import Contributions, contributions
 from dotbias.solvers.least_squares.fold_in import units
 from tests.solvers.least_squares.test_fold_in import (
@@ -133,7 +134,7 @@ def test_directions_left_open_stay_at_the_priors_mean(n: int) -> None:
     held, y = partners_of(parameters, "user", rated)
     mean = parameters["user_prior_mean"].astype(float)
     left = values - float(parameters["global_mean"][0]) - held - y @ mean
-    unit = units(y, np.zeros((1 + K, 1 + K)))
+    unit = units(Linear(0.0), y, np.zeros((1 + K, 1 + K)))
     row = mean + unit * (np.linalg.pinv(y * unit) @ left)
     parts = parts_of(parameters, values, rated)
     assert parts.user_bias == pytest.approx(row[0], abs=1e-5)

@@ -12,7 +12,7 @@ from dotbias.data.ratings import Ratings
 from dotbias.errors import ModelFileError
 from dotbias.models import Baseline, DotBias
 from dotbias.models.base import Array, Model, Parameters
-from dotbias.models.row_form import OTHER, Side
+from dotbias.models.row_form import OTHER, Linear, Side
 from dotbias.solvers.least_squares.als import ALS
 from dotbias.solvers.least_squares.fold_in import _descend, fold_in, gradients, units
 from tests.ratings import random_ratings
@@ -172,7 +172,7 @@ def test_without_a_penalty_a_row_moves_no_more_than_it_must(side: Side, n: int) 
     held, y = partners_of(parameters, side, np.arange(n))
     mean = parameters[f"{side}_prior_mean"].astype(float)
     left = values - float(parameters["global_mean"][0]) - held - y @ mean
-    unit = units(y, np.zeros((1 + K, 1 + K)))
+    unit = units(Linear(0.0), y, np.zeros((1 + K, 1 + K)))
     assert_close(row, mean + unit * (np.linalg.pinv(y * unit) @ left), 1e-5)
 
 

@@ -100,7 +100,7 @@ def contributions(
     penalty = float(prior.weights(np.diff(ends))[0]) * prior.precision.astype(np.float64)
     normal = (y * squares[:, None]).T @ y + penalty
     # In units, lest that of the ratings decide which directions are open.
-    unit = units(y, prior.precision)
+    unit = units(form.response, y, prior.precision)
     unit = np.outer(unit, unit)
     inverse = unit * np.linalg.pinv(unit * normal, rcond=_OPEN, hermitian=True)
     # w P m and what stays at the mean in open directions.

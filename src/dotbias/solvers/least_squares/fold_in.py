@@ -14,7 +14,7 @@ from dotbias.data.vocabulary import Index
 from dotbias.errors import DataError, SettingError
 from dotbias.models.base import Model
 from dotbias.models.parameters import Array, Parameters, refuse_not_finite
-from dotbias.models.row_form import Prior, Response, RowForm, Side
+from dotbias.models.row_form import Linear, Prior, Response, RowForm, Side
 from dotbias.solvers.least_squares.normal_equations import padded, solve_rows
 from dotbias.solvers.threads import threads
 
@@ -203,7 +203,9 @@ def _length(others: NDArray[np.floating[Any]]) -> float:
     return float(np.sqrt(np.square(others[:, 1:]).sum(1).max(initial=0))) or 1.0
 
 
-def units(others: NDArray[np.floating[Any]], precision: NDArray[np.floating[Any]]) -> Array:
+def units(
+    response: Response, others: NDArray[np.floating[Any]], precision: NDArray[np.floating[Any]]
+) -> Array:
     """What bias and factors of a row are measured in, shape (1 + k,), given those of its partners and
     the precision of its prior.
 
@@ -212,7 +214,9 @@ def units(others: NDArray[np.floating[Any]], precision: NDArray[np.floating[Any]
     alike, whatever the unit of the ratings. Powers of two: nothing is rounded.
     """
     longest = float(np.square(others[:, 1:]).sum(1).max(initial=0))
-    most = max(longest, float(precision.diagonal()[1:].max(initial=0))) or 1.0
+    slope = float(response.derivatives(np.zeros(1))[0][0])  # of squared errors it is there twice
+    penalty = float(precision.diagonal()[1:].max(initial=0)) / slope**2
+    most = max(longest, penalty) or 1.0
     unit = np.full(others.shape[1], np.exp2(-np.round(np.log2(most) / 2)), np.float32)
     unit[0] = 1
     return unit
@@ -232,7 +236,7 @@ def _solve(
     """The linear form, all chosen rows at once; the others stay where they were."""
     size = len(prior.mean)
     wide = (0, padded(size) - size)
-    unit = units(others, prior.precision)
+    unit = units(Linear(0.0), others, prior.precision)
     mean = np.tile(prior.mean, (len(before), 1))
     if linear[chosen].any():  # ½ w (x - m)ᵀ P (x - m) - g · x is the penalty around another mean
         shift = np.linalg.solve(prior.precision.astype(np.float64), linear.T).T
@@ -279,7 +283,7 @@ def _descend(
     """
     mean = prior.mean.astype(np.float64)
     penalty = weight * prior.precision.astype(np.float64)
-    unit = units(y, prior.precision).astype(np.float64)
+    unit = units(response, y, prior.precision).astype(np.float64)
     held = y[:, 0].copy()
     y[:, 0] = 1
 
