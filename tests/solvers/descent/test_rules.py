@@ -201,7 +201,7 @@ def test_adam_corrects_for_having_started_at_zero(cls: type[Adam]) -> None:
     rows, kept1, kept2 = [], 1.0, 1.0
     for _ in range(50):
         kept1, kept2 = kept1 * 0.8, kept2 * 0.95
-        rows.append([0.8, 0.2, 0.95, 0.05, 0.01, 1 - kept1, 1 - kept2])
+        rows.append([0.8, 0.2, 0.95, 0.05, 0.01, 1 / (1 - kept1), 1 / (1 - kept2)])
     assert table(cls(beta1=0.8, beta2=0.95, eps=0.01), 50) == approx_rows(rows)
 
 
@@ -213,7 +213,7 @@ def test_nadam_multiplies_its_momenta(beta1: float, psi: float) -> None:
         now, following = (beta1 * (1 - 0.5 * 0.96 ** (psi * s)) for s in (t, t + 1))
         product *= now
         shares = (1 - now) / (1 - product), following / (1 - product * following)
-        rows.append([beta1, 1 - beta1, 0.999, 0.001, 1e-8, 1 - 0.999**t, *shares])
+        rows.append([beta1, 1 - beta1, 0.999, 0.001, 1e-8, 1 / (1 - 0.999**t), *shares])
     ours = np.array(table(Nadam(beta1=beta1, psi=psi), n_steps))
     np.testing.assert_allclose(ours, np.array(rows), rtol=1e-12)
 
@@ -226,7 +226,8 @@ def test_a_schedule_takes_the_place_of_the_momentum() -> None:
     momentum = np.array([0.5, 0.6, 0.7])
     assert table(Momentum(momentum=0.9), 3, momentum) == approx_rows([[0.5], [0.6], [0.7]])
     rows = [
-        [m, 1 - m, 0.95, 0.05, 0.01, 1 - m**t, 1 - 0.95**t] for t, m in enumerate(momentum, start=1)
+        [m, 1 - m, 0.95, 0.05, 0.01, 1 / (1 - m**t), 1 / (1 - 0.95**t)]
+        for t, m in enumerate(momentum, start=1)
     ]
     assert table(Adam(beta2=0.95, eps=0.01), 3, momentum) == approx_rows(rows)
 
