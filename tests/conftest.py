@@ -14,6 +14,11 @@ settings.load_profile("dotbias")
 
 PROJECT = Path(__file__).resolve().parents[1]
 
+# Two workers with two threads each wait for each other: small products take twenty times as long.
+# NumPy reads the variable when it is first imported.
+if "PYTEST_XDIST_WORKER" in os.environ:
+    os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
+
 # Machine code of this project is kept for all processes of all runs, under names that tell all that it
 # is made of. That of other libraries is kept by Numba's own rules: in files that two processes must not
 # write at once. Numba reads the variable when it is first imported.
