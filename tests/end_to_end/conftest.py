@@ -24,7 +24,8 @@ def installed(tmp_path_factory) -> Path:
     venv.create(folder / "venv")
     bin_folder = folder / "venv" / "bin"
     pip = [sys.executable, "-m", "pip", "--python", bin_folder / "python"]
-    subprocess.run([*pip, "install", "--quiet", "--no-compile", wheel], check=True, capture_output=True, cwd=folder)
+    install = [*pip, "install", "--quiet", "--no-compile", wheel]
+    subprocess.run(install, check=True, capture_output=True, cwd=folder)
     return bin_folder
 
 
