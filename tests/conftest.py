@@ -32,6 +32,37 @@ if "NUMBA_CACHE_DIR" not in os.environ or "PYTEST_XDIST_WORKER" in os.environ:
     os.environ["NUMBA_CACHE_DIR"] = str(_own)
 
 
+# What ``make check`` leaves out: tests that drive the command, draw, compile much or take real ratings.
+SLOW = (
+    "cli",
+    "end_to_end",
+    "fitting",
+    "insight",
+    "pictures",
+    "solvers/descent/test_gradient.py",
+    "solvers/descent/test_kernels.py",
+    "solvers/descent/test_network_training.py",
+    "solvers/descent/test_passes.py",
+    "solvers/descent/test_rules.py",
+    "solvers/descent/test_torch.py",
+    "solvers/gibbs",
+    "solvers/test_epochs.py",
+    "solvers/test_units.py",
+    "test_compiled.py",
+    "test_docs.py",
+    "test_readme.py",
+    "tuning",
+)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark what is slow."""
+    slow = tuple(str(PROJECT / "tests" / name) for name in SLOW)
+    for item in items:
+        if str(item.path).startswith((*slow, str(PROJECT / "src"))):
+            item.add_marker(pytest.mark.slow)
+
+
 @pytest.fixture(scope="session")
 def data_dir() -> Path:
     """Folder of real rating sets; tests that need it are skipped where it is missing."""
