@@ -322,3 +322,19 @@ def test_nothing_is_compiled_otherwise() -> None:
     for path in source.rglob("*.py"):
         if path != Path(module.__file__):
             assert not re.search(r"\bn?jit\b|\bvectorize\b|fastmath=", path.read_text()), path
+
+
+@pytest.mark.usefixtures("kept_in")
+def test_of_functions_that_call_others_the_first_alone_is_named(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Helpers without code of their own on disk were said to be compiled in every process."""
+    said: list[str] = []
+    monkeypatch.setattr(module.progress, "say", said.append)
+    helper = compiled(kept=False)(twice)
+
+    def caller(x: Any) -> Any:
+        return helper(x) + 1
+
+    assert compiled()(caller)(3) == 7
+    assert said == ["compiling, once: caller"]

@@ -316,17 +316,20 @@ class _Files(IndexDataCacheFile):
 
 
 class _Announcement(event.Listener):
-    """Says that a function is being compiled, which takes seconds."""
+    """Says that a function is being compiled, which takes seconds; not which others it calls."""
+
+    depth = 0
 
     def on_start(self, event: Any) -> None:
+        self.depth += 1
         kernel = event.data["dispatcher"]
-        if _is_of(kernel.py_func.__module__, "dotbias"):
+        if self.depth == 1 and _is_of(kernel.py_func.__module__, "dotbias"):
             name = kernel.py_func.__name__.rpartition("_")[0].strip("_")
             once = "once" if isinstance(kernel._cache, _Kept) else "in every process"
             progress.say(f"compiling, {once}: {name}")
 
-    def on_end(self, event: Any) -> None:
-        pass
+    def on_end(self, event: Any) -> None:  # noqa: ARG002
+        self.depth -= 1
 
 
 event.register("numba:compile", _Announcement())
