@@ -330,11 +330,12 @@ def test_of_functions_that_call_others_the_first_alone_is_named(
 ) -> None:
     """Helpers without code of their own on disk were said to be compiled in every process."""
     said: list[str] = []
-    monkeypatch.setattr(module.progress, "say", said.append)
+    monkeypatch.setattr("dotbias.progress.say", said.append)
     helper = compiled(kept=False)(twice)
 
     def caller(x: Any) -> Any:
         return helper(x) + 1
 
+    caller.__module__ = helper.py_func.__module__ = "dotbias.somewhere"
     assert compiled()(caller)(3) == 7
     assert said == ["compiling, once: caller"]
