@@ -148,6 +148,14 @@ def test_a_single_unknown_id_is_an_error(rec):
         rec.recommend("ann")
 
 
+@pytest.mark.parametrize("column", ["user", "item"])
+def test_a_table_needs_both_columns(any_rec, column):
+    """It was a traceback of another library."""
+    pairs = pl.DataFrame({"user": [1], "item": [2]}).rename({column: "of"})
+    with pytest.raises(DataError, match=f"no column '{column}', only .*of"):
+        any_rec.predict_table(pairs)
+
+
 def test_the_table_of_predictions_names_their_basis(any_rec):
     pairs = pl.DataFrame(
         {"user": [100, 7, 100, 7], "note": list("abcd"), "item": [1000, 1000, 8, 8]}

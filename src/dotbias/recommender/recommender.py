@@ -161,8 +161,14 @@ class Recommender(Fitted):
             around the prediction is in nine cases of ten, clipped to the scale.
 
         Raises:
+            DataError: for a frame without one of the two columns.
             SettingError: for a standard deviation without samples.
         """
+        for name in ("user", "item"):
+            if name not in pairs.columns:
+                raise DataError(
+                    f"the pairs have no column {name!r}, only {', '.join(pairs.columns) or 'none'}"
+                )
         u = self.user_vocabulary.indices(pairs["user"])
         i = self.item_vocabulary.indices(pairs["item"])
         names = np.array(["neither", "user", "item", "both"])
