@@ -17,7 +17,7 @@ import tempfile
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import suppress
-from functools import cache
+from functools import cache, cached_property
 from pathlib import Path
 from types import CodeType, FunctionType, ModuleType
 from typing import Any
@@ -56,11 +56,11 @@ def compiled(
 
     def decorate(function: Callable[..., Any]) -> Any:
         assert isinstance(function, FunctionType)
-        if parallel:
-            return Parallel(
-                _kernel(function, True, nogil, kept), _kernel(function, False, nogil, kept)
-            )
-        return _kernel(function, False, nogil, kept)
+
+        def kernel(parallel: bool) -> Any:
+            return _kernel(function, parallel, nogil, kept)
+
+        return Parallel(kernel) if parallel else kernel(False)
 
     return decorate
 
@@ -106,13 +106,18 @@ class Parallel:
     call it too; whoever has called them has waited.
     """
 
-    def __init__(self, shared: Any, alone: Any) -> None:
-        self._shared, self._by_itself, self.py_func = shared, alone, shared.py_func
+    def __init__(self, make: Callable[[bool], Any]) -> None:
+        self._make, self._shared = make, make(True)
+        self.py_func = self._shared.py_func
+
+    @cached_property
+    def _for_one(self) -> Any:
+        return self._make(False)
 
     @property
     def kernel(self) -> Any:
         """What this process may run."""
-        return self._by_itself if _alone else self._shared
+        return self._for_one if _alone else self._shared
 
     def __call__(self, *arguments: Any) -> Any:
         """Wait, and call."""
@@ -274,7 +279,7 @@ class _Kept(FunctionCache):
 
     def __init__(self, function: Any) -> None:
         super().__init__(function)
-        self._cache_file = _Files(self._cache_path, self._impl.filename_base, "")
+        self._cache_file = _Files(Path(self._cache_path), self._impl.filename_base)
 
     def _index_key(self, sig: Any, codegen: Any) -> Any:
         return sig, codegen.magic_tuple()
@@ -291,6 +296,10 @@ class _Files(IndexDataCacheFile):
 
     Half a file of machine code would be run, so each ends in a checksum.
     """
+
+    def __init__(self, folder: Path, name: str) -> None:
+        super().__init__(str(folder), name, "")
+        self._folder, self._name = folder, name
 
     def save(self, key: Any, data: Any) -> None:
         dump = self._dump(data)
@@ -309,7 +318,7 @@ class _Files(IndexDataCacheFile):
 
     def _path(self, key: Any) -> Path:
         kind = hashlib.sha256(repr((numba.__version__, key)).encode()).hexdigest()[:16]
-        return Path(self._data_path(self._data_name_pattern.replace("{number:d}", kind)))
+        return self._folder / f"{self._name}.{kind}.nbc"
 
 
 # The message.

@@ -70,20 +70,25 @@ def test_a_solver_that_does_not_fit_the_model_is_refused():
         db.fit(ratings, db.Baseline(), db.GradientDescent())
 
 
+def interrupt(monkeypatch, kind, *, at):
+    """Let fits of a kind of solver be interrupted at the end of an epoch."""
+    ran = kind.fit
+
+    def interrupted(self, model, ratings, *, seed, on_epoch):
+        def stop(epoch):
+            on_epoch(epoch)
+            if epoch.epoch == at:
+                raise KeyboardInterrupt
+
+        return ran(self, model, ratings, seed=seed, on_epoch=stop)
+
+    monkeypatch.setattr(kind, "fit", interrupted)
+
+
 def test_an_interrupted_fit_says_so_and_keeps_what_there_is(monkeypatch, caplog):
     ratings, _ = db.simulate(100, 50, 2000, seed=0)
     solver = db.GradientDescent(n_epochs=50)
-    ran = type(solver).fit
-
-    def interrupted(self, model, ratings, *, seed, on_epoch):
-        def stop_at_two(epoch):
-            on_epoch(epoch)
-            if epoch.epoch == 2:
-                raise KeyboardInterrupt
-
-        return ran(self, model, ratings, seed=seed, on_epoch=stop_at_two)
-
-    monkeypatch.setattr(db.GradientDescent, "fit", interrupted)
+    interrupt(monkeypatch, db.GradientDescent, at=2)
     rec = db.fit(ratings, db.DotBias(n_factors=4), solver)
     assert rec.facts["history"]["stopped"] == "interrupted"
     assert "Interrupted: the parameters of epoch 2 are kept" in caplog.text
@@ -147,17 +152,7 @@ def test_the_progress_of_each_solver_names_what_it_is_about(few):
 
 
 def test_an_interrupted_chain_keeps_the_mean_so_far(few, monkeypatch, caplog):
-    ran = db.Gibbs.fit
-
-    def interrupted(self, model, ratings, *, seed, on_epoch):
-        def stop_at_three(epoch):
-            on_epoch(epoch)
-            if epoch.epoch == 3:
-                raise KeyboardInterrupt
-
-        return ran(self, model, ratings, seed=seed, on_epoch=stop_at_three)
-
-    monkeypatch.setattr(db.Gibbs, "fit", interrupted)
+    interrupt(monkeypatch, db.Gibbs, at=3)
     rec = db.fit(few, solver=db.Gibbs(n_samples=50, burn_in=1))
     assert rec.facts["history"]["stopped"] == "interrupted"
     assert "the mean of the samples up to number 3 is kept" in caplog.text

@@ -14,7 +14,7 @@ from dotbias.models.row_form import OTHER, Prior, RowForm, Side
 from dotbias.models.scoring import Scoring
 
 # Ratings that single precision can hold, with room for sums over many of them.
-LARGEST = 1e33
+LARGEST_PREDICTION = 1e33
 # Numbers of each of the two gathered tables in a chunk of bulk predictions: about 1 MB, which the second
 # cache holds.
 _CHUNK_FLOATS = 250_000
@@ -55,7 +55,7 @@ class BilinearModel(Model):
             with suppress(ModelFileError):  # parameters need no prior until rows are added
                 Prior.of(form, side).check(side)
         most = max(form.largest(), float(np.abs(parameters["scale"]).max()))
-        if not most < LARGEST:
+        if not most < LARGEST_PREDICTION:
             raise SettingError(
                 f"the arrays {', '.join((*form.groups, form.held, *form.terms.values(), 'scale'))} "
                 f"make predictions as large as {most:.2g}, too large for single precision"

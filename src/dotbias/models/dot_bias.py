@@ -10,7 +10,7 @@ import numpy as np
 from dotbias.data.ratings import Ratings
 from dotbias.data.vocabulary import Index
 from dotbias.errors import SettingError
-from dotbias.models.bilinear import LARGEST, BilinearModel
+from dotbias.models.bilinear import LARGEST_PREDICTION, BilinearModel
 from dotbias.models.parameters import (
     MOST_FACTORS,
     SAMPLES,
@@ -111,7 +111,7 @@ class DotBias(BilinearModel):
             )
             most = float(p[0] + q[0] + p[1:] @ q[1:])
             variance = math.prod(float(parameters[name].max()) for name in variances)
-            if most > LARGEST or variance > _LARGEST_VARIANCE:
+            if most > LARGEST_PREDICTION or variance > _LARGEST_VARIANCE:
                 raise SettingError(
                     f"the arrays {', '.join(SAMPLES)} make predictions too large for single precision: "
                     f"up to {most:.2g}"

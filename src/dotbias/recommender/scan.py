@@ -13,6 +13,7 @@ from numba.extending import intrinsic, register_jitable
 
 from dotbias.compiled import compiled
 from dotbias.models.scoring import LANES
+from dotbias.solvers.arithmetic import folded, loop
 
 # Registers of products that are added in one round of a dot product's loop.
 _REGISTERS = 4
@@ -28,8 +29,7 @@ def _dot_code(
 ) -> Any:
     """The dot product of n numbers, a multiple of ``LANES``, at two addresses.
 
-    Numba's loops add up one number at a time unless they may do so in any order: it is written in the
-    compiler's own language.
+    Not the ``dot`` of the solvers: products are rounded before they are added, as predictions have it.
     """
     signature = types.float32(*[types.intp] * 3)
 
@@ -45,46 +45,22 @@ def _dot_code(
             loaded.align = 4
             return loaded
 
-        def add_products(at: Any, lanes: Any, end: Any, n_registers: int) -> tuple[Any, Any]:
-            """A loop that adds so many registers of products a round, one after the other."""
-            before = builder.block
-            head, body = builder.append_basic_block("head"), builder.append_basic_block("body")
-            done = builder.append_basic_block("done")
-            builder.branch(head)
+        def add(n_registers: int) -> Any:
+            def products(at: Any, lanes: Any) -> Any:
+                """One register after the other, all to the same lanes."""
+                (total,) = lanes
+                for register in range(n_registers):
+                    here = builder.add(at, ir.Constant(integer, register * LANES))
+                    total = builder.fadd(total, builder.fmul(load(left, here), load(right, here)))
+                return [total]
 
-            builder.position_at_end(head)
-            at_now, lanes_now = builder.phi(integer), builder.phi(vector)
-            builder.cbranch(builder.icmp_signed("<", at_now, end), body, done)
+            return products
 
-            builder.position_at_end(body)
-            following, added = at_now, lanes_now
-            for _ in range(n_registers):
-                product = builder.fmul(load(left, following), load(right, following))
-                added = builder.fadd(added, product)
-                following = builder.add(following, ir.Constant(integer, LANES))
-            builder.branch(head)
-            for phi, start, later in [(at_now, at, following), (lanes_now, lanes, added)]:
-                phi.add_incoming(start, before)
-                phi.add_incoming(later, body)
-            builder.position_at_end(done)
-            return at_now, lanes_now
-
-        left_over = builder.srem(n, ir.Constant(integer, LANES * _REGISTERS))
-        at, lanes = add_products(
-            ir.Constant(integer, 0), zero, builder.sub(n, left_over), _REGISTERS
-        )
-        _, lanes = add_products(at, lanes, n, 1)
-        half = LANES // 2
-        while half >= 1:
-            numbers = ir.VectorType(ir.IntType(32), half)
-            low = ir.Constant(numbers, list(range(half)))
-            high = ir.Constant(numbers, list(range(half, 2 * half)))
-            lanes = builder.fadd(
-                builder.shuffle_vector(lanes, lanes, low),
-                builder.shuffle_vector(lanes, lanes, high),
-            )
-            half //= 2
-        return builder.extract_element(lanes, ir.Constant(ir.IntType(32), 0))
+        step = LANES * _REGISTERS
+        most = builder.sub(n, builder.srem(n, ir.Constant(integer, step)))
+        lanes = loop(builder, ir.Constant(integer, 0), most, step, add(_REGISTERS), [zero])
+        (total,) = loop(builder, most, n, LANES, add(1), lanes)
+        return folded(builder, total)
 
     return signature, generate
 

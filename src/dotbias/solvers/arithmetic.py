@@ -50,7 +50,7 @@ def _fma(typing_context: Any, a: Any, b: Any, c: Any) -> Any:
 fma: Any = intrinsic(_fma)
 
 
-def _loop(builder: Any, first: Any, last: Any, step: int, body: Any, before: Any) -> Any:
+def loop(builder: Any, first: Any, last: Any, step: int, body: Any, before: Any) -> Any:
     """``values = body(at, values)`` for at = first, first + step, … < last; the values at the end."""
     entry = builder.block
     head, inside, done = (builder.append_basic_block(name) for name in ("head", "inside", "done"))
@@ -63,14 +63,30 @@ def _loop(builder: Any, first: Any, last: Any, step: int, body: Any, before: Any
     # Rows are short: unrolled further, finding the way through the loop would take longer than it.
     back = builder.branch(head)
     leave = builder.module.add_metadata(["llvm.loop.unroll.disable"])
-    loop = builder.module.add_metadata([leave])
-    loop.operands = (loop, leave)
-    back.set_metadata("llvm.loop", loop)
+    hint = builder.module.add_metadata([leave])
+    hint.operands = (hint, leave)
+    back.set_metadata("llvm.loop", hint)
     for phi, start, following in zip((at, *values), (first, *before), after, strict=True):
         phi.add_incoming(start, entry)
         phi.add_incoming(following, inside)
     builder.position_at_end(done)
     return values
+
+
+def folded(builder: Any, vector: Any) -> Any:
+    """The sum of a vector's numbers: one half is added to the other until a single one is left."""
+    width = vector.type.count
+    while width > 1:
+        width //= 2
+        low, high = (
+            ir.Constant(ir.VectorType(ir.IntType(32), width), list(range(first, first + width)))
+            for first in (0, width)
+        )
+        none = ir.Constant(vector.type, ir.Undefined)
+        vector = builder.fadd(
+            builder.shuffle_vector(vector, none, low), builder.shuffle_vector(vector, none, high)
+        )
+    return builder.extract_element(vector, ir.Constant(ir.IntType(32), 0))
 
 
 def _dot(typing_context: Any, left: Any, i: Any, right: Any, j: Any, n: Any) -> Any:  # noqa: ARG001
@@ -115,24 +131,12 @@ def _dot(typing_context: Any, left: Any, i: Any, right: Any, j: Any, n: Any) -> 
 
         zero = ir.Constant(vector, None)
         whole = builder.and_(n, constant(-_LANES * _SUMS))
-        sums = _loop(builder, constant(0), whole, _LANES * _SUMS, add, [zero] * _SUMS)
+        sums = loop(builder, constant(0), whole, _LANES * _SUMS, add, [zero] * _SUMS)
         while len(sums) > 1:
             sums = [builder.fadd(*pair) for pair in zip(sums[::2], sums[1::2], strict=True)]
         most = builder.and_(n, constant(-_LANES))
-        (total,) = _loop(builder, whole, most, _LANES, add, sums)
-        width = _LANES
-        while width > 1:
-            width //= 2
-            low, high = (
-                ir.Constant(ir.VectorType(ir.IntType(32), width), list(range(first, first + width)))
-                for first in (0, width)
-            )
-            none = ir.Constant(total.type, ir.Undefined)
-            total = builder.fadd(
-                builder.shuffle_vector(total, none, low), builder.shuffle_vector(total, none, high)
-            )
-        total = builder.extract_element(total, ir.Constant(ir.IntType(32), 0))
-        (total,) = _loop(builder, most, n, 1, add_one, [total])
+        (total,) = loop(builder, whole, most, _LANES, add, sums)
+        (total,) = loop(builder, most, n, 1, add_one, [folded(builder, total)])
         return total
 
     return left.dtype(left, i, right, j, n), generate

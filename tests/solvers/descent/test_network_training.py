@@ -20,7 +20,11 @@ torch = pytest.importorskip("torch", reason="PyTorch, which trains networks, is 
 
 from torch import nn  # noqa: E402
 
-from dotbias.solvers.descent.network_steps import move_compiled, move_tensors  # noqa: E402
+from dotbias.solvers.descent.network_steps import (  # noqa: E402
+    Rows,
+    move_compiled,
+    move_tensors,
+)
 from dotbias.solvers.descent.network_training import NetworkTraining, groups_of  # noqa: E402
 from tests.solvers.descent.test_torch import optimiser as optimiser_of  # noqa: E402
 
@@ -412,7 +416,7 @@ def moved(move: Any, rule: db.Rule, decoupled: bool, n_steps: int = 8) -> list[n
     numbers = torch.zeros(rule.n_slots, 4, 3)
     for c in rule.coefficient_table(np.arange(1.0, n_steps + 1)):
         g, decay = torch.tensor(rng.normal(size=(2, 3))), torch.tensor(rng.random((2, 1)))
-        move(w, numbers, rows, g, decay, 0.03, c, decoupled)
+        move(Rows(w, numbers, rows, g, decay), 0.03, c, decoupled)
     return [w.numpy(), numbers.numpy()]
 
 
@@ -442,7 +446,7 @@ def test_two_hundred_steps_are_those_of_torch(name, dtype, within):
     move, none = move_compiled(rule), torch.zeros(30, 1, dtype=dtype)
     for c in rule.coefficient_table(np.arange(1.0, 201)):
         theirs.grad = torch.tensor(rng.normal(size=(30, 20)), dtype=dtype)
-        move(ours, numbers, rows, theirs.grad, none, rule.lr, c, False)
+        move(Rows(ours, numbers, rows, theirs.grad, none), rule.lr, c, False)
         optimiser.step()
     way = torch.linalg.norm(theirs.detach() - start)
     assert torch.linalg.norm(ours - theirs.detach()) < within * torch.linalg.norm(theirs)

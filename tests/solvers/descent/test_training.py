@@ -73,7 +73,7 @@ def numbers(training: Training) -> dict[str, Any]:
             for e in training.history.epochs
         ],
         "best epoch": training.history.best_epoch,
-        "guard": asdict(training._guard),
+        "guard": asdict(training._guard.seen),
     } | {
         kind: [{name: array.tobytes() for name, array in p.items()} for p in several]
         for kind, several in parameters.items()

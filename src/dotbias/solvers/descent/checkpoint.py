@@ -46,7 +46,7 @@ KEPT = ("best", "window", "cycle")
 
 @dataclass(frozen=True)
 class GuardFacts:
-    """What a ``_DivergenceGuard`` remembers; None is infinite."""
+    """What a run's guard against divergence has seen of the training loss; None is nothing yet."""
 
     best: float | None = None
     last: float | None = None

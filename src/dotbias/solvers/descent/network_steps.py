@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cache, partial
 from types import FunctionType
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 import torch
@@ -126,7 +126,7 @@ class Optimiser:
         rows = self.every_row[name][:0]
         w = weight.detach().view(slots.shape[1:])
         c = self.rule.coefficient_table(np.ones(1))[0]
-        self._move(w, slots, rows, w[:0], w[:0, :1], 0.0, c, self.decoupled)
+        self._move(Rows(w, slots, rows, w[:0], w[:0, :1]), 0.0, c, self.decoupled)
 
     # What a batch looks up.
 
@@ -224,16 +224,14 @@ class Optimiser:
         for name, gradient in gradients.items():
             slots, n_rows = self.slots[name], len(rows[name])
             decay = torch.as_tensor(self.decay[name] * shares[name], dtype=slots.dtype)
-            self._move(
+            moved = Rows(
                 self.trained[name].detach().view(slots.shape[1:]),
                 slots,
                 rows[name],
                 gradient.reshape(n_rows, -1),
                 decay.expand(n_rows, 1),
-                self.rates[name] * multiple,
-                coefficients,
-                self.decoupled,
             )
+            self._move(moved, self.rates[name] * multiple, coefficients, self.decoupled)
 
     def state(self) -> dict[str, Floats]:
         """What the rule keeps, by parameter, shapes (n_slots, n_rows, k)."""
@@ -285,28 +283,34 @@ def _dense(weight: Tensor, rows: Tensor, gradient: Tensor, shares: Tensor) -> tu
     return whole, weight.new_zeros(len(weight), 1).index_copy_(0, rows, shares)
 
 
-Move = Callable[[Tensor, Tensor, Tensor, Tensor, Tensor, float, Floats, bool], None]
-"""Moves rows of a parameter in place.
+class Rows(NamedTuple):
+    """Rows of a parameter that are to be moved in place.
 
-Arguments: the parameter (n, k); the rule's slots (n_slots, n, k); which rows (m,); their gradients
-(m, k) and weight decay (m, 1); the learning rate; the rule's coefficients; whether decay is decoupled.
-"""
+    Args:
+        w: the parameter, shape (n, k).
+        slots: what the rule keeps of it, shape (n_slots, n, k).
+        rows: which rows, shape (m,).
+        gradients: theirs, shape (m, k).
+        decay: their weight decay, shape (m, 1).
+    """
+
+    w: Tensor
+    slots: Tensor
+    rows: Tensor
+    gradients: Tensor
+    decay: Tensor
+
+
+Move = Callable[[Rows, float, Floats, bool], None]
+"""Moves rows, given the learning rate, the rule's coefficients, and whether decay is decoupled."""
 
 
 def move_compiled(rule: Rule) -> Move:
     """The rule compiled into a loop, on the CPU."""
 
-    def move(
-        w: Tensor,
-        slots: Tensor,
-        rows: Tensor,
-        g: Tensor,
-        decay: Tensor,
-        lr: float,
-        c: Floats,
-        decoupled: bool,
-    ) -> None:
+    def move(what: Rows, lr: float, c: Floats, decoupled: bool) -> None:
         kernel = _row_kernel(type(rule).update, rule.n_slots, len(c))
+        w, slots, rows, g, decay = what
         arrays = (t.numpy() for t in (w, slots, rows, g.contiguous(), decay.contiguous()))
         real = np.float64 if w.dtype == torch.float64 else np.float32
         kernel(*arrays, real(lr), c.astype(real), decoupled)
@@ -348,16 +352,8 @@ def move_tensors(rule: Rule) -> Move:
     """
     update = _on_tensors(type(rule).update)
 
-    def move(
-        w: Tensor,
-        slots: Tensor,
-        rows: Tensor,
-        g: Tensor,
-        decay: Tensor,
-        lr: float,
-        c: Floats,
-        decoupled: bool,
-    ) -> None:
+    def move(what: Rows, lr: float, c: Floats, decoupled: bool) -> None:
+        w, slots, rows, g, decay = what
         w_rows, decay = w[rows], decay.to(w.device)
         shrunk = w_rows * (1 - lr * decay) if decoupled else w_rows
         g = g if decoupled else g + decay * w_rows
@@ -369,7 +365,8 @@ def move_tensors(rule: Rule) -> Move:
     two, c = torch.ones(1, 2), rule.coefficient_table(np.ones(1))[0]
     try:
         slots = torch.zeros(rule.n_slots, 1, 2)
-        move(two.clone(), slots, torch.zeros(1, dtype=torch.int64), two, two[:, :1], 0.1, c, False)
+        first = torch.zeros(1, dtype=torch.int64)
+        move(Rows(two.clone(), slots, first, two, two[:, :1]), 0.1, c, False)
     except (AttributeError, RuntimeError, TypeError) as error:
         raise SettingError(
             f"{type(rule).__name__}.update takes single numbers alone, and a graphics processor has it "

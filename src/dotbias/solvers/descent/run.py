@@ -4,7 +4,7 @@ import copy
 import hashlib
 from abc import abstractmethod
 from collections import deque
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, ClassVar, Generic, TypeVar
 
 import numpy as np
@@ -227,7 +227,7 @@ class Run(EpochLoop, Generic[M]):
             "history": self.history.summary(),
             "kept": {kind: len(sets) for kind, sets in kept.items()},
             "best": [held.best_rmse if held.best else None, held.best_epoch],
-            "guard": to_plain(self._guard.state()),
+            "guard": to_plain(self._guard.seen),
         }
         return Checkpoint(arrays, copy.deepcopy(facts))
 
@@ -255,7 +255,7 @@ class Run(EpochLoop, Generic[M]):
         held.best_epoch = int(best_epoch or 0)
         held.best = kept["best"][0] if kept["best"] else {}
         self._guard = _DivergenceGuard(self.ratings, self.solver.rule.top_rate, noisy=self.noisy)
-        self._guard.set_state(facts.guard)
+        self._guard.seen = facts.guard
         self.n_updates, self._sweeping = facts.n_updates, None
         self.rng.bit_generator.state = rng.bit_generator.state
         return self
@@ -303,46 +303,29 @@ class Run(EpochLoop, Generic[M]):
         }
 
 
-@dataclass
 class _DivergenceGuard:
     """Stops a run whose training loss is not finite, absurd, or has risen three times in a row.
 
     The last does not count where the loss is noisy.
     """
 
-    limit: float
-    top_rate: float
-    noisy: bool
-    best: float = np.inf
-    last: float = np.inf
-    last_lr: float = np.inf
-    rises: int = 0
-
     def __init__(self, ratings: Ratings, top_rate: float, *, noisy: bool) -> None:
         self.limit, self.top_rate, self.noisy = 3 * ratings.std, top_rate, noisy
-
-    def state(self) -> GuardFacts:
-        """What it remembers."""
-        best, last, lr = (
-            x if np.isfinite(x) else None for x in (self.best, self.last, self.last_lr)
-        )
-        return GuardFacts(best, last, lr, self.rises)
-
-    def set_state(self, kept: GuardFacts) -> None:
-        """Put back what ``state`` gave."""
-        infinite = (np.inf if x is None else x for x in (kept.best, kept.last, kept.last_lr))
-        (self.best, self.last, self.last_lr), self.rises = infinite, kept.rises
+        self.seen = GuardFacts()
 
     def check(self, epoch: int, rmse: float, lr: float) -> None:
-        self.best = min(self.best, rmse)
+        best, last, last_lr = (
+            np.inf if x is None else x for x in (self.seen.best, self.seen.last, self.seen.last_lr)
+        )
+        best = min(best, rmse)
         # After a rate that has risen, as in a warm restart, so may the loss.
-        self.rises = self.rises + 1 if rmse > self.last and lr <= self.last_lr else 0
+        rises = self.seen.rises + 1 if rmse > last and lr <= last_lr else 0
         # Against the std: a loss that is almost nothing may rise by its rounding.
-        grew = not self.noisy and self.rises >= 3 and rmse > self.best + 0.05 * self.limit / 3
+        grew = not self.noisy and rises >= 3 and rmse > best + 0.05 * self.limit / 3
         if not np.isfinite(rmse) or rmse > self.limit or grew:
             raise DivergenceError(
                 f"training diverged in epoch {epoch}: the training RMSE is {rmse:.4g}. "
                 f"Lower the learning rate, for example lr={self.top_rate / 4:.2g} "
                 f"(it was {self.top_rate:g})"
             )
-        self.last, self.last_lr = rmse, lr
+        self.seen = GuardFacts(best, rmse, lr, rises)

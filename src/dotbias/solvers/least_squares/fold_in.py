@@ -14,7 +14,7 @@ from dotbias.data.vocabulary import Index
 from dotbias.errors import DataError, SettingError
 from dotbias.models.base import Model
 from dotbias.models.parameters import Array, Parameters, refuse_not_finite
-from dotbias.models.row_form import Linear, Prior, Response, RowForm, Side
+from dotbias.models.row_form import Prior, Response, RowForm, Side
 from dotbias.solvers.least_squares.normal_equations import padded, solve_rows
 from dotbias.solvers.threads import threads
 
@@ -93,7 +93,9 @@ def fold_in(
     if form.response.linear:
         alone &= _is_weak(prior, weights, counts, others)
         targets = values - np.float32(form.response.offset)
-        rows = _solve(~alone, prior, weights, starts, local, targets, others, before, linear)
+        rows = _solve(
+            ~alone, form.response, prior, weights, starts, local, targets, others, before, linear
+        )
     else:
         rows = before.copy()
     for row in np.flatnonzero(alone):
@@ -191,16 +193,16 @@ def _is_weak(
     prior: Prior, weights: Array, counts: NDArray[np.int64], others: Array
 ) -> NDArray[np.bool_]:
     """Whether the penalty of each row is too small for single precision, shape (m,)."""
-    longest = _length(others) ** 2
+    longest = _longest_square(others) or 1.0
     of_bias, *of_factors = np.diagonal(prior.precision).tolist()
     share = min(of_bias, min(of_factors, default=np.inf) / longest)
     weak: NDArray[np.bool_] = share * weights < _WEAK * counts
     return weak
 
 
-def _length(others: NDArray[np.floating[Any]]) -> float:
-    """Length of the longest embedding of a table; 1 where there is none."""
-    return float(np.sqrt(np.square(others[:, 1:]).sum(1).max(initial=0))) or 1.0
+def _longest_square(others: NDArray[np.floating[Any]]) -> float:
+    """Square of the length of the longest embedding of a table; 0 where there is none."""
+    return float(np.square(others[:, 1:]).sum(1).max(initial=0))
 
 
 def units(
@@ -213,10 +215,9 @@ def units(
     large as the 1 in place of a bias, so that damping and open directions weigh biases and factors
     alike, whatever the unit of the ratings. Powers of two: nothing is rounded.
     """
-    longest = float(np.square(others[:, 1:]).sum(1).max(initial=0))
     slope = float(response.derivatives(np.zeros(1))[0][0])  # of squared errors it is there twice
     penalty = float(precision.diagonal()[1:].max(initial=0)) / slope**2
-    most = max(longest, penalty) or 1.0
+    most = max(_longest_square(others), penalty) or 1.0
     unit = np.full(others.shape[1], np.exp2(-np.round(np.log2(most) / 2)), np.float32)
     unit[0] = 1
     return unit
@@ -224,6 +225,7 @@ def units(
 
 def _solve(
     chosen: NDArray[np.bool_],
+    response: Response,
     prior: Prior,
     weights: Array,
     starts: NDArray[np.integer[Any]],
@@ -236,7 +238,7 @@ def _solve(
     """The linear form, all chosen rows at once; the others stay where they were."""
     size = len(prior.mean)
     wide = (0, padded(size) - size)
-    unit = units(Linear(0.0), others, prior.precision)
+    unit = units(response, others, prior.precision)
     mean = np.tile(prior.mean, (len(before), 1))
     if linear[chosen].any():  # ½ w (x - m)ᵀ P (x - m) - g · x is the penalty around another mean
         shift = np.linalg.solve(prior.precision.astype(np.float64), linear.T).T
