@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dotbias.data.ratings import Ratings, Scale
-from dotbias.errors import DataError
+from dotbias.data.ratings import Ratings, Scale, k_fold
+from dotbias.errors import DataError, SettingError
 
 row = st.tuples(st.integers(1, 5), st.sampled_from("abcdef"), st.integers(1, 9), st.integers(0, 99))
 tables = st.lists(row, min_size=1, max_size=30, unique_by=lambda r: r[:2])
@@ -114,3 +114,55 @@ def test_columns_are_read_only_and_the_callers_arrays_are_not() -> None:
         ratings.values[0] = 5
     with pytest.raises(ValueError, match="read-only"):
         ratings.users[0] = 5
+
+
+COUNTS = Ratings.from_columns(["a", "a", "b"], [1, 2, 1], [3, 0.5, 12], kind="counts")
+EVENTS = Ratings.from_columns(["a", "a", "b"], [1, 2, 1], times=[30, 20, 10])
+
+
+def test_the_kind_of_the_values_is_shown_and_has_a_column_of_its_own() -> None:
+    assert repr(COUNTS) == "Ratings(3 interactions, 2 users, 2 items, counts 0.5-12)"
+    assert repr(EVENTS) == "Ratings(3 interactions, 2 users, 2 items, events)"
+    assert COUNTS.to_frame().columns == ["user", "item", "count"]
+    assert EVENTS.to_frame().columns == ["user", "item", "timestamp"]
+    assert EVENTS.values.tolist() == [1, 1, 1]
+    ones = Ratings.from_columns(["a", "b"], [1, 1], [1, 1])
+    assert ones.kind == "ratings"
+    assert ones.to_frame().columns == ["user", "item", "rating"]
+
+
+@pytest.mark.parametrize("table", [COUNTS, EVENTS], ids=["counts", "events"])
+def test_parts_keep_the_kind(table: Ratings) -> None:
+    parts = [table.take(np.array([0, 2])), table.rows(np.array([1])), *table.split(1)]
+    parts += [part for fold in k_fold(table, 3) for part in fold]
+    assert {part.kind for part in parts} == {table.kind}
+    assert table.with_features(ratings={"month": [1, 1, 2]}).kind == table.kind
+
+
+@pytest.mark.parametrize(
+    ("values", "options", "message"),
+    [
+        ([1, 0, 3], {"kind": "counts"}, "count 1, 0, is not above 0: leave out"),
+        ([1, 2, -3], {"kind": "counts"}, "count 2, -3, is not above 0"),
+        ([1, 2, 1e-60], {"kind": "counts"}, "count 2, 1e-60, is not above 0"),
+        ([1, np.nan, 2], {"kind": "counts"}, "count 1 is not a finite number"),
+        ([1, 1, 2], {"kind": "events"}, "event 2, 2, is not 1: pass kind='counts'"),
+        (None, {"kind": "counts"}, "kind='counts': there are no values"),
+        (None, {"kind": "ratings"}, "kind='ratings': there are no values"),
+        ([1, 1, 1], {"kind": "stars"}, "kind='stars': kind must be one of ratings, counts, events"),
+        (
+            [1, 2, 3],
+            {"kind": "counts", "scale": (0, 9)},
+            "only ratings have a scale, .* are counts",
+        ),
+        (None, {"scale": (0, 9)}, "only ratings have a scale, and these are events"),
+    ],
+)
+def test_values_that_are_not_of_the_kind(values: Any, options: Any, message: str) -> None:
+    with pytest.raises((DataError, SettingError), match=message):
+        Ratings.from_columns([1, 2, 3], [1, 2, 3], values, **options)
+
+
+def test_events_that_repeat_are_refused_by_name() -> None:
+    with pytest.raises(DataError, match="events 0 and 2 are both of user 'a' and item 1"):
+        Ratings.from_columns(["a", "b", "a"], [1, 1, 1])

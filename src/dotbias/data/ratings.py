@@ -4,7 +4,7 @@ import logging
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple, get_args
 
 import numpy as np
 import polars as pl
@@ -18,6 +18,9 @@ from dotbias.errors import DataError, SettingError
 
 LARGEST = 1e18
 """No rating may be larger: single precision overflows at squares not much above its own."""
+
+Kind = Literal["ratings", "counts", "events"]
+KINDS: tuple[Kind, ...] = get_args(Kind)
 
 _log = logging.getLogger("dotbias")
 
@@ -59,7 +62,7 @@ class ColdCount(NamedTuple):
 
 @dataclass(frozen=True, eq=False)
 class Ratings:
-    """A table of n ratings, checked once, here.
+    """A table of n ratings, or of what people did where they rated nothing, checked once, here.
 
     Ratings are kept in single precision, to seven digits, and predictions are no more exact than that:
     of ratings that lie far from zero against how much they differ, such as years, subtract a constant.
@@ -67,18 +70,23 @@ class Ratings:
     Args:
         users: user index of each rating, shape (n,), int32.
         items: item index of each rating, shape (n,), int32.
-        values: the rating, shape (n,), float32, up to ``LARGEST`` in size.
+        values: the rating, or the count, shape (n,), float32, up to ``LARGEST`` in size.
         user_vocabulary: raw id of each user index; every user has a rating.
         item_vocabulary: raw id (and title) of each item index; every item has a rating.
         times: seconds since 1970 of each rating, shape (n,), int64, or None.
         declared_scale: the scale where the user named it; else None, and the scale is the range of
             these very ratings, so that a training part never learns it from held-out rows.
         features: what else is known of users, items and single ratings; see ``with_features``.
+        kind: what the values are: "ratings"; "counts", how often or how much (plays, purchases, hours),
+            all above 0, since a pair with a count of 0 is one that is not there; or "events", of which
+            only the pair is known, and every value is 1.
 
     Raises:
         DataError: for columns that are empty, not equally long, or of the wrong kind; an index that is
-            not in its vocabulary; a rating that is not finite, too large, or outside the declared scale.
+            not in its vocabulary; a rating that is not finite, too large, or outside the declared scale;
+            a count that is not above 0, an event that is not 1.
             That pairs are different is up to whoever makes them: ``from_columns``, ``read_ratings``.
+        SettingError: for a kind that is none.
     """
 
     users: Index
@@ -89,12 +97,15 @@ class Ratings:
     times: NDArray[np.int64] | None = None
     declared_scale: Scale | None = None
     features: Features | None = None
+    kind: Kind = "ratings"
 
     def __post_init__(self) -> None:
+        if self.kind not in KINDS:
+            raise SettingError(f"kind={self.kind!r}: kind must be one of {', '.join(KINDS)}")
         checked: dict[str, NDArray[Any]] = {
             "users": _index("user", self.users, self.n_users),
             "items": _index("item", self.items, self.n_items),
-            "values": _single(self.values),
+            "values": _single(self.values, self.kind),
         }
         if self.times is not None:
             checked["times"] = as_whole_numbers(self.times, "time")
@@ -123,8 +134,9 @@ class Ratings:
         cls,
         users: pl.Series | Iterable[Any],
         items: pl.Series | Iterable[Any],
-        values: pl.Series | NDArray[Any] | Iterable[float],
+        values: pl.Series | NDArray[Any] | Iterable[float] | None = None,
         *,
+        kind: Kind | None = None,
         times: pl.Series | NDArray[Any] | Iterable[int] | None = None,
         titles: pl.DataFrame | None = None,
         scale: tuple[float, float] | None = None,
@@ -134,7 +146,9 @@ class Ratings:
         Args:
             users: raw id of each rating's user, integers or text, shape (n,).
             items: raw id of each rating's item, likewise.
-            values: the ratings, numbers up to ``LARGEST`` in size, shape (n,).
+            values: the ratings or counts, numbers up to ``LARGEST`` in size, shape (n,); None for
+                events.
+            kind: what the values are: by default "ratings", and "events" where there are none.
             times: seconds since 1970 of each rating, whole numbers, shape (n,).
             titles: a frame of columns ``id``, ``title`` and perhaps ``genres``.
             scale: lowest and highest possible rating; by default the range of the ratings at hand.
@@ -142,18 +156,31 @@ class Ratings:
         Raises:
             DataError: for a column that is none (a set, a table, masked values...), values that cannot
                 be used, columns of different lengths, a rating outside the scale, or a pair of user and
-                item that is rated twice.
-            SettingError: for a scale that is none.
+                item that is there twice.
+            SettingError: for a scale that is none, or of anything but ratings; a kind that is none, or
+                that needs the values that are not there.
 
         >>> r = Ratings.from_columns(["ann", "bob", "ann"], [7, 7, 9], [4.0, 5.0, 3.0])
         >>> r
         Ratings(3 ratings, 2 users, 2 items, scale 3-5)
+        >>> Ratings.from_columns(["ann", "bob", "ann"], [7, 7, 9], [31, 2, 1], kind="counts")
+        Ratings(3 interactions, 2 users, 2 items, counts 1-31)
+        >>> Ratings.from_columns(["ann", "bob", "ann"], [7, 7, 9])
+        Ratings(3 interactions, 2 users, 2 items, events)
         """
-        declared = None if scale is None else Scale.of(scale)
+        if kind is None:
+            kind = "events" if values is None else "ratings"
+        declared = declared_scale(scale, kind)
         user_vocabulary, user_index = Vocabulary.encode(as_ids(users))
         item_vocabulary, item_index = Vocabulary.encode(as_ids(items))
         if titles is not None:
             item_vocabulary = item_vocabulary.with_titles(titles)
+        if values is None:
+            if kind != "events":
+                raise SettingError(
+                    f"kind={kind!r}: there are no values, which only events do without"
+                )
+            values = np.ones(len(user_index), np.float32)
         ratings = cls(
             user_index,
             item_index,
@@ -162,6 +189,7 @@ class Ratings:
             item_vocabulary,
             times,  # type: ignore[arg-type]
             declared,
+            kind=kind,
         )
         repeated = ratings.repeated()
         if not repeated.is_empty():
@@ -169,7 +197,7 @@ class Ratings:
             user = user_vocabulary.raw(user_index[first])
             item = item_vocabulary.raw(item_index[first])
             raise DataError(
-                f"ratings {first} and {second} are both of user {user!r} and item {item!r}: keep one of "
+                f"{kind} {first} and {second} are both of user {user!r} and item {item!r}: make one of "
                 "each pair, as read_ratings does with a frame"
             )
         return ratings
@@ -179,10 +207,16 @@ class Ratings:
 
     def __repr__(self) -> str:
         low, high = self.scale
+        values = {"ratings": f"scale {low:g}-{high:g}", "counts": f"counts {low:g}-{high:g}"}
         return (
-            f"Ratings({len(self):,} ratings, {self.n_users:,} users, {self.n_items:,} items, "
-            f"scale {low:g}-{high:g})"
+            f"Ratings({len(self):,} {self.noun}, {self.n_users:,} users, {self.n_items:,} items, "
+            f"{values.get(self.kind, self.kind)})"
         )
+
+    @property
+    def noun(self) -> str:
+        """What the rows are called: "ratings", else "interactions"."""
+        return "ratings" if self.kind == "ratings" else "interactions"
 
     @property
     def n_users(self) -> int:
@@ -369,12 +403,15 @@ class Ratings:
         return pairs
 
     def to_frame(self) -> pl.DataFrame:
-        """Columns ``user``, ``item``, ``rating`` (and ``timestamp``) with the raw ids."""
+        """Columns ``user``, ``item``, ``rating`` (of counts ``count``, of events neither) and, where
+        there are times, ``timestamp``, with the raw ids.
+        """
         columns = {
             "user": self.user_vocabulary.ids.gather(self.users),
             "item": self.item_vocabulary.ids.gather(self.items),
-            "rating": pl.Series(self.values),
         }
+        if self.kind != "events":
+            columns[_ONE[self.kind]] = pl.Series(self.values)
         if self.times is not None:
             columns["timestamp"] = pl.Series(self.times)
         return pl.DataFrame(columns)
@@ -423,20 +460,48 @@ def _parts(ratings: Ratings, held: Mask) -> tuple[Ratings, Ratings]:
     return train, test
 
 
-def _single(raw: Any) -> NDArray[np.float32]:
-    """A column of ratings, checked, in single precision."""
-    values = as_numbers(raw, "rating")
+def declared_scale(scale: Any, kind: Kind) -> Scale | None:
+    """The scale that a user has named for values of a kind, or None where none is named.
+
+    Raises:
+        SettingError: as ``Scale.of``, and for a scale of anything but ratings.
+    """
+    if scale is None or kind == "ratings":
+        return None if scale is None else Scale.of(scale)
+    raise SettingError(
+        f"scale={scale!r}: only ratings have a scale, and these are {kind}; leave it out, or pass "
+        "kind='ratings' (on the command line --kind ratings)"
+    )
+
+
+# What one value of a kind is called.
+_ONE: dict[Kind, str] = {"ratings": "rating", "counts": "count", "events": "event"}
+
+
+def _single(raw: Any, kind: Kind) -> NDArray[np.float32]:
+    """A column of values of a kind, checked, in single precision."""
+    noun = _ONE[kind]
+    values = as_numbers(raw, noun)
     if len(values) == 0:
-        raise DataError("there are no ratings")
+        raise DataError(f"there are no {kind}")
     # A comparison with NaN does not hold, and these two passes need no memory.
     if not (float(values.min()) >= -LARGEST and float(values.max()) <= LARGEST):
         row = int(np.argmin(np.abs(values) <= LARGEST))
         if not np.isfinite(values[row]):
-            raise DataError(f"rating {row} is not a finite number")
+            raise DataError(f"{noun} {row} is not a finite number")
         raise DataError(
-            f"rating {row}, {values[row]:g}, is too large: divide all, to be at most {LARGEST:g} in size"
+            f"{noun} {row}, {values[row]:g}, is too large: divide all, to be at most {LARGEST:g} in size"
         )
-    return values.astype(np.float32, copy=False)
+    single: NDArray[np.float32] = values.astype(np.float32, copy=False)
+    if kind == "counts" and not single.min() > 0:
+        row = int(np.argmin(single > 0))
+        raise DataError(
+            f"count {row}, {values[row]:g}, is not above 0: leave out pairs that have nothing to count"
+        )
+    if kind == "events" and not (single.min() == single.max() == 1):
+        row = int(np.argmax(single != 1))
+        raise DataError(f"event {row}, {values[row]:g}, is not 1: pass kind='counts', or no values")
+    return single
 
 
 def _index(noun: str, raw: Any, n: int) -> Index:
