@@ -43,6 +43,7 @@ if TYPE_CHECKING:
     from dotbias.insight.neighbours import neighbour_stability as neighbour_stability
     from dotbias.models import Baseline as Baseline
     from dotbias.models import DotBias as DotBias
+    from dotbias.models import DotProduct as DotProduct
     from dotbias.models import EmbeddingNet as EmbeddingNet
     from dotbias.models import Network as Network
     from dotbias.recommender.explanation import Explanation as Explanation
@@ -59,6 +60,8 @@ if TYPE_CHECKING:
     from dotbias.solvers.gibbs.gibbs import Gibbs as Gibbs
     from dotbias.solvers.least_squares.als import ALS as ALS
     from dotbias.solvers.least_squares.closed_form import ClosedForm as ClosedForm
+    from dotbias.solvers.least_squares.implicit_als import ImplicitALS as ImplicitALS
+    from dotbias.solvers.least_squares.most_rated import MostRated as MostRated
     from dotbias.solvers.objective import objective as objective
     from dotbias.tuning.lr_finder import LrCurve as LrCurve
     from dotbias.tuning.lr_finder import lr_find as lr_find
@@ -83,6 +86,7 @@ _HOME = {
     "DataError": "dotbias.errors",
     "DivergenceError": "dotbias.errors",
     "DotBias": "dotbias.models",
+    "DotProduct": "dotbias.models",
     "DotbiasError": "dotbias.errors",
     "DownloadError": "dotbias.errors",
     "EmbeddingMap": "dotbias.insight.maps",
@@ -93,8 +97,10 @@ _HOME = {
     "FoldedUser": "dotbias.recommender.fold_in",
     "Gibbs": "dotbias.solvers.gibbs.gibbs",
     "GradientDescent": "dotbias.solvers.descent.gradient",
+    "ImplicitALS": "dotbias.solvers.least_squares.implicit_als",
     "LrCurve": "dotbias.tuning.lr_finder",
     "ModelFileError": "dotbias.errors",
+    "MostRated": "dotbias.solvers.least_squares.most_rated",
     "NeighbourStability": "dotbias.insight.neighbours",
     "Network": "dotbias.models",
     "Ratings": "dotbias.data.ratings",

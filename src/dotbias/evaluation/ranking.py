@@ -112,7 +112,8 @@ def rank_popular(
     bias = np.empty(len(rec.item_vocabulary), np.float32)
     bias[np.argsort(-rec.item_counts, kind="stable")] = -np.arange(len(bias))
     biases = {"user_bias": np.zeros(len(rec.user_vocabulary), np.float32), "item_bias": bias}
-    popular = replace(rec, model=Baseline(), parameters=rec.parameters | biases)
+    parameters = rec.parameters | biases
+    popular = replace(rec, model=Baseline(), parameters=parameters, preference=None)
     return task.measure(popular.top_items(task.users, k))
 
 

@@ -3,23 +3,30 @@
 import logging
 import time
 from dataclasses import replace
+from typing import Literal, TypeAlias, get_args
 
 from dotbias.data.ratings import Ratings
+from dotbias.errors import SettingError
 from dotbias.fitting.choosing import BUDGET, choose_solver
-from dotbias.models import Baseline, DotBias, EmbeddingNet
+from dotbias.models import Baseline, DotBias, DotProduct, EmbeddingNet
 from dotbias.models.base import Model, has_formula_of
 from dotbias.models.network import TorchModel
 from dotbias.plain import to_plain
 from dotbias.progress import progress_bar
 from dotbias.recommender.facts import Facts
+from dotbias.recommender.fitted import Part
 from dotbias.recommender.recommender import Recommender
 from dotbias.solvers.base import Epoch, Solver, estimate
 from dotbias.solvers.descent.gradient import GradientDescent
 from dotbias.solvers.descent.rules import Adam, Momentum
 from dotbias.solvers.gibbs.gibbs import Gibbs
 from dotbias.solvers.least_squares.closed_form import ClosedForm
+from dotbias.solvers.least_squares.implicit_als import ImplicitALS
 
 _log = logging.getLogger("dotbias")
+
+Purpose: TypeAlias = Literal["both", "predict", "recommend"]
+"""What a fit is for."""
 
 
 def fit(
@@ -27,18 +34,25 @@ def fit(
     model: Model | None = None,
     solver: Solver | None = None,
     *,
+    purpose: Purpose | None = None,
+    preference: Solver | None = None,
     budget: float = BUDGET,
     seed: int = 0,
     progress: bool = False,
 ) -> Recommender:
-    """Estimate a model from training ratings.
+    """Estimate from training ratings a model that says how many stars, and one that ranks.
 
     Args:
-        ratings: the training ratings; their range is the scale unless one was declared.
-        model: what to estimate. With neither model nor solver, ``choose_solver`` chooses both, logs
-            what it chose and why (logger ``dotbias``), and ``facts.choice`` keeps it. With a solver
-            alone, ``DotBias()``.
+        ratings: the training ratings; their range is the scale unless one was declared. Of counts and
+            events nothing but preferences is estimated.
+        model: what to estimate, alone. With neither model nor solver, ``choose_solver`` chooses both,
+            logs what it chose and why (logger ``dotbias``), and ``facts.choice`` keeps it. With a
+            solver alone, what that solver is for.
         solver: with a model alone, that of ``default_solver``.
+        purpose: ``"both"``, the default unless a model or solver is named: ratings, and preferences by
+            which ``recommend`` ranks. ``"predict"``: ratings alone. ``"recommend"``: preferences alone.
+        preference: how preferences are estimated, where they are beside ratings; by default
+            ``ImplicitALS``.
         budget: seconds that a fit may take whose solver is chosen.
         seed: of everything that is drawn.
         progress: show a progress bar on stderr when it is a terminal.
@@ -47,8 +61,9 @@ def fit(
     (logger ``dotbias``).
 
     Raises:
-        SettingError: for a solver that cannot estimate the model, a budget that is not above 0, or a
-            solver whose parameters are not finite or none of the model's (``Model.check``).
+        SettingError: for a solver that cannot estimate the model, a budget that is not above 0, a
+            purpose that contradicts model, solver or data, or a solver whose parameters are not finite
+            or none of the model's (``Model.check``).
         DivergenceError: when the learning rate is too high.
 
     >>> import dotbias as db
@@ -57,16 +72,58 @@ def fit(
     >>> rec.facts.choice.solver
     'gibbs with histories, 200 samples'
     >>> rec.recommend(1, k=3).columns
-    ['user', 'rank', 'item', 'title', 'prediction']
+    ['user', 'rank', 'item', 'title', 'prediction', 'preference']
     """
+    purpose = _purpose(purpose, ratings, model, solver)
+    if purpose == "recommend":
+        solver = preference or solver or ImplicitALS()
+        first = _fit_one(ratings, model, solver, seed, progress=progress)
+        return Recommender.of(first.model, first.parameters, ratings, first.facts)
     choice = None
     if model is None and solver is None:
         choice = choose_solver(ratings, budget=budget)
         _log.info("Solver: %s", choice)
         model, solver = choice.model, choice.solver
-    model = DotBias() if model is None else model
+    first = _fit_one(ratings, model, solver, seed, progress=progress)
+    facts = replace(first.facts, choice=None if choice is None else choice.record)
+    second = None
+    if purpose == "both" and facts.history.stopped != "interrupted":
+        second = _fit_one(ratings, None, preference or ImplicitALS(), seed, progress=progress)
+    return Recommender.of(first.model, first.parameters, ratings, facts, second)
+
+
+def _purpose(
+    purpose: Purpose | None, ratings: Ratings, model: Model | None, solver: Solver | None
+) -> Purpose:
+    """What is estimated, as asked for or as follows from the data and from what is named."""
+    if purpose not in (None, *get_args(Purpose)):
+        raise SettingError(
+            f"purpose={purpose!r}: purpose must be one of {', '.join(get_args(Purpose))}"
+        )
+    named = model or (None if solver is None else solver.default_model)
+    ranks = named is not None and named.scores == "preference"
+    if ratings.kind == "ratings" and not ranks:
+        if purpose == "recommend" and named is not None:
+            raise SettingError(f"purpose='recommend', and {type(named).__name__} predicts ratings")
+        return purpose or ("both" if named is None else "predict")
+    if purpose in ("both", "predict") or not (ranks or named is None):
+        what = type(named).__name__ if ranks else f"of {ratings.kind}"
+        raise SettingError(
+            f"{what}: there are no ratings to predict; purpose='recommend' estimates preferences "
+            "(on the command line --for recommend)"
+        )
+    return "recommend"
+
+
+def _fit_one(
+    ratings: Ratings, model: Model | None, solver: Solver | None, seed: int, *, progress: bool
+) -> Part:
+    """One model of the ratings."""
+    if model is None:
+        model = DotBias() if solver is None else solver.default_model
     solver = default_solver(model) if solver is None else solver
-    with progress_bar("fitting", solver.n_epochs, enabled=progress) as advance:
+    title = "fitting" if model.scores == "rating" else "fitting preferences"
+    with progress_bar(title, solver.n_epochs, enabled=progress) as advance:
 
         def on_epoch(epoch: Epoch) -> None:
             advance(1, _describe(epoch))
@@ -82,13 +139,13 @@ def fit(
         ran = len(history.epochs)
         _log.info("Stopped early after epoch %d: epoch %d was the best.", ran, best)
     facts = Facts(
+        kind=ratings.kind,
         solver=to_plain(solver),
         seed=int(seed),
-        choice=None if choice is None else choice.record,
         history=replace(history, cycle_parameters=[]),
         fitted_at=time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
     )
-    return Recommender.of(model.fitted(parameters), parameters, ratings, facts)
+    return Part(model.fitted(parameters), parameters, facts)
 
 
 def default_solver(model: Model) -> Solver:
@@ -100,6 +157,8 @@ def default_solver(model: Model) -> Solver:
     """
     if has_formula_of(model, Baseline):
         return ClosedForm()
+    if has_formula_of(model, DotProduct):
+        return ImplicitALS()
     if isinstance(model, EmbeddingNet):
         rates = {"embeddings": 0.3, "hidden": 0.02, "output": 0.02, "biases": 0.02}
         return GradientDescent(Momentum(lr=rates), n_epochs=16, batch_size=512)

@@ -2,9 +2,10 @@
 
 from abc import ABC, abstractmethod
 from dataclasses import asdict, dataclass
-from typing import TYPE_CHECKING, Any, ClassVar, TypeGuard, TypeVar
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, NamedTuple, TypeAlias, TypeGuard, TypeVar
 
 import numpy as np
+from numpy.typing import NDArray
 
 from dotbias.data.ratings import Ratings
 from dotbias.data.vocabulary import Index
@@ -20,11 +21,24 @@ if TYPE_CHECKING:
     from torch import nn
 
 AnyModel = TypeVar("AnyModel", bound="Model")
+Scores: TypeAlias = Literal["rating", "preference"]
 
 # Where a class states its formula, and what answers for that formula alone.
 FORMULA = ("predict", "score_all", "formula")
 _FROM_FORMULA = ("row_form", "scoring")  # by BilinearModel
 _ANSWERS = (*_FROM_FORMULA, "to_torch", "std")
+
+
+class Observed(NamedTuple):
+    """What a regression is on.
+
+    Args:
+        targets: what each rating says, shape (n,).
+        weights: how much its squared error counts, shape (n,); None where all count 1.
+    """
+
+    targets: Array
+    weights: Array | None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -37,6 +51,13 @@ class Model(Settings, ABC):
 
     groups: ClassVar[tuple[str, ...]]
     """Names of the trained parameter groups, each an array with one row per user or item."""
+
+    @property
+    def scores(self) -> Scores:
+        """What a prediction is: a rating, on the scale of those that were given, or a preference, a
+        number of no unit, the higher the sooner someone chooses the item.
+        """
+        return "rating"
 
     @abstractmethod
     def initialise(self, ratings: Ratings, rng: np.random.Generator) -> Parameters:
@@ -94,6 +115,31 @@ class Model(Settings, ABC):
     def label(self) -> str:
         """What it is, in a sentence."""
         return type(self).__name__
+
+    def observed(
+        self,
+        parameters: Parameters,  # noqa: ARG002
+        side: Side,  # noqa: ARG002
+        starts: NDArray[np.integer[Any]],  # noqa: ARG002
+        partners: Index,  # noqa: ARG002
+        values: Array,
+    ) -> "Observed":
+        """What the regression of some rows is on: the ratings themselves, unless a model says otherwise.
+
+        Args:
+            parameters: the fitted arrays.
+            side: what the rows are.
+            starts: where each row's ratings start, and the end of the last, shape (m + 1,).
+            partners: index of the other side of each rating, shape (n,).
+            values: the ratings, or counts, shape (n,).
+        """
+        return Observed(values, None)
+
+    def stranger(self, parameters: Parameters, side: Side) -> Array | None:  # noqa: ARG002
+        """The row, bias first, of a user (or item) of whom nothing is known, shape (width,); None stands
+        for the mean of the prior.
+        """
+        return None
 
     # -- what a model may offer; each refuses where it does not --------------------------------------
 

@@ -45,8 +45,10 @@ class BilinearModel(Model):
         """As ``Model.check``: every array of the formula, and of the prior where there is one."""
         super().check(parameters, n_users, n_items)
         form = self.formula(parameters, "user")
-        checked_array(parameters, form.bias, (n_users,))
-        checked_array(parameters, form.held, (n_items,))
+        checked_array(parameters, form.groups[0], (n_users, *parameters[form.groups[0]].shape[1:]))
+        if form.n_partners != n_items:
+            name = form.held_groups[0]
+            checked_array(parameters, name, (n_items, *parameters[name].shape[1:]))
         for side in OTHER:
             try:
                 form = self.row_form(parameters, side)
@@ -57,14 +59,15 @@ class BilinearModel(Model):
         most = max(form.largest(), float(np.abs(parameters["scale"]).max()))
         if not most < LARGEST_PREDICTION:
             raise SettingError(
-                f"the arrays {', '.join((*form.groups, form.held, *form.terms.values(), 'scale'))} "
+                f"the arrays {', '.join((*form.groups, *form.held_groups, 'scale'))} "
                 f"make predictions as large as {most:.2g}, too large for single precision"
             )
 
-    def bias(self, parameters: Parameters, side: Side) -> Array:
-        """The bias of each user (or item), shape (n,)."""
+    def bias(self, parameters: Parameters, side: Side) -> Array | None:
+        """The bias of each user (or item), shape (n,); None for a model without."""
         form = self.formula(parameters, "user")
-        return parameters[form.bias if side == "user" else form.held]
+        name = form.bias if side == "user" else form.held
+        return None if name is None else parameters[name]
 
     def predict(self, parameters: Parameters, users: Index, items: Index) -> Array:
         """Predicted rating of each pair, shape (n,)."""
@@ -74,14 +77,14 @@ class BilinearModel(Model):
         for start in range(0, len(users), step):
             part = slice(start, start + step)
             out[part] = form.response.rating(form.z(users[part], items[part]))
-        return clip_to_scale(parameters, out)
+        return clip_to_scale(parameters, out) if self.scores == "rating" else out
 
     def score_all(self, parameters: Parameters, users: Index) -> Array:
         """Rating of every item for each user before clipping, shape (n_users, n_items)."""
         form = self.formula(parameters, "user")
         x, y, h = form.scoring(users)
         z = x @ y.T  # (n_users, n_items)
-        z += gather(parameters[form.bias], users)[:, None]
+        z += gather(form.own_bias, users)[:, None]
         z += h
         return form.response.rating(z)
 

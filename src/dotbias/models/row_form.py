@@ -3,6 +3,7 @@
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any, ClassVar, Literal, NamedTuple, TypeAlias
 
 import numpy as np
@@ -80,12 +81,13 @@ class RowForm:
     """What a model is in one row of a side: linear in the row up to a response function.
 
     A row ``x`` is its bias and then its other groups side by side, the terms. With ``h`` the partner's
-    bias and ``y = (1, ...)`` what the partner has for each term, ``z = h + y · x`` and ``r̂ = f(z)``.
+    bias and ``y = (1, ...)`` what the partner has for each term, ``z = h + y · x`` and ``r̂ = f(z)``. A
+    model without biases has zeros in their place, which nothing moves, and ``y = (0, ...)``.
 
     Args:
         parameters: the fitted arrays.
-        bias: name of the row's own bias, an array of shape (n,).
-        held: name of its partners' bias, shape (m,).
+        bias: name of the row's own bias, an array of shape (n,); None for a model without biases.
+        held: name of its partners' bias, shape (m,); None likewise.
         terms: name of each further group of the row, shape (n, w), and of what its partners have for it,
             shape (m, w).
         response: ``f``.
@@ -95,32 +97,59 @@ class RowForm:
     """
 
     parameters: Parameters
-    bias: str
-    held: str
+    bias: str | None
+    held: str | None
     terms: Mapping[str, str]
     response: Response
 
     def __post_init__(self) -> None:
-        biases = self.bias, self.held
-        n, m = (len(checked_array(self.parameters, name, (None,))) for name in biases)
+        n, m = (
+            None if name is None else len(checked_array(self.parameters, name, (None,)))
+            for name in (self.bias, self.held)
+        )
         for own, other in self.terms.items():
-            width = checked_array(self.parameters, own, (n, None)).shape[1]
-            checked_array(self.parameters, other, (m, width))
+            n, width = checked_array(self.parameters, own, (n, None)).shape
+            m = len(checked_array(self.parameters, other, (m, width)))
 
     @property
     def groups(self) -> tuple[str, ...]:
         """Names of the arrays that make up a row."""
-        return self.bias, *self.terms
+        return tuple(self.terms) if self.bias is None else (self.bias, *self.terms)
+
+    @property
+    def held_groups(self) -> tuple[str, ...]:
+        """Names of the arrays that the partners bring."""
+        others = tuple(self.terms.values())
+        return others if self.held is None else (self.held, *others)
 
     @property
     def n_rows(self) -> int:
         """Number of rows of this side."""
-        return len(self.parameters[self.bias])
+        return len(self.parameters[self.groups[0]])
 
     @property
     def n_partners(self) -> int:
         """Number of rows of the other side."""
-        return len(self.parameters[self.held])
+        return len(self.parameters[self.held_groups[0]])
+
+    @cached_property
+    def own_bias(self) -> Array:
+        """The bias of each row, shape (n,); zeros for a model without."""
+        if self.bias is None:
+            return np.zeros(self.n_rows, np.float32)
+        return self.parameters[self.bias]
+
+    @cached_property
+    def held_bias(self) -> Array:
+        """The bias of each partner, shape (m,); zeros for a model without."""
+        if self.held is None:
+            return np.zeros(self.n_partners, np.float32)
+        return self.parameters[self.held]
+
+    @property
+    def lead(self) -> int:
+        """What ``y`` starts with: 1, or 0 for a model without biases."""
+        return int(self.bias is not None)
 
     @property
     def width(self) -> int:
@@ -129,24 +158,23 @@ class RowForm:
 
     def rows(self, indices: Index) -> Array:
         """Some rows as a table, the bias first: shape (n, width)."""
-        bias = self.parameters[self.bias][indices]
-        return np.hstack([bias[:, None], self._terms(self.terms, indices)])
+        return np.hstack([self.own_bias[indices, None], self._terms(self.terms, indices)])
 
     def others(self, indices: Index) -> Array:
-        """What some partners are to a row: ``h``, then ``y`` without its leading 1, shape (n, width)."""
-        held = self.parameters[self.held][indices]
-        return np.hstack([held[:, None], self._terms(self.terms.values(), indices)])
+        """What some partners are to a row: ``h``, then ``y`` without its lead, shape (n, width)."""
+        return np.hstack([self.held_bias[indices, None], self._terms(self.terms.values(), indices)])
 
     def split(self, rows: Array) -> Parameters:
         """The groups that a table of rows holds: the way back from ``rows``."""
         ends = np.cumsum([1, *(self.parameters[own].shape[1] for own in self.terms)])
         bias, *tables = np.split(rows, ends[:-1], axis=1)
-        return {self.bias: bias[:, 0], **dict(zip(self.terms, tables, strict=True))}
+        groups = dict(zip(self.terms, tables, strict=True))
+        return groups if self.bias is None else {self.bias: bias[:, 0], **groups}
 
     def largest(self) -> float:
         """No prediction and no slope of one is larger than this; infinite where that is not finite."""
         p = self.parameters
-        most = [float(np.abs(p[name]).max(initial=0)) for name in (self.bias, self.held)]
+        most = [float(np.abs(bias).max(initial=0)) for bias in (self.own_bias, self.held_bias)]
         for pair in self.terms.items():
             lengths = (np.einsum("nk,nk->n", p[n], p[n], dtype=np.float64) for n in pair)
             most.append(float(np.sqrt(np.prod([squares.max(initial=0) for squares in lengths]))))
@@ -169,17 +197,16 @@ class RowForm:
             with np.errstate(over="ignore", invalid="ignore"):
                 dot = row_sums(np.multiply(x, y, out=x))
         known = (rows >= 0) & (partners >= 0)  # -1 has read the last row: what it gave is dropped
-        held, bias = self.parameters[self.held], self.parameters[self.bias]
         # The partner's part first: rounding then never turns the order that ``scoring`` gives around.
         z: NDArray[Any] = np.where(known, dot, np.float32(0))
-        return z + gather(held, partners) + gather(bias, rows)
+        return z + gather(self.held_bias, partners) + gather(self.own_bias, rows)
 
     def scoring(self, rows: Index) -> Scoring:
         """What orders the partners of some rows: all of ``z`` but the row's own bias."""
         known = (rows >= 0)[:, None]
         x = np.where(known, self._terms(self.terms, rows), np.float32(0))
         y = self._terms(self.terms.values(), None)
-        return Scoring(x, y, self.parameters[self.held][None, :])
+        return Scoring(x, y, self.held_bias[None, :])
 
     def _terms(self, names: Iterable[str], indices: Index | None) -> Array:
         """Groups side by side, of some rows or as they are: shape (n, width - 1)."""

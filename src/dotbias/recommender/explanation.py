@@ -222,7 +222,7 @@ def explain_row(
     prediction = float(rec.model.predict(parameters, *pair)[0])
     uncut = float(rec.model.score_all(parameters, pair[0])[0, i])
     low, high = map(float, parameters["scale"])
-    cut_off = min(max(uncut, low), high) - uncut
+    cut_off = min(max(uncut, low), high) - uncut if rec.model.scores == "rating" else 0.0
     difference = prediction - cut_off - parts.total
     return Explanation(
         user=None,

@@ -4,6 +4,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from dotbias.data.ratings import Kind
 from dotbias.plain import object_name, settings_text, to_plain
 from dotbias.solvers.base import History
 
@@ -61,6 +62,7 @@ class Facts(Mapping[str, Any]):
     It can be read as plain data too, with the solver as text: ``facts["history"]["seconds"]``.
 
     Args:
+        kind: what the model was fitted to: ratings, counts or events.
         solver: the solver as plain data (``dotbias.plain``); text where no data can be made of it.
         seed: of the fit.
         choice: how the solver was chosen, or None where the user named it.
@@ -72,6 +74,7 @@ class Facts(Mapping[str, Any]):
         notes: whatever else the file says: notes of the user's own, facts of later versions.
     """
 
+    kind: Kind = "ratings"
     solver: dict[str, Any] | str | None = None
     seed: int | None = None
     choice: Chosen | None = None

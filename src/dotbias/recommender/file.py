@@ -17,14 +17,15 @@ from dotbias.errors import DataError, ModelFileError, SettingError
 from dotbias.models import MODELS
 from dotbias.models.base import Model
 from dotbias.models.network import Network
+from dotbias.models.parameters import Parameters
 from dotbias.plain import from_plain, settings_from_plain, to_plain
 from dotbias.recommender.facts import Facts
-from dotbias.recommender.fitted import Fitted
+from dotbias.recommender.fitted import Fitted, Part
 
 Arrays = dict[str, NDArray[Any]]
 
-# Before the name of each array of the model.
-_PARAMETERS = "parameters."
+# Before the name of each array of the model, and of the second one.
+_PARAMETERS, _PREFERENCE = "parameters.", "preference."
 # What is kept of the items beside their ids.
 _DESCRIBED = ("titles", "genres")
 
@@ -38,11 +39,20 @@ class _SavedModel:
 
 
 @dataclass(frozen=True)
+class _SavedPart:
+    """The second model of a file, and what is known of its fit."""
+
+    model: _SavedModel
+    facts: Facts
+
+
+@dataclass(frozen=True)
 class _Saved:
     """The metadata of a file."""
 
     model: _SavedModel
     facts: Facts
+    preference: _SavedPart | None = None
 
 
 def write(path: Path, rec: Fitted) -> None:
@@ -53,6 +63,9 @@ def write(path: Path, rec: Fitted) -> None:
     """
     items = rec.item_vocabulary
     arrays: Arrays = {f"{_PARAMETERS}{n}": array for n, array in rec.parameters.items()}
+    second = rec.preference
+    if second is not None:
+        arrays |= {f"{_PREFERENCE}{n}": array for n, array in second.parameters.items()}
     arrays |= _pack("user_ids", rec.user_vocabulary.ids) | _pack("item_ids", items.ids)
     for name in _DESCRIBED:
         column = getattr(items, name)
@@ -62,8 +75,8 @@ def write(path: Path, rec: Fitted) -> None:
         "rated.items": rec.rated.indices.astype(np.int32),
         "rated.values": rec.rated.data,
     }
-    model = _SavedModel(type(rec.model).__name__, rec.model.summary())
-    model_file.write(path, arrays, to_plain(_Saved(model, rec.facts)))
+    part = None if second is None else _SavedPart(_as_saved(second.model), second.facts)
+    model_file.write(path, arrays, to_plain(_Saved(_as_saved(rec.model), rec.facts, part)))
 
 
 def read(path: Path, model: Model | None = None) -> dict[str, Any]:
@@ -88,28 +101,50 @@ def read(path: Path, model: Model | None = None) -> dict[str, Any]:
             column = getattr(items, name)
             if column is not None and column.len() != len(items):
                 raise DataError(f"{name} are {column.len():,} for {len(items):,} item_ids")
-        made = _model(saved.model, model)
-        own = {
-            n.removeprefix(_PARAMETERS): a for n, a in arrays.items() if n.startswith(_PARAMETERS)
-        }
-        made.check(own, len(users), len(items))
-        fitted = made.fitted(own)
-        if model is None and fitted != made:
-            raise DataError(f"the arrays are those of {fitted}, not of {made}")
         rated = _rated(arrays, len(users), len(items))
+        made, own = _checked(saved.model, model, arrays, _PARAMETERS, rated.shape)
+        second = None
+        if saved.preference is not None:
+            part = saved.preference
+            own_part = _checked(part.model, None, arrays, _PREFERENCE, rated.shape)
+            second = Part(*own_part, _with_plain_solver(part.facts))
+            if (made.scores, second.model.scores) != ("rating", "preference"):
+                raise DataError("its first model must predict ratings, and its second preferences")
     except (DataError, SettingError) as error:
         raise ModelFileError(f"{path} cannot be used: {error}") from error
-    facts = saved.facts
-    if isinstance(facts.solver, str):
-        facts = replace(facts, solver=model_file.plain_of_text(facts.solver))
     return {
-        "model": fitted,
+        "model": made,
         "parameters": own,
+        "preference": second,
         "user_vocabulary": users,
         "item_vocabulary": items,
         "rated": rated,
-        "facts": facts,
+        "facts": _with_plain_solver(saved.facts),
     }
+
+
+def _as_saved(model: Model) -> _SavedModel:
+    return _SavedModel(type(model).__name__, model.summary())
+
+
+def _with_plain_solver(facts: Facts) -> Facts:
+    """Facts of older versions have their solver as text."""
+    if not isinstance(facts.solver, str):
+        return facts
+    return replace(facts, solver=model_file.plain_of_text(facts.solver))
+
+
+def _checked(
+    saved: _SavedModel, given: Model | None, arrays: Arrays, prefix: str, shape: tuple[int, int]
+) -> tuple[Model, Parameters]:
+    """A model with its arrays, which are those with a prefix to their names."""
+    made = _model(saved, given)
+    own = {n.removeprefix(prefix): a for n, a in arrays.items() if n.startswith(prefix)}
+    made.check(own, *shape)
+    fitted = made.fitted(own)
+    if given is None and fitted != made:
+        raise DataError(f"the arrays are those of {fitted}, not of {made}")
+    return fitted, own
 
 
 def _model(saved: _SavedModel, given: Model | None) -> Model:

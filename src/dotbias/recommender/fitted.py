@@ -1,7 +1,7 @@
 """A fitted model with the ids that it knows: what all else in this room rests on."""
 
 from collections.abc import Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any, TypeVar
 
@@ -13,7 +13,7 @@ from scipy.sparse import csr_array
 from dotbias.data.ratings import Ratings
 from dotbias.data.vocabulary import Index, Vocabulary
 from dotbias.errors import DataError, SettingError
-from dotbias.models.base import Model
+from dotbias.models.base import Model, Scores
 from dotbias.models.parameters import Array, Parameters
 from dotbias.models.row_form import Side
 from dotbias.models.scoring import Scoring
@@ -28,6 +28,26 @@ RawId = int | str
 AnyFitted = TypeVar("AnyFitted", bound="Fitted")
 
 
+_LACKS: dict[Scores, str] = {
+    "rating": "this model knows no ratings, only preferences: it was fitted to what people chose",
+    "preference": "this model has no preferences: fit it with purpose='both' (on the command line "
+    "--for both) or with ImplicitALS",
+}
+
+
+@dataclass(frozen=True, eq=False)
+class Part:
+    """A second model of the same users and items.
+
+    Args:
+        model, parameters, facts: as in ``Fitted``.
+    """
+
+    model: Model
+    parameters: Parameters
+    facts: Facts = field(default_factory=Facts)
+
+
 @dataclass(frozen=True, eq=False)
 class Fitted:
     """Vocabularies, a fitted model, and what each user has rated.
@@ -39,6 +59,7 @@ class Fitted:
         item_vocabulary: raw ids and titles of the items.
         rated: the training ratings, a sparse (n_users, n_items) table of float32.
         facts: what is known of the fit (solver, seed, history, evaluation), kept in the file.
+        preference: a second model, of preferences, where the first one predicts ratings.
     """
 
     model: Model
@@ -47,6 +68,47 @@ class Fitted:
     item_vocabulary: Vocabulary
     rated: csr_array
     facts: Facts = field(default_factory=Facts)
+    preference: Part | None = None
+
+    def has(self, scores: Scores) -> bool:
+        """Whether there is a model of ratings, or of preferences."""
+        return scores in self._alone
+
+    def by(self: AnyFitted, scores: Scores) -> AnyFitted:
+        """One of the models alone: that of ratings, or that of preferences.
+
+        Raises:
+            SettingError: when there is no such model.
+        """
+        if scores not in self._alone:
+            raise SettingError(_LACKS[scores])
+        return self._alone[scores]  # type: ignore[return-value]
+
+    @cached_property
+    def _alone(self) -> "dict[Scores, Fitted]":
+        first = self if self.preference is None else replace(self, preference=None)
+        alone: dict[Scores, Fitted] = {self.model.scores: first}
+        if self.preference is not None:
+            alone["preference"] = replace(first, **vars(self.preference))
+        return alone
+
+    def ranked_by(self, scores: Scores | None) -> Scores:
+        """What lists are ordered by: as asked, else by preference where there is a model of it.
+
+        Raises:
+            SettingError: when there is no such model.
+        """
+        scores = scores or ("preference" if self.has("preference") else "rating")
+        return self.by(scores).model.scores
+
+    def scored(self, users: Index, items: Index) -> dict[str, Array]:
+        """Columns ``prediction`` and ``preference`` of pairs of indices, as far as there are models."""
+        names: dict[str, Scores] = {"prediction": "rating", "preference": "preference"}
+        return {
+            name: self.by(scores).model.predict(self.by(scores).parameters, users, items)
+            for name, scores in names.items()
+            if self.has(scores)
+        }
 
     def vocabulary(self, side: Side) -> Vocabulary:
         """The ids of the users or of the items."""

@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 import numpy as np
@@ -13,7 +13,8 @@ from dotbias.data.ratings import LARGEST
 from dotbias.data.read import read_rated
 from dotbias.data.vocabulary import Index
 from dotbias.errors import DataError, SettingError, UnknownIdError
-from dotbias.models.parameters import Array, Parameters
+from dotbias.models.base import Scores
+from dotbias.models.parameters import Array
 from dotbias.models.row_form import OTHER, Side
 from dotbias.recommender import lists
 from dotbias.recommender.explanation import Explanation, explain_row
@@ -36,9 +37,10 @@ class _Folded:
     """A row beside a model that stays as it was.
 
     Args:
-        recommender: the model.
-        bias: bias of the row.
-        factors: its embedding, shape (k,); empty for a ``Baseline``.
+        recommender: the model, or both.
+        bias: bias of the row in the (first) model; 0 in one without biases.
+        factors: its embedding there, shape (k,); empty for a ``Baseline``.
+        preference: its embedding in a second model, of preferences, shape (k,); None without one.
         rated: indices of the items it rated, or the users who rated it, shape (n,).
         values: those ratings, shape (n,).
         unknown: the ids that were left out.
@@ -47,6 +49,7 @@ class _Folded:
     recommender: Fitted = field(repr=False)
     bias: float
     factors: Array = field(repr=False)
+    preference: Array | None = field(repr=False)
     rated: Index = field(repr=False)
     values: Array = field(repr=False)
     unknown: tuple[RawId, ...]
@@ -56,11 +59,18 @@ class _Folded:
         """How many ratings the row rests on."""
         return len(self.rated)
 
-    def _parameters(self, side: Side) -> Parameters:
-        """The model's parameters with this row alone on its own side."""
+    def _beside(self, side: Side) -> Fitted:
+        """The recommender with this row alone on its own side."""
+        rec = self.recommender
         row = np.append(np.float32(self.bias), self.factors)[None, :]
-        own = self.recommender.parameters
-        return own | self.recommender.model.row_form(own, side).split(row)
+        form = rec.model.row_form(rec.parameters, side)
+        alone = replace(rec, parameters=rec.parameters | form.split(row))
+        second = rec.preference
+        if second is not None and self.preference is not None:
+            row = np.append(np.float32(0), self.preference)[None, :]
+            split = second.model.row_form(second.parameters, side).split(row)
+            second = replace(second, parameters=second.parameters | split)
+        return replace(alone, preference=second)
 
 
 @dataclass(frozen=True, eq=False)
@@ -74,28 +84,32 @@ class FoldedUser(_Folded):
             UnknownIdError: for a single item that is unknown; many fall back on the user's bias.
         """
         index = _indices(self.recommender, "item", items)
+        alone = self._beside("user")
         of_one = np.zeros(len(index), np.int32)
-        predictions = self.recommender.model.predict(self._parameters("user"), of_one, index)
+        predictions = alone.model.predict(alone.parameters, of_one, index)
         return float(predictions[0]) if is_id(items) else predictions
 
     def recommend(
         self,
         k: int = 10,
         *,
+        rank_by: Scores | None = None,
         candidates: Iterable[RawId] | None = None,
         include_rated: bool = False,
         min_ratings: int = MIN_RATINGS,
     ) -> pl.DataFrame:
-        """The k items with the highest predicted rating; arguments as in ``Recommender.recommend``.
+        """The k best items for this user; arguments as in ``Recommender.recommend``.
 
         Returns:
-            Columns ``rank`` (from 1), ``item``, ``title``, ``prediction``; best first.
+            Columns ``rank`` (from 1), ``item``, ``title``, best first; ``prediction`` and
+            ``preference`` as far as there are models of them.
         """
         check_k(k)
-        rec, parameters = self.recommender, self._parameters("user")
+        rec, alone = self.recommender, self._beside("user")
+        ranking = alone.by(alone.ranked_by(rank_by))
         chosen = lists.top_items(
-            rec.model,
-            parameters,
+            ranking.model,
+            ranking.parameters,
             np.zeros(1, np.int32),
             k,
             excluded=None if include_rated else [np.sort(self.rated)],
@@ -103,18 +117,17 @@ class FoldedUser(_Folded):
             rare=rec.rare(min_ratings),
         )[0]
         chosen = chosen[chosen >= 0]
-        of_one = np.zeros(len(chosen), np.int32)
         return pl.DataFrame(
             {
                 "rank": np.arange(1, len(chosen) + 1),
                 **rec.named(chosen),
-                "prediction": rec.model.predict(parameters, of_one, chosen),
+                **alone.scored(np.zeros(len(chosen), np.int32), chosen),
             }
         )
 
     def explain(self, item: RawId) -> Explanation:
         """The prediction of one item as a sum of parts; as ``Recommender.explain``."""
-        own = self._parameters("user")
+        own = self._beside("user").parameters
         return explain_row(self.recommender, own, 0, self.rated, self.values, item)
 
 
@@ -130,7 +143,8 @@ class FoldedItem(_Folded):
         """
         index = _indices(self.recommender, "user", users)
         of_one = np.zeros(len(index), np.int32)
-        predictions = self.recommender.model.predict(self._parameters("item"), index, of_one)
+        alone = self._beside("item")
+        predictions = alone.model.predict(alone.parameters, index, of_one)
         return float(predictions[0]) if is_id(users) else predictions
 
     def similar(self, k: int = 10, *, min_ratings: int = MIN_RATINGS) -> pl.DataFrame:
@@ -138,7 +152,8 @@ class FoldedItem(_Folded):
 
         Arguments, columns and errors as in ``Recommender.similar``.
         """
-        vector = self.recommender.model.item_vectors(self._parameters("item"))[0]
+        alone = self._beside("item")
+        vector = alone.model.item_vectors(alone.parameters)[0]
         return self.recommender.nearest(vector, k, min_ratings=min_ratings)
 
 
@@ -158,8 +173,10 @@ def fold_in_item(
 
 def _fold(
     rec: Fitted, side: Side, ratings: RatingsOfOne, on_unknown: OnUnknown
-) -> tuple[float, Array, Index, Array, tuple[RawId, ...]]:
-    """Bias, factors, indices of what was rated, the ratings, and the ids that were left out."""
+) -> tuple[float, Array, Array | None, Index, Array, tuple[RawId, ...]]:
+    """Bias, factors, factors in the second model, indices of what was rated, the ratings, and the ids
+    that were left out.
+    """
     if on_unknown not in ("error", "skip"):
         raise SettingError(f"on_unknown={on_unknown!r}: on_unknown must be 'error' or 'skip'")
     noun = OTHER[side]
@@ -170,7 +187,7 @@ def _fold(
     low, high = map(float, rec.parameters["scale"])
     known: dict[int, float] = {}
     for name, at, value in zip(names, index.tolist(), values, strict=True):
-        if not low <= value <= high:  # neither is NaN
+        if rec.facts.kind == "ratings" and not low <= value <= high:  # neither is NaN
             raise DataError(
                 f"{noun} {name!r}: rating {value:g} is outside the model's scale {low:g}-{high:g}"
             )
@@ -182,8 +199,12 @@ def _fold(
     starts = np.array([0, len(rated)])
     given = np.array(list(known.values()), np.float32)
     row = fold_in(rec.model, rec.parameters, side, starts, rated, given)[0]
+    preference = None
+    if rec.preference is not None:
+        second = rec.preference
+        preference = fold_in(second.model, second.parameters, side, starts, rated, given)[0, 1:]
     unknown = tuple(name for name, at in zip(names, index, strict=True) if at < 0)
-    return float(row[0]), row[1:], rated, given, unknown
+    return float(row[0]), row[1:], preference, rated, given, unknown
 
 
 def _columns(ratings: Any, noun: Side) -> tuple[list[Any], list[float]]:

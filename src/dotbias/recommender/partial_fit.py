@@ -13,7 +13,7 @@ from dotbias.errors import DataError
 from dotbias.models.parameters import SAMPLES, Array, Parameters
 from dotbias.models.row_form import OTHER, Prior, Side
 from dotbias.recommender.facts import Joined
-from dotbias.recommender.fitted import AnyFitted, Fitted, rating_table
+from dotbias.recommender.fitted import AnyFitted, Fitted, Part, rating_table
 from dotbias.solvers.least_squares.fold_in import fold_in, gradients
 
 
@@ -50,6 +50,15 @@ def partial_fit(rec: AnyFitted, new: Ratings) -> AnyFitted:
     >>> len(rec.user_vocabulary), len(grown.user_vocabulary)
     (100, 101)
     """
+    second = rec.preference
+    if second is None:
+        return _grow(rec, new)
+    grown, more = _grow(rec.by(rec.model.scores), new), _grow(rec.by(second.model.scores), new)
+    return replace(grown, preference=Part(more.model, more.parameters, more.facts))
+
+
+def _grow(rec: AnyFitted, new: Ratings) -> AnyFitted:
+    """``partial_fit`` of a recommender of one model."""
     low, high = map(float, rec.parameters["scale"])
     outside = (new.values < low) | (new.values > high)
     if outside.any():

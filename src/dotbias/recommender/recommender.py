@@ -11,7 +11,7 @@ import polars as pl
 from dotbias.data.ratings import Ratings, Scale
 from dotbias.data.vocabulary import Index
 from dotbias.errors import DataError, DivergenceError, SettingError
-from dotbias.models.base import Model
+from dotbias.models.base import Model, Scores
 from dotbias.models.parameters import Array, Parameters, clip_to_scale
 from dotbias.models.scoring import scored
 from dotbias.plain import from_plain, to_plain
@@ -20,6 +20,7 @@ from dotbias.recommender.facts import Facts
 from dotbias.recommender.fitted import (
     MIN_RATINGS,
     Fitted,
+    Part,
     RawId,
     check_k,
     is_id,
@@ -47,6 +48,7 @@ class Recommender(Fitted):
         parameters: Parameters,
         ratings: Ratings,
         facts: Mapping[str, Any] | None = None,
+        preference: Part | None = None,
     ) -> "Recommender":
         """The recommender of a model fitted to these ratings.
 
@@ -54,6 +56,7 @@ class Recommender(Fitted):
             model, parameters: see the class.
             ratings: what the model was fitted to.
             facts: about the fit, as ``Facts`` or plain data.
+            preference: a second model, of preferences, fitted to the same ratings.
 
         Raises:
             DataError: when a (user, item) pair is rated twice; ``read_ratings`` keeps one.
@@ -61,18 +64,20 @@ class Recommender(Fitted):
         """
         if not isinstance(facts, Facts):
             facts = from_plain(Facts, dict(facts or {}), "facts")
-        for name, array in parameters.items():
+        second = {} if preference is None else preference.parameters
+        for name, array in (*parameters.items(), *second.items()):
             if not np.isfinite(array).all():
                 raise DivergenceError(
                     f"the fit has ended in numbers that are not finite, in {name}: its settings are too "
                     f"large or too small for single precision ({facts.solver_text or model})"
                 )
         vocabularies = ratings.user_vocabulary, ratings.item_vocabulary
-        return cls(model, parameters, *vocabularies, rating_table(ratings), facts)
+        return cls(model, parameters, *vocabularies, rating_table(ratings), facts, preference)
 
     def __repr__(self) -> str:
+        second = "" if self.preference is None else f"and {self.preference.model}, "
         return (
-            f"Recommender({self.model}, {len(self.user_vocabulary):,} users, "
+            f"Recommender({self.model}, {second}{len(self.user_vocabulary):,} users, "
             f"{len(self.item_vocabulary):,} items, {self.rated.nnz:,} ratings)"
         )
 
@@ -87,6 +92,7 @@ class Recommender(Fitted):
             self.user_vocabulary,
             self.item_vocabulary,
             declared_scale=Scale(*map(float, self.parameters["scale"])),
+            kind=self.facts.kind,
         )
 
     # -- predictions -----------------------------------------------------------------------------
@@ -220,24 +226,29 @@ class Recommender(Fitted):
         users: RawId | Sequence[RawId],
         k: int = 10,
         *,
+        rank_by: Scores | None = None,
         candidates: Iterable[RawId] | None = None,
         include_rated: bool = False,
         min_ratings: int = MIN_RATINGS,
     ) -> pl.DataFrame:
-        """The k items with the highest predicted rating for each user.
+        """The k items that each user is most likely to choose, or would rate highest.
 
         Args:
-            users: a user's id, or several; unknown ones among several get the best items by bias.
+            users: a user's id, or several; unknown ones among several get what suits most.
             k: how many items.
+            rank_by: ``"preference"``, which is the default where there is a model of it, or
+                ``"rating"``: the highest predicted rating first.
             candidates: ids or titles of the only items to choose from; all by default.
             include_rated: whether items that the user has rated may appear.
             min_ratings: items with fewer training ratings come after all others.
 
         Returns:
-            Columns ``user``, ``rank`` (from 1), ``item``, ``title``, ``prediction``; best first.
+            Columns ``user``, ``rank`` (from 1), ``item``, ``title``, best first; ``prediction``, the
+            rating, and ``preference``, as far as there are models of them.
 
         Raises:
             UnknownIdError: for a single unknown user, or an unknown candidate.
+            SettingError: for a ``rank_by`` of which there is no model.
         """
         check_k(k)
         raw = [users] if is_id(users) else list(users)  # type: ignore[arg-type]
@@ -248,6 +259,7 @@ class Recommender(Fitted):
         items = self.top_items(
             index,
             k,
+            rank_by=rank_by,
             candidates=self.find_candidates(candidates),
             include_rated=include_rated,
             min_ratings=min_ratings,
@@ -259,7 +271,7 @@ class Recommender(Fitted):
                 "user": pl.Series("user", raw)[row],
                 "rank": rank + 1,
                 **self.named(chosen),
-                "prediction": self.model.predict(self.parameters, index[row], chosen),
+                **self.scored(index[row], chosen),
             }
         )
 
@@ -268,6 +280,7 @@ class Recommender(Fitted):
         users: Index,
         k: int,
         *,
+        rank_by: Scores | None = None,
         candidates: Index | None = None,
         include_rated: bool = False,
         min_ratings: int = MIN_RATINGS,
@@ -277,6 +290,7 @@ class Recommender(Fitted):
         Args:
             users: user indices, shape (n,); -1 for unknown users.
             k: how many.
+            rank_by: as in ``recommend``.
             candidates: indices of the only items to choose from; all by default.
             include_rated: whether training items may appear.
             min_ratings: items with fewer training ratings come after all others.
@@ -287,9 +301,10 @@ class Recommender(Fitted):
         starts, items = self.rated.indptr, self.rated.indices
         # An unknown user, -1, has rated nothing: their span is empty.
         rated = [items[starts[max(u, 0)] : starts[u + 1]] for u in users.tolist()]
+        ranking = self.by(self.ranked_by(rank_by))
         return lists.top_items(
-            self.model,
-            self.parameters,
+            ranking.model,
+            ranking.parameters,
             users,
             k,
             excluded=None if include_rated else rated,
@@ -421,8 +436,13 @@ class Recommender(Fitted):
             "scale": [low, high],
             "global_mean": float(self.parameters["global_mean"][0]),
             "titles": self.item_vocabulary.titles is not None,
+            "preference": None if self.preference is None else self.by("preference")._of_fit(),
             **self.facts,
         }
+
+    def _of_fit(self) -> dict[str, Any]:
+        settings = to_plain(self.model.summary())
+        return {"model": type(self.model).__name__, "settings": settings, **self.facts}
 
     # -- the file --------------------------------------------------------------------------------
 

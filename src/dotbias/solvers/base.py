@@ -81,6 +81,11 @@ class Solver(Settings, ABC):
         """How many epochs a fit goes through at most."""
         return 1
 
+    @property
+    def default_model(self) -> Model:
+        """What it estimates when nobody says."""
+        return DotBias()
+
     @abstractmethod
     def fit(
         self, model: Model, ratings: Ratings, *, seed: int = 0, on_epoch: OnEpoch | None = None

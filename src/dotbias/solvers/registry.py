@@ -14,9 +14,12 @@ from dotbias.solvers.descent.schedules import SCHEDULES
 from dotbias.solvers.gibbs.gibbs import Gibbs
 from dotbias.solvers.least_squares.als import ALS
 from dotbias.solvers.least_squares.closed_form import ClosedForm
+from dotbias.solvers.least_squares.implicit_als import ImplicitALS
+from dotbias.solvers.least_squares.most_rated import MostRated
 
 SOLVERS: Mapping[str, type[Solver]] = {
-    kind.__name__: kind for kind in (ALS, ClosedForm, Gibbs, GradientDescent)
+    kind.__name__: kind
+    for kind in (ALS, ClosedForm, Gibbs, GradientDescent, ImplicitALS, MostRated)
 }
 """Every solver by the name that a model file carries."""
 

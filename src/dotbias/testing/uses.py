@@ -29,6 +29,7 @@ def must_fold_in(rec: Recommender, side: Side) -> None:
     ends, partners = own.indptr, own.indices.astype(np.int32)
     x = fold_in(model, parameters, side, ends, partners, own.data)[0].astype(np.float64)
     form = model.row_form(parameters, side)
+    targets, importance = model.observed(parameters, side, ends, partners, own.data)
     prior = Prior.of(form, side)
     weight = float(prior.weights(np.diff(ends))[0])
 
@@ -39,11 +40,12 @@ def must_fold_in(rec: Recommender, side: Side) -> None:
         else:
             scores = model.score_all(alone, partners)[:, 0]
         away = x - prior.mean
-        squares = np.square(scores - own.data, dtype=np.float64).sum()
+        squares = np.square(scores - targets, dtype=np.float64)
+        squares = (squares if importance is None else importance * squares).sum()
         return 0.5 * float(squares + weight * away @ prior.precision @ away)
 
     least = objective(x)
-    for n in range(len(x)):
+    for n in range(1 - form.lead, len(x)):
         for step in (-_STEP, _STEP):
             there = x.copy()
             there[n] += step
@@ -138,11 +140,13 @@ def with_prior(rec: Recommender) -> Recommender:
     prior = {"prior_per_rating": np.zeros(1, np.float32)}
     for side in OTHER:
         try:
-            width = rec.model.row_form(rec.parameters, side).width
+            form = rec.model.row_form(rec.parameters, side)
+            width, lead = form.width, form.lead
         except SettingError:
             continue
         prior[f"{side}_prior_mean"] = np.full(width, 0.1, np.float32)
         prior[f"{side}_prior_precision"] = np.linspace(1, 2, width, dtype=np.float32)
+        prior[f"{side}_prior_mean"][: 1 - lead] = 0  # no biases
     return replace(rec, parameters=rec.parameters | prior) if len(prior) > 1 else rec
 
 

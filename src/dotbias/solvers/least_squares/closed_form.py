@@ -30,6 +30,11 @@ class ClosedForm(Solver):
     user_decay: float = setting(5.0, at_least=0, at_most=MOST_DECAY)
     item_decay: float = setting(3.0, at_least=0, at_most=MOST_DECAY)
 
+    @property
+    def default_model(self) -> Model:
+        """Biases alone."""
+        return Baseline()
+
     def fit(
         self,
         model: Model,

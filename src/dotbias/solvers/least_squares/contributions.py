@@ -60,6 +60,9 @@ def contributions(
     Where ratings and penalty leave a direction open, ``A⁻¹`` is the pseudo-inverse; there the row stays
     at the prior's mean, which counts as the prior's part.
 
+    Where a model has targets in the place of ratings and weighs errors by ``c`` (``Model.observed``),
+    ``A = Σ c s² y yᵀ + w P`` and ``t = c (s² yᵀx - s e)``.
+
     In the sigmoid form these parts are in ``z`` and become ratings by integrated gradients
     (Sundararajan, Taly & Yan 2017, eq. 1) on the straight line from the global mean to the prediction:
     ``z`` is a sum, so each part is multiplied by the mean slope on the line.
@@ -86,7 +89,7 @@ def contributions(
     ends, rated, values = checked_ratings(form, np.array([0, len(rated)]), rated, values)
     mean = prior.mean.astype(np.float64)
     y = form.others(rated).astype(np.float64)  # (n, 1 + k)
-    held, y[:, 0] = y[:, 0].copy(), 1
+    held, y[:, 0] = y[:, 0].copy(), form.lead
     asked = form.others(np.array([item], np.int32))[0].astype(np.float64)
     item_bias, asked[0] = float(asked[0]), 0
 
@@ -95,8 +98,10 @@ def contributions(
         x = fold_in(model, parameters, "user", ends, rated, values)[0].astype(np.float64)
     z = held + y @ x
     rating, (slope, _) = form.response.rating(z), form.response.derivatives(z)
-    squares = slope**2
-    targets = squares * (y @ x) - slope * (rating - values)  # (n,)
+    wanted, importance = model.observed(parameters, "user", ends, rated, values)
+    slope_here = slope if importance is None else slope * importance
+    squares = slope_here * slope
+    targets = squares * (y @ x) - slope_here * (rating - wanted)  # (n,)
     penalty = float(prior.weights(np.diff(ends))[0]) * prior.precision.astype(np.float64)
     normal = (y * squares[:, None]).T @ y + penalty
     # In units, lest that of the ratings decide which directions are open.

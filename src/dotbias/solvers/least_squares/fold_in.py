@@ -50,7 +50,8 @@ def fold_in(
 
     Each row ``x = (b, p)`` minimises ``½ Σ (r̂ - r)² + ½ w (x - m)ᵀ P (x - m) - g · x`` over its ratings,
     ``r̂`` before it is cut off at the ends of the scale, with the penalty of the solver that has fitted
-    the model (``Prior``). The linear form has one solution: ridge regression, as in alternating least
+    the model (``Prior``). A model may put targets in the place of ratings, and weigh their errors
+    (``Model.observed``). The linear form has one solution: ridge regression, as in alternating least
     squares (Zhou et al. 2008, section 3.1). The sigmoid form is solved by Newton steps.
 
     Where the ratings leave a direction open and no penalty closes it, the row stays where it was
@@ -63,7 +64,8 @@ def fold_in(
         starts: where each row's ratings start, and the end of the last, shape (m + 1,).
         partners: index of the other side of each rating, shape (n,).
         values: the ratings, shape (n,).
-        before: where the rows are, shape (m, 1 + k); by default at the prior's mean.
+        before: where the rows are, shape (m, 1 + k); by default that of someone of whom nothing is
+            known (``Model.stranger``).
         linear: ``g``, shape (m, 1 + k); zero by default.
 
     Returns:
@@ -80,7 +82,8 @@ def fold_in(
     starts, partners, values = checked_ratings(form, starts, partners, values)
     counts = np.diff(starts)
     if before is None:
-        before = np.tile(prior.mean, (len(counts), 1))
+        stranger = model.stranger(parameters, side)
+        before = np.tile(prior.mean if stranger is None else stranger, (len(counts), 1))
     if linear is None:
         linear = np.zeros_like(before)
     wanted = len(counts), form.width
@@ -89,10 +92,15 @@ def fold_in(
     others = form.others(distinct)
     refuse_not_finite(f"what {form.held} and {', '.join(form.terms.values())} hold", others)
     weights = prior.weights(counts)
+    targets, importance = model.observed(parameters, side, starts, partners, values)
+    if importance is not None or not form.lead:
+        return _solve_weighted(
+            form, prior, weights, starts, local, targets, importance, others, before, linear
+        )
     alone = counts > 0  # rows that take their Newton steps one by one
     if form.response.linear:
         alone &= _is_weak(prior, weights, counts, others)
-        targets = values - np.float32(form.response.offset)
+        targets = targets - np.float32(form.response.offset)
         rows = _solve(
             ~alone, form.response, prior, weights, starts, local, targets, others, before, linear
         )
@@ -102,7 +110,7 @@ def fold_in(
         own = slice(starts[row], starts[row + 1])
         y = others[local[own]].astype(np.float64)
         rows[row] = _descend(
-            form.response, prior, weights[row], y, values[own], before[row], linear[row]
+            form.response, prior, weights[row], y, targets[own], before[row], linear[row]
         )
     return rows
 
@@ -127,14 +135,17 @@ def gradients(
     counts = np.diff(starts)
     x = form.rows(rows)
     of_rating = np.repeat(rows, counts)
+    targets, importance = model.observed(parameters, side, starts, partners, values)
     slopes = np.empty(len(values), np.float64)
     for start in range(0, len(values), _CHUNK):
         part = slice(start, start + _CHUNK)
         z = form.z(of_rating[part], partners[part], double=True)
         slope, _ = form.response.derivatives(z)
-        slopes[part] = slope * (form.response.rating(z) - values[part])
+        slopes[part] = slope * (form.response.rating(z) - targets[part])
+    if importance is not None:
+        slopes *= importance
     others = form.others(np.arange(form.n_partners, dtype=np.int32))
-    others[:, 0] = 1
+    others[:, 0] = form.lead
     errors = csr_array((slopes, partners, starts), shape=(len(rows), len(others)))
     away = prior.weights(counts)[:, None] * ((x - prior.mean) @ prior.precision)
     total: Array = (errors @ others + away).astype(np.float32)
@@ -260,6 +271,35 @@ def _solve(
             _N_STEPS,
         )
     return rows[:, :size] * unit
+
+
+def _solve_weighted(
+    form: RowForm,
+    prior: Prior,
+    weights: Array,
+    starts: NDArray[np.int64],
+    partners: NDArray[np.intp],
+    targets: Array,
+    importance: Array | None,
+    others: Array,
+    before: Array,
+    linear: Array,
+) -> Array:
+    """The linear form with errors that weigh unequally, or without biases: row by row."""
+    rows = before.copy()
+    y, held = others.astype(np.float64), others[:, 0] + form.response.offset
+    y[:, 0] = form.lead
+    for row in np.flatnonzero(np.diff(starts)):
+        own = slice(starts[row], starts[row + 1])
+        mine = y[partners[own]]
+        weighted = mine if importance is None else mine * importance[own, None]
+        precision = weights[row] * prior.precision.astype(np.float64)
+        wanted = weighted.T @ (targets[own] - held[partners[own]])
+        wanted += precision @ prior.mean + linear[row]
+        normal = precision + weighted.T @ mine
+        normal[0, 0] += 1 - form.lead  # without a bias nothing else is there
+        rows[row] = np.linalg.solve(normal, wanted)
+    return rows
 
 
 def _descend(
