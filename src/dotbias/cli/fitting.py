@@ -2,13 +2,14 @@
 
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from dotbias.cli import options as o
 from dotbias.cli import planning, show
 from dotbias.cli.groups import with_groups
+from dotbias.cli.ranking import Ranking
 from dotbias.cli.reading import Reading, WithoutTitles
 from dotbias.cli.solving import SolverName, Solving
 
@@ -59,6 +60,7 @@ def fit(
     seed: o.SeedOption = 0,
     *,
     solving: Solving,
+    ranking: Ranking,
     show_groups: ShowGroups = False,
     chains: ConvergenceFlag = False,
     reading: Reading,
@@ -69,12 +71,14 @@ def fit(
     A share of the ratings is held out, the model fitted on the rest and measured on what it has not
     seen. Then the saved model is fitted on all ratings (unless --no-refit).
 
-    Unless told otherwise, the solver is the most accurate that is expected to end in time (--budget).
+    Unless told otherwise, two models are fitted into one file: one that says how many stars, by the most
+    accurate solver that is expected to end in time (--budget), and one that says what people choose, by
+    which `recommend` ranks. Of data without ratings it is the second alone.
 
     Examples: [bold]dotbias fit ml-latest-small.zip -o movies.dotbias[/bold],
     [bold]dotbias fit ratings.csv --solver gibbs --samples 400 -o movies.dotbias[/bold]
     """
-    from dotbias.errors import DataError
+    from dotbias.errors import DataError, SettingError
     from dotbias.evaluation.evaluate import HeldOut
     from dotbias.evaluation.evaluate import evaluate as measure
     from dotbias.fitting.fit import fit as fit_model
@@ -93,26 +97,39 @@ def fit(
     plan = planning.plan(solving, also)
     table = reading.read(ratings)
     show.say(_summary(table))
+    purpose = ranking.purpose_for(table)
     report, rec = None, None
     if test_size > 0 and round(test_size * len(table)) in (0, len(table)):
         show.say(
             f"Too few ratings to hold out a share of {test_size:g}: the error is not measured."
         )
         test_size = 0
-    if plan is None:
+    if purpose == "recommend":
+        for option in (*(given.typed for given in solving.given()), *also):
+            raise SettingError(
+                f"{option} is for a model of ratings, and --for recommend fits none: leave it out"
+            )
+        plan = planning.Plan(None, None)
+    elif plan is None:
         n_fits = 2 if test_size > 0 and output and refit else 1
         plan = planning.choose(solving, table, n_fits=n_fits)
     plan.say()
     train, test = table.split(test_size, seed=seed) if test_size > 0 else (table, None)
     model, solver = plan.model, plan.solver
-    if isinstance(solver, GradientDescent):
+    if isinstance(solver, GradientDescent) and model is not None:
         solver = planning.find_rate(solving, model, solver, train, seed)
-    if show_groups:
+    if show_groups and model is not None:
         _show_groups(model, solver, train)
+    how: dict[str, Any] = {
+        "purpose": purpose,
+        "preference": ranking.solver(),
+        "seed": seed,
+        "progress": not show.quiet(),
+    }
     # Before anything is fitted or printed: it refuses chains that are too short.
     told = _convergence(solver, train, seed) if chains else None
     if test is not None:
-        rec = fit_model(train, model, solver, seed=seed, progress=not show.quiet())
+        rec = fit_model(train, model, solver, **how)
         report = measure(rec, test)
         if not as_json:
             show.console().print(f"Held out: {len(test):,} of {len(table):,} ratings, seed {seed}.")
@@ -121,7 +138,7 @@ def fit(
         show.console().print(str(told), markup=False)
     if output is not None:
         if rec is None or (refit and not _interrupted(rec)):
-            rec = fit_model(table, model, solver, seed=seed, progress=not show.quiet())
+            rec = fit_model(table, model, solver, **how)
         choice = None if plan.choice is None else plan.choice.record
         held_out = None
         if report is not None:
@@ -231,7 +248,7 @@ def cross_validate(
         show.console().print(str(result), markup=False)
 
 
-def _convergence(solver: "Solver", train: "Ratings", seed: int) -> "Convergence":
+def _convergence(solver: "Solver | None", train: "Ratings", seed: int) -> "Convergence":
     from dotbias.solvers.gibbs.convergence import convergence
     from dotbias.solvers.gibbs.gibbs import Gibbs
 
@@ -239,7 +256,7 @@ def _convergence(solver: "Solver", train: "Ratings", seed: int) -> "Convergence"
     return convergence(solver, train, seed=seed, progress=not show.quiet())
 
 
-def _show_groups(model: "Model", solver: "Solver", train: "Ratings") -> None:
+def _show_groups(model: "Model", solver: "Solver | None", train: "Ratings") -> None:
     from dotbias.solvers.descent.gradient import GradientDescent
 
     if isinstance(solver, GradientDescent):

@@ -23,14 +23,14 @@ class Plan:
     """What is to be fitted.
 
     Args:
-        model, solver: as for ``dotbias.fit``.
+        model, solver: as for ``dotbias.fit``; None where no ratings are predicted.
         choice: where the data decided.
         n_fits: for how many fits within the budget.
         because: which option decided, where one did.
     """
 
-    model: "Model"
-    solver: "Solver"
+    model: "Model | None"
+    solver: "Solver | None"
     choice: "Choice | None" = None
     n_fits: int = 1
     because: str | None = None

@@ -96,6 +96,14 @@ def recommend(
     ] = False,
     for_ratings: o.ForRatings = None,
     k: o.KOption = 10,
+    rank_by: Annotated[
+        str | None,
+        typer.Option(
+            help="preference (what this user would choose), or rating (the highest predicted first).",
+            show_default="preference where the model knows it",
+            metavar="SCORE",
+        ),
+    ] = None,
     candidate: Annotated[
         list[str] | None,
         typer.Option("--candidate", help="Choose only from these ids or titles (repeatable)."),
@@ -113,7 +121,7 @@ def recommend(
     as_json: o.JsonOption = False,
     as_csv: o.CsvOption = False,
 ) -> None:
-    """List the items a user would rate highest and has not rated yet.
+    """List what suits a user, of all that they have not rated yet.
 
     Examples: [bold]dotbias recommend movies.dotbias --user 42 -k 10[/bold],
     [bold]dotbias recommend movies.dotbias --for-ratings my.csv[/bold]
@@ -127,6 +135,7 @@ def recommend(
     show.one_format(as_json, as_csv)
     rec = Recommender.load(model)
     how: dict[str, Any] = {
+        "rank_by": rank_by,
         "candidates": candidate,
         "include_rated": include_rated,
         "min_ratings": min_ratings,

@@ -74,7 +74,7 @@ def fit(
     >>> rec.recommend(1, k=3).columns
     ['user', 'rank', 'item', 'title', 'prediction', 'preference']
     """
-    purpose = _purpose(purpose, ratings, model, solver)
+    purpose = purpose_of(purpose, ratings, model, solver)
     if purpose == "recommend":
         solver = preference or solver or ImplicitALS()
         first = _fit_one(ratings, model, solver, seed, progress=progress)
@@ -92,27 +92,41 @@ def fit(
     return Recommender.of(first.model, first.parameters, ratings, facts, second)
 
 
-def _purpose(
-    purpose: Purpose | None, ratings: Ratings, model: Model | None, solver: Solver | None
+def purpose_of(
+    purpose: Purpose | None,
+    ratings: Ratings,
+    model: Model | None = None,
+    solver: Solver | None = None,
 ) -> Purpose:
-    """What is estimated, as asked for or as follows from the data and from what is named."""
+    """What is estimated: as asked for, else as follows from the data and from what is named.
+
+    Raises:
+        SettingError: for a purpose that there is not, or that contradicts data, model or solver.
+    """
     if purpose not in (None, *get_args(Purpose)):
         raise SettingError(
             f"purpose={purpose!r}: purpose must be one of {', '.join(get_args(Purpose))}"
         )
     named = model or (None if solver is None else solver.default_model)
-    ranks = named is not None and named.scores == "preference"
-    if ratings.kind == "ratings" and not ranks:
-        if purpose == "recommend" and named is not None:
-            raise SettingError(f"purpose='recommend', and {type(named).__name__} predicts ratings")
-        return purpose or ("both" if named is None else "predict")
-    if purpose in ("both", "predict") or not (ranks or named is None):
-        what = type(named).__name__ if ranks else f"of {ratings.kind}"
-        raise SettingError(
-            f"{what}: there are no ratings to predict; purpose='recommend' estimates preferences "
-            "(on the command line --for recommend)"
-        )
-    return "recommend"
+    if ratings.kind != "ratings":
+        if purpose in ("both", "predict") or (named is not None and named.scores == "rating"):
+            raise SettingError(
+                f"these are {ratings.kind}, not ratings: there are no stars to predict. Take "
+                "purpose='recommend' (on the command line --for recommend), which needs no more, or "
+                "read them with kind='ratings' (--kind ratings)"
+            )
+        return "recommend"
+    if named is None:
+        return purpose or "both"
+    if named.scores == "preference":
+        if purpose in ("both", "predict"):
+            raise SettingError(
+                f"purpose={purpose!r}, and {type(named).__name__} predicts no ratings"
+            )
+        return "recommend"
+    if purpose == "recommend":
+        raise SettingError(f"purpose='recommend', and {type(named).__name__} predicts ratings")
+    return purpose or "predict"
 
 
 def _fit_one(

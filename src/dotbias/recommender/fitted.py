@@ -81,7 +81,8 @@ class Fitted:
             SettingError: when there is no such model.
         """
         if scores not in self._alone:
-            raise SettingError(_LACKS[scores])
+            names = ", ".join(_LACKS)
+            raise SettingError(_LACKS.get(scores, f"{scores!r} must be one of {names}"))
         return self._alone[scores]  # type: ignore[return-value]
 
     @cached_property

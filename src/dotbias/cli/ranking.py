@@ -1,0 +1,73 @@
+"""The options that say what a fit is for, and how the model that ranks is estimated."""
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+if TYPE_CHECKING:
+    from dotbias.data.ratings import Ratings
+    from dotbias.fitting.fit import Purpose
+    from dotbias.solvers.base import Solver
+
+_PANEL = "Lists of recommendations"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Ranking:
+    """What a fit is for, as typed; None where an option was not given."""
+
+    purpose: Annotated[
+        str | None,
+        typer.Option(
+            "--for",
+            help="predict (how many stars), recommend (what people choose), or both.",
+            show_default="both; recommend where there are no ratings",
+            metavar="PURPOSE",
+            rich_help_panel=_PANEL,
+        ),
+    ] = None
+    list_decay: Annotated[
+        float | None,
+        typer.Option(
+            help="Penalty of the model that ranks, as ImplicitALS(weight_decay=…).",
+            show_default="chosen on held-out training ratings",
+            rich_help_panel=_PANEL,
+        ),
+    ] = None
+    liking: Annotated[
+        float | None,
+        typer.Option(
+            help="How much more an item counts that was rated high.",
+            show_default="0.25",
+            rich_help_panel=_PANEL,
+        ),
+    ] = None
+    alpha: Annotated[
+        float | None,
+        typer.Option(
+            help="How much more an item counts that was chosen often.",
+            show_default="1",
+            rich_help_panel=_PANEL,
+        ),
+    ] = None
+
+    def purpose_for(self, ratings: "Ratings") -> "Purpose":
+        """What the fit is for, as asked or as the data allow.
+
+        Raises:
+            SettingError: for another purpose than there is, or one that the data do not serve.
+        """
+        from dotbias.fitting.fit import purpose_of
+
+        return purpose_of(self.purpose, ratings)  # type: ignore[arg-type]
+
+    def solver(self) -> "Solver | None":
+        """How preferences are estimated, or None where nothing was said."""
+        from dotbias.solvers.least_squares.implicit_als import ImplicitALS
+
+        given = {"weight_decay": self.list_decay, "liking": self.liking, "alpha": self.alpha}
+        settings: dict[str, Any] = {
+            name: value for name, value in given.items() if value is not None
+        }
+        return ImplicitALS(**settings) if settings else None
