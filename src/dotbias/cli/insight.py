@@ -140,6 +140,7 @@ def components(
     model: o.ModelArgument,
     n: Annotated[int, typer.Option("-n", min=1, help="How many components.")] = 3,
     k: Annotated[int, typer.Option("-k", min=1, help="How many items at each end.")] = 5,
+    by: o.CompareBy = None,
     most_rated: Annotated[
         int, typer.Option(min=2, help="Look at so many items, the most rated first.")
     ] = 1000,
@@ -156,7 +157,8 @@ def components(
     from dotbias.insight.components import principal_components
     from dotbias.recommender.recommender import Recommender
 
-    found = principal_components(Recommender.load(model), n, k=k, most_rated=most_rated)
+    rec = Recommender.load(model)
+    found = principal_components(rec, n, k=k, by=by, most_rated=most_rated)
     if as_json or as_csv:
         show.frame(found.frame(), "", as_json=as_json, as_csv=as_csv)
         return
@@ -177,6 +179,7 @@ def embedding_map(
         ),
     ] = None,
     of: Annotated[Literal["items", "users"], typer.Option(help="What to place.")] = "items",
+    by: o.CompareBy = None,
     method: Annotated[
         Literal["t-sne", "pca", "umap"],
         typer.Option(help="How to place it; umap needs the extra of its name."),
@@ -226,6 +229,7 @@ def embedding_map(
     placed = draw(
         Recommender.load(model),
         of,
+        by=by,
         method=method,
         perplexity=perplexity,
         min_ratings=min_ratings,

@@ -1,7 +1,7 @@
 """Arguments and options that several commands share."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
@@ -28,6 +28,14 @@ ForRatings = Annotated[
     ),
 ]
 SeedOption = Annotated[int, typer.Option(min=0, help="Seed of everything that is drawn.")]
+CompareBy = Annotated[
+    Literal["rating", "preference"] | None,
+    typer.Option(
+        "--by",
+        help="Whose embeddings: preference (chosen by the same people), or rating (rated alike).",
+        show_default="preference where the model knows it",
+    ),
+]
 KOption = Annotated[int, typer.Option("-k", min=1, help="How many to list.")]
 MinRatings = Annotated[
     int, typer.Option(min=0, help="Items with fewer training ratings come last.")

@@ -1,7 +1,7 @@
 """The options that say what a fit is for, and how the model that ranks is estimated."""
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
@@ -18,12 +18,11 @@ class Ranking:
     """What a fit is for, as typed; None where an option was not given."""
 
     purpose: Annotated[
-        str | None,
+        Literal["both", "predict", "recommend"] | None,
         typer.Option(
             "--for",
             help="predict (how many stars), recommend (what people choose), or both.",
             show_default="both; recommend where there are no ratings",
-            metavar="PURPOSE",
             rich_help_panel=_PANEL,
         ),
     ] = None
@@ -60,7 +59,7 @@ class Ranking:
         """
         from dotbias.fitting.fit import purpose_of
 
-        return purpose_of(self.purpose, ratings)  # type: ignore[arg-type]
+        return purpose_of(self.purpose, ratings)
 
     def solver(self) -> "Solver | None":
         """How preferences are estimated, or None where nothing was said."""

@@ -2,7 +2,7 @@
 
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
@@ -97,11 +97,10 @@ def recommend(
     for_ratings: o.ForRatings = None,
     k: o.KOption = 10,
     rank_by: Annotated[
-        str | None,
+        Literal["preference", "rating"] | None,
         typer.Option(
             help="preference (what this user would choose), or rating (the highest predicted first).",
             show_default="preference where the model knows it",
-            metavar="SCORE",
         ),
     ] = None,
     candidate: Annotated[
@@ -177,6 +176,7 @@ def similar(
     model: o.ModelArgument,
     item: Annotated[str, typer.Argument(help="Id, title, or a part of one title.")],
     k: o.KOption = 10,
+    by: o.CompareBy = None,
     min_ratings: o.MinRatings = 5,
     stability: Annotated[
         bool,
@@ -205,10 +205,10 @@ def similar(
     label = rec.item_vocabulary.label(rec.item_vocabulary.find(item))
     title = f"Similar to {label}"
     if not stability:
-        table = rec.similar(item, k, min_ratings=min_ratings)
+        table = rec.similar(item, k, by=by, min_ratings=min_ratings)
         show.frame(table, title, as_json=as_json, as_csv=as_csv)
         return
-    found = _stability(rec, item, k, fits or 5, min_ratings)
+    found = _stability(rec.compared_by(by), item, k, fits or 5, min_ratings)
     if as_json:
         show.data(found.to_dict())
     elif as_csv:

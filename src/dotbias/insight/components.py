@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from dotbias.data.vocabulary import Index
 from dotbias.errors import SettingError
+from dotbias.models.base import Scores
 from dotbias.recommender.fitted import check_k
 from dotbias.recommender.recommender import Recommender
 
@@ -70,7 +71,12 @@ class Components:
 
 
 def principal_components(
-    rec: Recommender, n: int = 5, *, k: int = 5, most_rated: int | None = MOST_RATED
+    rec: Recommender,
+    n: int = 5,
+    *,
+    k: int = 5,
+    by: Scores | None = None,
+    most_rated: int | None = MOST_RATED,
 ) -> Components:
     """The directions along which the items' embeddings vary most, and which items lie at their ends.
 
@@ -91,6 +97,7 @@ def principal_components(
         n: how many components. Where the embeddings vary in fewer directions, there are only as many,
             and a note says so (logger ``dotbias``).
         k: how many items at each end.
+        by: whose embeddings, as in ``similar``.
         most_rated: how many items to look at, the most rated first; None, or more than there are,
             takes all.
 
@@ -108,6 +115,7 @@ def principal_components(
     check_k(k)
     if n < 1:
         raise SettingError(f"n={n}: n must be at least 1")
+    rec = rec.compared_by(by)
     items = _most_rated(rec, most_rated)
     if 2 * k > len(items):
         raise SettingError(

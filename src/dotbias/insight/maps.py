@@ -15,7 +15,7 @@ from dotbias.errors import DataError, SettingError
 from dotbias.insight.exports import write_parquet, write_projector
 from dotbias.insight.map_quality import Quality, nearest, quality
 from dotbias.insight.projection import METHODS, ProjectionOptions, perplexity_for
-from dotbias.models.base import Array
+from dotbias.models.base import Array, Scores
 from dotbias.progress import progress_bar
 from dotbias.recommender.fitted import MIN_RATINGS, at_length_one
 from dotbias.recommender.recommender import Recommender
@@ -248,6 +248,7 @@ def embedding_map(
     rec: Recommender,
     of: Entities = "items",
     *,
+    by: Scores | None = None,
     method: Literal["t-sne", "pca", "umap"] = "t-sne",
     perplexity: float | None = None,
     min_ratings: int = MIN_RATINGS,
@@ -261,6 +262,8 @@ def embedding_map(
     Args:
         rec: the fitted model.
         of: what to place.
+        by: whose embeddings, as in ``similar``; items have the bias of the model of ratings where there
+            is one.
         method: ``t-sne`` keeps neighbours together and needs the extra ``map``; ``pca`` is a plain
             projection, which keeps few; ``umap`` needs the extra of its name.
         perplexity: how many neighbours a point looks at: by default 30, and 1 % of the points where that
@@ -295,7 +298,8 @@ def embedding_map(
     ):
         if value is not None and value < least:
             raise SettingError(f"{name}={value}: {name} must be at least {least}")
-    vectors, counts = _vectors(rec, of)
+    compared = rec.compared_by(by)
+    vectors, counts = _vectors(compared, of)
     known = np.flatnonzero(counts >= min_ratings)
     rows = np.sort(known[np.argsort(-counts[known], kind="stable")[:max_points]])
     if len(rows) < _FEWEST:

@@ -12,6 +12,7 @@ from dotbias.data.vocabulary import Index
 from dotbias.errors import SettingError
 from dotbias.evaluation.evaluate import text_table
 from dotbias.insight.map_quality import nearest
+from dotbias.models.base import Scores
 from dotbias.progress import progress_bar
 from dotbias.recommender.fitted import MIN_RATINGS, RawId, check_k
 from dotbias.recommender.recommender import Recommender
@@ -98,6 +99,7 @@ def neighbour_stability(
     *,
     n_fits: int = 5,
     seed: int | None = None,
+    by: Scores | None = None,
     min_ratings: int = MIN_RATINGS,
     solver: Solver | None = None,
     progress: bool = False,
@@ -121,6 +123,7 @@ def neighbour_stability(
         k: how many neighbours.
         n_fits: how many other fits; each takes as long as the first one did.
         seed: of the first of them, the others count up from it; by default they follow the model's own.
+        by: whose embeddings, as in ``similar``: the model that they belong to is fitted again.
         min_ratings: items with fewer training ratings are nobody's neighbours.
         solver: how to fit; by default as ``rec.facts.solver`` says.
         progress: show a progress bar on stderr when it is a terminal.
@@ -145,6 +148,7 @@ def neighbour_stability(
     if n_fits < 1:
         raise SettingError(f"n_fits={n_fits}: n_fits must be at least 1")
     check_k(k)
+    rec = rec.compared_by(by)
     candidates = np.flatnonzero(rec.item_counts >= min_ratings)
     at = None if item is None else rec.item_vocabulary.find(item)
     n_others = len(candidates) - int(at is None or at in candidates)

@@ -102,6 +102,19 @@ class Fitted:
         scores = scores or ("preference" if self.has("preference") else "rating")
         return self.by(scores).model.scores
 
+    def compared_by(self: AnyFitted, scores: Scores | None) -> AnyFitted:
+        """The model alone whose embeddings say what is like what: as asked, else that of preferences,
+        whose neighbours share more genres (docs/what-did-it-learn.md), where it has more than one
+        factor.
+
+        Raises:
+            SettingError: when there is no such model.
+        """
+        if scores is None and self.preference is not None:
+            vectors = self.preference.model.item_vectors(self.preference.parameters)
+            scores = "preference" if vectors.shape[1] > 1 else "rating"
+        return self.by(scores or self.model.scores)
+
     def scored(self, users: Index, items: Index) -> dict[str, Array]:
         """Columns ``prediction`` and ``preference`` of pairs of indices, as far as there are models."""
         names: dict[str, Scores] = {"prediction": "rating", "preference": "preference"}

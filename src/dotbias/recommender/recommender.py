@@ -314,18 +314,27 @@ class Recommender(Fitted):
 
     # -- similar items ---------------------------------------------------------------------------
 
-    def similarity(self, item: RawId, other: RawId) -> float:
-        """Cosine of two items' embeddings; 1 for an item with itself."""
-        vectors = self.unit_vectors()
+    def similarity(self, item: RawId, other: RawId, *, by: Scores | None = None) -> float:
+        """Cosine of two items' embeddings; 1 for an item with itself. ``by`` as in ``similar``."""
+        vectors = self.compared_by(by).unit_vectors()
         a, b = self.item_vocabulary.find(item), self.item_vocabulary.find(other)
         return float(vectors[a] @ vectors[b])
 
-    def similar(self, item: RawId, k: int = 10, *, min_ratings: int = MIN_RATINGS) -> pl.DataFrame:
+    def similar(
+        self,
+        item: RawId,
+        k: int = 10,
+        *,
+        by: Scores | None = None,
+        min_ratings: int = MIN_RATINGS,
+    ) -> pl.DataFrame:
         """The k items whose embeddings point most nearly the same way.
 
         Args:
             item: its id, title, or a part of one title.
             k: how many.
+            by: whose embeddings: ``"preference"``, chosen by the same people, which is the default
+                where there is a model of it, or ``"rating"``, rated alike by the same people.
             min_ratings: items with fewer training ratings come after all others: their
                 embeddings have hardly moved from where they started, and say little.
 
@@ -334,11 +343,12 @@ class Recommender(Fitted):
 
         Raises:
             UnknownIdError: for an unknown or ambiguous item.
-            SettingError: for a model without embeddings.
+            SettingError: for a model without embeddings, or a ``by`` of which there is no model.
         """
         at = self.item_vocabulary.find(item)
-        vector = self.model.item_vectors(self.parameters)[at]
-        return self.nearest(vector, k, min_ratings=min_ratings, excluded=at)
+        compared = self.compared_by(by)
+        vector = compared.model.item_vectors(compared.parameters)[at]
+        return compared.nearest(vector, k, min_ratings=min_ratings, excluded=at)
 
     # -- what was not there at training ------------------------------------------------------------
 

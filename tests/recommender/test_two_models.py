@@ -1,0 +1,114 @@
+"""A recommender of two models: one that says how many stars, and one that ranks."""
+
+import numpy as np
+import pytest
+
+import dotbias as db
+from dotbias.testing.ratings import random_ratings
+
+
+@pytest.fixture(scope="module")
+def ratings():
+    return random_ratings(n_users=60, n_items=40, n=900, seed=6)
+
+
+@pytest.fixture(scope="module")
+def rec(ratings):
+    model, solver = db.DotBias(n_factors=3), db.ALS(n_iterations=3)
+    return db.fit(ratings, model, solver, purpose="both", preference=db.ImplicitALS(n_iterations=3))
+
+
+def test_each_model_is_what_it_would_be_alone(rec, ratings):
+    alone = {
+        "rating": db.fit(ratings, db.DotBias(n_factors=3), db.ALS(n_iterations=3)),
+        "preference": db.fit(ratings, solver=db.ImplicitALS(n_iterations=3)),
+    }
+    for scores, other in alone.items():
+        one = rec.by(scores)
+        assert one.model == other.model
+        assert one.facts.solver == other.facts.solver
+        for name, array in other.parameters.items():
+            np.testing.assert_array_equal(one.parameters[name], array)
+
+
+def test_lists_are_ranked_by_preference_unless_told_otherwise(rec):
+    for rank_by, column in (
+        (None, "preference"),
+        ("preference", "preference"),
+        ("rating", "prediction"),
+    ):
+        table = rec.recommend([3, 7], 5, rank_by=rank_by)
+        assert table.columns[-2:] == ["prediction", "preference"]
+        for (_,), own in table.group_by("user"):
+            assert own[column].is_sorted(descending=True)
+    assert rec.by("rating").recommend(3).columns[-1] == "prediction"
+    assert rec.by("preference").recommend(3).columns[-1] == "preference"
+
+
+def test_predictions_are_stars(rec):
+    assert rec.predict(3, 5) == rec.by("rating").predict(3, 5)
+
+
+def test_both_come_back_from_the_file(rec, tmp_path):
+    rec.save(tmp_path / "two.dotbias")
+    again = db.Recommender.load(tmp_path / "two.dotbias")
+    assert again.recommend([3, 7], 5).equals(rec.recommend([3, 7], 5))
+    assert again.by("preference").facts == rec.by("preference").facts
+    again.save(tmp_path / "again.dotbias")
+    assert (tmp_path / "again.dotbias").read_bytes() == (tmp_path / "two.dotbias").read_bytes()
+
+
+def test_a_folded_user_has_both(rec):
+    user = rec.fold_in_user({3: 5.0, 8: 1.0})
+    table = user.recommend(4)
+    assert table.columns == ["rank", "item", "title", "prediction", "preference"]
+    assert table["preference"].is_sorted(descending=True)
+    assert user.recommend(4, rank_by="rating")["prediction"].is_sorted(descending=True)
+
+
+def test_a_folded_user_of_whom_nothing_is_known_gets_what_suits_most(rec):
+    nobody = rec.fold_in_user({}).recommend(5, min_ratings=0)
+    mean = rec.by("preference").parameters["user_factors"].mean(0)
+    scores = rec.by("preference").parameters["item_factors"] @ mean
+    assert nobody["item"].to_list() == rec.item_vocabulary.ids[np.argsort(-scores)[:5]].to_list()
+
+
+def test_new_ratings_join_both(rec):
+    grown = rec.partial_fit(db.Ratings.from_columns([1001, 1001], [3, 8], [5.0, 1.0]))
+    assert set(grown.recommend(1001, 3).columns) >= {"prediction", "preference"}
+    assert len(grown.preference.parameters["user_factors"]) == len(grown.user_vocabulary)
+
+
+@pytest.mark.parametrize("by", ["rating", "preference"])
+def test_similar_items_are_those_of_one_embedding(rec, by):
+    found = rec.similar(5, 3, by=by)
+    assert found.equals(rec.by(by).similar(5, 3))
+    other = found["item"][0]
+    assert rec.similarity(5, other, by=by) == pytest.approx(found["similarity"][0], abs=1e-6)
+
+
+def test_a_preference_of_one_factor_compares_nothing(ratings):
+    rec = db.fit(ratings, db.DotBias(n_factors=3), purpose="both", preference=db.MostRated())
+    assert rec.similar(5, 3).equals(rec.by("rating").similar(5, 3))
+
+
+def test_what_is_not_there_is_refused(rec):
+    with pytest.raises(db.SettingError, match="has no preferences"):
+        rec.by("rating").recommend(3, rank_by="preference")
+    with pytest.raises(db.SettingError, match="knows no ratings"):
+        rec.by("preference").recommend(3, rank_by="rating")
+    with pytest.raises(db.SettingError, match="must be one of rating, preference"):
+        rec.recommend(3, rank_by="stars")
+
+
+@pytest.mark.parametrize(
+    ("purpose", "model", "solver", "message"),
+    [
+        ("all", None, None, "purpose must be one of both, predict, recommend"),
+        ("recommend", db.DotBias(), None, "DotBias predicts ratings"),
+        ("predict", None, db.ImplicitALS(), "DotProduct predicts no ratings"),
+    ],
+)
+def test_a_purpose_that_contradicts_is_refused(ratings, purpose, model, solver, message):
+    with pytest.raises(db.SettingError, match=message):
+        db.fit(ratings, model, solver, purpose=purpose)
