@@ -755,6 +755,14 @@ def test_pairs_beyond_four_bytes() -> None:
 # Frames -------------------------------------------------------------------------------------------
 
 
+def test_numbered_columns_of_a_pandas_frame() -> None:
+    """Numbers used to count only the columns that were picked."""
+    frame = pd.DataFrame({"x": [9], "a": [1], "b": [2], "c": [3.0], "d": [4]})
+    found = read_ratings(frame, user=2, item="3", rating=4, time="d")
+    assert rows(found) == [(1, 2, 3.0, 4)]
+    assert read_ratings(frame, user=2, item=3, kind="events").kind == "events"
+
+
 def test_pandas_frames() -> None:
     frame = pd.DataFrame(
         {"user": ["u", "v", None], "item": [1.0, np.nan, 3.0], "rating": [4, 5, 6], 0: "other"},

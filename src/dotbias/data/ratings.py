@@ -454,8 +454,9 @@ def _parts(ratings: Ratings, held: Mask) -> tuple[Ratings, Ratings]:
     if count.rows:
         _log.info(
             "never seen in training: %s users and %s items of the held-out part, "
-            "in %s of its %s ratings",
+            "in %s of its %s %s",
             *(f"{number:,}" for number in (*count, len(test))),
+            test.noun,
         )
     return train, test
 
