@@ -218,6 +218,18 @@ class Ratings:
         """What the rows are called: "ratings", else "interactions"."""
         return "ratings" if self.kind == "ratings" else "interactions"
 
+    def require_ratings(self) -> None:
+        """Refuse counts and events, for what predicts ratings.
+
+        Raises:
+            SettingError: for any kind but ratings.
+        """
+        if self.kind != "ratings":
+            raise SettingError(
+                f"these are {self.kind}: there is nothing to predict in stars; use ImplicitALS (on the "
+                "command line --for recommend), or read them with kind='ratings' (--kind ratings)"
+            )
+
     @property
     def n_users(self) -> int:
         """Number of distinct users."""
