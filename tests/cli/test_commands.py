@@ -5,6 +5,9 @@ import re
 
 import pytest
 
+from dotbias.cli.fitting import _summary
+from dotbias.cli.reading import Reading
+
 
 @pytest.fixture(scope="module")
 def ratings(run, workplace):
@@ -205,6 +208,48 @@ def test_recommendations_for_ratings_of_ones_own(run, workplace, model, text):
     assert "Recommendations for the ratings in my.csv" in run(*asked).stdout
     run(*asked, "-o", "mine.csv")
     assert (workplace / "mine.csv").read_text() == run(*asked, "--csv").stdout
+
+
+def test_items_of_ones_own_without_ratings_count_once_each(run, workplace, model):
+    (workplace / "items.csv").write_text("item\n3\n8\n")
+    (workplace / "plays.csv").write_text("item,plays\n3,1\n8,1\n20,0\n")
+    (workplace / "ones.csv").write_text("item,rating\n3,1\n8,1\n")
+    asked = ("recommend", model, "--csv", "--for-ratings")
+    ones = run(*asked, "ones.csv").stdout
+    for name in ("items.csv", "plays.csv"):
+        assert run(*asked, name).stdout == ones
+    assert "column plays holds counts" in run(*asked, "plays.csv").stderr
+    assert "column plays" not in run(*asked, "plays.csv", "--kind", "counts").stderr
+
+
+@pytest.mark.parametrize(
+    ("kind", "columns"),
+    [("counts", ["user", "item", "count"]), ("events", ["user", "item"])],
+)
+def test_counts_and_events_are_invented_read_and_split(run, workplace, kind, columns):
+    run(f"simulate -o {kind}.csv --users 60 --items 40 --ratings 900 --kind {kind}")
+    done = run(f"split {kind}.csv --train train.csv --test test.csv")
+    said = {"counts": "column count holds counts", "events": "each row is one event"}
+    assert said[kind] in done.stderr
+    for name in ("train.csv", "test.csv"):
+        assert (workplace / name).read_text().splitlines()[0] == ",".join(columns)
+    table = Reading().read(f"{kind}.csv")
+    assert table.kind == kind
+    low, high = table.scale
+    values = "" if kind == "events" else f" from {low:g} to {high:g}"
+    assert _summary(table) == f"900 {kind}{values} by 60 users of 40 items."
+
+
+def test_how_repeated_pairs_are_read_can_be_said(run, workplace):
+    (workplace / "plays.csv").write_text("user,item,plays\n1,1,2\n1,2,5\n1,1,4\n2,1,7\n")
+    for options, plays in (("", "6"), ("--duplicates last", "4"), ("--duplicates mean", "3")):
+        run(f"split plays.csv --train all.csv --test one.csv --test-size 0.4 {options}")
+        parts = [(workplace / name).read_text() for name in ("all.csv", "one.csv")]
+        assert f"1,1,{plays}.0\n" in "".join(parts)
+    done = run("split plays.csv --train all.csv --test one.csv --duplicates error", code=1)
+    assert "--duplicates sum" in done.stderr
+    done = run("fit plays.csv --kind ratings --duplicates sum", code=1)
+    assert "ratings do not add up" in done.stderr
 
 
 def test_ones_own_ratings_name_items_by_title(run, workplace):

@@ -28,6 +28,7 @@ from dotbias.data.ratings import Ratings
 from dotbias.data.read import (
     BadRow,
     read_pairs,
+    read_rated,
     read_ratings,
     read_ratings_with_report,
     read_titles,
@@ -328,7 +329,9 @@ def test_unknown_columns_are_listed_with_the_options() -> None:
     message = error_of(read_ratings, "ratings.csv", user="whom")
     assert message == "ratings.csv: no column 'whom' among who, movie, rating"
     assert "no column 4 among" in error_of(read_ratings, "ratings.csv", user=4)
-    assert "column is recognised among 1, 2" in error_of(read_ratings, write("1\t2\n"))
+    message = error_of(read_ratings, write("1\t2\tx\n"))
+    assert "no rating column is recognised among 1, 2, 3" in message
+    assert "pass kind='events' (--kind events)" in message
 
 
 # Ids ----------------------------------------------------------------------------------------------
@@ -604,7 +607,7 @@ def test_spaces_around_the_table() -> None:
 @pytest.mark.parametrize("at", [0, 5000])
 @pytest.mark.usefixtures("folder")
 def test_latin_1_is_read_with_a_notice(at: int) -> None:
-    lines = [f"u{k},{k},3" for k in range(10_000)]
+    lines = [f"u{k},{k},{k % 5}" for k in range(10_000)]
     lines[at] = "café,0,3"
     write("\n".join(["user,item,rating", *lines]).encode("latin-1"))
     ratings, report = read_ratings_with_report("ratings.csv")
@@ -752,6 +755,14 @@ def test_pairs_beyond_four_bytes() -> None:
 # Frames -------------------------------------------------------------------------------------------
 
 
+def test_numbered_columns_of_a_pandas_frame() -> None:
+    """Numbers used to count only the columns that were picked."""
+    frame = pd.DataFrame({"x": [9], "a": [1], "b": [2], "c": [3.0], "d": [4]})
+    found = read_ratings(frame, user=2, item="3", rating=4, time="d")
+    assert rows(found) == [(1, 2, 3.0, 4)]
+    assert read_ratings(frame, user=2, item=3, kind="events").kind == "events"
+
+
 def test_pandas_frames() -> None:
     frame = pd.DataFrame(
         {"user": ["u", "v", None], "item": [1.0, np.nan, 3.0], "rating": [4, 5, 6], 0: "other"},
@@ -848,6 +859,193 @@ def test_pairs() -> None:
     )
 
 
+# Counts and events --------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("content", "kind", "expected"),
+    [
+        # Named columns.
+        ("user_id,item_id\n1,2\n3,4\n", "events", [(1, 2), (3, 4)]),
+        ("user,item,timestamp\n1,2,5\n3,4,6\n", "events", [(1, 2, 5), (3, 4, 6)]),
+        (",user,item,title\n0,1,2,x\n1,3,4,y\n", "events", [(1, 2), (3, 4)]),
+        ("user,item,Play_Count\n1,2,30\n3,4,1\n", "counts", [(1, 2, 30.0), (3, 4, 1.0)]),
+        ("qty,user,item,date\n1.5,1,2,7\n", "counts", [(1, 2, 1.5, 7)]),
+        ("user,item,count,rating\n1,2,30,5\n", "ratings", [(1, 2, 5.0)]),
+        ('{"user": 1, "item": 2, "n": 9}\n', "counts", [(1, 2, 9.0)]),
+        ('{"user": 1, "item": 2}\n', "events", [(1, 2)]),
+        # Columns by place.
+        ("1,2\n3,4\n", "events", [(1, 2), (3, 4)]),
+        ("1\t2\t881250949\n3\t4\t881250950\n", "events", [(1, 2, 881250949), (3, 4, 881250950)]),
+        (
+            "ann,x,1970-01-02\nbob,y,1970-01-03\n",
+            "events",
+            [("ann", "x", 86400), ("bob", "y", 172800)],
+        ),
+        (
+            "a,x,Abba,7\na,y,1984,8\nb,y,Who,9\n",
+            "counts",
+            [("a", "x", 7), ("a", "y", 8), ("b", "y", 9)],
+        ),
+        ("1,2,3,4\n", "ratings", [(1, 2, 3.0, 4)]),
+        ("1,2,3\n1,3,x\n1,4,3\n", "ratings", [(1, 2, 3.0), (1, 4, 3.0)]),
+    ],
+)
+@pytest.mark.usefixtures("folder")
+def test_what_the_values_are_is_recognised(content: str, kind: str, expected: Any) -> None:
+    ratings = read_ratings(write(content), on_bad="skip")
+    assert ratings.kind == kind
+    assert rows(ratings) == expected
+
+
+@pytest.mark.parametrize(
+    ("content", "options", "kind", "expected"),
+    [
+        ("user,item,plays\n1,2,3\n", {"kind": "ratings"}, "ratings", [(1, 2, 3.0)]),
+        ("user,item,plays\n1,2,3\n", {"kind": "events"}, "events", [(1, 2)]),
+        ("user,item,stars\n1,2,3\n", {"kind": "counts"}, "counts", [(1, 2, 3.0)]),
+        ("user,item,stars,plays\n1,2,3,9\n", {"kind": "counts"}, "counts", [(1, 2, 9.0)]),
+        ("user,item,x,y\n1,2,3,9\n", {"kind": "counts", "rating": "y"}, "counts", [(1, 2, 9.0)]),
+        ("user,item,x,plays\n1,2,3,9\n", {"rating": 4}, "counts", [(1, 2, 9.0)]),
+        ("user,item,x,y\n1,2,3,9\n", {"kind": "events"}, "events", [(1, 2)]),
+        ("1,2,x,9\n", {"rating": 4}, "ratings", [(1, 2, 9.0)]),
+        ("1,2,x,9\n", {"kind": "ratings"}, "ratings", [(1, 2, 9.0)]),
+        ("1,2,3,9\n", {"kind": "counts"}, "counts", [(1, 2, 3.0, 9)]),
+        ("1,2,3,881250949\n", {"kind": "events"}, "events", [(1, 2, 881250949)]),
+    ],
+)
+@pytest.mark.usefixtures("folder")
+def test_what_the_values_are_can_be_said(
+    content: str, options: Any, kind: str, expected: Any
+) -> None:
+    ratings, report = read_ratings_with_report(write(content), **options)
+    assert (ratings.kind, rows(ratings)) == (kind, expected)
+    assert report.lines() == [] or "kind" not in options
+
+
+@pytest.mark.parametrize(
+    ("content", "options", "error", "message"),
+    [
+        (
+            "user,item,note\n1,2,3\n",
+            {},
+            DataError,
+            "no rating column is recognised among user, item, n",
+        ),
+        ("user,item\n1,2\n", {"kind": "counts"}, DataError, "no count column is recognised among"),
+        (
+            "user,item\n1,2\n",
+            {"kind": "ratings"},
+            DataError,
+            "no rating column is recognised among",
+        ),
+        ("1,2,click\n", {}, DataError, "no rating column is recognised among 1, 2, 3"),
+        ("user,item,plays\n1,2,0\n1,3,0\n", {}, DataError, "all 2 counts are 0"),
+        (
+            "user,item,plays\n1,2,3\n1,3,-2\n",
+            {},
+            DataError,
+            "column plays: '-2' is below 0, which no",
+        ),
+        ("user,item,plays\n1,2,3\n", {"scale": (0, 9)}, SettingError, "only ratings have a scale"),
+        ("user,item,stars\n1,2,3\n", {"duplicates": "sum"}, SettingError, "ratings do not add up"),
+        (
+            "user,item,x\n1,2,3\n",
+            {"kind": "events", "rating": "x"},
+            SettingError,
+            "neither ratings nor",
+        ),
+        (
+            "user,item\n1,2\n",
+            {"kind": "stars"},
+            SettingError,
+            "kind must be one of ratings, counts, ev",
+        ),
+    ],
+)
+@pytest.mark.usefixtures("folder")
+def test_values_that_cannot_be_what_they_should_be(
+    content: str, options: Any, error: Any, message: str
+) -> None:
+    with pytest.raises(error, match=message):
+        read_ratings(write(content), **options)
+
+
+@pytest.mark.usefixtures("folder")
+def test_what_the_values_are_taken_for_is_said_in_one_line() -> None:
+    _, report = read_ratings_with_report(write("user,item,plays\n1,2,3\n1,3,0\n1,4,0\n"))
+    assert report.lines() == [
+        "column plays holds counts; pass kind='ratings' (on the command line --kind ratings) if they "
+        "are ratings",
+        "left out 2 rows with a count of 0",
+    ]
+    _, report = read_ratings_with_report(write("user,item\n1,2\n1,2\n1,3\n"))
+    assert report.lines() == [
+        "no column of ratings or counts: each row is one event",
+        "1 repeated (user, item) pair: kept their number",
+    ]
+    _, report = read_ratings_with_report(write("user,item,rating\n1,2,1\n1,3,1\n"))
+    assert report.lines() == [
+        "all ratings are 1, which leaves nothing to predict: if a row says no more than that it is "
+        "there, pass kind='events' (on the command line --kind events)"
+    ]
+
+
+@settings(max_examples=40)
+@given(st.lists(rated, min_size=1, max_size=25), st.booleans(), st.booleans())
+def test_counts_and_events_add_up(table: list[tuple[int, ...]], timed: bool, counted: bool) -> None:
+    frame = pl.DataFrame(table, schema=["user", "item", "plays", "time"], orient="row")
+    frame = frame.drop(*([] if timed else ["time"]), *([] if counted else ["plays"]))
+    pairs = {row[:2] for row in table}
+    repeats = len(pairs) < len(table)
+    ratings = read_ratings(frame)
+    assert ratings.kind == ("counts" if counted or repeats else "events")
+    found = ratings.to_frame().rows(named=True)
+    assert {(row["user"], row["item"]) for row in found} == pairs
+    for row in found:
+        same = [given for given in table if given[:2] == (row["user"], row["item"])]
+        total = sum(given[2] if counted else 1 for given in same)
+        assert row.get("count", 1) == total
+        assert not timed or row["timestamp"] == max(given[3] for given in same)
+    last = read_ratings(frame, duplicates="last")
+    assert last.kind == ("counts" if counted else "events")
+    assert last.users.tolist() == ratings.users.tolist()
+
+
+@pytest.mark.usefixtures("folder")
+def test_repeated_events_are_an_error_where_they_shall_be() -> None:
+    message = error_of(read_ratings, write("1,2\n3,4\n1,2\n"), duplicates="error")
+    assert message.startswith(
+        "ratings.csv, rows 1 and 3: both are of user 1, item 2; pass duplicates="
+    )
+    assert "--duplicates sum" in message
+
+
+@given(st.lists(rated, min_size=1, max_size=9, unique_by=lambda r: r[:2]), st.booleans())
+def test_what_is_written_is_read_again(table: list[tuple[int, ...]], counted: bool) -> None:
+    users, items, plays, times = zip(*table, strict=True)
+    values = {"values": plays, "kind": "counts"} if counted else {}
+    made = Ratings.from_columns(users, items, times=times, **values)
+    again = read_ratings(made.to_frame())
+    assert again.kind == made.kind
+    assert again.to_frame().equals(made.to_frame())
+
+
+@pytest.mark.usefixtures("folder")
+def test_what_one_user_has_is_read() -> None:
+    assert read_rated(write("film\nHeat\nBig\n")).rows() == [("Heat", 1.0), ("Big", 1.0)]
+    assert read_rated(write("7\n9\n7\n")).rows() == [(7, 2.0), (9, 1.0)]
+    assert read_rated(write("7,4.5\n9,1\n7,2\n")).rows() == [(7, 4.5), (9, 1.0), (7, 2.0)]
+    write("artist,plays\nAbba,3\nWho,0\nAbba,4\n")
+    assert read_rated("ratings.csv").rows() == [("Abba", 7.0)]
+    assert read_rated("ratings.csv", kind="events").rows() == [("Abba", 2.0), ("Who", 1.0)]
+    assert len(read_rated("ratings.csv", kind="ratings")) == 3
+    message = error_of(read_rated, write("film,mark\nHeat,3\n"))
+    assert "no rating column is recognised among film, mark; name the columns with item=" in message
+    message = error_of(read_rated, write("film,rating\nHeat,x\n"))
+    assert message == "ratings.csv, row 2, column rating: 'x' is not a number"
+
+
 # Log and real files -------------------------------------------------------------------------------
 
 
@@ -904,3 +1102,34 @@ def test_accents_of_a_real_latin_1_file(data_dir: Path) -> None:
     titles = read_titles(data_dir / "ml-1m" / "movies.dat")
     assert titles.height == 3_883
     assert "Misérables, Les (1995)" in titles["title"].to_list()
+
+
+@pytest.fixture(scope="session")
+def cases(data_dir: Path) -> Path:
+    """Folder of small inputs in the forms that people have, beside the rating sets."""
+    folder = data_dir.parent / "cases"
+    if not folder.is_dir():
+        pytest.skip(f"no folder {folder}, which should lie beside the rating sets")
+    return folder
+
+
+@pytest.mark.parametrize(
+    ("name", "kind", "expected"),
+    [
+        ("16_user_artists.dat", "counts", 1388),
+        ("16b_lastfm360k.tsv", "counts", 1388),
+        ("17_steam-200k.csv", "counts", 1388),
+        ("32_pairs_only.csv", "events", 1388),
+        ("31_constant5.csv", "ratings", 1388),
+        ("31c_ones_only.csv", "ratings", 625),
+        ("01_movielens.csv", "ratings", 1388),
+    ],
+)
+def test_files_as_people_have_them(cases: Path, name: str, kind: str, expected: int) -> None:
+    ratings, report = read_ratings_with_report(cases / name)
+    truth = read_ratings(cases / "truth.csv")
+    assert (ratings.kind, len(ratings)) == (kind, expected)
+    if name != "31c_ones_only.csv":
+        assert sorted(ratings.user_counts) == sorted(truth.user_counts)
+        assert sorted(ratings.item_counts) == sorted(truth.item_counts)
+    assert (kind != "ratings" or "31" in name) == bool(report.notices)

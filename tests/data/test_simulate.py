@@ -2,6 +2,7 @@
 
 import dataclasses
 import math
+from typing import Any
 
 import numpy as np
 import pytest
@@ -14,6 +15,7 @@ from dotbias.data.simulate import (
     Simulation,
     Truth,
     _draw_items,
+    _highest,
     _power_law,
     _spread,
     _sum_tree,
@@ -271,3 +273,50 @@ def test_the_result_has_names_and_unpacks() -> None:
     ratings, truth = simulation
     assert ratings is simulation.ratings
     assert truth is simulation.truth
+
+
+@settings(max_examples=30)
+@given(st.data(), st.integers(1, 12), st.integers(1, 12), st.sampled_from(["counts", "events"]))
+def test_any_possible_number_of_choices(
+    data: st.DataObject, n_users: int, n_items: int, kind: Any
+) -> None:
+    n = data.draw(st.integers(1, n_users * n_items))
+    ratings, _ = simulate(n_users, n_items, n, n_factors=2, kind=kind, seed=1)
+    assert ratings.kind == kind
+    assert len(ratings) == len(pairs(ratings)) == n
+    assert (ratings.values == np.floor(ratings.values)).all()
+
+
+def test_choices_go_by_popularity_and_by_preference() -> None:
+    """Among equally popular items people choose what they like, and more of what they like more."""
+    ratings, truth = simulate(200, 100, 4000, kind="counts", popularity=0, noise=0.1, seed=1)
+    # What each user thinks of an item, beside what that user thinks of all.
+    taste = truth.item_bias + truth.user_factors @ truth.item_factors.T
+    taste -= taste.mean(1, keepdims=True)
+    users = ratings.user_vocabulary.ids.to_numpy()[ratings.users] - 1
+    items = ratings.item_vocabulary.ids.to_numpy()[ratings.items] - 1
+    # The top quarter of a normal distribution is 1.27 standard deviations above its mean on average;
+    # the busiest choose more than a quarter of all that there is.
+    quarter = ratings.user_counts[ratings.users] <= 25
+    assert 1.1 < (taste[users, items] / taste.std(1)[users])[quarter].mean() < 1.3
+    liked = truth.expected(ratings)
+    assert np.corrcoef(np.log(ratings.values), liked)[0, 1] > 0.8
+    popular = simulate(200, 100, 4000, kind="events", popularity=2, seed=1).ratings
+    even = simulate(200, 100, 4000, kind="events", popularity=0, seed=1).ratings
+    assert popular.item_counts.max() > even.item_counts.max() + 20
+
+
+def test_the_most_liked_of_what_each_user_has_seen_are_chosen() -> None:
+    scores = np.array([3, 1, 2, 9, 8, 5, 7, 6], np.float32)
+    rows = _highest(scores, np.array([3, 0, 1, 4]), np.array([2, 0, 1, 2]))
+    assert rows.tolist() == [0, 2, 3, 4, 6]
+
+
+def test_people_who_know_everything_and_a_noise_that_knows_no_bounds() -> None:
+    ratings, _ = simulate(3, 4, 12, kind="counts", noise=1e6, seed=1)
+    assert len(pairs(ratings)) == 12
+    assert 1 <= ratings.values.min() <= ratings.values.max() < 1e5
+    with pytest.raises(
+        SettingError, match=r"simulate\(kind='stars'\): kind must be one of ratings, c"
+    ):
+        simulate(kind="stars")

@@ -1,7 +1,7 @@
 """Commands about ratings themselves: sets, download, simulate, split."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
@@ -60,6 +60,10 @@ def simulate(
     ] = 100_000,
     factors: Annotated[int, typer.Option(min=1, help="Length of the planted embeddings.")] = 8,
     noise: Annotated[float, typer.Option(min=0, help="Standard deviation of the noise.")] = 0.5,
+    kind: Annotated[
+        Literal["ratings", "counts", "events"],
+        typer.Option(help="Ratings, or counts or events of people who rate nothing."),
+    ] = "ratings",
     seed: o.SeedOption = 0,
 ) -> None:
     """Invent ratings with planted factors, popularity and noise, to try things on.
@@ -68,11 +72,13 @@ def simulate(
     """
     from dotbias.data.simulate import simulate as draw
 
-    ratings, truth = draw(users, items, n_ratings, n_factors=factors, noise=noise, seed=seed)
-    show.write(ratings.to_frame(), output)
-    show.say(
-        f"No predictor can have a lower RMSE than {truth.noise_floor(ratings):.4f} on such ratings."
+    ratings, truth = draw(
+        users, items, n_ratings, n_factors=factors, noise=noise, kind=kind, seed=seed
     )
+    show.write(ratings.to_frame(), output)
+    if kind == "ratings":
+        floor = truth.noise_floor(ratings)
+        show.say(f"No predictor can have a lower RMSE than {floor:.4f} on such ratings.")
 
 
 def split(

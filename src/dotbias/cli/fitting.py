@@ -101,7 +101,7 @@ def fit(
     report, rec = None, None
     if test_size > 0 and round(test_size * len(table)) in (0, len(table)):
         show.say(
-            f"Too few ratings to hold out a share of {test_size:g}: the error is not measured."
+            f"Too few {table.kind} to hold out a share of {test_size:g}: the error is not measured."
         )
         test_size = 0
     if purpose == "recommend":
@@ -132,7 +132,9 @@ def fit(
         rec = fit_model(train, model, solver, **how)
         report = measure(rec, test)
         if not as_json:
-            show.console().print(f"Held out: {len(test):,} of {len(table):,} ratings, seed {seed}.")
+            show.console().print(
+                f"Held out: {len(test):,} of {len(table):,} {table.kind}, seed {seed}."
+            )
             show.console().print(str(report), markup=False)
     if told is not None and not as_json:
         show.console().print(str(told), markup=False)
@@ -150,7 +152,7 @@ def fit(
         rec.save(output)
         show.say(
             f"Saved {output} ({output.stat().st_size / 1e6:.1f} MB), fitted on "
-            f"{rec.rated.nnz:,} ratings in {rec.facts.history.seconds:.2f} s. Next: "
+            f"{rec.rated.nnz:,} {table.kind} in {rec.facts.history.seconds:.2f} s. Next: "
             f"dotbias recommend {output} --user {rec.user_vocabulary.raw(0)}"
         )
     else:
@@ -265,10 +267,8 @@ def _show_groups(model: "Model", solver: "Solver | None", train: "Ratings") -> N
 
 def _summary(table: "Ratings") -> str:
     low, high = table.scale
-    return (
-        f"{len(table):,} ratings from {low:g} to {high:g} by {table.n_users:,} users "
-        f"of {table.n_items:,} items."
-    )
+    values = "" if table.kind == "events" else f" from {low:g} to {high:g}"
+    return f"{len(table):,} {table.kind}{values} by {table.n_users:,} users of {table.n_items:,} items."
 
 
 def _interrupted(rec: "Recommender") -> bool:

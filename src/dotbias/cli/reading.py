@@ -26,7 +26,8 @@ class Reading:
         str | None, typer.Option(help="Name of the item column.", rich_help_panel=_PANEL)
     ] = None
     rating_column: Annotated[
-        str | None, typer.Option(help="Name of the rating column.", rich_help_panel=_PANEL)
+        str | None,
+        typer.Option(help="Name of the column of ratings or counts.", rich_help_panel=_PANEL),
     ] = None
     time_column: Annotated[
         str | None, typer.Option(help="Name of the time column.", rich_help_panel=_PANEL)
@@ -39,14 +40,26 @@ class Reading:
             rich_help_panel=_PANEL,
         ),
     ] = None
+    kind: Annotated[
+        Literal["ratings", "counts", "events"] | None,
+        typer.Option(
+            help="What the values are: stars; plays, purchases, hours; or events, of which only user "
+            "and item are known. By default as the columns' names say.",
+            rich_help_panel=_PANEL,
+        ),
+    ] = None
     on_bad: Annotated[
         Literal["error", "skip"],
         typer.Option(help="Stop at a bad row, or skip and count it.", rich_help_panel=_PANEL),
     ] = "error"
     duplicates: Annotated[
-        Literal["last", "mean", "error"],
-        typer.Option(help="What to keep of repeated (user, item) pairs.", rich_help_panel=_PANEL),
-    ] = "last"
+        Literal["last", "mean", "sum", "error"] | None,
+        typer.Option(
+            help="What to keep of repeated (user, item) pairs: by default the last rating, and the sum "
+            "of counts and events.",
+            rich_help_panel=_PANEL,
+        ),
+    ] = None
     titles: Annotated[
         Path | None,
         typer.Option(
@@ -70,13 +83,14 @@ class Reading:
                 rating=self.rating_column,
                 time=self.time_column,
                 scale=self.scale,
+                kind=self.kind,
                 on_bad=self.on_bad,
                 duplicates=self.duplicates,
                 titles=self.titles,
             )
 
 
-_COLUMNS = ("user_column", "item_column", "rating_column", "time_column")
+_COLUMNS = ("user_column", "item_column", "rating_column", "time_column", "kind")
 
 WithoutTitles = Annotated[Reading, Only(*_COLUMNS, "scale", "on_bad", "duplicates")]
 # Where a model knows the scale, or nothing asks for it.
@@ -84,4 +98,4 @@ WithoutScale = Annotated[Reading, Only(*_COLUMNS, "on_bad", "duplicates", "title
 AsTheyAre = Annotated[Reading, Only(*_COLUMNS, "on_bad", "duplicates")]
 # Files of pairs, and of the ratings of one user.
 PairColumns = Annotated[Reading, Only("user_column", "item_column")]
-RatedColumns = Annotated[Reading, Only("item_column", "rating_column")]
+RatedColumns = Annotated[Reading, Only("item_column", "rating_column", "kind")]

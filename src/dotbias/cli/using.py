@@ -162,7 +162,9 @@ def folded_user(rec: "Recommender", source: str, reading: Reading) -> "FoldedUse
     from dotbias.data.read import read_rated
     from dotbias.errors import UnknownIdError
 
-    rated = read_rated(source, item=reading.item_column, rating=reading.rating_column)
+    rated = read_rated(
+        source, item=reading.item_column, rating=reading.rating_column, kind=reading.kind
+    )
     user = rec.fold_in_user(rated.iter_rows(), on_unknown="skip")
     if user.n_ratings == 0:
         raise UnknownIdError(f"{source}: the model knows none of these {rated.height:,} items")

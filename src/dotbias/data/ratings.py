@@ -218,6 +218,18 @@ class Ratings:
         """What the rows are called: "ratings", else "interactions"."""
         return "ratings" if self.kind == "ratings" else "interactions"
 
+    def require_ratings(self) -> None:
+        """Refuse counts and events, for what predicts ratings.
+
+        Raises:
+            SettingError: for any kind but ratings.
+        """
+        if self.kind != "ratings":
+            raise SettingError(
+                f"these are {self.kind}: there is nothing to predict in stars; use ImplicitALS (on the "
+                "command line --for recommend), or read them with kind='ratings' (--kind ratings)"
+            )
+
     @property
     def n_users(self) -> int:
         """Number of distinct users."""
@@ -454,8 +466,9 @@ def _parts(ratings: Ratings, held: Mask) -> tuple[Ratings, Ratings]:
     if count.rows:
         _log.info(
             "never seen in training: %s users and %s items of the held-out part, "
-            "in %s of its %s ratings",
+            "in %s of its %s %s",
             *(f"{number:,}" for number in (*count, len(test))),
+            test.noun,
         )
     return train, test
 

@@ -8,16 +8,16 @@ counted, shown and left out.
 import logging
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any, Literal, NamedTuple
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple, get_args
 
 import numpy as np
 import polars as pl
 
 from dotbias.data.catalog import fetch
-from dotbias.data.columns import Column
+from dotbias.data.columns import VALUES, Column, Wanted, counts, missing
 from dotbias.data.formats.known import SUFFIXES, open_table
 from dotbias.data.formats.table import Row, Table
-from dotbias.data.ratings import LARGEST, Ratings, Scale
+from dotbias.data.ratings import KINDS, LARGEST, Kind, Ratings, Scale, declared_scale
 from dotbias.data.sources import RATINGS, TITLES, locate
 from dotbias.data.vocabulary import Vocabulary
 from dotbias.errors import DataError, SettingError
@@ -25,8 +25,13 @@ from dotbias.errors import DataError, SettingError
 if TYPE_CHECKING:
     from dotbias.data.sources import Source
 
+OnBad = Literal["error", "skip"]
+Duplicates = Literal["last", "mean", "sum", "error"]
+
 _log = logging.getLogger("dotbias")
 
+# What is kept of repeated pairs where nobody says.
+_DUPLICATES: dict[Kind, Duplicates] = {"ratings": "last", "counts": "sum", "events": "sum"}
 # What stands where an item has no genre, the second in MovieLens.
 _NO_GENRES = ("", "(no genres listed)")
 _ISO_FORMS = ("%Y-%m-%d", "%Y-%m-%dT%H:%M", "%Y-%m-%dT%H:%M:%S%.f", "%Y-%m-%dT%H:%M:%S%.f%:z")
@@ -106,8 +111,9 @@ def read_ratings(
     rating: Column = None,
     time: Column = None,
     scale: tuple[float, float] | None = None,
-    on_bad: Literal["error", "skip"] = "error",
-    duplicates: Literal["last", "mean", "error"] = "last",
+    kind: Kind | None = None,
+    on_bad: OnBad = "error",
+    duplicates: Duplicates | None = None,
     titles: "Source | None" = None,
 ) -> Ratings:
     """Read ratings from a file, a folder, an archive, a named set or a frame.
@@ -117,6 +123,10 @@ def read_ratings(
     gzip or zstd. In a zip or a folder the ratings are found by their name, and the titles beside
     them.
 
+    Where there are no ratings, a column of counts is taken (``plays``, ``quantity``, ``hours``...), or
+    each row for an event, and the log says so. Rows that count nothing, with a 0, are left out: such a
+    pair is like one that is not there.
+
     Args:
         source: path, name of a named set such as ``"ml-100k"``, or pandas or Polars frame.
         user: name of the column, or its number counted from 1. By default it is recognised by a
@@ -125,12 +135,17 @@ def read_ratings(
         item: as ``user``. Ids are integers or text and come back as they were: a column of a text
             file becomes integers only if each of its ids is written as an integer is (``007`` and
             ``+7`` are not).
-        rating: as ``user``.
+        rating: as ``user``; the column of the ratings, or of the counts.
         time: as ``user``, but may be missing; seconds since 1970, or ISO dates (UTC).
         scale: lowest and highest possible rating; by default the range of the ratings at hand.
+        kind: what the values are (``Ratings``): by default counts if their column has a usual name of
+            counts, or stands further right than ratings do in a file without a header; events if there
+            is neither and no column left that it could be; else ratings.
         on_bad: "error" stops at the first row that cannot be used, "skip" leaves such rows out.
         duplicates: of a (user, item) pair that occurs again keep the "last" rating (by time where
-            there are times, else by place), or the "mean", or treat it as an "error".
+            there are times, else by place), or the "mean", or treat it as an "error". Of counts and
+            events also the "sum", their default, at the latest of their times; events that occur again
+            become counts by it.
         titles: file or frame with the titles of the items, see ``read_titles``.
 
     Returns:
@@ -145,6 +160,8 @@ def read_ratings(
     >>> frame = pl.DataFrame({"userId": ["ann", "bob"], "movieId": [7, 7], "stars": [4, 5]})
     >>> read_ratings(frame)
     Ratings(2 ratings, 2 users, 1 items, scale 4-5)
+    >>> read_ratings(pl.DataFrame({"user": ["ann", "bob", "ann"], "artist": [7, 7, 7]}))
+    Ratings(2 interactions, 2 users, 1 items, counts 1-2)
     """
     ratings, report = read_ratings_with_report(
         source,
@@ -153,6 +170,7 @@ def read_ratings(
         rating=rating,
         time=time,
         scale=scale,
+        kind=kind,
         on_bad=on_bad,
         duplicates=duplicates,
         titles=titles,
@@ -170,8 +188,9 @@ def read_ratings_with_report(
     rating: Column = None,
     time: Column = None,
     scale: tuple[float, float] | None = None,
-    on_bad: Literal["error", "skip"] = "error",
-    duplicates: Literal["last", "mean", "error"] = "last",
+    kind: Kind | None = None,
+    on_bad: OnBad = "error",
+    duplicates: Duplicates | None = None,
     titles: "Source | None" = None,
 ) -> tuple[Ratings, ReadReport]:
     """The ratings as ``read_ratings`` returns them, and what happened while reading.
@@ -182,17 +201,29 @@ def read_ratings_with_report(
     skipped 1 bad row of 3, the first: row 3, column rating: missing;
     1 repeated (user, item) pair: kept the last in the file
     """
-    _require("on_bad", on_bad, ("error", "skip"))
-    _require("duplicates", duplicates, ("last", "mean", "error"))
-    limits = None if scale is None else Scale.of(scale)
+    _require("on_bad", on_bad, get_args(OnBad))
+    _require("duplicates", duplicates, (None, *get_args(Duplicates)))
     content, beside = locate(source, RATINGS, SUFFIXES)
-    table = open_table(content, {"user": user, "item": item, "rating": rating, "time": time})
-    table, parsed = _parse(table, limits)
+    table, found = _open(content, {"user": user, "item": item}, rating, kind, {"time": time})
+    limits = declared_scale(scale, found)
+    if duplicates == "sum" and found == "ratings":
+        raise SettingError(
+            "duplicates='sum': ratings do not add up; pass kind='counts' (on the command line "
+            "--kind counts) if these are counts"
+        )
+    table, parsed = _parse(table, limits, found)
     n_rows, notices = parsed.frame.height, list(table.notices)
     frame, sample = _usable(table, parsed, skip=on_bad == "skip")
+    n_bad = n_rows - frame.height
+    frame = _above_zero(table, frame, found, notices)
     rows = frame.drop_in_place("row") if "row" in frame.columns else None
-    every = _encode(frame, limits)
-    ratings = _without_repeats(every, duplicates, table, rows)
+    every = _encode(frame, limits, found)
+    ratings = _without_repeats(every, duplicates or _DUPLICATES[found], table, rows)
+    if found == "ratings" and len(every) > 1 and every.values.min() == every.values.max():
+        notices.append(
+            f"all ratings are {every.values[0]:g}, which leaves nothing to predict: if a row says no "
+            "more than that it is there, pass kind='events' (on the command line --kind events)"
+        )
     if titles is not None:
         ratings = _titled(ratings, read_titles(titles))
     elif beside is not None:
@@ -200,16 +231,20 @@ def read_ratings_with_report(
             ratings = _titled(ratings, _read_titles(beside))
         except DataError as error:  # nobody asked for them
             notices.append(f"no titles: {error}")
-    last = "the last in the file" if every.times is None else "the last by time"
+    kept = {
+        "last": "the last in the file" if every.times is None else "the last by time",
+        "mean": "their mean",
+        "sum": "their number" if found == "events" else "their sum",
+    }
     return ratings, ReadReport(
         source=table.name,
         format=table.format,
         n_rows=n_rows,
-        n_bad=n_rows - len(every),
+        n_bad=n_bad,
         bad_sample=sample,
         n_duplicates=len(every) - len(ratings),
         notices=tuple(notices),
-        kept="their mean" if duplicates == "mean" else last,
+        kept=kept.get(duplicates or _DUPLICATES[found], ""),
     )
 
 
@@ -258,7 +293,7 @@ def read_pairs(source: "Source", *, user: Column = None, item: Column = None) ->
     [('ann', '0007')]
     """
     table = open_table(locate(source, RATINGS, SUFFIXES)[0], {"user": user, "item": item})
-    return _usable(*_parse(table), skip=False)[0].select("user", "item")
+    return _usable(*_parse(table), skip=None)[0].select("user", "item")
 
 
 def read_rated(
@@ -268,6 +303,7 @@ def read_rated(
     user: Column = None,
     item: Column = None,
     rating: Column = None,
+    kind: Kind | None = None,
 ) -> pl.DataFrame:
     """Read what one user has given to items, or one item has got from users.
 
@@ -276,25 +312,81 @@ def read_rated(
     Args:
         source: path, or frame.
         of: whose ids stand beside the ratings.
-        user, item, rating: as in ``read_ratings``.
+        user, item, rating, kind: as in ``read_ratings``.
 
     Returns:
-        Columns ``user`` or ``item``, with raw ids (Int64 or String), and ``rating``.
+        Columns ``user`` or ``item``, with raw ids (Int64 or String), and ``rating``: the rating, the
+        count, or 1 where there is neither. Counts and events of one id are added up.
 
     Raises:
         DataError: naming file, row, column and value.
+        SettingError: for a kind that is none.
 
     >>> read_rated(pl.DataFrame({"film": ["Heat (1995)"], "stars": [4.5]})).rows()
     [('Heat (1995)', 4.5)]
+    >>> read_rated(pl.DataFrame({"film": ["Heat (1995)", "Big (1988)"]})).rows()
+    [('Heat (1995)', 1.0), ('Big (1988)', 1.0)]
     """
     ids = {"user": user, "item": item}[of]
-    table = open_table(locate(source, RATINGS, SUFFIXES)[0], {of: ids, "rating": rating})
-    return _usable(*_parse(table), skip=False)[0].select(of, "rating")
+    content = locate(source, RATINGS, SUFFIXES)[0]
+    table, found = _open(content, {of: ids}, rating, kind, {})
+    table, parsed = _parse(table, None, found)
+    notices = list(table.notices)
+    frame = _above_zero(table, _usable(table, parsed, skip=None)[0], found, notices)
+    if found == "events":
+        frame = frame.with_columns(value=pl.lit(1, pl.Float32))
+    if found != "ratings":
+        frame = frame.group_by(of, maintain_order=True).agg(pl.col("value").sum())
+    for notice in notices:
+        _log.info("%s", notice)
+    return frame.select(of, rating="value")
 
 
-def _require(name: str, value: str, choices: tuple[str, ...]) -> None:
+def _require(name: str, value: str | None, choices: tuple[str | None, ...]) -> None:
     if value not in choices:
-        raise SettingError(f"{name}={value!r}: {name} must be one of {', '.join(choices)}")
+        known = ", ".join(choice for choice in choices if choice is not None)
+        raise SettingError(f"{name}={value!r}: {name} must be one of {known}")
+
+
+def _open(
+    content: Any, ids: Wanted, rating: Column, kind: Kind | None, beside: Wanted
+) -> tuple[Table, Kind]:
+    """The table of ratings, counts or events, and which of the three it holds.
+
+    Args:
+        content: a blob or frame.
+        ids: the roles of ids, with the columns that the user named.
+        rating: column of the ratings or counts that the user named.
+        kind: what the user says that they are.
+        beside: further roles, likewise.
+    """
+    _require("kind", kind, (None, *KINDS))
+    if kind == "events":
+        if rating is not None:
+            raise SettingError(
+                f"rating={rating!r}, kind='events': events have neither ratings nor counts; leave one "
+                "of the two out"
+            )
+        return open_table(content, {**ids, **beside}), kind
+    role = "count" if kind == "counts" else "rating"
+    table = open_table(content, {**ids, role: rating, **beside})
+    place = table.places.get(role)
+    if place is None:
+        if kind is not None:
+            raise missing(table.name, role, table.columns, table.wanted)
+        return _noted(table, "no column of ratings or counts: each row is one event"), "events"
+    if kind is not None:
+        return table, kind
+    column = table.columns[place]
+    further = not table.header and rating is None and place > list(table.wanted).index(role)
+    if not (further or (table.header and counts(column))):
+        return table, "ratings"
+    other = "pass kind='ratings' (on the command line --kind ratings) if they are ratings"
+    return _noted(table, f"column {column} holds counts; {other}"), "counts"
+
+
+def _noted(table: Table, notice: str) -> Table:
+    return replace(table, notices=(*table.notices, notice))
 
 
 # From a table to ratings ------------------------------------------------------------------------
@@ -315,20 +407,22 @@ class _Parsed(NamedTuple):
     checks: list[_Check]
 
 
-def _parse(table: Table, limits: Scale | None = None) -> tuple[Table, _Parsed]:
+def _parse(
+    table: Table, limits: Scale | None = None, kind: Kind = "ratings"
+) -> tuple[Table, _Parsed]:
     """Scan a table: typed, and where that is not clean, as text; what was learnt of the table stays in
     the one that comes back.
     """
     parsed = None
     try:
-        table, parsed = _evaluate(table, table.typed(), limits)
+        table, parsed = _evaluate(table, table.typed(), limits, kind)
         if parsed.frame["problem"].null_count() < parsed.frame.height:
             parsed = None
     except (pl.exceptions.PolarsError, OSError):
         pass
     while parsed is None:
         try:
-            table, parsed = _evaluate(table, table.text(), limits)
+            table, parsed = _evaluate(table, table.text(), limits, kind)
         except (pl.exceptions.PolarsError, OSError) as error:
             table = table.repaired(error)
     if "time" in table.places and table.wanted["time"] is None:
@@ -336,17 +430,20 @@ def _parse(table: Table, limits: Scale | None = None) -> tuple[Table, _Parsed]:
         if times.null_count() == times.len() > 0:
             column = table.columns[table.places["time"]]
             notice = f"column {column} holds no times that can be read: left out"
-            return _parse(table.without("time", notice), limits)
+            return _parse(table.without("time", notice), limits, kind)
     return table, parsed
 
 
-def _evaluate(table: Table, lf: pl.LazyFrame, limits: Scale | None) -> tuple[Table, _Parsed]:
+def _evaluate(
+    table: Table, lf: pl.LazyFrame, limits: Scale | None, kind: Kind
+) -> tuple[Table, _Parsed]:
     """Take the columns of all roles in one pass over a scan."""
     schema = lf.collect_schema()
     values = {"row": pl.col("row")} if "row" in schema else {}
     checks = [_Check("", "is too long", pl.col("extra").is_not_null())] if "extra" in schema else []
     for role in table.places:
-        values[role], more = _take(role, schema[role], table, limits)
+        name = "value" if role in VALUES else role
+        values[name], more = _take(role, schema[role], table, limits, kind)
         checks += more
     altered = {role: _altered(role, schema[role], kind) for role, kind in table.integers.items()}
     query = lf.select(
@@ -364,7 +461,7 @@ def _evaluate(table: Table, lf: pl.LazyFrame, limits: Scale | None) -> tuple[Tab
         for role, kind in table.integers.items()
         if role not in again or kind == pl.Int32
     }
-    return _evaluate(replace(table, integers=integers), lf, limits)
+    return _evaluate(replace(table, integers=integers), lf, limits, kind)
 
 
 def _first_failing(checks: Sequence[_Check]) -> pl.Expr:
@@ -385,17 +482,17 @@ def _altered(role: str, dtype: pl.DataType, kind: type[pl.DataType]) -> pl.Expr:
 
 
 def _take(
-    role: str, dtype: pl.DataType, table: Table, limits: Scale | None
+    role: str, dtype: pl.DataType, table: Table, limits: Scale | None, kind: Kind
 ) -> tuple[pl.Expr, list[_Check]]:
     """The values of a role, null where they cannot be used, and what can be wrong with them."""
     raw = pl.col(role)
     fails = {"missing": raw.is_null()}
     if dtype in (pl.String, pl.Categorical, pl.Enum, pl.Null):
         dtype, raw = pl.String(), raw.cast(pl.String)
-        raw = raw.str.strip_chars() if role in ("rating", "time") else raw
+        raw = raw.str.strip_chars() if role in (*VALUES, "time") else raw
         fails = {"missing": raw.is_null() | (raw == "")}
-    if role == "rating":
-        values, more = _rating(raw, dtype, limits)
+    if role in VALUES:
+        values, more = _value(raw, dtype, limits, kind)
     elif role == "time":
         values, more = _time(raw, dtype)
     elif role == "title":
@@ -423,7 +520,7 @@ def _id(raw: pl.Expr, dtype: pl.DataType, kind: type[pl.DataType]) -> _Taken:
     return (raw.cast(kind, strict=False) if dtype.is_integer() or dtype == pl.String else None), {}
 
 
-def _rating(raw: pl.Expr, dtype: pl.DataType, limits: Scale | None) -> _Taken:
+def _value(raw: pl.Expr, dtype: pl.DataType, limits: Scale | None, kind: Kind) -> _Taken:
     if not (dtype.is_numeric() or dtype == pl.String):
         return None, {}
     number = raw.cast(pl.Float32, strict=False)
@@ -435,6 +532,8 @@ def _rating(raw: pl.Expr, dtype: pl.DataType, limits: Scale | None) -> _Taken:
         low, high = (pl.lit(limit, pl.Float32) for limit in limits)
         outside = f"is outside the scale {limits.lowest:g}-{limits.highest:g}"
         fails[outside] = ~number.is_between(low, high)
+    if kind == "counts":
+        fails["is below 0, which no count is"] = number < 0
     return number, fails
 
 
@@ -475,9 +574,13 @@ def _seconds(text: pl.Series) -> pl.Series:
 
 
 def _usable(
-    table: Table, parsed: _Parsed, *, skip: bool
+    table: Table, parsed: _Parsed, *, skip: bool | None
 ) -> tuple[pl.DataFrame, tuple[BadRow, ...]]:
     """The good rows, and the first few of the bad ones.
+
+    Args:
+        table, parsed: from ``_parse``.
+        skip: whether bad rows are left out; None where nobody is asked.
 
     Raises:
         DataError: where there are no rows, no good ones, or a bad one that may not be skipped.
@@ -495,7 +598,7 @@ def _usable(
         for row, problem in zip(rows, bad["problem"], strict=True)
     )
     if not skip:
-        advice = f"; {_SKIP_ADVICE}" if "rating" in table.places else ""
+        advice = "" if skip is None else f"; {_SKIP_ADVICE}"
         count = f" (the first of {n_bad:,} such rows)" if n_bad > 1 else ""
         raise DataError(f"{table.name}, {sample[0]}{count}{advice}")
     if n_bad == frame.height:
@@ -511,7 +614,19 @@ def _bad_row(table: Table, row: Row, check: _Check) -> BadRow:
     return BadRow(row.place, column, value[:57] + "..." if len(value) > 60 else value, check.reason)
 
 
-def _encode(frame: pl.DataFrame, limits: Scale | None) -> Ratings:
+def _above_zero(table: Table, frame: pl.DataFrame, kind: Kind, notices: list[str]) -> pl.DataFrame:
+    """The frame without rows that count nothing, whose number is noted."""
+    if kind != "counts":
+        return frame
+    kept = frame.filter(pl.col("value") > 0)
+    if kept.is_empty():
+        raise DataError(f"{table.name}: all {frame.height:,} counts are 0")
+    if kept.height < frame.height:
+        notices.append(f"left out {frame.height - kept.height:,} rows with a count of 0")
+    return kept
+
+
+def _encode(frame: pl.DataFrame, limits: Scale | None, kind: Kind) -> Ratings:
     """Ratings from the columns of a frame, which is emptied.
 
     Each column is dropped before the next is coded, since this is where memory peaks.
@@ -519,18 +634,30 @@ def _encode(frame: pl.DataFrame, limits: Scale | None) -> Ratings:
     user_vocabulary, users = Vocabulary.encode(frame.drop_in_place("user"))
     item_vocabulary, items = Vocabulary.encode(frame.drop_in_place("item"))
     # Rechunking takes the memory that the ids have left to Polars; NumPy would take more.
-    values = frame.drop_in_place("rating").rechunk().to_numpy()
+    values = (
+        np.ones(len(users), np.float32)
+        if kind == "events"
+        else frame.drop_in_place("value").rechunk().to_numpy()
+    )
     times = frame.drop_in_place("time").rechunk().to_numpy() if "time" in frame.columns else None
-    return Ratings(users, items, values, user_vocabulary, item_vocabulary, times, limits)
+    return Ratings(users, items, values, user_vocabulary, item_vocabulary, times, limits, kind=kind)
+
+
+# The value of a pair, of its values in the order of time.
+_KEPT = {
+    "last": pl.col("value").last(),
+    "mean": pl.col("value").cast(pl.Float64).mean(),
+    "sum": pl.col("value").cast(pl.Float64).sum(),
+}
 
 
 def _without_repeats(
     ratings: Ratings,
-    duplicates: Literal["last", "mean", "error"],
+    duplicates: Duplicates,
     table: Table,
     rows: pl.Series | None,
 ) -> Ratings:
-    """One rating for each (user, item) pair.
+    """One rating, or count, or event, for each (user, item) pair.
 
     Args:
         ratings: what to look through.
@@ -549,11 +676,10 @@ def _without_repeats(
         repeated.with_columns(pl.Series("value", ratings.values[at]), pl.Series("time", times))
         .sort("pair", "time", "row")
         .group_by("pair")
-        .agg(pl.col("row").last(), pl.col("value").cast(pl.Float64).mean())
+        .agg(pl.col("row").last(), _KEPT[duplicates])
     )
     values = ratings.values.copy()
-    if duplicates == "mean":
-        values[kept["row"].to_numpy()] = kept["value"].to_numpy()
+    values[kept["row"].to_numpy()] = kept["value"].to_numpy()
     keep = np.ones(len(values), np.bool_)
     keep[at] = False
     keep[kept["row"].to_numpy()] = True
@@ -563,7 +689,11 @@ def _without_repeats(
         items=ratings.items[keep],
         values=values[keep],
         times=None if ratings.times is None else ratings.times[keep],
+        kind="counts" if duplicates == "sum" else ratings.kind,
     )
+
+
+_DO = {"ratings": "rate", "counts": "count", "events": "are of"}
 
 
 def _repeated_error(
@@ -578,9 +708,14 @@ def _repeated_error(
     item = ratings.item_vocabulary.raw(ratings.items[row])
     numbers = [first[pair], row] if rows is None else [rows[first[pair]], rows[row]]
     one, two = (found.place for found in table.rows(numbers))
-    return DataError(
-        f"{table.name}, rows {one:,} and {two:,}: both rate user {user!r}, item {item!r}; pass "
+    advice = (
         'duplicates="last" or "mean" (on the command line --duplicates last) to keep one rating'
+        if ratings.kind == "ratings"
+        else 'duplicates="sum" (on the command line --duplicates sum) to add them up'
+    )
+    return DataError(
+        f"{table.name}, rows {one:,} and {two:,}: both {_DO[ratings.kind]} user {user!r}, item "
+        f"{item!r}; pass {advice}"
     )
 
 

@@ -1,4 +1,6 @@
-"""Ratings drawn from a known truth, to see what a fit recovers and how far it is from the best."""
+"""Ratings, counts and events from a known truth, to see what a fit recovers and how far it is from the
+best.
+"""
 
 import math
 import numbers
@@ -11,7 +13,7 @@ from numpy.typing import NDArray
 from scipy.special import ndtr
 
 from dotbias.compiled import compiled
-from dotbias.data.ratings import Ratings, Scale
+from dotbias.data.ratings import KINDS, Kind, Ratings, Scale
 from dotbias.data.vocabulary import Index, Vocabulary
 from dotbias.errors import DataError, SettingError
 from dotbias.settings import generator
@@ -26,6 +28,10 @@ _FEWEST = 5
 # The mean rating and the standard deviations of its parts, as shares of the scale's width. On a
 # scale from 0.5 to 5: mean 3.5, biases 0.45, dot products 0.54.
 _MEAN, _BIAS, _DOT = 2 / 3, 0.10, 0.12
+# Of how many items, for each that they choose, people who rate nothing come to know.
+_SEEN = 4
+# Counts grow with preference up to about e to this power.
+_LOG_COUNT = 10.0
 # Weights are whole numbers that sum to about this: sums stay exact, in int64 and in float64.
 _WEIGHT_SUM = 2.0**50
 
@@ -35,7 +41,8 @@ class Truth:
     """What simulated ratings were drawn from.
 
     A rating is ``global_mean + b_u + b_i + p_u . q_i`` plus normal noise, clipped to the scale and
-    rounded to the nearest step. Row u of a table belongs to the raw id u + 1.
+    rounded to the nearest step. Row u of a table belongs to the raw id u + 1. Of counts and events it is
+    the ratings that people would have given, and ``expected`` and ``noise_floor`` speak of those.
 
     Args:
         global_mean: the rating of a user and an item without a bias.
@@ -119,6 +126,7 @@ def simulate(
     scale: tuple[float, float] = (0.5, 5.0),
     step: float = 0.5,
     popularity: float = 2.0,
+    kind: Kind = "ratings",
     seed: int = 0,
 ) -> Simulation:
     """Ratings with planted biases and factors, spread over users and items as in MovieLens.
@@ -126,7 +134,14 @@ def simulate(
     The rank r of n items is drawn with weight ``(r / n + 0.1) ** -popularity``, and no user rates
     an item twice. The users' numbers of ratings follow the same law with exponent 1.5, from about
     5 ratings (where there are enough) to all items. Which items a user rates does not depend on
-    the user's taste. Raw ids are 1 to n_users and 1 to n_items, in no order of activity or
+    the user's taste.
+
+    Counts and events come of choices: each user comes to know four times as many items, drawn by their
+    popularity alone, and takes those that would get the highest ratings, noise included. A count is one
+    more than a Poisson number whose mean is the exponential of how far that rating is above the average,
+    in units of the dot products' standard deviation.
+
+    Raw ids are 1 to n_users and 1 to n_items, in no order of activity or
     popularity; those without a rating do not occur.
 
     Args:
@@ -138,6 +153,7 @@ def simulate(
         scale: lowest and highest possible rating, which sets the spread of biases and factors.
         step: distance between two possible ratings; must divide the scale.
         popularity: exponent of the items' popularity; 0 makes all items equally popular.
+        kind: "ratings", or "counts" or "events" of people who rate nothing.
         seed: of all that is random: the same settings and seed give the same ratings.
 
     Raises:
@@ -148,7 +164,11 @@ def simulate(
     Ratings(1,000 ratings, 50 users, 40 items, scale 0.5-5)
     >>> truth.user_factors.shape, round(truth.noise_floor(ratings), 2)
     ((50, 2), 0.51)
+    >>> simulate(50, 40, 1000, kind="events", seed=1).ratings
+    Ratings(1,000 interactions, 50 users, 40 items, events)
     """
+    if kind not in KINDS:
+        _refuse("kind", kind, f"one of {', '.join(KINDS)}")
     for name, value, least in (
         ("n_users", n_users, 1),
         ("n_items", n_items, 1),
@@ -171,18 +191,29 @@ def simulate(
     truth = _plant(n_users, n_items, n_factors, noise, limits, float(step), rng)
     counts = rng.permutation(_spread(n_ratings, _power_law(n_users, _ACTIVITY), n_items))
     weights = rng.permutation(_power_law(n_items, popularity))
-    users = np.repeat(np.arange(n_users, dtype=np.int32), counts)
-    items = _draw_items(counts, _sum_tree(weights), rng.random(n_ratings))
+    seen = counts if kind == "ratings" else np.minimum(_SEEN * counts, n_items)
+    users = np.repeat(np.arange(n_users, dtype=np.int32), seen)
+    items = _draw_items(seen, _sum_tree(weights), rng.random(len(users)))
     scores = truth._scores(users, items)
-    scores += np.float32(noise) * rng.standard_normal(n_ratings, np.float32)
+    scores += np.float32(noise) * rng.standard_normal(len(users), np.float32)
+    values = None
+    if kind == "ratings":
+        values = _nearest(levels, scores)
+    else:
+        chosen = _highest(scores, seen, counts)
+        users, items, scores = users[chosen], items[chosen], scores[chosen]
+    if kind == "counts":
+        above = (scores - truth.global_mean) / (_DOT * (limits.highest - limits.lowest))
+        values = 1 + rng.poisson(np.exp(np.minimum(above, _LOG_COUNT)))
     ratings = Ratings.from_columns(
         pl.Series(users + 1),
         pl.Series(items + 1),
-        _nearest(levels, scores),
+        values,
+        kind=kind,
         titles=pl.DataFrame(
             {"id": range(1, n_items + 1), "title": [f"Item {i + 1}" for i in range(n_items)]}
         ),
-        scale=truth.scale,
+        scale=truth.scale if kind == "ratings" else None,
     )
     return Simulation(ratings, truth)
 
@@ -318,6 +349,25 @@ def _add_up(tree: NDArray[np.int64], node: int, weight: int) -> None:
     while node > 0:
         tree[node] += weight
         node //= 2
+
+
+def _highest(
+    scores: NDArray[np.float32], seen: NDArray[np.int64], counts: NDArray[np.int64]
+) -> NDArray[np.int64]:
+    """The rows of each user's highest scores, ascending, shape (n,).
+
+    Args:
+        scores: of each user's rows, one user after the other, shape (m,).
+        seen: number of rows of each user.
+        counts: how many of them to keep.
+    """
+    ends = np.cumsum(seen)
+    chosen = [
+        end - n + np.sort(np.argpartition(scores[end - n : end], n - k)[n - k :])
+        for end, n, k in zip(ends, seen, counts, strict=True)
+        if k > 0
+    ]
+    return np.concatenate(chosen)
 
 
 @compiled()

@@ -208,8 +208,11 @@ def initialised(model: Model, ratings: Ratings, rng: np.random.Generator) -> Par
     """What a solver starts from: ``model.initialise``, checked before any loop reads it.
 
     Raises:
-        SettingError: when the arrays are not parameters of the model for these ratings.
+        SettingError: when the arrays are not parameters of the model for these ratings, or for a model
+            that predicts ratings where there are only counts or events.
     """
+    if model.scores == "rating":
+        ratings.require_ratings()
     parameters = model.initialise(ratings, rng)
     try:
         model.check(parameters, ratings.n_users, ratings.n_items)

@@ -71,9 +71,14 @@ def open_pandas(frame: Any, wanted: Wanted) -> FrameTable:
             f"cannot read ratings from a {type(frame).__name__}: pass a path or a frame"
         )
     columns = [str(column) for column in frame.columns]
-    places = sorted(find_columns("the frame", columns, wanted).values())
+    places = find_columns("the frame", columns, wanted)
+    # Among the columns that are picked a number would be another column's.
+    named = {r: None if column is None else columns[places[r]] for r, column in wanted.items()}
     try:
-        picked = {columns[place]: pl.from_pandas(frame.iloc[:, place]) for place in places}
+        picked = {
+            columns[place]: pl.from_pandas(frame.iloc[:, place])
+            for place in sorted(places.values())
+        }
     except (TypeError, ValueError) as error:
         raise DataError(f"the frame has a column of mixed types: {error}") from error
-    return open_frame("the frame", "pandas frame", pl.LazyFrame(picked), wanted)
+    return open_frame("the frame", "pandas frame", pl.LazyFrame(picked), named)

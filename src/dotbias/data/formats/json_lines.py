@@ -8,7 +8,7 @@ from typing import Any, NoReturn, Self
 
 import polars as pl
 
-from dotbias.data.columns import IDS, Wanted, find_columns
+from dotbias.data.columns import IDS, VALUES, Wanted, find_columns
 from dotbias.data.formats.table import SAMPLED_ROWS, Row, Table, at
 from dotbias.data.sources import Blob, damaged
 from dotbias.errors import DataError
@@ -29,7 +29,7 @@ class JsonLinesTable(Table):
     def typed(self) -> pl.LazyFrame:
         """See ``Table``."""
         types = {role: pl.Int64 if role in self.integers else pl.String for role in self.places}
-        return self._scan(types | {"rating": pl.Float64, "time": pl.Int64})
+        return self._scan(types | dict.fromkeys(VALUES, pl.Float64) | {"time": pl.Int64})
 
     def text(self) -> pl.LazyFrame:
         """See ``Table``."""

@@ -11,7 +11,7 @@ from typing import Any, Self
 
 import polars as pl
 
-from dotbias.data.columns import IDS, Wanted, find_columns, has_header
+from dotbias.data.columns import IDS, VALUES, Wanted, find_columns, has_header
 from dotbias.data.formats.table import SAMPLED_ROWS, Row, Table, at
 from dotbias.data.sources import Blob
 from dotbias.errors import DataError
@@ -20,6 +20,10 @@ _SEPARATORS = {"::": "two-colon text", ",": "CSV", "\t": "TSV", ";": "CSV (;)", 
 # Polars splits at a single byte, so two colons become this one, which was made for the purpose.
 _UNIT_SEPARATOR = "\x1f"
 _INTEGER = re.compile(r"0|-?[1-9]\d*")
+# Fields between tabs, each in quotation marks or without any; the last may be cut short.
+_WELL_QUOTED = re.compile(r'(?>(?:"(?:[^"]|"")*+"|[^"\t\r\n]*+)(?:\t|\r?\n))*+(?:"[^"]*|[^"]*)"?')
+_UNQUOTED_TABS = {"delimiter": "\t", "quoting": csv.QUOTE_NONE}
+_AS_THEY_STAND = "quotation marks inside fields: taken as they stand"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -38,7 +42,8 @@ class TextTable(Table):
 
     def typed(self) -> pl.LazyFrame:
         """See ``Table``."""
-        return self._scan({"rating": pl.Float32, "time": pl.Int64}).select(self._roles())
+        types = dict.fromkeys(VALUES, pl.Float32) | {"time": pl.Int64}
+        return self._scan(types).select(self._roles())
 
     def text(self) -> pl.LazyFrame:
         """See ``Table``."""
@@ -88,11 +93,16 @@ class TextTable(Table):
         return "" if n_fields == n_columns else f"has {n_fields} columns instead of {n_columns}"
 
     def repaired(self, error: Exception) -> Self:
-        """The table of the text read as Latin-1, where it is not UTF-8."""
+        """The table of the text read as Latin-1, where it is not UTF-8; else, between tabs, without
+        quotation marks that mean anything.
+        """
         blob, notices = self.blob.as_utf8()
-        if blob is self.blob:
-            raise self._misquoted() from error
-        return replace(self, blob=blob, notices=self.notices + notices)
+        if blob is not self.blob:
+            return replace(self, blob=blob, notices=self.notices + notices)
+        if self.dialect != _UNQUOTED_TABS and self.dialect["delimiter"] == "\t":
+            notices = (*self.notices, _AS_THEY_STAND)
+            return replace(self, dialect=_UNQUOTED_TABS, notices=notices)
+        raise self._misquoted() from error
 
     def _misquoted(self) -> DataError:
         """Names the first row whose quotation marks are, as far as can be told, misplaced."""
@@ -120,6 +130,9 @@ def open_text(blob: Blob, wanted: Wanted) -> TextTable:
         blob = Blob(blob.name, blob.read().replace(b"::", _UNIT_SEPARATOR.encode()))
         text = text.replace("::", _UNIT_SEPARATOR)
         dialect = {"delimiter": _UNIT_SEPARATOR, "quoting": csv.QUOTE_NONE}
+    # Commas need quotation marks around them; between tabs they are mostly part of a name.
+    if separator == "\t" and not _WELL_QUOTED.fullmatch(text):
+        dialect, notices = _UNQUOTED_TABS, (*notices, _AS_THEY_STAND)
     records = csv.reader(io.StringIO(text, newline="\n"), **dialect)
     skip = 0
     try:
@@ -131,7 +144,7 @@ def open_text(blob: Blob, wanted: Wanted) -> TextTable:
     except csv.Error as error:
         raise DataError(f"{blob.name}: not text in rows and columns ({error})") from error
     columns = first if header else [str(number) for number in range(1, len(first) + 1)]
-    places = find_columns(blob.name, columns, wanted, header=header)
+    places = find_columns(blob.name, columns, wanted, sample=None if header else sample)
     integers = {}
     for role, place in places.items():
         ids = [fields[place] for fields in sample if place < len(fields)]

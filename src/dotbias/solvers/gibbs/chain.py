@@ -51,6 +51,9 @@ class Chain:
         noise_freedom: degrees of freedom of each user's and item's noise, or None.
         ordinal: whether ratings are ordered categories; predictions are latent numbers then.
         seed: of everything that is drawn.
+
+    Raises:
+        SettingError: for counts or events.
     """
 
     def __init__(
@@ -63,6 +66,7 @@ class Chain:
         ordinal: bool,
         seed: int,
     ) -> None:
+        ratings.require_ratings()
         self.rng = generator(seed)
         self.mean, self.std = ratings.global_mean, ratings.std
         self.ordinal = Ordinal.of(ratings.values) if ordinal else None
