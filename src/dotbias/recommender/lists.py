@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
+from itertools import accumulate
 
 import numpy as np
 from numpy.typing import NDArray
@@ -126,15 +127,14 @@ def top_k(
 
     def scan_block(start: int) -> None:
         block = slice(start, start + _BLOCK)
-        own = [] if excluded is None else excluded[block]
-        starts = np.zeros(len(items[block]) + 1, np.int64)
-        starts[1 : len(own) + 1] = np.cumsum([len(left_out) for left_out in own])
+        nothing = np.empty(0, np.int32)
+        own = [nothing] * len(items[block]) if excluded is None else excluded[block]
         scan(
             user_vectors[block],
             item_vectors,
             bias if len(bias) == 1 else bias[block],
-            starts,
-            np.concatenate([np.empty(0, np.int32), *own], dtype=np.int32, casting="same_kind"),
+            np.array([0, *accumulate(len(left_out) for left_out in own)], np.int64),
+            np.concatenate([nothing, *own], dtype=np.int32, casting="same_kind"),
             chosen_from,
             last,
             scores[block],
