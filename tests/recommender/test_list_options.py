@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+import dotbias as db
 from dotbias.cli.listing import Listing
 from dotbias.data.vocabulary import Vocabulary
 from dotbias.errors import DataError, SettingError, UnknownIdError
@@ -66,6 +67,8 @@ options = st.fixed_dictionaries(
     },
 )
 
+FILTERS = ("candidates", "exclude", "genres", "include_rated")
+
 
 @given(options, st.integers(1, 200), st.integers(0, 2))
 def test_filters_are_kept_to_and_rare_items_are_last(given_options, k, seed):
@@ -94,8 +97,8 @@ def test_filters_are_kept_to_and_rare_items_are_last(given_options, k, seed):
 @given(options, st.floats(-1, 1))
 def test_a_filtered_list_has_the_order_of_the_whole_one(given_options, well_known):
     rec = recommender()
-    filters = {n: v for n, v in given_options.items() if n in ("candidates", "exclude", "genres")}
-    whole = rec.top_items(USERS, N_ITEMS, well_known=well_known)
+    filters = {n: v for n, v in given_options.items() if n in FILTERS}
+    whole = rec.top_items(USERS, N_ITEMS, well_known=well_known, include_rated=True)
     part = rec.top_items(USERS, N_ITEMS, well_known=well_known, **filters)
     for row, own in zip(whole, part, strict=True):
         listed = own[own >= 0]
@@ -291,6 +294,29 @@ def test_someone_new_has_all_options():
     assert means == sorted(means)
 
 
+@cache
+def two_models():
+    known = recommender()
+    ratings, second = known.training_ratings(), db.ImplicitALS(n_iterations=1)
+    how = {"purpose": "both", "preference": second}
+    pair = db.fit(ratings, DotBias(n_factors=4), db.ALS(n_iterations=1), **how)
+    return replace(pair, item_vocabulary=known.item_vocabulary)
+
+
+@pytest.mark.parametrize("score", ["rating", "preference"])
+def test_every_option_is_of_the_model_that_ranks(score):
+    pair = two_models()
+    alone = pair.by(score)
+    rated = {"film 000": 5.0, "film 004": 1.0, "film 009": 3.0}
+    for how in ({"well_known": -0.5}, {"diversity": 0.6}, {"genres": "war", "exclude": "film 031"}):
+        table = pair.recommend([1, 2, 3], 20, rank_by=score, **how)
+        expected = alone.recommend([1, 2, 3], 20, **how)
+        assert table["item"].to_list() == expected["item"].to_list()
+        table = pair.fold_in_user(rated).recommend(20, rank_by=score, **how)
+        expected = alone.fold_in_user(rated).recommend(20, **how)
+        assert table["item"].to_list() == expected["item"].to_list()
+
+
 def test_an_unknown_genre_names_those_there_are():
     rec = recommender()
     for name in ("Commedy", ["war", "Commedy"]):
@@ -313,6 +339,7 @@ def test_of_very_many_genres_some_are_named():
 @pytest.mark.parametrize(
     ("name", "value"),
     [
+        ("rank_by", "stars"),
         ("well_known", 1.5),
         ("well_known", -2),
         ("well_known", float("nan")),
@@ -324,9 +351,9 @@ def test_of_very_many_genres_some_are_named():
     ],
 )
 def test_a_shape_out_of_range_is_refused(name, value):
-    with pytest.raises(SettingError, match=f"{name} must be"):
+    with pytest.raises(SettingError, match="must be"):
         recommender().recommend(3, **{name: value})
-    with pytest.raises(SettingError, match=f"{name} must be"):
+    with pytest.raises(SettingError, match="must be"):
         recommender().fold_in_user({}).recommend(3, **{name: value})
 
 
