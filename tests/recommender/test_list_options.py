@@ -116,6 +116,23 @@ def test_with_zeros_for_shape_a_list_is_the_plain_one(k, seed):
 # -- well known or hidden ----------------------------------------------------------------------------
 
 
+@given(st.floats(-1, 1), st.integers(0, 2), st.booleans())
+def test_a_list_is_ordered_by_score_and_renown(well_known, seed, include_rated):
+    """By hand: the spread is the way from the tenth unrated item to the hundredth, or to the last."""
+    rec = recommender(seed)
+    scores = rec.model.score_all(rec.parameters, USERS).astype(float)
+    known = np.log1p(rec.item_counts) / np.log1p(rec.item_counts.max())
+    strength = well_known * (10 if well_known > 0 else 3.5)
+    how = {"min_ratings": 0, "include_rated": include_rated}
+    top = rec.top_items(USERS, N_ITEMS, well_known=well_known, **how)
+    for user, own, row in zip(USERS, scores, top, strict=True):
+        rated = rec.rated.indices[rec.rated.indptr[user] : rec.rated.indptr[user + 1]]
+        best = np.sort(np.delete(own, rated if user >= 0 else []))[::-1]
+        spread = best[9] - best[:100][-1]
+        value = (own + strength * spread * known)[row[row >= 0]]
+        assert (np.diff(value) <= 1e-5).all()
+
+
 @given(st.lists(st.floats(-1, 1), min_size=2, max_size=4), st.integers(0, 2))
 def test_items_are_never_less_well_known_for_more_of_it(settings, seed):
     """Of the k items with the highest s + γz, the sum of z never falls as γ rises."""
