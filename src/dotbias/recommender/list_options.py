@@ -15,7 +15,7 @@ from dotbias.settings import Settings, setting
 
 # At the ends of ``well_known`` the most rated item is lifted over one that nobody has rated by so many
 # spreads of a user's scores. Further towards the hidden ones, and lists are no longer a matter of taste
-# (docs/which-solver.md).
+# (docs/shape-of-lists.md).
 _TO_KNOWN, _TO_HIDDEN = 10.0, 3.5
 
 # Options that name items.
