@@ -219,7 +219,8 @@ def test_diversity_is_that_of_brute_force(seed):
         common = own[(row >= 0) & ~rare[row]]
         if len(common) and np.ptp(common) not in (0, 0.25, 0.5, 1):
             own[:] = 1
-    chosen = diversified(items, scores, vectors, rare, d, k)
+    lengths = np.float32(2) ** rng.integers(-2, 3, (n_items, 1))
+    chosen = diversified(items, scores, lengths * vectors, rare, d, k)
     assert chosen.shape == (n, min(k, m))
     for row, own, pool in zip(chosen, scores, items, strict=True):
         expected = by_brute_force(pool, own, vectors, rare, d, k)

@@ -4,7 +4,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dotbias.data.vocabulary import Index
-from dotbias.models.parameters import Array
+from dotbias.models.parameters import Array, at_length_one
 
 # A list is chosen from so many times as many items.
 POOL = 10
@@ -24,7 +24,7 @@ def diversified(
     Args:
         items: what to choose from, best first, shape (n, m); -1 where no more are left.
         scores: their scores, shape (n, m).
-        vectors: vectors of all items at length 1, shape (n_items, f).
+        vectors: embeddings of all items, shape (n_items, f).
         rare: which items are rarely rated, shape (n_items,).
         diversity: d, from 0 (the first k) to 1 (the least alike that follow the first).
         k: how many to choose.
@@ -35,7 +35,8 @@ def diversified(
     chosen = np.full((len(items), min(k, items.shape[1])), -1, np.int32)
     for row, (pool, own) in enumerate(zip(items, scores, strict=True)):
         pool = pool[pool >= 0]
-        order = _order(own[: len(pool)], vectors[pool], rare[pool], np.float32(diversity), k)
+        unit = at_length_one(vectors[pool])
+        order = _order(own[: len(pool)], unit, rare[pool], np.float32(diversity), k)
         chosen[row, : len(order)] = pool[order]
     return chosen
 

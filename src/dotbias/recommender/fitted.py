@@ -14,7 +14,7 @@ from dotbias.data.ratings import Ratings
 from dotbias.data.vocabulary import Index, Vocabulary
 from dotbias.errors import DataError, SettingError
 from dotbias.models.base import Model, Scores
-from dotbias.models.parameters import Array, Parameters
+from dotbias.models.parameters import Array, Parameters, at_length_one
 from dotbias.models.row_form import Side
 from dotbias.models.scoring import Scoring
 from dotbias.recommender import lists
@@ -201,13 +201,6 @@ def rating_table(ratings: Ratings) -> csr_array:
             f"read_ratings keeps one rating of each"
         )
     return table
-
-
-def at_length_one(vectors: Array) -> Array:
-    """Vectors divided by their lengths, shape (n, k); those of zeros stay."""
-    norms: Array = np.sqrt(np.einsum("nk,nk->n", vectors, vectors))  # (n,)
-    norms[norms == 0] = 1
-    return vectors / norms[:, None]
 
 
 def is_id(raw: Any) -> bool:

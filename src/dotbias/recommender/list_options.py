@@ -118,7 +118,7 @@ class ListOptions(Settings):
             include_rated=self.include_rated,
             candidates=self._allowed(rec),
             lift=self._lift(rec) if self.well_known else None,
-            vectors=ranking.unit_vectors() if self.diversity else None,
+            vectors=ranking.model.item_vectors(ranking.parameters) if self.diversity else None,
             diversity=self.diversity,
         )
 

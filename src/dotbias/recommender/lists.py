@@ -47,7 +47,7 @@ def top_items(
         rated: for each user the indices of the items they have rated, ascending.
         include_rated: whether those may appear.
         lift: what is added to each item's score, in spreads of the user's scores: shape (n_items,).
-        vectors: the items' vectors at length 1, shape (n_items, f), to tell near-duplicates by.
+        vectors: the items' embeddings, shape (n_items, f), to tell near-duplicates by.
         diversity: how much lists avoid those; see ``diversified``.
 
     Returns:
@@ -160,7 +160,9 @@ def ascending(items: Index, n_items: int, noun: str = "candidate") -> Index:
     Raises:
         DataError: for one that is no item's index.
     """
-    distinct = np.unique(items)
+    items = np.asarray(items)
+    rises = (items[1:] > items[:-1]).all()
+    distinct = items if rises else np.unique(items)
     if len(distinct) and not (distinct[0] >= 0 and distinct[-1] < n_items):
         wrong = distinct[0] if distinct[0] < 0 else distinct[-1]
         raise DataError(f"{noun} {wrong} is no index of an item: there are {n_items:,}")
