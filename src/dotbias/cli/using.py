@@ -2,13 +2,14 @@
 
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from dotbias.cli import options as o
 from dotbias.cli import show
 from dotbias.cli.groups import with_groups
+from dotbias.cli.listing import Listing
 from dotbias.cli.reading import PairColumns, RatedColumns, Reading, WithoutScale
 
 if TYPE_CHECKING:
@@ -96,26 +97,12 @@ def recommend(
     ] = False,
     for_ratings: o.ForRatings = None,
     k: o.KOption = 10,
-    rank_by: Annotated[
-        Literal["preference", "rating"] | None,
-        typer.Option(
-            help="preference (what this user would choose), or rating (the highest predicted first).",
-            show_default="preference where the model knows it",
-        ),
-    ] = None,
-    candidate: Annotated[
-        list[str] | None,
-        typer.Option("--candidate", help="Choose only from these ids or titles (repeatable)."),
-    ] = None,
-    include_rated: Annotated[
-        bool, typer.Option("--include-rated", help="Items the user has rated may appear.")
-    ] = False,
-    min_ratings: o.MinRatings = 5,
     output: Annotated[
         Path | None,
         typer.Option("-o", "--output", help="Write a .csv or .parquet file instead of printing."),
     ] = None,
     *,
+    listing: Listing,
     reading: RatedColumns,
     as_json: o.JsonOption = False,
     as_csv: o.CsvOption = False,
@@ -123,7 +110,8 @@ def recommend(
     """List what suits a user, of all that they have not rated yet.
 
     Examples: [bold]dotbias recommend movies.dotbias --user 42 -k 10[/bold],
-    [bold]dotbias recommend movies.dotbias --for-ratings my.csv[/bold]
+    [bold]dotbias recommend movies.dotbias --for-ratings my.csv[/bold],
+    [bold]dotbias recommend movies.dotbias --user 42 --genre Comedy --well-known -0.5[/bold]
     """
     from dotbias.recommender.recommender import Recommender
 
@@ -133,12 +121,7 @@ def recommend(
         )
     show.one_format(as_json, as_csv)
     rec = Recommender.load(model)
-    how: dict[str, Any] = {
-        "rank_by": rank_by,
-        "candidates": candidate,
-        "include_rated": include_rated,
-        "min_ratings": min_ratings,
-    }
+    how = listing.keywords()
     if for_ratings is not None:
         whom = f"the ratings in {for_ratings}"
         folded = folded_user(rec, for_ratings, reading)

@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Iterable, Iterator, Sequence
+from difflib import get_close_matches
 from functools import cached_property
 from typing import Any
 
@@ -10,7 +11,7 @@ import polars as pl
 from numpy.typing import NDArray
 
 from dotbias.data.arrays import as_column
-from dotbias.errors import DataError, UnknownIdError
+from dotbias.errors import DataError, SettingError, UnknownIdError
 
 Index = NDArray[np.int32]
 
@@ -21,6 +22,8 @@ _BLOCK = 1 << 16
 _NUMBER = re.compile(r"\s*[-+]?\d+\s*")
 # Columns of what is said of an id.
 _DESCRIBED = ("title", "genres")
+# Genres that a message names: categories may be as many as items.
+_SHOWN = 50
 
 
 def as_ids(raw: pl.Series | Iterable[Any]) -> pl.Series:
@@ -167,6 +170,48 @@ class Vocabulary:
             f"{name!r} matches {matches.len()} titles; give the {noun}'s id or more of the title:\n"
             f"{shown}{more}"
         )
+
+    @cached_property
+    def _genre_table(self) -> dict[str, tuple[str, Index]]:
+        """Of each genre in lower case its name and the indices of its items; by name."""
+        if self.genres is None:
+            return {}
+        long = self.genres.str.split("|").to_frame().with_row_index().explode("genres")
+        named = long.filter(pl.col("genres").fill_null("") != "").group_by(
+            pl.col("genres").str.to_lowercase().alias("lower")
+        )
+        table = named.agg(pl.col("genres").min(), pl.col("index").cast(pl.Int32)).sort("lower")
+        return {lower: (name, np.array(own, np.int32)) for lower, name, own in table.iter_rows()}
+
+    def of_genres(self, names: Iterable[str]) -> NDArray[np.bool_]:
+        """Which items have any of these genres, in any case: shape (n,).
+
+        Raises:
+            SettingError: for a genre that no item has, or where none are known.
+
+        >>> genres = pl.Series(["Crime|Drama", None, "War"])
+        >>> Vocabulary(pl.Series([10, 30, 50]), genres=genres).of_genres(["drama", "WAR"])
+        array([ True, False,  True])
+        """
+        table = self._genre_table
+        found = np.zeros(len(self), np.bool_)
+        for name in names:
+            lower = str(name).lower()
+            if lower not in table:
+                raise SettingError(self._unknown_genre(name))
+            found[table[lower][1]] = True
+        return found
+
+    def _unknown_genre(self, name: Any) -> str:
+        """What there is instead of a genre."""
+        table = self._genre_table
+        if not table:
+            return f"genre {name!r}: nothing is known of the genres of these items"
+        near = get_close_matches(str(name).lower(), table, n=1)
+        hint = f"did you mean {table[near[0]][0]!r}? " if near else ""
+        known = [known for known, _ in table.values()]
+        more = f" and {len(known) - _SHOWN:,} more" if len(known) > _SHOWN else ""
+        return f"no item has the genre {name!r}: {hint}There are {', '.join(known[:_SHOWN])}{more}"
 
     def find_known(self, names: Sequence[Any], *, noun: str = "item") -> tuple[Index, list[str]]:
         """Indices of many ids or titles, and why some of them have none.

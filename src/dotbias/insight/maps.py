@@ -15,9 +15,10 @@ from dotbias.errors import DataError, SettingError
 from dotbias.insight.exports import write_parquet, write_projector
 from dotbias.insight.map_quality import Quality, nearest, quality
 from dotbias.insight.projection import METHODS, ProjectionOptions, perplexity_for
-from dotbias.models.base import Array, Scores
+from dotbias.models.base import Scores
+from dotbias.models.parameters import Array, at_length_one
 from dotbias.progress import progress_bar
-from dotbias.recommender.fitted import MIN_RATINGS, at_length_one
+from dotbias.recommender.fitted import MIN_RATINGS
 from dotbias.recommender.recommender import Recommender
 from dotbias.settings import generator
 

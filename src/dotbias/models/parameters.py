@@ -106,3 +106,10 @@ def check_constants(parameters: Parameters) -> None:
     low, high = checked_array(parameters, "scale", (2,)).tolist()
     if low > high:
         raise SettingError(f"the array scale must go from low to high, not from {low} to {high}")
+
+
+def at_length_one(vectors: Array) -> Array:
+    """Vectors divided by their lengths, shape (n, k); those of zeros stay."""
+    norms: Array = np.sqrt(np.einsum("nk,nk->n", vectors, vectors))  # (n,)
+    norms[norms == 0] = 1
+    return vectors / norms[:, None]

@@ -14,7 +14,7 @@ from dotbias.data.ratings import Ratings
 from dotbias.data.vocabulary import Index, Vocabulary
 from dotbias.errors import DataError, SettingError
 from dotbias.models.base import Model, Scores
-from dotbias.models.parameters import Array, Parameters
+from dotbias.models.parameters import Array, Parameters, at_length_one
 from dotbias.models.row_form import Side
 from dotbias.models.scoring import Scoring
 from dotbias.recommender import lists
@@ -146,11 +146,13 @@ class Fitted:
             "title": blank if titles is None else titles[items],
         }
 
-    def find_candidates(self, candidates: Iterable[RawId] | None) -> Index | None:
-        """Item indices of ids or titles; None stands for all items."""
-        if candidates is None:
-            return None
-        return np.array([self.item_vocabulary.find(c) for c in candidates], np.int32)
+    def find_items(self, names: RawId | Iterable[RawId]) -> Index:
+        """Item indices of ids or titles.
+
+        Raises:
+            UnknownIdError: for one that is unknown or ambiguous.
+        """
+        return np.array([self.item_vocabulary.find(name) for name in several(names)], np.int32)
 
     def nearest(
         self, vector: Array, k: int, *, min_ratings: int, excluded: int | None = None
@@ -201,16 +203,14 @@ def rating_table(ratings: Ratings) -> csr_array:
     return table
 
 
-def at_length_one(vectors: Array) -> Array:
-    """Vectors divided by their lengths, shape (n, k); those of zeros stay."""
-    norms: Array = np.sqrt(np.einsum("nk,nk->n", vectors, vectors))  # (n,)
-    norms[norms == 0] = 1
-    return vectors / norms[:, None]
-
-
 def is_id(raw: Any) -> bool:
     """Whether this is one id, not several."""
     return isinstance(raw, (int, str, np.integer))
+
+
+def several(raw: Any) -> list[Any]:
+    """Ids or names as a list; a single one, of which ``list`` would make letters, is a list of one."""
+    return [raw] if is_id(raw) else list(raw)
 
 
 def check_k(k: int) -> None:

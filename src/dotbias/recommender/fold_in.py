@@ -3,7 +3,7 @@
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Any, Literal, TypeAlias
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias, Unpack
 
 import numpy as np
 import polars as pl
@@ -13,12 +13,11 @@ from dotbias.data.ratings import LARGEST
 from dotbias.data.read import read_rated
 from dotbias.data.vocabulary import Index
 from dotbias.errors import DataError, SettingError, UnknownIdError
-from dotbias.models.base import Scores
 from dotbias.models.parameters import Array
 from dotbias.models.row_form import OTHER, Side
-from dotbias.recommender import lists
 from dotbias.recommender.explanation import Explanation, explain_row
 from dotbias.recommender.fitted import MIN_RATINGS, Fitted, RawId, check_k, is_id
+from dotbias.recommender.list_options import ListKeywords, ListOptions
 from dotbias.solvers.least_squares.fold_in import fold_in
 
 if TYPE_CHECKING:
@@ -92,11 +91,7 @@ class FoldedUser(_Folded):
     def recommend(
         self,
         k: int = 10,
-        *,
-        rank_by: Scores | None = None,
-        candidates: Iterable[RawId] | None = None,
-        include_rated: bool = False,
-        min_ratings: int = MIN_RATINGS,
+        **options: Unpack[ListKeywords],
     ) -> pl.DataFrame:
         """The k best items for this user; arguments as in ``Recommender.recommend``.
 
@@ -106,16 +101,9 @@ class FoldedUser(_Folded):
         """
         check_k(k)
         rec, alone = self.recommender, self._beside("user")
-        ranking = alone.by(alone.ranked_by(rank_by))
-        chosen = lists.top_items(
-            ranking.model,
-            ranking.parameters,
-            np.zeros(1, np.int32),
-            k,
-            excluded=None if include_rated else [np.sort(self.rated)],
-            candidates=rec.find_candidates(candidates),
-            rare=rec.rare(min_ratings),
-        )[0]
+        wanted = ListOptions.of_ids(rec, options)
+        first, rated = np.zeros(1, np.int32), [np.sort(self.rated)]
+        chosen = wanted.top_items(rec, alone, first, rated, k)[0]
         chosen = chosen[chosen >= 0]
         return pl.DataFrame(
             {

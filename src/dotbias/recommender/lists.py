@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
+from itertools import accumulate
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,6 +12,7 @@ from dotbias.errors import DataError
 from dotbias.models.base import Model
 from dotbias.models.parameters import Array, Parameters
 from dotbias.models.scoring import Scoring
+from dotbias.recommender.diversity import POOL, diversified
 
 # Scores of a chunk of users against all items stay below this many numbers (about 64 MB), for models
 # that have no form but the table of all scores.
@@ -18,6 +20,8 @@ _CHUNK_SCORES = 16_000_000
 # Users who go over the items together, so that a tile of items is read once for all of them; a thread's
 # share of the work.
 _BLOCK = 16
+# Places of a user's list whose scores say how far apart good items are.
+_GOOD, _FAIR = 10, 100
 
 
 def top_items(
@@ -27,15 +31,24 @@ def top_items(
     k: int,
     *,
     rare: NDArray[np.bool_],
-    excluded: Sequence[Index] | None = None,
+    rated: Sequence[Index] | None = None,
+    include_rated: bool = False,
     candidates: Index | None = None,
+    lift: Array | None = None,
+    vectors: Array | None = None,
+    diversity: float = 0.0,
 ) -> Index:
     """The k best items of each user by a model's score, in bounded memory.
 
     Args:
         model, parameters: the model.
         users: its user indices, shape (n,); -1 for unknown users.
-        k, rare, excluded, candidates: as in ``top_k``.
+        k, rare, candidates: as in ``top_k``.
+        rated: for each user the indices of the items they have rated, ascending.
+        include_rated: whether those may appear.
+        lift: what is added to each item's score, in spreads of the user's scores: shape (n_items,).
+        vectors: the items' embeddings, shape (n_items, f), to tell near-duplicates by.
+        diversity: how much lists avoid those; see ``diversified``.
 
     Returns:
         Item indices, best first, shape (n, min(k, n_items)); -1 where no more are left.
@@ -45,9 +58,33 @@ def top_items(
     for start in range(0, max(1, len(users)), step):
         chunk = slice(start, start + step)
         scoring = model.scoring(parameters, users[chunk])
-        own = None if excluded is None else excluded[chunk]
-        tops.append(top_k(scoring, k, excluded=own, candidates=candidates, rare=rare)[0])
+        own = None if rated is None else rated[chunk]
+        if lift is not None:
+            scoring = _lifted(scoring, lift, own, rare)
+        pool = k if vectors is None else POOL * k
+        excluded = None if include_rated else own
+        items, scores = top_k(scoring, pool, excluded=excluded, candidates=candidates, rare=rare)
+        if vectors is not None:
+            items = diversified(items, scores, vectors, rare, diversity, k)
+        tops.append(items)
     return np.concatenate(tops)
+
+
+def _lifted(
+    scoring: Scoring, lift: Array, rated: Sequence[Index] | None, rare: NDArray[np.bool_]
+) -> Scoring:
+    """Scores to which so many spreads of the user's own are added.
+
+    The spread is the way from a good item that they have not rated to a fair one. It depends on no
+    filter, so a filtered list has the order of the whole one.
+    """
+    best = top_k(scoring, _FAIR, excluded=rated, rare=rare)[1]
+    last = np.isfinite(best).sum(axis=1) - 1  # (n,)
+    good, fair = (best[np.arange(len(best)), np.minimum(last, at - 1)] for at in (_GOOD, _FAIR))
+    # Where there is none, all items are as good as each other.
+    spread = np.ones_like(good)
+    np.subtract(good, fair, out=spread, where=good > fair)
+    return scoring._replace(bias=scoring.bias + spread[:, None] * lift)
 
 
 def top_k(
@@ -81,22 +118,23 @@ def top_k(
 
     user_vectors, item_vectors, bias = (np.ascontiguousarray(a, np.float32) for a in scoring)
     n, n_items = len(user_vectors), bias.shape[1]
-    chosen_from = _ascending(candidates, n_items)
+    chosen_from = (
+        np.arange(n_items, dtype=np.int32) if candidates is None else ascending(candidates, n_items)
+    )
     last = np.zeros(n_items, np.bool_) if rare is None else rare
     items = np.full((n, min(k, n_items)), -1, np.int32)
     scores = np.full(items.shape, -np.inf, np.float32)
 
     def scan_block(start: int) -> None:
         block = slice(start, start + _BLOCK)
-        own = [] if excluded is None else excluded[block]
-        starts = np.zeros(len(items[block]) + 1, np.int64)
-        starts[1 : len(own) + 1] = np.cumsum([len(left_out) for left_out in own])
+        nothing = np.empty(0, np.int32)
+        own = [nothing] * len(items[block]) if excluded is None else excluded[block]
         scan(
             user_vectors[block],
             item_vectors,
             bias if len(bias) == 1 else bias[block],
-            starts,
-            np.concatenate([np.empty(0, np.int32), *own], dtype=np.int32, casting="same_kind"),
+            np.array([0, *accumulate(len(left_out) for left_out in own)], np.int64),
+            np.concatenate([nothing, *own], dtype=np.int32, casting="same_kind"),
             chosen_from,
             last,
             scores[block],
@@ -116,12 +154,16 @@ def top_k(
     return items, scores
 
 
-def _ascending(candidates: Index | None, n_items: int) -> Index:
-    """The candidates in ascending order, each once."""
-    if candidates is None:
-        return np.arange(n_items, dtype=np.int32)
-    distinct = np.unique(candidates)
+def ascending(items: Index, n_items: int, noun: str = "candidate") -> Index:
+    """Indices of items in ascending order, each once.
+
+    Raises:
+        DataError: for one that is no item's index.
+    """
+    items = np.asarray(items)
+    rises = (items[1:] > items[:-1]).all()
+    distinct = items if rises else np.unique(items)
     if len(distinct) and not (distinct[0] >= 0 and distinct[-1] < n_items):
         wrong = distinct[0] if distinct[0] < 0 else distinct[-1]
-        raise DataError(f"candidate {wrong} is no index of an item: there are {n_items:,}")
+        raise DataError(f"{noun} {wrong} is no index of an item: there are {n_items:,}")
     return distinct.astype(np.int32)

@@ -1,9 +1,9 @@
 """The recommender: a fitted model that speaks the user's own ids and titles."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, overload
+from typing import TYPE_CHECKING, Any, Literal, Unpack, overload
 
 import numpy as np
 import polars as pl
@@ -25,7 +25,9 @@ from dotbias.recommender.fitted import (
     check_k,
     is_id,
     rating_table,
+    several,
 )
+from dotbias.recommender.list_options import ListKeywords, ListOptions
 
 if TYPE_CHECKING:
     from torch import nn
@@ -225,11 +227,7 @@ class Recommender(Fitted):
         self,
         users: RawId | Sequence[RawId],
         k: int = 10,
-        *,
-        rank_by: Scores | None = None,
-        candidates: Iterable[RawId] | None = None,
-        include_rated: bool = False,
-        min_ratings: int = MIN_RATINGS,
+        **options: Unpack[ListKeywords],
     ) -> pl.DataFrame:
         """The k items that each user is most likely to choose, or would rate highest.
 
@@ -239,31 +237,32 @@ class Recommender(Fitted):
             rank_by: ``"preference"``, which is the default where there is a model of it, or
                 ``"rating"``: the highest predicted rating first.
             candidates: ids or titles of the only items to choose from; all by default.
-            include_rated: whether items that the user has rated may appear.
-            min_ratings: items with fewer training ratings come after all others.
+            exclude: ids or titles of items that must not appear.
+            genres: of which an item must have one, such as ``("Comedy", "Drama")``; in any case.
+            include_rated: whether items that the user has rated may appear; not by default.
+            min_ratings: items with fewer training ratings, 5 by default, come after all others.
+            well_known: from -1, hidden items, over 0, the default, where the score alone counts, to 1,
+                items about as well known as the most rated ones.
+            diversity: from 0, the default, to 1: how much near-duplicates are thinned out.
+
+        ``ListOptions`` says more of each.
 
         Returns:
             Columns ``user``, ``rank`` (from 1), ``item``, ``title``, best first; ``prediction``, the
             rating, and ``preference``, as far as there are models of them.
 
         Raises:
-            UnknownIdError: for a single unknown user, or an unknown candidate.
-            SettingError: for a ``rank_by`` of which there is no model.
+            UnknownIdError: for a single unknown user, or an unknown item among those named.
+            SettingError: for an option outside its range, a ``rank_by`` of which there is no model, an
+                unknown genre, or diversity by a model without embeddings.
         """
         check_k(k)
-        raw = [users] if is_id(users) else list(users)  # type: ignore[arg-type]
+        raw = several(users)
         if is_id(users):
             index = np.array([self.user_vocabulary.find(users, noun="user")], np.int32)
         else:
             index = self.user_vocabulary.indices(raw)
-        items = self.top_items(
-            index,
-            k,
-            rank_by=rank_by,
-            candidates=self.find_candidates(candidates),
-            include_rated=include_rated,
-            min_ratings=min_ratings,
-        )
+        items = self._top_items(index, k, ListOptions.of_ids(self, options))
         row, rank = np.nonzero(items >= 0)
         chosen = items[row, rank]
         return pl.DataFrame(
@@ -275,42 +274,24 @@ class Recommender(Fitted):
             }
         )
 
-    def top_items(
-        self,
-        users: Index,
-        k: int,
-        *,
-        rank_by: Scores | None = None,
-        candidates: Index | None = None,
-        include_rated: bool = False,
-        min_ratings: int = MIN_RATINGS,
-    ) -> Index:
+    def top_items(self, users: Index, k: int, **options: Unpack[ListKeywords]) -> Index:
         """What ``recommend`` gives, in indices.
 
         Args:
             users: user indices, shape (n,); -1 for unknown users.
             k: how many.
-            rank_by: as in ``recommend``.
-            candidates: indices of the only items to choose from; all by default.
-            include_rated: whether training items may appear.
-            min_ratings: items with fewer training ratings come after all others.
+            options: as for ``recommend``, but ``candidates`` and ``exclude`` are indices of items.
 
         Returns:
             Item indices, best first, shape (n, min(k, n_items)); -1 where no more are left.
         """
+        return self._top_items(users, k, ListOptions(**options))  # type: ignore[arg-type]
+
+    def _top_items(self, users: Index, k: int, wanted: ListOptions) -> Index:
         starts, items = self.rated.indptr, self.rated.indices
         # An unknown user, -1, has rated nothing: their span is empty.
         rated = [items[starts[max(u, 0)] : starts[u + 1]] for u in users.tolist()]
-        ranking = self.by(self.ranked_by(rank_by))
-        return lists.top_items(
-            ranking.model,
-            ranking.parameters,
-            users,
-            k,
-            excluded=None if include_rated else rated,
-            candidates=candidates,
-            rare=self.rare(min_ratings),
-        )
+        return wanted.top_items(self, self, users, rated, k)
 
     # -- similar items ---------------------------------------------------------------------------
 
