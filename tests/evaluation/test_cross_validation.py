@@ -66,7 +66,7 @@ def test_mean_and_spread_over_the_folds(ratings):
         assert result.std[name] == pytest.approx(variance**0.5)
         assert result.std[name] > 0
     assert set(result.mean) == set(result.std)
-    assert len(result.mean) == 8
+    assert len(result.mean) == 10
 
 
 def test_rankings_are_measured_only_on_demand(ratings):

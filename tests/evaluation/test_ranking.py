@@ -1,4 +1,4 @@
-"""Ranking metrics against plain Python, list by list and through a recommender."""
+"""Rankings of a recommender's lists against plain Python."""
 
 import math
 
@@ -7,134 +7,15 @@ import polars as pl
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from scipy.sparse import csr_array
 
 from dotbias.data.ratings import Ratings
 from dotbias.errors import SettingError
-from dotbias.evaluation.ranking import align, measure_lists, rank, rank_popular, seen
+from dotbias.evaluation.ranking import align, rank, rank_popular, seen
 from dotbias.fitting.fit import fit
 from dotbias.models import DotBias
 from dotbias.recommender.recommender import MIN_RATINGS, Recommender
 from dotbias.solvers.descent.gradient import GradientDescent
-
-METRICS = ("precision", "recall", "ndcg", "map", "hit_rate", "coverage")
-
-
-def slow_metrics(lists, relevant, k, n_items):
-    """The six metrics of plain lists and plain sets, each written out as its definition."""
-    sums = dict.fromkeys(METRICS, 0.0)
-    for items, liked in zip(lists, relevant, strict=True):
-        hits = [item in liked for item in items]
-        sums["precision"] += sum(hits) / k
-        sums["recall"] += sum(hits) / len(liked)
-        best = sum(1 / math.log2(j + 1) for j in range(1, min(k, len(liked)) + 1))
-        sums["ndcg"] += sum(1 / math.log2(j + 1) for j, h in enumerate(hits, 1) if h) / best
-        precisions = [sum(hits[:j]) / j for j, h in enumerate(hits, 1) if h]
-        sums["map"] += sum(precisions) / min(k, len(liked))
-        sums["hit_rate"] += any(hits)
-    means = {name: total / len(lists) for name, total in sums.items()}
-    return means | {"coverage": len({item for items in lists for item in items}) / n_items}
-
-
-def table(relevant, n_items):
-    dense = np.zeros((len(relevant), n_items))
-    for row, items in enumerate(relevant):
-        dense[row, list(items)] = 1
-    return csr_array(dense)
-
-
-def padded(lists, width):
-    return np.array([[*items, *[-1] * (width - len(items))] for items in lists], np.int32)
-
-
-@st.composite
-def tasks(draw):
-    """Lists of at most k of n items, sets of relevant ones, k and n."""
-    n_items = draw(st.integers(1, 12))
-    k = draw(st.integers(1, 14))
-    width = min(k, n_items)
-    items = st.integers(0, n_items - 1)
-    user = st.tuples(
-        st.lists(items, unique=True, max_size=width), st.sets(items, min_size=1, max_size=n_items)
-    )
-    lists, relevant = zip(*draw(st.lists(user, min_size=1, max_size=6)), strict=True)
-    return lists, relevant, k, n_items
-
-
-@given(tasks())
-def test_metrics_equal_plain_python(task):
-    lists, relevant, k, n_items = task
-    top = padded(lists, min(k, n_items))
-    found = measure_lists(top, table(relevant, n_items), k)
-    assert tuple(found) == METRICS
-    assert found == pytest.approx(slow_metrics(lists, relevant, k, n_items), abs=1e-12)
-
-
-@given(tasks())
-def test_metrics_lie_between_0_and_1(task):
-    lists, relevant, k, n_items = task
-    found = measure_lists(padded(lists, min(k, n_items)), table(relevant, n_items), k)
-    assert all(0 <= value <= 1 + 1e-12 for value in found.values())
-    assert found["map"] <= found["hit_rate"] + 1e-12
-    assert found["ndcg"] <= found["hit_rate"] + 1e-12
-
-
-@given(tasks(), st.randoms(use_true_random=False))
-def test_the_order_of_users_changes_nothing(task, random):
-    lists, relevant, k, n_items = task
-    order = list(range(len(lists)))
-    random.shuffle(order)
-    top, liked = padded(lists, min(k, n_items)), table(relevant, n_items)
-    expected = pytest.approx(measure_lists(top, liked, k), abs=1e-12)
-    assert measure_lists(top[order], liked[order], k) == expected
-
-
-@given(tasks())
-def test_the_best_list_scores_1(task):
-    _, relevant, k, n_items = task
-    lists = [sorted(items)[:k] for items in relevant]
-    found = measure_lists(padded(lists, min(k, n_items)), table(relevant, n_items), k)
-    for name in ("ndcg", "map", "hit_rate"):
-        assert found[name] == pytest.approx(1)
-    share = np.mean([min(k, len(items)) / len(items) for items in relevant])
-    assert found["recall"] == pytest.approx(share)
-
-
-@given(tasks())
-def test_lists_without_a_relevant_item_score_0(task):
-    _, relevant, k, n_items = task
-    lists = [sorted(set(range(n_items)) - items)[:k] for items in relevant]
-    found = measure_lists(padded(lists, min(k, n_items)), table(relevant, n_items), k)
-    assert [found[name] for name in METRICS[:-1]] == [0] * 5
-
-
-def test_hand_computed_case():
-    """Hits at ranks 1 and 3 of 4, with 3 relevant items; then none; 7 of 10 items shown."""
-    top = np.array([[5, 9, 2, 0], [3, 4, 6, 0]])
-    relevant = csr_array(([1] * 4, ([0, 0, 0, 1], [5, 2, 8, 7])), shape=(2, 10))
-    found = measure_lists(top, relevant, k=4)
-    dcg, ideal = 1 + 0.5, 1 + 1 / math.log2(3) + 0.5
-    assert found == pytest.approx(
-        {
-            "precision": (2 / 4 + 0) / 2,
-            "recall": (2 / 3 + 0) / 2,
-            "ndcg": (dcg / ideal + 0) / 2,
-            "map": ((1 / 1 + 2 / 3) / 3 + 0) / 2,
-            "hit_rate": 1 / 2,
-            "coverage": 7 / 10,
-        }
-    )
-
-
-def test_the_end_of_a_list_is_no_item():
-    """Padding with -1 must not count as the last item of the user before."""
-    relevant = csr_array([[0, 0, 1], [1, 0, 0]])
-    found = measure_lists(np.array([[0, 1], [-1, -1]]), relevant, k=2)
-    assert found["hit_rate"] == 0
-    assert found["coverage"] == 2 / 3
-
-
-# -- through a recommender -------------------------------------------------------------------------
+from tests.lists import slow_metrics
 
 
 def random_recommender(ratings, seed=0):
@@ -170,8 +51,8 @@ def slow_rank(rec, train, test, k, relevant_from, score):
         if liked:
             open_items = [i for i, item in enumerate(catalogue) if (user, item) not in rated]
             open_items.sort(key=lambda i, u=u: (counts[i] < MIN_RATINGS, -score(rec, u, i), i))
-            lists.append([catalogue[i] for i in open_items[:k]])
-            relevant.append(liked)
+            lists.append(open_items[:k])
+            relevant.append({catalogue.index(item) for item in liked})
     if not lists:
         return None
     return len(lists), slow_metrics(lists, relevant, k, len(catalogue))
@@ -268,8 +149,10 @@ def test_popular_lists_by_hand():
             "recall": 1,
             "ndcg": 1 / math.log2(3),
             "map": 1 / 2,
+            "mrr": 1 / 2,
             "hit_rate": 1,
             "coverage": 2 / 3,
+            "gini": 1 / 3,
         }
     )
 
@@ -349,8 +232,9 @@ def test_movielens_equals_plain_python(data_dir):
         if rating >= 4 and item in set(catalogue):
             liked.setdefault(user, set()).add(item)
     measured = [u for u, user in enumerate(ratings.user_vocabulary.ids) if user in liked]
-    lists = [[catalogue[i] for i in order[u]] for u in measured]
-    relevant = [liked[ratings.user_vocabulary.raw(u)] for u in measured]
+    lists = [order[u].tolist() for u in measured]
+    at = {item: i for i, item in enumerate(catalogue)}
+    relevant = [{at[i] for i in liked[ratings.user_vocabulary.raw(u)]} for u in measured]
 
     found = rank(rec, to_ratings(test))
     assert found.n_users == len(measured) > 400

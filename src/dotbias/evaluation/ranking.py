@@ -18,6 +18,7 @@ from dotbias.data.ratings import Ratings
 from dotbias.data.vocabulary import Index
 from dotbias.errors import SettingError
 from dotbias.models.baseline import Baseline
+from dotbias.recommender.list_quality import measure_lists
 from dotbias.recommender.recommender import Recommender
 from dotbias.settings import generator
 
@@ -43,6 +44,8 @@ class Ranking:
         map: average precision, ``Σ_j h_j (h_1 + ... + h_j) / j``, divided by ``min(k, R)``.
         hit_rate: share of the users with a relevant item among the k.
         coverage: distinct items in all the lists together, as a share of the catalogue.
+        mrr: one over the rank of the first relevant item, 0 where there is none.
+        gini: how unequally often items are listed, over the catalogue; 0 is equal.
     """
 
     k: int
@@ -55,6 +58,8 @@ class Ranking:
     map: float
     hit_rate: float
     coverage: float
+    mrr: float | None = None
+    gini: float | None = None
 
     def metrics(self) -> dict[str, float]:
         """The metrics by name, from ``precision`` on; a file of an older version may lack some."""
@@ -115,43 +120,6 @@ def rank_popular(
     parameters = rec.parameters | biases
     popular = replace(rec, model=Baseline(), parameters=parameters, preference=None)
     return task.measure(popular.top_items(task.users, k))
-
-
-def measure_lists(top: Index, relevant: csr_array, k: int) -> dict[str, float]:
-    """The six metrics of ``Ranking`` for given lists.
-
-    Args:
-        top: item indices, best first, shape (n, at most k); -1 where a list has ended.
-        relevant: the relevant items, a sparse (n, n_items) table in which only the positions count;
-            at least one for each row.
-        k: length that the lists were meant to have.
-
-    >>> relevant = csr_array([[0, 1, 1, 0], [1, 0, 0, 0]])
-    >>> measure_lists(np.array([[1, 3], [2, 1]]), relevant, k=2)
-    {'precision': 0.25, 'recall': 0.25, 'ndcg': 0.306..., 'map': 0.25, 'hit_rate': 0.5,
-     'coverage': 0.75}
-    """
-    n, n_items = relevant.shape
-    n_relevant = np.diff(relevant.indptr)  # (n,)
-    row = np.arange(n) * n_items
-    keys = np.repeat(row, n_relevant) + relevant.indices
-    hits = np.isin(row[:, None] + top, keys) & (top >= 0)  # (n, at most k)
-
-    ranks = np.arange(1, k + 1)
-    discount = 1 / np.log2(ranks + 1)
-    most = np.minimum(n_relevant, k)  # (n,): hits of the best list
-    width = hits.shape[1]
-    gain = hits @ discount[:width]
-    precisions = np.cumsum(hits, axis=1) / ranks[:width]
-    n_hits = hits.sum(axis=1)
-    return {
-        "precision": float(np.mean(n_hits / k)),
-        "recall": float(np.mean(n_hits / n_relevant)),
-        "ndcg": float(np.mean(gain / np.cumsum(discount)[most - 1])),
-        "map": float(np.mean((hits * precisions).sum(axis=1) / most)),
-        "hit_rate": float(np.mean(n_hits > 0)),
-        "coverage": len(np.unique(top[top >= 0])) / n_items,
-    }
 
 
 def align(rec: Recommender, test: Ratings) -> tuple[Index, Index]:
