@@ -48,8 +48,10 @@ def figures_per_user(top: Index, relevant: csr_array, k: int) -> dict[str, NDArr
     n, n_items = relevant.shape
     n_relevant = np.diff(relevant.indptr)  # (n,)
     row = np.arange(n) * n_items
-    keys = np.repeat(row, n_relevant) + relevant.indices
-    hits = np.isin(row[:, None] + top, keys) & (top >= 0)  # (n, at most k)
+    keys = np.sort(np.repeat(row, n_relevant) + relevant.indices)
+    wanted = row[:, None] + top
+    at = np.minimum(np.searchsorted(keys, wanted), len(keys) - 1)
+    hits = (keys[at] == wanted) & (top >= 0)  # (n, at most k)
 
     ranks = np.arange(1, k + 1)
     discount = 1 / np.log2(ranks + 1)
