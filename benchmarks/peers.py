@@ -22,7 +22,7 @@ from rich.table import Table
 
 import dotbias as db
 import protocols
-from dotbias.evaluation.ranking import align
+from dotbias.evaluation.rows import align
 from dotbias.recommender.recommender import Recommender
 
 Predictions = NDArray[np.floating[Any]]

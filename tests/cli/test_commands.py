@@ -52,6 +52,49 @@ def test_cross_validation(run, ratings):
     assert "RMSE" in run("cross-validate", ratings, "--folds", 2, "--model", "baseline").stdout
 
 
+def test_lists_are_measured_in_both_readings_at_any_length(run, ratings):
+    run("split", ratings, "--train", "some.csv", "--test", "others.csv", "--by", "users")
+    run("fit", "some.csv", "-o", "some.dotbias", "--test-size", 0, "--solver", "als")
+    asked = "evaluate", "some.dotbias", "others.csv", "-k", 3, "-k", 20, "--new-users"
+    report = json.loads(run(*asked, "--json").stdout)
+    assert (report["n_rows"], report["rmse"], report["ranking"]) == (0, None, None)
+    new = report["new_users"]
+    assert new["n_users"] == 60
+    assert 0 < new["rmse"] < 2
+    kinds = [(r["relevant_from"], r["k"], r["by"]) for r in new["rankings"]]
+    orders = "preference", "rating", "popularity"
+    assert kinds == [(f, k, by) for f in (None, 3.875) for k in (3, 20) for by in orders]
+    text = run(*asked, "--fold-share", 0.5).stdout
+    assert "60 new users, folded in from 50% of their ratings" in text
+    assert "the first 20 recommendations to 60 new users, every held-out item is relevant" in text
+    assert re.search(r"^by preference: (no )?(better|worse) than most rated items", text, re.M)
+    cold = json.loads(run("evaluate", "some.dotbias", "others.csv", "--json").stdout)
+    assert (cold["cold_users"], cold["new_users"]) == (60, None)
+
+
+def test_a_fit_keeps_what_it_measured_of_new_users(run, ratings):
+    how = "--new-users", 0.1, "--solver", "als", "-o", "new.dotbias"
+    fitted = json.loads(run("fit", ratings, *how, "--json").stdout)["held_out"]
+    assert fitted["new_users"]["n_users"] == 30
+    kept = run("evaluate", "new.dotbias")
+    assert "on the share 0.2 and 0.1 of the users held out" in kept.stderr
+    assert f"RMSE {fitted['new_users']['rmse']:.4f}" in kept.stdout
+    done = run("fit", ratings, *how, "--test-size", 0, code=2)
+    assert "--new-users needs a --test-size" in done.stderr
+
+
+def test_cross_validation_of_lists_and_new_users(run, ratings):
+    how = "--folds", 2, "--model", "baseline", "-k", 5, "--new-users", 0.1
+    done = run("cross-validate", ratings, *how, "--json")
+    mean = json.loads(done.stdout)["mean"]
+    assert 0 < mean["new/rmse"] < 2
+    for whom in ("known", "new"):
+        for by in ("preference", "rating", "popularity"):
+            assert 0 <= mean[f"{whom}/{by}/liked/ndcg@5"] <= 1
+    without = run("cross-validate", ratings, *how[:4], "--no-lists", "--json")
+    assert set(json.loads(without.stdout)["mean"]) == {"rmse", "mae"}
+
+
 def test_by_default_the_solver_is_chosen_and_the_choice_is_told(run, ratings):
     done = run("fit", ratings, "-o", "chosen.dotbias", "--json")
     note = "Solver, for each of 2 fits: gibbs with histories, 200 samples (about "

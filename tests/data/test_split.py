@@ -116,6 +116,81 @@ def test_each_user_gives_the_share(ratings: Ratings, test_size: float, seed: int
     assert got == wanted
 
 
+@given(some_ratings(), shares | st.integers(1, 8), st.integers(0, 5))
+def test_users_are_held_out_whole(ratings: Ratings, test_size: float, seed: int) -> None:
+    everyone = set(ratings.users.tolist())
+    if isinstance(test_size, int):
+        n_train = len(everyone) - test_size
+    else:
+        n_train = int(len(everyone) * (1 - test_size) + 0.5)
+    if not 0 < n_train < len(everyone):
+        with pytest.raises(DataError, match=r"leaves no (training|held-out) rating"):
+            ratings.split(test_size, seed=seed, by="users")
+        return
+    train, test = ratings.split(test_size, seed=seed, by="users")
+    assert_partition(ratings, train, test)
+    known, new = (set(part.to_frame()["user"]) for part in (train, test))
+    assert not known & new
+    assert len(known) == n_train
+
+
+def test_users_without_a_row_are_not_drawn() -> None:
+    """Rows under the vocabularies of a larger table: only users 1 and 4 are there."""
+    few = numbered([1, 2, 3, 4], [1, 1, 1, 1]).rows(np.array([0, 3]))
+    for seed in range(5):
+        train, test = few.split(1, seed=seed, by="users")
+        assert (train.n_users, test.n_users) == (1, 1)
+
+
+def test_each_user_is_held_out_equally_often() -> None:
+    ratings = numbered([1, 1, 1, 2, 3, 4, 4], list(range(7)))
+    times = np.zeros(4)
+    for seed in range(400):
+        _, test = ratings.split(0.5, seed=seed, by="users")
+        times[[user - 1 for user in test.user_vocabulary.ids]] += 1
+    # Binomial(400, 0.5) has a standard deviation of 10.
+    assert np.abs(times - 200).max() < 5 * 10
+
+
+@given(some_ratings(), st.integers(1, 3), st.integers(0, 5))
+def test_new_users_are_held_out_besides(ratings: Ratings, new_users: int, seed: int) -> None:
+    """The rows are those of the split without new users, and all rows of some users."""
+    try:
+        train, test = ratings.split(0.25, seed=seed, new_users=new_users)
+        _, without = ratings.split(0.25, seed=seed)
+    except DataError:
+        return
+    assert_partition(ratings, train, test)
+    assert set(rows(without)) <= set(rows(test))
+    known, new = (set(part.to_frame()["user"]) for part in (train, test))
+    whole = {user for user in new if user not in known}
+    assert len(whole) >= new_users
+    extra = set(rows(test)) - set(rows(without))
+    assert {ratings.user_vocabulary.raw(ratings.users[row]) for row in extra} <= whole
+
+
+def test_each_fold_holds_new_users_out_besides() -> None:
+    ratings = numbered([1 + row % 20 for row in range(200)], list(range(200)))
+    plain, besides = (list(k_fold(ratings, 4, seed=1, new_users=n)) for n in (0, 0.1))
+    drawn = set()
+    for (_, test), (train, more) in zip(plain, besides, strict=True):
+        assert_partition(ratings, train, more)
+        assert set(rows(test)) < set(rows(more))
+        new = set(more.user_vocabulary.ids) - set(train.user_vocabulary.ids)
+        assert len(new) == 2
+        drawn |= new
+    assert len(drawn) > 2
+
+
+@pytest.mark.parametrize("new_users", [-1, 1.0, 1.5, float("nan"), "0.2", None])
+def test_new_users_outside_their_range_are_refused(new_users: object) -> None:
+    ratings = numbered([1, 1, 2], [1, 2, 1])
+    with pytest.raises(SettingError, match="new_users must be a share of the users"):
+        ratings.split(1, new_users=new_users)  # type: ignore[arg-type]
+    with pytest.raises(SettingError, match="new_users must be a share of the users"):
+        k_fold(ratings, 2, new_users=new_users)  # type: ignore[arg-type]
+
+
 def test_each_rating_of_a_user_is_held_out_equally_often() -> None:
     ratings = numbered([1] * 5 + [2] * 5, list(range(10)))
     times = np.zeros(10)
@@ -218,7 +293,7 @@ def test_the_scale_is_that_of_the_part() -> None:
 
 
 @pytest.mark.parametrize("test_size", [0, -1, 0.0, 1.0, 1.5, float("nan"), "0.2", None])
-@pytest.mark.parametrize("by", ["rows", "user", "time"])
+@pytest.mark.parametrize("by", ["rows", "user", "users", "time"])
 def test_a_size_outside_its_range_is_refused(by: str, test_size: object) -> None:
     with pytest.raises(SettingError, match=r"test_size must be a share above 0 and below 1, or"):
         numbered([1, 1], [1, 2], [0, 1]).split(test_size, by=by)  # type: ignore[arg-type]
@@ -226,7 +301,8 @@ def test_a_size_outside_its_range_is_refused(by: str, test_size: object) -> None
 
 def test_other_settings_outside_their_range_are_refused() -> None:
     ratings = numbered([1, 1], [1, 2], [0, 1])
-    with pytest.raises(SettingError, match="by must be one of 'rows', 'user', 'time', 'last'"):
+    known = "'rows', 'user', 'users', 'time', 'last'"
+    with pytest.raises(SettingError, match=f"by must be one of {known}"):
         ratings.split(by="week")  # type: ignore[arg-type]
     with pytest.raises(SettingError, match="leave test_size out"):
         ratings.split(0.5, by="last")

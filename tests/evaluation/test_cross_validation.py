@@ -2,8 +2,10 @@
 
 import json
 import logging
+import re
 import statistics
 
+import numpy as np
 import pytest
 
 from dotbias.data.ratings import Ratings, k_fold
@@ -13,8 +15,10 @@ from dotbias.evaluation.cross_validation import cross_validate
 from dotbias.evaluation.evaluate import evaluate
 from dotbias.fitting.choosing import choose_solver
 from dotbias.fitting.fit import fit
-from dotbias.models import Baseline, DotBias
+from dotbias.models import Baseline, DotBias, DotProduct
 from dotbias.solvers.descent.gradient import GradientDescent
+from dotbias.solvers.least_squares.als import ALS
+from dotbias.solvers.least_squares.implicit_als import ImplicitALS
 
 MODEL, SOLVER = DotBias(n_factors=8), GradientDescent(n_epochs=5)
 
@@ -31,7 +35,7 @@ def as_dicts(result):
 def test_each_fold_is_a_fit_and_an_evaluation(ratings):
     result = cross_validate(ratings, MODEL, SOLVER, n_folds=3, seed=7, k=5, ranking=True)
     expected = [
-        evaluate(fit(train, MODEL, SOLVER, seed=7), test, k=5)
+        evaluate(fit(train, MODEL, SOLVER, seed=7), test, k=5, seed=7)
         for train, test in k_fold(ratings, 3, seed=7)
     ]
     assert as_dicts(result) == [fold.to_dict() for fold in expected]
@@ -58,6 +62,8 @@ def test_mean_and_spread_over_the_folds(ratings):
         "precision@5": [fold.ranking.precision for fold in result.folds],
         "ndcg@5": [fold.ranking.ndcg for fold in result.folds],
         "coverage@5": [fold.ranking.coverage for fold in result.folds],
+        "known/rating/all/mrr@5": [fold.rankings[0].mrr for fold in result.folds],
+        "known/popularity/liked/gini@5": [fold.popularity.gini for fold in result.folds],
     }
     for name, column in values.items():
         mean = sum(column) / 3
@@ -66,7 +72,7 @@ def test_mean_and_spread_over_the_folds(ratings):
         assert result.std[name] == pytest.approx(variance**0.5)
         assert result.std[name] > 0
     assert set(result.mean) == set(result.std)
-    assert len(result.mean) == 8
+    assert len(result.mean) == 2 + 9 + 2 * 2 * 9  # two readings, two orders
 
 
 def test_rankings_are_measured_only_on_demand(ratings):
@@ -75,7 +81,7 @@ def test_rankings_are_measured_only_on_demand(ratings):
     assert all(fold.ranking is None for fold in result.folds)
 
 
-def test_a_fold_without_rankings_leaves_them_out_of_the_mean():
+def test_a_fold_without_a_ranking_leaves_it_out_of_the_mean():
     """The second fold holds out nothing that anyone liked."""
     rows = [(1, 1, 5), (1, 2, 1), (2, 1, 5), (2, 3, 1), (3, 2, 5), (3, 3, 1)]
     table = Ratings.from_columns(*zip(*rows, strict=True))
@@ -86,8 +92,50 @@ def test_a_fold_without_rankings_leaves_them_out_of_the_mean():
 
     result = cross_validate([fold(0, 5), fold(1, 3)], Baseline(), ranking=True)
     assert [fold.ranking is None for fold in result.folds] == [False, True]
-    assert set(result.mean) == set(result.std) == {"rmse", "mae"}
-    assert "precision" not in str(result)
+    plain = {name for name in result.mean if "/" not in name}
+    assert plain == {"rmse", "mae"}
+    assert {name.split("/")[2] for name in result.mean if "/" in name} == {"all"}
+    assert "relevant from" not in str(result)
+
+
+def test_each_fold_folds_new_users_in(ratings):
+    result = cross_validate(
+        ratings, MODEL, ALS(n_iterations=2), n_folds=2, seed=3, ranking=True, new_users=0.2
+    )
+    pairs = list(k_fold(ratings, 2, seed=3, new_users=0.2))
+    for fold, (train, test) in zip(result.folds, pairs, strict=True):
+        rec = fit(train, MODEL, ALS(n_iterations=2), seed=3)
+        assert fold.to_dict() == evaluate(rec, test, new_users="fold", seed=3).to_dict()
+        assert fold.new_users.n_users == 20
+    new = [fold.new_users for fold in result.folds]
+    assert result.mean["new/rmse"] == pytest.approx((new[0].rmse + new[1].rmse) / 2)
+    ndcg = [next(r.ndcg for r in each.rankings) for each in new]
+    assert result.mean["new/rating/all/ndcg@10"] == pytest.approx(sum(ndcg) / 2)
+    text = str(result)
+    assert f"new users: RMSE {result.mean['new/rmse']:.4f}" in text
+    assert "the first 10 recommendations to new users, every held-out item is relevant" in text
+
+
+def test_new_users_of_given_folds_are_refused(ratings):
+    with pytest.raises(SettingError, match=r"new_users=0.1.*give the ratings themselves"):
+        cross_validate([ratings.split()] * 2, Baseline(), new_users=0.1)
+
+
+def test_preferences_have_rankings_and_no_errors():
+    rng = np.random.default_rng(0)
+    pairs = sorted({(int(u), int(i)) for u, i in rng.integers(0, 40, (600, 2))})
+    events = Ratings.from_columns(*zip(*pairs, strict=True))
+    result = cross_validate(
+        events, DotProduct(n_factors=4), ImplicitALS(), n_folds=2, ranking=True, new_users=0.1
+    )
+    assert "rmse" not in result.mean
+    assert {name.split("/")[2] for name in result.mean if "/" in name} == {"all"}
+    assert {name.split("/")[1] for name in result.mean if "/" in name} == {
+        "preference",
+        "popularity",
+    }
+    assert "RMSE" not in str(result)
+    assert "by preference: better than most rated items in" in str(result)
 
 
 def test_same_seed_same_figures(ratings):
@@ -103,15 +151,22 @@ def test_folds_may_be_given(ratings):
 
 def test_the_table_shows_every_fold_with_mean_and_spread(ratings):
     result = cross_validate(ratings, Baseline(), n_folds=3, ranking=True)
-    header, *lines = str(result).splitlines()
-    assert header.split()[:3] == ["fold", "RMSE", "MAE"]
-    assert header.split()[-1] == "seconds"
+    folds, *rankings = str(result).split("\n\n")
+    header, *lines = folds.splitlines()
+    assert header.split() == ["fold", "RMSE", "MAE", "ndcg@10", "seconds"]
     assert [line.split()[0] for line in lines] == ["1", "2", "3", "mean", "spread"]
     for line, fold in zip(lines, result.folds, strict=False):
         assert line.split()[1:3] == [f"{fold.rmse:.4f}", f"{fold.mae:.4f}"]
     assert lines[3].split()[-1] == f"{statistics.fmean(result.seconds):.2f}"
     assert lines[4].split()[1] == f"{result.std['rmse']:.4f}"
     assert len({len(line) for line in (header, *lines)}) == 1
+    assert len(rankings) == 2
+    for reading, text in zip(("all", "liked"), rankings, strict=True):
+        for by, name in (("rating", "by predicted rating"), ("popularity", "most rated items")):
+            key = f"known/{by}/{reading}/precision@10"
+            row, after = re.search(rf"^{name} (.*)\n  spread (.*)", text, re.M).groups()
+            assert row.split()[0] == f"{result.mean[key]:.4f}"
+            assert after.split()[0] == f"{result.std[key]:.4f}"
 
 
 def test_plain_data_for_json(ratings):

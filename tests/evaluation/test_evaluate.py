@@ -2,6 +2,7 @@
 
 import json
 import math
+import re
 import zipfile
 from types import SimpleNamespace
 
@@ -13,11 +14,14 @@ from dotbias.data.ratings import Ratings
 from dotbias.data.simulate import simulate
 from dotbias.errors import DataError, SettingError
 from dotbias.evaluation.evaluate import Evaluation, evaluate, text_table
-from dotbias.evaluation.ranking import rank, rank_popular
+from dotbias.evaluation.ranking import Audience, rank
+from dotbias.evaluation.rows import Rows
 from dotbias.fitting.fit import fit
-from dotbias.models import Baseline, DotBias
+from dotbias.models import Baseline, DotBias, DotProduct
 from dotbias.recommender.recommender import Recommender
 from dotbias.solvers.descent.gradient import GradientDescent
+from dotbias.solvers.least_squares.implicit_als import ImplicitALS
+from tests.pairs import with_preference
 
 
 @pytest.fixture(scope="module")
@@ -107,17 +111,37 @@ def test_groups_count_the_training_ratings(world):
 
 
 def test_rankings_are_those_of_rank(world):
-    result = evaluate(world.rec, world.test, k=5, relevant_from=3)
-    assert result.ranking == rank(world.rec, world.test, 5, 3)
-    assert result.popularity == rank_popular(world.rec, world.test, 5, 3)
+    result = evaluate(world.rec, world.test, k=(5, 2), relevant_from=3, seed=4)
+    audience = Audience.known(world.rec, Rows.of(world.rec, world.test), seed=4)
+    assert result.rankings == rank(audience, (5, 2), 3, seed=4)
+    shown = {(r.k, r.relevant_from, r.by): r for r in result.rankings}
+    assert len(shown) == len(result.rankings) == 2 * 2 * 2
+    assert result.ranking == shown[5, 3, "rating"]
+    assert result.popularity == shown[5, 3, "popularity"]
     without = evaluate(world.rec, world.test, ranking=False)
     assert without.ranking is without.popularity is None
+    assert without.rankings == ()
 
 
-def test_nothing_relevant_leaves_the_ranking_out(world):
+def test_nothing_liked_leaves_the_other_reading(world):
     result = evaluate(world.rec, world.test, relevant_from=99)
     assert result.ranking is result.popularity is None
-    assert "recommendations" not in str(result)
+    assert {r.relevant_from for r in result.rankings} == {None}
+    assert "every held-out item is relevant" in str(result)
+    assert "relevant from" not in str(result)
+
+
+def test_a_word_says_whether_lists_beat_the_most_rated_items(world):
+    result = evaluate(world.rec, world.test)
+    for ranking in result.rankings:
+        if ranking.by == "rating":
+            assert f"by predicted rating: {ranking.gain} in nDCG@10" in str(result)
+
+
+@pytest.mark.parametrize("k", [0, -3, (), (5, 0)])
+def test_lists_of_no_length_are_refused(world, k):
+    with pytest.raises(SettingError, match="k must be at least 1"):
+        evaluate(world.rec, world.test, k=k)
 
 
 def test_a_fitted_model_beats_biases_which_beat_the_mean():
@@ -126,6 +150,71 @@ def test_a_fitted_model_beats_biases_which_beat_the_mean():
     result = evaluate(fit(train, DotBias(n_factors=8)), test)
     assert result.rmse < 0.9 * result.baseline_rmse
     assert result.baseline_rmse < 0.85 * result.mean_rmse
+
+
+# -- preferences ------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def pair(world):
+    return with_preference(world.rec, world.train)
+
+
+def test_of_two_models_each_gives_its_figures(world, pair):
+    both = evaluate(pair, world.test)
+    stars, preference = (evaluate(pair.by(s), world.test) for s in ("rating", "preference"))
+    assert (both.rmse, both.mae) == (stars.rmse, stars.mae)
+    assert both.by_activity.equals(stars.by_activity)
+    assert [r for r in both.rankings if r.by != "preference"] == list(stars.rankings)
+    assert [r for r in both.rankings if r.by != "rating"] == list(preference.rankings)
+    text = str(both)
+    for name in ("by preference", "by predicted rating", "most rated items"):
+        assert len(re.findall(f"^{name}  ", text, re.M)) == 2  # readings
+    assert max(map(len, text.splitlines())) <= 100
+
+
+def test_the_ranking_is_what_recommend_gives_unless_told_otherwise(world, pair):
+    first = evaluate(pair, world.test).ranking
+    assert (first.by, first.relevant_from) == ("preference", 3.875)
+    assert evaluate(pair, world.test, rank_by="rating").ranking == (
+        evaluate(world.rec, world.test).ranking
+    )
+    with pytest.raises(SettingError, match="no preferences"):
+        evaluate(world.rec, world.test, rank_by="preference")
+
+
+def test_preferences_have_no_errors_in_stars(world, pair):
+    result = evaluate(pair.by("preference"), world.test)
+    assert result.rmse is result.mae is result.baseline_rmse is result.mean_rmse is None
+    assert result.by_activity.is_empty()
+    assert result.by_popularity.is_empty()
+    assert "RMSE" not in str(result)
+    assert result.ranking.relevant_from == 3.875  # it was fitted to ratings all the same
+    back = Evaluation.from_dict(json.loads(json.dumps(result.to_dict(), allow_nan=False)))
+    assert str(back) == str(result)
+
+
+def test_of_events_every_held_out_item_is_relevant(world):
+    frame = world.train.to_frame()
+    events = Ratings.from_columns(frame["user"], frame["item"])
+    held = Ratings.from_columns(world.test.to_frame()["user"], world.test.to_frame()["item"])
+    rec = fit(events, DotProduct(n_factors=4), ImplicitALS(n_iterations=3))
+    result = evaluate(rec, held)
+    assert {r.relevant_from for r in result.rankings} == {None}
+    assert (result.ranking.by, result.ranking.relevant_from) == ("preference", None)
+    assert str(result).startswith(f"{len(held):,} held-out interactions\n")
+    assert "rating" not in str(result)
+
+
+def test_lists_for_ratings_can_be_measured_on_events(world, pair):
+    """Nobody said how many stars: then every held-out item is relevant, and nothing else is measured."""
+    frame = world.test.to_frame()
+    held = Ratings.from_columns(frame["user"], frame["item"])
+    result, of_ratings = evaluate(pair, held), evaluate(pair, world.test)
+    assert (result.rmse, result.kind) == (None, "events")
+    assert result.rankings == tuple(r for r in of_ratings.rankings if r.relevant_from is None)
+    with pytest.raises(DataError, match="fitted to: that is ratings, and these are events"):
+        evaluate(pair, held, new_users="fold")
 
 
 # -- rows that were used in fitting ----------------------------------------------------------------
@@ -152,7 +241,7 @@ def test_rows_that_were_all_used_in_fitting_are_refused(world):
         evaluate(world.rec, world.train)
     kept = evaluate(world.rec, world.train, on_seen="keep")
     assert kept.seen_rows == kept.n_rows == len(world.train)
-    assert kept.ranking is None  # every relevant item is a training item
+    assert kept.rankings == ()  # every relevant item is a training item
 
 
 def test_an_unknown_answer_to_seen_rows_is_refused(world):
@@ -164,7 +253,7 @@ def test_a_single_row_is_enough(world):
     row = Ratings.from_columns([901], [992], [4.0])
     result = evaluate(world.rec, row)
     assert result.rmse == result.mae == pytest.approx(abs(world.train.global_mean - 4), rel=1e-6)
-    assert (result.coverage, result.cold_rows, result.ranking) == (0, 1, None)
+    assert (result.coverage, result.cold_rows, result.rankings) == (0, 1, ())
     assert result.by_activity.rows() == [("0 (cold)", 1, result.rmse)]
 
 
@@ -185,13 +274,17 @@ def test_ids_may_change_between_text_and_integers(world):
 # -- as data and as text ---------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("options", [{}, {"ranking": False}, {"k": 3, "relevant_from": 4.5}])
+@pytest.mark.parametrize(
+    "options",
+    [{}, {"ranking": False}, {"k": (3, 7), "relevant_from": 4.5}, {"new_users": "fold"}],
+)
 def test_round_trip_through_json(world, options):
     result = evaluate(world.rec, world.test, **options)
     text = json.dumps(result.to_dict(), allow_nan=False)
     back = Evaluation.from_dict(json.loads(text))
     assert back.to_dict() == result.to_dict()
     assert back.ranking == result.ranking
+    assert back.rankings == result.rankings
     assert back.by_activity.equals(result.by_activity)
     assert str(back) == str(result)
 
@@ -214,13 +307,29 @@ def test_text_names_every_figure(world):
     text = str(result)
     for value in (result.rmse, result.mae, result.baseline_rmse, result.mean_rmse):
         assert f"{value:.4f}" in text
-    for ranking in (result.ranking, result.popularity):
+    for ranking in result.rankings:
         assert all(f"{value:.4f}" in text for value in ranking.metrics().values())
     for frame in (result.by_activity, result.by_popularity):
         assert all(group in text for group in frame["group"])
     assert f"{result.coverage:.2%}" in text
     assert f"relevant from {result.ranking.relevant_from:g}" in text
     assert max(map(len, text.splitlines())) <= 100
+
+
+def test_figures_of_an_older_version_are_printed(world):
+    """They have rankings of one reading, without reciprocal ranks, and nothing of new users."""
+    data = evaluate(world.rec, world.test).to_dict()
+    for name in ("rankings", "new_users", "kind"):
+        del data[name]
+    for name in ("ranking", "popularity"):
+        for later in ("mrr", "novelty", "gini", "by", "gain"):
+            del data[name][later]
+    text = str(Evaluation.from_dict(data))
+    assert f"this model           {data['ranking']['precision']:.4f}".split() == next(
+        line.split()[:3] for line in text.splitlines() if line.startswith("this model")
+    )
+    assert "most rated items" in text
+    assert "mrr" not in text
 
 
 def test_columns_of_text_stand_in_line():

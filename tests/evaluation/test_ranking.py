@@ -1,4 +1,4 @@
-"""Ranking metrics against plain Python, list by list and through a recommender."""
+"""Rankings of a recommender's lists against plain Python."""
 
 import math
 
@@ -7,134 +7,24 @@ import polars as pl
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from scipy.sparse import csr_array
 
 from dotbias.data.ratings import Ratings
 from dotbias.errors import SettingError
-from dotbias.evaluation.ranking import align, measure_lists, rank, rank_popular, seen
+from dotbias.evaluation import ranking
+from dotbias.evaluation.ranking import Audience, Gain, liked_from
+from dotbias.evaluation.rows import Rows, align, seen
 from dotbias.fitting.fit import fit
 from dotbias.models import DotBias
 from dotbias.recommender.recommender import MIN_RATINGS, Recommender
 from dotbias.solvers.descent.gradient import GradientDescent
-
-METRICS = ("precision", "recall", "ndcg", "map", "hit_rate", "coverage")
-
-
-def slow_metrics(lists, relevant, k, n_items):
-    """The six metrics of plain lists and plain sets, each written out as its definition."""
-    sums = dict.fromkeys(METRICS, 0.0)
-    for items, liked in zip(lists, relevant, strict=True):
-        hits = [item in liked for item in items]
-        sums["precision"] += sum(hits) / k
-        sums["recall"] += sum(hits) / len(liked)
-        best = sum(1 / math.log2(j + 1) for j in range(1, min(k, len(liked)) + 1))
-        sums["ndcg"] += sum(1 / math.log2(j + 1) for j, h in enumerate(hits, 1) if h) / best
-        precisions = [sum(hits[:j]) / j for j, h in enumerate(hits, 1) if h]
-        sums["map"] += sum(precisions) / min(k, len(liked))
-        sums["hit_rate"] += any(hits)
-    means = {name: total / len(lists) for name, total in sums.items()}
-    return means | {"coverage": len({item for items in lists for item in items}) / n_items}
+from tests.lists import slow_metrics
 
 
-def table(relevant, n_items):
-    dense = np.zeros((len(relevant), n_items))
-    for row, items in enumerate(relevant):
-        dense[row, list(items)] = 1
-    return csr_array(dense)
-
-
-def padded(lists, width):
-    return np.array([[*items, *[-1] * (width - len(items))] for items in lists], np.int32)
-
-
-@st.composite
-def tasks(draw):
-    """Lists of at most k of n items, sets of relevant ones, k and n."""
-    n_items = draw(st.integers(1, 12))
-    k = draw(st.integers(1, 14))
-    width = min(k, n_items)
-    items = st.integers(0, n_items - 1)
-    user = st.tuples(
-        st.lists(items, unique=True, max_size=width), st.sets(items, min_size=1, max_size=n_items)
-    )
-    lists, relevant = zip(*draw(st.lists(user, min_size=1, max_size=6)), strict=True)
-    return lists, relevant, k, n_items
-
-
-@given(tasks())
-def test_metrics_equal_plain_python(task):
-    lists, relevant, k, n_items = task
-    top = padded(lists, min(k, n_items))
-    found = measure_lists(top, table(relevant, n_items), k)
-    assert tuple(found) == METRICS
-    assert found == pytest.approx(slow_metrics(lists, relevant, k, n_items), abs=1e-12)
-
-
-@given(tasks())
-def test_metrics_lie_between_0_and_1(task):
-    lists, relevant, k, n_items = task
-    found = measure_lists(padded(lists, min(k, n_items)), table(relevant, n_items), k)
-    assert all(0 <= value <= 1 + 1e-12 for value in found.values())
-    assert found["map"] <= found["hit_rate"] + 1e-12
-    assert found["ndcg"] <= found["hit_rate"] + 1e-12
-
-
-@given(tasks(), st.randoms(use_true_random=False))
-def test_the_order_of_users_changes_nothing(task, random):
-    lists, relevant, k, n_items = task
-    order = list(range(len(lists)))
-    random.shuffle(order)
-    top, liked = padded(lists, min(k, n_items)), table(relevant, n_items)
-    expected = pytest.approx(measure_lists(top, liked, k), abs=1e-12)
-    assert measure_lists(top[order], liked[order], k) == expected
-
-
-@given(tasks())
-def test_the_best_list_scores_1(task):
-    _, relevant, k, n_items = task
-    lists = [sorted(items)[:k] for items in relevant]
-    found = measure_lists(padded(lists, min(k, n_items)), table(relevant, n_items), k)
-    for name in ("ndcg", "map", "hit_rate"):
-        assert found[name] == pytest.approx(1)
-    share = np.mean([min(k, len(items)) / len(items) for items in relevant])
-    assert found["recall"] == pytest.approx(share)
-
-
-@given(tasks())
-def test_lists_without_a_relevant_item_score_0(task):
-    _, relevant, k, n_items = task
-    lists = [sorted(set(range(n_items)) - items)[:k] for items in relevant]
-    found = measure_lists(padded(lists, min(k, n_items)), table(relevant, n_items), k)
-    assert [found[name] for name in METRICS[:-1]] == [0] * 5
-
-
-def test_hand_computed_case():
-    """Hits at ranks 1 and 3 of 4, with 3 relevant items; then none; 7 of 10 items shown."""
-    top = np.array([[5, 9, 2, 0], [3, 4, 6, 0]])
-    relevant = csr_array(([1] * 4, ([0, 0, 0, 1], [5, 2, 8, 7])), shape=(2, 10))
-    found = measure_lists(top, relevant, k=4)
-    dcg, ideal = 1 + 0.5, 1 + 1 / math.log2(3) + 0.5
-    assert found == pytest.approx(
-        {
-            "precision": (2 / 4 + 0) / 2,
-            "recall": (2 / 3 + 0) / 2,
-            "ndcg": (dcg / ideal + 0) / 2,
-            "map": ((1 / 1 + 2 / 3) / 3 + 0) / 2,
-            "hit_rate": 1 / 2,
-            "coverage": 7 / 10,
-        }
-    )
-
-
-def test_the_end_of_a_list_is_no_item():
-    """Padding with -1 must not count as the last item of the user before."""
-    relevant = csr_array([[0, 0, 1], [1, 0, 0]])
-    found = measure_lists(np.array([[0, 1], [-1, -1]]), relevant, k=2)
-    assert found["hit_rate"] == 0
-    assert found["coverage"] == 2 / 3
-
-
-# -- through a recommender -------------------------------------------------------------------------
+def rank(rec, test, k=10, relevant_from=None, **options):
+    """The rankings of one length by order and reading, ``None`` for all held-out items."""
+    liked = liked_from(rec) if relevant_from is None else relevant_from
+    found = ranking.rank(Audience.known(rec, Rows.of(rec, test), **options), (k,), liked)
+    return {(r.by, r.relevant_from): r for r in found}
 
 
 def random_recommender(ratings, seed=0):
@@ -154,7 +44,7 @@ def score_by_popularity(rec, _user, item):
 
 
 def slow_rank(rec, train, test, k, relevant_from, score):
-    """Lists and sets from raw ids, one user after the other."""
+    """Lists and sets from raw ids, one user after the other; None stands for all held-out items."""
     catalogue = sorted(set(train["item"].to_list()))
     rated = {pair[:2] for pair in train.iter_rows()}
     known = sorted(set(train["user"].to_list()))
@@ -164,17 +54,20 @@ def slow_rank(rec, train, test, k, relevant_from, score):
         liked = {
             item
             for name, item, rating in test.iter_rows()
-            if name == user and rating >= relevant_from and item in catalogue
+            if name == user and item in catalogue
+            if relevant_from is None or rating >= relevant_from
         }
         liked -= {item for item in liked if (user, item) in rated}
         if liked:
             open_items = [i for i, item in enumerate(catalogue) if (user, item) not in rated]
             open_items.sort(key=lambda i, u=u: (counts[i] < MIN_RATINGS, -score(rec, u, i), i))
-            lists.append([catalogue[i] for i in open_items[:k]])
-            relevant.append(liked)
+            lists.append(open_items[:k])
+            relevant.append({catalogue.index(item) for item in liked})
     if not lists:
         return None
-    return len(lists), slow_metrics(lists, relevant, k, len(catalogue))
+    places = [-math.log2(counts[item] / len(known)) for items in lists for item in items]
+    metrics = slow_metrics(lists, relevant, k, len(catalogue))
+    return len(lists), metrics | {"novelty": sum(places) / len(places)}
 
 
 @st.composite
@@ -200,22 +93,36 @@ def to_ratings(frame):
 
 @settings(max_examples=60, deadline=None)
 @given(rating_tables(), st.integers(1, 12), st.sampled_from([None, 1.0, 3.0, 5.0]))
-def test_rank_equals_plain_python(tables, k, relevant_from):
+def test_rankings_equal_plain_python(tables, k, relevant_from):
     train, test = tables
     rec = random_recommender(to_ratings(train))
-    for run, score in ((rank, score_by_model), (rank_popular, score_by_popularity)):
-        expected = slow_rank(rec, train, test, k, relevant_from or 4.0, score)
-        found = run(rec, to_ratings(test), k, relevant_from)
-        if expected is None:
-            assert found is None
-        else:
-            assert (found.n_users, found.metrics()) == (
+    found = rank(rec, to_ratings(test), k, relevant_from)
+    strangers = set(test["user"].to_list()) - set(train["user"].to_list())
+    for reading in (None, relevant_from or 4.0):
+        for by, score in (("rating", score_by_model), ("popularity", score_by_popularity)):
+            expected = slow_rank(rec, train, test, k, reading, score)
+            one = found.pop((by, reading), None)
+            if expected is None:
+                assert one is None
+                continue
+            assert (one.n_users, one.metrics()) == (
                 expected[0],
                 pytest.approx(expected[1], abs=1e-12),
             )
-            assert (found.k, found.relevant_from) == (k, relevant_from or 4.0)
-            strangers = set(test["user"].to_list()) - set(train["user"].to_list())
-            assert found.unknown_users == len(strangers)
+            assert (one.k, one.by, one.unknown_users) == (k, by, len(strangers))
+    assert not found
+
+
+@settings(max_examples=30, deadline=None)
+@given(rating_tables())
+def test_several_lengths_are_each_as_if_alone(tables):
+    train, test = map(to_ratings, tables)
+    rec = random_recommender(train)
+    audience = Audience.known(rec, Rows.of(rec, test))
+    found = ranking.rank(audience, (3, 1, 9), 3.0)
+    for k in (1, 3, 9):
+        # Of equal draws the intervals are equal too.
+        assert ranking.rank(audience, (k,), 3.0) == tuple(r for r in found if r.k == k)
 
 
 @settings(max_examples=60, deadline=None)
@@ -223,7 +130,7 @@ def test_rank_equals_plain_python(tables, k, relevant_from):
 def test_longer_lists_find_no_less(tables):
     train, test = map(to_ratings, tables)
     rec = random_recommender(train)
-    found = [rank(rec, test, k, 1.0) for k in range(1, 11)]
+    found = [rank(rec, test, k, 1.0).get(("rating", None)) for k in range(1, 11)]
     if found[0] is not None:
         for name in ("recall", "hit_rate", "coverage"):
             values = [getattr(ranking, name) for ranking in found]
@@ -254,22 +161,27 @@ def test_a_rating_of_zero_is_a_pair_of_training():
 def test_default_of_what_is_relevant_follows_the_training_scale(lowest, highest, expected):
     train = Ratings.from_columns([1, 1, 2], [1, 2, 2], [lowest, highest, highest])
     test = Ratings.from_columns([2, 3], [1, 2], [highest, 2 * highest])
-    assert rank(random_recommender(train), test).relevant_from == expected
+    rec = random_recommender(train)
+    assert liked_from(rec) == expected
+    assert {reading for _, reading in rank(rec, test)} == {None, expected}
 
 
 def test_popular_lists_by_hand():
     """Item 7 has 3 ratings, 8 and 9 have 1; user 3 has rated 7, so sees 8 (earlier) before 9."""
     train = Ratings.from_columns([1, 2, 3, 1, 2], [7, 7, 7, 8, 9], [5, 5, 5, 1, 1])
     test = Ratings.from_columns([3], [9], [5])
-    found = rank_popular(random_recommender(train), test, k=2)
+    found = rank(random_recommender(train), test, k=2)["popularity", None]
     assert found.metrics() == pytest.approx(
         {
             "precision": 1 / 2,
             "recall": 1,
             "ndcg": 1 / math.log2(3),
             "map": 1 / 2,
+            "mrr": 1 / 2,
             "hit_rate": 1,
             "coverage": 2 / 3,
+            "novelty": math.log2(3),  # one of three users has 8, one has 9
+            "gini": 1 / 3,
         }
     )
 
@@ -280,19 +192,19 @@ def test_a_rarely_rated_item_is_named_last_however_high_its_score():
     rec = random_recommender(train)
     rec.parameters["item_bias"][:] = [0, 1000, 500]
     test = Ratings.from_columns([9], [2], [5])
-    assert rank(rec, test, k=1).hit_rate == 0
-    assert rank(rec, test, k=2).ndcg == pytest.approx(1 / math.log2(3))
+    assert rank(rec, test, k=1)["rating", None].hit_rate == 0
+    assert rank(rec, test, k=2)["rating", None].ndcg == pytest.approx(1 / math.log2(3))
 
 
-def test_nothing_relevant_gives_none():
+def test_nothing_relevant_gives_nothing():
     train = Ratings.from_columns([1, 2], [1, 2], [1, 5])
     rec = random_recommender(train)
     unknown_item = Ratings.from_columns([1], [77], [5])
-    disliked = Ratings.from_columns([1], [2], [1])
     already_rated = Ratings.from_columns([2], [2], [5])
-    for test in (unknown_item, disliked, already_rated):
-        assert rank(rec, test) is None
-        assert rank_popular(rec, test) is None
+    for test in (unknown_item, already_rated):
+        assert rank(rec, test) == {}
+    disliked = Ratings.from_columns([1], [2], [1])
+    assert set(rank(rec, disliked)) == {("rating", None), ("popularity", None)}
 
 
 def grid_ratings(n_users, n_items, seed=0):
@@ -308,24 +220,55 @@ def test_many_users_are_sampled_by_seed():
     train, test = grid_ratings(40, 30)
     rec = random_recommender(train)
     whole, some = rank(rec, test), rank(rec, test, max_users=10, seed=1)
-    assert (whole.n_users, some.n_users) == (40, 10)
+    own = "rating", None
+    assert (whole[own].n_users, some[own].n_users) == (40, 10)
     assert some == rank(rec, test, max_users=10, seed=1)
     assert some != rank(rec, test, max_users=10, seed=2)
     assert rank(rec, test, max_users=40) == whole
-    # Both lists are measured on the same users: with scores by popularity they are the same lists.
+
+
+def test_scores_by_popularity_gain_nothing():
+    """Both lists are measured on the same users, and are the same lists."""
+    train, test = grid_ratings(40, 30)
+    rec = random_recommender(train)
     counts = rec.item_counts - np.arange(30) / 100
-    popular = Recommender.of(
-        rec.model, rec.parameters | {"item_bias": np.float32(1000 * counts)}, train
-    )
-    assert rank(popular, test, max_users=10) == rank_popular(rec, test, max_users=10)
+    parameters = rec.parameters | {"item_bias": np.float32(1000 * counts)}
+    found = rank(Recommender.of(rec.model, parameters, train), test, max_users=10)
+    for reading in (None, 4.0):
+        own, popular = found["rating", reading], found["popularity", reading]
+        assert own.metrics() == popular.metrics()
+        assert own.gain == Gain(0, 0, 0)
+        assert popular.gain is None
 
 
-@pytest.mark.parametrize("setting", [{"k": 0}, {"k": -3}, {"max_users": 0}])
-def test_settings_below_1_are_refused(setting):
+def test_the_gain_is_the_difference_and_lies_in_its_interval():
+    train, test = grid_ratings(40, 30)
+    found = rank(random_recommender(train), test)
+    own, popular = found["rating", 4.0], found["popularity", 4.0]
+    assert own.gain.mean == pytest.approx(own.ndcg - popular.ndcg, abs=1e-12)
+    assert own.gain.low < own.gain.mean < own.gain.high
+
+
+@pytest.mark.parametrize(
+    ("gain", "text"),
+    [
+        (Gain(0.081, 0.071, 0.092), "better than most rated items by 0.081 (0.071 to 0.092)"),
+        (Gain(-0.03, -0.04, -0.02), "worse than most rated items by 0.030 (0.020 to 0.040)"),
+        (
+            Gain(0.002, -0.003, 0.008),
+            "no better than most rated items: +0.002 (-0.003 to +0.008)",
+        ),
+        (Gain(0, 0, 0), "no better than most rated items: +0.000 (+0.000 to +0.000)"),
+    ],
+)
+def test_a_gain_says_in_words_whether_there_is_any(gain, text):
+    assert str(gain) == text
+
+
+def test_fewer_users_than_one_are_refused():
     train, test = grid_ratings(4, 6)
-    for run in (rank, rank_popular):
-        with pytest.raises(SettingError, match=f"{next(iter(setting))} must be at least 1"):
-            run(random_recommender(train), test, **setting)
+    with pytest.raises(SettingError, match="max_users must be at least 1"):
+        rank(random_recommender(train), test, max_users=0)
 
 
 def test_movielens_equals_plain_python(data_dir):
@@ -344,15 +287,16 @@ def test_movielens_equals_plain_python(data_dir):
     scores[ratings.users, ratings.items] = -np.inf
     order = np.argsort(-scores, axis=1, kind="stable")[:, :10]
     catalogue = ratings.item_vocabulary.ids.to_list()
+    at = {item: i for i, item in enumerate(catalogue)}
     liked = {}
     for user, item, rating in test.select("user", "item", "rating").iter_rows():
-        if rating >= 4 and item in set(catalogue):
+        if rating >= 4 and item in at:
             liked.setdefault(user, set()).add(item)
     measured = [u for u, user in enumerate(ratings.user_vocabulary.ids) if user in liked]
-    lists = [[catalogue[i] for i in order[u]] for u in measured]
-    relevant = [liked[ratings.user_vocabulary.raw(u)] for u in measured]
+    lists = [order[u].tolist() for u in measured]
+    relevant = [{at[i] for i in liked[ratings.user_vocabulary.raw(u)]} for u in measured]
 
-    found = rank(rec, to_ratings(test))
+    found = rank(rec, to_ratings(test))["rating", 4.0]
     assert found.n_users == len(measured) > 400
     expected = slow_metrics(lists, relevant, 10, len(catalogue))
-    assert found.metrics() == pytest.approx(expected, abs=1e-12)
+    assert found.metrics() == pytest.approx(expected | {"novelty": found.novelty}, abs=1e-12)

@@ -88,7 +88,8 @@ LATER = {
         "Joined": "int = 7",
         "Facts": "dict[str, float] | None = None",
     },
-    "evaluation/ranking.py": {"Ranking": "float | None = None"},
+    "evaluation/ranking.py": {"Ranking": "float | None = None", "Gain": "float | None = None"},
+    "evaluation/new_users.py": {"NewUsers": "int = 7"},
     "evaluation/evaluate.py": {"Evaluation": "float | None = 0.25", "HeldOut": "int = 7"},
 }
 

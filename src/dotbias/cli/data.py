@@ -1,7 +1,7 @@
 """Commands about ratings themselves: sets, download, simulate, split."""
 
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Literal, get_args
 
 import typer
 
@@ -87,7 +87,11 @@ def split(
     test: Annotated[Path, typer.Option(help="A .csv or .parquet file for the held-out part.")],
     test_size: Annotated[float, typer.Option(help="Share to hold out.")] = 0.2,
     by: Annotated[
-        str, typer.Option(help="rows, user (of each user), time (the latest), last (one a user).")
+        str,
+        typer.Option(
+            help="rows, user (rows of each user), users (whole users), time (the latest), last (one "
+            "a user)."
+        ),
     ] = "rows",
     seed: o.SeedOption = 0,
     *,
@@ -97,10 +101,12 @@ def split(
 
     Example: [bold]dotbias split ratings.csv --train train.csv --test test.csv --seed 42[/bold]
     """
+    from dotbias.data.split import SplitBy
     from dotbias.errors import SettingError
 
-    if by not in ("rows", "user", "time", "last"):
-        raise SettingError(f"--by {by}: it must be rows, user, time or last")
+    if by not in get_args(SplitBy):
+        *known, last = get_args(SplitBy)
+        raise SettingError(f"--by {by}: it must be {', '.join(known)} or {last}")
     for part, path in zip(
         reading.read(ratings).split(test_size, seed=seed, by=by),  # type: ignore[arg-type]
         (train, test),

@@ -68,17 +68,20 @@ def demo(
     step(3, "Measure on what it has not seen", "db.evaluate(rec, test)")
     report = evaluate(rec, test)
     floor = truth.noise_floor(test)
-    bars = {
+    errors = {
         "always the mean": report.mean_rmse,
         "biases only": report.baseline_rmse,
         "dotbias": report.rmse,
         "noise floor (the best possible)": floor,
     }
+    bars = {name: error for name, error in errors.items() if error is not None}
     for name, value in bars.items():
-        length = round(32 * value / report.mean_rmse)
+        length = round(32 * value / bars["always the mean"])
         colour = "green" if name == "dotbias" else "blue"
         console.print(f"  {name:<32} [{colour}]{'█' * length}[/{colour}] {value:.4f}")
-    console.print(f"The RMSE is within {100 * (report.rmse / floor - 1):.1f} % of the noise floor.")
+    console.print(
+        f"The RMSE is within {100 * (bars['dotbias'] / floor - 1):.1f} % of the noise floor."
+    )
 
     user = rec.user_vocabulary.raw(0)
     step(4, f"Recommend for user {user}", f"rec.recommend({user}, k=5)")

@@ -14,7 +14,10 @@ from dotbias.cli.reading import Reading, WithoutTitles
 from dotbias.cli.solving import SolverName, Solving
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from dotbias.data.ratings import Ratings
+    from dotbias.fitting.fit import Purpose
     from dotbias.models.base import Model
     from dotbias.recommender.recommender import Recommender
     from dotbias.solvers.base import Solver
@@ -53,6 +56,7 @@ def fit(
         float,
         typer.Option(min=0, max=0.9, help="Share of ratings held out to measure the error on."),
     ] = 0.2,
+    new_users: o.NewUsers = 0,
     refit: Annotated[
         bool,
         typer.Option(help="After measuring, fit the saved model on all ratings."),
@@ -78,7 +82,7 @@ def fit(
     Examples: [bold]dotbias fit ml-latest-small.zip -o movies.dotbias[/bold],
     [bold]dotbias fit ratings.csv --solver gibbs --samples 400 -o movies.dotbias[/bold]
     """
-    from dotbias.errors import DataError, SettingError
+    from dotbias.errors import DataError
     from dotbias.evaluation.evaluate import HeldOut
     from dotbias.evaluation.evaluate import evaluate as measure
     from dotbias.fitting.fit import fit as fit_model
@@ -89,6 +93,8 @@ def fit(
         raise DataError(f"there is no folder {output.parent} to write {output.name} in")
     if test_size == 0 and output is None:
         raise typer.BadParameter("nothing to do: give --output, or a --test-size above 0")
+    if test_size == 0 and new_users > 0:
+        raise typer.BadParameter("--new-users needs a --test-size above 0")
     also: dict[str, tuple[SolverName, ...]] = {}
     if show_groups:
         also["--groups"] = ("sgd",)
@@ -104,17 +110,12 @@ def fit(
             f"Too few {table.kind} to hold out a share of {test_size:g}: the error is not measured."
         )
         test_size = 0
-    if purpose == "recommend":
-        for option in (*(given.typed for given in solving.given()), *also):
-            raise SettingError(
-                f"{option} is for a model of ratings, and --for recommend fits none: leave it out"
-            )
-        plan = planning.Plan(None, None)
-    elif plan is None:
-        n_fits = 2 if test_size > 0 and output and refit else 1
-        plan = planning.choose(solving, table, n_fits=n_fits)
+    n_fits = 2 if test_size > 0 and output and refit else 1
+    plan = _planned(plan, solving, table, purpose, n_fits=n_fits, also=also)
     plan.say()
-    train, test = table.split(test_size, seed=seed) if test_size > 0 else (table, None)
+    train, test = table, None
+    if test_size > 0:
+        train, test = table.split(test_size, seed=seed, new_users=new_users)
     model, solver = plan.model, plan.solver
     if isinstance(solver, GradientDescent) and model is not None:
         solver = planning.find_rate(solving, model, solver, train, seed)
@@ -130,7 +131,7 @@ def fit(
     told = _convergence(solver, train, seed) if chains else None
     if test is not None:
         rec = fit_model(train, model, solver, **how)
-        report = measure(rec, test)
+        report = measure(rec, test, new_users="fold" if new_users else "cold")
         if not as_json:
             show.console().print(
                 f"Held out: {len(test):,} of {len(table):,} {table.kind}, seed {seed}."
@@ -146,7 +147,13 @@ def fit(
         if report is not None:
             again = rec.rated.nnz == len(table)
             held_out = to_plain(
-                HeldOut(**vars(report), test_size=test_size, split_seed=seed, refit_on_all=again)
+                HeldOut(
+                    **vars(report),
+                    test_size=test_size,
+                    split_seed=seed,
+                    refit_on_all=again,
+                    new_users_size=new_users,
+                )
             )
         rec = replace(rec, facts=replace(rec.facts, choice=choice, held_out=held_out))
         rec.save(output)
@@ -182,18 +189,28 @@ def evaluate(
             "`fit` measured and stored.",
         ),
     ] = None,
-    k: o.KOption = 10,
-    relevant_from: Annotated[
-        float | None,
-        typer.Option(help="Rating from which an item counts as relevant in the ranking figures."),
-    ] = None,
+    k: o.ListLengths = None,
+    relevant_from: o.RelevantFrom = None,
+    new_users: Annotated[
+        bool,
+        typer.Option(
+            "--new-users",
+            help="Fold users whom the model does not know in from a part of their rows, and measure "
+            "them on the others.",
+        ),
+    ] = False,
+    fold_share: o.FoldShare = 0.8,
     *,
     reading: WithoutTitles,
     as_json: o.JsonOption = False,
 ) -> None:
     """Measure a model on ratings that it has not seen.
 
-    Example: [bold]dotbias evaluate movies.dotbias held-out.csv[/bold]
+    Lists are measured beside those of the most rated items, with every held-out item as relevant, and
+    with those that the user liked.
+
+    Examples: [bold]dotbias evaluate movies.dotbias held-out.csv -k 5 -k 20[/bold],
+    [bold]dotbias evaluate movies.dotbias held-out.csv --new-users[/bold]
     """
     from dotbias.errors import DataError
     from dotbias.evaluation.evaluate import Evaluation, HeldOut
@@ -205,13 +222,21 @@ def evaluate(
         stored = HeldOut.of(rec)
         if stored is None:
             raise DataError(f"{model} was fitted without held-out ratings: name some to measure on")
+        besides = f" and {stored.new_users_size:g} of the users" if stored.new_users_size else ""
         show.say(
-            f"Measured by `dotbias fit` on the share {stored.test_size:g} held out with seed "
+            f"Measured by `dotbias fit` on the share {stored.test_size:g}{besides} held out with seed "
             f"{stored.split_seed}."
         )
         report: Evaluation = stored
     else:
-        report = measure(rec, reading.read(ratings), k=k, relevant_from=relevant_from)
+        report = measure(
+            rec,
+            reading.read(ratings),
+            k=k or 10,
+            relevant_from=relevant_from,
+            new_users="fold" if new_users else "cold",
+            fold_share=fold_share,
+        )
     if as_json:
         show.data(report.to_dict())
     else:
@@ -222,8 +247,16 @@ def cross_validate(
     ratings: o.RatingsArgument,
     folds: Annotated[int, typer.Option(min=2, help="Number of folds.")] = 5,
     seed: o.SeedOption = 0,
+    lists: Annotated[
+        bool, typer.Option("--lists/--no-lists", help="Measure recommendations too.")
+    ] = True,
+    k: o.ListLengths = None,
+    relevant_from: o.RelevantFrom = None,
+    new_users: o.NewUsers = 0,
+    fold_share: o.FoldShare = 0.8,
     *,
     solving: Solving,
+    ranking: Ranking,
     reading: WithoutTitles,
     as_json: o.JsonOption = False,
 ) -> None:
@@ -239,15 +272,49 @@ def cross_validate(
     plan = planning.plan(solving)
     table = reading.read(ratings)
     show.say(_summary(table))
-    plan = plan or planning.choose(solving, table, n_fits=1)
+    purpose = ranking.purpose_for(table)
+    plan = _planned(plan, solving, table, purpose, n_fits=1)
     plan.say()
     result = run(
-        table, plan.model, plan.solver, n_folds=folds, seed=seed, progress=not show.quiet()
+        table,
+        plan.model,
+        plan.solver,
+        purpose=purpose,
+        preference=ranking.solver(),
+        n_folds=folds,
+        seed=seed,
+        k=k or 10,
+        relevant_from=relevant_from,
+        ranking=lists,
+        new_users=new_users,
+        fold_share=fold_share,
+        progress=not show.quiet(),
     )
     if as_json:
         show.data(result.to_dict())
     else:
         show.console().print(str(result), markup=False)
+
+
+def _planned(
+    plan: planning.Plan | None,
+    solving: Solving,
+    table: "Ratings",
+    purpose: "Purpose",
+    *,
+    n_fits: int,
+    also: "Iterable[str]" = (),
+) -> planning.Plan:
+    """What is to be fitted, now that the data are there; ``also`` are further options for ratings."""
+    from dotbias.errors import SettingError
+
+    if purpose != "recommend":
+        return plan or planning.choose(solving, table, n_fits=n_fits)
+    for option in (*(given.typed for given in solving.given()), *also):
+        raise SettingError(
+            f"{option} is for a model of ratings, and --for recommend fits none: leave it out"
+        )
+    return planning.Plan(None, None)
 
 
 def _convergence(solver: "Solver | None", train: "Ratings", seed: int) -> "Convergence":

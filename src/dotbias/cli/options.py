@@ -40,6 +40,31 @@ KOption = Annotated[int, typer.Option("-k", min=1, help="How many to list.")]
 MinRatings = Annotated[
     int, typer.Option(min=0, help="Items with fewer training ratings come last.")
 ]
+FoldShare = Annotated[
+    float,
+    typer.Option(
+        help="Share of a new user's rows that they are folded in from; the others measure."
+    ),
+]
+NewUsers = Annotated[
+    float,
+    typer.Option(
+        min=0,
+        max=0.9,
+        help="Share of the users to hold out whole besides: they are folded in from a part of their "
+        "rows, and measured on the others.",
+    ),
+]
+ListLengths = Annotated[
+    list[int] | None,
+    typer.Option("-k", min=1, help="Length of the lists to measure (repeatable); 10 by default."),
+]
+RelevantFrom = Annotated[
+    float | None,
+    typer.Option(
+        help="Rating from which an item counts as relevant, where not every held-out item does."
+    ),
+]
 Threads = Annotated[int | None, typer.Option(help="Threads; the result is the same.")]
 JsonOption = Annotated[
     bool, typer.Option("--json", help="Print JSON for programs.", rich_help_panel=_OUTPUT)

@@ -351,7 +351,12 @@ class Ratings:
         return replace(self, features=Features(user_table, item_table, by_rating, names))
 
     def split(
-        self, test_size: float | int = TEST_SIZE, *, seed: int = 0, by: SplitBy = "rows"
+        self,
+        test_size: float | int = TEST_SIZE,
+        *,
+        seed: int = 0,
+        by: SplitBy = "rows",
+        new_users: float | int = 0,
     ) -> "tuple[Ratings, Ratings]":
         """Training and held-out part of the ratings.
 
@@ -362,6 +367,8 @@ class Ratings:
 
         - by ``"rows"``: all rows; the first of ``numpy.random.default_rng(seed).permutation(n)``.
         - by ``"user"``: each user's rows, drawn at random; at least one of each user is for training.
+        - by ``"users"``: the users, drawn at random: all rows of a user go the same way, so that those
+          held out are new to the model.
         - by ``"time"``: all rows; the earliest, less those as late as the first that is held out, so
           that training ends before the held-out part begins.
 
@@ -370,12 +377,13 @@ class Ratings:
 
         Args:
             test_size: the share of rows to hold out, between 0 and 1, or their number (by ``"user"``:
-                of each user's rows); not for ``"last"``.
+                of each user's rows; by ``"users"``: of users); not for ``"last"``.
             seed: of the random choice; without effect on ``"time"`` and ``"last"``.
             by: how to choose the held-out rows.
+            new_users: share of the users, or their number, who are held out whole besides.
 
         Raises:
-            SettingError: for a ``test_size``, ``seed`` or ``by`` outside its range.
+            SettingError: for a ``test_size``, ``seed``, ``by`` or ``new_users`` outside its range.
             DataError: when a part would be empty, or the ratings lack the times that ``by`` needs.
 
         >>> ratings = Ratings.from_columns([1, 1, 1, 2, 2], [7, 8, 9, 7, 8], [4, 3, 5, 2, 1])
@@ -387,10 +395,11 @@ class Ratings:
         >>> cold(train, test)
         ColdCount(users=0, items=1, rows=1)
         """
-        held = held_out(self.users, self.times, test_size, seed=seed, by=by)
+        held = held_out(self.users, self.times, test_size, seed=seed, by=by, new_users=new_users)
         if held.all() or not held.any():
             part = "training" if held.all() else "held-out"
             size = "" if by == "last" else f", test_size={test_size!r}"
+            size += f", new_users={new_users!r}" if new_users else ""
             raise DataError(f"split(by={by!r}{size}) of {self!r} leaves no {part} rating")
         return _parts(self, held)
 
@@ -430,7 +439,7 @@ class Ratings:
 
 
 def k_fold(
-    ratings: Ratings, n_folds: int = 5, *, seed: int = 0
+    ratings: Ratings, n_folds: int = 5, *, seed: int = 0, new_users: float | int = 0
 ) -> Iterator[tuple[Ratings, Ratings]]:
     """Training and held-out part of each fold; every row is held out in exactly one.
 
@@ -441,15 +450,18 @@ def k_fold(
         ratings: what to split.
         n_folds: number of folds, from 2 to the number of ratings.
         seed: of the random choice.
+        new_users: share of the users, or their number, whom each fold holds out whole besides, drawn
+            anew for each.
 
     Raises:
-        SettingError: for ``n_folds`` or ``seed`` outside its range.
+        SettingError: for ``n_folds``, ``seed`` or ``new_users`` outside its range.
 
     >>> ratings = Ratings.from_columns([1, 1, 2, 2, 3], [7, 8, 7, 8, 8], [4, 3, 5, 2, 1])
     >>> [(len(train), len(test)) for train, test in k_fold(ratings, 2)]
     [(2, 3), (3, 2)]
     """
-    return (_parts(ratings, held) for held in folds(len(ratings), n_folds, seed=seed))
+    masks = folds(ratings.users, n_folds, seed=seed, new_users=new_users)
+    return (_parts(ratings, held) for held in masks)
 
 
 def cold(train: Ratings, test: Ratings) -> ColdCount:

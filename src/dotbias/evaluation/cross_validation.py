@@ -3,16 +3,18 @@
 import logging
 import statistics
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from dotbias.data.ratings import Ratings, k_fold
-from dotbias.errors import DataError
+from dotbias.errors import DataError, SettingError
 from dotbias.evaluation.evaluate import Evaluation, evaluate, text_table
+from dotbias.evaluation.new_users import FOLD_SHARE
+from dotbias.evaluation.ranking import NAMES, By, Ranking, relevant_text
 from dotbias.fitting.choosing import BUDGET, choose_solver
-from dotbias.fitting.fit import fit
-from dotbias.models.base import Model
+from dotbias.fitting.fit import Purpose, fit, purpose_of
+from dotbias.models.base import Model, Scores
 from dotbias.progress import progress_bar
 from dotbias.solvers.base import Solver
 
@@ -33,7 +35,12 @@ class CrossValidation:
 
     @property
     def mean(self) -> dict[str, float]:
-        """Mean over the folds of ``rmse``, ``mae`` and, if measured, ``precision@10`` and so on."""
+        """Mean over the folds of the figures that every fold has.
+
+        ``rmse`` and ``mae``; if measured, ``ndcg@10`` and so on of ``Evaluation.ranking``; and all of
+        the rankings by users, order, reading and length: ``known/preference/all/ndcg@10``,
+        ``new/rating/liked/recall@10``. Errors for new users are ``new/rmse`` and ``new/mae``.
+        """
         return {name: statistics.fmean(values) for name, values in self._columns().items()}
 
     @property
@@ -54,21 +61,63 @@ class CrossValidation:
         }
 
     def __str__(self) -> str:
-        columns = self._columns()
+        return "\n".join(self._lines())
+
+    def _lines(self) -> Iterator[str]:
+        shown = ("rmse", "mae", *(name for name in self.mean if name.startswith("ndcg@")))
+        columns = {name: column for name, column in self._columns().items() if name in shown}
         rows = [
             [str(fold), *(f"{value:.4f}" for value in values), f"{seconds:.2f}"]
             for fold, (*values, seconds) in enumerate(
                 zip(*columns.values(), self.seconds, strict=True), start=1
             )
         ]
-        means = [f"{value:.4f}" for value in self.mean.values()]
-        stds = [f"{value:.4f}" for value in self.std.values()]
-        rows += [
-            ["mean", *means, f"{statistics.fmean(self.seconds):.2f}"],
-            ["spread", *stds, f"{statistics.stdev(self.seconds):.2f}"],
-        ]
+        for name, figures, of_seconds in (
+            ("mean", self.mean, statistics.fmean(self.seconds)),
+            ("spread", self.std, statistics.stdev(self.seconds)),
+        ):
+            rows.append([name, *(f"{figures[c]:.4f}" for c in columns), f"{of_seconds:.2f}"])
         names = [name.upper() if name in ("rmse", "mae") else name for name in columns]
-        return text_table(["fold", *names, "seconds"], rows)
+        yield text_table(["fold", *names, "seconds"], rows)
+        yield from self._new_users_line()
+        yield from self._ranking_lines()
+
+    def _new_users_line(self) -> Iterator[str]:
+        if "new/rmse" in self.mean:
+            yield ""
+            yield (
+                f"new users: RMSE {self.mean['new/rmse']:.4f} ± {self.std['new/rmse']:.4f}, "
+                f"MAE {self.mean['new/mae']:.4f} ± {self.std['new/mae']:.4f}"
+            )
+
+    def _ranking_lines(self) -> Iterator[str]:
+        """A table of means and spreads for each kind of users, reading and length."""
+        tables: dict[tuple[str, int, str], list[tuple[By | None, list[Ranking]]]] = {}
+        every = [_rankings(fold) for fold in self.folds]
+        for key in every[0]:
+            if all(key in fold for fold in every):
+                (whom, by, reading, k), rankings = key, [fold[key] for fold in every]
+                tables.setdefault((whom, k, reading), []).append((by, rankings))
+        for (whom, k, _), orders in tables.items():
+            relevant = relevant_text(orders[0][1][0].relevant_from)
+            names = list(orders[0][1][0].metrics())
+            yield ""
+            yield f"the first {k} recommendations to {whom} users, {relevant}"
+            rows = []
+            for by, rankings in orders:
+                columns = [[r.metrics()[name] for r in rankings] for name in names]
+                rows.append([NAMES[by], *(f"{statistics.fmean(c):.4f}" for c in columns)])
+                rows.append(["  spread", *(f"{statistics.stdev(c):.4f}" for c in columns)])
+            yield text_table(["", *names], rows)
+            for by, rankings in orders:
+                gains = [r.gain for r in rankings if r.gain is not None]
+                if gains:
+                    better = sum(gain.low > 0 for gain in gains)
+                    gain = statistics.fmean(gain.mean for gain in gains)
+                    yield (
+                        f"{NAMES[by]}: better than most rated items in {better} of {len(gains)} folds "
+                        f"({gain:+.3f} in nDCG@{k} on average)"
+                    )
 
     def _columns(self) -> dict[str, list[float]]:
         """The values of each figure that every fold has, fold by fold."""
@@ -82,11 +131,17 @@ def cross_validate(
     model: Model | None = None,
     solver: Solver | None = None,
     *,
+    purpose: Purpose | None = None,
+    preference: Solver | None = None,
     n_folds: int = 5,
     budget: float = BUDGET,
     seed: int = 0,
-    k: int = 10,
+    k: int | Sequence[int] = 10,
+    relevant_from: float | None = None,
     ranking: bool = False,
+    rank_by: Scores | None = None,
+    new_users: float | int = 0,
+    fold_share: float = FOLD_SHARE,
     progress: bool = False,
 ) -> CrossValidation:
     """Fit on each fold's training part, and evaluate on the part held out of it.
@@ -97,16 +152,22 @@ def cross_validate(
         model: as for ``fit``; with neither model nor solver, what is chosen for the first fold's
             training part is used for all.
         solver: as for ``fit``.
+        purpose, preference: as for ``fit``; without ``ranking`` nothing would be measured of a second
+            model, and none is fitted.
         n_folds: number of folds; without effect on given ones.
         budget: seconds that each fold's fit may take, where the solver is chosen.
-        seed: of the folds and of every fit.
-        k: length of the lists of recommendations.
+        seed: of the folds, of every fit and of every evaluation.
+        k: length of the lists of recommendations, or several.
+        relevant_from, rank_by, fold_share: as for ``evaluate``.
         ranking: whether to measure recommendations too.
+        new_users: share of the users, or their number, whom each fold holds out whole besides, to fold
+            them in (``evaluate``); not for given folds.
         progress: show a progress bar on stderr when it is a terminal.
 
     Raises:
         DataError: for fewer than two given folds.
-        SettingError: for ``n_folds`` outside its range, or as ``fit`` and ``evaluate``.
+        SettingError: for ``n_folds`` or ``new_users`` outside its range, ``new_users`` for given folds,
+            or as ``fit`` and ``evaluate``.
 
     >>> import dotbias as db
     >>> ratings, truth = db.simulate(n_users=200, n_items=100, n_ratings=5000, seed=1)
@@ -116,31 +177,68 @@ def cross_validate(
     """
     pairs: Iterable[tuple[Ratings, Ratings]]
     if isinstance(ratings, Ratings):
-        pairs, total = k_fold(ratings, n_folds, seed=seed), n_folds
+        pairs, total = k_fold(ratings, n_folds, seed=seed, new_users=new_users), n_folds
     else:
+        if new_users:
+            raise SettingError(
+                f"cross_validate(new_users={new_users!r}): nobody can be held out of folds that are "
+                "given; give the ratings themselves"
+            )
         pairs, total = ratings, None
+    named = model, solver
     folds: list[Evaluation] = []
     seconds: list[float] = []
     with progress_bar("cross-validation", total, enabled=progress) as advance:
         for train, test in pairs:
-            if model is None and solver is None:
+            wanted = purpose_of(purpose, train, *named)
+            if wanted == "both" and not ranking:
+                wanted = "predict"
+            if model is None and solver is None and wanted != "recommend":
                 choice = choose_solver(train, budget=budget)
                 _log.info("Solver: %s", choice)
                 model, solver = choice.model, choice.solver
             started = time.perf_counter()
-            rec = fit(train, model, solver, seed=seed)
+            rec = fit(train, model, solver, purpose=wanted, preference=preference, seed=seed)
             if rec.facts.history.stopped == "interrupted":
                 raise KeyboardInterrupt  # whoever interrupts one fit does not want the next
             seconds.append(time.perf_counter() - started)
-            folds.append(evaluate(rec, test, k=k, ranking=ranking))
-            advance(1, f"fold {len(folds)}  RMSE {folds[-1].rmse:.4f}")
+            found = evaluate(
+                rec,
+                test,
+                k=k,
+                relevant_from=relevant_from,
+                ranking=ranking,
+                rank_by=rank_by,
+                new_users="fold" if new_users else "cold",
+                fold_share=fold_share,
+                seed=seed,
+            )
+            folds.append(found)
+            error = "" if found.rmse is None else f"  RMSE {found.rmse:.4f}"
+            advance(1, f"fold {len(folds)}{error}")
     if len(folds) < 2:
         raise DataError(f"cross-validation needs at least 2 folds, not {len(folds)}: use evaluate")
     return CrossValidation(tuple(folds), tuple(seconds))
 
 
 def _figures(fold: Evaluation) -> dict[str, float]:
-    figures = {"rmse": fold.rmse, "mae": fold.mae}
+    new = fold.new_users
+    errors = {"rmse": fold.rmse, "mae": fold.mae}
+    figures = {name: value for name, value in errors.items() if value is not None}
+    if new is not None and new.rmse is not None and new.mae is not None:
+        figures |= {"new/rmse": new.rmse, "new/mae": new.mae}
     if fold.ranking is not None:
         figures |= {f"{name}@{fold.ranking.k}": x for name, x in fold.ranking.metrics().items()}
+    for (whom, by, reading, k), ranking in _rankings(fold).items():
+        figures |= {f"{whom}/{by}/{reading}/{name}@{k}": x for name, x in ranking.metrics().items()}
     return figures
+
+
+def _rankings(fold: Evaluation) -> dict[tuple[str, By | None, str, int], Ranking]:
+    """Every ranking by whom it is for, what orders it, what is relevant, and its length."""
+    new = () if fold.new_users is None else fold.new_users.rankings
+    return {
+        (whom, ranking.by, "all" if ranking.relevant_from is None else "liked", ranking.k): ranking
+        for whom, rankings in (("known", fold.rankings), ("new", new))
+        for ranking in rankings
+    }

@@ -1,22 +1,39 @@
 """Everything about a recommender that held-out ratings can tell, beside what needs no model."""
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Literal, Self, get_args
 
 import numpy as np
 import polars as pl
 
-from dotbias.data.ratings import Ratings, cold
+from dotbias.data.ratings import Kind, Ratings
 from dotbias.errors import DataError, ModelFileError, SettingError
-from dotbias.evaluation.metrics import mae, rmse, rmse_by_count
-from dotbias.evaluation.ranking import Ranking, align, rank, rank_popular, seen
+from dotbias.evaluation.metrics import StarErrors, rmse_by_count, star_errors
+from dotbias.evaluation.new_users import (
+    FOLD_SHARE,
+    NewUsers,
+    check_fold_share,
+    measure_new_users,
+)
+from dotbias.evaluation.ranking import (
+    NAMES,
+    Audience,
+    Ranking,
+    liked_from,
+    rank,
+    relevant_text,
+)
+from dotbias.evaluation.rows import Rows, seen
+from dotbias.models.base import Scores
 from dotbias.models.baseline import Baseline
+from dotbias.models.parameters import Parameters
 from dotbias.plain import from_plain, to_plain
 from dotbias.recommender.recommender import Recommender
 from dotbias.solvers.least_squares.closed_form import ClosedForm
 
 OnSeen = Literal["drop", "keep"]
+NewUsersAs = Literal["cold", "fold"]
 
 
 @dataclass(frozen=True)
@@ -29,35 +46,34 @@ class _Group:
 
 
 @dataclass(frozen=True, eq=False)
-class Evaluation:
-    """How good a recommender is on held-out ratings; errors are in rating units.
+class Evaluation(StarErrors):
+    """How good a recommender is on held-out ratings; errors are in rating units (``StarErrors``).
 
     Args:
         n_rows: held-out ratings that the figures are about.
         seen_rows: held-out ratings whose user-item pair was used in fitting.
         on_seen: whether those are left out (``"drop"``) or part of every figure (``"keep"``).
-        rmse: root of the mean squared error.
-        mae: mean absolute error.
-        baseline_rmse: the same rows predicted by ``Baseline`` fitted to the same training ratings.
-        mean_rmse: the same rows predicted by the mean of the training ratings.
-        coverage: share of the rows whose user and item were both known.
+        coverage: share of the rows whose user and item were both known; None where there are no rows.
         cold_users: distinct users that training never saw.
         cold_items: distinct items that training never saw.
         cold_rows: rows with a cold user or item.
-        by_activity: ``group``, ``n_rows``, ``rmse`` by the user's number of training ratings.
+        by_activity: ``group``, ``n_rows``, ``rmse`` by the user's number of training ratings; empty
+            where no ratings are predicted.
         by_popularity: the same by the item's.
-        ranking: quality of the recommendations, or None where there was nothing to measure.
+        ranking: quality of the recommendations as ``recommend`` gives them, of the first length that
+            was asked for; of ratings in the reading where only liked items are relevant. None where
+            there was nothing to measure.
         popularity: quality of recommending the most rated items instead.
+        rankings: both readings, every length, every order and the most rated items
+            (``dotbias.evaluation.ranking.rank``).
+        new_users: how good it is for users whom it folds in, where that was asked for.
+        kind: what was held out: ratings, counts or events.
     """
 
     n_rows: int
     seen_rows: int
     on_seen: OnSeen
-    rmse: float
-    mae: float
-    baseline_rmse: float
-    mean_rmse: float
-    coverage: float
+    coverage: float | None
     cold_users: int
     cold_items: int
     cold_rows: int
@@ -65,6 +81,9 @@ class Evaluation:
     by_popularity: pl.DataFrame = field(metadata={"rows": _Group})
     ranking: Ranking | None
     popularity: Ranking | None
+    rankings: tuple[Ranking, ...] = ()
+    new_users: NewUsers | None = None
+    kind: Kind = "ratings"
 
     def to_dict(self) -> dict[str, Any]:
         """Plain data for JSON or a model file; tables become lists of rows."""
@@ -86,33 +105,43 @@ class Evaluation:
     def _lines(self) -> Iterator[str]:
         seen = f"{self.seen_rows:,} that were used in fitting"
         note = f"without {seen}" if self.on_seen == "drop" else f"including {seen}"
-        yield f"{self.n_rows:,} held-out ratings" + (f", {note}" if self.seen_rows else "")
-        yield (
-            f"RMSE {self.rmse:.4f} (biases alone {self.baseline_rmse:.4f}, "
-            f"the mean alone {self.mean_rmse:.4f}), MAE {self.mae:.4f}"
-        )
-        yield (
-            f"user and item known in {self.coverage:.2%} of the rows; never seen in training: "
-            f"{self.cold_users:,} users and {self.cold_items:,} items, in {self.cold_rows:,} rows"
-        )
+        noun = "ratings" if self.kind == "ratings" else "interactions"
+        yield f"{self.n_rows:,} held-out {noun}" + (f", {note}" if self.seen_rows else "")
+        yield from self.error_lines()
+        if self.coverage is not None:
+            yield (
+                f"user and item known in {self.coverage:.2%} of the rows; never seen in training: "
+                f"{self.cold_users:,} users and {self.cold_items:,} items, in {self.cold_rows:,} rows"
+            )
         for title, frame in (
             ("training ratings of the user", self.by_activity),
             ("training ratings of the item", self.by_popularity),
         ):
+            if not frame.is_empty():
+                yield ""
+                rows = [(group, f"{n:,}", f"{error:.4f}") for group, n, error in frame.iter_rows()]
+                yield text_table([title, "rows", "RMSE"], rows)
+        yield from _ranking_lines(self.rankings or self._older_rankings(), "users")
+        if self.new_users is not None:
             yield ""
-            rows = [(group, f"{n:,}", f"{error:.4f}") for group, n, error in frame.iter_rows()]
-            yield text_table([title, "rows", "RMSE"], rows)
-        if self.ranking is not None and self.popularity is not None:
-            yield ""
-            yield (
-                f"the first {self.ranking.k} recommendations to {self.ranking.n_users:,} users, "
-                f"relevant from {self.ranking.relevant_from:g}"
-            )
-            named = (("this model", self.ranking), ("most rated items", self.popularity))
-            yield text_table(
-                ["", *self.ranking.metrics()],
-                [(name, *(f"{x:.4f}" for x in r.metrics().values())) for name, r in named],
-            )
+            yield from self._new_users_lines(self.new_users, noun)
+
+    def _new_users_lines(self, new: NewUsers, noun: str) -> Iterator[str]:
+        if not new.n_users:
+            yield "no new users: nobody whom the model does not know has rows enough to fold in"
+            return
+        yield (
+            f"{new.n_users:,} new users, folded in from {new.fold_share:.0%} of their {noun} "
+            f"({new.n_given:,}), measured on the other {new.n_rows:,}"
+        )
+        yield from new.error_lines()
+        yield from _ranking_lines(new.rankings, "new users")
+
+    def _older_rankings(self) -> list[Ranking]:
+        """What an older version has measured."""
+        if self.ranking is None or self.popularity is None:
+            return []
+        return [self.ranking, replace(self.popularity, by="popularity")]
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -123,11 +152,13 @@ class HeldOut(Evaluation):
         test_size: share of the ratings that was held out.
         split_seed: which share.
         refit_on_all: whether the model in the file was fitted to all ratings.
+        new_users_size: share of the users who were held out whole besides.
     """
 
     test_size: float
     split_seed: int
     refit_on_all: bool
+    new_users_size: float = 0.0
 
     @classmethod
     def of(cls, rec: Recommender) -> "HeldOut | None":
@@ -148,25 +179,42 @@ def evaluate(
     rec: Recommender,
     test: Ratings,
     *,
-    k: int = 10,
+    k: int | Sequence[int] = 10,
     relevant_from: float | None = None,
     ranking: bool = True,
+    rank_by: Scores | None = None,
     on_seen: OnSeen = "drop",
+    new_users: NewUsersAs = "cold",
+    fold_share: float = FOLD_SHARE,
+    seed: int = 0,
 ) -> Evaluation:
     """How good a recommender is on ratings that were held out of its training.
 
     Args:
         rec: the recommender.
-        test: the held-out ratings.
-        k: length of the lists of recommendations.
-        relevant_from: the lowest rating that makes an item relevant; by default three quarters up
-            the training scale, which is 4 on a scale from 1 to 5.
+        test: the held-out ratings, counts or events. Errors in stars, and what was liked, are measured
+            where model and test both have ratings.
+        k: length of the lists of recommendations, or several.
+        relevant_from: the lowest rating that makes an item relevant, where not every held-out item is;
+            by default three quarters up the training scale, which is 4 on a scale from 1 to 5.
         ranking: whether to measure recommendations too, for at most 10,000 users.
+        rank_by: whose lists are the ``ranking`` of the result, by default those that ``recommend``
+            gives; ``rankings`` are of all.
         on_seen: what to do with rows whose user-item pair was used in fitting.
+        new_users: what to do with users whom training never saw. They are ``"cold"``, predicted from
+            what is known of their items and without a list of their own; or ``"fold"``: each is folded
+            in from a part of their rows and measured on the others, apart from everyone else.
+            ``ratings.split(..., by="users")`` holds users out whole.
+        fold_share: that part, between 0 and 1.
+        seed: of that part, of samples of users, and of the intervals of the rankings.
 
     Raises:
-        DataError: when every row was used in fitting.
-        SettingError: for ``k`` below 1, or an unknown ``on_seen``.
+        DataError: when every row was used in fitting, or users are to be folded in from counts or events
+            where the model has ratings (or the other way round).
+        SettingError: for ``k`` below 1, an unknown ``on_seen`` or ``new_users``, a ``fold_share`` that
+            is no share, a ``rank_by`` of which there is no model, or a model into which nobody can be
+            folded.
+        ModelFileError: for users to fold into a model that an older version has saved.
 
     >>> import dotbias as db
     >>> ratings, truth = db.simulate(n_users=200, n_items=100, n_ratings=5000, seed=1)
@@ -175,9 +223,26 @@ def evaluate(
     >>> result.n_rows, result.rmse == result.baseline_rmse < result.mean_rmse
     (1000, True)
     """
-    if on_seen not in get_args(OnSeen):
-        raise SettingError(f"evaluate(on_seen={on_seen!r}): on_seen must be 'drop' or 'keep'")
-    used = seen(rec, *align(rec, test))
+    for name, value, kind in (("on_seen", on_seen, OnSeen), ("new_users", new_users, NewUsersAs)):
+        if value not in get_args(kind):
+            first, second = get_args(kind)
+            raise SettingError(
+                f"evaluate({name}={value!r}): {name} must be {first!r} or {second!r}"
+            )
+    check_fold_share(fold_share)
+    lengths = _lengths(k) if ranking else ()
+    first = rec.ranked_by(rank_by)
+    kinds = rec.facts.kind, test.kind
+    both_ratings = kinds == ("ratings", "ratings")
+    if new_users == "fold" and "ratings" in kinds and not both_ratings:
+        raise DataError(
+            f"users can be folded in from what the model was fitted to: that is {kinds[0]}, and these "
+            f"are {kinds[1]}"
+        )
+    if relevant_from is None and both_ratings:
+        relevant_from = liked_from(rec)
+    rows = Rows.of(rec, test)
+    used = seen(rec, rows.users, rows.items)
     if on_seen == "drop" and used.any():
         if used.all():
             raise DataError(
@@ -185,31 +250,91 @@ def evaluate(
                 "measured on them: hold rows out before fitting, with ratings.split, or on the "
                 "command line with dotbias fit --no-refit"
             )
-        test = test.take(~used)
+        rows = rows.take(~used)
     train = rec.training_ratings()
-    users, items = align(rec, test)
-    prediction = rec.model.predict(rec.parameters, users, items)
-    baseline, _ = ClosedForm().fit(Baseline(), train)
-    never = cold(train, test)
-    activity = np.where(users >= 0, train.user_counts[users], 0)
-    popularity = np.where(items >= 0, train.item_counts[items], 0)
+    stars = both_ratings and rec.has("rating")
+    baseline = ClosedForm().fit(Baseline(), train)[0] if stars else None
+    folded = None
+    if new_users == "fold":
+        new = rows.users < 0
+        folded = measure_new_users(
+            rec,
+            rows.take(new),
+            baseline,
+            fold_share=fold_share,
+            k=lengths,
+            relevant_from=relevant_from,
+            seed=seed,
+        )
+        rows = rows.take(~new)
+    rankings: tuple[Ranking, ...] = ()
+    if ranking:
+        rankings = rank(Audience.known(rec, rows, seed=seed), lengths, relevant_from, seed=seed)
+    shown = {r.by: r for r in rankings if (r.k, r.relevant_from) == (lengths[0], relevant_from)}
+    cold_user, cold_item = rows.users < 0, rows.items < 0
+    cold = cold_user | cold_item
     return Evaluation(
-        n_rows=len(test),
+        n_rows=rows.n,
         seen_rows=int(np.count_nonzero(used)),
         on_seen=on_seen,
-        rmse=rmse(prediction, test.values),
-        mae=mae(prediction, test.values),
-        baseline_rmse=rmse(Baseline().predict(baseline, users, items), test.values),
-        mean_rmse=rmse(np.full(len(test), train.global_mean), test.values),
-        coverage=1 - never.rows / len(test),
-        cold_users=never.users,
-        cold_items=never.items,
-        cold_rows=never.rows,
-        by_activity=rmse_by_count(prediction, test.values, activity),
-        by_popularity=rmse_by_count(prediction, test.values, popularity),
-        ranking=rank(rec, test, k, relevant_from) if ranking else None,
-        popularity=rank_popular(rec, test, k, relevant_from) if ranking else None,
+        coverage=1 - np.count_nonzero(cold) / rows.n if rows.n else None,
+        cold_users=len(np.unique(rows.owners[cold_user])),
+        cold_items=len(np.unique(rows.choices[cold_item])),
+        cold_rows=int(np.count_nonzero(cold)),
+        **_errors(rec, train, baseline, rows),
+        ranking=shown.get(first),
+        popularity=shown.get("popularity"),
+        rankings=rankings,
+        new_users=folded,
+        kind=test.kind,
     )
+
+
+def _lengths(k: int | Sequence[int]) -> tuple[int, ...]:
+    lengths = tuple(k) if isinstance(k, Sequence) else (k,)
+    if not lengths or min(lengths) < 1:
+        raise SettingError(f"evaluate(k={k!r}): k must be at least 1")
+    return tuple(dict.fromkeys(lengths))
+
+
+def _errors(
+    rec: Recommender, train: Ratings, baseline: Parameters | None, rows: Rows
+) -> dict[str, Any]:
+    """Fields of the errors in rating units; without a model of ratings there are none."""
+    nothing = pl.DataFrame(schema={"group": pl.String, "n_rows": pl.Int64, "rmse": pl.Float64})
+    if baseline is None or not rows.n:
+        return {"by_activity": nothing, "by_popularity": nothing}
+    users, items, values = rows.users, rows.items, rows.values
+    model = rec.by("rating")
+    prediction = model.model.predict(model.parameters, users, items)
+    biases = Baseline().predict(baseline, users, items)
+    activity = np.where(users >= 0, train.user_counts[users], 0)
+    popularity = np.where(items >= 0, train.item_counts[items], 0)
+    return {
+        **star_errors(values, prediction, biases, float(baseline["global_mean"][0])),
+        "by_activity": rmse_by_count(prediction, values, activity),
+        "by_popularity": rmse_by_count(prediction, values, popularity),
+    }
+
+
+def _ranking_lines(rankings: Sequence[Ranking], whom: str) -> Iterator[str]:
+    """A table for each reading and length, and a line for each order that says whether it is any use."""
+    tables: dict[tuple[int, float | None], list[Ranking]] = {}
+    for ranking in rankings:
+        tables.setdefault((ranking.k, ranking.relevant_from), []).append(ranking)
+    for (k, relevant_from), rows in tables.items():
+        yield ""
+        yield (
+            f"the first {k} recommendations to {rows[0].n_users:,} {whom}, "
+            f"{relevant_text(relevant_from)}"
+        )
+        yield text_table(
+            ["", *rows[0].metrics()],
+            [(NAMES[r.by], *(f"{x:.4f}" for x in r.metrics().values())) for r in rows],
+        )
+        for ranking in rows:
+            if ranking.gain is not None:
+                yield f"{NAMES[ranking.by]}: {ranking.gain} in nDCG@{k}"
 
 
 def text_table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:

@@ -1,6 +1,7 @@
 """Errors of predicted ratings, in rating units and in float64."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from itertools import pairwise
 
 import numpy as np
@@ -11,6 +12,50 @@ from dotbias.errors import DataError, SettingError
 
 COUNT_EDGES = (1, 5, 20, 100, 500)
 """Where the groups of ``rmse_by_count`` begin."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class StarErrors:
+    """Errors in rating units; all None where no ratings are predicted, or none were held out.
+
+    Args:
+        rmse: root of the mean squared error.
+        mae: mean absolute error.
+        baseline_rmse: the same rows predicted by ``Baseline`` fitted to the same training ratings.
+        mean_rmse: the same rows predicted by the mean of the training ratings.
+    """
+
+    rmse: float | None = None
+    mae: float | None = None
+    baseline_rmse: float | None = None
+    mean_rmse: float | None = None
+
+    def error_lines(self) -> Iterator[str]:
+        """The errors in words, in a line; none where there are none."""
+        if self.rmse is not None:
+            yield (
+                f"RMSE {self.rmse:.4f} (biases alone {self.baseline_rmse:.4f}, "
+                f"the mean alone {self.mean_rmse:.4f}), MAE {self.mae:.4f}"
+            )
+
+
+def star_errors(
+    rating: ArrayLike, prediction: ArrayLike, baseline: ArrayLike, mean: float
+) -> dict[str, float]:
+    """The fields of ``StarErrors``.
+
+    Args:
+        rating: the true ratings, shape (n,), n > 0.
+        prediction: predicted ratings, shape (n,).
+        baseline: those of biases alone, shape (n,).
+        mean: of the training ratings.
+    """
+    return {
+        "rmse": rmse(prediction, rating),
+        "mae": mae(prediction, rating),
+        "baseline_rmse": rmse(baseline, rating),
+        "mean_rmse": rmse(np.full(np.shape(rating), mean), rating),
+    }
 
 
 def rmse(prediction: ArrayLike, rating: ArrayLike) -> float:

@@ -1,40 +1,86 @@
-"""How good lists of recommendations are: do they hold what the user turned out to like?
+"""How good lists of recommendations are: do they hold what the user turned out to choose, or to like?
 
 Each list is what ``Recommender.recommend`` gives by default: chosen from the full catalogue, that is
-from all items of the training part except those the user rated there, never from a sample of it,
-with rarely rated items last. An item is relevant to a user whose held-out rating of it is at least
-``relevant_from``.
+from all items of the training part except those the user has there, never from a sample of it, with
+rarely rated items last. An item is relevant to a user in two readings: because it is among their
+held-out rows at all, or because the held-out rating of it is at least ``relevant_from``.
 """
 
-from dataclasses import dataclass, fields, replace
-from typing import Any
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, Literal, NamedTuple, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy.sparse import csr_array
 
-from dotbias.compiled import compiled
-from dotbias.data.ratings import Ratings
 from dotbias.data.vocabulary import Index
 from dotbias.errors import SettingError
-from dotbias.models.baseline import Baseline
+from dotbias.evaluation.bootstrap import bootstrap_interval
+from dotbias.evaluation.rows import Rows, seen
+from dotbias.models.base import Model, Scores
+from dotbias.models.parameters import Parameters
+from dotbias.models.scoring import scored
+from dotbias.recommender import lists
+from dotbias.recommender.fitted import MIN_RATINGS
+from dotbias.recommender.list_quality import figures_per_user, measure_lists, novelty
 from dotbias.recommender.recommender import Recommender
 from dotbias.settings import generator
 
+MAX_USERS = 10_000
 # How far up the scale a rating must lie to count as liked: 4 on a scale from 1 to 5.
 _RELEVANT_SHARE = 0.75
-_MAX_USERS = 10_000
+
+By: TypeAlias = Literal["preference", "rating", "popularity"]
+"""What orders the items of a list."""
+
+NAMES: dict[By | None, str] = {
+    "preference": "by preference",
+    "rating": "by predicted rating",
+    "popularity": "most rated items",
+    None: "this model",
+}
+"""What lists are called in tables."""
+
+METRICS = ("precision", "recall", "ndcg", "map", "mrr", "hit_rate", "coverage", "novelty", "gini")
+
+
+@dataclass(frozen=True)
+class Gain:
+    """How much better lists are than those of the most rated items, in nDCG, as a mean over users.
+
+    Args:
+        mean: of the differences.
+        low, high: where it lies in 95 of 100 draws of as many users, with replacement (the paired
+            bootstrap).
+    """
+
+    mean: float
+    low: float
+    high: float
+
+    def __str__(self) -> str:
+        if self.low > 0:
+            return f"better than most rated items by {self._sized(1)}"
+        if self.high < 0:
+            return f"worse than most rated items by {self._sized(-1)}"
+        return f"no better than most rated items: {self.mean:+.3f} ({self.low:+.3f} to {self.high:+.3f})"
+
+    def _sized(self, sign: int) -> str:
+        ends = sorted((sign * self.low, sign * self.high))
+        return f"{sign * self.mean:.3f} ({ends[0]:.3f} to {ends[1]:.3f})"
 
 
 @dataclass(frozen=True)
 class Ranking:
-    """Quality of the first ``k`` recommendations, as means over users; all lie in [0, 1].
+    """Quality of the first ``k`` recommendations; means over users, in [0, 1] but for ``novelty``.
 
     With ``h_j`` = 1 where the item at rank j is relevant, else 0, and R relevant items:
 
     Args:
         k: length of the lists.
-        relevant_from: the lowest held-out rating that makes an item relevant.
+        relevant_from: the lowest held-out rating that makes an item relevant; None where every held-out
+            item is.
         n_users: users that were measured: known at training, with a relevant item known there.
         unknown_users: held-out users that were left out because training never saw them.
         precision: ``Σ h_j / k``.
@@ -43,10 +89,15 @@ class Ranking:
         map: average precision, ``Σ_j h_j (h_1 + ... + h_j) / j``, divided by ``min(k, R)``.
         hit_rate: share of the users with a relevant item among the k.
         coverage: distinct items in all the lists together, as a share of the catalogue.
+        mrr: one over the rank of the first relevant item, 0 where there is none.
+        novelty: mean of ``-log2`` of the share of training's users who have a listed item, in bits.
+        gini: how unequally often items are listed, over the catalogue; 0 is equal.
+        by: what orders the items; None in a file of an older version, for what the model orders.
+        gain: over the most rated items; None for these themselves.
     """
 
     k: int
-    relevant_from: float
+    relevant_from: float | None
     n_users: int
     unknown_users: int
     precision: float
@@ -55,172 +106,181 @@ class Ranking:
     map: float
     hit_rate: float
     coverage: float
+    mrr: float | None = None
+    novelty: float | None = None
+    gini: float | None = None
+    by: By | None = None
+    gain: Gain | None = None
 
     def metrics(self) -> dict[str, float]:
         """The metrics by name, from ``precision`` on; a file of an older version may lack some."""
-        counts = ("k", "relevant_from", "n_users", "unknown_users")
-        known = (spec.name for spec in fields(self) if spec.name not in counts)
-        return {name: getattr(self, name) for name in known if getattr(self, name) is not None}
+        found = {name: getattr(self, name) for name in METRICS}
+        return {name: value for name, value in found.items() if value is not None}
 
 
-def rank(
-    rec: Recommender,
-    test: Ratings,
-    k: int = 10,
-    relevant_from: float | None = None,
-    *,
-    max_users: int = _MAX_USERS,
-    seed: int = 0,
-) -> Ranking | None:
-    """Quality of a recommender's lists.
+class Order(NamedTuple):
+    """What puts the items in order for each user: a model."""
 
-    Args:
-        rec: the recommender.
-        test: held-out ratings; pairs that ``rec`` was trained on are left out.
-        k: length of the lists.
-        relevant_from: the lowest rating that makes an item relevant; by default three quarters up
-            the training scale, which is 4 on a scale from 1 to 5 and 3.875 on one from 0.5 to 5.
-        max_users: where more users can be measured, a random sample of so many is.
-        seed: of that sample.
-
-    Returns:
-        The metrics, or None where no known user has a relevant item.
-
-    Raises:
-        SettingError: for ``k`` or ``max_users`` below 1.
-    """
-    task = _Task.of(rec, test, k, relevant_from, max_users, seed)
-    return task.measure(rec.top_items(task.users, k))
-
-
-def rank_popular(
-    rec: Recommender,
-    test: Ratings,
-    k: int = 10,
-    relevant_from: float | None = None,
-    *,
-    max_users: int = _MAX_USERS,
-    seed: int = 0,
-) -> Ranking | None:
-    """Quality of the lists that need no model: the items with the most training ratings.
-
-    Arguments, users, candidates and result are those of ``rank``; of equally popular items the one
-    that is earlier in the vocabulary comes first.
-    """
-    task = _Task.of(rec, test, k, relevant_from, max_users, seed)
-    # Biases without ties, so that the lists are the same on every machine.
-    bias = np.empty(len(rec.item_vocabulary), np.float32)
-    bias[np.argsort(-rec.item_counts, kind="stable")] = -np.arange(len(bias))
-    biases = {"user_bias": np.zeros(len(rec.user_vocabulary), np.float32), "item_bias": bias}
-    parameters = rec.parameters | biases
-    popular = replace(rec, model=Baseline(), parameters=parameters, preference=None)
-    return task.measure(popular.top_items(task.users, k))
-
-
-def measure_lists(top: Index, relevant: csr_array, k: int) -> dict[str, float]:
-    """The six metrics of ``Ranking`` for given lists.
-
-    Args:
-        top: item indices, best first, shape (n, at most k); -1 where a list has ended.
-        relevant: the relevant items, a sparse (n, n_items) table in which only the positions count;
-            at least one for each row.
-        k: length that the lists were meant to have.
-
-    >>> relevant = csr_array([[0, 1, 1, 0], [1, 0, 0, 0]])
-    >>> measure_lists(np.array([[1, 3], [2, 1]]), relevant, k=2)
-    {'precision': 0.25, 'recall': 0.25, 'ndcg': 0.306..., 'map': 0.25, 'hit_rate': 0.5,
-     'coverage': 0.75}
-    """
-    n, n_items = relevant.shape
-    n_relevant = np.diff(relevant.indptr)  # (n,)
-    row = np.arange(n) * n_items
-    keys = np.repeat(row, n_relevant) + relevant.indices
-    hits = np.isin(row[:, None] + top, keys) & (top >= 0)  # (n, at most k)
-
-    ranks = np.arange(1, k + 1)
-    discount = 1 / np.log2(ranks + 1)
-    most = np.minimum(n_relevant, k)  # (n,): hits of the best list
-    width = hits.shape[1]
-    gain = hits @ discount[:width]
-    precisions = np.cumsum(hits, axis=1) / ranks[:width]
-    n_hits = hits.sum(axis=1)
-    return {
-        "precision": float(np.mean(n_hits / k)),
-        "recall": float(np.mean(n_hits / n_relevant)),
-        "ndcg": float(np.mean(gain / np.cumsum(discount)[most - 1])),
-        "map": float(np.mean((hits * precisions).sum(axis=1) / most)),
-        "hit_rate": float(np.mean(n_hits > 0)),
-        "coverage": len(np.unique(top[top >= 0])) / n_items,
-    }
-
-
-def align(rec: Recommender, test: Ratings) -> tuple[Index, Index]:
-    """User and item of each held-out row as the recommender's indices, -1 for unknown ones."""
-    users = rec.user_vocabulary.indices(test.user_vocabulary.ids)
-    items = rec.item_vocabulary.indices(test.item_vocabulary.ids)
-    return users[test.users], items[test.items]
-
-
-def seen(rec: Recommender, users: Index, items: Index) -> NDArray[np.bool_]:
-    """Which pairs of indices are among the training ratings, shape (n,)."""
-    pairs: NDArray[np.bool_] = _contains(rec.rated.indptr, rec.rated.indices, users, items)
-    return pairs
-
-
-@compiled()
-def _contains(starts: Any, columns: Any, rows: Any, wanted: Any) -> Any:
-    found = np.zeros(len(rows), np.bool_)
-    for n in range(len(rows)):
-        if rows[n] >= 0:
-            span = columns[starts[rows[n]] : starts[rows[n] + 1]]  # ascending
-            at = np.searchsorted(span, wanted[n])
-            found[n] = at < len(span) and span[at] == wanted[n]
-    return found
+    model: Model
+    parameters: Parameters
 
 
 @dataclass(frozen=True, eq=False)
-class _Task:
-    """Whom to recommend to, and what is relevant to them: a sparse (n, n_items) table."""
+class Audience:
+    """Users whose lists are measured, and what they turned out to choose.
 
-    k: int
-    relevant_from: float
+    Args:
+        orders: the models that order the items, by what they score.
+        users: row of each user in the parameters of all of them, shape (m,).
+        had: for each user the items that their list leaves out, ascending.
+        rows: held-out rows on items that are known, with the place of the user among ``users`` for
+            owner.
+        item_counts: how many of training's users have each item, shape (n_items,).
+        n_owners: how many users training had.
+        unknown_users: as in ``Ranking``.
+    """
+
+    orders: Mapping[Scores, Order]
     users: Index
-    relevant: csr_array
-    unknown_users: int
+    had: Sequence[Index]
+    rows: Rows
+    item_counts: NDArray[np.int64]
+    n_owners: int
+    unknown_users: int = 0
 
     @classmethod
-    def of(
-        cls,
-        rec: Recommender,
-        test: Ratings,
-        k: int,
-        relevant_from: float | None,
-        max_users: int,
-        seed: int,
-    ) -> "_Task":
-        for name, value in (("k", k), ("max_users", max_users)):
-            if value < 1:
-                raise SettingError(f"{name}={value}: {name} must be at least 1")
-        if relevant_from is None:
-            low, high = map(float, rec.parameters["scale"])
-            relevant_from = low + _RELEVANT_SHARE * (high - low)
-        users, items = align(rec, test)
-        chosen = (test.values >= float(relevant_from)) & (users >= 0) & (items >= 0)
-        chosen &= ~seen(rec, users, items)
-        measured, row = np.unique(users[chosen], return_inverse=True)
-        relevant = csr_array(
-            (np.ones(len(row), np.bool_), (row, items[chosen])),
-            shape=(len(measured), len(rec.item_vocabulary)),
-        )
-        if len(measured) > max_users:
-            sample = generator(seed).choice(len(measured), max_users, replace=False)
-            measured, relevant = measured[sample], relevant[sample]
-        unknown = len(np.unique(test.users[users < 0]))
-        return cls(k, float(relevant_from), measured, relevant, unknown)
+    def known(
+        cls, rec: Recommender, rows: Rows, *, max_users: int = MAX_USERS, seed: int = 0
+    ) -> "Audience":
+        """The users whom a recommender knows, or so many of them, drawn at random.
 
-    def measure(self, top: Index) -> Ranking | None:
-        """The metrics of the lists of all users, shape (n, at most k)."""
-        if len(self.users) == 0:
-            return None
-        metrics = measure_lists(top, self.relevant, self.k)
-        return Ranking(self.k, self.relevant_from, len(self.users), self.unknown_users, **metrics)
+        Raises:
+            SettingError: for ``max_users`` below 1.
+        """
+        unknown = len(np.unique(rows.owners[rows.users < 0]))
+        known = (rows.users >= 0) & (rows.items >= 0)
+        rows = rows.take(known & ~seen(rec, rows.users, rows.items))
+        users = sample(np.unique(rows.users), max_users, seed)
+        rows = rows.take(np.isin(rows.users, users))
+        starts, items = rec.rated.indptr, rec.rated.indices
+        return cls(
+            orders={by: Order(one.model, one.parameters) for by, one in models(rec).items()},
+            users=users,
+            had=[items[starts[u] : starts[u + 1]] for u in users.tolist()],
+            rows=rows._replace(owners=np.searchsorted(users, rows.users).astype(np.int32)),
+            item_counts=rec.item_counts,
+            n_owners=len(rec.user_vocabulary),
+            unknown_users=unknown,
+        )
+
+    def lists(self, k: int) -> dict[By, Index]:
+        """The lists of all users in each order, and those of the most rated items: (m, at most k)."""
+        rare = self.item_counts < MIN_RATINGS
+        found: dict[By, Index] = {
+            by: lists.top_items(
+                order.model, order.parameters, self.users, k, excluded=self.had, rare=rare
+            )
+            for by, order in self.orders.items()
+        }
+        # Ranks without ties, so that the lists are the same on every machine.
+        ranks = np.empty(len(rare), np.float32)
+        ranks[np.argsort(-self.item_counts, kind="stable")] = -np.arange(len(rare))
+        popular = scored(ranks[None, :])._replace(
+            user_vectors=np.zeros((len(self.users), 0), np.float32)
+        )
+        found["popularity"] = lists.top_k(popular, k, excluded=self.had, rare=rare)[0]
+        return found
+
+
+def models(rec: Recommender) -> dict[Scores, Recommender]:
+    """The models of a recommender, each alone, that of preferences first."""
+    every: tuple[Scores, ...] = "preference", "rating"
+    return {scores: rec.by(scores) for scores in every if rec.has(scores)}
+
+
+def sample(users: Index, most: int, seed: int) -> Index:
+    """So many of the users, ascending, drawn at random where there are more.
+
+    Raises:
+        SettingError: for fewer than 1.
+    """
+    if most < 1:
+        raise SettingError(f"max_users={most}: max_users must be at least 1")
+    if len(users) <= most:
+        return users
+    return np.sort(generator(seed).choice(users, most, replace=False))
+
+
+def liked_from(rec: Recommender) -> float:
+    """The rating from which an item counts as liked, three quarters up the training scale: 4 on one
+    from 1 to 5, 3.875 on one from 0.5 to 5.
+    """
+    low, high = map(float, rec.parameters["scale"])
+    return low + _RELEVANT_SHARE * (high - low)
+
+
+def relevant_text(relevant_from: float | None) -> str:
+    """Which held-out items are relevant, in words."""
+    if relevant_from is None:
+        return "every held-out item is relevant"
+    return f"relevant from {relevant_from:g}"
+
+
+def rank(
+    audience: Audience, k: Sequence[int], relevant_from: float | None, *, seed: int = 0
+) -> tuple[Ranking, ...]:
+    """Quality of an audience's lists, beside those of the most rated items.
+
+    Args:
+        audience: the users and what they chose.
+        k: lengths of the lists.
+        relevant_from: the lowest rating that makes an item relevant in the second reading; None for the
+            first alone, in which every held-out item is.
+        seed: of the intervals.
+
+    Returns:
+        A ranking for each reading, length and order, in this order, the most rated items last of each;
+        none for a reading in which no user has a relevant item.
+    """
+    tops = audience.lists(max(k))
+    found: list[Ranking] = []
+    readings = (None,) if relevant_from is None else (None, float(relevant_from))
+    for reading in readings:
+        found += _of_reading(audience, tops, k, reading, seed)
+    return tuple(found)
+
+
+def _of_reading(
+    audience: Audience,
+    tops: Mapping[By, Index],
+    lengths: Sequence[int],
+    reading: float | None,
+    seed: int,
+) -> Iterator[Ranking]:
+    rows, n_items = audience.rows, len(audience.item_counts)
+    if reading is not None:
+        rows = rows.take(rows.values >= reading)
+    if not rows.n:
+        return
+    measured, owner = np.unique(rows.owners, return_inverse=True)
+    relevant = csr_array(
+        (np.ones(rows.n, np.bool_), (owner, rows.items)), shape=(len(measured), n_items)
+    )
+    share = np.maximum(audience.item_counts, 1) / max(audience.n_owners, 1)
+    rankings, ndcg = [], []
+    for k in lengths:
+        for by, top in tops.items():
+            own = top[measured, :k]
+            ndcg.append(figures_per_user(own, relevant, k)["ndcg"])
+            figures: dict[str, Any] = measure_lists(own, relevant, k)
+            figures["novelty"] = novelty(own, share)
+            rankings.append(
+                Ranking(k, reading, len(measured), audience.unknown_users, **figures, by=by)
+            )
+    # Of each length the most rated items come last.
+    every = np.array(ndcg).reshape(len(lengths), len(tops), -1)
+    gains = (every[:, :-1] - every[:, -1:]).reshape(-1, len(measured)).T  # (n, other rankings)
+    ends = bootstrap_interval(gains, seed=seed)
+    found = zip(gains.mean(axis=0).tolist(), *ends.tolist(), strict=True)
+    for ranking in rankings:
+        yield ranking if ranking.by == "popularity" else replace(ranking, gain=Gain(*next(found)))

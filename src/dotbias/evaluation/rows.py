@@ -1,0 +1,66 @@
+"""Held-out rows as a recommender sees them."""
+
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from dotbias.compiled import compiled
+from dotbias.data.ratings import Ratings
+from dotbias.data.vocabulary import Index
+from dotbias.models.parameters import Array
+from dotbias.recommender.fitted import Fitted
+
+
+class Rows(NamedTuple):
+    """Held-out rows.
+
+    Args:
+        owners, choices: user and item of each row, as the held-out ratings count them, shape (n,).
+        users, items: the same as the recommender's indices; -1 for what it does not know.
+        values: the ratings or counts.
+    """
+
+    owners: Index
+    choices: Index
+    users: Index
+    items: Index
+    values: Array
+
+    @classmethod
+    def of(cls, rec: Fitted, test: Ratings) -> "Rows":
+        """All rows of the held-out ratings."""
+        return cls(test.users, test.items, *align(rec, test), test.values)
+
+    def take(self, chosen: NDArray[Any]) -> "Rows":
+        """Some rows, by number or mask."""
+        return Rows(*(column[chosen] for column in self))
+
+    @property
+    def n(self) -> int:
+        """How many rows."""
+        return len(self.values)
+
+
+def align(rec: Fitted, test: Ratings) -> tuple[Index, Index]:
+    """User and item of each held-out row as the recommender's indices, -1 for unknown ones."""
+    users = rec.user_vocabulary.indices(test.user_vocabulary.ids)
+    items = rec.item_vocabulary.indices(test.item_vocabulary.ids)
+    return users[test.users], items[test.items]
+
+
+def seen(rec: Fitted, users: Index, items: Index) -> NDArray[np.bool_]:
+    """Which pairs of indices are among the training ratings, shape (n,)."""
+    pairs: NDArray[np.bool_] = _contains(rec.rated.indptr, rec.rated.indices, users, items)
+    return pairs
+
+
+@compiled()
+def _contains(starts: Any, columns: Any, rows: Any, wanted: Any) -> Any:
+    found = np.zeros(len(rows), np.bool_)
+    for n in range(len(rows)):
+        if rows[n] >= 0:
+            span = columns[starts[rows[n]] : starts[rows[n] + 1]]  # ascending
+            at = np.searchsorted(span, wanted[n])
+            found[n] = at < len(span) and span[at] == wanted[n]
+    return found
