@@ -34,35 +34,41 @@ _SPAN = 512
 _ROUNDING = np.float32(1e-13)
 
 
-class _Eight:
-    """What both intrinsics share: eight vectors of a table, and loops over them."""
+# The intrinsics take addresses. What they share are functions: a kernel's name in the cache of compiled
+# code tells their text, but not that of a class.
 
-    def __init__(self, builder: Any, table: Any, width: Any, which: Any) -> None:
-        self.builder, self.integer = builder, width.type
-        self.number = ir.FloatType()
-        self.vector = ir.VectorType(self.number, LANES)
-        index = ir.IntType(32).as_pointer()
-        self.vectors = []
-        for r in range(_TOGETHER):
-            address = builder.add(which, self.constant(4 * r))
-            at = builder.sext(builder.load(builder.inttoptr(address, index)), self.integer)
-            offset = builder.mul(builder.mul(at, width), self.constant(4))
-            self.vectors.append(builder.add(table, offset))
 
-    def constant(self, value: int) -> Any:
-        return ir.Constant(self.integer, value)
+def _constant(at: Any, value: int) -> Any:
+    return ir.Constant(at.type, value)
 
-    def pointer(self, start: Any, at: Any, kind: Any) -> Any:
-        address = self.builder.add(start, self.builder.mul(at, self.constant(4)))
-        return self.builder.inttoptr(address, kind.as_pointer())
 
-    def load(self, start: Any, at: Any) -> Any:
-        loaded = self.builder.load(self.pointer(start, at, self.vector))
-        loaded.align = 4
-        return loaded
+def _pointer(builder: Any, start: Any, at: Any, kind: Any) -> Any:
+    """Where number ``at`` after an address is, as a pointer to a kind."""
+    address = builder.add(start, builder.mul(at, _constant(at, 4)))
+    return builder.inttoptr(address, kind.as_pointer())
 
-    def store(self, value: Any, start: Any, at: Any) -> None:
-        self.builder.store(value, self.pointer(start, at, self.vector)).align = 4
+
+def _load(builder: Any, start: Any, at: Any) -> Any:
+    """A vector register of numbers."""
+    kind = ir.VectorType(ir.FloatType(), LANES)
+    loaded = builder.load(_pointer(builder, start, at, kind))
+    loaded.align = 4
+    return loaded
+
+
+def _store(builder: Any, value: Any, start: Any, at: Any) -> None:
+    builder.store(value, _pointer(builder, start, at, value.type)).align = 4
+
+
+def _eight(builder: Any, table: Any, width: Any, which: Any) -> list[Any]:
+    """Addresses of eight rows of a table, whose numbers stand at ``which``."""
+    found = []
+    for r in range(_TOGETHER):
+        where = _pointer(builder, which, _constant(width, r), ir.IntType(32))
+        row = builder.sext(builder.load(where), width.type)
+        offset = builder.mul(builder.mul(row, width), _constant(width, 4))
+        found.append(builder.add(table, offset))
+    return found
 
 
 def _eight_dots_code(
@@ -73,21 +79,21 @@ def _eight_dots_code(
     x: Any,  # noqa: ARG001
     out: Any,  # noqa: ARG001
 ) -> Any:
-    """``out[r] = table[which[r]] · x`` for eight r, all given by their addresses."""
+    """``out[r] = table[which[r]] · x`` for eight r."""
 
     def generate(context: Any, builder: Any, _signature: Any, arguments: Any) -> Any:
         table, width, which, x, out = arguments
-        eight = _Eight(builder, table, width, which)
+        rows = _eight(builder, table, width, which)
 
         def add(at: Any, sums: Any) -> Any:
-            here = eight.load(x, at)
+            here = _load(builder, x, at)
             return [
-                fused(builder, eight.load(vector, at), here, total)
-                for vector, total in zip(eight.vectors, sums, strict=True)
+                fused(builder, _load(builder, row, at), here, total)
+                for row, total in zip(rows, sums, strict=True)
             ]
 
-        zero = ir.Constant(eight.vector, [0.0] * LANES)
-        sums = loop(builder, eight.constant(0), width, LANES, add, [zero] * _TOGETHER)
+        zero = ir.Constant(ir.VectorType(ir.FloatType(), LANES), [0.0] * LANES)
+        sums = loop(builder, _constant(width, 0), width, LANES, add, [zero] * _TOGETHER)
 
         def halved(a: Any, b: Any, first: list[int], second: list[int]) -> Any:
             lanes = ir.VectorType(ir.IntType(32), LANES)
@@ -103,10 +109,8 @@ def _eight_dots_code(
             halved(pairs[r], pairs[r + 1], [0, 1, 8, 9, 4, 5, 12, 13], [2, 3, 10, 11, 6, 7, 14, 15])
             for r in (0, 2)
         ]
-        all_sums = halved(
-            fours[0], fours[1], [0, 2, 8, 10, 4, 6, 12, 14], [1, 3, 9, 11, 5, 7, 13, 15]
-        )
-        eight.store(all_sums, out, eight.constant(0))
+        total = halved(fours[0], fours[1], [0, 2, 8, 10, 4, 6, 12, 14], [1, 3, 9, 11, 5, 7, 13, 15])
+        _store(builder, total, out, _constant(width, 0))
         return context.get_dummy_value()
 
     return types.void(*[types.intp] * 5), generate
@@ -120,27 +124,29 @@ def _eight_added_code(
     factors: Any,  # noqa: ARG001
     out: Any,  # noqa: ARG001
 ) -> Any:
-    """``out += Σ factors[r] table[which[r]]`` over eight r, all given by their addresses."""
+    """``out += Σ factors[r] table[which[r]]`` over eight r."""
 
     def generate(context: Any, builder: Any, _signature: Any, arguments: Any) -> Any:
         table, width, which, factors, out = arguments
-        eight = _Eight(builder, table, width, which)
-        lanes = ir.VectorType(ir.IntType(32), LANES)
-        undefined = ir.Constant(eight.vector, ir.Undefined)
+        rows = _eight(builder, table, width, which)
+        lanes = ir.Constant(ir.VectorType(ir.IntType(32), LANES), [0] * LANES)
+        undefined = ir.Constant(ir.VectorType(ir.FloatType(), LANES), ir.Undefined)
         spread = []
         for r in range(_TOGETHER):
-            value = builder.load(eight.pointer(factors, eight.constant(r), eight.number))
-            first = builder.insert_element(undefined, value, ir.Constant(ir.IntType(32), 0))
-            spread.append(builder.shuffle_vector(first, undefined, ir.Constant(lanes, [0] * LANES)))
+            where = _pointer(builder, factors, _constant(width, r), ir.FloatType())
+            first = builder.insert_element(
+                undefined, builder.load(where), ir.Constant(ir.IntType(32), 0)
+            )
+            spread.append(builder.shuffle_vector(first, undefined, lanes))
 
         def add(at: Any, _: Any) -> Any:
-            total = eight.load(out, at)
-            for vector, factor in zip(eight.vectors, spread, strict=True):
-                total = fused(builder, factor, eight.load(vector, at), total)
-            eight.store(total, out, at)
+            total = _load(builder, out, at)
+            for row, factor in zip(rows, spread, strict=True):
+                total = fused(builder, factor, _load(builder, row, at), total)
+            _store(builder, total, out, at)
             return []
 
-        loop(builder, eight.constant(0), width, LANES, add, [])
+        loop(builder, _constant(width, 0), width, LANES, add, [])
         return context.get_dummy_value()
 
     return types.void(*[types.intp] * 5), generate
