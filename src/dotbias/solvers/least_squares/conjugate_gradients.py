@@ -21,8 +21,7 @@ from dotbias.compiled import compiled
 from dotbias.solvers.arithmetic import dot, fma, fused, loop
 from dotbias.solvers.least_squares.normal_equations import LANES
 
-# Rows are dealt out to so many threads at most. Their number does not depend on the threads that are
-# there, so sums are taken in the same order by any number of them.
+# Rows are dealt out to so many threads at most.
 _BLOCKS = 64
 # Vectors that are read side by side: as many sums as it takes to keep a processor busy.
 _TOGETHER = 8
@@ -183,11 +182,11 @@ def improve_rows(
         n_steps: steps of conjugate gradients, at least 1; fewer where the rest is rounding.
 
     Returns:
-        ``Σ c (t - y·x)²`` and ``Σ d x²`` after the steps, each block's rows summed in order.
+        ``Σ c (t - y·x)²`` and ``Σ d x²`` of each row after the steps, shape (n_rows,) each, float64;
+        zeros for rows that are not in ``order``.
     """
     width, n_rows = others.shape[1], len(order)
-    n_blocks = min(_BLOCKS, n_rows)
-    squares, lengths = np.zeros(max(n_blocks, 1)), np.zeros(max(n_blocks, 1))
+    squares, lengths = np.zeros(len(rows)), np.zeros(len(rows))
     t_step, c_step = int(len(targets) > 1), int(len(weights) > 1)
     table, near, longest = others.ctypes.data, _TOGETHER, 0
     while 2 * near * width <= _NEAR:
@@ -195,7 +194,7 @@ def improve_rows(
     for row in order:
         longest = max(longest, starts[row + 1] - starts[row])
     room = longest + _TOGETHER
-    for block in prange(n_blocks):
+    for block in prange(min(_BLOCKS, n_rows)):
         x, direction = np.empty(width, np.float32), np.empty(width, np.float32)
         residual, ahead = np.empty(width, np.float32), np.empty(width, np.float32)
         d, inverse = np.empty(width, np.float32), np.empty(width, np.float32)
@@ -203,8 +202,7 @@ def improve_rows(
         errors, change = np.empty(room, np.float32), np.empty(room, np.float32)
         weighted = np.empty(room, np.float32)
         last_partners = np.zeros(_TOGETHER, np.int32)
-        block_squares, block_lengths = 0.0, 0.0
-        for at in range(block, n_rows, n_blocks):
+        for at in range(block, n_rows, _BLOCKS):
             row = order[at]
             first = starts[row]
             n = starts[row + 1] - first
@@ -283,17 +281,12 @@ def improve_rows(
                 # No row is further from its solution than that, as its penalty measures it.
                 if not power > _ROUNDING * size:
                     break
-            block_lengths += size
+            lengths[row] = size
             for f in range(width):
                 rows[row, f] = x[f]
             for start in range(0, n, _SPAN):
                 stop = min(start + _SPAN, n)
                 for r in range(start, stop):
                     weighted[r] = weights[(first + r) * c_step] * errors[r]
-                block_squares += dot(weighted, start, errors, start, stop - start)
-        squares[block], lengths[block] = block_squares, block_lengths
-    all_squares, all_lengths = 0.0, 0.0  # one after the other: not cut up among the threads
-    for block in range(n_blocks):
-        all_squares += squares[block]
-        all_lengths += lengths[block]
-    return all_squares, all_lengths
+                squares[row] += dot(weighted, start, errors, start, stop - start)
+    return squares, lengths

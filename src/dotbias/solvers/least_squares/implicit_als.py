@@ -233,7 +233,7 @@ class _Rows:
         basis = Eigenbasis.of(other._table, self._k)
         for rows in (self, other):
             rows._table = turned(rows._table, basis.vectors)
-        squares, self.pull = improve_rows(
+        squares, pull = improve_rows(
             self._order,
             self._starts,
             self._partners,
@@ -245,7 +245,8 @@ class _Rows:
             self._table,
             n_steps,
         )
-        return float(squares)
+        self.pull = float(pull.sum())
+        return float(squares.sum())
 
 
 def _shared(numbers: Array) -> Array:
