@@ -56,7 +56,7 @@ model.fit(pairs, show_progress=False, callback=turn)
 np.savez(path + ".done.npz", p=model.user_factors, q=model.item_factors)
 """
 _LARGE = """
-import json, sys, numpy as np, dotbias as db
+import json, sys, time, numpy as np, dotbias as db
 def resident(name):
     with open("/proc/self/status") as lines:
         return next(int(line.split()[1]) * 1024 for line in lines if line.startswith(name))
@@ -69,11 +69,12 @@ events = db.Ratings.from_columns(simulated.users, simulated.items)
 del simulated
 with open("/proc/self/clear_refs", "w") as file:
     file.write("5")  # the peak is now what there is
-before = resident("VmRSS")
+before, started = resident("VmRSS"), time.process_time()
 parameters, history = db.ImplicitALS(n_iterations=iterations).fit(db.DotProduct(n_factors=k), events)
 peak = resident("VmHWM")
 tables = 4 * k * (events.n_users + events.n_items)
 print(json.dumps({"n": len(events), "grown": peak - before, "fit": history.seconds, "tables": tables,
+    "processor": time.process_time() - started,
     "iterations": [epoch.seconds for epoch in history.epochs], "half_steps": history.half_steps}))
 """
 
@@ -208,7 +209,8 @@ def large(
     print(
         f"{n:,} events, {factors} factors, {iterations} iterations: fit in {figures['fit']:.1f} s, "
         f"{statistics.median(figures['iterations']):.2f} s an iteration "
-        f"({min(figures['iterations']):.2f} - {max(figures['iterations']):.2f})\n"
+        f"({min(figures['iterations']):.2f} - {max(figures['iterations']):.2f}); "
+        f"{figures['processor']:.1f} s of processor time in all\n"
         f"memory grew by {grown / 1e6:,.0f} MB = {grown / n:.1f} bytes an event, "
         f"{tables / n:.1f} of them one copy of the embeddings"
     )

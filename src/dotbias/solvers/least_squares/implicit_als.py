@@ -251,5 +251,6 @@ class _Rows:
 
 def _shared(numbers: Array) -> Array:
     """Numbers as they are, or one in the place of all where they are the same."""
-    numbers = np.ascontiguousarray(numbers, np.float32)
-    return numbers[:1].copy() if np.ptp(numbers) == 0 else numbers
+    if np.ptp(numbers) == 0:
+        return np.array(numbers[:1], np.float32)
+    return np.ascontiguousarray(numbers, np.float32)
