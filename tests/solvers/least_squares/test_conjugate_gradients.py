@@ -29,6 +29,7 @@ class Problem:
         self.diagonal = np.zeros(width, np.float32)
         self.diagonal[:k] = rng.uniform(0, 30, k)
         self.penalties = rng.uniform(0.5, 3, n).astype(np.float32)
+        self.linear = np.zeros((0, 0), np.float32)
         self.order = np.argsort(-np.array(counts), kind="stable")
 
     def improve(self, n_steps: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -43,6 +44,7 @@ class Problem:
             self.diagonal,
             self.penalties,
             rows,
+            self.linear,
             n_steps,
         )
         return rows, squares, lengths
@@ -63,7 +65,8 @@ class Problem:
 
     def expected(self, row: int) -> np.ndarray:
         y, c, t = self.pairs(row)
-        return np.linalg.solve((y.T * c) @ y + np.diag(self.d(row)), y.T @ (c * t))
+        g = self.linear[row, : self.k] if len(self.linear) else 0
+        return np.linalg.solve((y.T * c) @ y + np.diag(self.d(row)), y.T @ (c * t) + g)
 
     def parts(self, row: int, x: np.ndarray) -> tuple[float, float]:
         """Squared errors and penalty of a row."""
@@ -88,6 +91,15 @@ def test_many_steps_end_at_the_solution_in_double_precision(k):
         np.testing.assert_allclose(rows[row, :k], expected, rtol=0, atol=2e-5)
     np.testing.assert_allclose([squares, lengths], problem.all_parts(rows), rtol=1e-4, atol=1e-6)
     assert (rows[:, k:] == 0).all()
+
+
+def test_a_linear_term_pulls_at_each_row():
+    problem = Problem(12, COUNTS)
+    problem.linear = np.zeros_like(problem.rows)
+    problem.linear[:, :12] = np.random.default_rng(1).standard_normal((len(COUNTS), 12))
+    rows, *_ = problem.improve(100)
+    for row in range(len(rows)):
+        np.testing.assert_allclose(rows[row, :12], problem.expected(row), rtol=0, atol=2e-5)
 
 
 @pytest.mark.parametrize("n_steps", [1, 2, 3])

@@ -22,7 +22,7 @@ def test_the_basis_makes_the_gram_matrix_diagonal_and_leaves_dot_products_alone(
     rows, others = table(n, k), table(n + 1, k)
     wide = rows.astype(np.float64)
     np.testing.assert_allclose(gram(rows), wide.T @ wide, atol=3e-7 * (wide**2).sum())
-    values, vectors = basis = Eigenbasis.of(rows, k)
+    values, vectors = basis = Eigenbasis.of(gram(rows)[:k, :k], padded(k))
     new = turned(rows, basis.vectors)
     np.testing.assert_allclose(new, wide @ vectors, atol=1e-6 * np.abs(wide).max() * np.sqrt(k))
     assert (np.diff(values) <= 0).all()
@@ -38,6 +38,7 @@ def test_any_number_of_threads_leaves_the_same_bits():
     results = []
     for n in (1, min(2, numba.config.NUMBA_NUM_THREADS)):
         with threads(n, 10**6):
-            results.append((gram(rows), turned(rows, Eigenbasis.of(rows, 20).vectors)))
+            basis = Eigenbasis.of(gram(rows)[:20, :20], 24)
+            results.append((gram(rows), turned(rows, basis.vectors)))
     for a, b in zip(*results, strict=True):
         np.testing.assert_array_equal(a, b)

@@ -7,7 +7,8 @@ With one side of a dot product held, a row x of the other side minimises
 over its known pairs: y is the partner's vector, c how much the pair counts and t its target. The second
 sum is a penalty that all rows share but for a constant of their own, in the basis in which it is
 diagonal (``eigenbasis``). Seen from there no row meets a matrix: a step costs two multiplications for
-each number of its partners' vectors, and the diagonal is all that it takes to whiten the system.
+each number of its partners' vectors, and the diagonal is all that it takes to whiten the system, as if
+each vector had come multiplied by ``1/√d`` (Hestenes & Stiefel 1952; Takács, Pilászy & Tikk 2011).
 """
 
 from typing import Any
@@ -166,6 +167,7 @@ def improve_rows(
     diagonal: Any,
     penalties: Any,
     rows: Any,
+    linear: Any,
     n_steps: Any,
 ) -> Any:
     """Improve each row in place.
@@ -179,6 +181,7 @@ def improve_rows(
         diagonal: the part of ``d`` that all rows share, at least 0, shape (width,), float32.
         penalties: each row's own part, at least 0, shape (n_rows,), float32.
         rows: this side's table, shape (n_rows, width), float32; the rows of ``order`` change.
+        linear: ``g``, a table like rows; without rows where it is 0 everywhere.
         n_steps: steps of conjugate gradients, at least 1; fewer where the rest is rounding.
 
     Returns:
@@ -260,6 +263,8 @@ def improve_rows(
                 if step == 0:
                     for f in range(width):
                         residual[f] = product[f] - ahead[f]
+                        if len(linear) > 0:
+                            residual[f] += linear[row, f]
                         direction[f] = inverse[f] * residual[f]
                     power = dot(residual, 0, direction, 0, width)
                 else:

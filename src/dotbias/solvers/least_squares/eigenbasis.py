@@ -1,4 +1,4 @@
-"""The axes along which a table's Gram matrix is diagonal, and tables as seen from there.
+"""The axes along which a penalty is diagonal, such as a table's Gram matrix; tables as seen from there.
 
 A dot product does not change when both of its tables are turned alike, so nothing is turned back.
 """
@@ -22,7 +22,7 @@ _PANEL = 64
 
 
 class Eigenbasis(NamedTuple):
-    """Eigenvalues of a table's Gram matrix, and a basis in which it is diagonal.
+    """Eigenvalues of a matrix, and a basis in which it is diagonal.
 
     Args:
         values: the largest first, at least 0, zeros for columns that only fill up registers, shape
@@ -34,16 +34,15 @@ class Eigenbasis(NamedTuple):
     vectors: Array
 
     @classmethod
-    def of(cls, table: Array, k: int) -> "Eigenbasis":
-        """That of the first k columns of a table; whoever wants the same bits on all machines of a
-        kind gives LAPACK one thread.
+    def of(cls, matrix: NDArray[np.float64], width: int) -> "Eigenbasis":
+        """That of a positive semidefinite matrix. Its bits depend on the number of LAPACK's threads.
 
         Args:
-            table: shape (n, width), width a multiple of 8, zeros from column k on.
-            k: number of columns.
+            matrix: shape (k, k).
+            width: number of columns of the tables that are to be turned, at least k.
         """
-        width = table.shape[1]
-        found, axes = np.linalg.eigh(gram(table)[:k, :k])
+        k = len(matrix)
+        found, axes = np.linalg.eigh(matrix)
         values, vectors = np.zeros(width), np.eye(width, dtype=np.float32)
         values[:k], vectors[:k, :k] = np.maximum(found[::-1], 0), axes[:, ::-1]
         return cls(values, vectors)
