@@ -38,6 +38,9 @@ def results(what: str) -> Iterator[tuple[str, Parameters]]:
         yield what, solver.fit(db.DotBias(n_factors=64), RATINGS)[0]
     elif what == "als":
         yield what, db.ALS(n_iterations=2, n_threads=N_THREADS).fit(MODEL, RATINGS)[0]
+    elif what == "implicit":
+        solver = db.ImplicitALS(n_iterations=2, n_threads=N_THREADS)
+        yield what, solver.fit(db.DotProduct(n_factors=16), RATINGS)[0]
     elif what == "gibbs":
         solver = db.Gibbs(n_samples=3, burn_in=1, n_threads=N_THREADS)
         yield what, solver.fit(MODEL, RATINGS)[0]
@@ -52,7 +55,7 @@ def results(what: str) -> Iterator[tuple[str, Parameters]]:
 def halves() -> tuple[list[str], list[str]]:
     """All that there is to compare, in two parts of about the same work."""
     rules = list(RULES)
-    return [*rules[::2], "shared", "als"], [*rules[1::2], "gibbs", "net", "finder"]
+    return [*rules[::2], "shared", "als", "implicit"], [*rules[1::2], "gibbs", "net", "finder"]
 
 
 def digests(

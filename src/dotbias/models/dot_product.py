@@ -126,13 +126,17 @@ class DotProduct(BilinearModel):
         """Targets and weights of known pairs; what nobody chose has the target 0 and is in the prior."""
         at_zero, slope = parameters["target"]
         constant, log, linear = parameters["confidence"]
-        targets = at_zero + slope * values
+        if slope:
+            targets = slope * values
+            targets += at_zero
+        else:  # one number in the place of all
+            targets = np.broadcast_to(at_zero, values.shape)
         if log == linear == 0 and constant == 1:
             return Observed(targets, None)
         weights = constant + linear * values
         if log:
             weights += log * np.log1p(values)
-        return Observed(targets.astype(np.float32), weights.astype(np.float32))
+        return Observed(targets.astype(np.float32, copy=False), weights.astype(np.float32))
 
     def stranger(self, parameters: Parameters, side: Side) -> Array | None:
         """Of users the mean embedding."""

@@ -24,7 +24,9 @@ def ratings():
 
 
 def test_a_half_step_is_the_dense_solution(ratings):
-    solver = db.ImplicitALS(n_iterations=1, liking=0.3, weight_decay=0.2, unobserved_weight=0.5)
+    solver = db.ImplicitALS(
+        n_iterations=1, liking=0.3, weight_decay=0.2, unobserved_weight=0.5, n_steps=30
+    )
     parameters, history = solver.fit(db.DotProduct(n_factors=4), ratings, seed=1)
     p, q = (parameters[f"{side}_factors"].astype(float) for side in ("user", "item"))
     z = (ratings.values - ratings.global_mean) / ratings.std
@@ -34,18 +36,60 @@ def test_a_half_step_is_the_dense_solution(ratings):
     penalty = 0.2 * np.sqrt(len(ratings)) * 2 * 0.5 / 1.5
     for i in range(20):  # the items were solved last
         normal = (p * known[:, [i]]).T @ p + 0.5 * p.T @ p + penalty * np.eye(4)
-        np.testing.assert_allclose(q[i], np.linalg.solve(normal, p.T @ target[:, i]), atol=1e-4)
+        np.testing.assert_allclose(
+            q[i], np.linalg.solve(normal, p.T @ target[:, i]), rtol=1e-4, atol=1e-6
+        )
     scores = p @ q.T
     objective = (known * (target - scores) ** 2).sum() + 0.5 * (scores**2).sum()
     objective += penalty * ((p**2).sum() + (q**2).sum())
     assert history.half_steps[-1] == pytest.approx(objective / 2, rel=1e-5)
 
 
-def test_the_objective_never_rises(ratings):
-    _, history = db.ImplicitALS(n_iterations=10).fit(db.DotProduct(n_factors=4), ratings)
+@pytest.mark.parametrize("n_steps", [1, 3, 30])
+def test_the_objective_never_rises(ratings, n_steps):
+    solver = db.ImplicitALS(n_iterations=10, n_steps=n_steps)
+    _, history = solver.fit(db.DotProduct(n_factors=12), ratings)
     steps = np.array(history.half_steps)
     assert len(steps) == 20
     assert (np.diff(steps) <= 1e-6 * steps[:-1]).all()
+
+
+def test_counts_weigh_the_known_pairs(ratings):
+    counts = db.Ratings.from_columns(
+        ratings.users, ratings.items, np.round(ratings.values), kind="counts"
+    )
+    solver = db.ImplicitALS(n_iterations=1, alpha=2.0, n_steps=30)
+    model = db.DotProduct(n_factors=4)
+    parameters, _ = solver.fit(model, counts, seed=1)
+    p, q = (parameters[f"{side}_factors"].astype(float) for side in ("user", "item"))
+    c = np.zeros((counts.n_users, counts.n_items))
+    c[counts.users, counts.items] = 1 + 2 * np.log1p(counts.values)
+    penalty = 0.03 * np.sqrt(c.sum())
+    for i in range(counts.n_items):
+        normal = (p * c[:, [i]]).T @ p + p.T @ p + penalty * np.eye(4)
+        np.testing.assert_allclose(
+            q[i], np.linalg.solve(normal, p.T @ c[:, i]), rtol=1e-4, atol=1e-6
+        )
+
+
+def test_planted_preferences_are_recovered():
+    """People who choose what lies in their direction: of what was held out most is listed first."""
+    rng = np.random.default_rng(0)
+    p, q = rng.standard_normal((300, 4)), rng.standard_normal((200, 4))
+    chosen = np.argsort(-(p @ q.T), axis=1)[:, :20]
+    shown = np.array([rng.permutation(row) for row in chosen])
+    users = np.repeat(np.arange(300), 15)
+    events = db.Ratings.from_columns(users, shown[:, :15].ravel(), np.ones(4500), kind="events")
+    model = db.DotProduct(n_factors=8)
+    parameters, _ = db.ImplicitALS().fit(model, events)
+    scores = np.full((300, 200), -np.inf)
+    scores[:, events.item_vocabulary.ids] = model.score_all(
+        parameters, np.arange(300, dtype=np.int32)
+    )
+    scores[users, shown[:, :15].ravel()] = -np.inf
+    best = np.argsort(-scores, axis=1)[:, :5]
+    hits = [len(set(a) & set(b)) / 5 for a, b in zip(best, shown[:, 15:], strict=True)]
+    assert np.mean(hits) > 0.5  # 0.03 by chance
 
 
 def test_the_most_rated_items_come_first_for_everyone(ratings):

@@ -120,7 +120,7 @@ def _tile(sign: int) -> Any:
     return tile
 
 
-_add_tile, _subtract_tile = _tile(1), _tile(-1)
+add_tile, _subtract_tile = _tile(1), _tile(-1)
 
 
 @register_jitable
@@ -129,7 +129,7 @@ def add_products(panel: Any, n: Any, total: Any) -> None:
     width = panel.shape[1]
     for b in range(0, width, LANES):
         for a in range(0, b + 1, LANES):
-            _add_tile(
+            add_tile(
                 panel.ctypes.data + 4 * a,
                 panel.ctypes.data + 4 * b,
                 n,
