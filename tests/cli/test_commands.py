@@ -159,7 +159,7 @@ def test_how_sure_a_prediction_is(run, workplace, ratings, model):
 
 
 def test_baseline_and_momentum(run, ratings):
-    run("fit", ratings, "-o", "base.dotbias", "--model", "baseline")
+    run("fit", ratings, "-o", "base.dotbias", "--model", "baseline", "--for", "predict")
     assert "Baseline" in run("info", "base.dotbias").stdout
     assert "has no embeddings" in run("similar", "base.dotbias", "1", code=1).stderr
     run(
@@ -244,10 +244,10 @@ def test_recommendations_for_ratings_of_ones_own(run, workplace, model, text):
     asked = ("recommend", model, "--for-ratings", "my.csv", "-k", 5)
     done = run(*asked, "--json")
     rows = json.loads(done.stdout)
-    assert [list(row) for row in rows] == [["rank", "item", "title", "prediction"]] * 5
+    assert [list(row) for row in rows] == [["rank", "item", "title", "prediction", "preference"]] * 5
     assert not {3, 8} & {row["item"] for row in rows}
     assert "Left out 1 of 3 items, unknown: 99999" in done.stderr
-    assert run(*asked, "--csv").stdout.splitlines()[0] == "rank,item,title,prediction"
+    assert run(*asked, "--csv").stdout.splitlines()[0] == "rank,item,title,prediction,preference"
     assert "Recommendations for the ratings in my.csv" in run(*asked).stdout
     run(*asked, "-o", "mine.csv")
     assert (workplace / "mine.csv").read_text() == run(*asked, "--csv").stdout

@@ -178,7 +178,7 @@ class Audience:
         rare = self.item_counts < MIN_RATINGS
         found: dict[By, Index] = {
             by: lists.top_items(
-                order.model, order.parameters, self.users, k, excluded=self.had, rare=rare
+                order.model, order.parameters, self.users, k, rated=self.had, rare=rare
             )
             for by, order in self.orders.items()
         }

@@ -43,8 +43,8 @@ class ImplicitALS(Solver):
 
     A half step holds one side, turns both tables to where its Gram matrix is diagonal, which leaves dot
     products alone, and improves each row of the other side by a few steps of conjugate gradients from
-    where it was (Takács, Pilászy & Tikk 2011), so the objective never rises (``History.half_steps``, up to
-    rounding). The same data, settings and seed give the same bits for any number of threads.
+    where it was (Takács, Pilászy & Tikk 2011), so the objective never rises (``History.half_steps``, up
+    to rounding). The same data, settings and seed give the same bits for any number of threads.
 
     Args:
         n_iterations: how often both sides are solved.
