@@ -135,6 +135,19 @@ class Model(Settings, ABC):
         """
         return Observed(values, None)
 
+    def counted(
+        self,
+        parameters: Parameters,  # noqa: ARG002
+        user_counts: NDArray[np.int64],  # noqa: ARG002
+    ) -> Parameters:
+        """The arrays that follow from how many ratings each user has; none, unless a model says so.
+
+        Args:
+            parameters: the fitted arrays.
+            user_counts: shape (n_users,).
+        """
+        return {}
+
     def stranger(self, parameters: Parameters, side: Side) -> Array | None:  # noqa: ARG002
         """The row, bias first, of a user (or item) of whom nothing is known, shape (width,); None stands
         for the mean of the prior.

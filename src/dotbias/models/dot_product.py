@@ -35,7 +35,9 @@ class DotProduct(BilinearModel):
 
     Beside its groups its parameters say what it was fitted to: the target of a known pair is
     ``t = target[0] + target[1] · value``, and its weight
-    ``c = confidence[0] + confidence[1] · log(1 + value) + confidence[2] · value``.
+    ``c = confidence[0] + confidence[1] · log(1 + value) + confidence[2] · value``. In the regression of
+    an item a pair weighs ``user_weight`` times as much, ``balance[1] · n^-balance[0]`` for a user of n
+    known pairs.
 
     Args:
         n_factors: length of each embedding.
@@ -61,6 +63,8 @@ class DotProduct(BilinearModel):
             "item_factors": rng.standard_normal((ratings.n_items, k), np.float32) * std,
             "target": np.array([1, 0], np.float32),
             "confidence": np.array([1, 0, 0], np.float32),
+            "balance": np.array([0, 1], np.float32),
+            "user_weight": np.ones(ratings.n_users, np.float32),
             "stranger": np.zeros(k, np.float32),
         }
 
@@ -80,6 +84,9 @@ class DotProduct(BilinearModel):
         checked_array(parameters, "stranger", parameters["user_factors"].shape[1:])
         checked_array(parameters, "target", (2,))
         confidence = checked_array(parameters, "confidence", (3,))
+        checked_array(parameters, "balance", (2,))
+        if checked_array(parameters, "user_weight", (n_users,)).min(initial=1) <= 0:
+            raise SettingError("the array user_weight must be above 0")
         if confidence.min() < 0:
             raise SettingError("the array confidence must be at least 0")
 
@@ -118,9 +125,9 @@ class DotProduct(BilinearModel):
     def observed(
         self,
         parameters: Parameters,
-        side: Side,  # noqa: ARG002
+        side: Side,
         starts: NDArray[np.integer[Any]],  # noqa: ARG002
-        partners: Index,  # noqa: ARG002
+        partners: Index,
         values: Array,
     ) -> Observed:
         """Targets and weights of known pairs; what nobody chose has the target 0 and is in the prior."""
@@ -131,12 +138,20 @@ class DotProduct(BilinearModel):
             targets += at_zero
         else:  # one number in the place of all
             targets = np.broadcast_to(at_zero, values.shape)
-        if log == linear == 0 and constant == 1:
+        of_users = side == "item" and parameters["balance"][0] > 0
+        if log == linear == 0 and constant == 1 and not of_users:
             return Observed(targets, None)
         weights = constant + linear * values
         if log:
             weights += log * np.log1p(values)
+        if of_users:
+            weights = weights * parameters["user_weight"][partners]
         return Observed(targets.astype(np.float32, copy=False), weights.astype(np.float32))
+
+    def counted(self, parameters: Parameters, user_counts: NDArray[np.int64]) -> Parameters:
+        """``user_weight``: users with many known pairs weigh less for each."""
+        exponent, spread = map(float, parameters["balance"])
+        return {"user_weight": (spread * balanced(user_counts, exponent)).astype(np.float32)}
 
     def stranger(self, parameters: Parameters, side: Side) -> Array | None:
         """Of users the mean embedding."""
@@ -149,3 +164,9 @@ class DotProduct(BilinearModel):
     def user_vectors(self, parameters: Parameters) -> Array:
         """The embeddings of users, shape (n_users, n_factors)."""
         return parameters["user_factors"]
+
+
+def balanced(counts: NDArray[np.int64], exponent: float) -> NDArray[np.float64]:
+    """``n^-exponent`` of each count, shape (n,); nothing counts as 1."""
+    powers: NDArray[np.float64] = np.maximum(counts, 1).astype(np.float64) ** -exponent
+    return powers

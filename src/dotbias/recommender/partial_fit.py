@@ -81,6 +81,7 @@ def _grow(rec: AnyFitted, new: Ratings) -> AnyFitted:
     joining = _moved(rating_table(new), more, after)
     earlier = _moved(rec.rated, before, after)
     rated = _united(earlier, joining)
+    parameters |= rec.model.counted(parameters, np.diff(rated.indptr))
     touched = dict(zip(OTHER, map(np.unique, joining.coords), strict=True))
     linear = {
         side: gradients(rec.model, parameters, side, rows, *_ratings_of(side, rows, earlier))

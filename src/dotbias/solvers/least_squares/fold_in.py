@@ -148,6 +148,7 @@ def gradients(
     others[:, 0] = form.lead
     errors = csr_array((slopes, partners, starts), shape=(len(rows), len(others)))
     away = prior.weights(counts)[:, None] * ((x - prior.mean) @ prior.precision)
+    away += prior.ridge(counts)[:, None] * (x - prior.mean)
     total: Array = (errors @ others + away).astype(np.float32)
     return total
 
@@ -289,11 +290,13 @@ def _solve_weighted(
     rows = before.copy()
     y, held = others.astype(np.float64), others[:, 0] + form.response.offset
     y[:, 0] = form.lead
+    ridge = prior.ridge(np.diff(starts))
     for row in np.flatnonzero(np.diff(starts)):
         own = slice(starts[row], starts[row + 1])
         mine = y[partners[own]]
         weighted = mine if importance is None else mine * importance[own, None]
         precision = weights[row] * prior.precision.astype(np.float64)
+        precision.flat[:: len(precision) + 1] += ridge[row]
         wanted = weighted.T @ (targets[own] - held[partners[own]])
         wanted += precision @ prior.mean + linear[row]
         normal = precision + weighted.T @ mine
