@@ -153,7 +153,7 @@ def choose_solver(
         _descent(clock, n_threads, n_factors),
         _als(clock, n_threads, n_factors),
     )
-    return _decide(candidates, float(left))
+    return _decide(candidates, float(budget), left)
 
 
 class _Clock:
@@ -206,8 +206,8 @@ def _als(clock: _Clock, n_threads: int | None, n_factors: int | None) -> Candida
     return Candidate(f"als, {solver.n_iterations} iterations", model, solver, seconds)
 
 
-def _decide(candidates: tuple[Candidate, ...], budget: float) -> Choice:
-    fitting = [c for c in candidates if c.seconds <= budget]
+def _decide(candidates: tuple[Candidate, ...], budget: float, left: float) -> Choice:
+    fitting = [c for c in candidates if c.seconds <= left]
     if not fitting:
         fastest = min(candidates, key=lambda c: c.seconds)
         reason = "None is expected to end in time, and this is the fastest."

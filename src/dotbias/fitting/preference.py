@@ -49,7 +49,7 @@ _PATIENCE = 2
 _FIRST_ITERATIONS, _MORE_ITERATIONS = 5, 3
 # The share of a budget that the path may take, and what one thread takes for a pair and iteration on a
 # busy machine, at 128 factors; so many pairs are worth it under any budget.
-_SHARE, _SECONDS_PER_PAIR, _LEAST_PAIRS = 0.25, 4e-7, 50_000
+_SHARE, _SECONDS_PER_PAIR, _LEAST_PAIRS = 0.25, 2e-7, 50_000
 
 OnPenalty: TypeAlias = Callable[[TriedPenalty], None]
 
