@@ -208,9 +208,10 @@ def _describe(epoch: Epoch) -> str:
     if epoch.noise is not None:
         shown = f"sample {epoch.epoch}  noise {epoch.noise:.4f}"
     else:
-        shown = f"epoch {epoch.epoch}  training RMSE {epoch.train_rmse:.4f}"
+        figure = "RMSE" if epoch.train_loss is None else "loss"
+        shown = f"epoch {epoch.epoch}  training {figure} {epoch.train_figure:.4f}"
     if epoch.objective is not None:
         shown += f"  objective {epoch.objective:.6g}"
-    if epoch.validation_rmse is not None:
-        shown += f"  validation RMSE {epoch.validation_rmse:.4f}"
+    if epoch.validation_figure is not None:
+        shown += f"  validation {figure} {epoch.validation_figure:.4f}"
     return f"{shown}  {epoch.ratings_per_second / 1e6:.1f} M ratings/s"
