@@ -99,7 +99,7 @@ def state(training: Training) -> dict[str, Any]:
             for e in training.history.epochs
         ],
         "ended": (training.history.stopped, training.history.best_epoch),
-        "best": (training.validation.best_rmse, training.validation.best_epoch),
+        "best": (training.validation.best_figure, training.validation.best_epoch),
         "kept": [{name: array.tobytes() for name, array in p.items()} for p in several],
     }
 

@@ -165,8 +165,8 @@ class DotBias(BilinearModel):
         """
         if self.output == "preference":
             raise SettingError(
-                "a row of DotBias(output='preference') is no regression on its ratings: users, items and "
-                "ratings come in with a new fit, and its scores are not explained"
+                "a row of DotBias(output='preference') is no regression on its ratings: users, items "
+                "and ratings come in with a new fit, and its scores are not explained"
             )
         return super().row_form(parameters, side)
 

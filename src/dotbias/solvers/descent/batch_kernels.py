@@ -1,9 +1,10 @@
 """The compiled loop over mini-batches, up to the full batch.
 
-A step has four parts: which rows the batch touches, the slope of each of its scores, the gradient of each
-touched row, and the move of the rows. A score belongs to a user and an item, known or drawn: each rating
-brings one or several, and what they have in common with those of other ratings is summed row by row. Ratings and rows are shared out to threads; every row's sum is
-taken by one thread in the order of the batch, so the bits do not depend on the number of threads.
+A step has four parts: which rows the batch touches, the slope of each of its scores, the gradient of
+each touched row, and the move of the rows. A score is that of a user and an item: of each rating, and
+where the loss samples, of items that are drawn beside it. Scores and rows are shared out to threads;
+every row's sum is taken by one thread in the order of the batch, so the bits do not depend on the number
+of threads.
 """
 
 import math

@@ -33,8 +33,8 @@ class GradientDescent(Solver):
     with ratings measured in units of their standard deviation (and parameters in the units that
     follow, ``DotBias.units``): multiplying all ratings by a number, or adding one, changes the
     predictions likewise and nothing else. A step follows the mean over its batch. See ``WeightDecay``
-    for other forms of the decay. Other losses judge preferences instead of ratings (``loss``). The same data, settings and seed give the same bits for any number of
-    threads (but for Hogwild).
+    for other forms of the decay, and ``loss`` for losses that judge preferences instead of ratings. The
+    same data, settings and seed give the same bits for any number of threads (but for Hogwild).
 
     For networks (``EmbeddingNet``, ``Network``) the loss is the same, PyTorch takes the gradients and
     the rule's counterpart in ``torch.optim`` the steps; the groups are ``embeddings``, ``hidden``,

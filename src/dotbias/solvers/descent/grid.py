@@ -48,7 +48,7 @@ class Grid:
 
 
 def lay_out(
-    ratings: Ratings, seed: int, values: Array | None = None, deal: Index | None = None
+    ratings: Ratings, seed: int, values: Array | None = None, deal: NDArray[np.int64] | None = None
 ) -> Grid:
     """Copy the ratings into grid order: a counting sort and a shuffle of each small group.
 

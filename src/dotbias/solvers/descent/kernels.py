@@ -83,8 +83,8 @@ NOISE = (_undisturbed, _disturbed)
 
 @cache
 def error_and_slope(loss: type[Loss]) -> Callable[..., Any]:
-    """A function of ``z``, a rating and the form of the output, for a loss of the error: the error of the
-    prediction that ``z`` stands for, and the derivative of its loss by ``z``.
+    """A function of ``z``, a rating and the form of the output, for a loss of the error: the error of
+    the prediction that ``z`` stands for, and the derivative of its loss by ``z``.
     """
     slope = register_jitable(loss.slope)
 
@@ -96,7 +96,7 @@ def error_and_slope(loss: type[Loss]) -> Callable[..., Any]:
         e = z - r
         return e, slope(e)
 
-    return register_jitable(judged)  # type: ignore[no-any-return]
+    return register_jitable(judged)
 
 
 def is_ours(update: Callable[..., Any]) -> bool:

@@ -15,12 +15,16 @@ finder, the race and the tests.
 """
 
 from abc import ABC, abstractmethod
-from typing import Any, ClassVar, Literal
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, TypeAlias
 
 import numpy as np
 
 from dotbias.errors import SettingError
-from dotbias.models.dot_bias import DotBias
+
+if TYPE_CHECKING:
+    from dotbias.models.dot_bias import DotBias
+
+Of: TypeAlias = Literal["error", "preference", "pair"]
 
 _HALF, _ONE = np.float32(0.5), np.float32(1)
 
@@ -28,11 +32,17 @@ _HALF, _ONE = np.float32(0.5), np.float32(1)
 class Loss(ABC):
     """Base of all losses."""
 
-    of: ClassVar[Literal["error", "preference", "pair"]]
+    of: ClassVar[Of]
     """What the loss is a function of."""
 
     label: ClassVar[str]
     """The name of the figure that it is reported as (``figure``)."""
+
+    mean_label: ClassVar[str]
+    """The name of its mean, which the learning-rate finder follows."""
+
+    short: ClassVar[str] = "loss"
+    """The figure in names of columns."""
 
     nothing: ClassVar[float] = 0.0
     """``x`` where nothing is known yet: any error of a standard deviation, or no difference."""
@@ -63,7 +73,7 @@ class Loss(ABC):
         return mean
 
     @classmethod
-    def check(cls, model: DotBias) -> None:
+    def check(cls, model: "DotBias") -> None:
         """Refuse a model whose output is not what the loss judges.
 
         Raises:
@@ -81,8 +91,8 @@ class Loss(ABC):
 class Squared(Loss):
     """``½ x²`` of the error ``x = r̂ - r``; reported as RMSE in rating units."""
 
-    of = "error"
-    label = "RMSE"
+    of: ClassVar[Of] = "error"
+    label, mean_label, short = "RMSE", "MSE", "rmse"
     nothing = 1.0
 
     @staticmethod
@@ -109,8 +119,8 @@ class Logistic(Loss):
     (2014) for recommendations.
     """
 
-    of = "preference"
-    label = "log loss"
+    of: ClassVar[Of] = "preference"
+    label = mean_label = "log loss"
 
     @staticmethod
     def value(x: Any) -> Any:
@@ -129,8 +139,8 @@ class BPR(Logistic):
     The user's bias is in both scores and drops out, so it stays at zero.
     """
 
-    of = "pair"
-    label = "BPR loss"
+    of: ClassVar[Of] = "pair"
+    label = mean_label = "BPR loss"
 
 
 LOSSES: dict[str, type[Loss]] = {"squared": Squared, "logistic": Logistic, "bpr": BPR}

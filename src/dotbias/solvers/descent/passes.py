@@ -289,7 +289,11 @@ class Batches(CompiledPass):
         self.dense, self.decoupled, self.form = dense, inputs.decoupled, tables.form
         self.negatives = inputs.negatives()
         counts = ratings.user_counts, ratings.item_counts
-        n_scores = {"error": 1, "preference": 1 + inputs.n_negatives, "pair": 2 * inputs.n_negatives}
+        n_scores = {
+            "error": 1,
+            "preference": 1 + inputs.n_negatives,
+            "pair": 2 * inputs.n_negatives,
+        }
         self.sides = tuple(
             _side_tables(
                 tables,
@@ -301,7 +305,12 @@ class Batches(CompiledPass):
         )
         shared = batch_size * k >= _SHARED_FROM
         self.kernel = batch_kernel(
-            type(rule).update, rule.n_slots, inputs.n_coefficients, inputs.noisy, shared, inputs.loss
+            type(rule).update,
+            rule.n_slots,
+            inputs.n_coefficients,
+            inputs.noisy,
+            shared,
+            inputs.loss,
         )
 
     def begin(self, rng: np.random.Generator, *, first: bool) -> None:  # noqa: ARG002

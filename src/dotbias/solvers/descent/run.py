@@ -182,7 +182,9 @@ class Run(EpochLoop, Generic[M]):
 
     def _new_guard(self) -> "_DivergenceGuard":
         # The figure of who predicts the mean, or cannot tell one item from another.
-        known_nothing = self.loss.figure(float(self.loss.value(self.loss.nothing)), self.ratings.std)
+        known_nothing = self.loss.figure(
+            float(self.loss.value(self.loss.nothing)), self.ratings.std
+        )
         return _DivergenceGuard(
             self.loss.label, known_nothing, self.solver.rule.top_rate, noisy=self.noisy
         )

@@ -55,7 +55,7 @@ class Training(Run[DotBias]):
         steps_per_epoch: int = 1,
     ) -> None:
         super().__init__(solver, model, ratings, seed=seed, dtype=dtype)
-        if model.scores == "rating":  # a row's preferences are no regression that one could solve again
+        if model.scores == "rating":  # of preferences no row could be solved again
             counts = row_counts(self.validation.rest)
             self.start |= prior_constants(solver.decay, model, counts, ratings.std)
         self._units = {g: dtype(unit) for g, unit in model.units(ratings.std).items()}
