@@ -64,7 +64,7 @@ def read(name: str, folder: Path | None) -> Ratings:
     return db.read_ratings(path or name)
 
 
-def fitted(train: Ratings, model: db.DotBias, solver: db.GradientDescent, trials: int = 6) -> Any:
+def fitted(train: Ratings, model: db.DotBias, solver: db.GradientDescent, trials: int = 4) -> Any:
     """Parameters with the finder's rate, the rate, and the seconds of finder and fit."""
     started = time.perf_counter()
     solver = db.lr_find(model, solver, train, n_trials=trials).tuned()
@@ -79,8 +79,8 @@ def scores(model: db.DotBias, parameters: Any, train: Ratings) -> NDArray[Any]:
 
 # Chosen by `--search` on the training rows of ml-100k and ml-latest-small.
 SETTINGS: dict[str, dict[str, Any]] = {
-    "bpr": {"n_factors": 64, "n_negatives": 4, "weight_decay": 0.01, "rule": db.SGD()},
-    "logistic": {"n_factors": 64, "n_negatives": 4, "weight_decay": 0.01, "rule": db.SGD()},
+    "bpr": {"n_factors": 64, "n_negatives": 4, "weight_decay": 0.03, "rule": db.SGD()},
+    "logistic": {"n_factors": 64, "n_negatives": 4, "weight_decay": 0.02, "rule": db.SGD()},
 }
 
 

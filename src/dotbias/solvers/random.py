@@ -34,6 +34,6 @@ def normal(key: Any, row: Any, column: Any) -> Any:
 
 @register_jitable
 def below(key: Any, row: Any, column: Any, n: Any) -> Any:
-    """A whole number from 0 to n - 1, for a row and a column below 2³²."""
+    """A whole number from 0 to n - 1, for a row, a column and an ``n`` below 2³² (Lemire 2019)."""
     z = mix(key + (np.uint64(row) << np.uint64(32) | np.uint64(column)) * GOLDEN)
-    return np.int64(z % np.uint64(n))
+    return np.int64((z >> np.uint64(32)) * np.uint64(n) >> np.uint64(32))

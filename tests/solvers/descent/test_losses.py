@@ -41,12 +41,13 @@ def new_run(ratings: Ratings, loss: str, rule: Rule | None = None, **solver: Any
     return Training(descent, model, ratings, seed=7, dtype=dtype)
 
 
-def drawn(run: Training, user: int, row: int, draw: int, pool: Any = None) -> int:
+def drawn(run: Training, user: int, row: int, draw: int, stretch: Any = None) -> int:
     """The item that the compiled loop draws, by the same function in Python's arithmetic."""
     negatives = run._pass.negatives
-    low, high = (0, len(negatives.pool)) if pool is None else pool
+    low, high = (0, len(negatives.pool)) if stretch is None else stretch
     with np.errstate(over="ignore"):
-        return int(unchosen(user, row, draw, low, high, negatives))
+        pool, starts, chosen, _, key = negatives
+        return int(unchosen(user, row, draw, low, high, pool, starts, chosen, key))
 
 
 def examples(run: Training, user: int, item: int, row: int, pool: Any = None) -> list[Example]:

@@ -83,15 +83,18 @@ def _group(rows: Any, side: Any) -> Any:
 @compiled()
 def _fill(users: Any, items: Any, order: Any, start: Any, n: Any, pairs: Any, negatives: Any, u: Any, i: Any, r: Any) -> None:  # fmt: skip # noqa: E501
     """The scores of a batch: what was chosen, and what is drawn for it; in pairs of both, if asked."""
+    pool, starts, chosen, n_negatives, key = negatives
     m = 0
     for j in range(n):
         row = order[start + j]
-        for draw in range(1 + negatives.n):
+        for draw in range(1 + n_negatives):
             if draw > 0:
                 u[m], r[m] = users[row], -1
-                i[m] = unchosen(users[row], row, draw, 0, len(negatives.pool), negatives)
+                i[m] = unchosen(
+                    users[row], row, draw, 0, len(pool), pool, starts, chosen, key
+                )
                 m += 1
-            if draw == 0 or (pairs and draw < negatives.n):
+            if draw == 0 or (pairs and draw < n_negatives):
                 u[m], i[m], r[m] = users[row], items[row], 1
                 m += 1
 

@@ -184,6 +184,7 @@ def walk_kernel(
         n_chunks, n_ranges, k = ranges.shape[0], ranges.shape[1], p.shape[1]
         one = np.float32(1)
         losses = np.zeros((n_chunks, n_ranges))
+        pool, starts, known, n_negatives, seed = negatives
         for chunk in range(n_chunks):
             c: Any = to_fixed_tuple(coefficients[chunk], n_coefficients)  # type: ignore[call-arg]
             lr_p, lr_q = rates[chunk, 0], rates[chunk, 1]
@@ -194,11 +195,11 @@ def walk_kernel(
                 for row in range(ranges[chunk, a, 0], ranges[chunk, a, 1]):
                     # Unsigned indices spare the check for negative ones.
                     u, chosen = np.uint32(users[row]), np.uint32(items[row])
-                    for draw in range(first, 1 + negatives.n if samples else 1):
+                    for draw in range(first, 1 + n_negatives if samples else 1):
                         i = j = chosen
                         if samples and draw > 0:
                             begin, end = pools[chunk, a, 0], pools[chunk, a, 1]
-                            j = np.uint32(unchosen(u, row, draw, begin, end, negatives))
+                            j = np.uint32(unchosen(u, row, draw, begin, end, pool, starts, known, seed))
                             if not pairs:
                                 i = j
                         z = offset + b_u[u, 0] + b_i[i, 0]

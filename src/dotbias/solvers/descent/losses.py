@@ -125,7 +125,7 @@ class Logistic(Loss):
     @staticmethod
     def value(x: Any) -> Any:
         """``log(1 + exp(-x))``, without overflow."""
-        return np.log1p(np.exp(-np.abs(x))) + np.maximum(-x, _ONE - _ONE)
+        return np.log(_ONE + np.exp(-np.abs(x))) + np.maximum(-x, _ONE - _ONE)
 
     @staticmethod
     def slope(x: Any) -> Any:

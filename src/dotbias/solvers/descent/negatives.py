@@ -50,23 +50,21 @@ class Negatives(NamedTuple):
 
 
 @register_jitable
-def unchosen(u: Any, row: Any, draw: Any, low: Any, high: Any, negatives: Any) -> Any:
+def unchosen(u: Any, row: Any, draw: Any, low: Any, high: Any, pool: Any, starts: Any, chosen: Any, key: Any) -> Any:  # fmt: skip # noqa: E501
     """An item from ``pool[low:high]`` for a user, evenly, and not one that they have chosen.
 
-    It is a hash of the key, the row of the known pair and the number of the draw.
+    It is a hash of the key, the row of the known pair and the number of the draw; the other arguments
+    are those of ``Negatives``, which loops unpack once: arrays are counted each time they leave a tuple.
     """
-    pool, starts, chosen, _, key = negatives
     item = pool[low]
     for attempt in range(TRIES):
         item = pool[low + below(key, row, draw * TRIES + attempt, high - low)]
-        begin, end = starts[u], starts[u + 1]
-        while begin < end:
-            middle = (begin + end) >> 1
-            if chosen[middle] < item:
-                begin = middle + 1
-            else:
-                end = middle
-        if begin == starts[u + 1] or chosen[begin] != item:
+        at, n = starts[u], starts[u + 1] - starts[u]
+        while n > 1:  # a binary search without a branch that could be foreseen wrongly
+            half = n >> 1
+            at += half if chosen[at + half] <= item else 0
+            n -= half
+        if n == 0 or chosen[at] != item:
             break
     return item
 
@@ -74,11 +72,13 @@ def unchosen(u: Any, row: Any, draw: Any, low: Any, high: Any, negatives: Any) -
 @compiled()
 def _draw(users: Any, negatives: Any) -> Any:
     """``n`` items for each of some users, shape (len(users), n)."""
-    pool, n = negatives[0], negatives[3]
+    pool, starts, chosen, n, key = negatives
     items = np.empty((len(users), n), pool.dtype)
     for row in range(len(users)):
         for draw in range(n):
-            items[row, draw] = unchosen(users[row], row, draw, 0, len(pool), negatives)
+            items[row, draw] = unchosen(
+                users[row], row, draw, 0, len(pool), pool, starts, chosen, key
+            )
     return items
 
 
