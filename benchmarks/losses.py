@@ -102,14 +102,19 @@ def main(
     axes = {}
     for part in filter(None, grid.split(";")):
         name, _, values = part.partition("=")
-        axes[name] = [getattr(db, v)() if name == "rule" else float(v) if "." in v or "e" in v else int(v) for v in values.split(",")]
+        axes[name] = [
+            getattr(db, v)() if name == "rule" else float(v) if "." in v or "e" in v else int(v)
+            for v in values.split(",")
+        ]
     for name in sets:
         ratings = read(name, folder)
         for seed in range(seeds):
             train, test = split(ratings, seed)
             if search:
                 train, test = split(train, 100 + seed)
-            popular = np.broadcast_to(train.item_counts.astype(float), (train.n_users, train.n_items))
+            popular = np.broadcast_to(
+                train.item_counts.astype(float), (train.n_users, train.n_items)
+            )
             print(f"{name} {seed} most rated {ndcg(popular, train, test)}", flush=True)
             for loss in losses.split(","):
                 for point in itertools.product(*axes.values()):
@@ -117,7 +122,10 @@ def main(
                     model, solver = made(loss, **changes)
                     parameters, lr, finder, fit = fitted(train, model, solver)
                     a, b = ndcg(scores(model, parameters, train), train, test)
-                    print(f"{name} {seed} {loss:8} {a:.3f} {b:.3f}  lr {lr:.3g}  finder {finder:.0f} s, fit {fit:.1f} s  {changes}", flush=True)
+                    print(
+                        f"{name} {seed} {loss:8} {a:.3f} {b:.3f}  lr {lr:.3g}  finder {finder:.0f} s, fit {fit:.1f} s  {changes}",
+                        flush=True,
+                    )
 
 
 if __name__ == "__main__":

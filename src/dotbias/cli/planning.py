@@ -35,6 +35,11 @@ class Plan:
     n_fits: int = 1
     because: str | None = None
 
+    @property
+    def ranks(self) -> bool:
+        """Whether a model of preferences was named."""
+        return self.model is not None and self.model.scores == "preference"
+
     def say(self) -> None:
         """A note about a solver that the user did not name."""
         if self.choice is not None:

@@ -168,7 +168,7 @@ class Solving:
         int | None,
         typer.Option(
             help="logistic, bpr: items drawn for each known pair that its user has not chosen.",
-            show_default="1",
+            show_default="4",
             rich_help_panel=_TRAINING,
         ),
         Sets(sgd="n_negatives"),

@@ -72,7 +72,9 @@ def loss_of(run: Training, tables: list[Any], example: Example) -> float:
         for row in rows:
             # The bias of a user drops out of pairs, and one at a time it is left where it is.
             bias = 0.0 if s == 0 and run.loss.of == "pair" else tables[2 + s][row, 0]
-            total += 0.5 * (amounts[s] * (tables[s][row] @ tables[s][row]) + amounts[2 + s] * bias**2)
+            total += 0.5 * (
+                amounts[s] * (tables[s][row] @ tables[s][row]) + amounts[2 + s] * bias**2
+            )
     return float(total)
 
 
@@ -321,7 +323,12 @@ def test_it_learns_what_people_choose(
     model = DotBias(n_factors=4, output="preference", init_std=0.1)
     rate = 0.1 if batch_size == 1 else 4.0
     solver = GradientDescent(
-        SGD(lr=rate), loss=loss, n_negatives=2, n_epochs=20, batch_size=batch_size, weight_decay=0.005
+        SGD(lr=rate),
+        loss=loss,
+        n_negatives=2,
+        n_epochs=20,
+        batch_size=batch_size,
+        weight_decay=0.005,
     )
     parameters, history = solver.fit(model, train)
     losses = [epoch.train_loss for epoch in history.epochs]

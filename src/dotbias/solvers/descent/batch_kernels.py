@@ -90,9 +90,7 @@ def _fill(users: Any, items: Any, order: Any, start: Any, n: Any, pairs: Any, ne
         for draw in range(1 + n_negatives):
             if draw > 0:
                 u[m], r[m] = users[row], -1
-                i[m] = unchosen(
-                    users[row], row, draw, 0, len(pool), pool, starts, chosen, key
-                )
+                i[m] = unchosen(users[row], row, draw, 0, len(pool), pool, starts, chosen, key)
                 m += 1
             if draw == 0 or (pairs and draw < n_negatives):
                 u[m], i[m], r[m] = users[row], items[row], 1

@@ -199,7 +199,9 @@ def walk_kernel(
                         i = j = chosen
                         if samples and draw > 0:
                             begin, end = pools[chunk, a, 0], pools[chunk, a, 1]
-                            j = np.uint32(unchosen(u, row, draw, begin, end, pool, starts, known, seed))
+                            j = np.uint32(
+                                unchosen(u, row, draw, begin, end, pool, starts, known, seed)
+                            )
                             if not pairs:
                                 i = j
                         z = offset + b_u[u, 0] + b_i[i, 0]
