@@ -17,8 +17,8 @@ from dotbias.data.ratings import Ratings
 from dotbias.models import DotBias
 from dotbias.solvers.decay import WeightDecay
 from dotbias.solvers.descent import batch_kernels
-from dotbias.solvers.descent.losses import LOSSES
 from dotbias.solvers.descent.gradient import GradientDescent
+from dotbias.solvers.descent.losses import LOSSES
 from dotbias.solvers.descent.passes import Batches, OneByOne
 from dotbias.solvers.descent.rules import RULES, SGD, Adam, Momentum, Rule
 from dotbias.solvers.descent.training import Training

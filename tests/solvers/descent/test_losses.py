@@ -304,7 +304,7 @@ def tastes() -> tuple[Ratings, Ratings]:
 
 
 def hits(scores: Any, train: Ratings, test: Ratings) -> float:
-    """Share of the first ten items of each user, but for those of the training part, that are in test."""
+    """Share of each user's first ten items, but for those of the training part, that are in test."""
     scores = scores.copy()
     scores[train.users, train.items] = -np.inf
     top = np.argsort(-scores, axis=1)[:, :10]
