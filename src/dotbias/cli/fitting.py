@@ -272,7 +272,7 @@ def cross_validate(
     plan = planning.plan(solving)
     table = reading.read(ratings)
     show.say(_summary(table))
-    purpose = ranking.purpose_for(table)
+    purpose = ranking.purpose_for(table, plan)
     plan = _planned(plan, solving, table, purpose, n_fits=1)
     plan.say()
     result = run(

@@ -4,6 +4,7 @@ import math
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 from itertools import accumulate
 from typing import TYPE_CHECKING, Any, TypeAlias
 
@@ -14,7 +15,7 @@ from dotbias.data.ratings import Ratings
 from dotbias.errors import DivergenceError, SettingError
 from dotbias.evaluation.metrics import rmse
 from dotbias.fitting.fit import default_solver
-from dotbias.models.base import Model
+from dotbias.models.base import Model, Parameters
 from dotbias.models.dot_bias import DotBias
 from dotbias.solvers.base import Epoch
 from dotbias.solvers.descent.gradient import GradientDescent
@@ -261,11 +262,11 @@ def race(
 
     loss = solver.loss_class
 
-    def measure(training: Run[Any]) -> float:
-        """The figure of the held-out ratings now."""
+    def judge(training: Run[Any]) -> Callable[[Parameters], float]:
+        """What measures the held-out ratings."""
         if loss.samples():
-            return training.choices(users, items).mean(model, training.candidate())
-        return rmse(model.predict(training.candidate(), users, items), test.values)
+            return partial(training.choices(users, items).mean, model)
+        return lambda parameters: rmse(model.predict(parameters, users, items), test.values)
 
     def changed(runner: Runner, state: str) -> None:
         runner.state = state
@@ -288,9 +289,10 @@ def race(
         changed(runner, "running")
         training = runner.solver.start(model, train, seed=seed)
         training.compile()
+        measured = judge(training)
 
         def on_epoch(epoch: Epoch) -> None:
-            figure = measure(training)
+            figure = measured(training.candidate())
             if not math.isfinite(figure):
                 raise DivergenceError(f"the held-out {loss.label} of {runner.name} is {figure}")
             if loss.samples():

@@ -19,9 +19,24 @@ from dotbias.solvers.descent.negatives import HeldOutChoices, Negatives, unchose
 from dotbias.solvers.descent.passes import Batches, OneByOne
 from dotbias.solvers.descent.rules import SGD, Adam, Rule
 from dotbias.solvers.descent.training import Training
+from dotbias.testing import SolverContract
 from tests.ratings import random_ratings
 
 SAMPLED = ["logistic", "bpr"]
+
+
+class TestLogistic(SolverContract):
+    model = DotBias(n_factors=4, output="preference")
+    solver = GradientDescent(SGD(lr=0.1), loss="logistic", n_epochs=15)
+    folds = ()
+
+
+class TestBPR(SolverContract):
+    model = DotBias(n_factors=4, output="preference")
+    solver = GradientDescent(SGD(lr=0.1), loss="bpr", n_epochs=15)
+    folds = ()
+
+
 DECAY = {"user_factors": 0.1, "item_factors": 0.2, "user_bias": 0.05, "item_bias": 0.3}
 BATCH = 16
 Example = list[tuple[int, int, float]]
