@@ -1,11 +1,12 @@
-"""How far losses of preferences bring lists: nDCG@10 of BPR and the logistic loss.
+"""How far losses of preferences bring lists: nDCG@10 of BPR, the logistic loss, and the regression.
 
     python benchmarks/losses.py ml-100k ml-latest-small ml-1m --folder DATA     # as in docs/losses.md
     python benchmarks/losses.py ml-100k --search                # how settings were chosen
 
 A fifth of each user's rows is held out; lists hold ten of all items of the training part that the user
-has not rated there. Relevant are all held-out rows, or those of at least 4. The rate is the finder's, on
-the training rows alone; with `--search` so are all figures, by a split of the training rows.
+has not rated there. Relevant are all held-out rows, or those of at least 4. With `--find` each split has
+the rate that the finder suggests on its training rows; with `--search` all figures are of a split of the
+training rows.
 """
 
 import itertools
@@ -19,6 +20,7 @@ from numpy.typing import NDArray
 
 import dotbias as db
 from dotbias.data.ratings import Ratings
+from dotbias.models.base import Model
 
 K = 10
 
@@ -64,24 +66,25 @@ def read(name: str, folder: Path | None) -> Ratings:
     return db.read_ratings(path or name)
 
 
-def fitted(train: Ratings, model: db.DotBias, solver: db.GradientDescent, trials: int = 4) -> Any:
-    """Parameters with the finder's rate, the rate, and the seconds of finder and fit."""
+def fitted(train: Ratings, model: db.DotBias, solver: db.GradientDescent, trials: int) -> Any:
+    """Parameters, the rate, and the seconds of finder and fit; the solver's own rate without trials."""
     started = time.perf_counter()
-    solver = db.lr_find(model, solver, train, n_trials=trials).tuned()
+    if trials:
+        solver = db.lr_find(model, solver, train, n_trials=trials).tuned()
     found = time.perf_counter()
     parameters, _ = solver.fit(model, train)
     return parameters, solver.rule.top_rate, found - started, time.perf_counter() - found
 
 
-def scores(model: db.DotBias, parameters: Any, train: Ratings) -> NDArray[Any]:
+def scores(model: Model, parameters: Any, train: Ratings) -> NDArray[Any]:
     """Of all items for each user, shape (n_users, n_items)."""
     return model.score_all(parameters, np.arange(train.n_users, dtype=np.int32))
 
 
-# Chosen by `--search` on the training rows of ml-100k.
+# Chosen by `--search` on the training rows of ml-100k, the rates too.
 SETTINGS: dict[str, dict[str, Any]] = {
-    "bpr": {"n_factors": 64, "n_negatives": 4, "weight_decay": 0.03, "rule": db.SGD()},
-    "logistic": {"n_factors": 64, "n_negatives": 4, "weight_decay": 0.02, "rule": db.SGD()},
+    "bpr": {"n_factors": 64, "n_negatives": 4, "weight_decay": 0.03, "rule": db.SGD(lr=0.037)},
+    "logistic": {"n_factors": 64, "n_negatives": 4, "weight_decay": 0.02, "rule": db.SGD(lr=0.06)},
 }
 # What is tried in the place of one of them, with the finder's rate each time.
 OTHERS: dict[str, tuple[Any, ...]] = {
@@ -105,6 +108,9 @@ def main(
     losses: str = "bpr,logistic",
     seeds: int = 3,
     search: bool = False,
+    find: Annotated[
+        bool, typer.Option(help="Whether each split has the finder's own rate.")
+    ] = False,
 ) -> None:
     changes: list[dict[str, Any]] = [{}]
     if search:
@@ -116,9 +122,12 @@ def main(
         counts = train.item_counts.astype(float)
         popular = np.broadcast_to(counts, (train.n_users, train.n_items))
         print(f"{name} {seed} most rated", *(f"{x:.3f}" for x in ndcg(popular, train, test)))
+        regression, rival = db.DotProduct(), db.ImplicitALS()
+        figures = ndcg(scores(regression, rival.fit(regression, train)[0], train), train, test)
+        print(f"{name} {seed} ImplicitALS", *(f"{x:.3f}" for x in figures))
         for loss, change in itertools.product(losses.split(","), changes):
             model, solver = made(loss, **change)
-            parameters, lr, finder, fit = fitted(train, model, solver)
+            parameters, lr, finder, fit = fitted(train, model, solver, trials=4 * (find or search))
             figures = ndcg(scores(model, parameters, train), train, test)
             print(
                 f"{name} {seed} {loss}",
