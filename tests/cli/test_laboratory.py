@@ -167,6 +167,17 @@ def test_the_finder_of_a_loss_says_how_to_go_on_with_it(run, ratings):
     assert "--loss logistic --negatives 2 --lr" in " ".join(done.stderr.split())
 
 
+def test_a_fit_of_choices_makes_lists_and_says_what_it_minimised(run, ratings):
+    run("fit", ratings, "--loss", "bpr", *SMALL, "-o", "choices.dotbias", "--test-size", 0)
+    listed = json.loads(run("recommend", "choices.dotbias", "--user", 3, "-k", 3, "--json").stdout)
+    assert [row["rank"] for row in listed] == [1, 2, 3]
+    told = run("info", "choices.dotbias").stdout
+    assert "training loss" in told
+    assert "training RMSE" not in told
+    done = run("fit", ratings, "--loss", "bpr", "--for", "predict", *SMALL, code=1)
+    assert "predicts no ratings" in done.stderr
+
+
 def test_a_loss_of_choices_and_a_form_of_ratings_contradict_each_other(run, ratings):
     done = run("lr-find", ratings, "--loss", "bpr", "--form", "sigmoid", *SMALL, code=1)
     assert "output='preference'" in " ".join(done.stderr.split())

@@ -11,6 +11,7 @@ import pytest
 import dotbias as db
 from dotbias.data.ratings import Ratings
 from dotbias.errors import SettingError
+from dotbias.fitting.fit import default_solver
 from dotbias.models import DotBias
 from dotbias.solvers.descent.gradient import GradientDescent
 from dotbias.solvers.descent.grid import lay_out
@@ -412,6 +413,9 @@ def test_a_solver_alone_names_its_model(ratings: Ratings) -> None:
     assert rec.model == DotBias(output="preference")
     assert rec.model.scores == "preference"
     assert replace(rec.model, output="linear").scores == "rating"
+    named = default_solver(rec.model)
+    assert isinstance(named, GradientDescent)
+    assert named.loss == "bpr"
 
 
 def test_preferences_are_not_cut_off_and_rows_of_them_not_solved(ratings: Ratings) -> None:
