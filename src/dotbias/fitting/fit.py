@@ -208,10 +208,10 @@ def default_solver(model: Model) -> Solver:
 
 
 def _describe(epoch: Epoch) -> str:
+    figure = "RMSE" if epoch.train_loss is None else "loss"
     if epoch.noise is not None:
         shown = f"sample {epoch.epoch}  noise {epoch.noise:.4f}"
     else:
-        figure = "RMSE" if epoch.train_loss is None else "loss"
         shown = f"epoch {epoch.epoch}  training {figure} {epoch.train_figure:.4f}"
     if epoch.objective is not None:
         shown += f"  objective {epoch.objective:.6g}"

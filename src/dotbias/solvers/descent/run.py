@@ -53,7 +53,7 @@ class Run(EpochLoop, Generic[M]):
 
     _pass: Pass
     noisy: ClassVar[bool] = False
-    """Whether the loss of an epoch may rise by chance, as it does with dropout."""
+    """Whether the loss of an epoch may rise by chance, as it does with dropout (and with draws)."""
 
     def __init__(
         self,
@@ -186,7 +186,10 @@ class Run(EpochLoop, Generic[M]):
             float(self.loss.value(self.loss.nothing)), self.ratings.std
         )
         return _DivergenceGuard(
-            self.loss.label, known_nothing, self.solver.rule.top_rate, noisy=self.noisy
+            self.loss.label,
+            known_nothing,
+            self.solver.rule.top_rate,
+            noisy=self.noisy or self.loss.samples(),
         )
 
     def _schedule(self, moments: Steps) -> tuple[Steps, Steps | None]:
