@@ -19,7 +19,7 @@ from dotbias.recommender.fitted import Part
 from dotbias.recommender.recommender import Recommender
 from dotbias.solvers.base import Epoch, Solver, estimate
 from dotbias.solvers.descent.gradient import GradientDescent
-from dotbias.solvers.descent.rules import Adam, Momentum
+from dotbias.solvers.descent.rules import SGD, Adam, Momentum
 from dotbias.solvers.gibbs.gibbs import Gibbs
 from dotbias.solvers.least_squares.closed_form import ClosedForm
 from dotbias.solvers.least_squares.implicit_als import ImplicitALS
@@ -190,12 +190,15 @@ def default_solver(model: Model) -> Solver:
 
     Its settings for networks were chosen on validation parts of training rows
     (``benchmarks/networks.py``). Embeddings that start near zero need a far higher rate than the layers
-    above them. Of a network of one's own nothing is known; Adam suits most.
+    above them. Of a network of one's own nothing is known; Adam suits most. Preferences of ``DotBias``
+    are learned from pairs (``loss="bpr"``; ``benchmarks/losses.py``).
     """
     if has_formula_of(model, Baseline):
         return ClosedForm()
     if has_formula_of(model, DotProduct):
         return ImplicitALS()
+    if has_formula_of(model, DotBias) and model.scores == "preference":
+        return GradientDescent(SGD(lr=0.03), loss="bpr", n_negatives=4, weight_decay=0.03)
     if isinstance(model, EmbeddingNet):
         rates = {"embeddings": 0.3, "hidden": 0.02, "output": 0.02, "biases": 0.02}
         return GradientDescent(Momentum(lr=rates), n_epochs=16, batch_size=512)
@@ -205,12 +208,13 @@ def default_solver(model: Model) -> Solver:
 
 
 def _describe(epoch: Epoch) -> str:
+    figure = "RMSE" if epoch.train_loss is None else "loss"
     if epoch.noise is not None:
         shown = f"sample {epoch.epoch}  noise {epoch.noise:.4f}"
     else:
-        shown = f"epoch {epoch.epoch}  training RMSE {epoch.train_rmse:.4f}"
+        shown = f"epoch {epoch.epoch}  training {figure} {epoch.train_figure:.4f}"
     if epoch.objective is not None:
         shown += f"  objective {epoch.objective:.6g}"
-    if epoch.validation_rmse is not None:
-        shown += f"  validation RMSE {epoch.validation_rmse:.4f}"
+    if epoch.validation_figure is not None:
+        shown += f"  validation {figure} {epoch.validation_figure:.4f}"
     return f"{shown}  {epoch.ratings_per_second / 1e6:.1f} M ratings/s"
