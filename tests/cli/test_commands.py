@@ -104,7 +104,7 @@ def test_by_default_the_solver_is_chosen_and_the_choice_is_told(run, ratings):
     assert choice["solver"] == "gibbs with histories, 200 samples"
     assert json.loads(run("info", "chosen.dotbias", "--json").stdout)["choice"] == choice
     assert re.search(
-        r"^chosen +as the best within 15 s, ", run("info", "chosen.dotbias").stdout, re.M
+        r"^  chosen +as the best within 15 s, ", run("info", "chosen.dotbias").stdout, re.M
     )
     assert run("--quiet", "fit", ratings, "--json").stderr == ""
 

@@ -65,7 +65,9 @@ def test_the_commands_and_the_library_agree_on_what_is_rare():
     import inspect
 
     from dotbias.cli import using
+    from dotbias.cli.listing import Listing
     from dotbias.recommender.recommender import MIN_RATINGS
 
-    for command in (using.recommend, using.similar, using.biases):
+    assert Listing().min_ratings == MIN_RATINGS
+    for command in (using.similar, using.biases):
         assert inspect.signature(command).parameters["min_ratings"].default == MIN_RATINGS

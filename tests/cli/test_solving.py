@@ -13,6 +13,8 @@ from dotbias.errors import SettingError
 EXAMPLES = {
     "factors": 4,
     "rule": "adam",
+    "loss": "bpr",
+    "negatives": 3,
     "lr": ["0.01"],
     "epochs": 3,
     "batch": "64",

@@ -136,7 +136,7 @@ def fit(
             show.console().print(
                 f"Held out: {len(test):,} of {len(table):,} {table.kind}, seed {seed}."
             )
-            show.console().print(str(report), markup=False)
+            show.console().print(str(report), markup=False, soft_wrap=True)
     if told is not None and not as_json:
         show.console().print(str(told), markup=False)
     if output is not None:
@@ -240,7 +240,7 @@ def evaluate(
     if as_json:
         show.data(report.to_dict())
     else:
-        show.console().print(str(report), markup=False)
+        show.console().print(str(report), markup=False, soft_wrap=True)
 
 
 def cross_validate(
@@ -293,7 +293,7 @@ def cross_validate(
     if as_json:
         show.data(result.to_dict())
     else:
-        show.console().print(str(result), markup=False)
+        show.console().print(str(result), markup=False, soft_wrap=True)
 
 
 def _planned(

@@ -75,8 +75,14 @@ def predict(
         pair = {"user": [rec.user_vocabulary.raw(u)], "item": [rec.item_vocabulary.raw(i)]}
         table = rec.predict_table(pl.DataFrame(pair), with_std=with_std)
         table.insert_column(2, pl.Series("title", [rec.item_vocabulary.label(i)]))
+    if not rec.has("rating"):
+        show.say(
+            f"The model was fitted to {rec.facts.kind}: there are no stars to predict. Given is the "
+            "preference, about 1 for what is chosen and 0 for what is not."
+        )
     if output is None:
-        show.frame(table, "Predicted ratings", as_json=as_json, as_csv=as_csv)
+        title = "Predicted ratings" if rec.has("rating") else "Preferences"
+        show.frame(table, title, as_json=as_json, as_csv=as_csv)
     else:
         show.write(table, output)
     known = (table["basis"] == "both").sum()
@@ -254,42 +260,65 @@ def info(model: o.ModelArgument, as_json: o.JsonOption = False) -> None:
     if as_json:
         show.data(told)
         return
-    history = facts.history
-    lines = {
-        "model": ", ".join([told["model"], *(f"{k} {v}" for k, v in told["settings"].items())]),
-        "ratings": f"{told['n_ratings']:,}",
-        "users": f"{told['n_users']:,}",
-        "items": f"{told['n_items']:,} ({'with' if told['titles'] else 'without'} titles)",
-        "scale": "{:g} to {:g}, mean {:.3f}".format(*told["scale"], told["global_mean"]),
-        "solver": facts.solver_text or "-",
-        "chosen": "by the user" if facts.choice is None else _chosen(facts.choice),
-        "seed": "-" if facts.seed is None else str(facts.seed),
-        "fitted": f"{facts.fitted_at or '-'}, {len(history.epochs)} epochs in "
-        f"{history.seconds:.2f} s ({history.stopped})",
-    }
-    last = history.epochs[-1] if history.epochs else None
-    name = "training RMSE" if last is None or last.train_loss is None else "training loss"
-    figure = None if last is None else last.train_figure
-    lines[name] = "-" if figure is None else f"{figure:.4f}"
+    lines = [
+        (facts.kind, f"{told['n_ratings']:,}"),
+        ("users", f"{told['n_users']:,}"),
+        ("items", f"{told['n_items']:,} ({'with' if told['titles'] else 'without'} titles)"),
+        ("scale", "{:g} to {:g}, mean {:.3f}".format(*told["scale"], told["global_mean"])),
+    ]
+    if rec.has("rating"):
+        lines += _of_fit(rec.by("rating"), "ratings by")
+    if rec.has("preference"):
+        lines += _of_fit(rec.by("preference"), "lists by")
     if facts.partial_fits:
         ratings, users, items = (
             sum(getattr(joined, name) for joined in facts.partial_fits)
             for name in ("n_ratings", "n_new_users", "n_new_items")
         )
-        lines["joined later"] = (
-            f"{ratings:,} ratings, {users:,} new users, {items:,} new items, the last on "
-            f"{facts.partial_fits[-1].at}"
-        )
+        told_of = f"{ratings:,} {facts.kind}, {users:,} new users, {items:,} new items"
+        lines.append(("joined later", f"{told_of}, the last on {facts.partial_fits[-1].at}"))
     held = HeldOut.of(rec)
     if held is not None:
-        lines["held-out RMSE"] = (
-            f"{held.rmse:.4f} on {held.n_rows:,} ratings (share {held.test_size:g}, seed "
-            f"{held.split_seed}); {'fitted again on all' if held.refit_on_all else 'not refitted'}"
-        )
-    width = max(map(len, lines))
-    for name, text in lines.items():
+        again = "fitted again on all" if held.refit_on_all else "not refitted"
+        share = f"share {held.test_size:g}, seed {held.split_seed}"
+        lines.append(("held out", f"{held.n_rows:,} {facts.kind} ({share}); {again}"))
+        if held.rmse is not None:
+            lines.append(("held-out RMSE", f"{held.rmse:.4f}"))
+        if held.ranking is not None and held.ranking.gain is not None:
+            lines.append(("held-out lists", f"{held.ranking.gain} in nDCG@{held.ranking.k}"))
+    width = max(len(name) for name, _ in lines)
+    for name, text in lines:
         show.console().print(f"[bold]{name:<{width}}[/bold]  ", end="")
         show.console().print(text, markup=False, soft_wrap=True)
+
+
+def _of_fit(rec: "Recommender", name: str) -> list[tuple[str, str]]:
+    """What one model is and how it was fitted, line by line."""
+    facts = rec.facts
+    history = facts.history
+    settings = (f"{setting} {value}" for setting, value in rec.model.summary().items())
+    chosen = "by the user"
+    if facts.choice is not None:
+        chosen = _chosen(facts.choice)
+    elif facts.preference_choice is not None:
+        chosen = facts.preference_choice.reason
+    lines = [
+        (name, ", ".join([type(rec.model).__name__, *settings])),
+        ("  solver", facts.solver_text or "-"),
+        ("  chosen", chosen),
+        ("  seed", "-" if facts.seed is None else str(facts.seed)),
+        (
+            "  fitted",
+            f"{facts.fitted_at or '-'}, {len(history.epochs)} epochs in {history.seconds:.2f} s "
+            f"({history.stopped})",
+        ),
+    ]
+    last = history.epochs[-1] if history.epochs else None
+    if last is not None and last.train_loss is not None:
+        lines.append(("  training loss", f"{last.train_loss:.4f}"))
+    elif last is not None and rec.model.scores == "rating":
+        lines.append(("  training RMSE", f"{last.train_rmse:.4f}"))
+    return lines
 
 
 def _chosen(choice: "Chosen") -> str:

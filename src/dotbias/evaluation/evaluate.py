@@ -328,9 +328,10 @@ def _ranking_lines(rankings: Sequence[Ranking], whom: str) -> Iterator[str]:
             f"the first {k} recommendations to {rows[0].n_users:,} {whom}, "
             f"{relevant_text(relevant_from)}"
         )
+        # A column for each order, for a line of a terminal has no room for all metrics.
         yield text_table(
-            ["", *rows[0].metrics()],
-            [(NAMES[r.by], *(f"{x:.4f}" for x in r.metrics().values())) for r in rows],
+            ["", *(NAMES[r.by] for r in rows)],
+            [(name, *(f"{r.metrics()[name]:.4f}" for r in rows)) for name in rows[0].metrics()],
         )
         for ranking in rows:
             if ranking.gain is not None:

@@ -119,7 +119,7 @@ class Recommender(Fitted):
         with_std: Literal[True],
     ) -> tuple[Array, Array]: ...
     def predict(self, users: Any, items: Any, *, with_std: bool = False) -> Any:
-        """Predicted rating of one pair, or of many.
+        """Predicted rating of one pair, or of many; the preference where there is no model of ratings.
 
         Args:
             users: a user's id, or n of them; with n items, a single one stands for n.
@@ -163,7 +163,8 @@ class Recommender(Fitted):
             with_std: as for ``predict``.
 
         Returns:
-            The frame with two more columns: ``prediction``, and ``basis``, which names what was
+            The frame with two more columns: ``prediction`` (``preference`` where there is no model of
+            ratings), and ``basis``, which names what was
             known at training: ``both``, ``user``, ``item`` or ``neither``. With ``with_std`` three more:
             the standard deviation ``std``, and ``lower`` and ``upper``, between which a normal rating
             around the prediction is in nine cases of ten, clipped to the scale.
@@ -181,9 +182,9 @@ class Recommender(Fitted):
         i = self.item_vocabulary.indices(pairs["item"])
         names = np.array(["neither", "user", "item", "both"])
         rating = self.model.predict(self.parameters, u, i)
-        table = pairs.with_columns(
-            prediction=pl.Series(rating), basis=pl.Series(names[(u >= 0) + 2 * (i >= 0)])
-        )
+        name = "prediction" if self.model.scores == "rating" else "preference"
+        basis = pl.Series("basis", names[(u >= 0) + 2 * (i >= 0)])
+        table = pairs.with_columns(pl.Series(name, rating), basis)
         if not with_std:
             return table
         std = self._std(u, i)
