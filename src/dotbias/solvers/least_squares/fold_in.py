@@ -12,7 +12,7 @@ from scipy.sparse import csr_array
 
 from dotbias.data.vocabulary import Index
 from dotbias.errors import DataError, SettingError
-from dotbias.models.base import Model
+from dotbias.models.base import Model, Observed
 from dotbias.models.parameters import Array, Parameters, refuse_not_finite
 from dotbias.models.row_form import Prior, Response, RowForm, Side
 from dotbias.solvers.least_squares.normal_equations import padded, solve_rows
@@ -43,6 +43,7 @@ def fold_in(
     partners: Index,
     values: Array,
     *,
+    observed: Observed | None = None,
     before: Array | None = None,
     linear: Array | None = None,
 ) -> Array:
@@ -64,6 +65,7 @@ def fold_in(
         starts: where each row's ratings start, and the end of the last, shape (m + 1,).
         partners: index of the other side of each rating, shape (n,).
         values: the ratings, shape (n,).
+        observed: targets and weights in the place of the model's own (``Model.observed``).
         before: where the rows are, shape (m, 1 + k); by default that of someone of whom nothing is
             known (``Model.stranger``).
         linear: ``g``, shape (m, 1 + k); zero by default.
@@ -92,7 +94,7 @@ def fold_in(
     others = form.others(distinct)
     refuse_not_finite(f"what {form.held} and {', '.join(form.terms.values())} hold", others)
     weights = prior.weights(counts)
-    targets, importance = model.observed(parameters, side, starts, partners, values)
+    targets, importance = observed or model.observed(parameters, side, starts, partners, values)
     if importance is not None or not form.lead:
         return _solve_weighted(
             form, prior, weights, starts, local, targets, importance, others, before, linear
