@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal, NamedTuple, TypeAlias,
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.sparse import csr_array
 
 from dotbias.data.ratings import Ratings
 from dotbias.data.vocabulary import Index
@@ -134,6 +135,16 @@ class Model(Settings, ABC):
             values: the ratings, or counts, shape (n,).
         """
         return Observed(values, None)
+
+    def derived(self, parameters: Parameters, rated: csr_array) -> Parameters:  # noqa: ARG002
+        """The arrays that follow from the rows as they are and from what is known of them, anew: what
+        ``partial_fit`` must not leave as it was at training. None, unless a model says so.
+
+        Args:
+            parameters: the fitted arrays.
+            rated: all that is known, shape (n_users, n_items).
+        """
+        return {}
 
     def stranger(self, parameters: Parameters, side: Side) -> Array | None:  # noqa: ARG002
         """The row, bias first, of a user (or item) of whom nothing is known, shape (width,); None stands

@@ -5,6 +5,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.sparse import csr_array
 
 from dotbias.data.ratings import Ratings
 from dotbias.data.vocabulary import Index
@@ -23,6 +24,9 @@ from dotbias.models.row_form import OTHER, Linear, RowForm, Side
 from dotbias.models.scoring import Scoring, row_sums
 from dotbias.settings import setting
 
+# Rows of a table that are taken to double precision at once.
+_CHUNK = 10_000
+
 
 @dataclass(frozen=True, kw_only=True)
 class DotProduct(BilinearModel):
@@ -35,7 +39,9 @@ class DotProduct(BilinearModel):
 
     Beside its groups its parameters say what it was fitted to: the target of a known pair is
     ``t = target[0] + target[1] · value``, and its weight
-    ``c = confidence[0] + confidence[1] · log(1 + value) + confidence[2] · value``.
+    ``c = confidence[0] + confidence[1] · log(1 + value) + confidence[2] · value``. Of a model that was
+    fitted to all pairs they say how: ``unobserved_weight``, ``a₀``, and ``penalty``, ``λ`` of the users
+    and of the items, make the prior of a row ``a₀ Σ y yᵀ + λ I`` over all rows ``y`` of the other side.
 
     Args:
         n_factors: length of each embedding.
@@ -79,9 +85,12 @@ class DotProduct(BilinearModel):
         super().check(parameters, n_users, n_items)
         checked_array(parameters, "stranger", parameters["user_factors"].shape[1:])
         checked_array(parameters, "target", (2,))
-        confidence = checked_array(parameters, "confidence", (3,))
-        if confidence.min() < 0:
-            raise SettingError("the array confidence must be at least 0")
+        at_least_0 = [("confidence", (3,))]
+        if "penalty" in parameters:
+            at_least_0 += [("unobserved_weight", (1,)), ("penalty", (2,))]
+        for name, shape in at_least_0:
+            if checked_array(parameters, name, shape).min() < 0:
+                raise SettingError(f"the array {name} must be at least 0")
 
     def formula(self, parameters: Parameters, side: Side) -> RowForm:
         """A row is an embedding, which meets that of the partner in a dot product."""
@@ -138,6 +147,17 @@ class DotProduct(BilinearModel):
             weights += log * np.log1p(values)
         return Observed(targets.astype(np.float32, copy=False), weights.astype(np.float32))
 
+    def derived(self, parameters: Parameters, rated: csr_array) -> Parameters:  # noqa: ARG002
+        """The mean taste, and the priors: all rows of the other side pull at a row."""
+        p = parameters["user_factors"]
+        own: Parameters = {"stranger": p.mean(axis=0, dtype=np.float64).astype(np.float32)}
+        if "penalty" in parameters:
+            for side, penalty in zip(OTHER, parameters["penalty"], strict=True):
+                y = parameters[f"{OTHER[side]}_factors"]
+                pull = float(parameters["unobserved_weight"][0]) * _gram(y)
+                own[f"{side}_prior_precision"] = prior_precision(pull, float(penalty))
+        return own
+
     def stranger(self, parameters: Parameters, side: Side) -> Array | None:
         """Of users the mean embedding."""
         return np.append(np.float32(0), parameters["stranger"]) if side == "user" else None
@@ -149,3 +169,26 @@ class DotProduct(BilinearModel):
     def user_vectors(self, parameters: Parameters) -> Array:
         """The embeddings of users, shape (n_users, n_factors)."""
         return parameters["user_factors"]
+
+
+def prior_precision(pull: NDArray[np.float64], penalty: float) -> Array:
+    """Precision of a row that all rows of the other side pull to 0, shape (1 + k, 1 + k); its first number
+    stands for the bias that there is not.
+
+    Args:
+        pull: ``a₀ Σ y yᵀ``, shape (k, k).
+        penalty: ``λ``.
+    """
+    k = len(pull)
+    precision = np.zeros((1 + k, 1 + k), np.float32)
+    precision[1:, 1:] = pull + penalty * np.eye(k)
+    return precision
+
+
+def _gram(rows: Array) -> NDArray[np.float64]:
+    """``Σ x xᵀ`` over the rows of a table, shape (k, k)."""
+    gram = np.zeros((rows.shape[1], rows.shape[1]))
+    for start in range(0, len(rows), _CHUNK):
+        wide = rows[start : start + _CHUNK].astype(np.float64)
+        gram += wide.T @ wide
+    return gram

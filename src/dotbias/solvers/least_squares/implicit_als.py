@@ -15,7 +15,7 @@ from dotbias.data.ratings import Ratings
 from dotbias.data.vocabulary import Index
 from dotbias.errors import SettingError
 from dotbias.models.base import Array, Model, Parameters, has_formula_of, initialised
-from dotbias.models.dot_product import DotProduct
+from dotbias.models.dot_product import DotProduct, prior_precision
 from dotbias.models.row_form import Side
 from dotbias.settings import generator, setting
 from dotbias.solvers.base import History, OnEpoch, Solver
@@ -160,23 +160,13 @@ class _Iterations(EpochLoop):
             "user_factors": p,
             "item_factors": q,
             "stranger": p.mean(axis=0, dtype=np.float64).astype(np.float32),
-            **_prior("user", self.a0 * self.items.gram, self.penalty),
-            **_prior("item", self.a0 * self.users.gram, self.penalty),
+            "penalty": np.full(2, self.penalty, np.float32),
+            "user_prior_mean": np.zeros(1 + p.shape[1], np.float32),
+            "item_prior_mean": np.zeros(1 + p.shape[1], np.float32),
+            "user_prior_precision": prior_precision(self.a0 * self.items.gram, self.penalty),
+            "item_prior_precision": prior_precision(self.a0 * self.users.gram, self.penalty),
             "prior_per_rating": np.zeros(1, np.float32),
         }
-
-
-def _prior(side: str, pull: NDArray[np.float64], penalty: float) -> Parameters:
-    """What folding in needs: a row without choices is drawn to 0 by all items that it did not choose.
-    Its first number stands for the bias that there is not.
-    """
-    k = len(pull)
-    precision = np.zeros((1 + k, 1 + k), np.float32)
-    precision[1:, 1:] = pull + penalty * np.eye(k)
-    return {
-        f"{side}_prior_mean": np.zeros(1 + k, np.float32),
-        f"{side}_prior_precision": precision,
-    }
 
 
 class _Rows:
