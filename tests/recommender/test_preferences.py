@@ -1,5 +1,7 @@
 """Preferences of new users and items, of models that grow, and why: against dense regressions."""
 
+from dataclasses import replace
+
 import numpy as np
 import polars as pl
 import pytest
@@ -32,6 +34,8 @@ FITS = {
     "ratings": ("ratings", SOLVER),
     "counts": ("counts", SOLVER),
     "events": ("events", SOLVER),
+    "linear": ("counts", replace(SOLVER, weighting="linear", alpha=0.3)),
+    "bm25": ("counts", replace(SOLVER, weighting="bm25", alpha=0.5, bm25_k1=20, bm25_b=0.7)),
 }
 MODEL = db.DotProduct(n_factors=K)
 
@@ -57,14 +61,28 @@ def both() -> Recommender:
 any_fit = pytest.mark.parametrize("name", FITS)
 
 
-def weights_and_targets(rec: Recommender, values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def weights_and_targets(
+    rec: Recommender, side: str, rows: np.ndarray, values: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
     """As the docstring of the solver states them."""
+    ones = np.ones(len(values))
     if rec.facts.kind == "ratings":
         given = some("ratings").values.astype(float)
-        return np.ones(len(values)), 1 + 0.25 * (values - given.mean()) / given.std()
-    if rec.facts.kind == "counts":
-        return 1 + np.log1p(values), np.ones(len(values))
-    return np.ones(len(values)), np.ones(len(values))
+        return ones, 1 + 0.25 * (values - given.mean()) / given.std()
+    if rec.facts.kind == "events":
+        return ones, ones
+    solver = rec.facts.solver["ImplicitALS"]
+    if solver["weighting"] == "log":
+        return 1 + np.log1p(values), ones
+    if solver["weighting"] == "linear":
+        return 1 + 0.3 * values, ones
+    table = rec.rated.toarray()
+    totals, counts = table.sum(0), (table > 0).sum(1)
+    total = totals[rows] if side == "user" else np.full(len(rows), values.sum())
+    count = np.full(len(rows), len(rows)) if side == "user" else counts[rows]
+    idf = np.log(len(totals)) - np.log1p(count)
+    length = 1 - 0.7 + 0.7 * total / totals.mean()
+    return 1 + 0.5 * values * 21 / (20 * length + values) * idf, ones
 
 
 def dense(
@@ -73,7 +91,7 @@ def dense(
     """The row of these pairs by a dense regression on all rows of the other side."""
     other = {"user": "item", "item": "user"}[side]
     y = rec.parameters[f"{other}_factors"].astype(float)
-    c, t = weights_and_targets(rec, values)
+    c, t = weights_and_targets(rec, side, rows, values)
     for at, weight, target in extra:
         rows, c, t = np.append(rows, at), np.append(c, weight), np.append(t, target)
     a0 = rec.parameters["unobserved_weight"][0]
@@ -153,6 +171,29 @@ def test_what_someone_does_not_want_is_checked(both):
         both.fold_in_user({3: 5.0}, not_interested=[3])
     with pytest.raises(DataError, match="give a list of ids"):
         both.fold_in_user({3: 5.0}, not_interested="Heat (1995)")
+
+
+def test_bm25_with_all_pairs_at_once_is_the_formula(recs):
+    """Where the solver takes its weights from, and the penalty from their sum."""
+    rec, ratings = recs["bm25"], some("counts")
+    totals = np.bincount(ratings.items, ratings.values)
+    idf = np.log(N_ITEMS) - np.log1p(ratings.user_counts[ratings.users])
+    length = 1 - 0.7 + 0.7 * totals[ratings.items] / totals.mean()
+    weights = 1 + 0.5 * idf * ratings.values * 21 / (20 * length + ratings.values)
+    a0 = rec.parameters["unobserved_weight"][0]
+    expected = 0.1 * np.sqrt(weights.sum()) * 2 * a0 / (1 + a0)
+    np.testing.assert_allclose(rec.parameters[PENALTY], expected, rtol=1e-5)
+
+
+def test_a_user_who_has_everything_says_no_more_than_an_event():
+    n = 12
+    users, items = np.repeat(np.arange(2), n)[: n + 1], np.tile(np.arange(n), 2)[: n + 1]
+    ratings = db.Ratings.from_columns(users.tolist(), items.tolist(), [3.0] * (n + 1), kind="counts")
+    rec = db.fit(ratings, MODEL, db.ImplicitALS(weighting="bm25"))
+    starts = np.array([0, n])
+    model = rec.model
+    _, weights = model.observed(rec.parameters, "user", starts, ratings.items[:n], ratings.values[:n])
+    np.testing.assert_allclose(weights, 1)
 
 
 # -- growing -----------------------------------------------------------------------------------------
@@ -258,7 +299,7 @@ def test_a_part_is_what_the_regression_makes_of_one_target(recs):
     rows, values = np.array([*given]), np.array([*given.values()])
     y = rec.parameters["item_factors"].astype(float)
     normal = rec.parameters["user_prior_precision"][1:, 1:].astype(float) + y[rows].T @ y[rows]
-    _, t = weights_and_targets(rec, values)
+    _, t = weights_and_targets(rec, "user", rows, values)
     parts = y[7] @ np.linalg.solve(normal, (y[rows] * t[:, None]).T)
     table = rec.fold_in_user(given).explain(7).frame()
     found = dict(zip(table["item"], table["contribution"], strict=True))

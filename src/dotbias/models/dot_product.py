@@ -26,6 +26,8 @@ from dotbias.settings import setting
 
 # Rows of a table that are taken to double precision at once.
 _CHUNK = 10_000
+# Keeps the total of nothing from being divided by.
+_TINY = 1e-30
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -39,7 +41,9 @@ class DotProduct(BilinearModel):
 
     Beside its groups its parameters say what it was fitted to: the target of a known pair is
     ``t = target[0] + target[1] · value``, and its weight
-    ``c = confidence[0] + confidence[1] · log(1 + value) + confidence[2] · value``. Of a model that was
+    ``c = confidence[0] + confidence[1] · log(1 + value) + confidence[2] · value``, and with ``saturation``,
+    which is ``(α, K1, B)``, ``α`` times the BM25 weight of the value more: for it ``user_counts`` says how
+    many items each user has, and ``item_totals`` what the values of each item add up to. Of a model that was
     fitted to all pairs they say how: ``unobserved_weight``, ``a₀``, and ``penalty``, ``λ`` of the users
     and of the items, make the prior of a row ``a₀ Σ y yᵀ + λ I`` over all rows ``y`` of the other side.
 
@@ -85,9 +89,12 @@ class DotProduct(BilinearModel):
         super().check(parameters, n_users, n_items)
         checked_array(parameters, "stranger", parameters["user_factors"].shape[1:])
         checked_array(parameters, "target", (2,))
-        at_least_0 = [("confidence", (3,))]
+        at_least_0: list[tuple[str, tuple[int, ...]]] = [("confidence", (3,))]
         if "penalty" in parameters:
             at_least_0 += [("unobserved_weight", (1,)), ("penalty", (2,))]
+        if "saturation" in parameters:
+            at_least_0 += [("saturation", (3,)), ("user_counts", (n_users,))]
+            at_least_0 += [("item_totals", (n_items,))]
         for name, shape in at_least_0:
             if checked_array(parameters, name, shape).min() < 0:
                 raise SettingError(f"the array {name} must be at least 0")
@@ -127,9 +134,9 @@ class DotProduct(BilinearModel):
     def observed(
         self,
         parameters: Parameters,
-        side: Side,  # noqa: ARG002
-        starts: NDArray[np.integer[Any]],  # noqa: ARG002
-        partners: Index,  # noqa: ARG002
+        side: Side,
+        starts: NDArray[np.integer[Any]],
+        partners: Index,
         values: Array,
     ) -> Observed:
         """Targets and weights of known pairs; what nobody chose has the target 0 and is in the prior."""
@@ -140,15 +147,20 @@ class DotProduct(BilinearModel):
             targets += at_zero
         else:  # one number in the place of all
             targets = np.broadcast_to(at_zero, values.shape)
-        if log == linear == 0 and constant == 1:
+        bm25 = "saturation" in parameters
+        if log == linear == 0 and constant == 1 and not bm25:
             return Observed(targets, None)
         weights = constant + linear * values
         if log:
             weights += log * np.log1p(values)
+        if bm25:
+            weights += _bm25(parameters, side, starts, partners, values)
         return Observed(targets.astype(np.float32, copy=False), weights.astype(np.float32))
 
-    def derived(self, parameters: Parameters, rated: csr_array) -> Parameters:  # noqa: ARG002
-        """The mean taste, and the priors: all rows of the other side pull at a row."""
+    def derived(self, parameters: Parameters, rated: csr_array) -> Parameters:
+        """The mean taste; the priors, since all rows of the other side pull at a row; and what BM25
+        counts.
+        """
         p = parameters["user_factors"]
         own: Parameters = {"stranger": p.mean(axis=0, dtype=np.float64).astype(np.float32)}
         if "penalty" in parameters:
@@ -156,6 +168,8 @@ class DotProduct(BilinearModel):
                 y = parameters[f"{OTHER[side]}_factors"]
                 pull = float(parameters["unobserved_weight"][0]) * _gram(y)
                 own[f"{side}_prior_precision"] = prior_precision(pull, float(penalty))
+        if "saturation" in parameters:
+            own |= bm25_sides(np.diff(rated.indptr), rated.sum(axis=0, dtype=np.float64))
         return own
 
     def stranger(self, parameters: Parameters, side: Side) -> Array | None:
@@ -192,3 +206,36 @@ def _gram(rows: Array) -> NDArray[np.float64]:
         wide = rows[start : start + _CHUNK].astype(np.float64)
         gram += wide.T @ wide
     return gram
+
+
+def bm25_sides(user_counts: NDArray[Any], item_totals: NDArray[Any]) -> Parameters:
+    """What BM25 asks of both sides: how many items a user has, and what an item's values add up to."""
+    return {
+        "user_counts": user_counts.astype(np.float32),
+        "item_totals": item_totals.astype(np.float32),
+    }
+
+
+def _bm25(
+    parameters: Parameters,
+    side: Side,
+    starts: NDArray[np.integer[Any]],
+    partners: Index,
+    values: Array,
+) -> NDArray[np.float64]:
+    """``α`` times Robertson's weight of each value, with items as documents and users as terms (see
+    ``ImplicitALS``); what is folded in brings its own count or total.
+    """
+    alpha, k1, b = parameters["saturation"].astype(np.float64)
+    all_totals = parameters["item_totals"]
+    lengths = np.diff(starts)
+    if side == "user":
+        n_items, totals = np.repeat(lengths, lengths), all_totals[partners]
+    else:
+        n_items = parameters["user_counts"][partners]
+        row = np.repeat(np.arange(len(lengths)), lengths)
+        totals = np.bincount(row, values, len(lengths))[row]
+    idf = np.maximum(np.log(len(all_totals)) - np.log1p(n_items), 0)
+    length = 1 - b + b * totals / max(float(all_totals.mean(dtype=np.float64)), _TINY)
+    weights: NDArray[np.float64] = alpha * idf * values * (k1 + 1) / (values + k1 * length)
+    return weights

@@ -1,6 +1,6 @@
 """The recommender: a fitted model that speaks the user's own ids and titles."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Unpack, overload

@@ -5,6 +5,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,7 +16,7 @@ from dotbias.data.ratings import Ratings
 from dotbias.data.vocabulary import Index
 from dotbias.errors import SettingError
 from dotbias.models.base import Array, Model, Parameters, has_formula_of, initialised
-from dotbias.models.dot_product import DotProduct, prior_precision
+from dotbias.models.dot_product import DotProduct, bm25_sides, prior_precision
 from dotbias.models.row_form import Side
 from dotbias.settings import generator, setting
 from dotbias.solvers.base import History, OnEpoch, Solver
@@ -39,7 +40,18 @@ class ImplicitALS(Solver):
 
     over the known pairs S and all pairs of a user and an item: what people chose is drawn to ``t`` and
     what they did not to 0. With ``z`` the rating in units of its standard deviation, ``t = 1 + β z`` and
-    ``c = 1`` for ratings; ``t = 1`` and ``c = 1 + α log(1 + count)`` for counts; both 1 for events.
+    ``c = 1`` for ratings; ``t = 1`` and ``c = 1 + α f`` for counts; both 1 for events.
+
+    ``f`` of a count ``n`` is ``log(1 + n)``; with ``weighting="linear"`` ``n`` itself (Hu et al., eq. 1); or with
+    ``"bm25"`` what Robertson's formula makes of it, with items as documents and users as terms, as in the
+    package implicit: what people take who take everything counts less, and what is taken often of
+    everything too.
+
+        f = idf_u · n (K1 + 1) / (n + K1 (1 - B + B · total_i / mean total))
+        idf_u = log(n_items / (1 + items of u)), at least 0
+
+    For weights of one's own read them as counts (``Ratings.from_columns(..., kind="counts")``, ``--kind
+    counts``) and take ``weighting="linear"``: a pair of the weight ``n`` has ``c = 1 + α n``.
 
     A half step holds one side, turns both tables to where its Gram matrix is diagonal, which leaves dot
     products alone, and improves each row of the other side by a few steps of conjugate gradients from
@@ -53,6 +65,9 @@ class ImplicitALS(Solver):
         unobserved_weight: ``a₀``, the weight of a pair that nobody rated.
         liking: ``β``, how much more a pair counts when the rating is high.
         alpha: ``α``, how much more a pair counts that occurs often.
+        weighting: ``f``, what a count says.
+        bm25_k1: ``K1``, how large a count may be before more of it says little more.
+        bm25_b: ``B``, how much less a count says of an item that is taken often, from 0 to 1.
         n_steps: steps of conjugate gradients by which a row comes nearer to its solution in each half
             step, from where it was. More are more exact, and slower; what they bring the next
             iterations bring too.
@@ -64,6 +79,9 @@ class ImplicitALS(Solver):
     unobserved_weight: float = setting(1.0, above=0)
     liking: float = setting(0.25, at_least=0)
     alpha: float = setting(1.0, at_least=0)
+    weighting: Literal["log", "linear", "bm25"] = "log"
+    bm25_k1: float = setting(100.0, at_least=0)
+    bm25_b: float = setting(0.8, at_least=0, at_most=1)
     n_steps: int = setting(3, at_least=1)
     n_threads: int | None = setting(None, at_least=1)
 
@@ -98,12 +116,17 @@ class ImplicitALS(Solver):
     def constants(self, ratings: Ratings) -> Parameters:
         """What a model keeps of that which it was fitted to (see ``DotProduct``)."""
         target, confidence = np.array([1.0, 0.0]), np.array([1.0, 0.0, 0.0])
+        bm25: Parameters = {}
         if ratings.kind == "ratings":
             slope = self.liking / ratings.std
             target[:] = 1 - slope * ratings.global_mean, slope
+        elif ratings.kind == "counts" and self.weighting == "bm25":
+            saturation = np.array([self.alpha, self.bm25_k1, self.bm25_b], np.float32)
+            totals = np.bincount(ratings.items, ratings.values, ratings.n_items)
+            bm25 = {"saturation": saturation, **bm25_sides(ratings.user_counts, totals)}
         elif ratings.kind == "counts":
-            confidence[1] = self.alpha
-        return {
+            confidence[1 if self.weighting == "log" else 2] = self.alpha
+        return bm25 | {
             "target": target.astype(np.float32),
             "confidence": confidence.astype(np.float32),
             "unobserved_weight": np.array([self.unobserved_weight], np.float32),
@@ -119,20 +142,19 @@ class _Iterations(EpochLoop):
         rng = generator(seed)
         self.start = initialised(model, ratings, rng) | solver.constants(ratings)
         super().__init__(solver.n_epochs, Validation.hold_out(ratings, 0, rng))
-        _, weights = model.observed(
-            self.start, "user", np.array([0, len(ratings)]), ratings.items, ratings.values
-        )
-        total = float(len(ratings) if weights is None else weights.sum(dtype=np.float64))
-        self.a0 = solver.unobserved_weight
-        self.penalty = solver.weight_decay * np.sqrt(total) * 2 * self.a0 / (1 + self.a0)
         pairs: dict[Side, tuple[Index, Index]] = {
             "user": (ratings.users, ratings.items),
             "item": (ratings.items, ratings.users),
         }
         self.users, self.items = (
-            _Rows(model, self.start, side, *indices, ratings.values, self.penalty)
+            _Rows(model, self.start, side, *indices, ratings.values)
             for side, indices in pairs.items()
         )
+        self.a0 = solver.unobserved_weight
+        per_root = solver.weight_decay * 2 * self.a0 / (1 + self.a0)
+        self.penalty = per_root * np.sqrt(self.users.weight)
+        for rows in (self.users, self.items):
+            rows.penalties[:] = self.penalty
 
     @contextmanager
     def threads(self) -> Iterator[None]:
@@ -177,7 +199,10 @@ class _Rows:
         start: the parameters to start from.
         side: which.
         own, partners, values: the known pairs.
-        penalty: ``λ``.
+
+    Attributes:
+        penalties: ``λ`` of each row, shape (n,).
+        pull: ``a₀ Σ (p·q)² + Σ λ |x|²`` after the last half step.
     """
 
     def __init__(
@@ -188,7 +213,6 @@ class _Rows:
         own: Index,
         partners: Index,
         values: Array,
-        penalty: float,
     ) -> None:
         factors = start[f"{side}_factors"]
         n, self._k = factors.shape
@@ -200,9 +224,15 @@ class _Rows:
         self._targets = _shared(targets)
         self._weights = np.ones(1, np.float32) if weights is None else _shared(weights)
         self._order = np.argsort(-np.diff(self._starts), kind="stable")
-        self._penalties = np.full(n, penalty, np.float32)
+        self.penalties = np.zeros(n, np.float32)
         self._table = np.pad(factors, ((0, 0), (0, padded(self._k) - self._k)))
         self.pull = math.inf
+
+    @property
+    def weight(self) -> float:
+        """``Σ c`` over the known pairs."""
+        shared = len(self._partners) if len(self._weights) == 1 else 1
+        return shared * float(self._weights.sum(dtype=np.float64))
 
     @property
     def factors(self) -> Array:
@@ -219,7 +249,7 @@ class _Rows:
     def decay(self) -> float:
         """``Σ λ |x|²``."""
         squares = np.einsum("nf,nf->n", self._table, self._table)
-        return float(np.dot(self._penalties.astype(np.float64), squares))
+        return float(np.dot(self.penalties.astype(np.float64), squares))
 
     def improve(self, other: "_Rows", a0: float, n_steps: int) -> float:
         """Improve every row with the other side's held; both are turned (``Eigenbasis``).
@@ -238,7 +268,7 @@ class _Rows:
             self._weights,
             other._table,
             (a0 * basis.values).astype(np.float32),
-            self._penalties,
+            self.penalties,
             self._table,
             _NO_LINEAR_TERM,
             n_steps,
