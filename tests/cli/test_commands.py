@@ -244,7 +244,9 @@ def test_recommendations_for_ratings_of_ones_own(run, workplace, model, text):
     asked = ("recommend", model, "--for-ratings", "my.csv", "-k", 5)
     done = run(*asked, "--json")
     rows = json.loads(done.stdout)
-    assert [list(row) for row in rows] == [["rank", "item", "title", "prediction", "preference"]] * 5
+    assert [list(row) for row in rows] == [
+        ["rank", "item", "title", "prediction", "preference"]
+    ] * 5
     assert not {3, 8} & {row["item"] for row in rows}
     assert "Left out 1 of 3 items, unknown: 99999" in done.stderr
     assert run(*asked, "--csv").stdout.splitlines()[0] == "rank,item,title,prediction,preference"

@@ -140,7 +140,10 @@ def test_the_help_has_an_example():
 
 @pytest.fixture(scope="module")
 def both(folder):
-    run(f"fit {folder}/ratings.csv -o {folder}/both.dotbias --for both --test-size 0 --factors 2 --epochs 3")
+    run(
+        f"fit {folder}/ratings.csv -o {folder}/both.dotbias "
+        "--for both --test-size 0 --factors 2 --epochs 3"
+    )
     return f"{folder}/both.dotbias"
 
 
@@ -171,7 +174,9 @@ def test_what_someone_does_not_want(both, folder):
     message = "--not-interested goes with --for-ratings; --exclude leaves items off"
     done = run(f"recommend {both} --user 3 --not-interested 4", code=2)
     assert message in " ".join(done.stderr.replace("│", "").split())
-    assert "unknown item" in fails(f"recommend {both} --for-ratings {folder}/mine.csv --not-interested x")
+    assert "unknown item" in fails(
+        f"recommend {both} --for-ratings {folder}/mine.csv --not-interested x"
+    )
 
 
 def test_counts_add_up(tmp_path):

@@ -188,11 +188,15 @@ def test_bm25_with_all_pairs_at_once_is_the_formula(recs):
 def test_a_user_who_has_everything_says_no_more_than_an_event():
     n = 12
     users, items = np.repeat(np.arange(2), n)[: n + 1], np.tile(np.arange(n), 2)[: n + 1]
-    ratings = db.Ratings.from_columns(users.tolist(), items.tolist(), [3.0] * (n + 1), kind="counts")
+    ratings = db.Ratings.from_columns(
+        users.tolist(), items.tolist(), [3.0] * (n + 1), kind="counts"
+    )
     rec = db.fit(ratings, MODEL, db.ImplicitALS(weighting="bm25"))
     starts = np.array([0, n])
     model = rec.model
-    _, weights = model.observed(rec.parameters, "user", starts, ratings.items[:n], ratings.values[:n])
+    _, weights = model.observed(
+        rec.parameters, "user", starts, ratings.items[:n], ratings.values[:n]
+    )
     np.testing.assert_allclose(weights, 1)
 
 
@@ -228,7 +232,7 @@ def test_counts_are_events_to_a_model_of_events(recs):
 
 def test_ratings_and_counts_do_not_mix(recs):
     stars = db.Ratings.from_columns([4], [3], [5.0])
-    with pytest.raises(DataError, match="fitted to counts, and these are ratings.*--kind counts"):
+    with pytest.raises(DataError, match=r"to counts, and these are ratings.*--kind counts"):
         recs["counts"].partial_fit(stars)
     with pytest.raises(DataError, match="fitted to ratings, and these are events"):
         recs["ratings"].partial_fit(db.Ratings.from_columns([4], [3]))
@@ -257,7 +261,7 @@ def test_rows_that_join_are_regressions_on_the_model_as_it_has_become(recs, name
     assert len(grown.recommend(77, 3)) == 3
 
 
-def test_most_rated_items_are_counted_anew(recs):
+def test_most_rated_items_are_counted_anew():
     rec = db.fit(some("events"), solver=db.MostRated())
     new = db.Ratings.from_columns([100, 101, 102, 102], [3, 3, 3, 500])
     grown = rec.partial_fit(new)

@@ -295,8 +295,8 @@ def explain(
 ) -> None:
     """Explain a prediction and a place on the list: how much each rating of the user adds or takes.
 
-    The parts add up to the prediction, or to the preference. --json and --csv list all of them; a picture
-    shows the preference where there is one.
+    The parts add up to the prediction, or to the preference. --json and --csv list all of them; a
+    picture shows the preference where there is one.
 
     Examples: [bold]dotbias explain movies.dotbias --user 42 --item "Toy Story (1995)"[/bold],
     [bold]dotbias explain movies.dotbias --for-ratings my.csv --item 1 --picture why.png[/bold]
@@ -311,7 +311,7 @@ def explain(
     show.one_format(as_json, as_csv)
     lab.check_files(picture)
     rec = Recommender.load(model)
-    known: list["Scores"] = [s for s in ("preference", "rating") if rec.has(s)]
+    known: list[Scores] = [s for s in ("preference", "rating") if rec.has(s)]
     if for_ratings is not None:
         folded = using.folded_user(rec, for_ratings, reading, not_interested)
         found = [folded.explain(item, of=scores) for scores in ([of] if of else known)]

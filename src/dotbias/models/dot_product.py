@@ -41,11 +41,13 @@ class DotProduct(BilinearModel):
 
     Beside its groups its parameters say what it was fitted to: the target of a known pair is
     ``t = target[0] + target[1] · value``, and its weight
-    ``c = confidence[0] + confidence[1] · log(1 + value) + confidence[2] · value``, and with ``saturation``,
-    which is ``(α, K1, B)``, ``α`` times the BM25 weight of the value more: for it ``user_counts`` says how
-    many items each user has, and ``item_totals`` what the values of each item add up to. Of a model that was
-    fitted to all pairs they say how: ``unobserved_weight``, ``a₀``, and ``penalty``, ``λ`` of the users
-    and of the items, make the prior of a row ``a₀ Σ y yᵀ + λ I`` over all rows ``y`` of the other side.
+    ``c = confidence[0] + confidence[1] · log(1 + value) + confidence[2] · value``. With ``saturation``,
+    ``(α, K1, B)``, it is ``α`` times the BM25 weight of the value more; for that ``user_counts`` says
+    how many items each user has, and ``item_totals`` what the values of each item add up to.
+
+    Of a model that was fitted to all pairs ``unobserved_weight``, ``a₀``, and ``penalty``, ``λ`` of the
+    users and of the items, say how: the prior of a row is ``a₀ Σ y yᵀ + λ I`` over all rows ``y`` of the
+    other side.
 
     Args:
         n_factors: length of each embedding.
@@ -186,8 +188,8 @@ class DotProduct(BilinearModel):
 
 
 def prior_precision(pull: NDArray[np.float64], penalty: float) -> Array:
-    """Precision of a row that all rows of the other side pull to 0, shape (1 + k, 1 + k); its first number
-    stands for the bias that there is not.
+    """Precision of a row that all rows of the other side pull to 0, shape (1 + k, 1 + k); its first
+    number stands for the bias that there is not.
 
     Args:
         pull: ``a₀ Σ y yᵀ``, shape (k, k).
@@ -227,8 +229,9 @@ def _bm25(
     ``ImplicitALS``); what is folded in brings its own count or total.
     """
     alpha, k1, b = parameters["saturation"].astype(np.float64)
-    all_totals = parameters["item_totals"]
-    lengths = np.diff(starts)
+    lengths, all_totals = np.diff(starts), parameters["item_totals"]
+    n_items: NDArray[Any]
+    totals: NDArray[Any]
     if side == "user":
         n_items, totals = np.repeat(lengths, lengths), all_totals[partners]
     else:

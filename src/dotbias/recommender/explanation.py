@@ -96,12 +96,12 @@ class Explanation:
 
         Columns ``part``, ``item``, ``title``, ``rating`` (the user's, or the count; null for an event),
         ``similarity`` (cosine of the embeddings of this item and the explained one), ``contribution``.
-        The contributions add up to the prediction. First come ``"global mean"``, ``"user bias"``, ``"item bias"``,
-        ``"what the fit left"`` (the difference), and, where they are not 0, ``"assumed of everyone"``
-        (the prior's mean) and ``"cut off"`` (at the end of the scale); of a preference only the fourth
-        and the fifth. Then comes each ``"rated item"`` (``"chosen item"`` where there are no ratings,
-        ``"not interested"`` for what the user does not want), the largest part, of either sign, first;
-        none for a ``Baseline`` or where all users get the same.
+        The contributions add up to the prediction. First come ``"global mean"``, ``"user bias"``,
+        ``"item bias"``, ``"what the fit left"`` (the difference), and, where they are not 0,
+        ``"assumed of everyone"`` (the prior's mean) and ``"cut off"`` (at the end of the scale); of a
+        preference only the fourth and the fifth. Then comes each ``"rated item"`` (``"chosen item"``
+        where there are no ratings, ``"not interested"`` for what the user does not want), the largest
+        part, of either sign, first; none for a ``Baseline`` or where all users get the same.
         """
         return self.table
 
@@ -125,7 +125,8 @@ class Explanation:
     def shown(self, k: int = 10) -> pl.DataFrame:
         """``summary`` for people: columns ``part`` (in words), ``rating``, ``contribution``.
 
-        The rating is a ``count`` where the data are counts, and no column where they are events. What the fit left, and what is assumed or cut off, is left out where it is too small to be seen.
+        The rating is a ``count`` where the data are counts, and no column where they are events. What
+        the fit left, and what is assumed or cut off, is left out where it is too small to be seen.
 
         Raises:
             SettingError: for a ``k`` below 1.
@@ -165,7 +166,9 @@ class Explanation:
             )
         *_, known = _WORDS[self.kind]
         if self.exact:
-            return f"The parts are exact: the user's vector is what their {known} give by regression."
+            return (
+                f"The parts are exact: the user's vector is what their {known} give by regression."
+            )
         own = self.folded_in + self.difference
         before = "" if self._uncut else ", before they are cut off at the end of the scale"
         says = "predicts" if self.of == "rating" else "has a preference of"
@@ -203,7 +206,9 @@ class Explanation:
         rows = [("", *shown.columns[1:-1], "part"), *rows]
         name, *widths = (max(map(len, column)) for column in zip(*rows, strict=True))
         lines = [
-            "  ".join([f"{part:<{name}}", *(f"{n:>{w}}" for n, w in zip(rest, widths, strict=True))])
+            "  ".join(
+                [f"{part:<{name}}", *(f"{n:>{w}}" for n, w in zip(rest, widths, strict=True))]
+            )
             for part, *rest in rows
         ]
         return "\n".join([self.heading, *lines, self.sentence])

@@ -188,8 +188,8 @@ def _fold(
     on_unknown: OnUnknown,
     not_interested: Iterable[RawId] = (),
 ) -> tuple[float, Array, Array | None, Index, Array, Index, tuple[RawId, ...]]:
-    """Bias, factors, factors in the second model, indices of what was rated, the ratings, indices of what
-    someone is not interested in, and the ids that were left out.
+    """Bias, factors, factors in the second model, indices of what was rated, the ratings, indices of
+    what someone is not interested in, and the ids that were left out.
     """
     if on_unknown not in ("error", "skip"):
         raise SettingError(f"on_unknown={on_unknown!r}: on_unknown must be 'error' or 'skip'")

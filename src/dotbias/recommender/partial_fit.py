@@ -22,8 +22,9 @@ def partial_fit(rec: AnyFitted, new: Ratings) -> AnyFitted:
     """A recommender that knows these ratings too; the one it comes from stays as it was.
 
     Users and items that are new join the model; a pair that was rated before takes its new rating, and
-    one that was counted before adds up: what a shop has sold meanwhile comes on top. To a model of events a
-    pair that comes again says nothing new, and counts are events.
+    one that was counted before adds up: what a shop has sold meanwhile comes on top. To a model of
+    events a pair that comes again says nothing new, and counts are events.
+
     New items are solved first, with new users at the prior's mean; then all users with a new rating and
     all items with one, each from all their ratings (``fold_in``). All other rows, the global mean and
     the scale stay; what all rows of a side do together to one of the other (``Model.derived``) follows
@@ -32,7 +33,7 @@ def partial_fit(rec: AnyFitted, new: Ratings) -> AnyFitted:
     A row that was there is moved by what is new alone. Gradient descent that ends early leaves rows
     short of their regression's solution, which keeps them from overfitting, and to solve them anew would
     undo that. So the gradient ``g`` that is left in a row stays in its objective, as ``- g · x``: with
-    nothing new the row stays where it is. Alternating least squares leaves none.
+    nothing new the row stays where it is. Alternating least squares leaves next to none.
 
     Args:
         rec: a fitted model.

@@ -197,8 +197,8 @@ class Recommender(Fitted):
         """One prediction as a sum: mean, biases, and a part for each rating of the user; or one
         preference, a sum over what the user has rated or chosen.
 
-        The parts add up to ``predict(user, item)``, or to the preference. They are those of the vector that the user's ratings
-        give by regression, with everything else held
+        The parts add up to ``predict(user, item)``, or to the preference. They are those of the vector
+        that the user's ratings give by regression, with everything else held
         (``dotbias.solvers.least_squares.contributions``); how far the model's own vector is from it, is
         a part too.
 

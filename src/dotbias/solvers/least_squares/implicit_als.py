@@ -42,10 +42,10 @@ class ImplicitALS(Solver):
     what they did not to 0. With ``z`` the rating in units of its standard deviation, ``t = 1 + β z`` and
     ``c = 1`` for ratings; ``t = 1`` and ``c = 1 + α f`` for counts; both 1 for events.
 
-    ``f`` of a count ``n`` is ``log(1 + n)``; with ``weighting="linear"`` ``n`` itself (Hu et al., eq. 1); or with
-    ``"bm25"`` what Robertson's formula makes of it, with items as documents and users as terms, as in the
-    package implicit: what people take who take everything counts less, and what is taken often of
-    everything too.
+    ``f`` of a count ``n`` is ``log(1 + n)``; with ``weighting="linear"`` ``n`` itself (both in Hu et al.);
+    or with ``"bm25"`` what Robertson's formula makes of it (Robertson & Zaragoza 2009),
+    with items as documents and users as terms, as in the package implicit: what someone takes who takes
+    everything counts less, and so does what everyone takes.
 
         f = idf_u · n (K1 + 1) / (n + K1 (1 - B + B · total_i / mean total))
         idf_u = log(n_items / (1 + items of u)), at least 0
