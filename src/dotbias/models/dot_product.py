@@ -43,11 +43,13 @@ class DotProduct(BilinearModel):
     ``t = target[0] + target[1] · value``, and its weight
     ``c = confidence[0] + confidence[1] · log(1 + value) + confidence[2] · value``. With ``saturation``,
     ``(α, K1, B)``, it is ``α`` times the BM25 weight of the value more; for that ``user_counts`` says
-    how many items each user has, and ``item_totals`` what the values of each item add up to.
+    how many items each user has, and ``item_totals`` what the values of each item add up to. In the
+    regression of an item a pair weighs ``user_weight`` times as much, ``balance[1] · n^-balance[0]`` for
+    a user of n known pairs.
 
     Of a model that was fitted to all pairs ``unobserved_weight``, ``a₀``, and ``penalty``, ``λ`` of the
-    users and of the items, say how: the prior of a row is ``a₀ Σ y yᵀ + λ I`` over all rows ``y`` of the
-    other side.
+    users and of the items, say how: the prior of a row is ``a₀ Σ w y yᵀ + λ I`` over all rows ``y`` of
+    the other side, ``w`` being the weights of users.
 
     Args:
         n_factors: length of each embedding.
@@ -73,6 +75,8 @@ class DotProduct(BilinearModel):
             "item_factors": rng.standard_normal((ratings.n_items, k), np.float32) * std,
             "target": np.array([1, 0], np.float32),
             "confidence": np.array([1, 0, 0], np.float32),
+            "balance": np.array([0, 1], np.float32),
+            "user_weight": np.ones(ratings.n_users, np.float32),
             "stranger": np.zeros(k, np.float32),
         }
 
@@ -91,6 +95,9 @@ class DotProduct(BilinearModel):
         super().check(parameters, n_users, n_items)
         checked_array(parameters, "stranger", parameters["user_factors"].shape[1:])
         checked_array(parameters, "target", (2,))
+        checked_array(parameters, "balance", (2,))
+        if checked_array(parameters, "user_weight", (n_users,)).min(initial=1) <= 0:
+            raise SettingError("the array user_weight must be above 0")
         at_least_0: list[tuple[str, tuple[int, ...]]] = [("confidence", (3,))]
         if "penalty" in parameters:
             at_least_0 += [("unobserved_weight", (1,)), ("penalty", (2,))]
@@ -150,28 +157,41 @@ class DotProduct(BilinearModel):
         else:  # one number in the place of all
             targets = np.broadcast_to(at_zero, values.shape)
         bm25 = "saturation" in parameters
-        if log == linear == 0 and constant == 1 and not bm25:
+        of_users = side == "item" and parameters["balance"][0] > 0
+        if log == linear == 0 and constant == 1 and not (bm25 or of_users):
             return Observed(targets, None)
         weights = constant + linear * values
         if log:
             weights += log * np.log1p(values)
         if bm25:
             weights += _bm25(parameters, side, starts, partners, values)
+        if of_users:
+            weights = weights * parameters["user_weight"][partners]
         return Observed(targets.astype(np.float32, copy=False), weights.astype(np.float32))
 
     def derived(self, parameters: Parameters, rated: csr_array) -> Parameters:
-        """The mean taste; the priors, since all rows of the other side pull at a row; and what BM25
-        counts.
+        """The mean taste; what users weigh; the priors, since all rows of the other side pull at a row;
+        and what BM25 counts.
         """
-        p = parameters["user_factors"]
-        own: Parameters = {"stranger": p.mean(axis=0, dtype=np.float64).astype(np.float32)}
+        p, counts = parameters["user_factors"], np.diff(rated.indptr)
+        weights = user_weights(parameters["balance"], counts)
+        own: Parameters = {
+            "stranger": p.mean(axis=0, dtype=np.float64).astype(np.float32),
+            "user_weight": weights,
+        }
         if "penalty" in parameters:
-            for side, penalty in zip(OTHER, parameters["penalty"], strict=True):
-                y = parameters[f"{OTHER[side]}_factors"]
-                pull = float(parameters["unobserved_weight"][0]) * _gram(y)
-                own[f"{side}_prior_precision"] = prior_precision(pull, float(penalty))
+            a0, (of_users, of_items) = parameters["unobserved_weight"][0], parameters["penalty"]
+            if "item_prior_growth" in parameters:
+                scale, _, power = parameters["item_prior_growth"]
+                own["item_prior_growth"] = np.array([scale, a0 * len(p), power], np.float32)
+                of_items = scale * (a0 * len(p)) ** power
+            pull = a0 * _gram(parameters["item_factors"])
+            own["user_prior_precision"] = prior_precision(pull, float(of_users))
+            pull = a0 * _gram(p * np.sqrt(weights)[:, None])
+            own["item_prior_precision"] = prior_precision(pull, float(of_items))
+            own["penalty"] = np.array([of_users, of_items], np.float32)
         if "saturation" in parameters:
-            own |= bm25_sides(np.diff(rated.indptr), rated.sum(axis=0, dtype=np.float64))
+            own |= bm25_sides(counts, rated.sum(axis=0, dtype=np.float64))
         return own
 
     def stranger(self, parameters: Parameters, side: Side) -> Array | None:
@@ -185,6 +205,14 @@ class DotProduct(BilinearModel):
     def user_vectors(self, parameters: Parameters) -> Array:
         """The embeddings of users, shape (n_users, n_factors)."""
         return parameters["user_factors"]
+
+
+def user_weights(balance: Array, counts: NDArray[np.int64]) -> Array:
+    """What each user weighs, shape (n,): ``balance[1] · n^-balance[0]``, as with one pair where there is
+    none.
+    """
+    exponent, spread = map(float, balance)
+    return (spread * np.maximum(counts, 1).astype(np.float64) ** -exponent).astype(np.float32)
 
 
 def prior_precision(pull: NDArray[np.float64], penalty: float) -> Array:

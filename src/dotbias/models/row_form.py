@@ -225,11 +225,13 @@ class Prior(NamedTuple):
         mean: ``m``, the bias and then the other numbers of a row, shape (width,).
         precision: ``P`` of the penalty ``½ w (x - m)ᵀ P (x - m)``, shape (width, width).
         per_rating: whether ``w`` is the row's number of ratings; 1 if not.
+        growth: scale, offset and exponent of what ``ridge`` adds to the diagonal of ``P``.
     """
 
     mean: Array
     precision: Array
     per_rating: bool
+    growth: tuple[float, float, float] = (0.0, 0.0, 0.0)
 
     @classmethod
     def of(cls, form: RowForm, side: Side) -> "Prior":
@@ -256,7 +258,12 @@ class Prior(NamedTuple):
         full = precision if square else np.diag(precision)
         if full.diagonal().min() < 0:
             raise SettingError(f"the array {names[1]} must be at least 0 on its diagonal")
-        return cls(mean, np.ascontiguousarray(full), bool(per_rating[0]))
+        growth = form.parameters.get(f"{side}_prior_growth", np.zeros(3, np.float32))
+        if growth.shape != (3,) or not np.isfinite(growth).all() or growth.min() < 0:
+            raise SettingError(f"the array {side}_prior_growth must hold three numbers, at least 0")
+        scale, offset, exponent = map(float, growth)
+        full = np.ascontiguousarray(full)
+        return cls(mean, full, bool(per_rating[0]), (scale, offset, exponent))
 
     def check(self, side: Side) -> None:
         """Refuse a precision that is none: its regressions have no solution.
@@ -275,6 +282,14 @@ class Prior(NamedTuple):
     def weights(self, counts: NDArray[np.integer[Any]]) -> Array:
         """``w`` of rows with so many ratings, shape (n,)."""
         return row_weights(counts, per_rating=self.per_rating)
+
+    def ridge(self, counts: NDArray[np.integer[Any]]) -> NDArray[np.float64]:
+        """What rows with so many ratings add to the diagonal of ``P``, shape (n,): with the growth
+        ``(s, o, ν)`` it is ``s ((n + o)^ν - o^ν)``, a penalty scaled by frequency.
+        """
+        scale, offset, exponent = self.growth
+        added: NDArray[np.float64] = scale * ((counts + offset) ** exponent - offset**exponent)
+        return added
 
 
 def row_weights(counts: NDArray[np.integer[Any]], *, per_rating: bool) -> Array:

@@ -37,6 +37,38 @@ class Chosen:
 
 
 @dataclass(frozen=True)
+class TriedPenalty:
+    """A penalty that was tried: ``weight_decay`` of the solver, and nDCG of the lists under it."""
+
+    weight_decay: float
+    ndcg: float
+
+
+@dataclass(frozen=True)
+class ChosenPreference:
+    """How the solver of preferences was chosen where nobody named one.
+
+    Args:
+        solver: its name.
+        weight_decay: its penalty; None where the most rated items are recommended to everyone.
+        reason: why, in words.
+        tried: all penalties that were tried, the weakest first.
+        most_rated: nDCG of the most rated items on the same held-out rows; None where nothing could be
+            measured.
+        n_users: how many users' lists were measured.
+        seconds: how long choosing took.
+    """
+
+    solver: str
+    weight_decay: float | None
+    reason: str
+    tried: tuple[TriedPenalty, ...] = ()
+    most_rated: float | None = None
+    n_users: int = 0
+    seconds: float = 0.0
+
+
+@dataclass(frozen=True)
 class Joined:
     """Ratings that joined the model after the fit.
 
@@ -66,6 +98,7 @@ class Facts(Mapping[str, Any]):
         solver: the solver as plain data (``dotbias.plain``); text where no data can be made of it.
         seed: of the fit.
         choice: how the solver was chosen, or None where the user named it.
+        preference_choice: the same of a solver of preferences.
         history: what happened during the fit, without the parameters of its cycles.
         fitted_at: when the fit ended, in UTC.
         held_out: error on held-out ratings as ``dotbias fit`` has measured it, as plain data
@@ -78,6 +111,7 @@ class Facts(Mapping[str, Any]):
     solver: dict[str, Any] | str | None = None
     seed: int | None = None
     choice: Chosen | None = None
+    preference_choice: ChosenPreference | None = None
     history: History = field(default_factory=History)
     fitted_at: str | None = None
     held_out: dict[str, Any] | None = None

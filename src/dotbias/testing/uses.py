@@ -42,7 +42,10 @@ def must_fold_in(rec: Recommender, side: Side) -> None:
         away = x - prior.mean
         squares = np.square(np.subtract(scores, targets, dtype=np.float64))
         squares = (squares if importance is None else importance * squares).sum()
-        return 0.5 * float(squares + weight * away @ prior.precision @ away)
+        penalty = (
+            weight * away @ prior.precision @ away + prior.ridge(np.diff(ends))[0] * away @ away
+        )
+        return 0.5 * float(squares + penalty)
 
     least = objective(x)
     for n in range(1 - form.lead, len(x)):

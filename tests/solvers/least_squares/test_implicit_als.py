@@ -1,5 +1,7 @@
 """Alternating least squares on everything, and the most rated items as a model."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -25,7 +27,13 @@ def ratings():
 
 def test_a_half_step_is_the_dense_solution(ratings):
     solver = db.ImplicitALS(
-        n_iterations=1, liking=0.3, weight_decay=0.2, unobserved_weight=0.5, n_steps=30
+        n_iterations=1,
+        liking=0.3,
+        weight_decay=0.2,
+        unobserved_weight=0.5,
+        balance=0.6,
+        frequency_scaling=0.7,
+        n_steps=30,
     )
     parameters, history = solver.fit(db.DotProduct(n_factors=4), ratings, seed=1)
     p, q = (parameters[f"{side}_factors"].astype(float) for side in ("user", "item"))
@@ -34,14 +42,20 @@ def test_a_half_step_is_the_dense_solution(ratings):
     known[ratings.users, ratings.items] = 1
     target[ratings.users, ratings.items] = 1 + 0.3 * z
     penalty = 0.2 * np.sqrt(len(ratings)) * 2 * 0.5 / 1.5
+    n = ratings.user_counts
+    w = n**-0.6 * n.sum() / (n * n**-0.6).sum()
+    np.testing.assert_allclose(parameters["user_weight"], w, rtol=1e-6)
+    b = ratings.item_counts + 0.5 * ratings.n_users
+    own = penalty * (b / b.mean()) ** 0.7
     for i in range(20):  # the items were solved last
-        normal = (p * known[:, [i]]).T @ p + 0.5 * p.T @ p + penalty * np.eye(4)
+        of_known = (p * (w * known[:, i])[:, None]).T
+        normal = of_known @ p + 0.5 * (p * w[:, None]).T @ p + own[i] * np.eye(4)
         np.testing.assert_allclose(
-            q[i], np.linalg.solve(normal, p.T @ target[:, i]), rtol=1e-4, atol=1e-6
+            q[i], np.linalg.solve(normal, of_known @ target[:, i]), rtol=1e-4, atol=1e-6
         )
     scores = p @ q.T
-    objective = (known * (target - scores) ** 2).sum() + 0.5 * (scores**2).sum()
-    objective += penalty * ((p**2).sum() + (q**2).sum())
+    each = (known * (target - scores) ** 2).sum(1) + 0.5 * (scores**2).sum(1)
+    objective = w @ (each + penalty * (p**2).sum(1)) + own @ (q**2).sum(1)
     assert history.half_steps[-1] == pytest.approx(objective / 2, rel=1e-5)
 
 
@@ -58,7 +72,15 @@ def test_counts_weigh_the_known_pairs(ratings):
     counts = db.Ratings.from_columns(
         ratings.users, ratings.items, np.round(ratings.values), kind="counts"
     )
-    solver = db.ImplicitALS(n_iterations=1, alpha=2.0, n_steps=30)
+    solver = db.ImplicitALS(
+        n_iterations=1,
+        alpha=2.0,
+        weight_decay=0.03,
+        unobserved_weight=1,
+        balance=0,
+        frequency_scaling=0,
+        n_steps=30,
+    )
     model = db.DotProduct(n_factors=4)
     parameters, _ = solver.fit(model, counts, seed=1)
     p, q = (parameters[f"{side}_factors"].astype(float) for side in ("user", "item"))
@@ -70,6 +92,36 @@ def test_counts_weigh_the_known_pairs(ratings):
         np.testing.assert_allclose(
             q[i], np.linalg.solve(normal, p.T @ c[:, i]), rtol=1e-4, atol=1e-6
         )
+
+
+def test_a_users_weight_does_not_touch_their_own_regression(ratings):
+    """Only items are shaped by how much each user weighs: given the items, users are the same."""
+    model, solver = db.DotProduct(n_factors=4), db.ImplicitALS(n_iterations=1, n_steps=30)
+    even, uneven = (
+        replace(solver, balance=balance).fit(model, ratings, seed=1)[0] for balance in (0, 0.8)
+    )
+    # The half step of the items has turned both, each its own way.
+    grams = [own["user_factors"] @ own["user_factors"].T for own in (even, uneven)]
+    np.testing.assert_allclose(*grams, rtol=1e-4, atol=1e-5)
+    assert np.abs(even["item_factors"] - uneven["item_factors"]).max() > 0.01
+
+
+def test_new_ratings_change_what_their_users_weigh(ratings):
+    rec = db.fit(ratings, solver=db.ImplicitALS(n_iterations=2, balance=0.5))
+    user, absent = rec.user_vocabulary.ids[0], 10_001
+    grown = rec.partial_fit(db.Ratings.from_columns([user, absent], [absent, absent], [5.0, 3.0]))
+    counts = np.diff(grown.rated.indptr)
+    spread = rec.parameters["balance"][1]
+    np.testing.assert_allclose(grown.parameters["user_weight"], spread * counts**-0.5, rtol=1e-6)
+
+
+def test_a_fit_goes_on_from_another(ratings):
+    model, solver = db.DotProduct(n_factors=4), db.ImplicitALS(n_iterations=2)
+    first, _ = solver.fit(model, ratings, seed=1)
+    on, _ = solver.fit(model, ratings, seed=2, start=first)
+    whole, _ = replace(solver, n_iterations=4).fit(model, ratings, seed=1)
+    scores = [x["user_factors"] @ x["item_factors"].T for x in (on, whole)]
+    np.testing.assert_allclose(*scores, rtol=1e-3, atol=1e-5)
 
 
 def test_planted_preferences_are_recovered():

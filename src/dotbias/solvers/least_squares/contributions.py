@@ -111,6 +111,7 @@ def contributions(
     squares = slope_here * slope
     targets = squares * (y @ x) - slope_here * (rating - wanted)  # (n,)
     penalty = float(prior.weights(np.diff(ends))[0]) * prior.precision.astype(np.float64)
+    penalty.flat[:: len(penalty) + 1] += prior.ridge(np.diff(ends))[0]
     normal = (y * squares[:, None]).T @ y + penalty
     # In units, lest that of the ratings decide which directions are open.
     unit = units(form.response, y, prior.precision)

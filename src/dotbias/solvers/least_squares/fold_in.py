@@ -157,6 +157,7 @@ def gradients(
     others[:, 0] = form.lead
     errors = csr_array((slopes, partners, starts), shape=(len(rows), len(others)))
     away = prior.weights(counts)[:, None] * ((x - prior.mean) @ prior.precision)
+    away += prior.ridge(counts)[:, None] * (x - prior.mean)
     total: Array = (errors @ others + away).astype(np.float32)
     return total
 
@@ -297,11 +298,13 @@ def _solve_weighted(
     rows, (targets, importance) = before.copy(), known
     y, held = others.astype(np.float64), others[:, 0] + form.response.offset
     y[:, 0] = form.lead
+    ridge = prior.ridge(np.diff(starts))
     for row in np.flatnonzero(np.diff(starts)):
         own = slice(starts[row], starts[row + 1])
         mine = y[partners[own]]
         weighted = mine if importance is None else mine * importance[own, None]
         precision = weights[row] * prior.precision.astype(np.float64)
+        precision.flat[:: len(precision) + 1] += ridge[row]
         wanted = weighted.T @ (targets[own] - held[partners[own]])
         wanted += precision @ prior.mean + linear[row]
         normal = precision + weighted.T @ mine
@@ -323,13 +326,14 @@ def _solve_many(
     before: Array,
     linear: Array,
 ) -> Array:
-    """The linear form without biases, where rows share a prior: all at once by conjugate gradients, to
-    what single precision holds.
+    """The linear form without biases, where rows share a prior but for its ridge: all at once by
+    conjugate gradients, to what single precision holds.
     """
     k = others.shape[1] - 1
     wide = (0, padded(k) - k)
     precision = prior.precision[1:, 1:].astype(np.float64)
-    pulled = linear[:, 1:] + (precision @ prior.mean[1:]).astype(np.float32)
+    mean, ridge = prior.mean[1:], prior.ridge(np.diff(starts)).astype(np.float32)
+    pulled = linear[:, 1:] + (precision @ mean).astype(np.float32) + np.outer(ridge, mean)
     with threads(None, len(partners)), threadpool_limits(1, "blas"):
         basis = Eigenbasis.of(precision, padded(k))
         if basis.values[k - 1] <= _NARROW * basis.values[0]:
@@ -349,7 +353,7 @@ def _solve_many(
             np.ones(1, np.float32) if known.weights is None else known.weights,
             y,
             basis.values.astype(np.float32),
-            np.zeros(len(rows), np.float32),
+            ridge,
             rows,
             pulled,
             _MOST_STEPS,

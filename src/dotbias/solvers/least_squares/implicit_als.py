@@ -16,7 +16,7 @@ from dotbias.data.ratings import Ratings
 from dotbias.data.vocabulary import Index
 from dotbias.errors import SettingError
 from dotbias.models.base import Array, Model, Parameters, has_formula_of, initialised
-from dotbias.models.dot_product import DotProduct, bm25_sides, prior_precision
+from dotbias.models.dot_product import DotProduct, bm25_sides, prior_precision, user_weights
 from dotbias.models.row_form import Side
 from dotbias.settings import generator, setting
 from dotbias.solvers.base import History, OnEpoch, Solver
@@ -36,16 +36,20 @@ class ImplicitALS(Solver):
 
     Minimises (Hu, Koren & Volinsky 2008, eq. 3, in the form of Rendle et al. 2021, eq. 4)
 
-        ½ Σ_S c (t - p·q)² + ½ a₀ Σ_all (p·q)² + ½ λ (Σ |p_u|² + Σ |q_i|²)
+        ½ Σ_u w_u (Σ_S c (t - p·q)² + a₀ Σ_all (p·q)² + λ |p_u|²) + ½ Σ λ_i |q_i|²
 
-    over the known pairs S and all pairs of a user and an item: what people chose is drawn to ``t`` and
-    what they did not to 0. With ``z`` the rating in units of its standard deviation, ``t = 1 + β z`` and
-    ``c = 1`` for ratings; ``t = 1`` and ``c = 1 + α f`` for counts; both 1 for events.
+    over a user's known pairs S and all pairs of the user and an item: what people chose is drawn to
+    ``t`` and what they did not to 0. Each user weighs ``w_u ∝ n_u^-x``, n_u being their known pairs,
+    such that ``Σ w_u n_u = Σ n_u``: lists are for users, and with ``x = 0`` those with many choices
+    would shape the items for all. With ``z`` the rating in units of its standard deviation,
+    ``t = 1 + β z`` and ``c = 1`` for ratings; ``t = 1`` and ``c = 1 + α f`` for counts; both 1 for
+    events. The penalty of an item grows with its pairs (Rendle et al. 2021, eq. 5),
+    ``λ_i = λ (b_i / mean b)^ν`` with ``b_i = n_i + a₀ n_users``.
 
-    ``f`` of a count ``n`` is ``log(1 + n)``; with ``weighting="linear"`` ``n`` itself (both in Hu et al.);
-    or with ``"bm25"`` what Robertson's formula makes of it (Robertson & Zaragoza 2009),
-    with items as documents and users as terms, as in the package implicit: what someone takes who takes
-    everything counts less, and so does what everyone takes.
+    ``f`` of a count ``n`` is ``log(1 + n)``; with ``weighting="linear"`` ``n`` itself (both in Hu et
+    al.); with ``"bm25"`` what Robertson's formula makes of it (Robertson & Zaragoza 2009), with items as
+    documents and users as terms, as in the package implicit: what someone takes who takes everything
+    counts less, and so does what everyone takes.
 
         f = idf_u · n (K1 + 1) / (n + K1 (1 - B + B · total_i / mean total))
         idf_u = log(n_items / (1 + items of u)), at least 0
@@ -63,6 +67,9 @@ class ImplicitALS(Solver):
         weight_decay: ``ρ`` of ``λ = ρ √(Σ c) · 2 a₀ / (1 + a₀)``: the same number suits few and many
             ratings.
         unobserved_weight: ``a₀``, the weight of a pair that nobody rated.
+        balance: ``x``, from 0, where every choice counts the same, to 1, where every user does. A user's
+            own regression does not depend on it.
+        frequency_scaling: ``ν``; with 0 all items have the same penalty.
         liking: ``β``, how much more a pair counts when the rating is high.
         alpha: ``α``, how much more a pair counts that occurs often.
         weighting: ``f``, what a count says.
@@ -75,8 +82,10 @@ class ImplicitALS(Solver):
     """
 
     n_iterations: int = setting(8, at_least=1)
-    weight_decay: float = setting(0.03, above=0)
-    unobserved_weight: float = setting(1.0, above=0)
+    weight_decay: float = setting(0.065, above=0)
+    unobserved_weight: float = setting(0.25, above=0)
+    balance: float = setting(0.3, at_least=0, at_most=1)
+    frequency_scaling: float = setting(0.5, at_least=0, at_most=1)
     liking: float = setting(0.25, at_least=0)
     alpha: float = setting(1.0, at_least=0)
     weighting: Literal["log", "linear", "bm25"] = "log"
@@ -96,9 +105,18 @@ class ImplicitALS(Solver):
         return DotProduct()
 
     def fit(
-        self, model: Model, ratings: Ratings, *, seed: int = 0, on_epoch: OnEpoch | None = None
+        self,
+        model: Model,
+        ratings: Ratings,
+        *,
+        seed: int = 0,
+        on_epoch: OnEpoch | None = None,
+        start: Parameters | None = None,
     ) -> tuple[Parameters, History]:
         """Embeddings, and the history of the iterations.
+
+        With ``start``, the parameters of an earlier fit under the same vocabularies, the iterations go
+        on from its embeddings instead of from random ones.
 
         Ctrl-C ends the fit after the running iteration; what it has reached is returned and
         ``history.stopped`` says so.
@@ -109,7 +127,7 @@ class ImplicitALS(Solver):
         if not has_formula_of(model, DotProduct):
             raise SettingError(f"ImplicitALS estimates DotProduct, not {type(model).__name__}")
         started = time.perf_counter()
-        run = _Iterations(self, model, ratings, seed).run(on_epoch=on_epoch)
+        run = _Iterations(self, model, ratings, seed, start).run(on_epoch=on_epoch)
         run.history.seconds = time.perf_counter() - started
         return run.parameters(), run.history
 
@@ -126,7 +144,10 @@ class ImplicitALS(Solver):
             bm25 = {"saturation": saturation, **bm25_sides(ratings.user_counts, totals)}
         elif ratings.kind == "counts":
             confidence[1 if self.weighting == "log" else 2] = self.alpha
+        counts = ratings.user_counts
+        even = user_weights(np.array([self.balance, 1], np.float32), counts).astype(np.float64)
         return bm25 | {
+            "balance": np.array([self.balance, counts.sum() / (counts * even).sum()], np.float32),
             "target": target.astype(np.float32),
             "confidence": confidence.astype(np.float32),
             "unobserved_weight": np.array([self.unobserved_weight], np.float32),
@@ -134,27 +155,51 @@ class ImplicitALS(Solver):
 
 
 class _Iterations(EpochLoop):
-    """The state of one fit."""
+    """The state of one fit.
 
-    def __init__(self, solver: ImplicitALS, model: DotProduct, ratings: Ratings, seed: int) -> None:
+    A user who weighs ``w`` is one of weight 1 whose embedding and targets are ``√w`` times as long, and
+    so they are kept here: then nothing but known pairs differs from user to user.
+    """
+
+    def __init__(
+        self,
+        solver: ImplicitALS,
+        model: DotProduct,
+        ratings: Ratings,
+        seed: int,
+        start: Parameters | None,
+    ) -> None:
         self.model, self.ratings, self.n_threads = model, ratings, solver.n_threads
         self.n_steps = solver.n_steps
         rng = generator(seed)
         self.start = initialised(model, ratings, rng) | solver.constants(ratings)
+        if start is not None:
+            self.start |= {name: start[name] for name in model.groups}
         super().__init__(solver.n_epochs, Validation.hold_out(ratings, 0, rng))
+        weights = user_weights(self.start["balance"], ratings.user_counts)
+        self.start["user_weight"], self.lengths = weights, np.sqrt(weights)
+        scaled = self.start | {
+            "user_factors": self.start["user_factors"] * self.lengths[:, None],
+            "balance": np.array([0, 1], np.float32),
+        }
         pairs: dict[Side, tuple[Index, Index]] = {
             "user": (ratings.users, ratings.items),
             "item": (ratings.items, ratings.users),
         }
         self.users, self.items = (
-            _Rows(model, self.start, side, *indices, ratings.values)
+            _Rows(model, scaled, side, *indices, ratings.values, self.lengths)
             for side, indices in pairs.items()
         )
         self.a0 = solver.unobserved_weight
         per_root = solver.weight_decay * 2 * self.a0 / (1 + self.a0)
         self.penalty = per_root * np.sqrt(self.users.weight)
-        for rows in (self.users, self.items):
-            rows.penalties[:] = self.penalty
+        power, offset = solver.frequency_scaling, self.a0 * ratings.n_users
+        of_counts = ratings.item_counts + offset
+        scale = self.penalty / float(of_counts.mean()) ** power
+        self.least = scale * offset**power
+        self.growth = np.array([scale, offset, power], np.float32)
+        self.users.penalties[:] = self.penalty
+        self.items.penalties[:] = scale * of_counts**power
 
     @contextmanager
     def threads(self) -> Iterator[None]:
@@ -177,16 +222,17 @@ class _Iterations(EpochLoop):
 
     def parameters(self) -> Parameters:
         """The parameters as they are now."""
-        p, q = self.users.factors, self.items.factors
+        p, q = self.users.factors / self.lengths[:, None], self.items.factors
         return self.start | {
             "user_factors": p,
             "item_factors": q,
             "stranger": p.mean(axis=0, dtype=np.float64).astype(np.float32),
-            "penalty": np.full(2, self.penalty, np.float32),
+            "penalty": np.array([self.penalty, self.least], np.float32),
             "user_prior_mean": np.zeros(1 + p.shape[1], np.float32),
             "item_prior_mean": np.zeros(1 + p.shape[1], np.float32),
             "user_prior_precision": prior_precision(self.a0 * self.items.gram, self.penalty),
-            "item_prior_precision": prior_precision(self.a0 * self.users.gram, self.penalty),
+            "item_prior_precision": prior_precision(self.a0 * self.users.gram, self.least),
+            "item_prior_growth": self.growth,
             "prior_per_rating": np.zeros(1, np.float32),
         }
 
@@ -199,6 +245,7 @@ class _Rows:
         start: the parameters to start from.
         side: which.
         own, partners, values: the known pairs.
+        lengths: what the targets of each user are multiplied by, shape (n_users,).
 
     Attributes:
         penalties: ``λ`` of each row, shape (n,).
@@ -213,6 +260,7 @@ class _Rows:
         own: Index,
         partners: Index,
         values: Array,
+        lengths: Array,
     ) -> None:
         factors = start[f"{side}_factors"]
         n, self._k = factors.shape
@@ -221,7 +269,8 @@ class _Rows:
         by_row = table.tocsr()
         self._starts, self._partners = by_row.indptr, by_row.indices.astype(np.int32, copy=False)
         targets, weights = model.observed(start, side, self._starts, self._partners, by_row.data)
-        self._targets = _shared(targets)
+        users = self._partners if side == "item" else np.repeat(np.arange(n), np.diff(self._starts))
+        self._targets = _shared(targets * lengths[users])
         self._weights = np.ones(1, np.float32) if weights is None else _shared(weights)
         self._order = np.argsort(-np.diff(self._starts), kind="stable")
         self.penalties = np.zeros(n, np.float32)

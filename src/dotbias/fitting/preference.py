@@ -1,0 +1,262 @@
+"""How preferences are estimated when nobody says: the penalty whose lists are the best, or no penalty at
+all.
+
+How strong the penalty must be depends on how sparse the data are, and no formula says it. So it is
+chosen by what counts, the lists for users whose choices were partly held out, and beside what needs no
+model: a list must be better than the most rated items, or they are recommended.
+"""
+
+import math
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.sparse import csr_array
+
+from dotbias.data.ratings import Ratings
+from dotbias.data.split import held_out
+from dotbias.data.vocabulary import Index
+from dotbias.models.base import Model, Parameters
+from dotbias.models.dot_product import DotProduct
+from dotbias.recommender.facts import ChosenPreference, TriedPenalty
+from dotbias.recommender.fitted import MIN_RATINGS
+from dotbias.recommender.list_quality import figures_per_user
+from dotbias.recommender.lists import top_items
+from dotbias.settings import generator
+from dotbias.solvers.base import Solver
+from dotbias.solvers.least_squares.implicit_als import ImplicitALS
+from dotbias.solvers.least_squares.most_rated import MostRated
+
+PATH = tuple(round(0.0141 * math.sqrt(2) ** step, 4) for step in range(11))
+"""The values of ``ImplicitALS.weight_decay`` that are tried, the weakest penalty first."""
+
+K = 10
+HELD_OUT = 0.1
+MOST_USERS = 2_000
+"""Users whose lists are measured, at most."""
+
+MANY_PAIRS, MANY_FACTORS = 500_000, 256
+
+# The path ends when so many values in a row were worse than the best.
+_PATIENCE = 2
+# The first value starts from random embeddings; the others from those of the one before. A stronger
+# penalty empties directions at once, so a few iterations end where a fit from random embeddings does.
+# The other way round they would not: what a penalty has emptied takes many iterations to fill, and the
+# path would choose too weak a penalty.
+_FIRST_ITERATIONS, _MORE_ITERATIONS = 5, 3
+# The share of a budget that the path may take, and what one thread takes for a pair and iteration on a
+# busy machine, at 128 factors; so many pairs are worth it under any budget.
+_SHARE, _SECONDS_PER_PAIR, _LEAST_PAIRS = 0.25, 4e-7, 50_000
+
+OnPenalty: TypeAlias = Callable[[TriedPenalty], None]
+
+
+@dataclass(frozen=True)
+class PreferenceChoice:
+    """What estimates preferences, and why.
+
+    Args:
+        model: what is estimated: 128 factors, and of half a million pairs or more 256.
+        solver: ``ImplicitALS`` with the penalty that was chosen, or ``MostRated``.
+        record: what a model keeps of the choice.
+    """
+
+    model: Model
+    solver: Solver
+    record: ChosenPreference
+
+    def __str__(self) -> str:
+        return f"{self.record.solver}. {self.record.reason}"
+
+
+def choose_preference(
+    ratings: Ratings,
+    solver: ImplicitALS | None = None,
+    *,
+    budget: float,
+    seed: int = 0,
+    on_penalty: OnPenalty | None = None,
+) -> PreferenceChoice:
+    """The penalty of ``ImplicitALS`` under which lists hold most of what was held out.
+
+    A tenth of the choices of up to 2,000 users is held out, and the model fitted to the others under
+    one penalty after the other (``PATH``), from weak to strong, each fit going on from the one before,
+    until lists get worse. What counts is nDCG@10 as ``evaluate`` measures it, all held-out choices being
+    relevant. The penalty lies at the top of the parabola through the best value and its neighbours (in
+    the logarithm), times the share that was kept: the more is held out, the stronger the best penalty.
+    Unless the best is better than the most rated items on the same rows, by more than the standard error
+    of the difference, it is ``MostRated``.
+
+    Where a path over all pairs would take more than a quarter of the budget, it is over those of a
+    random part of the users. Which part follows from the size of the data, the budget and the seed.
+
+    Args:
+        ratings: all training ratings, counts or events.
+        solver: the other settings; those of ``ImplicitALS()`` by default.
+        budget: seconds that the whole fit may take.
+        seed: of what is held out, and of the fits.
+        on_penalty: called after each value.
+
+    Ctrl-C ends the path: the best of what was tried is chosen.
+
+    Raises:
+        SettingError: for a ``seed`` that is none.
+
+    >>> import dotbias as db
+    >>> ratings, truth = db.simulate(n_users=200, n_items=100, n_ratings=5000, seed=1)
+    >>> choose_preference(ratings, budget=30).record.n_users
+    200
+    """
+    started = time.perf_counter()
+    solver = ImplicitALS() if solver is None else solver
+    task = _Task.of(_affordable(ratings, budget, seed), seed)
+    if task is None:
+        reason = "No list can be measured: no user has two choices, or others share none."
+        record = ChosenPreference("MostRated", None, reason, seconds=time.perf_counter() - started)
+        return PreferenceChoice(DotProduct(n_factors=1), MostRated(), record)
+    of_popular = task.ndcg(*task.fit(MostRated()))
+    popular = float(of_popular.mean())
+    tried, of_best = _walk(task, solver, on_penalty)
+    best = -math.inf if of_best is None else float(of_best.mean())
+    if of_best is not None and _is_better(of_best, of_popular):
+        penalty = float(f"{(1 - HELD_OUT) * _top(tried):.2g}")
+        chosen: Solver = replace(solver, weight_decay=penalty)
+        reason = (
+            f"Penalty {penalty:g}: nDCG@{K} {best:.3f} on held-out training rows, where that of the "
+            f"most rated items is {popular:.3f}."
+        )
+    else:
+        penalty, chosen = None, MostRated()
+        shown = f"{best:.3f}" if tried else "unknown"
+        reason = (
+            f"The best nDCG@{K} of ImplicitALS on held-out training rows, {shown}, is not clearly above "
+            f"that of the most rated items, {popular:.3f}: everyone is recommended those."
+        )
+    record = ChosenPreference(
+        solver=type(chosen).__name__,
+        weight_decay=penalty,
+        reason=reason,
+        tried=tuple(tried),
+        most_rated=popular,
+        n_users=len(task.users),
+        seconds=time.perf_counter() - started,
+    )
+    model = chosen.default_model
+    if penalty is not None and len(ratings) >= MANY_PAIRS:
+        model = DotProduct(n_factors=MANY_FACTORS)
+    return PreferenceChoice(model, chosen, record)
+
+
+def _affordable(ratings: Ratings, budget: float, seed: int) -> Ratings:
+    """The ratings, or those of so many users that a path over them takes its share of the budget."""
+    iterations = _FIRST_ITERATIONS + _MORE_ITERATIONS * (len(PATH) - 1)
+    most = max(_LEAST_PAIRS, int(_SHARE * budget / (iterations * _SECONDS_PER_PAIR)))
+    if len(ratings) <= most:
+        return ratings
+    order = generator(seed).permutation(ratings.n_users)
+    within = np.cumsum(ratings.user_counts[order]) <= most
+    within[0] = True
+    chosen = np.zeros(ratings.n_users, np.bool_)
+    chosen[order[within]] = True
+    return ratings.take(np.flatnonzero(chosen[ratings.users]))
+
+
+@dataclass(frozen=True, eq=False)
+class _Task:
+    """Rows to fit to, and the users whose lists are measured.
+
+    Args:
+        rows: what is fitted to.
+        users: whose lists are measured, shape (n,).
+        rated: for each of them the items that the lists leave out.
+        relevant: what was held out, a sparse (n, n_items) table.
+        seed: of the fits.
+    """
+
+    rows: Ratings
+    users: Index
+    rated: list[Index]
+    relevant: csr_array
+    seed: int
+
+    @classmethod
+    def of(cls, ratings: Ratings, seed: int) -> "_Task | None":
+        """The task, or None where no list can be measured."""
+        held = held_out(ratings.users, None, HELD_OUT, seed=seed, by="user")
+        several = np.flatnonzero(np.bincount(ratings.users[held], minlength=ratings.n_users))
+        if len(several) > MOST_USERS:
+            several = generator(seed).choice(several, MOST_USERS, replace=False)
+            held &= np.isin(ratings.users, several)
+        rows = ratings.rows(np.flatnonzero(~held))
+        held &= (rows.item_counts > 0)[ratings.items]
+        if not held.any():
+            return None
+        users, row = np.unique(ratings.users[held], return_inverse=True)
+        shape = len(users), ratings.n_items
+        relevant = csr_array((np.ones(len(row), np.bool_), (row, ratings.items[held])), shape=shape)
+        table = csr_array(
+            (np.ones(len(rows), np.bool_), (rows.users, rows.items)),
+            shape=(ratings.n_users, ratings.n_items),
+        )
+        table.sort_indices()
+        rated = [table.indices[table.indptr[u] : table.indptr[u + 1]] for u in users]
+        return cls(rows, users, rated, relevant, seed)
+
+    def fit(self, solver: Solver) -> tuple[Model, Parameters]:
+        """A model of the rows."""
+        model = solver.default_model
+        return model, solver.fit(model, self.rows, seed=self.seed)[0]
+
+    def ndcg(self, model: Model, parameters: Parameters) -> NDArray[np.float64]:
+        """Of the list that ``recommend`` would give to each user, shape (n,)."""
+        rare = self.rows.item_counts < MIN_RATINGS
+        top = top_items(model, parameters, self.users, K, rare=rare, rated=self.rated)
+        return figures_per_user(top, self.relevant, K)["ndcg"]
+
+
+def _walk(
+    task: _Task, solver: ImplicitALS, on_penalty: OnPenalty | None
+) -> tuple[list[TriedPenalty], NDArray[np.float64] | None]:
+    """The path, from weak to strong, until it goes down; the nDCG of each user at its best value."""
+    model, parameters = solver.default_model, None
+    tried: list[TriedPenalty] = []
+    of_best, best = None, 0
+    for value in PATH:
+        n_iterations = _MORE_ITERATIONS if tried else _FIRST_ITERATIONS
+        own = replace(solver, weight_decay=value, n_iterations=n_iterations)
+        parameters, history = own.fit(model, task.rows, seed=task.seed, start=parameters)
+        if history.stopped == "interrupted":
+            break
+        of_users = task.ndcg(model, parameters)
+        tried.append(TriedPenalty(value, float(of_users.mean())))
+        if on_penalty is not None:
+            on_penalty(tried[-1])
+        if of_best is None or tried[-1].ndcg > tried[best].ndcg:
+            of_best, best = of_users, len(tried) - 1
+        if len(tried) - 1 - best >= _PATIENCE:
+            break
+    return tried, of_best
+
+
+def _is_better(one: NDArray[np.float64], other: NDArray[np.float64]) -> bool:
+    """Whether the mean over users is higher by more than its standard error."""
+    difference = one - other
+    error = float(difference.std(ddof=min(1, len(difference) - 1))) / math.sqrt(len(difference))
+    return float(difference.mean()) > error
+
+
+def _top(tried: list[TriedPenalty]) -> float:
+    """Where the parabola through the best value and its neighbours is highest."""
+    at = max(range(len(tried)), key=lambda n: tried[n].ndcg)
+    best = tried[at]
+    if not 0 < at < len(tried) - 1:
+        return best.weight_decay
+    before, after = tried[at - 1].ndcg - best.ndcg, tried[at + 1].ndcg - best.ndcg
+    if before + after == 0:
+        return best.weight_decay
+    shift = 0.5 * (before - after) / (before + after)  # in steps of the path, within half a step
+    step = math.log(tried[at + 1].weight_decay / best.weight_decay)
+    return best.weight_decay * math.exp(shift * step)

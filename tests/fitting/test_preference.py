@@ -1,0 +1,128 @@
+"""The choice of the penalty of preferences, and of most rated items where none is good enough."""
+
+import math
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+import dotbias as db
+from dotbias.fitting import preference
+from dotbias.fitting.preference import PATH, choose_preference
+from dotbias.recommender.facts import TriedPenalty
+
+
+def events(chosen: np.ndarray) -> db.Ratings:
+    """Events from a table that says who chose what."""
+    users, items = np.nonzero(chosen)
+    return db.Ratings.from_columns(users, items, np.ones(len(users)), kind="events")
+
+
+@pytest.fixture(scope="module")
+def tastes():
+    """Two hundred people of five tastes, who choose mostly what the others of their taste choose."""
+    rng = np.random.default_rng(4)
+    chance = np.where(np.arange(200)[:, None] % 5 == np.arange(120) % 5, 0.4, 0.04)
+    return events(rng.random(chance.shape) < chance)
+
+
+@pytest.fixture(scope="module")
+def choice(tastes):
+    return choose_preference(tastes, budget=30, seed=1)
+
+
+def test_a_penalty_is_chosen_whose_lists_beat_the_most_rated_items(choice):
+    record = choice.record
+    assert record.solver == "ImplicitALS"
+    assert choice.solver == db.ImplicitALS(weight_decay=record.weight_decay)
+    assert choice.model == db.DotProduct()
+    assert max(each.ndcg for each in record.tried) > record.most_rated + 0.1
+    assert [each.weight_decay for each in record.tried] == list(PATH[: len(record.tried)])
+    assert record.n_users == 199  # one had too few choices
+    assert str(choice).startswith("ImplicitALS. Penalty 0.")
+
+
+def test_the_path_ends_where_fits_from_random_embeddings_do(tastes, choice):
+    """From strong to weak it did not: directions that a penalty has emptied fill slowly."""
+    task = preference._Task.of(tastes, 1)
+    for each in choice.record.tried[:10]:  # under the strongest random embeddings hardly grow
+        alone = task.fit(db.ImplicitALS(weight_decay=each.weight_decay, n_iterations=15))
+        assert task.ndcg(*alone).mean() == pytest.approx(each.ndcg, abs=0.02)
+
+
+def test_where_all_have_one_taste_the_most_rated_items_are_recommended():
+    rng = np.random.default_rng(5)
+    chance = np.linspace(0.9, 0.05, 60)
+    choice = choose_preference(events(rng.random((80, 60)) < chance), budget=30)
+    assert choice.solver == db.MostRated()
+    assert choice.record.weight_decay is None
+    assert choice.record.most_rated > max(each.ndcg for each in choice.record.tried) - 0.03
+    assert "everyone is recommended those" in choice.record.reason
+
+
+def test_lists_are_measured_as_a_loop_would(tastes):
+    """Most rated items of those that a user lacks, against what was held out of their choices."""
+    task = preference._Task.of(tastes, 3)
+    assert len(task.rows) + task.relevant.nnz == len(tastes)
+    counts, gains = task.rows.item_counts, []
+    for row, user in enumerate(task.users):
+        rated = set(task.rows.items[task.rows.users == user].tolist())
+        assert sorted(rated) == task.rated[row].tolist()
+        left = [item for item in np.argsort(-counts, kind="stable") if item not in rated]
+        relevant = set(task.relevant[[row]].indices.tolist())
+        assert not rated & relevant
+        gain = sum(1 / math.log2(at + 2) for at, i in enumerate(left[:10]) if i in relevant)
+        most = sum(1 / math.log2(at + 2) for at in range(min(len(relevant), 10)))
+        gains.append(gain / most)
+    np.testing.assert_allclose(task.ndcg(*task.fit(db.MostRated())), gains)
+
+
+SMALL = {
+    "everything chosen by all": np.ones((6, 5)),
+    "two users": np.ones((2, 10)),
+    "one user": np.ones((1, 12)),
+    "one item": np.ones((9, 1)),
+    "one choice each": np.eye(4),
+    "one choice": np.ones((1, 1)),
+}
+
+
+@pytest.mark.parametrize("name", SMALL)
+def test_small_data_have_lists_too(name):
+    choice = choose_preference(events(SMALL[name]), budget=30)
+    assert choice.solver == db.MostRated()
+    parameters, _ = choice.solver.fit(choice.model, events(SMALL[name]))
+    assert np.isfinite(parameters["item_factors"]).all()
+
+
+def test_of_many_users_a_sample_is_held_out_and_of_many_pairs_a_part_is_fitted(tastes, monkeypatch):
+    monkeypatch.setattr(preference, "MOST_USERS", 50)
+    monkeypatch.setattr(preference, "_LEAST_PAIRS", 500)
+    part = preference._affordable(tastes, 0.01, 7)
+    assert 400 < len(part) <= 500
+    ids = tastes.user_vocabulary.ids[tastes.users]
+    for user in part.user_vocabulary.ids:  # with all their choices
+        mine = part.users == part.user_vocabulary.indices([user])[0]
+        assert mine.sum() == (ids == user).sum()
+    assert preference._affordable(tastes, 1e6, 7) is tastes
+    choice = choose_preference(tastes, budget=0.01, seed=7)
+    assert choice.record.n_users <= len(part.user_vocabulary.ids)
+    again = choose_preference(tastes, budget=0.01, seed=7)
+    assert replace(again.record, seconds=0) == replace(choice.record, seconds=0)
+    assert choose_preference(tastes, budget=1e6, seed=7).record.n_users == 50
+
+
+@pytest.mark.parametrize(
+    ("figures", "expected"),
+    [
+        ((0.1, 0.2, 0.1), 0.02),
+        ((0.2, 0.1), 0.01),
+        ((0.1, 0.2), 0.02),
+        ((0.2, 0.2, 0.2), 0.01),
+        # The vertex of the parabola through (-1, 0), (0, 4) and (1, 3) is at 0.3.
+        ((0.0, 0.4, 0.3), 0.02 * 2**0.3),
+    ],
+)
+def test_the_penalty_is_that_of_the_vertex(figures, expected):
+    tried = [TriedPenalty(0.01 * 2**n, figure) for n, figure in enumerate(figures)]
+    assert preference._top(tried) == pytest.approx(expected)
