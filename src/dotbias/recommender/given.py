@@ -9,8 +9,11 @@ from dotbias.models.base import Model, Observed
 from dotbias.models.parameters import Array, Parameters
 from dotbias.models.row_form import Side
 
-# What someone who is not interested in an item chooses it by, and how much that counts.
-_REFUSED_TARGET, _REFUSED_WEIGHT = 0.0, 1.0
+# The target and the weight of an item that someone is not interested in. With films rated 1 and 2 on
+# ml-100k in this part, a fifth fewer of the other such films came up in the first ten than when they were
+# left out, for 1.5 % of nDCG. A lower target or a higher weight costs more for each of them, and 0 as a
+# target says next to nothing of someone of whom little is known.
+_REFUSED_TARGET, _REFUSED_WEIGHT = -0.25, 1.0
 
 
 class Given(NamedTuple):

@@ -353,7 +353,7 @@ class Recommender(Fitted):
             ratings: ``{item: rating}``, pairs, or a frame of items and ratings; items by id or title.
                 Of a model of counts or events also ids alone; counts of the same item are added up.
             not_interested: ids or titles of items that this user does not want. They are never listed,
-                and what is like them has a lower preference: each is a known pair with the target 0.
+                and what is like them has a lower preference: each is a known pair with the target -1/4.
                 A model of ratings takes no notice of them: they have no stars.
             on_unknown: whether an item that is unknown or ambiguous is an error, or left out.
 
