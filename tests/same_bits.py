@@ -16,6 +16,7 @@ import numpy as np
 
 import dotbias as db
 from dotbias.models.base import Parameters
+from dotbias.solvers.descent.losses import LOSSES
 from dotbias.solvers.descent.rules import RULES
 from tests.conftest import COMPILED, PROJECT
 from tests.ratings import random_ratings
@@ -23,6 +24,7 @@ from tests.ratings import random_ratings
 N_THREADS = numba.config.NUMBA_NUM_THREADS
 RATINGS = random_ratings(n_users=40, n_items=30, n=600, seed=0)
 MODEL = db.DotBias(n_factors=16)
+SAMPLED = [name for name, loss in LOSSES.items() if loss.samples()]
 
 
 def results(what: str) -> Iterator[tuple[str, Parameters]]:
@@ -33,6 +35,13 @@ def results(what: str) -> Iterator[tuple[str, Parameters]]:
                 RULES[what](), batch_size=size, n_epochs=2, n_threads=N_THREADS
             )
             yield f"{what}, batch size {size}", solver.fit(MODEL, RATINGS)[0]
+    elif what in SAMPLED:
+        choices = db.DotBias(n_factors=16, output="preference")
+        for size in (1, 64):
+            solver = db.GradientDescent(
+                loss=what, n_negatives=2, batch_size=size, n_epochs=2, n_threads=N_THREADS
+            )
+            yield f"{what}, batch size {size}", solver.fit(choices, RATINGS)[0]
     elif what == "shared":  # with so many factors a full batch is shared out to threads
         solver = db.GradientDescent(batch_size=None, n_epochs=2, n_threads=N_THREADS)
         yield what, solver.fit(db.DotBias(n_factors=64), RATINGS)[0]
@@ -55,7 +64,10 @@ def results(what: str) -> Iterator[tuple[str, Parameters]]:
 def halves() -> tuple[list[str], list[str]]:
     """All that there is to compare, in two parts of about the same work."""
     rules = list(RULES)
-    return [*rules[::2], "shared", "als", "implicit"], [*rules[1::2], "gibbs", "net", "finder"]
+    return (
+        [*rules[::2], "shared", "als", "implicit", "bpr"],
+        [*rules[1::2], "gibbs", "net", "finder", "logistic"],
+    )
 
 
 def digests(

@@ -141,11 +141,46 @@ def test_a_sweep_of_nothing_draws_too(run, workplace, ratings):
 def test_the_race_has_a_table_for_people(run, ratings):
     done = run("race", ratings, "--rules", "sgd,adam", *SMALL, "--trials", 2)
     lines = done.stdout.splitlines()
-    assert lines[0] == "Race of update rules"
+    assert lines[0] == "Race of update rules, held-out RMSE"
     assert "best" in lines[2]
     assert re.search(r"^ +(sgd|adam) .* done", done.stdout, re.M)
     assert done.stdout.count(" done") == 2
     assert "3,200 training and 800 held-out ratings" in " ".join(done.stderr.split())
+
+
+def test_a_race_of_choices_is_judged_by_its_loss(run, workplace, ratings):
+    loss = ("--loss", "bpr", "--negatives", 2)
+    options = (*loss, "--rules", "sgd,momentum", "--lr", "sgd=0.1", "--lr", "momentum=0.01", *SMALL)
+    done = run("race", ratings, *options, "--numbers", "numbers.csv")
+    assert done.stdout.splitlines()[0] == "Race of update rules, held-out BPR loss"
+    assert "BPR loss" in done.stderr
+    numbers = pl.read_csv(workplace / "numbers.csv")
+    assert numbers["held_out_loss"].is_between(0.1, 0.75).all()
+    for row in json.loads(run("race", ratings, *options, "--json").stdout):
+        runner = numbers.filter(pl.col("name") == row["name"])
+        assert row["best_loss"] == pytest.approx(runner["held_out_loss"].min(), rel=1e-6)
+
+
+def test_the_finder_of_a_loss_says_how_to_go_on_with_it(run, ratings):
+    done = run("lr-find", ratings, "--loss", "logistic", "--negatives", 2, *SMALL, "--trials", 2)
+    assert "log loss" in done.stdout
+    assert "--loss logistic --negatives 2 --lr" in " ".join(done.stderr.split())
+
+
+def test_a_fit_of_choices_makes_lists_and_says_what_it_minimised(run, ratings):
+    run("fit", ratings, "--loss", "bpr", *SMALL, "-o", "choices.dotbias", "--test-size", 0)
+    listed = json.loads(run("recommend", "choices.dotbias", "--user", 3, "-k", 3, "--json").stdout)
+    assert [row["rank"] for row in listed] == [1, 2, 3]
+    told = run("info", "choices.dotbias").stdout
+    assert "training loss" in told
+    assert "training RMSE" not in told
+    done = run("fit", ratings, "--loss", "bpr", "--for", "predict", *SMALL, code=1)
+    assert "predicts no ratings" in done.stderr
+
+
+def test_a_loss_of_choices_and_a_form_of_ratings_contradict_each_other(run, ratings):
+    done = run("lr-find", ratings, "--loss", "bpr", "--form", "sigmoid", *SMALL, code=1)
+    assert "output='preference'" in " ".join(done.stderr.split())
 
 
 def test_batch_sizes_race_each_other(run, workplace, ratings):

@@ -33,6 +33,15 @@ def ratings(columns: list[Any], scale: tuple[float, float] | None = None) -> db.
     return db.Ratings.from_columns(*map(list, zip(*columns, strict=True)), scale=scale)
 
 
+def still_there(said: Any, before: Any) -> bool:
+    """Whether all that was said before is said now; later versions may say more of it."""
+    if isinstance(before, dict):
+        return all(name in said and still_there(said[name], before[name]) for name in before)
+    if isinstance(before, list):
+        return len(said) == len(before) and all(map(still_there, said, before))
+    return bool(said == before)
+
+
 @pytest.mark.parametrize("path", MODELS, ids=lambda path: f"{path.parent.name}-{path.stem}")
 def test_a_model_says_what_it_said(path: Path) -> None:
     expected = EXPECTED[path.parent]
@@ -45,7 +54,7 @@ def test_a_model_says_what_it_said(path: Path) -> None:
         close = pytest.approx(expected[path.stem][what], rel=2e-6, abs=2e-6)
         assert value == (expected[path.stem][what] if what == "recommended" else close), what
     assert said.keys() == expected[path.stem].keys() - {"info"}
-    assert rec.info().items() >= expected[path.stem].get("info", {}).items()
+    assert still_there(rec.info(), expected[path.stem].get("info", {}))
 
 
 @pytest.mark.parametrize("path", CHECKPOINTS, ids=lambda path: f"{path.parent.name}-{path.stem}")

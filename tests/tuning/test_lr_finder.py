@@ -99,7 +99,7 @@ def state(training: Training) -> dict[str, Any]:
             for e in training.history.epochs
         ],
         "ended": (training.history.stopped, training.history.best_epoch),
-        "best": (training.validation.best_rmse, training.validation.best_epoch),
+        "best": (training.validation.best_figure, training.validation.best_epoch),
         "kept": [{name: array.tobytes() for name, array in p.items()} for p in several],
     }
 
@@ -488,13 +488,13 @@ def test_a_flat_function_ends_the_search_early() -> None:
 def test_when_all_trials_diverge_there_is_no_best_one() -> None:
     trials, _ = searched(lambda _: math.inf, n_trials=8)
     assert len(trials) == 8
-    found = _best_trial(trials)
+    found = _best_trial(trials, "RMSE")
     assert found.lr is None
     assert "every complete run diverged" in found.why
 
 
 def test_the_best_trial_is_that_of_the_smallest_error() -> None:
-    assert _best_trial({0.1: 0.9, 0.3: 0.85, 0.9: math.inf}).lr == 0.3
+    assert _best_trial({0.1: 0.9, 0.3: 0.85, 0.9: math.inf}, "RMSE").lr == 0.3
 
 
 # The answer.

@@ -51,6 +51,22 @@ def ratings() -> Ratings:
     return random_ratings(n_users=40, n_items=30, n=600, seed=0)
 
 
+def test_choices_race_for_the_loss_on_fixed_draws(ratings: Ratings) -> None:
+    solver = GradientDescent(loss="bpr", n_negatives=2, n_epochs=3)
+    model = DotBias(n_factors=4, output="preference")
+    outcome = race(ratings, [SGD()], model, solver, rates={"sgd": 0.1}, seed=1)
+    (runner,) = outcome.runners
+    assert race(ratings, [SGD()], solver=solver, rates={"sgd": 0.1}).runners[0].state == "done"
+    train, test = ratings.split(0.2, seed=1)
+    users = train.user_vocabulary.indices(test.user_vocabulary.ids)[test.users]
+    items = train.item_vocabulary.indices(test.item_vocabulary.ids)[test.items]
+    run = runner.solver.start(model, train, seed=1).run()
+    expected = run.choices(users, items).mean(model, run.parameters())
+    assert outcome.frame()["final_loss"].to_list() == [expected]
+    assert outcome.curves()["held_out_loss"].to_list()[-1] == expected
+    assert outcome.picture().panels[0].y_label == "held-out BPR loss"
+
+
 def curve(outcome: Race, name: str, column: str = "held_out_rmse") -> list[float]:
     return outcome.curves().filter(pl.col("name") == name)[column].to_list()
 

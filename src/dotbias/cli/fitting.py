@@ -103,7 +103,7 @@ def fit(
     plan = planning.plan(solving, also)
     table = reading.read(ratings)
     show.say(_summary(table))
-    purpose = ranking.purpose_for(table)
+    purpose = ranking.purpose_for(table, plan)
     report, rec = None, None
     if test_size > 0 and round(test_size * len(table)) in (0, len(table)):
         show.say(
@@ -272,7 +272,7 @@ def cross_validate(
     plan = planning.plan(solving)
     table = reading.read(ratings)
     show.say(_summary(table))
-    purpose = ranking.purpose_for(table)
+    purpose = ranking.purpose_for(table, plan)
     plan = _planned(plan, solving, table, purpose, n_fits=1)
     plan.say()
     result = run(
@@ -308,7 +308,7 @@ def _planned(
     """What is to be fitted, now that the data are there; ``also`` are further options for ratings."""
     from dotbias.errors import SettingError
 
-    if purpose != "recommend":
+    if purpose != "recommend" or (plan is not None and plan.ranks):
         return plan or planning.choose(solving, table, n_fits=n_fits)
     for option in (*(given.typed for given in solving.given()), *also):
         raise SettingError(

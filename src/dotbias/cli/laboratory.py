@@ -22,7 +22,14 @@ if TYPE_CHECKING:
 _PICTURES = "Pictures"
 _DRAWN_BY = {".png": "matplotlib", ".html": "plotly"}
 # The table of a race on a screen of 80 columns.
-_SHORT = {"best_rmse": "best", "final_rmse": "final", "seconds": "s", "M_per_s": "M/s"}
+_SHORT = {
+    "best_rmse": "best",
+    "best_loss": "best",
+    "final_rmse": "final",
+    "final_loss": "final",
+    "seconds": "s",
+    "M_per_s": "M/s",
+}
 
 PictureOption = Annotated[
     list[Path] | None,
@@ -42,7 +49,16 @@ Descended = Annotated[
 
 def descent_options(*more: str) -> Only:
     """Of ``Solving`` what commands have that show how gradient descent works, and more fields of it."""
-    shared = ("factors", "form", "epochs", "schedule", "weight_decay", "threads")
+    shared = (
+        "factors",
+        "form",
+        "loss",
+        "negatives",
+        "epochs",
+        "schedule",
+        "weight_decay",
+        "threads",
+    )
     return Only(*more, *shared, model_name=Descended)
 
 
@@ -103,7 +119,9 @@ def lr_find(
                 "suggestions": {
                     name: {"lr": s.lr, "why": s.why} for name, s in curve.suggestions.items()
                 },
-                "trials": [{"lr": lr, "rmse": rmse} for lr, rmse in curve.trials],
+                "trials": [
+                    {"lr": lr, solver.loss_class.short: figure} for lr, figure in curve.trials
+                ],
                 "curve": curve.frame().to_dicts(),
             }
         )
@@ -219,8 +237,9 @@ def race(
             on_change=on_change,
         )
     people = not (as_json or as_csv)
-    result = outcome.frame().rename(_SHORT if people else {})
-    show.frame(result, "Race of update rules", as_json=as_json, as_csv=as_csv)
+    result = outcome.frame().rename(_SHORT if people else {}, strict=False)
+    title = f"Race of update rules, held-out {outcome.loss.label}"
+    show.frame(result, title, as_json=as_json, as_csv=as_csv)
     show.say(outcome.protocol)
     if numbers is not None:
         show.write(outcome.curves(), numbers)
@@ -283,9 +302,15 @@ def schedule(
 
 
 def _typed(solving: Solving) -> str:
-    """Model, rule and batch as they are typed, without those that are at their defaults."""
+    """Model, loss, rule and batch as they are typed, without those that are at their defaults."""
     model = None if solving.model_name == Solving.model_name else solving.model_name
-    given = {"model": model, "rule": solving.rule, "batch": solving.batch}
+    given = {
+        "model": model,
+        "loss": solving.loss,
+        "negatives": solving.negatives,
+        "rule": solving.rule,
+        "batch": solving.batch,
+    }
     return "".join(f" --{name} {value}" for name, value in given.items() if value is not None)
 
 
@@ -338,6 +363,6 @@ def _live() -> Iterator["OnChange | None"]:
                 title += (
                     f": {running.name}, epoch {len(running.epochs)} of {running.solver.n_epochs}"
                 )
-            live.update(show.table_of(race_table(runners).rename(_SHORT), title))
+            live.update(show.table_of(race_table(runners).rename(_SHORT, strict=False), title))
 
         yield on_change

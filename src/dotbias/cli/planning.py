@@ -35,6 +35,11 @@ class Plan:
     n_fits: int = 1
     because: str | None = None
 
+    @property
+    def ranks(self) -> bool:
+        """Whether a model of preferences was named."""
+        return self.model is not None and self.model.scores == "preference"
+
     def say(self) -> None:
         """A note about a solver that the user did not name."""
         if self.choice is not None:
@@ -114,6 +119,7 @@ def make_model(solving: Solving, solver: SolverName = "sgd") -> "Model":
     """
     from dotbias.fitting.choosing import ALS_FACTORS
     from dotbias.models import Baseline, DotBias, EmbeddingNet
+    from dotbias.solvers.descent.losses import LOSSES, Squared
 
     name = solving.model_name
     for option in solving.given():
@@ -126,6 +132,8 @@ def make_model(solving: Solving, solver: SolverName = "sgd") -> "Model":
         return Baseline()
     if name != "dot-bias":
         raise SettingError(f"--model {name}: it must be dot-bias, net or baseline")
+    if LOSSES.get(solving.loss or "squared", Squared).samples():
+        settings.setdefault("output", "preference")
     if solver == "als":
         settings.setdefault("n_factors", ALS_FACTORS)
     return DotBias(**settings)

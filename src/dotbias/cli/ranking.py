@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import typer
 
 if TYPE_CHECKING:
+    from dotbias.cli.planning import Plan
     from dotbias.data.ratings import Ratings
     from dotbias.fitting.fit import Purpose
     from dotbias.solvers.base import Solver
@@ -51,15 +52,16 @@ class Ranking:
         ),
     ] = None
 
-    def purpose_for(self, ratings: "Ratings") -> "Purpose":
-        """What the fit is for, as asked or as the data allow.
+    def purpose_for(self, ratings: "Ratings", plan: "Plan | None") -> "Purpose":
+        """What the fit is for, as asked, as the data allow, or as a model of preferences that is named.
 
         Raises:
             SettingError: for another purpose than there is, or one that the data do not serve.
         """
         from dotbias.fitting.fit import purpose_of
 
-        return purpose_of(self.purpose, ratings)
+        named = plan.model if plan is not None and plan.ranks else None
+        return purpose_of(self.purpose, ratings, named)
 
     def solver(self) -> "Solver | None":
         """How preferences are estimated, or None where nothing was said."""

@@ -7,6 +7,7 @@ from typing import Annotated, Any, Literal, NamedTuple, TypeAlias, get_args, get
 import typer
 
 from dotbias.cli import specs
+from dotbias.solvers.descent.losses import LOSSES
 from dotbias.solvers.descent.rules import RULES
 from dotbias.solvers.descent.schedules import SCHEDULES
 
@@ -77,7 +78,10 @@ class Solving:
     ] = None
     form: Annotated[
         str | None,
-        typer.Option(help="linear, or sigmoid (stretched).", rich_help_panel=_MODEL),
+        typer.Option(
+            help="linear, sigmoid (stretched), or preference (no ratings: see --loss).",
+            rich_help_panel=_MODEL,
+        ),
         Sets(every="model.output"),
     ] = None
     hidden: Annotated[
@@ -149,6 +153,25 @@ class Solving:
             rich_help_panel=_TRAINING,
         ),
         Sets(sgd="rule", read=specs.rule),
+    ] = None
+    loss: Annotated[
+        str | None,
+        typer.Option(
+            help=f"What is minimised: {', '.join(LOSSES)}. Those after the first learn what is chosen, "
+            "not how it is rated.",
+            show_default="squared",
+            rich_help_panel=_TRAINING,
+        ),
+        Sets(sgd="loss"),
+    ] = None
+    negatives: Annotated[
+        int | None,
+        typer.Option(
+            help="logistic, bpr: items drawn for each known pair that its user has not chosen.",
+            show_default="4",
+            rich_help_panel=_TRAINING,
+        ),
+        Sets(sgd="n_negatives"),
     ] = None
     lr: Annotated[
         list[str] | None,

@@ -279,8 +279,11 @@ def info(model: o.ModelArgument, as_json: o.JsonOption = False) -> None:
         "seed": "-" if facts.seed is None else str(facts.seed),
         "fitted": f"{facts.fitted_at or '-'}, {len(history.epochs)} epochs in "
         f"{history.seconds:.2f} s ({history.stopped})",
-        "training RMSE": f"{history.epochs[-1].train_rmse:.4f}" if history.epochs else "-",
     }
+    last = history.epochs[-1] if history.epochs else None
+    name = "training RMSE" if last is None or last.train_loss is None else "training loss"
+    figure = None if last is None else last.train_figure
+    lines[name] = "-" if figure is None else f"{figure:.4f}"
     if facts.partial_fits:
         ratings, users, items = (
             sum(getattr(joined, name) for joined in facts.partial_fits)

@@ -8,6 +8,7 @@ from typing import Any
 
 from dotbias.data.ratings import Ratings
 from dotbias.errors import SettingError
+from dotbias.fitting.preference import expected_seconds
 from dotbias.models.base import Model
 from dotbias.models.dot_bias import DotBias
 from dotbias.plain import to_plain
@@ -110,6 +111,7 @@ def choose_solver(
     budget: float = BUDGET,
     n_threads: int | None = None,
     n_factors: int | None = None,
+    lists: bool = True,
 ) -> Choice:
     """The most accurate solver that is expected to end within a budget of time.
 
@@ -129,6 +131,8 @@ def choose_solver(
         n_threads: threads of the solver, or None for as many as it would use.
         n_factors: length of the embeddings (those sampled, for ``Gibbs``); by default each solver's own.
             More than its own take longer; fewer are expected to take as long.
+        lists: whether preferences are estimated beside ratings: what that is expected to take comes off
+            the budget.
 
     Raises:
         SettingError: for a budget that is no positive number, or settings that no solver takes.
@@ -143,12 +147,13 @@ def choose_solver(
     if isinstance(budget, bool) or not positive:
         raise SettingError(f"budget={budget!r}: budget must be a number of seconds above 0")
     clock = _Clock(ratings, n_threads)
+    left = budget - expected_seconds(len(ratings), budget) if lists else budget
     candidates = (
-        _gibbs(clock, budget, n_threads, n_factors),
+        _gibbs(clock, left, n_threads, n_factors),
         _descent(clock, n_threads, n_factors),
         _als(clock, n_threads, n_factors),
     )
-    return _decide(candidates, float(budget))
+    return _decide(candidates, float(budget), left)
 
 
 class _Clock:
@@ -201,8 +206,8 @@ def _als(clock: _Clock, n_threads: int | None, n_factors: int | None) -> Candida
     return Candidate(f"als, {solver.n_iterations} iterations", model, solver, seconds)
 
 
-def _decide(candidates: tuple[Candidate, ...], budget: float) -> Choice:
-    fitting = [c for c in candidates if c.seconds <= budget]
+def _decide(candidates: tuple[Candidate, ...], budget: float, left: float) -> Choice:
+    fitting = [c for c in candidates if c.seconds <= left]
     if not fitting:
         fastest = min(candidates, key=lambda c: c.seconds)
         reason = "None is expected to end in time, and this is the fastest."

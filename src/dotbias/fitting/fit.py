@@ -8,20 +8,22 @@ from typing import Literal, TypeAlias, get_args
 from dotbias.data.ratings import Ratings
 from dotbias.errors import SettingError
 from dotbias.fitting.choosing import BUDGET, choose_solver
+from dotbias.fitting.preference import PATH, choose_preference
 from dotbias.models import Baseline, DotBias, DotProduct, EmbeddingNet
 from dotbias.models.base import Model, has_formula_of
 from dotbias.models.network import TorchModel
 from dotbias.plain import to_plain
 from dotbias.progress import progress_bar
-from dotbias.recommender.facts import Facts
+from dotbias.recommender.facts import Facts, TriedPenalty
 from dotbias.recommender.fitted import Part
 from dotbias.recommender.recommender import Recommender
 from dotbias.solvers.base import Epoch, Solver, estimate
 from dotbias.solvers.descent.gradient import GradientDescent
-from dotbias.solvers.descent.rules import Adam, Momentum
+from dotbias.solvers.descent.rules import SGD, Adam, Momentum
 from dotbias.solvers.gibbs.gibbs import Gibbs
 from dotbias.solvers.least_squares.closed_form import ClosedForm
 from dotbias.solvers.least_squares.implicit_als import ImplicitALS
+from dotbias.solvers.least_squares.most_rated import MostRated
 
 _log = logging.getLogger("dotbias")
 
@@ -51,8 +53,9 @@ def fit(
         solver: with a model alone, that of ``default_solver``.
         purpose: ``"both"``, the default unless a model or solver is named: ratings, and preferences by
             which ``recommend`` ranks. ``"predict"``: ratings alone. ``"recommend"``: preferences alone.
-        preference: how preferences are estimated, where they are beside ratings; by default
-            ``ImplicitALS``.
+        preference: how preferences are estimated; by default as ``choose_preference`` chooses: by
+            ``ImplicitALS`` under the penalty whose lists are best on held-out training rows, or by
+            ``MostRated`` where none is better, which is logged as a warning.
         budget: seconds that a fit may take whose solver is chosen.
         seed: of everything that is drawn.
         progress: show a progress bar on stderr when it is a terminal.
@@ -76,19 +79,25 @@ def fit(
     """
     purpose = purpose_of(purpose, ratings, model, solver)
     if purpose == "recommend":
-        solver = preference or solver or ImplicitALS()
-        first = _fit_one(ratings, model, solver, seed, progress=progress)
+        if model is None and solver is None and preference is None:
+            first = _fit_preference(ratings, budget, seed, progress=progress)
+        else:
+            first = _fit_one(ratings, model, solver or preference, seed, progress=progress)
         return Recommender.of(first.model, first.parameters, ratings, first.facts)
     choice = None
     if model is None and solver is None:
-        choice = choose_solver(ratings, budget=budget)
+        lists = purpose == "both" and preference is None
+        choice = choose_solver(ratings, budget=budget, lists=lists)
         _log.info("Solver: %s", choice)
         model, solver = choice.model, choice.solver
     first = _fit_one(ratings, model, solver, seed, progress=progress)
     facts = replace(first.facts, choice=None if choice is None else choice.record)
     second = None
     if purpose == "both" and facts.history.stopped != "interrupted":
-        second = _fit_one(ratings, None, preference or ImplicitALS(), seed, progress=progress)
+        if preference is None:
+            second = _fit_preference(ratings, budget, seed, progress=progress)
+        else:
+            second = _fit_one(ratings, None, preference, seed, progress=progress)
     return Recommender.of(first.model, first.parameters, ratings, facts, second)
 
 
@@ -129,6 +138,20 @@ def purpose_of(
     return purpose or "predict"
 
 
+def _fit_preference(ratings: Ratings, budget: float, seed: int, *, progress: bool) -> Part:
+    """Preferences, by what suits these ratings."""
+    with progress_bar("choosing the penalty", len(PATH), enabled=progress) as advance:
+
+        def on_penalty(tried: TriedPenalty) -> None:
+            advance(1, f"penalty {tried.weight_decay:.3g}  nDCG {tried.ndcg:.4f}")
+
+        choice = choose_preference(ratings, budget=budget, seed=seed, on_penalty=on_penalty)
+    level = logging.WARNING if isinstance(choice.solver, MostRated) else logging.INFO
+    _log.log(level, "Lists: %s", choice)
+    part = _fit_one(ratings, choice.model, choice.solver, seed, progress=progress)
+    return replace(part, facts=replace(part.facts, preference_choice=choice.record))
+
+
 def _fit_one(
     ratings: Ratings, model: Model | None, solver: Solver | None, seed: int, *, progress: bool
 ) -> Part:
@@ -167,12 +190,15 @@ def default_solver(model: Model) -> Solver:
 
     Its settings for networks were chosen on validation parts of training rows
     (``benchmarks/networks.py``). Embeddings that start near zero need a far higher rate than the layers
-    above them. Of a network of one's own nothing is known; Adam suits most.
+    above them. Of a network of one's own nothing is known; Adam suits most. Preferences of ``DotBias``
+    are learned from pairs (``loss="bpr"``; ``benchmarks/losses.py``).
     """
     if has_formula_of(model, Baseline):
         return ClosedForm()
     if has_formula_of(model, DotProduct):
         return ImplicitALS()
+    if has_formula_of(model, DotBias) and model.scores == "preference":
+        return GradientDescent(SGD(lr=0.03), loss="bpr", n_negatives=4, weight_decay=0.03)
     if isinstance(model, EmbeddingNet):
         rates = {"embeddings": 0.3, "hidden": 0.02, "output": 0.02, "biases": 0.02}
         return GradientDescent(Momentum(lr=rates), n_epochs=16, batch_size=512)
@@ -182,12 +208,13 @@ def default_solver(model: Model) -> Solver:
 
 
 def _describe(epoch: Epoch) -> str:
+    figure = "RMSE" if epoch.train_loss is None else "loss"
     if epoch.noise is not None:
         shown = f"sample {epoch.epoch}  noise {epoch.noise:.4f}"
     else:
-        shown = f"epoch {epoch.epoch}  training RMSE {epoch.train_rmse:.4f}"
+        shown = f"epoch {epoch.epoch}  training {figure} {epoch.train_figure:.4f}"
     if epoch.objective is not None:
         shown += f"  objective {epoch.objective:.6g}"
-    if epoch.validation_rmse is not None:
-        shown += f"  validation RMSE {epoch.validation_rmse:.4f}"
+    if epoch.validation_figure is not None:
+        shown += f"  validation {figure} {epoch.validation_figure:.4f}"
     return f"{shown}  {epoch.ratings_per_second / 1e6:.1f} M ratings/s"

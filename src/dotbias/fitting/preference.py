@@ -49,7 +49,7 @@ _PATIENCE = 2
 _FIRST_ITERATIONS, _MORE_ITERATIONS = 5, 3
 # The share of a budget that the path may take, and what one thread takes for a pair and iteration on a
 # busy machine, at 128 factors; so many pairs are worth it under any budget.
-_SHARE, _SECONDS_PER_PAIR, _LEAST_PAIRS = 0.25, 4e-7, 50_000
+_SHARE, _SECONDS_PER_PAIR, _LEAST_PAIRS = 0.25, 2e-7, 50_000
 
 OnPenalty: TypeAlias = Callable[[TriedPenalty], None]
 
@@ -150,10 +150,20 @@ def choose_preference(
     return PreferenceChoice(model, chosen, record)
 
 
+def expected_seconds(n_pairs: int, budget: float) -> float:
+    """What choosing the penalty and the fit after it are expected to take on one thread."""
+    path = min(_path_seconds(n_pairs), max(_SHARE * budget, _path_seconds(_LEAST_PAIRS)))
+    return path + ImplicitALS().n_iterations * n_pairs * _SECONDS_PER_PAIR
+
+
+def _path_seconds(n_pairs: int) -> float:
+    n_iterations = _FIRST_ITERATIONS + _MORE_ITERATIONS * (len(PATH) - 1)
+    return n_iterations * n_pairs * _SECONDS_PER_PAIR
+
+
 def _affordable(ratings: Ratings, budget: float, seed: int) -> Ratings:
     """The ratings, or those of so many users that a path over them takes its share of the budget."""
-    iterations = _FIRST_ITERATIONS + _MORE_ITERATIONS * (len(PATH) - 1)
-    most = max(_LEAST_PAIRS, int(_SHARE * budget / (iterations * _SECONDS_PER_PAIR)))
+    most = max(_LEAST_PAIRS, int(_SHARE * budget / _path_seconds(1)))
     if len(ratings) <= most:
         return ratings
     order = generator(seed).permutation(ratings.n_users)

@@ -10,6 +10,7 @@ import numpy as np
 from dotbias.data.ratings import Ratings
 from dotbias.data.vocabulary import Index
 from dotbias.errors import SettingError
+from dotbias.models.base import Scores
 from dotbias.models.bilinear import LARGEST_PREDICTION, BilinearModel
 from dotbias.models.parameters import (
     MOST_FACTORS,
@@ -40,7 +41,9 @@ class DotBias(BilinearModel):
     - ``output="linear"``: ``z``, clipped to the scale (Koren, Bell & Volinsky 2009, eq. 4);
     - ``output="sigmoid"``: ``low + (high - low) · sigmoid(z)``, where ``low`` and ``high`` lie
       ``margin`` outside the scale so that its ends can be reached. Here ``μ`` is the logit of the
-      global mean, so that a user and an item never seen get just that mean.
+      global mean, so that a user and an item never seen get just that mean;
+    - ``output="preference"``: ``z`` without ``μ``, no rating at all: the higher, the sooner the user
+      chooses the item. It is fitted by ``GradientDescent`` with a loss that judges choices.
 
     Args:
         n_factors: length of each embedding.
@@ -51,11 +54,18 @@ class DotBias(BilinearModel):
     """
 
     n_factors: int = setting(256, at_least=1, at_most=MOST_FACTORS)
-    output: Literal["linear", "sigmoid"] = setting("linear", choices=("linear", "sigmoid"))
+    output: Literal["linear", "sigmoid", "preference"] = setting(
+        "linear", choices=("linear", "sigmoid", "preference")
+    )
     margin: float = setting(0.5, above=0)
     init_std: float = setting(0.005, at_least=0)
 
     groups: ClassVar[tuple[str, ...]] = ("user_factors", "item_factors", "user_bias", "item_bias")
+
+    @property
+    def scores(self) -> Scores:
+        """What it predicts, by its output."""
+        return "preference" if self.output == "preference" else "rating"
 
     def initialise(self, ratings: Ratings, rng: np.random.Generator) -> Parameters:
         """Normal factors and zero biases, float32."""
@@ -123,7 +133,9 @@ class DotBias(BilinearModel):
         return low - self.margin, high - low + 2 * self.margin
 
     def offset(self, parameters: Parameters) -> float:
-        """The constant ``μ`` of the prediction: global mean, or its logit in the sigmoid form."""
+        """The constant ``μ`` of the prediction: global mean, its logit in the sigmoid form, or 0."""
+        if self.output == "preference":
+            return 0.0
         mean = float(parameters["global_mean"][0])
         if self.output == "linear":
             return mean
@@ -135,14 +147,28 @@ class DotBias(BilinearModel):
         """A row is a bias and an embedding, which meets that of the partner in a dot product."""
         check_constants(parameters)
         other, offset = OTHER[side], self.offset(parameters)
-        linear = self.output == "linear"
+        sigmoid = self.output == "sigmoid"
         return RowForm(
             parameters=parameters,
             bias=f"{side}_bias",
             held=f"{other}_bias",
             terms={f"{side}_factors": f"{other}_factors"},
-            response=Linear(offset) if linear else Sigmoid(offset, *self.stretch(parameters)),
+            response=Sigmoid(offset, *self.stretch(parameters)) if sigmoid else Linear(offset),
         )
+
+    def row_form(self, parameters: Parameters, side: Side) -> RowForm:
+        """As ``Model.row_form``.
+
+        Raises:
+            SettingError: for preferences, which were fitted to choices among items, not to values of
+                single pairs.
+        """
+        if self.output == "preference":
+            raise SettingError(
+                "a row of DotBias(output='preference') is no regression on its ratings: users, items "
+                "and ratings come in with a new fit, and its scores are not explained"
+            )
+        return super().row_form(parameters, side)
 
     def item_vectors(self, parameters: Parameters) -> Array:
         """The embeddings of items, shape (n_items, n_factors)."""

@@ -73,6 +73,8 @@ class DotBiasModule(nn.Module):
         b_u = self.user_bias[u].where(user >= 0, 0)
         b_i = self.item_bias[i].where(item >= 0, 0)
         z = b_u + b_i + dot.where((user >= 0) & (item >= 0), 0)
+        if self.settings.output == "preference":
+            return z
         if self.settings.output == "linear":
             return z + self.global_mean
         low = self.scale[0] - self.settings.margin

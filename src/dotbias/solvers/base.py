@@ -21,7 +21,8 @@ class Epoch:
         epoch: its number, from 1.
         n_epochs: how many were asked for.
         lr: learning rate.
-        train_rmse: RMSE of the predictions made during the epoch, each before its own update.
+        train_rmse: RMSE of the predictions made during the epoch, each before its own update; None where
+            another loss than the squared error is minimised.
         validation_rmse: RMSE on the validation rows after the epoch, or None without any.
         seconds: time of the epoch.
         ratings_per_second: training ratings per second of the epoch, validation apart.
@@ -29,17 +30,31 @@ class Epoch:
             does not compute it.
         noise: standard deviation of the ratings' noise as the sampler sees it, in rating units; None
             for other solvers.
+        train_loss, validation_loss: in the place of the two RMSEs, the mean of the loss that is
+            minimised instead.
     """
 
     epoch: int
     n_epochs: int
     lr: float
-    train_rmse: float
+    train_rmse: float | None
     validation_rmse: float | None
     seconds: float
     ratings_per_second: float
     objective: float | None = None
     noise: float | None = None
+    train_loss: float | None = None
+    validation_loss: float | None = None
+
+    @property
+    def train_figure(self) -> float | None:
+        """The training RMSE, or the mean training loss in its place."""
+        return self.train_loss if self.train_rmse is None else self.train_rmse
+
+    @property
+    def validation_figure(self) -> float | None:
+        """The same on the validation rows."""
+        return self.validation_loss if self.validation_rmse is None else self.validation_rmse
 
 
 @dataclass

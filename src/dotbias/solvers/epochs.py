@@ -18,7 +18,8 @@ from dotbias.solvers.validation import Validation
 class Figures:
     """What an epoch tells of itself, as in ``Epoch``; the loop adds its number, time and validation."""
 
-    train_rmse: float
+    train_rmse: float | None = None
+    train_loss: float | None = None
     lr: float = 0.0
     objective: float | None = None
     noise: float | None = None
@@ -50,7 +51,9 @@ class EpochLoop(ABC):
 
     @abstractmethod
     def validate(self) -> float | None:
-        """RMSE on the validation rows now, one epoch further than ``epoch``; None without any."""
+        """RMSE, or the loss in its place, on the validation rows now, one epoch further than ``epoch``;
+        None without any.
+        """
 
     @abstractmethod
     def threads(self) -> AbstractContextManager[None]:
@@ -96,10 +99,12 @@ class EpochLoop(ABC):
         tic = time.perf_counter()
         figures = self.one_epoch()
         seconds = time.perf_counter() - tic
+        validated, squared = self.validate(), figures.train_loss is None
         return Epoch(
             epoch=self.epoch + 1,
             n_epochs=self.n_epochs,
-            validation_rmse=self.validate(),
+            validation_rmse=validated if squared else None,
+            validation_loss=None if squared else validated,
             seconds=seconds,
             ratings_per_second=len(self.validation.rest) / max(seconds, 1e-9),
             **asdict(figures),

@@ -30,3 +30,10 @@ def normal(key: Any, row: Any, column: Any) -> Any:
     a = (np.float64(z >> np.uint64(32)) + 1.0) * 2.0**-32
     b = np.float64(z & np.uint64(0xFFFFFFFF)) * 2.0**-32
     return np.float32(math.sqrt(-2.0 * math.log(a)) * math.cos(2.0 * math.pi * b))
+
+
+@register_jitable
+def below(key: Any, row: Any, column: Any, n: Any) -> Any:
+    """A whole number from 0 to n - 1, for a row, a column and an ``n`` below 2³² (Lemire 2019)."""
+    z = mix(key + (np.uint64(row) << np.uint64(32) | np.uint64(column)) * GOLDEN)
+    return np.int64((z >> np.uint64(32)) * np.uint64(n) >> np.uint64(32))

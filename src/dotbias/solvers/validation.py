@@ -20,7 +20,7 @@ class Validation:
         self.values, self.scale = ratings.values[held], ratings.scale
         features = ratings.features
         self.codes = {} if features is None else features.take_rows(held).ratings
-        self.best_rmse, self.best_epoch = np.inf, 0
+        self.best_figure, self.best_epoch = np.inf, 0
         self.best: Parameters = {}
 
     @classmethod
@@ -41,13 +41,22 @@ class Validation:
 
     def rmse(self, model: Model, candidate: Callable[[], Parameters], epoch: int) -> float | None:
         """RMSE on the validation rows, remembering the parameters when it is the best so far."""
+        return self.watch(lambda p: float(np.sqrt(self.loss(model, p))), candidate, epoch)
+
+    def watch(
+        self,
+        figure: Callable[[Parameters], float],
+        candidate: Callable[[], Parameters],
+        epoch: int,
+    ) -> float | None:
+        """A figure of the validation rows, remembering the parameters when it is the lowest so far."""
         if len(self.values) == 0:
             return None
         parameters = candidate()
-        rmse = float(np.sqrt(self.loss(model, parameters)))
-        if rmse < self.best_rmse:
-            self.best_rmse, self.best_epoch, self.best = rmse, epoch, parameters
-        return rmse
+        found = figure(parameters)
+        if found < self.best_figure:
+            self.best_figure, self.best_epoch, self.best = found, epoch, parameters
+        return found
 
     def rmse_of(self, predictions: NDArray[Any]) -> float:
         """RMSE of given predictions, clipped to the scale."""

@@ -49,9 +49,10 @@ class LrCurve:
         solver: the solver that was tested.
         lrs: rates, one for each point, shape (n_points,); where groups have rates of their own, the
             highest.
-        losses: mean squared error on held-out training ratings after each point, rating units squared.
+        losses: loss on held-out training ratings after each point: mean squared error in rating units
+            squared, or the mean of the solver's loss.
         smoothed: the same, smoothed.
-        trials: rate and final held-out RMSE of each complete run, infinite where it diverged.
+        trials: rate and final held-out RMSE (or loss) of each complete run, infinite where it diverged.
         stopped: why the sweep ended.
         suggestions: by name: ``steepest``, ``valley``, ``tenth`` and, with trials, ``trials``.
     """
@@ -92,7 +93,7 @@ class LrCurve:
         """The curve with the suggestions marked; ``picture().save("curve.png")`` or ``.html``."""
         from dotbias.pictures import Line, LinePicture, Mark, Panel
 
-        name = type(self.solver.rule).__name__
+        name, loss = type(self.solver.rule).__name__, self.solver.loss_class
         marks = tuple(
             Mark(x=s.lr, label=f"{key} {s.lr:.2g}")
             for key, s in self.suggestions.items()
@@ -108,7 +109,7 @@ class LrCurve:
             Panel(
                 title="Range test",
                 x_label="learning rate",
-                y_label="held-out MSE",
+                y_label=f"held-out {loss.mean_label}",
                 x_log=True,
                 lines=(
                     Line(name="each point", x=self.lrs, y=self.losses, faint=True),
@@ -118,17 +119,18 @@ class LrCurve:
                 y_range=y_range,
             )
         ]
-        finite = sorted((lr, rmse) for lr, rmse in self.trials if math.isfinite(rmse))
+        finite = sorted(trial for trial in self.trials if math.isfinite(trial[1]))
         if finite:
-            lrs, rmses = map(np.array, zip(*finite, strict=True))
+            lrs, figures = map(np.array, zip(*finite, strict=True))
+            best = float(lrs[figures.argmin()])
             panels.append(
                 Panel(
                     title="Complete runs",
                     x_label="learning rate",
-                    y_label="held-out RMSE",
+                    y_label=f"held-out {loss.label}",
                     x_log=True,
-                    lines=(Line(name="final RMSE", x=lrs, y=rmses),),
-                    marks=(Mark(x=float(lrs[rmses.argmin()]), label=f"{lrs[rmses.argmin()]:.2g}"),),
+                    lines=(Line(name=f"final {loss.label}", x=lrs, y=figures),),
+                    marks=(Mark(x=best, label=f"{best:.2g}"),),
                 )
             )
         batch = self.solver.batch_size or "all"
@@ -195,6 +197,7 @@ def lr_find(
         # Groups that are not named keep a rate of their own, and so their proportion.
         every = solver.rule.rates(model.groups)
         solver = replace(solver, rule=replace(solver.rule, lr=every))
+    judge = solver.loss_class
     spacing = np.geomspace if sweep == "exponential" else np.linspace
     rates = spacing(lowest, highest, n_points)
     share = min(_HELD_OUT, _MOST_HELD_OUT / len(ratings))
@@ -204,7 +207,9 @@ def lr_find(
     )
     with progress_bar("sweeping", n_points + n_trials, enabled=progress) as advance:
         losses, stopped = range_test(
-            training, rates, lambda lr, loss: advance(1, f"lr {lr:.2g}  MSE {loss:.4f}")
+            training,
+            rates,
+            lambda lr, loss: advance(1, f"lr {lr:.2g}  {judge.mean_label} {loss:.4f}"),
         )
         smoothed = smooth(losses, smoothing)
         lrs = rates[: len(losses)]
@@ -216,14 +221,14 @@ def lr_find(
                 validated = replace(validated, patience=solver.n_epochs)
 
             def try_rate(lr: float) -> float:
-                rmse = _final_rmse(
+                figure = _final_figure(
                     replace(validated, rule=solver.rule.with_rate(lr)), model, ratings, seed
                 )
-                advance(1, f"whole run at lr {lr:.2g}  RMSE {rmse:.4f}")
-                return rmse
+                advance(1, f"whole run at lr {lr:.2g}  {judge.label} {figure:.4f}")
+                return figure
 
             trials = _search(try_rate, start, n_trials)
-            suggestions["trials"] = _best_trial(trials)
+            suggestions["trials"] = _best_trial(trials, judge.label)
     return LrCurve(solver, lrs, losses, smoothed, tuple(trials.items()), stopped, suggestions)
 
 
@@ -238,7 +243,8 @@ def range_test(
         on_point: called with the multiple and the loss.
 
     Returns:
-        Mean squared error on the validation rows after each point, and why the sweep ended.
+        The loss on the validation rows after each point (``Run.validation_loss``), and why the sweep
+        ended.
     """
     before = training.checkpoint()
     steps = max(1, round(training.steps_per_epoch * _EPOCHS / len(rates)))
@@ -316,8 +322,8 @@ def _longest_fall(loss: Steps) -> tuple[int, int]:
     return best
 
 
-def _final_rmse(solver: GradientDescent, model: Model, ratings: Ratings, seed: int) -> float:
-    """Held-out RMSE of a complete run, infinite if it diverges."""
+def _final_figure(solver: GradientDescent, model: Model, ratings: Ratings, seed: int) -> float:
+    """Held-out RMSE, or loss, of a complete run, infinite if it diverges."""
     training = solver.start(model, ratings, seed=seed)
     try:
         training.run()
@@ -327,7 +333,7 @@ def _final_rmse(solver: GradientDescent, model: Model, ratings: Ratings, seed: i
         raise KeyboardInterrupt
     early = solver.patience < solver.n_epochs
     epoch = training.history.epochs[training.history.best_epoch - 1 if early else -1]
-    return math.inf if epoch.validation_rmse is None else epoch.validation_rmse
+    return math.inf if epoch.validation_figure is None else epoch.validation_figure
 
 
 def _search(evaluate: Callable[[float], float], start: float, n_trials: int) -> dict[float, float]:
@@ -351,11 +357,13 @@ def _search(evaluate: Callable[[float], float], start: float, n_trials: int) -> 
             at = best
         else:
             reach //= 2
-    return {start * factor**place: rmse for place, rmse in sorted(seen.items())}
+    return {start * factor**place: figure for place, figure in sorted(seen.items())}
 
 
-def _best_trial(trials: dict[float, float]) -> Suggestion:
-    lr, rmse = min(trials.items(), key=lambda trial: trial[1])
-    if not math.isfinite(rmse):
+def _best_trial(trials: dict[float, float], label: str) -> Suggestion:
+    lr, figure = min(trials.items(), key=lambda trial: trial[1])
+    if not math.isfinite(figure):
         return Suggestion(None, "none, because every complete run diverged")
-    return Suggestion(lr, f"{lr:.2g}, the best of {len(trials)} complete runs (RMSE {rmse:.4f})")
+    return Suggestion(
+        lr, f"{lr:.2g}, the best of {len(trials)} complete runs ({label} {figure:.4f})"
+    )

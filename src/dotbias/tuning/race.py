@@ -4,8 +4,9 @@ import math
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 from itertools import accumulate
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 import polars as pl
@@ -14,19 +15,21 @@ from dotbias.data.ratings import Ratings
 from dotbias.errors import DivergenceError, SettingError
 from dotbias.evaluation.metrics import rmse
 from dotbias.fitting.fit import default_solver
-from dotbias.models.base import Model
+from dotbias.models.base import Model, Parameters
 from dotbias.models.dot_bias import DotBias
 from dotbias.solvers.base import Epoch
 from dotbias.solvers.descent.gradient import GradientDescent
+from dotbias.solvers.descent.losses import Loss, Squared
 from dotbias.solvers.descent.rules import RULES, Rule
+from dotbias.solvers.descent.run import Run
 from dotbias.tuning.lr_finder import lr_find
 
 if TYPE_CHECKING:
     from dotbias.pictures import LinePicture
 
 
-def _held_out_rmse(epoch: Epoch) -> float:
-    return math.inf if epoch.validation_rmse is None else epoch.validation_rmse
+def _held_out(epoch: Epoch) -> float:
+    return math.inf if epoch.validation_figure is None else epoch.validation_figure
 
 
 @dataclass(eq=False)
@@ -36,7 +39,7 @@ class Runner:
     Args:
         name: the rule's name, with the batch size where several are in the race.
         solver: rule, rate and batch size.
-        epochs: its epochs; ``validation_rmse`` is that on the held-out ratings.
+        epochs: its epochs; ``validation_rmse`` (or ``validation_loss``) is that on the held-out ratings.
         state: ``waiting``, ``looking for a rate``, ``running``, ``done``, ``diverged``, ``no rate`` or
             ``interrupted``.
         lr: the highest rate of any group, once it is known.
@@ -52,26 +55,14 @@ class Runner:
 
     @property
     def best(self) -> Epoch | None:
-        """The epoch with the smallest held-out RMSE."""
-        return min(self.epochs, key=_held_out_rmse, default=None)
+        """The epoch with the smallest held-out RMSE, or loss."""
+        return min(self.epochs, key=_held_out, default=None)
 
     @property
     def seconds(self) -> list[float]:
         """Training time up to the end of each epoch; measuring and compiling apart."""
         return list(accumulate(e.seconds for e in self.epochs))
 
-
-_CURVES = {
-    "name": pl.String,
-    "rule": pl.String,
-    "batch_size": pl.Int64,
-    "lr": pl.Float64,
-    "epoch": pl.Int64,
-    "seconds": pl.Float64,
-    "train_rmse": pl.Float64,
-    "held_out_rmse": pl.Float64,
-    "ratings_per_second": pl.Float64,
-}
 
 OnChange: TypeAlias = Callable[[list[Runner]], None]
 
@@ -92,12 +83,25 @@ class Race:
         """The table of results, the best first.
 
         ``best_rmse`` is the smallest held-out RMSE of any epoch, so the held-out ratings have chosen
-        the epoch; ``final_rmse``, after the last epoch, is free of that.
+        the epoch; ``final_rmse``, after the last epoch, is free of that. Where another loss is
+        minimised it stands in their place, as ``best_loss`` and ``final_loss``.
         """
         return race_table(self.runners)
 
     def curves(self) -> pl.DataFrame:
         """All numbers: one row for each epoch of each runner."""
+        short = self.loss.short
+        schema = {
+            "name": pl.String,
+            "rule": pl.String,
+            "batch_size": pl.Int64,
+            "lr": pl.Float64,
+            "epoch": pl.Int64,
+            "seconds": pl.Float64,
+            f"train_{short}": pl.Float64,
+            f"held_out_{short}": pl.Float64,
+            "ratings_per_second": pl.Float64,
+        }
         rows = [
             {
                 "name": r.name,
@@ -106,21 +110,26 @@ class Race:
                 "lr": r.solver.rule.top_rate,
                 "epoch": e.epoch,
                 "seconds": s,
-                "train_rmse": e.train_rmse,
-                "held_out_rmse": e.validation_rmse,
+                f"train_{short}": e.train_figure,
+                f"held_out_{short}": e.validation_figure,
                 "ratings_per_second": e.ratings_per_second,
             }
             for r in self.runners
             for e, s in zip(r.epochs, r.seconds, strict=True)
         ]
-        return pl.DataFrame(rows, schema=_CURVES)
+        return pl.DataFrame(rows, schema=schema)
+
+    @property
+    def loss(self) -> type[Loss]:
+        """What all runners minimise."""
+        return _loss(self.runners)
 
     def picture(self) -> "LinePicture":
-        """Held-out RMSE over epochs and over seconds."""
+        """Held-out RMSE, or loss, over epochs and over seconds."""
         from dotbias.pictures import Line, LinePicture, Panel
 
         ran = [r for r in self.runners if r.epochs]
-        curves = {r.name: [_held_out_rmse(e) for e in r.epochs] for r in ran}
+        curves = {r.name: [_held_out(e) for e in r.epochs] for r in ran}
         # Early epochs would fill the picture: the frame is for where the race is decided.
         lows = [min(c) for c in curves.values()] or [0.0]
         low, start = min(lows), max((c[0] for c in curves.values()), default=1.0)
@@ -129,7 +138,7 @@ class Race:
             Panel(
                 title=title,
                 x_label=x_label,
-                y_label="held-out RMSE",
+                y_label=f"held-out {self.loss.label}",
                 x_log=x_log,
                 y_range=(low - 0.05 * (high - low), high) if low < high else None,
                 lines=tuple(Line(name=r.name, x=xs(r), y=curves[r.name]) for r in ran),
@@ -147,18 +156,23 @@ class Race:
         )
 
 
+def _loss(runners: Sequence[Runner]) -> type[Loss]:
+    return runners[0].solver.loss_class if runners else Squared
+
+
 def race_table(runners: Sequence[Runner]) -> pl.DataFrame:
     """The table of a race, finished or not: the best first, then those that are still to run."""
+    short = _loss(runners).short
 
     def row(r: Runner) -> dict[str, object]:
         best = r.best
         return {
             "name": r.name,
             "lr": r.lr,
-            "best_rmse": None if best is None else best.validation_rmse,
+            f"best_{short}": None if best is None else best.validation_figure,
             "epoch": None if best is None else best.epoch,
             "seconds": None if best is None else r.seconds[best.epoch - 1],
-            "final_rmse": r.epochs[-1].validation_rmse if r.epochs else None,
+            f"final_{short}": r.epochs[-1].validation_figure if r.epochs else None,
             "M_per_s": np.median([e.ratings_per_second for e in r.epochs]) / 1e6
             if r.epochs
             else None,
@@ -169,16 +183,16 @@ def race_table(runners: Sequence[Runner]) -> pl.DataFrame:
     schema = {
         "name": pl.String,
         "lr": pl.Float64,
-        "best_rmse": pl.Float64,
+        f"best_{short}": pl.Float64,
         "epoch": pl.Int64,
         "seconds": pl.Float64,
-        "final_rmse": pl.Float64,
+        f"final_{short}": pl.Float64,
         "M_per_s": pl.Float64,
         "finder_s": pl.Float64,
         "state": pl.String,
     }
     return pl.DataFrame([row(r) for r in runners], schema=schema).sort(
-        "best_rmse", nulls_last=True, maintain_order=True
+        f"best_{short}", nulls_last=True, maintain_order=True
     )
 
 
@@ -203,7 +217,7 @@ def race(
     Args:
         ratings: what to race on.
         rules: the rules, with their settings; all of ``RULES`` by default.
-        model: ``DotBias()`` by default.
+        model: ``DotBias()`` by default, with the output that the solver's loss judges.
         solver: all settings but the rule; that of ``default_solver`` by default.
         batch_sizes: each rule runs with each of them; None in it is the full batch. By default, that of
             the solver.
@@ -219,7 +233,8 @@ def race(
     Raises:
         SettingError: for a rate of a rule that is not in the race.
     """
-    model = DotBias() if model is None else model
+    if model is None:
+        model = DotBias() if solver is None else solver.default_model
     if solver is None:
         chosen = default_solver(model)
         assert isinstance(chosen, GradientDescent)
@@ -245,6 +260,14 @@ def race(
         for size in batch_sizes
     ]
 
+    loss = solver.loss_class
+
+    def judge(training: Run[Any]) -> Callable[[Parameters], float]:
+        """What measures the held-out ratings."""
+        if loss.samples():
+            return partial(training.choices(users, items).mean, model)
+        return lambda parameters: rmse(model.predict(parameters, users, items), test.values)
+
     def changed(runner: Runner, state: str) -> None:
         runner.state = state
         if on_change is not None:
@@ -266,12 +289,17 @@ def race(
         changed(runner, "running")
         training = runner.solver.start(model, train, seed=seed)
         training.compile()
+        measured = judge(training)
 
         def on_epoch(epoch: Epoch) -> None:
-            error = rmse(model.predict(training.candidate(), users, items), test.values)
-            if not math.isfinite(error):
-                raise DivergenceError(f"the held-out RMSE of {runner.name} is {error}")
-            runner.epochs.append(replace(epoch, validation_rmse=error))
+            figure = measured(training.candidate())
+            if not math.isfinite(figure):
+                raise DivergenceError(f"the held-out {loss.label} of {runner.name} is {figure}")
+            if loss.samples():
+                epoch = replace(epoch, validation_loss=figure)
+            else:
+                epoch = replace(epoch, validation_rmse=figure)
+            runner.epochs.append(epoch)
             changed(runner, "running")
 
         try:
@@ -291,7 +319,7 @@ def race(
                 changed(runner, "interrupted")
     protocol = (
         f"{len(train):,} training and {len(test):,} held-out ratings (seed {seed}), {model.label}, "
-        f"{solver.n_epochs} epochs, schedule {solver.schedule}; rates from the finder on the "
-        "training part unless given."
+        f"{solver.n_epochs} epochs, schedule {solver.schedule}, {loss.label}; rates from the finder "
+        "on the training part unless given."
     )
     return Race(runners, protocol)

@@ -1,16 +1,20 @@
 """Kernels on disk: none may be mistaken for another."""
 
+from itertools import product
+
 from dotbias.solvers.descent.batch_kernels import batch_kernel
 from dotbias.solvers.descent.kernels import walk_kernel
+from dotbias.solvers.descent.losses import LOSSES
 from dotbias.solvers.descent.rules import RULES, Rule
 
 
 def _names(rule: type[Rule]) -> list[str]:
     update, slots, n = rule.update, rule.n_slots, 1
-    kernels = [walk_kernel(update, slots, n, noisy) for noisy in (False, True)]
+    every = list(product((False, True), LOSSES.values()))
+    kernels = [walk_kernel(update, slots, n, noisy, loss) for noisy, loss in every]
     kernels += [
-        batch_kernel(update, slots, n, noisy, shared)
-        for noisy in (False, True)
+        batch_kernel(update, slots, n, noisy, shared, loss)
+        for noisy, loss in every
         for shared in (False, True)
     ]
     return [kernel.py_func.__qualname__ for kernel in kernels]

@@ -67,7 +67,7 @@ def numbers(training: Training) -> dict[str, Any]:
         "states": [state.tobytes() for state in training.tables.states],
         "random state": training.rng.bit_generator.state,
         "steps": training.n_updates,
-        "best": (training.validation.best_rmse, training.validation.best_epoch),
+        "best": (training.validation.best_figure, training.validation.best_epoch),
         "epochs": [
             {k: v for k, v in asdict(e).items() if "second" not in k}
             for e in training.history.epochs

@@ -1,8 +1,10 @@
 """The compiled loop over mini-batches, up to the full batch.
 
-Each step has four parts: which rows the batch touches, the error of each rating, the gradient of each
-touched row, and the move of the rows. Ratings and rows are shared out to threads; every row's sum is
-taken by one thread in the order of the batch, so the bits do not depend on the number of threads.
+A step has four parts: which rows the batch touches, the slope of each of its scores, the gradient of
+each touched row, and the move of the rows. A score is that of a user and an item: of each rating, and
+where the loss samples, of items that are drawn beside it. Scores and rows are shared out to threads;
+every row's sum is taken by one thread in the order of the batch, so the bits do not depend on the number
+of threads.
 """
 
 import math
@@ -18,6 +20,8 @@ from numba.np.unsafe.ndarray import to_fixed_tuple
 from dotbias.compiled import compiled
 from dotbias.solvers.arithmetic import dot, fma, row_dot
 from dotbias.solvers.descent.kernels import LOAD, NOISE, STORE, error_and_slope, is_ours
+from dotbias.solvers.descent.losses import Loss, Squared
+from dotbias.solvers.descent.negatives import unchosen
 
 # Squared errors that are summed in the precision of the ratings, before double precision takes over.
 _PANEL = 1024
@@ -36,7 +40,7 @@ class SideTables(NamedTuple):
         place: (n,), row of the gradients that belongs to a row, m if none does.
         touched: (m,), the rows that the batch touches, in the order of their first ratings.
         begin: (m + 1,), where the ratings of each touched row begin in ``members``.
-        members: (batch size,), places in the batch, grouped by row.
+        members: (scores of a batch,), places in the batch, grouped by row.
     """
 
     factors: Any
@@ -77,21 +81,79 @@ def _group(rows: Any, side: Any) -> Any:
 
 
 @compiled()
+def _fill(users: Any, items: Any, order: Any, start: Any, n: Any, pairs: Any, negatives: Any, u: Any, i: Any, r: Any) -> None:  # fmt: skip # noqa: E501
+    """The scores of a batch: what was chosen, and what is drawn for it; in pairs of both, if asked."""
+    pool, starts, chosen, n_negatives, key = negatives
+    m = 0
+    for j in range(n):
+        row = order[start + j]
+        for draw in range(1 + n_negatives):
+            if draw > 0:
+                u[m], r[m] = users[row], -1
+                i[m] = unchosen(users[row], row, draw, 0, len(pool), pool, starts, chosen, key)
+                m += 1
+            if draw == 0 or (pairs and draw < n_negatives):
+                u[m], i[m], r[m] = users[row], items[row], 1
+                m += 1
+
+
+@compiled()
 def _forget(side: Any, n: Any) -> None:
     """Undo what ``_group`` has noted of n rows."""
     for t in range(n):
         side.place[side.touched[t]] = len(side.touched)
 
 
-def _errors(u: Any, i: Any, r: Any, p: Any, q: Any, b_u: Any, b_i: Any, form: Any, e: Any, g: Any) -> None:  # fmt: skip # noqa: E501
-    """Error of each rating of the batch, and the derivative of the batch's mean loss by its ``z``."""
-    offset, low, width, sigmoid = form
-    share = g.dtype.type(1 / len(r))
-    for j in prange(len(r)):
-        row_u, row_i = np.uint32(u[j]), np.uint32(i[j])
-        z = offset + b_u[row_u, 0] + b_i[row_i, 0] + row_dot(p, row_u, q, row_i)
-        e[j], slope = error_and_slope(z, r[j], low, width, sigmoid)
-        g[j] = share * slope
+@cache
+def _scores_kernel(loss: type[Loss], shared: bool) -> Any:
+    """What a loss is of, for each example of the batch, and the derivative of the batch's mean loss by
+    each ``z``; both scores of a pair stand side by side.
+    """
+    judged, slope = error_and_slope(loss), register_jitable(loss.slope)
+    samples, pairs = loss.samples(), loss.of == "pair"
+
+    def scores(u: Any, i: Any, r: Any, n: Any, p: Any, q: Any, b_u: Any, b_i: Any, form: Any, x: Any, g: Any) -> None:  # fmt: skip # noqa: E501
+        offset, low, width, sigmoid = form
+        share = g.dtype.type(1 / n)
+        for j in prange(len(x)):
+            row_u, row_i = np.uint32(u[j]), np.uint32(i[j])
+            if pairs:
+                row_u, row_i = np.uint32(u[2 * j]), np.uint32(i[2 * j])
+            z = offset + b_u[row_u, 0] + b_i[row_i, 0] + row_dot(p, row_u, q, row_i)
+            if pairs:
+                row_j = np.uint32(i[2 * j + 1])
+                x[j] = z - (offset + b_u[row_u, 0] + b_i[row_j, 0] + row_dot(p, row_u, q, row_j))
+                g[2 * j] = share * slope(x[j])
+                g[2 * j + 1] = -g[2 * j]
+            elif samples:  # r is 1 for what was chosen, -1 for what was drawn
+                x[j] = r[j] * z
+                g[j] = share * r[j] * slope(x[j])
+            else:
+                x[j], by_z = judged(z, r[j], low, width, sigmoid)
+                g[j] = share * by_z
+
+    return compiled(parallel=shared)(scores)
+
+
+@cache
+def _panel(loss: type[Loss]) -> Any:
+    """The sum of a loss over a stretch of what it is of."""
+    if loss is Squared:
+        return _half_squares
+    value = register_jitable(loss.value)
+
+    def panel(x: Any, begin: Any, n: Any) -> Any:
+        total = 0.0
+        for j in range(begin, begin + n):
+            total += value(x[j])
+        return total
+
+    return register_jitable(panel)
+
+
+@register_jitable
+def _half_squares(x: Any, begin: Any, n: Any) -> Any:
+    return 0.5 * dot(x, begin, x, begin, n)
 
 
 def _gradients(side: Any, n: Any, g: Any, others: Any, other_factors: Any) -> None:
@@ -112,7 +174,6 @@ def _gradients(side: Any, n: Any, g: Any, others: Any, other_factors: Any) -> No
         g_bias[t, 0] = total
 
 
-_errors_alone, _errors_shared = (compiled(parallel=p)(_errors) for p in (False, True))
 _gradients_alone, _gradients_shared = (compiled(parallel=p)(_gradients) for p in (False, True))
 
 
@@ -138,11 +199,17 @@ def _clip(sides: Any, counts: Any, largest: Any) -> None:
 
 @cache
 def batch_kernel(
-    update: Callable[..., Any], n_slots: int, n_coefficients: int, noisy: bool, shared: bool
+    update: Callable[..., Any],
+    n_slots: int,
+    n_coefficients: int,
+    noisy: bool,
+    shared: bool,
+    loss: type[Loss] = Squared,
 ) -> Callable[..., Any]:
-    """The compiled loop over batches for one update rule.
+    """The compiled loop over batches for one update rule and one loss.
 
-    The objective of a step is the mean over its batch of ``½ (r̂ - r)²``, plus weight decay.
+    The objective of a step is the sum of the losses of its batch over the number of its ratings, plus
+    weight decay.
 
     Args:
         update: the rule's function (see ``dotbias.solvers.descent.rules``), inlined into the loop.
@@ -150,19 +217,24 @@ def batch_kernel(
         n_coefficients: length of ``c``.
         noisy: whether normal noise is added to the gradients.
         shared: whether each step is shared out to threads, which small batches do not repay.
+        loss: what is minimised, inlined too.
 
     Returns:
         A function that takes one batch after the other and moves the parameters in place. It returns
-        the sum of squared errors of each batch, before its step, shape (n_steps,). Arguments:
+        the sum of the losses of each batch, before its step, shape (n_steps,). Arguments:
         ``users, items, ratings``; ``order``, their rows in the order in which they are taken;
         ``starts`` (n_steps + 1,), where each batch starts in ``order``; ``sides``, users and items
         (``SideTables``); ``form``, that is ``(offset, low, width, sigmoid)``; ``rates`` (n_steps, 4), in
         the order of the groups; ``coefficients`` (n_steps, n_coefficients); ``dense``, whether all
         rows move; ``decoupled``; ``clip``, the largest norm of a batch's gradient, or 0; ``noise``
-        (n_steps,), its standard deviation, and ``keys`` (n_steps,), its seeds.
+        (n_steps,), its standard deviation, and ``keys`` (n_steps,), its seeds; ``negatives``
+        (``Negatives``).
     """
     update = register_jitable(update)
     load, store, disturbed = LOAD[n_slots], STORE[n_slots], NOISE[noisy]
+    scores, panel = _scores_kernel(loss, shared), _panel(loss)
+    gradients = _gradients_shared if shared else _gradients_alone
+    samples, pairs = loss.samples(), loss.of == "pair"
 
     def descend(
         users: Any,
@@ -179,35 +251,39 @@ def batch_kernel(
         clip: Any,
         noise: Any,
         keys: Any,
+        negatives: Any,
     ) -> Any:
         n_steps = len(starts) - 1
         one, size = ratings.dtype.type(1), len(sides[0].members)
-        squares = np.zeros(n_steps)
+        losses = np.zeros(n_steps)
         u, i = np.empty(size, users.dtype), np.empty(size, items.dtype)
-        r, e, g = (
-            np.empty_like(ratings[:size]),
-            np.empty_like(ratings[:size]),
-            np.empty_like(ratings[:size]),
+        r, x, g = (
+            np.empty(size, ratings.dtype),
+            np.empty(size, ratings.dtype),
+            np.empty(size, ratings.dtype),
         )
         counts = np.zeros(2, np.int64)
         k = sides[0].factors.shape[1]
         for step in range(n_steps):
             n = starts[step + 1] - starts[step]
-            for j in range(n):
-                row = order[starts[step] + j]
-                u[j], i[j], r[j] = users[row], items[row], ratings[row]
-            counts[0], counts[1] = _group(u[:n], sides[0]), _group(i[:n], sides[1])
-            p, q, b_u, b_i = sides[0].factors, sides[1].factors, sides[0].bias, sides[1].bias
-            if shared:
-                _errors_shared(u[:n], i[:n], r[:n], p, q, b_u, b_i, form, e[:n], g[:n])
-                _gradients_shared(sides[0], counts[0], g[:n], i[:n], q)
-                _gradients_shared(sides[1], counts[1], g[:n], u[:n], p)
+            m = n_x = n  # scores, and examples of the loss
+            if samples:
+                m = n_x = n * (1 + negatives.n)
+                if pairs:
+                    n_x = n * negatives.n
+                    m = 2 * n_x
+                _fill(users, items, order, starts[step], n, pairs, negatives, u, i, r)
             else:
-                _errors_alone(u[:n], i[:n], r[:n], p, q, b_u, b_i, form, e[:n], g[:n])
-                _gradients_alone(sides[0], counts[0], g[:n], i[:n], q)
-                _gradients_alone(sides[1], counts[1], g[:n], u[:n], p)
-            for j in range(0, n, _PANEL):
-                squares[step] += dot(e, j, e, j, min(_PANEL, n - j))
+                for j in range(n):
+                    row = order[starts[step] + j]
+                    u[j], i[j], r[j] = users[row], items[row], ratings[row]
+            counts[0], counts[1] = _group(u[:m], sides[0]), _group(i[:m], sides[1])
+            p, q, b_u, b_i = sides[0].factors, sides[1].factors, sides[0].bias, sides[1].bias
+            scores(u[:m], i[:m], r[:m], n, p, q, b_u, b_i, form, x[:n_x], g[:m])
+            gradients(sides[0], counts[0], g[:m], i[:m], q)
+            gradients(sides[1], counts[1], g[:m], u[:m], p)
+            for j in range(0, n_x, _PANEL):
+                losses[step] += panel(x, j, min(_PANEL, n_x - j))
             if clip > 0:
                 _clip(sides, counts, clip)
 
@@ -219,12 +295,14 @@ def batch_kernel(
                 g_w, g_b, decay = side.g_factors, side.g_bias, side.decay
                 place, touched, begin = side.place, side.touched, side.begin
                 lr, lr_b = rates[step, s], rates[step, 2 + s]
+                # Of both scores of a pair, its user's are one example.
+                each = 2 * n if pairs and s == 0 else n
                 for m in prange(len(w) if dense else counts[s]):
                     row = np.uint32(m if dense else touched[m])
                     t = np.uint32(place[row])
                     weight = one
                     if not dense:
-                        weight = ratings.dtype.type((begin[t + 1] - begin[t]) / n)
+                        weight = ratings.dtype.type((begin[t + 1] - begin[t]) / each)
                     l2, l2_b = weight * decay[row, 0], weight * decay[row, 1]
                     keep = keep_b = one
                     if decoupled:
@@ -241,6 +319,6 @@ def batch_kernel(
                     b[row, 0] = fma(b[row, 0], keep_b, -move)
                     store(s_b, row, 0, slots)
                 _forget(side, counts[s])
-        return squares
+        return losses
 
     return compiled(parallel=shared, kept=is_ours(update))(descend)  # type: ignore[no-any-return]

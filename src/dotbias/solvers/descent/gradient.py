@@ -1,4 +1,4 @@
-"""Gradient descent on the squared error: its settings."""
+"""Gradient descent: its settings."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -16,6 +16,7 @@ from dotbias.models.torch_extra import require_torch
 from dotbias.settings import setting
 from dotbias.solvers.base import History, OnEpoch, Solver
 from dotbias.solvers.decay import WeightDecay, as_weight_decay, row_counts
+from dotbias.solvers.descent.losses import LOSSES, Loss
 from dotbias.solvers.descent.passes import Order
 from dotbias.solvers.descent.rules import SGD, Rule
 from dotbias.solvers.descent.run import Run
@@ -32,8 +33,8 @@ class GradientDescent(Solver):
     with ratings measured in units of their standard deviation (and parameters in the units that
     follow, ``DotBias.units``): multiplying all ratings by a number, or adding one, changes the
     predictions likewise and nothing else. A step follows the mean over its batch. See ``WeightDecay``
-    for other forms of the decay. The same data, settings and seed give the same bits for any number of
-    threads (but for Hogwild).
+    for other forms of the decay, and ``loss`` for losses that judge preferences instead of ratings. The
+    same data, settings and seed give the same bits for any number of threads (but for Hogwild).
 
     For networks (``EmbeddingNet``, ``Network``) the loss is the same, PyTorch takes the gradients and
     the rule's counterpart in ``torch.optim`` the steps; the groups are ``embeddings``, ``hidden``,
@@ -46,6 +47,11 @@ class GradientDescent(Solver):
         order: ``"shuffled"`` anew for each epoch, as ``"stored"``, or a curriculum: a function of the
             training ratings that gives each a number, small for easy ones, which come first.
         schedule: learning rate over the epochs: a ``Schedule``, or the name of one.
+        loss: ``"squared"``, or with ``DotBias(output="preference")`` one that learns what is chosen, not
+            how it is rated: ``"logistic"``, or ``"bpr"`` (Rendle et al. 2009). Every known pair then
+            counts as chosen, whatever its rating, and items drawn evenly from the others as not chosen.
+            A row is decayed with each example that it takes part in.
+        n_negatives: how many items are drawn for each known pair in each epoch.
         semantics: what happens to rows that a batch does not touch. ``"lazy"``: nothing, as in
             ``torch.optim.SparseAdam``. ``"dense"``: momentum and weight decay move them too, as in all
             of ``torch.optim``; costs a pass over all parameters in each step.
@@ -72,6 +78,8 @@ class GradientDescent(Solver):
     batch_size: int | None = setting(1, at_least=1, optional=True, keyword=True)
     order: Order = field(default="shuffled", kw_only=True)
     schedule: Schedule | str = field(default="linear", kw_only=True)
+    loss: str = setting("squared", choices=tuple(LOSSES), keyword=True)
+    n_negatives: int = setting(1, at_least=1, at_most=1000, keyword=True)
     semantics: Literal["lazy", "dense"] = setting("lazy", choices=("lazy", "dense"), keyword=True)
     parallel: Literal["grid", "hogwild"] = setting(
         "grid", choices=("grid", "hogwild"), keyword=True
@@ -139,6 +147,16 @@ class GradientDescent(Solver):
         """The schedule itself where it was given by name."""
         return as_schedule(self.schedule)
 
+    @property
+    def default_model(self) -> Model:
+        """``DotBias`` with the output that the loss judges."""
+        return DotBias(output="preference") if self.loss_class.samples() else DotBias()
+
+    @property
+    def loss_class(self) -> type[Loss]:
+        """The loss itself."""
+        return LOSSES[self.loss]
+
     def start(
         self, model: Model, ratings: Ratings, *, seed: int = 0, steps_per_epoch: int = 1
     ) -> Run[Any]:
@@ -154,6 +172,7 @@ class GradientDescent(Solver):
         kind: Any
         if has_formula_of(model, DotBias):
             kind = Training
+            self.loss_class.check(model)
             if self.device not in (None, "cpu"):
                 raise SettingError(f"device={self.device!r}: DotBias is trained on the CPU")
         elif isinstance(model, TorchModel):
@@ -171,6 +190,11 @@ class GradientDescent(Solver):
 
     def _check_for_networks(self) -> None:
         require_torch()
+        if self.loss != "squared":
+            raise SettingError(
+                f"loss={self.loss!r} is for DotBias(output='preference'): networks are trained on the "
+                "squared error"
+            )
         if self.parallel == "hogwild":
             raise SettingError("parallel='hogwild' is for DotBias, not for networks")
         if self.decay.per == "row":

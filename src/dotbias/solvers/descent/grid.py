@@ -22,6 +22,8 @@ from dotbias.models.base import Array
 from dotbias.solvers.random import GOLDEN, mix
 
 _USERS_PER_GROUP = 8
+# A block that items are dealt out to, to be drawn from, has no fewer than this.
+_LEAST_DEALT = 16
 
 
 @dataclass(frozen=True, eq=False)
@@ -33,6 +35,8 @@ class Grid:
         starts: first row of each block, then n: shape (n_blocks² + 1,); block (a, b) is number
             ``a · n_blocks + b``.
         n_blocks: how many blocks there are on each side.
+        edges: where the items of each item block begin in the order in which they were dealt out, then
+            their number: shape (n_blocks + 1,).
     """
 
     users: Index
@@ -40,15 +44,20 @@ class Grid:
     values: Array
     starts: NDArray[np.int64]
     n_blocks: int
+    edges: NDArray[np.int64]
 
 
-def lay_out(ratings: Ratings, seed: int, values: Array | None = None) -> Grid:
+def lay_out(
+    ratings: Ratings, seed: int, values: Array | None = None, deal: NDArray[np.int64] | None = None
+) -> Grid:
     """Copy the ratings into grid order: a counting sort and a shuffle of each small group.
 
     Args:
         ratings: what to lay out.
         seed: seed of the shuffle.
         values: what stands in the place of the ratings' values, if anything, shape (n,).
+        deal: all items in some order, shape (n_items,), in which equally many are dealt out to each item
+            block; by default blocks are of consecutive items with about the same number of ratings.
     """
     values = ratings.values if values is None else values
     n_groups = -(-ratings.n_users // _USERS_PER_GROUP)
@@ -56,14 +65,22 @@ def lay_out(ratings: Ratings, seed: int, values: Array | None = None) -> Grid:
     group_counts = np.add.reduceat(
         ratings.user_counts, np.arange(0, ratings.n_users, _USERS_PER_GROUP)
     )
+    if deal is None:
+        deal = np.arange(ratings.n_items)
+        dealt = _balanced_blocks(ratings.item_counts, n_blocks)
+    else:
+        n_blocks = max(1, min(n_blocks, ratings.n_items // _LEAST_DEALT))
+        dealt = (np.arange(ratings.n_items) * n_blocks // ratings.n_items).astype(np.int32)
+    block_of_item = np.empty_like(dealt)
+    block_of_item[deal] = dealt
     block_of_group = _balanced_blocks(group_counts, n_blocks)
-    block_of_item = _balanced_blocks(ratings.item_counts, n_blocks)
     columns = _scatter(
         ratings.users, ratings.items, values, block_of_group, block_of_item, n_blocks
     )
     users, items, values, bucket_starts, block_starts = columns
     _shuffle(users, items, values, bucket_starts, np.uint64(seed % 2**64))
-    return Grid(users, items, values, block_starts, n_blocks)
+    edges = np.searchsorted(dealt, np.arange(n_blocks + 1))
+    return Grid(users, items, values, block_starts, n_blocks, edges)
 
 
 def _balanced_blocks(counts: NDArray[np.int64], n_blocks: int) -> NDArray[np.int32]:

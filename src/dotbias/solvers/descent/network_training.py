@@ -181,7 +181,7 @@ class NetworkTraining(Run[TorchModel]):
         if not losses:
             return np.zeros(0)
         means = torch.stack(losses).cpu().numpy().astype(np.float64)
-        return means * work.sizes[low:high]
+        return means * work.sizes[low:high] / 2
 
     def _refresh(self) -> None:
         """Let the module do what it does before each epoch, if it has a method ``refresh``."""

@@ -16,8 +16,10 @@ from numpy.typing import NDArray
 from dotbias.data.ratings import Ratings
 from dotbias.errors import SettingError
 from dotbias.solvers.descent.batch_kernels import SideTables, batch_kernel
-from dotbias.solvers.descent.grid import lay_out
+from dotbias.solvers.descent.grid import Grid, lay_out
 from dotbias.solvers.descent.kernels import walk_kernel
+from dotbias.solvers.descent.losses import Loss
+from dotbias.solvers.descent.negatives import Negatives
 from dotbias.solvers.descent.rules import Rule, Steps
 
 Floats: TypeAlias = NDArray[Any]
@@ -74,6 +76,8 @@ class PassInputs:
         ratings: the training ratings.
         values: their values in units of their std, shape (n,).
         decay: for users and items, (n_rows, 2): ``Λ`` of each row's factors and bias.
+        loss: what is minimised.
+        n_negatives: items that are drawn for each rating, if the loss draws any.
     """
 
     rule: Rule
@@ -84,6 +88,14 @@ class PassInputs:
     ratings: Ratings
     values: Floats
     decay: tuple[Floats, Floats]
+    loss: type[Loss]
+    n_negatives: int
+
+    def negatives(self) -> Negatives:
+        """What is drawn from."""
+        if not self.loss.samples():
+            return Negatives.none()
+        return Negatives.of(self.ratings, self.n_negatives)
 
 
 class Pass(ABC):
@@ -112,7 +124,7 @@ class CompiledPass(Pass):
 
     @abstractmethod
     def take(self, low: int, high: int, settings: StepSettings) -> Floats:
-        """Take the steps from low to high; sum of squared errors of each, shape (high - low,)."""
+        """Take the steps from low to high; sum of the losses of each, shape (high - low,)."""
 
 
 def _decay_per_rating(decay: Floats, counts: NDArray[np.int64]) -> Floats:
@@ -130,8 +142,9 @@ class OneByOne(CompiledPass):
         rule, ratings = inputs.rule, inputs.ratings
         self.tables, self.parts, self.warms_up = inputs.tables, parts, warms_up
         self.kernel = walk_kernel(
-            type(rule).update, rule.n_slots, inputs.n_coefficients, inputs.noisy
+            type(rule).update, rule.n_slots, inputs.n_coefficients, inputs.noisy, inputs.loss
         )
+        self.negatives = inputs.negatives()
         self.decoupled = inputs.decoupled
         self.decay = (
             _decay_per_rating(inputs.decay[0], ratings.user_counts),
@@ -141,20 +154,47 @@ class OneByOne(CompiledPass):
         self._lay_out(ratings, inputs.values, seed)
 
     def _lay_out(self, ratings: Ratings, values: Floats, seed: int) -> None:
-        grid = lay_out(ratings, seed, values)
+        self.columns, self.seed = (ratings, values), seed
+        if not self.negatives.n:
+            self._take_grid(lay_out(ratings, seed, values))
+
+    def _take_grid(self, grid: Grid) -> None:
         self.users, self.items, self.values = grid.users, grid.items, grid.values
         blocks = np.arange(grid.n_blocks)
-        diagonals = blocks * grid.n_blocks + (blocks + blocks[:, None]) % grid.n_blocks
-        self.begins = grid.starts[diagonals]  # (n_diagonals, n_blocks)
+        of_items = (blocks + blocks[:, None]) % grid.n_blocks  # (n_diagonals, n_blocks)
+        diagonals = blocks * grid.n_blocks + of_items
+        self.begins = grid.starts[diagonals]
         self.lengths = grid.starts[diagonals + 1] - self.begins
+        self.edges = np.stack([grid.edges[of_items], grid.edges[of_items + 1]], axis=2)
 
     def begin(self, rng: np.random.Generator, *, first: bool) -> None:
-        """The diagonals in a new order."""
-        order = rng.permutation(len(self.begins))
-        self._cut(self.begins[order], self.lengths[order], first=first)
+        """The diagonals in a new order.
 
-    def _cut(self, begins: NDArray[np.int64], lengths: NDArray[np.int64], *, first: bool) -> None:
-        """Cut each row of ranges (n_rows, n_ranges) into parts."""
+        Where items are drawn they are drawn from the block, so that threads still share no row, and
+        items are dealt out to the blocks anew, so that each comes to stand beside every other.
+        """
+        if self.negatives.n:
+            ratings, values = self.columns
+            deal = self._new_draws(rng, rng.permutation(ratings.n_items))
+            self._take_grid(lay_out(ratings, self.seed, values, deal))
+        order = rng.permutation(len(self.begins))
+        self._cut(self.begins[order], self.lengths[order], self.edges[order], first=first)
+
+    def _new_draws(self, rng: np.random.Generator, pool: NDArray[np.int64]) -> NDArray[np.int64]:
+        """Draw from this pool with a new key."""
+        key = np.uint64(rng.integers(2**63))
+        self.negatives = self.negatives._replace(pool=pool.astype(np.int32), key=key)
+        return pool
+
+    def _cut(
+        self,
+        begins: NDArray[np.int64],
+        lengths: NDArray[np.int64],
+        edges: NDArray[np.int64],
+        *,
+        first: bool,
+    ) -> None:
+        """Cut each row of ranges (n_rows, n_ranges), with the pools that they draw from, into parts."""
         even = np.arange(self.parts + 1) / self.parts
         cuts = [even] * len(begins)
         if first and self.warms_up:
@@ -162,20 +202,22 @@ class OneByOne(CompiledPass):
             total = max(int(lengths[0].sum()), 2)
             growing = np.geomspace(1, total, int(8 * np.log2(total)) + 2) / total
             cuts[0] = np.union1d(even, growing)
-        ranges = []
-        for begin, length, cut in zip(begins, lengths, cuts, strict=True):
+        ranges, pools = [], []
+        for begin, length, edge, cut in zip(begins, lengths, edges, cuts, strict=True):
             ends = begin + np.ceil(length * cut[:, None]).astype(np.int64)  # (parts + 1, n_ranges)
             ranges.append(np.stack([ends[:-1], ends[1:]], axis=2))
-        self.ranges = np.concatenate(ranges)
+            pools.append(np.broadcast_to(edge, ranges[-1].shape))
+        self.ranges, self.pools = np.concatenate(ranges), np.concatenate(pools)
         sizes = (self.ranges[:, :, 1] - self.ranges[:, :, 0]).sum(axis=1)
-        self.ranges, self.sizes = self.ranges[sizes > 0], sizes[sizes > 0]
+        some = sizes > 0
+        self.ranges, self.pools, self.sizes = self.ranges[some], self.pools[some], sizes[some]
         done = np.cumsum(self.sizes) - self.sizes
         self.share_done = done / self.n_updates
         self.t = np.ceil(done + self.sizes / 2)
 
     def take(self, low: int, high: int, settings: StepSettings) -> Floats:
         """Walk over the ranges of the steps."""
-        squares: Floats = self.kernel(
+        losses: Floats = self.kernel(
             self.users,
             self.items,
             self.values,
@@ -190,8 +232,10 @@ class OneByOne(CompiledPass):
             settings.clip,
             settings.noise,
             settings.keys,
+            self.negatives,
+            self.pools[low:high],
         )
-        return squares
+        return losses
 
 
 class Hogwild(OneByOne):
@@ -203,19 +247,23 @@ class Hogwild(OneByOne):
     n_steps: ClassVar[int] = 16
 
     def _lay_out(self, ratings: Ratings, values: Floats, seed: int) -> None:  # noqa: ARG002
-        self.columns = ratings.users, ratings.items, values
+        self.columns = ratings, values
 
     def begin(self, rng: np.random.Generator, *, first: bool) -> None:
         """All ratings in a new order, cut into a range for each thread."""
         import numba
 
         order = rng.permutation(self.n_updates)
-        users, items, values = self.columns
-        self.users, self.items, self.values = users[order], items[order], values[order]
+        ratings, values = self.columns
+        self.users, self.items = ratings.users[order], ratings.items[order]
+        self.values = values[order]
+        if self.negatives.n:
+            self._new_draws(rng, np.arange(ratings.n_items))
         n_ranges = self.n_steps * numba.get_num_threads()
         edges = np.linspace(0, self.n_updates, n_ranges + 1).astype(np.int64)
         begins = edges[:-1].reshape(self.n_steps, -1)
-        self._cut(begins, edges[1:].reshape(self.n_steps, -1) - begins, first=first)
+        every = np.broadcast_to(np.array([0, len(self.negatives.pool)]), (*begins.shape, 2))
+        self._cut(begins, edges[1:].reshape(self.n_steps, -1) - begins, every, first=first)
 
 
 class Batches(CompiledPass):
@@ -239,23 +287,36 @@ class Batches(CompiledPass):
         self.t = np.arange(1.0, len(self.starts))
         self.n_updates = len(self.sizes)
         self.dense, self.decoupled, self.form = dense, inputs.decoupled, tables.form
+        self.negatives = inputs.negatives()
         counts = ratings.user_counts, ratings.item_counts
+        n_scores = {
+            "error": 1,
+            "preference": 1 + inputs.n_negatives,
+            "pair": 2 * inputs.n_negatives,
+        }
         self.sides = tuple(
             _side_tables(
                 tables,
                 s,
                 inputs.decay[s] / n if dense else _decay_per_rating(inputs.decay[s], counts[s]),
-                batch_size,
+                batch_size * n_scores[inputs.loss.of],
             )
             for s in (0, 1)
         )
         shared = batch_size * k >= _SHARED_FROM
         self.kernel = batch_kernel(
-            type(rule).update, rule.n_slots, inputs.n_coefficients, inputs.noisy, shared
+            type(rule).update,
+            rule.n_slots,
+            inputs.n_coefficients,
+            inputs.noisy,
+            shared,
+            inputs.loss,
         )
 
     def begin(self, rng: np.random.Generator, *, first: bool) -> None:  # noqa: ARG002
         """The given order, or a new one; that of a full batch does not matter."""
+        if self.negatives.n:
+            self.negatives = self.negatives._replace(key=np.uint64(rng.integers(2**63)))
         if self.given is None:
             n = len(self.values)
             full = self.n_updates == 1
@@ -263,7 +324,7 @@ class Batches(CompiledPass):
 
     def take(self, low: int, high: int, settings: StepSettings) -> Floats:
         """One step for each batch."""
-        squares: Floats = self.kernel(
+        losses: Floats = self.kernel(
             self.users,
             self.items,
             self.values,
@@ -278,14 +339,15 @@ class Batches(CompiledPass):
             settings.clip,
             settings.noise,
             settings.keys,
+            self.negatives,
         )
-        return squares
+        return losses
 
 
-def _side_tables(tables: Tables, s: int, decay: Floats, batch_size: int) -> SideTables:
-    """The users (0) or the items (1), with room for the gradients of a batch."""
+def _side_tables(tables: Tables, s: int, decay: Floats, n_scores: int) -> SideTables:
+    """The users (0) or the items (1), with room for the gradients of a batch of so many scores."""
     factors, bias = tables.values[s], tables.values[2 + s]
-    most = min(batch_size, len(factors))
+    most = min(n_scores, len(factors))
     return SideTables(
         factors=factors,
         bias=bias,
@@ -297,7 +359,7 @@ def _side_tables(tables: Tables, s: int, decay: Floats, batch_size: int) -> Side
         place=np.full(len(factors), most, np.int64),
         touched=np.empty(most, np.int64),
         begin=np.zeros(most + 1, np.int64),
-        members=np.empty(batch_size, np.int64),
+        members=np.empty(n_scores, np.int64),
     )
 
 

@@ -5,12 +5,14 @@ import hashlib
 from abc import abstractmethod
 from collections import deque
 from dataclasses import replace
+from functools import partial
 from typing import TYPE_CHECKING, Any, ClassVar, Generic, TypeVar
 
 import numpy as np
 
 from dotbias import model_file
 from dotbias.data.ratings import Ratings
+from dotbias.data.vocabulary import Index
 from dotbias.errors import DataError, DivergenceError, ModelFileError, SettingError
 from dotbias.models.base import Model, Parameters, initialised
 from dotbias.plain import same_settings, settings_text, to_plain
@@ -23,6 +25,7 @@ from dotbias.solvers.descent.checkpoint import (
     generator_at,
     read_facts,
 )
+from dotbias.solvers.descent.negatives import HeldOutChoices
 from dotbias.solvers.descent.passes import Floats, Pass
 from dotbias.solvers.descent.rules import Steps
 from dotbias.solvers.epochs import EpochLoop, Figures
@@ -50,7 +53,7 @@ class Run(EpochLoop, Generic[M]):
 
     _pass: Pass
     noisy: ClassVar[bool] = False
-    """Whether the loss of an epoch may rise by chance, as it does with dropout."""
+    """Whether the loss of an epoch may rise by chance, as it does with dropout (and with draws)."""
 
     def __init__(
         self,
@@ -80,7 +83,11 @@ class Run(EpochLoop, Generic[M]):
             )
         self.n_updates = 0
         self.window: deque[Parameters] = deque(maxlen=solver.average)
-        self._guard = _DivergenceGuard(ratings, solver.rule.top_rate, noisy=self.noisy)
+        self.loss = solver.loss_class
+        self._choices = None
+        if self.loss.samples():
+            self._choices = self.choices(validation.users, validation.items)
+        self._guard = self._new_guard()
         self._sweeping: tuple[int, int] | None = None
 
     # What depends on the kind of model.
@@ -95,8 +102,8 @@ class Run(EpochLoop, Generic[M]):
             momentum: of each step of the epoch, or None where the rule keeps its own.
 
         Returns:
-            Squared errors of each step's predictions, made before it moved anything, in units of the
-            ratings' std, shape (high - low,).
+            The sum of the losses of each step's predictions, made before it moved anything, shape
+            (high - low,); of the squared error in units of the ratings' std.
         """
 
     @abstractmethod
@@ -136,24 +143,54 @@ class Run(EpochLoop, Generic[M]):
         ends = solver.schedule_object.cycle_ends(solver.n_epochs)
         ends = ends[(ends > epoch) & (ends <= epoch + 1)]
         # Rounding: an end that is a step's beginning may differ from it in the last bit.
-        squares, done = 0.0, 0
+        total, done = 0.0, 0
         for stop in np.searchsorted(moments, ends - 1e-9).tolist():
-            squares += self.take(done, stop, multiples[0][done:stop], multiples[1]).sum()
+            total += self.take(done, stop, multiples[0][done:stop], multiples[1]).sum()
             done = stop
             self.history.cycle_parameters.append(self.parameters())
             self.window.append(self.history.cycle_parameters[-1])
-        squares += self.take(done, len(moments), multiples[0][done:], multiples[1]).sum()
+        total += self.take(done, len(moments), multiples[0][done:], multiples[1]).sum()
         self.n_updates += self._pass.n_updates
-        train_rmse = self.ratings.std * float(np.sqrt(squares / len(self.validation.rest)))
+        figure = self.figure(total / len(self.validation.rest))
         lr = float(multiples[0][0] * self.top_rate)
-        self._guard.check(epoch + 1, train_rmse, lr)
+        self._guard.check(epoch + 1, figure, lr)
         if solver.average > 1 and not len(solver.schedule_object.cycle_ends(solver.n_epochs)):
             self.window.append(self.parameters())
-        return Figures(lr=lr, train_rmse=train_rmse)
+        squared = not self.loss.samples()
+        return Figures(
+            lr=lr,
+            train_rmse=figure if squared else None,
+            train_loss=None if squared else figure,
+        )
 
     def validate(self) -> float | None:
         """See ``EpochLoop.validate``; remembers the parameters where they are the best so far."""
-        return self.validation.rmse(self.model, self.candidate, self.epoch + 1)
+        if self._choices is None:
+            return self.validation.rmse(self.model, self.candidate, self.epoch + 1)
+        measured = partial(self._choices.mean, self.model)
+        return self.validation.watch(measured, self.candidate, self.epoch + 1)
+
+    def figure(self, mean: float) -> float:
+        """A mean of losses, per training rating, as it is reported: RMSE, or the mean per example."""
+        examples = self.loss.examples(self.solver.n_negatives)
+        return float(self.loss.figure(mean / examples, self.ratings.std))
+
+    def choices(self, users: Index, items: Index) -> HeldOutChoices:
+        """Held-out pairs to measure a loss of preferences on: indices, -1 for what is not known."""
+        n, seed = self.solver.n_negatives, self.seed
+        return HeldOutChoices.of(self.loss, self.ratings, users, items, n, seed)
+
+    def _new_guard(self) -> "_DivergenceGuard":
+        # The figure of who predicts the mean, or cannot tell one item from another.
+        known_nothing = self.loss.figure(
+            float(self.loss.value(self.loss.nothing)), self.ratings.std
+        )
+        return _DivergenceGuard(
+            self.loss.label,
+            known_nothing,
+            self.solver.rule.top_rate,
+            noisy=self.noisy or self.loss.samples(),
+        )
 
     def _schedule(self, moments: Steps) -> tuple[Steps, Steps | None]:
         schedule, n_epochs = self.solver.schedule_object, self.solver.n_epochs
@@ -166,8 +203,8 @@ class Run(EpochLoop, Generic[M]):
             multiples: one for each step, shape (n,).
 
         Returns:
-            Mean squared error of the predictions of each step, made before it moved anything, in
-            squared rating units, shape (n,).
+            The loss of each step's predictions, made before it moved anything, as ``validation_loss``
+            counts it, shape (n,).
         """
         losses = []
         for multiple in multiples:
@@ -177,13 +214,17 @@ class Run(EpochLoop, Generic[M]):
                 self.n_updates += self._pass.n_updates if number else 0
                 self._sweeping = (0, number)
             at, number = self._sweeping
-            squares = self.take(at, at + 1, np.array([multiple]), None)
-            losses.append(float(squares[0]) / self._pass.sizes[at])
+            total = self.take(at, at + 1, np.array([multiple]), None)
+            losses.append(self.figure(float(total[0]) / self._pass.sizes[at]))
             self._sweeping = (at + 1, number)
-        return np.array(losses) * self.ratings.std**2
+        return np.array(losses) if self.loss.samples() else np.array(losses) ** 2
 
     def validation_loss(self) -> float:
-        """Mean squared error on the validation rows now, in squared rating units."""
+        """The loss on the validation rows now: mean squared error in squared rating units, or the mean
+        of the loss of preferences.
+        """
+        if self._choices is not None:
+            return self._choices.mean(self.model, self.parameters())
         return self.validation.loss(self.model, self.parameters())
 
     @property
@@ -226,7 +267,7 @@ class Run(EpochLoop, Generic[M]):
             "n_updates": self.n_updates,
             "history": self.history.summary(),
             "kept": {kind: len(sets) for kind, sets in kept.items()},
-            "best": [held.best_rmse if held.best else None, held.best_epoch],
+            "best": [held.best_figure if held.best else None, held.best_epoch],
             "guard": to_plain(self._guard.seen),
         }
         return Checkpoint(arrays, copy.deepcopy(facts))
@@ -250,11 +291,11 @@ class Run(EpochLoop, Generic[M]):
             raise ModelFileError(f"the checkpoint cannot be used: {error}") from error
         self.history = replace(facts.history, cycle_parameters=kept["cycle"])
         self.window = deque(kept["window"], maxlen=self.solver.average)
-        best_rmse, best_epoch = facts.best
-        held.best_rmse = np.inf if best_rmse is None else best_rmse
+        best_figure, best_epoch = facts.best
+        held.best_figure = np.inf if best_figure is None else best_figure
         held.best_epoch = int(best_epoch or 0)
         held.best = kept["best"][0] if kept["best"] else {}
-        self._guard = _DivergenceGuard(self.ratings, self.solver.rule.top_rate, noisy=self.noisy)
+        self._guard = self._new_guard()
         self._guard.seen = facts.guard
         self.n_updates, self._sweeping = facts.n_updates, None
         self.rng.bit_generator.state = rng.bit_generator.state
@@ -309,23 +350,24 @@ class _DivergenceGuard:
     The last does not count where the loss is noisy.
     """
 
-    def __init__(self, ratings: Ratings, top_rate: float, *, noisy: bool) -> None:
-        self.limit, self.top_rate, self.noisy = 3 * ratings.std, top_rate, noisy
+    def __init__(self, label: str, known_nothing: float, top_rate: float, *, noisy: bool) -> None:
+        self.label, self.top_rate, self.noisy = label, top_rate, noisy
+        self.limit = 3 * known_nothing
         self.seen = GuardFacts()
 
-    def check(self, epoch: int, rmse: float, lr: float) -> None:
+    def check(self, epoch: int, figure: float, lr: float) -> None:
         best, last, last_lr = (
             np.inf if x is None else x for x in (self.seen.best, self.seen.last, self.seen.last_lr)
         )
-        best = min(best, rmse)
+        best = min(best, figure)
         # After a rate that has risen, as in a warm restart, so may the loss.
-        rises = self.seen.rises + 1 if rmse > last and lr <= last_lr else 0
+        rises = self.seen.rises + 1 if figure > last and lr <= last_lr else 0
         # Against the std: a loss that is almost nothing may rise by its rounding.
-        grew = not self.noisy and rises >= 3 and rmse > best + 0.05 * self.limit / 3
-        if not np.isfinite(rmse) or rmse > self.limit or grew:
+        grew = not self.noisy and rises >= 3 and figure > best + 0.05 * self.limit / 3
+        if not np.isfinite(figure) or figure > self.limit or grew:
             raise DivergenceError(
-                f"training diverged in epoch {epoch}: the training RMSE is {rmse:.4g}. "
+                f"training diverged in epoch {epoch}: the training {self.label} is {figure:.4g}. "
                 f"Lower the learning rate, for example lr={self.top_rate / 4:.2g} "
                 f"(it was {self.top_rate:g})"
             )
-        self.seen = GuardFacts(best, rmse, lr, rises)
+        self.seen = GuardFacts(best, figure, lr, rises)

@@ -55,8 +55,9 @@ class Training(Run[DotBias]):
         steps_per_epoch: int = 1,
     ) -> None:
         super().__init__(solver, model, ratings, seed=seed, dtype=dtype)
-        counts = row_counts(self.validation.rest)
-        self.start |= prior_constants(solver.decay, model, counts, ratings.std)
+        if model.scores == "rating":  # of preferences no row could be solved again
+            counts = row_counts(self.validation.rest)
+            self.start |= prior_constants(solver.decay, model, counts, ratings.std)
         self._units = {g: dtype(unit) for g, unit in model.units(ratings.std).items()}
         self.tables = self._tables()
         self._base_rates = self._rates()
@@ -97,6 +98,8 @@ class Training(Run[DotBias]):
             ratings=ratings,
             values=ratings.values.astype(self.dtype) / self.dtype(self.ratings.std),
             decay=(users, items),
+            loss=solver.loss_class,
+            n_negatives=solver.n_negatives,
         )
         if solver.batch_size == 1 and solver.order == "shuffled" and solver.semantics == "lazy":
             kind = Hogwild if solver.parallel == "hogwild" else OneByOne
