@@ -142,7 +142,7 @@ def test_the_help_has_an_example():
 def both(folder):
     run(
         f"fit {folder}/ratings.csv -o {folder}/both.dotbias "
-        "--for both --test-size 0 --factors 2 --epochs 3"
+        "--for both --list-decay 0.1 --test-size 0 --factors 2 --epochs 3"
     )
     return f"{folder}/both.dotbias"
 
@@ -181,7 +181,8 @@ def test_what_someone_does_not_want(both, folder):
 
 def test_counts_add_up(tmp_path):
     run(f"simulate -o {tmp_path}/plays.csv --kind counts --users 40 --items 20 --ratings 300")
-    run(f"fit {tmp_path}/plays.csv -o {tmp_path}/m.dotbias --test-size 0")
+    run(f"fit {tmp_path}/plays.csv -o {tmp_path}/m.dotbias --test-size 0 --count-weighting bm25")
+    assert "weighting='bm25'" in run(f"info {tmp_path}/m.dotbias").stdout
     first = (tmp_path / "plays.csv").read_text().splitlines()
     (tmp_path / "new.csv").write_text("\n".join(first[:3]))
     done = run(f"update {tmp_path}/m.dotbias {tmp_path}/new.csv -o {tmp_path}/grown.dotbias")

@@ -275,6 +275,28 @@ def test_rows_that_join_are_regressions_on_the_model_as_it_has_become(recs, name
     assert len(grown.recommend(77, 3)) == 3
 
 
+@any_fit
+def test_many_users_who_join_are_each_folded_in(recs, name):
+    rec, kind = recs[name], FITS[name][0]
+    rng = np.random.default_rng(7)
+    users, items = (
+        np.repeat(np.arange(100, 140), 3),
+        np.concatenate([rng.choice(N_ITEMS, 3, replace=False) for _ in range(40)]),
+    )
+    values = np.ones(120) if kind == "events" else rng.integers(1, 6, 120).astype(float)
+    new = db.Ratings.from_columns(users.tolist(), items.tolist(), values, kind=kind)
+    grown = rec.partial_fit(new)
+    at = grown.user_vocabulary.indices(range(100, 140))
+    for n, user in enumerate(at):
+        own = slice(3 * n, 3 * n + 3)
+        folded = rec.fold_in_user(dict(zip(items[own].tolist(), values[own], strict=True)))
+        # What an item's values add up to has grown meanwhile.
+        close = 0.05 if name == "bm25" else 1e-5
+        np.testing.assert_allclose(
+            grown.parameters["user_factors"][user], folded.factors, atol=close
+        )
+
+
 def test_most_rated_items_are_counted_anew():
     rec = db.fit(some("events"), solver=db.MostRated())
     new = db.Ratings.from_columns([100, 101, 102, 102], [3, 3, 3, 500])

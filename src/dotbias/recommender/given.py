@@ -10,9 +10,9 @@ from dotbias.models.parameters import Array, Parameters
 from dotbias.models.row_form import Side
 
 # The target and the weight of an item that someone is not interested in. With films rated 1 and 2 on
-# ml-100k in this part, a fifth fewer of the other such films came up in the first ten than when they were
-# left out, for 1.5 % of nDCG. A lower target or a higher weight costs more for each of them, and 0 as a
-# target says next to nothing of someone of whom little is known.
+# ml-100k in this part, a fifth fewer of the other such films came up in the first ten than when they
+# were left out, for 1.5 % of nDCG. A lower target or a higher weight costs more for each of them, and 0
+# as a target says next to nothing of someone of whom little is known.
 _REFUSED_TARGET, _REFUSED_WEIGHT = -0.25, 1.0
 
 
