@@ -21,7 +21,7 @@ def folder(tmp_path_factory):
     (folder / "mine.csv").write_text("item,rating\nHeat (1995),5\n7,1\nno such film,3\n")
     run(
         f"fit {folder}/ratings.csv -o {folder}/m.dotbias --titles {folder}/titles.csv "
-        "--test-size 0 --factors 2 --epochs 3"
+        "--for predict --test-size 0 --factors 2 --epochs 3"
     )
     return folder
 
@@ -136,3 +136,54 @@ def test_wrong_usage_is_exit_code_2(folder, options):
 def test_the_help_has_an_example():
     text = " ".join(run("explain --help").stdout.split())
     assert "dotbias explain movies.dotbias --user 42" in text
+
+
+@pytest.fixture(scope="module")
+def both(folder):
+    run(
+        f"fit {folder}/ratings.csv -o {folder}/both.dotbias "
+        "--for both --list-decay 0.1 --test-size 0 --factors 2 --epochs 3"
+    )
+    return f"{folder}/both.dotbias"
+
+
+def test_both_sums_are_told_the_preference_first(both, folder):
+    command = f"explain {both} --user 3 --item 4"
+    done = run(f"{command} -k 2").stdout
+    assert done.index("is the preference of user 3 for") < done.index("is predicted for user 3 and")
+    report = json.loads(run(f"{command} --json").stdout)
+    assert (report["of"], report["preference"]["of"]) == ("rating", "preference")
+    rows = list(csv.DictReader(io.StringIO(run(f"{command} --csv").stdout)))
+    for of, said in (("rating", report), ("preference", report["preference"])):
+        parts = [float(row["contribution"]) for row in rows if row["of"] == of]
+        assert sum(parts) == pytest.approx(said["prediction"], abs=1e-5)
+        alone = json.loads(run(f"{command} --of {of} --json").stdout)
+        assert "preference" not in alone
+        assert alone == {name: value for name, value in said.items() if name != "preference"}
+    run(f"{command} --picture {folder}/both.html")
+    assert "is the preference of user 3" in (folder / "both.html").read_text()
+
+
+def test_what_someone_does_not_want(both, folder):
+    mine = f"--for-ratings {folder}/mine.csv --not-interested 4 --not-interested 9"
+    listed = json.loads(run(f"recommend {both} {mine} -k 40 --json").stdout)
+    assert not {4, 9} & {row["item"] for row in listed}
+    report = json.loads(run(f"explain {both} {mine} --item 12 --json").stdout)
+    unwanted = [part for part in report["preference"]["parts"] if part["part"] == "not interested"]
+    assert {part["item"] for part in unwanted} == {4, 9}
+    message = "--not-interested goes with --for-ratings; --exclude leaves items off"
+    done = run(f"recommend {both} --user 3 --not-interested 4", code=2)
+    assert message in " ".join(done.stderr.replace("│", "").split())
+    assert "unknown item" in fails(
+        f"recommend {both} --for-ratings {folder}/mine.csv --not-interested x"
+    )
+
+
+def test_counts_add_up(tmp_path):
+    run(f"simulate -o {tmp_path}/plays.csv --kind counts --users 40 --items 20 --ratings 300")
+    run(f"fit {tmp_path}/plays.csv -o {tmp_path}/m.dotbias --test-size 0 --count-weighting bm25")
+    assert "weighting='bm25'" in run(f"info {tmp_path}/m.dotbias").stdout
+    first = (tmp_path / "plays.csv").read_text().splitlines()
+    (tmp_path / "new.csv").write_text("\n".join(first[:3]))
+    done = run(f"update {tmp_path}/m.dotbias {tmp_path}/new.csv -o {tmp_path}/grown.dotbias")
+    assert "2 counts joined (2 added to earlier ones)" in " ".join(done.stderr.split())

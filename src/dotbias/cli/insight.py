@@ -16,6 +16,8 @@ from dotbias.cli.solving import Solving
 if TYPE_CHECKING:
     import polars as pl
 
+    from dotbias.models.base import Scores
+
 _LOOKING = "Looking"
 _BAR = 7  # letters to each side
 
@@ -274,6 +276,14 @@ def explain(
     item: Annotated[str, typer.Option(help="Id or title of the item.")],
     user: Annotated[str | None, typer.Option(help="Id of the user.")] = None,
     for_ratings: o.ForRatings = None,
+    not_interested: o.NotInterested = None,
+    of: Annotated[
+        Literal["preference", "rating"] | None,
+        typer.Option(
+            help="preference (why it is where it is on the list), or rating (why so many stars).",
+            show_default="both, as far as the model knows them",
+        ),
+    ] = None,
     k: Annotated[
         int, typer.Option("-k", min=1, help="How many of the user's ratings to list.")
     ] = 10,
@@ -283,58 +293,73 @@ def explain(
     as_json: o.JsonOption = False,
     as_csv: o.CsvOption = False,
 ) -> None:
-    """Explain a prediction: how much each rating of the user adds to it or takes from it.
+    """Explain a prediction and a place on the list: how much each rating of the user adds or takes.
 
-    The parts add up to the prediction. --json and --csv list all of them.
+    The parts add up to the prediction, or to the preference. --json and --csv list all of them; a
+    picture shows the preference where there is one.
 
     Examples: [bold]dotbias explain movies.dotbias --user 42 --item "Toy Story (1995)"[/bold],
     [bold]dotbias explain movies.dotbias --for-ratings my.csv --item 1 --picture why.png[/bold]
     """
+    import polars as pl
+
     from dotbias.recommender.recommender import Recommender
 
     if (user is None) == (for_ratings is None):
         raise typer.BadParameter("give one of --user and --for-ratings")
+    using.check_not_interested(not_interested, for_ratings)
     show.one_format(as_json, as_csv)
     lab.check_files(picture)
     rec = Recommender.load(model)
+    known: list[Scores] = [s for s in ("preference", "rating") if rec.has(s)]
     if for_ratings is not None:
-        found = using.folded_user(rec, for_ratings, reading).explain(item)
+        folded = using.folded_user(rec, for_ratings, reading, not_interested)
+        found = [folded.explain(item, of=scores) for scores in ([of] if of else known)]
     else:
         assert user is not None
-        found = rec.explain(user, item)
+        found = [rec.explain(user, item, of=scores) for scores in ([of] if of else known)]
     for path in picture or []:
-        lab.save_picture(found.picture(k), path)
+        lab.save_picture(found[0].picture(k), path)
     if as_json:
-        show.data(found.to_dict())
+        *others, last = (one.to_dict() for one in found)
+        show.data(last | {other["of"]: other for other in others})
     elif as_csv:
-        show.frame(found.frame(), "", as_csv=True)
+        frames = [one.frame() for one in found]
+        if len(found) > 1:
+            named = zip(frames, found, strict=True)
+            frames = [frame.with_columns(of=pl.lit(one.of)) for frame, one in named]
+        show.frame(pl.concat(frames), "", as_csv=True)
     else:
-        show.frame(with_bars(found.shown(k)), found.heading)
-        show.console().print(found.sentence, markup=False, soft_wrap=True)
+        for one in found:
+            show.frame(with_bars(one.shown(k), from_first=one.of == "rating"), one.heading)
+            show.console().print(one.sentence, markup=False, soft_wrap=True)
 
 
-def with_bars(parts: "pl.DataFrame") -> "pl.DataFrame":
+def with_bars(parts: "pl.DataFrame", *, from_first: bool = True) -> "pl.DataFrame":
     """Contributions with their signs, and on a terminal bars to both sides of a line.
 
-    The global mean, from which the others set out, has no bar.
+    The global mean, from which the others set out, has no bar: it is the first row, if there is one.
     """
     import polars as pl
 
     values = parts["contribution"].to_list()
     table = parts.with_columns(
-        rating=pl.Series(
-            [None if r is None else f"{r:g}" for r in parts["rating"]], dtype=pl.String
+        *(
+            pl.Series(name, [None if n is None else f"{n:g}" for n in parts[name]], pl.String)
+            for name in parts.columns[1:-1]
         ),
         contribution=pl.Series([f"{value:+.3f}" for value in values]),
     )
     if not show.console().is_terminal:
         return table
-    longest = max(map(abs, values[1:]), default=0) or 1
+    without = [None] * from_first
+    values = values[from_first:]
+    longest = max(map(abs, values), default=0) or 1
     bars = []
-    for value in values[1:]:
+    for value in values:
         whole, half = divmod(round(2 * _BAR * abs(value) / longest), 2)
         left, right = ("", "█" * whole + "▌" * half)
         if value < 0:
             left, right = ("▐" * half + "█" * whole, "")
         bars.append(f"{left:>{_BAR}}│{right}")
-    return table.with_columns(pl.Series(" ", [None, *bars], dtype=pl.String))
+    return table.with_columns(pl.Series(" ", [*without, *bars], dtype=pl.String))

@@ -27,6 +27,13 @@ ForRatings = Annotated[
         "ratings.",
     ),
 ]
+NotInterested = Annotated[
+    list[str] | None,
+    typer.Option(
+        help="With --for-ratings: id or title of an item that this person does not want; it is not "
+        "listed, and what is like it comes later (repeatable).",
+    ),
+]
 SeedOption = Annotated[int, typer.Option(min=0, help="Seed of everything that is drawn.")]
 CompareBy = Annotated[
     Literal["rating", "preference"] | None,

@@ -51,6 +51,14 @@ class Ranking:
             rich_help_panel=_PANEL,
         ),
     ] = None
+    count_weighting: Annotated[
+        Literal["log", "linear", "bm25"] | None,
+        typer.Option(
+            help="What a count says: its logarithm, itself (also for weights of your own), or BM25.",
+            show_default="log",
+            rich_help_panel=_PANEL,
+        ),
+    ] = None
 
     def purpose_for(self, ratings: "Ratings", plan: "Plan | None") -> "Purpose":
         """What the fit is for, as asked, as the data allow, or as a model of preferences that is named.
@@ -67,7 +75,12 @@ class Ranking:
         """How preferences are estimated, or None where nothing was said."""
         from dotbias.solvers.least_squares.implicit_als import ImplicitALS
 
-        given = {"weight_decay": self.list_decay, "liking": self.liking, "alpha": self.alpha}
+        given = {
+            "weight_decay": self.list_decay,
+            "liking": self.liking,
+            "alpha": self.alpha,
+            "weighting": self.count_weighting,
+        }
         settings: dict[str, Any] = {
             name: value for name, value in given.items() if value is not None
         }

@@ -102,6 +102,7 @@ def recommend(
         bool, typer.Option("--all-users", help="Every user of the model.")
     ] = False,
     for_ratings: o.ForRatings = None,
+    not_interested: o.NotInterested = None,
     k: o.KOption = 10,
     output: Annotated[
         Path | None,
@@ -125,12 +126,13 @@ def recommend(
         raise typer.BadParameter(
             "give one of --user (as often as you like), --all-users and --for-ratings"
         )
+    check_not_interested(not_interested, for_ratings)
     show.one_format(as_json, as_csv)
     rec = Recommender.load(model)
     how = listing.keywords()
     if for_ratings is not None:
         whom = f"the ratings in {for_ratings}"
-        folded = folded_user(rec, for_ratings, reading)
+        folded = folded_user(rec, for_ratings, reading, not_interested)
         table = folded.recommend(k, **how)
     else:
         for name in user or []:
@@ -146,7 +148,17 @@ def recommend(
         show.frame(table.drop("user", strict=False), f"Recommendations for {whom}")
 
 
-def folded_user(rec: "Recommender", source: str, reading: Reading) -> "FoldedUser":
+def check_not_interested(names: list[str] | None, for_ratings: str | None) -> None:
+    """Whoever the model knows is solved already."""
+    if names and for_ratings is None:
+        raise typer.BadParameter(
+            "--not-interested goes with --for-ratings; --exclude leaves items off anyone's list"
+        )
+
+
+def folded_user(
+    rec: "Recommender", source: str, reading: Reading, not_interested: list[str] | None
+) -> "FoldedUser":
     """The user of a file of items and ratings, and a note about items that the model lacks."""
     from dotbias.data.read import read_rated
     from dotbias.errors import UnknownIdError
@@ -154,7 +166,8 @@ def folded_user(rec: "Recommender", source: str, reading: Reading) -> "FoldedUse
     rated = read_rated(
         source, item=reading.item_column, rating=reading.rating_column, kind=reading.kind
     )
-    user = rec.fold_in_user(rated.iter_rows(), on_unknown="skip")
+    unwanted = [rec.item_vocabulary.raw(rec.item_vocabulary.find(i)) for i in not_interested or []]
+    user = rec.fold_in_user(rated.iter_rows(), not_interested=unwanted, on_unknown="skip")
     if user.n_ratings == 0:
         raise UnknownIdError(f"{source}: the model knows none of these {rated.height:,} items")
     if user.unknown:
@@ -339,7 +352,7 @@ def update(
 ) -> None:
     """Add new ratings to a model, with their users and items, without fitting it again.
 
-    A pair that was rated before takes its new rating.
+    A pair that was rated before takes its new rating; one that was counted before adds up.
 
     Example: [bold]dotbias update movies.dotbias new.csv -o grown.dotbias[/bold]
     """
@@ -347,14 +360,17 @@ def update(
     from dotbias.recommender.recommender import Recommender
 
     rec = Recommender.load(model)
-    low, high = map(float, rec.parameters["scale"])
-    grown = rec.partial_fit(replace(reading, scale=(low, high)).read(ratings))
+    if rec.facts.kind == "ratings":
+        low, high = map(float, rec.parameters["scale"])
+        reading = replace(reading, scale=(low, high))
+    grown = rec.partial_fit(reading.read(ratings))
     grown.save(output)
     joined = grown.facts.partial_fits[-1]
     if as_json:
         show.data({"model": str(output), **to_plain(joined)})
         return
+    again = "added to earlier ones" if rec.facts.kind == "counts" else "in place of earlier ones"
     show.say(
-        f"Saved {output}: {joined.n_ratings:,} ratings joined ({joined.n_replaced:,} in place of "
-        f"earlier ones), {joined.n_new_users:,} new users, {joined.n_new_items:,} new items."
+        f"Saved {output}: {joined.n_ratings:,} {rec.facts.kind} joined ({joined.n_replaced:,} {again}), "
+        f"{joined.n_new_users:,} new users, {joined.n_new_items:,} new items."
     )

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal, NamedTuple, TypeAlias,
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.sparse import csr_array
 
 from dotbias.data.ratings import Ratings
 from dotbias.data.vocabulary import Index
@@ -135,16 +136,13 @@ class Model(Settings, ABC):
         """
         return Observed(values, None)
 
-    def counted(
-        self,
-        parameters: Parameters,  # noqa: ARG002
-        user_counts: NDArray[np.int64],  # noqa: ARG002
-    ) -> Parameters:
-        """The arrays that follow from how many ratings each user has; none, unless a model says so.
+    def derived(self, parameters: Parameters, rated: csr_array) -> Parameters:  # noqa: ARG002
+        """The arrays that follow from the rows as they are and from what is known of them, anew: what
+        ``partial_fit`` must not leave as it was at training. None, unless a model says so.
 
         Args:
             parameters: the fitted arrays.
-            user_counts: shape (n_users,).
+            rated: all that is known, shape (n_users, n_items).
         """
         return {}
 

@@ -5,6 +5,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.sparse import csr_array
 
 from dotbias.data.ratings import Ratings
 from dotbias.data.vocabulary import Index
@@ -23,6 +24,11 @@ from dotbias.models.row_form import OTHER, Linear, RowForm, Side
 from dotbias.models.scoring import Scoring, row_sums
 from dotbias.settings import setting
 
+# Rows of a table that are taken to double precision at once.
+_CHUNK = 10_000
+# Keeps the total of nothing from being divided by.
+_TINY = 1e-30
+
 
 @dataclass(frozen=True, kw_only=True)
 class DotProduct(BilinearModel):
@@ -35,9 +41,15 @@ class DotProduct(BilinearModel):
 
     Beside its groups its parameters say what it was fitted to: the target of a known pair is
     ``t = target[0] + target[1] · value``, and its weight
-    ``c = confidence[0] + confidence[1] · log(1 + value) + confidence[2] · value``. In the regression of
-    an item a pair weighs ``user_weight`` times as much, ``balance[1] · n^-balance[0]`` for a user of n
-    known pairs.
+    ``c = confidence[0] + confidence[1] · log(1 + value) + confidence[2] · value``. With ``saturation``,
+    ``(α, K1, B)``, it is ``α`` times the BM25 weight of the value more; for that ``user_counts`` says
+    how many items each user has, and ``item_totals`` what the values of each item add up to. In the
+    regression of an item a pair weighs ``user_weight`` times as much, ``balance[1] · n^-balance[0]`` for
+    a user of n known pairs.
+
+    Of a model that was fitted to all pairs ``unobserved_weight``, ``a₀``, and ``penalty``, ``λ`` of the
+    users and of the items, say how: the prior of a row is ``a₀ Σ w y yᵀ + λ I`` over all rows ``y`` of
+    the other side, ``w`` being the weights of users.
 
     Args:
         n_factors: length of each embedding.
@@ -83,12 +95,18 @@ class DotProduct(BilinearModel):
         super().check(parameters, n_users, n_items)
         checked_array(parameters, "stranger", parameters["user_factors"].shape[1:])
         checked_array(parameters, "target", (2,))
-        confidence = checked_array(parameters, "confidence", (3,))
         checked_array(parameters, "balance", (2,))
         if checked_array(parameters, "user_weight", (n_users,)).min(initial=1) <= 0:
             raise SettingError("the array user_weight must be above 0")
-        if confidence.min() < 0:
-            raise SettingError("the array confidence must be at least 0")
+        at_least_0: list[tuple[str, tuple[int, ...]]] = [("confidence", (3,))]
+        if "penalty" in parameters:
+            at_least_0 += [("unobserved_weight", (1,)), ("penalty", (2,))]
+        if "saturation" in parameters:
+            at_least_0 += [("saturation", (3,)), ("user_counts", (n_users,))]
+            at_least_0 += [("item_totals", (n_items,))]
+        for name, shape in at_least_0:
+            if checked_array(parameters, name, shape).min() < 0:
+                raise SettingError(f"the array {name} must be at least 0")
 
     def formula(self, parameters: Parameters, side: Side) -> RowForm:
         """A row is an embedding, which meets that of the partner in a dot product."""
@@ -126,7 +144,7 @@ class DotProduct(BilinearModel):
         self,
         parameters: Parameters,
         side: Side,
-        starts: NDArray[np.integer[Any]],  # noqa: ARG002
+        starts: NDArray[np.integer[Any]],
         partners: Index,
         values: Array,
     ) -> Observed:
@@ -138,20 +156,43 @@ class DotProduct(BilinearModel):
             targets += at_zero
         else:  # one number in the place of all
             targets = np.broadcast_to(at_zero, values.shape)
+        bm25 = "saturation" in parameters
         of_users = side == "item" and parameters["balance"][0] > 0
-        if log == linear == 0 and constant == 1 and not of_users:
+        if log == linear == 0 and constant == 1 and not (bm25 or of_users):
             return Observed(targets, None)
         weights = constant + linear * values
         if log:
             weights += log * np.log1p(values)
+        if bm25:
+            weights += _bm25(parameters, side, starts, partners, values)
         if of_users:
             weights = weights * parameters["user_weight"][partners]
         return Observed(targets.astype(np.float32, copy=False), weights.astype(np.float32))
 
-    def counted(self, parameters: Parameters, user_counts: NDArray[np.int64]) -> Parameters:
-        """``user_weight``: users with many known pairs weigh less for each."""
-        exponent, spread = map(float, parameters["balance"])
-        return {"user_weight": (spread * balanced(user_counts, exponent)).astype(np.float32)}
+    def derived(self, parameters: Parameters, rated: csr_array) -> Parameters:
+        """The mean taste; what users weigh; the priors, since all rows of the other side pull at a row;
+        and what BM25 counts.
+        """
+        p, counts = parameters["user_factors"], np.diff(rated.indptr)
+        weights = user_weights(parameters["balance"], counts)
+        own: Parameters = {
+            "stranger": p.mean(axis=0, dtype=np.float64).astype(np.float32),
+            "user_weight": weights,
+        }
+        if "penalty" in parameters:
+            a0, (of_users, of_items) = parameters["unobserved_weight"][0], parameters["penalty"]
+            if "item_prior_growth" in parameters:
+                scale, _, power = parameters["item_prior_growth"]
+                own["item_prior_growth"] = np.array([scale, a0 * len(p), power], np.float32)
+                of_items = scale * (a0 * len(p)) ** power
+            pull = a0 * _gram(parameters["item_factors"])
+            own["user_prior_precision"] = prior_precision(pull, float(of_users))
+            pull = a0 * _gram(p * np.sqrt(weights)[:, None])
+            own["item_prior_precision"] = prior_precision(pull, float(of_items))
+            own["penalty"] = np.array([of_users, of_items], np.float32)
+        if "saturation" in parameters:
+            own |= bm25_sides(counts, rated.sum(axis=0, dtype=np.float64))
+        return own
 
     def stranger(self, parameters: Parameters, side: Side) -> Array | None:
         """Of users the mean embedding."""
@@ -166,7 +207,66 @@ class DotProduct(BilinearModel):
         return parameters["user_factors"]
 
 
-def balanced(counts: NDArray[np.int64], exponent: float) -> NDArray[np.float64]:
-    """``n^-exponent`` of each count, shape (n,); nothing counts as 1."""
-    powers: NDArray[np.float64] = np.maximum(counts, 1).astype(np.float64) ** -exponent
-    return powers
+def user_weights(balance: Array, counts: NDArray[np.int64]) -> Array:
+    """What each user weighs, shape (n,): ``balance[1] · n^-balance[0]``, as with one pair where there is
+    none.
+    """
+    exponent, spread = map(float, balance)
+    return (spread * np.maximum(counts, 1).astype(np.float64) ** -exponent).astype(np.float32)
+
+
+def prior_precision(pull: NDArray[np.float64], penalty: float) -> Array:
+    """Precision of a row that all rows of the other side pull to 0, shape (1 + k, 1 + k); its first
+    number stands for the bias that there is not.
+
+    Args:
+        pull: ``a₀ Σ y yᵀ``, shape (k, k).
+        penalty: ``λ``.
+    """
+    k = len(pull)
+    precision = np.zeros((1 + k, 1 + k), np.float32)
+    precision[1:, 1:] = pull + penalty * np.eye(k)
+    return precision
+
+
+def _gram(rows: Array) -> NDArray[np.float64]:
+    """``Σ x xᵀ`` over the rows of a table, shape (k, k)."""
+    gram = np.zeros((rows.shape[1], rows.shape[1]))
+    for start in range(0, len(rows), _CHUNK):
+        wide = rows[start : start + _CHUNK].astype(np.float64)
+        gram += wide.T @ wide
+    return gram
+
+
+def bm25_sides(user_counts: NDArray[Any], item_totals: NDArray[Any]) -> Parameters:
+    """What BM25 asks of both sides: how many items a user has, and what an item's values add up to."""
+    return {
+        "user_counts": user_counts.astype(np.float32),
+        "item_totals": item_totals.astype(np.float32),
+    }
+
+
+def _bm25(
+    parameters: Parameters,
+    side: Side,
+    starts: NDArray[np.integer[Any]],
+    partners: Index,
+    values: Array,
+) -> NDArray[np.float64]:
+    """``α`` times Robertson's weight of each value, with items as documents and users as terms (see
+    ``ImplicitALS``); what is folded in brings its own count or total.
+    """
+    alpha, k1, b = parameters["saturation"].astype(np.float64)
+    lengths, all_totals = np.diff(starts), parameters["item_totals"]
+    n_items: NDArray[Any]
+    totals: NDArray[Any]
+    if side == "user":
+        n_items, totals = np.repeat(lengths, lengths), all_totals[partners]
+    else:
+        n_items = parameters["user_counts"][partners]
+        row = np.repeat(np.arange(len(lengths)), lengths)
+        totals = np.bincount(row, values, len(lengths))[row]
+    idf = np.maximum(np.log(len(all_totals)) - np.log1p(n_items), 0)
+    length = 1 - b + b * totals / max(float(all_totals.mean(dtype=np.float64)), _TINY)
+    weights: NDArray[np.float64] = alpha * idf * values * (k1 + 1) / (values + k1 * length)
+    return weights

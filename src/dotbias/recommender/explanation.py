@@ -1,4 +1,4 @@
-"""Why a user gets a prediction: the sum that it is, rating by rating."""
+"""Why a user gets a prediction, or a place on the list: the sum that it is, rating by rating."""
 
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
@@ -7,20 +7,33 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from dotbias.data.vocabulary import Index
-from dotbias.models.parameters import Array, Parameters
+from dotbias.data.ratings import Kind
+from dotbias.models.base import Scores
+from dotbias.models.parameters import Parameters
 from dotbias.models.row_form import RowForm
 from dotbias.recommender.facts import Facts
 from dotbias.recommender.fitted import Fitted, RawId, check_k
+from dotbias.recommender.given import Given
 from dotbias.solvers.least_squares.contributions import Contributions, contributions
+from dotbias.solvers.least_squares.most_rated import MostRated
 
 if TYPE_CHECKING:
     from dotbias.pictures import BarPicture
 
 RATED = "rated item"
 """The part of a rating, in the column ``part``."""
+CHOSEN = "chosen item"
+"""The part of a count or an event there."""
+REFUSED = "not interested"
+"""The part of an item that someone is not interested in."""
 
-# Share of the scale below which a difference is rounding, or as good as.
+# What the parts of a user are, in words, by the kind of the data: each one, its number, and all.
+_WORDS: dict[Kind, tuple[str, str | None, str]] = {
+    "ratings": (RATED, "rating", "ratings"),
+    "counts": (CHOSEN, "count", "counts"),
+    "events": (CHOSEN, None, "choices"),
+}
+# Share of the scale, or of 1 for preferences, below which a difference is rounding, or as good as.
 _NEGLIGIBLE = 2e-4
 # The difference between what the model's own vector of a user predicts and what the parts do.
 _LEFT = "what the fit left"
@@ -32,13 +45,14 @@ _LEFT_BY = {
     "Gibbs": "is a mean of samples",
     "GradientDescent": "was left by gradient descent after {epochs}",
     "ALS": "was solved before the last step of the items",
+    "ImplicitALS": "was solved before the last step of the items",
 }
 _UNSAID = "is not quite what their ratings give by regression"
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class Explanation:
-    """One prediction as a sum of parts.
+    """One prediction, or one preference, as a sum of parts.
 
     The parts are those of the prediction by the folded-in vector, which the user's ratings give by
     regression with everything else held. ``folded_in + difference``, cut off at the ends of the scale,
@@ -47,18 +61,25 @@ class Explanation:
     The part of a rating is what it does through the factors. What all of them do to the user's bias is
     one part of its own, so a low rating may add to a prediction: more than that bias takes off for it.
 
+    A preference has no mean, no biases and no scale: its parts are what the user has rated or chosen.
+
     Args:
+        of: what is explained: the predicted rating, or the preference.
+        kind: what the model was fitted to: ratings, counts or events.
         user: the user's id; None for one who was not there at training.
         item: the item's id.
         title: its title, or the id as text.
-        prediction: what ``predict`` says, which the parts add up to.
+        prediction: what ``predict`` says, or the preference, which the parts add up to.
         folded_in: prediction by the folded-in vector, before it is cut off.
         difference: what the model's own vector predicts beyond it, before it is cut off.
-        exact: whether ``difference`` is rounding: less than 0.02 % of the scale.
+        exact: whether ``difference`` is rounding: less than 0.02 % of the scale, or 0.0002.
+        for_all: whether the model says the same of everyone (``MostRated``).
         left_by: how the model's own vector of the user came about, in words.
         table: what ``frame`` returns.
     """
 
+    of: Scores
+    kind: Kind
     user: RawId | None
     item: RawId
     title: str
@@ -66,18 +87,21 @@ class Explanation:
     folded_in: float
     difference: float
     exact: bool
+    for_all: bool
     left_by: str
     table: pl.DataFrame
 
     def frame(self) -> pl.DataFrame:
         """All parts.
 
-        Columns ``part``, ``item``, ``title``, ``rating`` (the user's), ``similarity`` (cosine of the
-        embeddings of this item and the explained one), ``contribution``. The contributions add up to
-        the prediction. First come ``"global mean"``, ``"user bias"``, ``"item bias"``,
-        ``"what the fit left"`` (the difference), and, where they are not 0, ``"assumed of everyone"``
-        (the prior's mean) and ``"cut off"`` (at the end of the scale). Then comes each
-        ``"rated item"``, the largest part, of either sign, first; none for a ``Baseline``.
+        Columns ``part``, ``item``, ``title``, ``rating`` (the user's, or the count; null for an event),
+        ``similarity`` (cosine of the embeddings of this item and the explained one), ``contribution``.
+        The contributions add up to the prediction. First come ``"global mean"``, ``"user bias"``,
+        ``"item bias"``, ``"what the fit left"`` (the difference), and, where they are not 0,
+        ``"assumed of everyone"`` (the prior's mean) and ``"cut off"`` (at the end of the scale); of a
+        preference only the fourth and the fifth. Then comes each ``"rated item"`` (``"chosen item"``
+        where there are no ratings, ``"not interested"`` for what the user does not want), the largest
+        part, of either sign, first; none for a ``Baseline`` or where all users get the same.
         """
         return self.table
 
@@ -88,54 +112,69 @@ class Explanation:
             SettingError: for a ``k`` below 1.
         """
         check_k(k)
-        rated = self.table["part"] == RATED
+        rated = self.table["item"].is_not_null()
         fixed, items = self.table.filter(~rated), self.table.filter(rated)
         n_others = items.height - k
         if n_others <= 0:
             return self.table
-        name = f"the other {n_others:,} rated items" if n_others > 1 else "the other rated item"
+        noun = _WORDS[self.kind][0]
+        name = f"the other {n_others:,} {noun}s" if n_others > 1 else f"the other {noun}"
         others = pl.DataFrame({"part": [name], "contribution": [items["contribution"][k:].sum()]})
         return pl.concat([fixed, items.head(k), others], how="diagonal")
 
     def shown(self, k: int = 10) -> pl.DataFrame:
         """``summary`` for people: columns ``part`` (in words), ``rating``, ``contribution``.
 
-        What the fit left, and what is assumed or cut off, is left out where it is too small to be seen.
+        The rating is a ``count`` where the data are counts, and no column where they are events. What
+        the fit left, and what is assumed or cut off, is left out where it is too small to be seen.
 
         Raises:
             SettingError: for a ``k`` below 1.
         """
         table = self.summary(k)
-        is_rated, itself = pl.col("part") == RATED, pl.col("item") == self.item
+        is_item, itself = pl.col("item").is_not_null(), pl.col("item") == self.item
         name = pl.coalesce("title", pl.col("item").cast(pl.String))
         words = (
-            pl.when(is_rated & itself)
+            pl.when(pl.col("part") == REFUSED)
+            .then(REFUSED + ": " + name)
+            .when(is_item & itself)
             .then("this item itself: " + name)
-            .when(is_rated)
+            .when(is_item)
             .then(name)
             .otherwise("part")
         )
         seen = ~pl.col("part").is_in(_SOMETIMES) | (pl.col("contribution").abs() >= _SHOWN)
-        return table.filter(seen).select(words.alias("part"), "rating", "contribution")
+        _, number, _ = _WORDS[self.kind]
+        numbers = [] if number is None else [pl.col("rating").alias(number)]
+        return table.filter(seen).select(words.alias("part"), *numbers, "contribution")
 
     @property
     def heading(self) -> str:
         """What is explained, in one line."""
         whom = "this user" if self.user is None else f"user {self.user}"
+        if self.of == "preference":
+            return f"{self.prediction:.3f} is the preference of {whom} for {self.title}"
         return f"{self.prediction:.3f} is predicted for {whom} and {self.title}"
 
     @property
     def sentence(self) -> str:
         """Which vector the parts are those of, and by how much the model's own differs."""
+        if self.for_all:
+            return (
+                "It is the share of all users who have the item, and the same for everyone: this model "
+                "lists the most rated items."
+            )
+        *_, known = _WORDS[self.kind]
         if self.exact:
             return (
-                "The parts are exact: the user's vector is what their ratings give by regression."
+                f"The parts are exact: the user's vector is what their {known} give by regression."
             )
         own = self.folded_in + self.difference
         before = "" if self._uncut else ", before they are cut off at the end of the scale"
+        says = "predicts" if self.of == "rating" else "has a preference of"
         return (
             f"The model's vector of the user {self.left_by}. The parts explain the vector that the same "
-            f"ratings give by regression, which predicts {self.folded_in:.3f} instead of {own:.3f}"
+            f"{known} give by regression, which {says} {self.folded_in:.3f} instead of {own:.3f}"
             f'{before}: that is "{_LEFT}".'
         )
 
@@ -146,6 +185,7 @@ class Explanation:
     def to_dict(self) -> dict[str, Any]:
         """Everything as plain data, for JSON."""
         return {
+            "of": self.of,
             "user": self.user,
             "item": self.item,
             "title": self.title,
@@ -158,83 +198,100 @@ class Explanation:
         }
 
     def __str__(self) -> str:
+        shown = self.shown()
         rows = [
-            (part, "" if rating is None else f"{rating:g}", f"{contribution:+.3f}")
-            for part, rating, contribution in self.shown().iter_rows()
+            (part, *("" if n is None else f"{n:g}" for n in number), f"{contribution:+.3f}")
+            for part, *number, contribution in shown.iter_rows()
         ]
-        rows = [("", "rating", "part"), *rows]
-        name, *numbers = (max(map(len, column)) for column in zip(*rows, strict=True))
+        rows = [("", *shown.columns[1:-1], "part"), *rows]
+        name, *widths = (max(map(len, column)) for column in zip(*rows, strict=True))
         lines = [
-            f"{part:<{name}}  {rating:>{numbers[0]}}  {contribution:>{numbers[1]}}"
-            for part, rating, contribution in rows
+            "  ".join(
+                [f"{part:<{name}}", *(f"{n:>{w}}" for n, w in zip(rest, widths, strict=True))]
+            )
+            for part, *rest in rows
         ]
         return "\n".join([self.heading, *lines, self.sentence])
 
     def picture(self, k: int = 10) -> "BarPicture":
-        """The parts as bars, without the global mean, from which they set out.
+        """The parts as bars, without the global mean, from which those of a rating set out.
 
         Raises:
             SettingError: for a ``k`` below 1.
         """
         from dotbias.pictures import Bar, BarPicture
 
-        bars = tuple(
-            Bar(
-                name=part if rating is None else f"{rating:g} for {part}",
-                value=contribution,
-                label=f"{contribution:+.3f}",
-            )
-            for part, rating, contribution in self.shown(k)[1:].iter_rows()
-        )
-        mean = self.table["contribution"][0]
+        shown, x_label = self.shown(k), "what each part adds to the preference"
+        if self.of == "rating":
+            mean, shown = shown["contribution"][0], shown[1:]
+            x_label = f"what each part adds to the global mean, {mean:.3f}"
+        bars = []
+        for part, *numbers, contribution in shown.iter_rows():
+            (number,) = numbers or [None]
+            name = part if number is None else f"{number:g} for {part}"
+            bars.append(Bar(name=name, value=contribution, label=f"{contribution:+.3f}"))
+        _, word, _ = _WORDS[self.kind]
+        before = "" if word is None else f"Before each title stands the user's {word} of it. "
         return BarPicture(
             title=self.heading,
-            bars=bars,
-            x_label=f"what each part adds to the global mean, {mean:.3f}",
-            note=f"Before each title stands the user's rating of it. {self.sentence}",
+            bars=tuple(bars),
+            x_label=x_label,
+            note=self.sentence if self.for_all else before + self.sentence,
         )
 
 
-def explain(rec: Fitted, user: RawId, item: RawId) -> Explanation:
+def explain(rec: Fitted, user: RawId, item: RawId, of: Scores | None = None) -> Explanation:
     """See ``Recommender.explain``."""
+    alone = rec.by(rec.ranked_by(of))
     u = rec.user_vocabulary.find(user, noun="user")
     own = rec.rated[[u]]
-    found = explain_row(rec, rec.parameters, u, own.indices, own.data, item)
-    return replace(found, user=rec.user_vocabulary.raw(u), left_by=_left_by(rec.facts))
+    # Of a model from a file indices have 64 bits.
+    given = Given(own.indices.astype(np.int32), own.data)
+    found = explain_row(alone, alone.parameters, u, given, item)
+    return replace(found, user=rec.user_vocabulary.raw(u), left_by=_left_by(alone.facts))
 
 
 def explain_row(
-    rec: Fitted, parameters: Parameters, row: int, rated: Index, values: Array, item: RawId
+    rec: Fitted, parameters: Parameters, row: int, given: Given, item: RawId
 ) -> Explanation:
     """What a row of users predicts for an item, explained by the ratings that the row rests on.
 
     Args:
-        rec: the model.
+        rec: the model, alone.
         parameters: its parameters, or the same with other users.
         row: index of the user in them.
-        rated: indices of the items that the user has rated, shape (n,).
-        values: those ratings, shape (n,).
+        given: what the row rests on.
         item: the item's id, title, or a part of one title.
     """
     i = rec.item_vocabulary.find(item)
-    parts = contributions(rec.model, rec.parameters, rated, values, i)
+    rated, values, observed = given.regression(rec.model, rec.parameters, "user")
+    parts = contributions(rec.model, rec.parameters, rated, values, i, observed=observed)
     pair = np.array([row], np.int32), np.array([i], np.int32)
     prediction = float(rec.model.predict(parameters, *pair)[0])
-    uncut = float(rec.model.score_all(parameters, pair[0])[0, i])
-    low, high = map(float, parameters["scale"])
-    cut_off = min(max(uncut, low), high) - uncut if rec.model.scores == "rating" else 0.0
+    cut_off, width = 0.0, 1.0
+    if rec.model.scores == "rating":
+        uncut = float(rec.model.score_all(parameters, pair[0])[0, i])
+        low, high = map(float, parameters["scale"])
+        cut_off, width = min(max(uncut, low), high) - uncut, high - low
     difference = prediction - cut_off - parts.total
     return Explanation(
+        of=rec.model.scores,
+        kind=rec.facts.kind,
         user=None,
         item=rec.item_vocabulary.raw(i),
         title=rec.item_vocabulary.label(i),
         prediction=prediction,
         folded_in=parts.total,
         difference=difference,
-        exact=abs(difference) < _NEGLIGIBLE * (high - low),
+        exact=abs(difference) < _NEGLIGIBLE * width,
+        for_all=_for_all(rec),
         left_by=_UNSAID,
-        table=_table(rec, parts, difference, cut_off, rated, values, i),
+        table=_table(rec, parts, difference, cut_off, given, i),
     )
+
+
+def _for_all(rec: Fitted) -> bool:
+    return rec.facts.solver_name == MostRated.__name__
 
 
 def _left_by(facts: Facts) -> str:
@@ -252,8 +309,7 @@ def _table(
     parts: Contributions,
     difference: float,
     cut_off: float,
-    rated: Index,
-    values: Array,
+    given: Given,
     item: int,
 ) -> pl.DataFrame:
     fixed = {
@@ -264,28 +320,35 @@ def _table(
         "assumed of everyone": parts.assumed,
         "cut off": cut_off,
     }
-    optional = ("assumed of everyone", "cut off")
-    kept = {part: value for part, value in fixed.items() if value or part not in optional}
     form = rec.model.row_form(rec.parameters, "user")
-    if form.width == 1:  # nothing that a rating could act through but the user's bias
-        rated, values, parts = rated[:0], values[:0], parts._replace(rated=parts.rated[:0])
-    order = np.argsort(-np.abs(parts.rated), kind="stable")
-    rated = rated[order]
+    always = [*fixed][:4] if form.lead else [_LEFT]
+    kept = {part: value for part, value in fixed.items() if value or part in always}
+    noun, number, _ = _WORDS[rec.facts.kind]
+    contributed = parts.rated
+    n, n_refused = len(given.rated), len(contributed) - len(given.rated)
+    names = np.array([noun] * n + [REFUSED] * n_refused, object)
+    partners = np.append(given.rated, given.refused[:n_refused])
+    values = [*given.values.tolist(), *[None] * n_refused]
+    if number is None:
+        values = [None] * len(values)
+    order = np.argsort(-np.abs(contributed), kind="stable")
+    if form.width == 1 or _for_all(rec):  # nothing that a rating could act through but a bias
+        order = order[:0]
+    rated = partners[order]
     items = pl.DataFrame(
         {
-            "part": [RATED] * len(rated),
+            "part": pl.Series("part", names[order].tolist(), pl.String),
             **rec.named(rated),
-            "rating": values[order],
+            "rating": pl.Series("rating", [values[at] for at in order], pl.Float32),
             "similarity": _cosines(form, rated, item),
-            "contribution": parts.rated[order],
-        },
-        schema_overrides={"part": pl.String},
+            "contribution": contributed[order],
+        }
     )
     first = pl.DataFrame({"part": list(kept), "contribution": list(kept.values())})
     return pl.concat([first, items], how="diagonal").select(items.columns)
 
 
-def _cosines(form: RowForm, items: Index, item: int) -> NDArray[np.float64]:
+def _cosines(form: RowForm, items: NDArray[np.int32], item: int) -> NDArray[np.float64]:
     """Cosine of each item's embedding with that of one item; 0 for an embedding of zeros."""
     q = form.others(np.append(items, np.int32(item)))[:, 1:].astype(np.float64)
     q, asked = q[:-1], q[-1]

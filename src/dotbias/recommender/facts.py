@@ -75,7 +75,7 @@ class Joined:
     Args:
         at: when, in UTC.
         n_ratings: how many ratings.
-        n_replaced: how many of them took the place of an earlier one.
+        n_replaced: how many of them took the place of an earlier one; of counts, were added to one.
         n_new_users: users who were new.
         n_new_items: items that were new.
     """

@@ -9,14 +9,16 @@ import numpy as np
 import polars as pl
 
 from dotbias.data.arrays import as_number
-from dotbias.data.ratings import LARGEST
+from dotbias.data.ratings import LARGEST, Kind
 from dotbias.data.read import read_rated
 from dotbias.data.vocabulary import Index
 from dotbias.errors import DataError, SettingError, UnknownIdError
+from dotbias.models.base import Scores
 from dotbias.models.parameters import Array
 from dotbias.models.row_form import OTHER, Side
 from dotbias.recommender.explanation import Explanation, explain_row
 from dotbias.recommender.fitted import MIN_RATINGS, Fitted, RawId, check_k, is_id
+from dotbias.recommender.given import Given
 from dotbias.recommender.list_options import ListKeywords, ListOptions
 from dotbias.solvers.least_squares.fold_in import fold_in
 
@@ -25,8 +27,10 @@ if TYPE_CHECKING:
 
     Frame: TypeAlias = pl.DataFrame | pl.LazyFrame | pd.DataFrame
 
-RatingsOfOne: TypeAlias = "Mapping[RawId, float] | Iterable[tuple[RawId, float]] | Frame"
-"""What one user gave to items, or one item got from users."""
+RatingsOfOne: TypeAlias = (
+    "Mapping[RawId, float] | Iterable[tuple[RawId, float]] | Iterable[RawId] | Frame"
+)
+"""What one user gave to items, or one item got from users; ids alone where there are no ratings."""
 
 OnUnknown: TypeAlias = Literal["error", "skip"]
 
@@ -42,6 +46,7 @@ class _Folded:
         preference: its embedding in a second model, of preferences, shape (k,); None without one.
         rated: indices of the items it rated, or the users who rated it, shape (n,).
         values: those ratings, shape (n,).
+        not_interested: indices of the items that a user does not want, shape (m,).
         unknown: the ids that were left out.
     """
 
@@ -51,6 +56,7 @@ class _Folded:
     preference: Array | None = field(repr=False)
     rated: Index = field(repr=False)
     values: Array = field(repr=False)
+    not_interested: Index = field(repr=False)
     unknown: tuple[RawId, ...]
 
     @property
@@ -102,6 +108,10 @@ class FoldedUser(_Folded):
         check_k(k)
         rec, alone = self.recommender, self._beside("user")
         wanted = ListOptions.of_ids(rec, options)
+        if len(self.not_interested):
+            excluded = () if wanted.exclude is None else wanted.exclude
+            never = np.append(self.not_interested, np.asarray(excluded, np.int32))
+            wanted = replace(wanted, exclude=never)
         first, rated = np.zeros(1, np.int32), [np.sort(self.rated)]
         chosen = wanted.top_items(rec, alone, first, rated, k)[0]
         chosen = chosen[chosen >= 0]
@@ -113,10 +123,15 @@ class FoldedUser(_Folded):
             }
         )
 
-    def explain(self, item: RawId) -> Explanation:
-        """The prediction of one item as a sum of parts; as ``Recommender.explain``."""
-        own = self._beside("user").parameters
-        return explain_row(self.recommender, own, 0, self.rated, self.values, item)
+    def explain(self, item: RawId, *, of: Scores | None = None) -> Explanation:
+        """The prediction of one item, or the preference for it, as a sum of parts; as
+        ``Recommender.explain``.
+        """
+        scores = self.recommender.ranked_by(of)
+        alone = self.recommender.by(scores)
+        own = self._beside("user").by(scores).parameters
+        given = Given(self.rated, self.values, self.not_interested)
+        return explain_row(alone, own, 0, given, item)
 
 
 @dataclass(frozen=True, eq=False)
@@ -135,21 +150,28 @@ class FoldedItem(_Folded):
         predictions = alone.model.predict(alone.parameters, index, of_one)
         return float(predictions[0]) if is_id(users) else predictions
 
-    def similar(self, k: int = 10, *, min_ratings: int = MIN_RATINGS) -> pl.DataFrame:
+    def similar(
+        self, k: int = 10, *, by: Scores | None = None, min_ratings: int = MIN_RATINGS
+    ) -> pl.DataFrame:
         """The k items of the model whose embeddings point most nearly the same way.
 
         Arguments, columns and errors as in ``Recommender.similar``.
         """
-        alone = self._beside("item")
+        compared = self.recommender.compared_by(by)
+        alone = self._beside("item").by(compared.model.scores)
         vector = alone.model.item_vectors(alone.parameters)[0]
-        return self.recommender.nearest(vector, k, min_ratings=min_ratings)
+        return compared.nearest(vector, k, min_ratings=min_ratings)
 
 
 def fold_in_user(
-    rec: Fitted, ratings: RatingsOfOne, *, on_unknown: OnUnknown = "error"
+    rec: Fitted,
+    ratings: RatingsOfOne,
+    *,
+    not_interested: Iterable[RawId] = (),
+    on_unknown: OnUnknown = "error",
 ) -> FoldedUser:
     """See ``Recommender.fold_in_user``."""
-    return FoldedUser(rec, *_fold(rec, "user", ratings, on_unknown))
+    return FoldedUser(rec, *_fold(rec, "user", ratings, on_unknown, not_interested))
 
 
 def fold_in_item(
@@ -160,54 +182,104 @@ def fold_in_item(
 
 
 def _fold(
-    rec: Fitted, side: Side, ratings: RatingsOfOne, on_unknown: OnUnknown
-) -> tuple[float, Array, Array | None, Index, Array, tuple[RawId, ...]]:
-    """Bias, factors, factors in the second model, indices of what was rated, the ratings, and the ids
-    that were left out.
+    rec: Fitted,
+    side: Side,
+    ratings: RatingsOfOne,
+    on_unknown: OnUnknown,
+    not_interested: Iterable[RawId] = (),
+) -> tuple[float, Array, Array | None, Index, Array, Index, tuple[RawId, ...]]:
+    """Bias, factors, factors in the second model, indices of what was rated, the ratings, indices of
+    what someone is not interested in, and the ids that were left out.
     """
     if on_unknown not in ("error", "skip"):
         raise SettingError(f"on_unknown={on_unknown!r}: on_unknown must be 'error' or 'skip'")
+    if is_id(not_interested):
+        raise DataError(f"not_interested={not_interested!r}: give a list of ids")
     noun = OTHER[side]
-    names, values = _columns(ratings, noun)
-    index, refused = rec.vocabulary(noun).find_known(names, noun=noun)
-    if refused and on_unknown == "error":
-        raise UnknownIdError(f'{refused[0]}; pass on_unknown="skip" to leave such {noun}s out')
+    names, values = _columns(ratings, noun, rec.facts.kind)
+    refused = list(not_interested)
+    vocabulary = rec.vocabulary(noun)
+    (index, unknown), (refused_index, more) = (
+        vocabulary.find_known(ids, noun=noun) for ids in (names, refused)
+    )
+    complaints = [*unknown, *more]
+    if complaints and on_unknown == "error":
+        raise UnknownIdError(f'{complaints[0]}; pass on_unknown="skip" to leave such {noun}s out')
+    known = _known(rec, noun, names, index.tolist(), values)
+    for name, at in zip(refused, refused_index.tolist(), strict=True):
+        if at in known:
+            raise DataError(
+                f"{noun} {name!r} is rated or chosen, and in not_interested: keep one of the two"
+            )
+    given = Given(
+        np.array(list(known), np.int32),
+        np.array(list(known.values()), np.float32),
+        np.unique(refused_index[refused_index >= 0]).astype(np.int32),
+    )
+    row = _solved(rec, side, given)
+    preference = None
+    if rec.preference is not None:
+        preference = _solved(rec.by("preference"), side, given)[1:]
+    left_out = tuple(
+        name
+        for name, at in zip([*names, *refused], [*index, *refused_index], strict=True)
+        if at < 0
+    )
+    return float(row[0]), row[1:], preference, *given, left_out
+
+
+def _known(
+    rec: Fitted, noun: Side, names: list[Any], index: list[int], values: list[float]
+) -> dict[int, float]:
+    """The ratings by index; counts and events of the same id are added up."""
+    kind = rec.facts.kind
     low, high = map(float, rec.parameters["scale"])
     known: dict[int, float] = {}
-    for name, at, value in zip(names, index.tolist(), values, strict=True):
-        if rec.facts.kind == "ratings" and not low <= value <= high:  # neither is NaN
+    for name, at, value in zip(names, index, values, strict=True):
+        if kind == "ratings" and not low <= value <= high:  # neither is NaN
             raise DataError(
                 f"{noun} {name!r}: rating {value:g} is outside the model's scale {low:g}-{high:g}"
             )
-        if at >= 0 and known.setdefault(at, value) != value:
+        if kind != "ratings" and not value > 0:
+            raise DataError(
+                f"{noun} {name!r}: count {value:g} is not above 0: leave out what was not chosen"
+            )
+        if at < 0:
+            continue
+        if kind == "events":
+            known[at] = 1.0
+        elif kind == "counts":
+            known[at] = known.get(at, 0.0) + value
+        elif known.setdefault(at, value) != value:
             raise DataError(
                 f"{noun} {name!r} is rated twice, {known[at]:g} and {value:g}: keep one of the two"
             )
-    rated = np.array(list(known), np.int32)
-    starts = np.array([0, len(rated)])
-    given = np.array(list(known.values()), np.float32)
-    row = fold_in(rec.model, rec.parameters, side, starts, rated, given)[0]
-    preference = None
-    if rec.preference is not None:
-        second = rec.preference
-        preference = fold_in(second.model, second.parameters, side, starts, rated, given)[0, 1:]
-    unknown = tuple(name for name, at in zip(names, index, strict=True) if at < 0)
-    return float(row[0]), row[1:], preference, rated, given, unknown
+    return known
 
 
-def _columns(ratings: Any, noun: Side) -> tuple[list[Any], list[float]]:
+def _solved(rec: Fitted, side: Side, given: Given) -> Array:
+    """The row in one model, the bias first."""
+    partners, values, observed = given.regression(rec.model, rec.parameters, side)
+    starts = np.array([0, len(partners)])
+    rows = fold_in(rec.model, rec.parameters, side, starts, partners, values, observed=observed)
+    row: Array = rows[0]
+    return row
+
+
+def _columns(ratings: Any, noun: Side, kind: Kind) -> tuple[list[Any], list[float]]:
     """Ids and ratings from whatever form they have, the ratings in the model's precision."""
     if isinstance(ratings, (pl.DataFrame, pl.LazyFrame)) or hasattr(ratings, "iloc"):
         frame = read_rated(ratings, noun)
         return frame[noun].to_list(), frame["rating"].to_list()
     try:
-        pairs = [
-            (name, value)
-            for name, value in (ratings.items() if isinstance(ratings, Mapping) else ratings)
-        ]
+        given = list(ratings.items() if isinstance(ratings, Mapping) else ratings)
+        if kind != "ratings":
+            given = [(one, 1.0) if is_id(one) else one for one in given]
+        pairs = [(name, value) for name, value in given]
     except (TypeError, ValueError):
+        alone = "" if kind == "ratings" else f", {noun}s alone"
         raise DataError(
-            f"ratings must be {{{noun}: rating, ...}}, pairs of {noun} and rating, or a frame"
+            f"ratings must be {{{noun}: rating, ...}}, pairs of {noun} and rating{alone}, or a frame"
         ) from None
     values = []
     for name, value in pairs:

@@ -15,20 +15,25 @@ from dotbias.models.row_form import OTHER, Prior, Side
 from dotbias.recommender.facts import Joined
 from dotbias.recommender.fitted import AnyFitted, Fitted, Part, rating_table
 from dotbias.solvers.least_squares.fold_in import fold_in, gradients
+from dotbias.solvers.least_squares.most_rated import MostRated, shares
 
 
 def partial_fit(rec: AnyFitted, new: Ratings) -> AnyFitted:
     """A recommender that knows these ratings too; the one it comes from stays as it was.
 
-    Users and items that are new join the model; a pair that was rated before takes its new rating.
+    Users and items that are new join the model; a pair that was rated before takes its new rating, and
+    one that was counted before adds up: what a shop has sold meanwhile comes on top. To a model of
+    events a pair that comes again says nothing new, and counts are events.
+
     New items are solved first, with new users at the prior's mean; then all users with a new rating and
     all items with one, each from all their ratings (``fold_in``). All other rows, the global mean and
-    the scale stay. Samples that the model keeps are dropped.
+    the scale stay; what all rows of a side do together to one of the other (``Model.derived``) follows
+    them, and the most rated items are counted anew. Samples that the model keeps are dropped.
 
     A row that was there is moved by what is new alone. Gradient descent that ends early leaves rows
     short of their regression's solution, which keeps them from overfitting, and to solve them anew would
     undo that. So the gradient ``g`` that is left in a row stays in its objective, as ``- g · x``: with
-    nothing new the row stays where it is. Alternating least squares leaves none.
+    nothing new the row stays where it is. Alternating least squares leaves next to none.
 
     Args:
         rec: a fitted model.
@@ -39,8 +44,9 @@ def partial_fit(rec: AnyFitted, new: Ratings) -> AnyFitted:
 
     Raises:
         SettingError: for a model without row form, or with arrays that do not fit together.
-        DataError: for a rating outside the model's scale, a pair rated twice among the new ratings, or
-            ids that are integers on one side and text on the other.
+        DataError: for ratings where the model has counts or events, or the other way round; a rating
+            outside the model's scale, a pair rated twice among the new ratings, or ids that are integers
+            on one side and text on the other.
         ModelFileError: for a model that an older version has saved.
 
     >>> import dotbias as db
@@ -50,6 +56,7 @@ def partial_fit(rec: AnyFitted, new: Ratings) -> AnyFitted:
     >>> len(rec.user_vocabulary), len(grown.user_vocabulary)
     (100, 101)
     """
+    new = _of_kind(rec, new)
     second = rec.preference
     if second is None:
         return _grow(rec, new)
@@ -57,16 +64,34 @@ def partial_fit(rec: AnyFitted, new: Ratings) -> AnyFitted:
     return replace(grown, preference=Part(more.model, more.parameters, more.facts))
 
 
+def _of_kind(rec: Fitted, new: Ratings) -> Ratings:
+    """New ratings as the model counts them.
+
+    Raises:
+        DataError: where they are of another kind, or outside the scale.
+    """
+    kind = rec.facts.kind
+    if "ratings" in (kind, new.kind) and kind != new.kind:
+        raise DataError(
+            f"the model was fitted to {kind}, and these are {new.kind}: read them with kind={kind!r} "
+            f"(on the command line --kind {kind})"
+        )
+    if kind == "events":
+        return replace(new, values=np.ones(len(new), np.float32), kind=kind, declared_scale=None)
+    if kind == "ratings":
+        low, high = map(float, rec.parameters["scale"])
+        outside = (new.values < low) | (new.values > high)
+        if outside.any():
+            value, n = new.values[np.argmax(outside)], int(outside.sum())
+            raise DataError(
+                f"new rating {value:g}{f' (the first of {n:,} such)' if n > 1 else ''} is outside the "
+                f"model's scale {low:g}-{high:g}, which stays: leave it out, or fit on all ratings"
+            )
+    return new
+
+
 def _grow(rec: AnyFitted, new: Ratings) -> AnyFitted:
     """``partial_fit`` of a recommender of one model."""
-    low, high = map(float, rec.parameters["scale"])
-    outside = (new.values < low) | (new.values > high)
-    if outside.any():
-        value, n = new.values[np.argmax(outside)], int(outside.sum())
-        raise DataError(
-            f"new rating {value:g}{f' (the first of {n:,} such)' if n > 1 else ''} is outside the "
-            f"model's scale {low:g}-{high:g}, which stays: leave it out, or fit on all ratings"
-        )
     rec.model.check(rec.parameters, *rec.rated.shape)
     before = {side: rec.vocabulary(side) for side in OTHER}
     more: dict[Side, Vocabulary] = {"user": new.user_vocabulary, "item": new.item_vocabulary}
@@ -80,8 +105,8 @@ def _grow(rec: AnyFitted, new: Ratings) -> AnyFitted:
         parameters |= groups
     joining = _moved(rating_table(new), more, after)
     earlier = _moved(rec.rated, before, after)
-    rated = _united(earlier, joining)
-    parameters |= rec.model.counted(parameters, np.diff(rated.indptr))
+    rated = _united(earlier, joining, add=rec.facts.kind == "counts")
+    parameters |= rec.model.derived(parameters, csr_array(earlier))
     touched = dict(zip(OTHER, map(np.unique, joining.coords), strict=True))
     linear = {
         side: gradients(rec.model, parameters, side, rows, *_ratings_of(side, rows, earlier))
@@ -89,6 +114,7 @@ def _grow(rec: AnyFitted, new: Ratings) -> AnyFitted:
     }
 
     def solve(side: Side, rows: Index, linear: Array | None) -> None:
+        parameters.update(rec.model.derived(parameters, rated))
         form = rec.model.row_form(parameters, side)
         own = _ratings_of(side, rows, rated)
         solved = fold_in(rec.model, parameters, side, *own, before=form.rows(rows), linear=linear)
@@ -98,6 +124,9 @@ def _grow(rec: AnyFitted, new: Ratings) -> AnyFitted:
     solve("item", fresh["item"], None)  # lest new users be solved from items that are still blank
     for side in OTHER:
         solve(side, touched[side], linear[side])
+    parameters |= rec.model.derived(parameters, rated)
+    if rec.facts.solver_name == MostRated.__name__:
+        parameters |= shares(rated.shape[0], np.bincount(rated.indices, minlength=rated.shape[1]))
     joined = Joined(
         at=time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
         n_ratings=len(new),
@@ -142,8 +171,10 @@ def _ratings_of(
     return own.indptr, own.indices, own.data
 
 
-def _united(earlier: coo_array, later: coo_array) -> csr_array:
-    """The ratings of both; the later one of pairs that are in both."""
+def _united(earlier: coo_array, later: coo_array, *, add: bool) -> csr_array:
+    """The ratings of both; of pairs that are in both the sum, or the later one."""
+    if add:
+        return csr_array(earlier) + csr_array(later)
     pairs = [np.ravel_multi_index(table.coords, table.shape) for table in (earlier, later)]
     kept = ~np.isin(pairs[0], pairs[1])
     coords = tuple(

@@ -1,6 +1,6 @@
 """The recommender: a fitted model that speaks the user's own ids and titles."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Unpack, overload
@@ -194,33 +194,36 @@ class Recommender(Fitted):
             std=pl.Series(std), lower=pl.Series(lower), upper=pl.Series(upper)
         )
 
-    def explain(self, user: RawId, item: RawId) -> "Explanation":
-        """One prediction as a sum: mean, biases, and a part for each rating of the user.
+    def explain(self, user: RawId, item: RawId, *, of: Scores | None = None) -> "Explanation":
+        """One prediction as a sum: mean, biases, and a part for each rating of the user; or one
+        preference, a sum over what the user has rated or chosen.
 
-        The parts add up to ``predict(user, item)``. They are those of the vector that the user's ratings
-        give by regression, with everything else held
+        The parts add up to ``predict(user, item)``, or to the preference. They are those of the vector
+        that the user's ratings give by regression, with everything else held
         (``dotbias.solvers.least_squares.contributions``); how far the model's own vector is from it, is
         a part too.
 
         Args:
             user: the user's id.
             item: the item's id, title, or a part of one title; the user may have rated it.
+            of: ``"preference"``, why the item is where it is on the list, or ``"rating"``, why so many
+                stars; by default what ``recommend`` ranks by.
 
         Raises:
             UnknownIdError: for a user or item that is unknown or ambiguous.
-            SettingError: for a network.
+            SettingError: for a network, or an ``of`` of which there is no model.
             ModelFileError: for a model that an older version has saved.
 
         >>> import dotbias as db
         >>> rec = db.fit(db.simulate(n_ratings=2000, seed=1)[0], db.DotBias(n_factors=4))
-        >>> found = rec.explain(7, 21)
+        >>> found = rec.explain(7, 21, of="rating")
         >>> abs(found.frame()["contribution"].sum() - rec.predict(7, 21)) < 1e-5
         True
         """
         # Numba takes half a second to load: what only predicts need not wait for it.
         from dotbias.recommender.explanation import explain
 
-        return explain(self, user, item)
+        return explain(self, user, item, of)
 
     # -- recommendations -------------------------------------------------------------------------
 
@@ -335,7 +338,11 @@ class Recommender(Fitted):
     # -- what was not there at training ------------------------------------------------------------
 
     def fold_in_user(
-        self, ratings: "RatingsOfOne", *, on_unknown: Literal["error", "skip"] = "error"
+        self,
+        ratings: "RatingsOfOne",
+        *,
+        not_interested: Iterable[RawId] = (),
+        on_unknown: Literal["error", "skip"] = "error",
     ) -> "FoldedUser":
         """A user who was not there at training, from a few ratings, with everything else held.
 
@@ -345,11 +352,16 @@ class Recommender(Fitted):
 
         Args:
             ratings: ``{item: rating}``, pairs, or a frame of items and ratings; items by id or title.
+                Of a model of counts or events also ids alone; counts of the same item are added up.
+            not_interested: ids or titles of items that this user does not want. They are never listed,
+                and what is like them has a lower preference: each is a known pair with the target -1/4.
+                A model of ratings takes no notice of them: they have no stars.
             on_unknown: whether an item that is unknown or ambiguous is an error, or left out.
 
         Raises:
             UnknownIdError: for such an item.
-            DataError: for a rating that is no number or outside the scale, or two of one item.
+            DataError: for a rating that is no number or outside the scale, two of one item, or an item
+                that is rated and not wanted at once.
             ModelFileError: for a model that an older version has saved.
 
         >>> import dotbias as db
@@ -360,7 +372,7 @@ class Recommender(Fitted):
         """
         from dotbias.recommender.fold_in import fold_in_user
 
-        return fold_in_user(self, ratings, on_unknown=on_unknown)
+        return fold_in_user(self, ratings, not_interested=not_interested, on_unknown=on_unknown)
 
     def fold_in_item(
         self, ratings: "RatingsOfOne", *, on_unknown: Literal["error", "skip"] = "error"

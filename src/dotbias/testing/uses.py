@@ -40,7 +40,7 @@ def must_fold_in(rec: Recommender, side: Side) -> None:
         else:
             scores = model.score_all(alone, partners)[:, 0]
         away = x - prior.mean
-        squares = np.square(scores - targets, dtype=np.float64)
+        squares = np.square(np.subtract(scores, targets, dtype=np.float64))
         squares = (squares if importance is None else importance * squares).sum()
         penalty = (
             weight * away @ prior.precision @ away + prior.ridge(np.diff(ends))[0] * away @ away

@@ -10,7 +10,7 @@ from scipy.optimize import minimize
 
 from dotbias.data.ratings import Ratings
 from dotbias.errors import ModelFileError
-from dotbias.models import Baseline, DotBias
+from dotbias.models import Baseline, DotBias, DotProduct
 from dotbias.models.base import Array, Model, Parameters
 from dotbias.models.row_form import OTHER, Linear, Side
 from dotbias.solvers.least_squares.als import ALS
@@ -351,3 +351,64 @@ def test_rows_of_a_weak_penalty_alone_are_solved_in_double_precision(
     for row, first, last in zip(rows, starts, starts[1:], strict=False):
         own = partners[first:last], values[first:last]
         assert_close(row, regression(parameters, "user", *own))
+
+
+def some_preferences(k: int, n_items: int, *, weighted: bool, penalty: float) -> Parameters:
+    rng = np.random.default_rng(3)
+    precision = np.zeros((1 + k, 1 + k), np.float32)
+    root = rng.normal(size=(k, k))
+    precision[1:, 1:] = penalty * (root @ root.T + np.eye(k))
+    ratings = random_ratings(3, n_items, 3 * n_items, seed=0)
+    return DotProduct(n_factors=k).initialise(ratings, rng) | {
+        "item_factors": rng.normal(size=(n_items, k)).astype(np.float32),
+        "target": np.array([1, 0.3], np.float32),
+        "confidence": np.array([1, float(weighted), 0], np.float32),
+        "user_prior_mean": np.append(0, rng.normal(size=k)).astype(np.float32),
+        "user_prior_precision": precision,
+        "prior_per_rating": np.zeros(1, np.float32),
+    }
+
+
+@pytest.mark.parametrize("n_rows", [1, 40])
+def test_preferences_stay_where_ratings_and_prior_leave_them(n_rows: int) -> None:
+    parameters = some_preferences(4, 6, weighted=False, penalty=0)
+    before = np.random.default_rng(0).normal(size=(n_rows, 5)).astype(np.float32)
+    starts, partners = np.arange(n_rows + 1), np.zeros(n_rows, np.int32)
+    values = np.full(n_rows, 2, np.float32)
+    model = DotProduct(n_factors=4)
+    rows = fold_in(model, parameters, "user", starts, partners, values, before=before)[:, 1:]
+    q = parameters["item_factors"][0]
+    np.testing.assert_allclose(rows @ q, 1.6, atol=1e-5)
+    moved = rows - before[:, 1:]  # along the one embedding that is known
+    np.testing.assert_allclose(moved, np.outer(moved @ q, q) / (q @ q), atol=1e-5)
+
+
+@pytest.mark.parametrize("weighted", [False, True])
+def test_many_rows_of_preferences_are_what_each_is_alone(weighted: bool) -> None:
+    """Together they take conjugate gradients, alone they are solved exactly."""
+    k, n_rows, n_items = 11, 50, 25
+    parameters = some_preferences(k, n_items, weighted=weighted, penalty=1)
+    rng = np.random.default_rng(5)
+    counts = rng.integers(0, n_items, n_rows)
+    starts = np.append(0, np.cumsum(counts))
+    partners = np.concatenate([rng.choice(n_items, n, replace=False) for n in counts])
+    values = rng.uniform(1, 5, starts[-1]).astype(np.float32)
+    before, linear = rng.normal(size=(2, n_rows, 1 + k)).astype(np.float32)
+    model = DotProduct(n_factors=k)
+    together = fold_in(
+        model, parameters, "user", starts, partners, values, before=before, linear=linear
+    )
+    assert 0 in counts
+    for row in range(n_rows):
+        own = slice(starts[row], starts[row + 1])
+        alone = fold_in(
+            model,
+            parameters,
+            "user",
+            np.array([0, counts[row]]),
+            partners[own],
+            values[own],
+            before=before[[row]],
+            linear=linear[[row]],
+        )
+        np.testing.assert_allclose(together[row, 1:], alone[0, 1:], atol=2e-5)

@@ -9,7 +9,7 @@ from typing import NamedTuple
 import numpy as np
 
 from dotbias.data.vocabulary import Index
-from dotbias.models.base import Model
+from dotbias.models.base import Model, Observed
 from dotbias.models.parameters import Array, Parameters
 from dotbias.models.row_form import Prior, Response
 from dotbias.solvers.least_squares.fold_in import Table, checked_ratings, fold_in, units
@@ -45,7 +45,13 @@ class Contributions(NamedTuple):
 
 
 def contributions(
-    model: Model, parameters: Parameters, rated: Index, values: Array, item: int
+    model: Model,
+    parameters: Parameters,
+    rated: Index,
+    values: Array,
+    item: int,
+    *,
+    observed: Observed | None = None,
 ) -> Contributions:
     """What the rating that a folded-in user would give to one item is made of.
 
@@ -75,6 +81,7 @@ def contributions(
         rated: indices of the items that the user has rated, shape (n,).
         values: the ratings, shape (n,).
         item: index of the item whose prediction is taken apart.
+        observed: as in ``fold_in``.
 
     Returns:
         Parts that add up to the folded-in prediction before it is cut off.
@@ -95,14 +102,16 @@ def contributions(
 
     x = mean  # from where the linear form takes one step to the solution
     if not form.response.linear:
-        x = fold_in(model, parameters, "user", ends, rated, values)[0].astype(np.float64)
+        folded = fold_in(model, parameters, "user", ends, rated, values, observed=observed)
+        x = folded[0].astype(np.float64)
     z = held + y @ x
     rating, (slope, _) = form.response.rating(z), form.response.derivatives(z)
-    wanted, importance = model.observed(parameters, "user", ends, rated, values)
+    wanted, importance = observed or model.observed(parameters, "user", ends, rated, values)
     slope_here = slope if importance is None else slope * importance
     squares = slope_here * slope
     targets = squares * (y @ x) - slope_here * (rating - wanted)  # (n,)
     penalty = float(prior.weights(np.diff(ends))[0]) * prior.precision.astype(np.float64)
+    penalty.flat[:: len(penalty) + 1] += prior.ridge(np.diff(ends))[0]
     normal = (y * squares[:, None]).T @ y + penalty
     # In units, lest that of the ratings decide which directions are open.
     unit = units(form.response, y, prior.precision)

@@ -9,12 +9,15 @@ from typing import Any, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 from scipy.sparse import csr_array
+from threadpoolctl import threadpool_limits
 
 from dotbias.data.vocabulary import Index
 from dotbias.errors import DataError, SettingError
-from dotbias.models.base import Model
+from dotbias.models.base import Model, Observed
 from dotbias.models.parameters import Array, Parameters, refuse_not_finite
 from dotbias.models.row_form import Prior, Response, RowForm, Side
+from dotbias.solvers.least_squares.conjugate_gradients import improve_rows
+from dotbias.solvers.least_squares.eigenbasis import Eigenbasis, turned
 from dotbias.solvers.least_squares.normal_equations import padded, solve_rows
 from dotbias.solvers.threads import threads
 
@@ -29,6 +32,9 @@ _DAMPING = 1e-10
 # normal equations measure it.
 _TOLERANCE = 1e-8
 _MOST_STEPS, _MOST_HALVINGS = 100, 40
+# Rows without biases that are solved together rather than one by one, and how much more a prior may hold
+# one direction than another where single precision is to find the solution.
+_MANY, _NARROW = 32, 1e-6
 # Ratings whose vectors are gathered at once.
 _CHUNK = 100_000
 
@@ -43,6 +49,7 @@ def fold_in(
     partners: Index,
     values: Array,
     *,
+    observed: Observed | None = None,
     before: Array | None = None,
     linear: Array | None = None,
 ) -> Array:
@@ -64,6 +71,7 @@ def fold_in(
         starts: where each row's ratings start, and the end of the last, shape (m + 1,).
         partners: index of the other side of each rating, shape (n,).
         values: the ratings, shape (n,).
+        observed: targets and weights in the place of the model's own (``Model.observed``).
         before: where the rows are, shape (m, 1 + k); by default that of someone of whom nothing is
             known (``Model.stranger``).
         linear: ``g``, shape (m, 1 + k); zero by default.
@@ -92,17 +100,18 @@ def fold_in(
     others = form.others(distinct)
     refuse_not_finite(f"what {form.held} and {', '.join(form.terms.values())} hold", others)
     weights = prior.weights(counts)
-    targets, importance = model.observed(parameters, side, starts, partners, values)
+    targets, importance = observed or model.observed(parameters, side, starts, partners, values)
     if importance is not None or not form.lead:
-        return _solve_weighted(
-            form, prior, weights, starts, local, targets, importance, others, before, linear
-        )
+        known = Observed(targets, importance)
+        many = len(counts) >= _MANY and not form.lead and not prior.per_rating
+        solve = _solve_many if many else _solve_weighted
+        return solve(form, prior, weights, starts, local, known, others, before, linear)
     alone = counts > 0  # rows that take their Newton steps one by one
     if form.response.linear:
         alone &= _is_weak(prior, weights, counts, others)
-        targets = targets - np.float32(form.response.offset)
+        from_0 = targets - np.float32(form.response.offset)
         rows = _solve(
-            ~alone, form.response, prior, weights, starts, local, targets, others, before, linear
+            ~alone, form.response, prior, weights, starts, local, from_0, others, before, linear
         )
     else:
         rows = before.copy()
@@ -280,14 +289,13 @@ def _solve_weighted(
     weights: Array,
     starts: NDArray[np.int64],
     partners: NDArray[np.intp],
-    targets: Array,
-    importance: Array | None,
+    known: Observed,
     others: Array,
     before: Array,
     linear: Array,
 ) -> Array:
-    """The linear form with errors that weigh unequally, or without biases: row by row."""
-    rows = before.copy()
+    """The linear form with errors that weigh unequally, or without biases: row by row, exactly."""
+    rows, (targets, importance) = before.copy(), known
     y, held = others.astype(np.float64), others[:, 0] + form.response.offset
     y[:, 0] = form.lead
     ridge = prior.ridge(np.diff(starts))
@@ -301,8 +309,60 @@ def _solve_weighted(
         wanted += precision @ prior.mean + linear[row]
         normal = precision + weighted.T @ mine
         normal[0, 0] += 1 - form.lead  # without a bias nothing else is there
-        rows[row] = np.linalg.solve(normal, wanted)
+        wanted -= normal @ before[row]
+        normal.flat[:: len(normal) + 1] += _DAMPING * normal.diagonal().max()
+        rows[row] += np.linalg.solve(normal, wanted).astype(np.float32)
     return rows
+
+
+def _solve_many(
+    form: RowForm,
+    prior: Prior,
+    weights: Array,
+    starts: NDArray[np.int64],
+    partners: NDArray[np.intp],
+    known: Observed,
+    others: Array,
+    before: Array,
+    linear: Array,
+) -> Array:
+    """The linear form without biases, where rows share a prior but for its ridge: all at once by
+    conjugate gradients, to what single precision holds.
+    """
+    k = others.shape[1] - 1
+    wide = (0, padded(k) - k)
+    precision = prior.precision[1:, 1:].astype(np.float64)
+    mean, ridge = prior.mean[1:], prior.ridge(np.diff(starts)).astype(np.float32)
+    pulled = linear[:, 1:] + (precision @ mean).astype(np.float32) + np.outer(ridge, mean)
+    with threads(None, len(partners)), threadpool_limits(1, "blas"):
+        basis = Eigenbasis.of(precision, padded(k))
+        if basis.values[k - 1] <= _NARROW * basis.values[0]:
+            return _solve_weighted(
+                form, prior, weights, starts, partners, known, others, before, linear
+            )
+        y, rows, pulled = (
+            turned(np.pad(table, ((0, 0), wide)), basis.vectors)
+            for table in (others[:, 1:], before[:, 1:], pulled)
+        )
+        costliest_first = np.argsort(-np.diff(starts), kind="stable")
+        improve_rows(
+            costliest_first[: np.count_nonzero(np.diff(starts))],
+            starts,
+            partners.astype(np.int32),
+            known.targets - (others[:, 0] + np.float32(form.response.offset))[partners],
+            np.ones(1, np.float32) if known.weights is None else known.weights,
+            y,
+            basis.values.astype(np.float32),
+            ridge,
+            rows,
+            pulled,
+            _MOST_STEPS,
+        )
+        back = turned(rows, np.ascontiguousarray(basis.vectors.T))[:, :k]
+    solved = before.copy()
+    moved = np.diff(starts) > 0
+    solved[moved, 1:] = back[moved]
+    return solved
 
 
 def _descend(

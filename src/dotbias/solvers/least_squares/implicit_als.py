@@ -5,6 +5,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,7 +16,7 @@ from dotbias.data.ratings import Ratings
 from dotbias.data.vocabulary import Index
 from dotbias.errors import SettingError
 from dotbias.models.base import Array, Model, Parameters, has_formula_of, initialised
-from dotbias.models.dot_product import DotProduct, balanced
+from dotbias.models.dot_product import DotProduct, bm25_sides, prior_precision, user_weights
 from dotbias.models.row_form import Side
 from dotbias.settings import generator, setting
 from dotbias.solvers.base import History, OnEpoch, Solver
@@ -41,9 +42,20 @@ class ImplicitALS(Solver):
     ``t`` and what they did not to 0. Each user weighs ``w_u ∝ n_u^-x``, n_u being their known pairs,
     such that ``Σ w_u n_u = Σ n_u``: lists are for users, and with ``x = 0`` those with many choices
     would shape the items for all. With ``z`` the rating in units of its standard deviation,
-    ``t = 1 + β z`` and ``c = 1`` for ratings; ``t = 1`` and ``c = 1 + α log(1 + count)`` for counts;
-    both 1 for events. The penalty of an item grows with its pairs (Rendle et al. 2021, eq. 5),
+    ``t = 1 + β z`` and ``c = 1`` for ratings; ``t = 1`` and ``c = 1 + α f`` for counts; both 1 for
+    events. The penalty of an item grows with its pairs (Rendle et al. 2021, eq. 5),
     ``λ_i = λ (b_i / mean b)^ν`` with ``b_i = n_i + a₀ n_users``.
+
+    ``f`` of a count ``n`` is ``log(1 + n)``; with ``weighting="linear"`` ``n`` itself (both in Hu et
+    al.); with ``"bm25"`` what Robertson's formula makes of it (Robertson & Zaragoza 2009), with items as
+    documents and users as terms, as in the package implicit: what someone takes who takes everything
+    counts less, and so does what everyone takes.
+
+        f = idf_u · n (K1 + 1) / (n + K1 (1 - B + B · total_i / mean total))
+        idf_u = log(n_items / (1 + items of u)), at least 0
+
+    For weights of one's own read them as counts (``Ratings.from_columns(..., kind="counts")``, ``--kind
+    counts``) and take ``weighting="linear"``: a pair of the weight ``n`` has ``c = 1 + α n``.
 
     A half step holds one side, turns both tables to where its Gram matrix is diagonal, which leaves dot
     products alone, and improves each row of the other side by a few steps of conjugate gradients from
@@ -60,6 +72,9 @@ class ImplicitALS(Solver):
         frequency_scaling: ``ν``; with 0 all items have the same penalty.
         liking: ``β``, how much more a pair counts when the rating is high.
         alpha: ``α``, how much more a pair counts that occurs often.
+        weighting: ``f``, what a count says.
+        bm25_k1: ``K1``, how large a count may be before more of it says little more.
+        bm25_b: ``B``, how much less a count says of an item that is taken often, from 0 to 1.
         n_steps: steps of conjugate gradients by which a row comes nearer to its solution in each half
             step, from where it was. More are more exact, and slower; what they bring the next
             iterations bring too.
@@ -73,6 +88,9 @@ class ImplicitALS(Solver):
     frequency_scaling: float = setting(0.5, at_least=0, at_most=1)
     liking: float = setting(0.25, at_least=0)
     alpha: float = setting(1.0, at_least=0)
+    weighting: Literal["log", "linear", "bm25"] = "log"
+    bm25_k1: float = setting(100.0, at_least=0)
+    bm25_b: float = setting(0.8, at_least=0, at_most=1)
     n_steps: int = setting(3, at_least=1)
     n_threads: int | None = setting(None, at_least=1)
 
@@ -116,15 +134,20 @@ class ImplicitALS(Solver):
     def constants(self, ratings: Ratings) -> Parameters:
         """What a model keeps of that which it was fitted to (see ``DotProduct``)."""
         target, confidence = np.array([1.0, 0.0]), np.array([1.0, 0.0, 0.0])
+        bm25: Parameters = {}
         if ratings.kind == "ratings":
             slope = self.liking / ratings.std
             target[:] = 1 - slope * ratings.global_mean, slope
+        elif ratings.kind == "counts" and self.weighting == "bm25":
+            saturation = np.array([self.alpha, self.bm25_k1, self.bm25_b], np.float32)
+            totals = np.bincount(ratings.items, ratings.values, ratings.n_items)
+            bm25 = {"saturation": saturation, **bm25_sides(ratings.user_counts, totals)}
         elif ratings.kind == "counts":
-            confidence[1] = self.alpha
+            confidence[1 if self.weighting == "log" else 2] = self.alpha
         counts = ratings.user_counts
-        spread = float(counts.sum() / (counts * balanced(counts, self.balance)).sum())
-        return {
-            "balance": np.array([self.balance, spread], np.float32),
+        even = user_weights(np.array([self.balance, 1], np.float32), counts).astype(np.float64)
+        return bm25 | {
+            "balance": np.array([self.balance, counts.sum() / (counts * even).sum()], np.float32),
             "target": target.astype(np.float32),
             "confidence": confidence.astype(np.float32),
             "unobserved_weight": np.array([self.unobserved_weight], np.float32),
@@ -153,14 +176,8 @@ class _Iterations(EpochLoop):
         if start is not None:
             self.start |= {name: start[name] for name in model.groups}
         super().__init__(solver.n_epochs, Validation.hold_out(ratings, 0, rng))
-        _, weights = model.observed(
-            self.start, "user", np.array([0, len(ratings)]), ratings.items, ratings.values
-        )
-        total = float(len(ratings) if weights is None else weights.sum(dtype=np.float64))
-        self.a0 = solver.unobserved_weight
-        self.penalty = solver.weight_decay * np.sqrt(total) * 2 * self.a0 / (1 + self.a0)
-        self.weights = model.counted(self.start, ratings.user_counts)
-        self.lengths = np.sqrt(self.weights["user_weight"])
+        weights = user_weights(self.start["balance"], ratings.user_counts)
+        self.start["user_weight"], self.lengths = weights, np.sqrt(weights)
         scaled = self.start | {
             "user_factors": self.start["user_factors"] * self.lengths[:, None],
             "balance": np.array([0, 1], np.float32),
@@ -169,19 +186,20 @@ class _Iterations(EpochLoop):
             "user": (ratings.users, ratings.items),
             "item": (ratings.items, ratings.users),
         }
+        self.users, self.items = (
+            _Rows(model, scaled, side, *indices, ratings.values, self.lengths)
+            for side, indices in pairs.items()
+        )
+        self.a0 = solver.unobserved_weight
+        per_root = solver.weight_decay * 2 * self.a0 / (1 + self.a0)
+        self.penalty = per_root * np.sqrt(self.users.weight)
         power, offset = solver.frequency_scaling, self.a0 * ratings.n_users
         of_counts = ratings.item_counts + offset
         scale = self.penalty / float(of_counts.mean()) ** power
         self.least = scale * offset**power
         self.growth = np.array([scale, offset, power], np.float32)
-        penalties: dict[Side, float | NDArray[np.float64]] = {
-            "user": self.penalty,
-            "item": scale * of_counts**power,
-        }
-        self.users, self.items = (
-            _Rows(model, scaled, side, *indices, ratings.values, self.lengths, penalties[side])
-            for side, indices in pairs.items()
-        )
+        self.users.penalties[:] = self.penalty
+        self.items.penalties[:] = scale * of_counts**power
 
     @contextmanager
     def threads(self) -> Iterator[None]:
@@ -206,28 +224,17 @@ class _Iterations(EpochLoop):
         """The parameters as they are now."""
         p, q = self.users.factors / self.lengths[:, None], self.items.factors
         return self.start | {
-            **self.weights,
             "user_factors": p,
             "item_factors": q,
             "stranger": p.mean(axis=0, dtype=np.float64).astype(np.float32),
-            **_prior("user", self.a0 * self.items.gram, self.penalty),
-            **_prior("item", self.a0 * self.users.gram, self.least),
+            "penalty": np.array([self.penalty, self.least], np.float32),
+            "user_prior_mean": np.zeros(1 + p.shape[1], np.float32),
+            "item_prior_mean": np.zeros(1 + p.shape[1], np.float32),
+            "user_prior_precision": prior_precision(self.a0 * self.items.gram, self.penalty),
+            "item_prior_precision": prior_precision(self.a0 * self.users.gram, self.least),
             "item_prior_growth": self.growth,
             "prior_per_rating": np.zeros(1, np.float32),
         }
-
-
-def _prior(side: str, pull: NDArray[np.float64], penalty: float) -> Parameters:
-    """What folding in needs: a row without choices is drawn to 0 by all items that it did not choose.
-    Its first number stands for the bias that there is not.
-    """
-    k = len(pull)
-    precision = np.zeros((1 + k, 1 + k), np.float32)
-    precision[1:, 1:] = pull + penalty * np.eye(k)
-    return {
-        f"{side}_prior_mean": np.zeros(1 + k, np.float32),
-        f"{side}_prior_precision": precision,
-    }
 
 
 class _Rows:
@@ -239,7 +246,10 @@ class _Rows:
         side: which.
         own, partners, values: the known pairs.
         lengths: what the targets of each user are multiplied by, shape (n_users,).
-        penalty: of all rows, or of each, shape (n,).
+
+    Attributes:
+        penalties: ``λ`` of each row, shape (n,).
+        pull: ``a₀ Σ (p·q)² + Σ λ |x|²`` after the last half step.
     """
 
     def __init__(
@@ -251,7 +261,6 @@ class _Rows:
         partners: Index,
         values: Array,
         lengths: Array,
-        penalty: float | NDArray[np.float64],
     ) -> None:
         factors = start[f"{side}_factors"]
         n, self._k = factors.shape
@@ -264,9 +273,15 @@ class _Rows:
         self._targets = _shared(targets * lengths[users])
         self._weights = np.ones(1, np.float32) if weights is None else _shared(weights)
         self._order = np.argsort(-np.diff(self._starts), kind="stable")
-        self._penalties = np.full(n, penalty, np.float32)
+        self.penalties = np.zeros(n, np.float32)
         self._table = np.pad(factors, ((0, 0), (0, padded(self._k) - self._k)))
         self.pull = math.inf
+
+    @property
+    def weight(self) -> float:
+        """``Σ c`` over the known pairs."""
+        shared = len(self._partners) if len(self._weights) == 1 else 1
+        return shared * float(self._weights.sum(dtype=np.float64))
 
     @property
     def factors(self) -> Array:
@@ -283,7 +298,7 @@ class _Rows:
     def decay(self) -> float:
         """``Σ λ |x|²``."""
         squares = np.einsum("nf,nf->n", self._table, self._table)
-        return float(np.dot(self._penalties.astype(np.float64), squares))
+        return float(np.dot(self.penalties.astype(np.float64), squares))
 
     def improve(self, other: "_Rows", a0: float, n_steps: int) -> float:
         """Improve every row with the other side's held; both are turned (``Eigenbasis``).
@@ -302,7 +317,7 @@ class _Rows:
             self._weights,
             other._table,
             (a0 * basis.values).astype(np.float32),
-            self._penalties,
+            self.penalties,
             self._table,
             _NO_LINEAR_TERM,
             n_steps,

@@ -4,6 +4,7 @@ import time
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import NDArray
 
 from dotbias.data.ratings import Ratings
 from dotbias.errors import SettingError
@@ -11,6 +12,10 @@ from dotbias.models.base import Model, Parameters, has_formula_of, initialised
 from dotbias.models.dot_product import DotProduct
 from dotbias.settings import generator
 from dotbias.solvers.base import Epoch, History, OnEpoch, Solver
+
+# Precision that holds a user at 1, and the weight of a choice.
+_STIFF = 1e12
+_EPSILON = 2.0**-24
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -39,25 +44,35 @@ class MostRated(Solver):
         if model.n_factors != 1:
             raise SettingError(f"MostRated estimates DotProduct(n_factors=1), not {model}")
         started = time.perf_counter()
-        share = ratings.item_counts / ratings.n_users
-        ones = np.ones((ratings.n_users, 1), np.float32)
-        one = np.ones(1, np.float32)
-        # A row that is folded in is held at 1: nothing that it chose weighs anything beside the prior.
-        stiff = np.diag(np.array([0, 1e12], np.float32))
-        parameters = initialised(model, ratings, generator(seed)) | {
-            "user_factors": ones,
-            "item_factors": share.astype(np.float32)[:, None],
-            "stranger": one,
-            "unobserved_weight": one,
-            "user_prior_mean": np.array([0, 1], np.float32),
-            "user_prior_precision": stiff,
-            "item_prior_mean": np.zeros(2, np.float32),
-            "item_prior_precision": np.diag(np.array([0, ratings.n_users], np.float32)),
-            "prior_per_rating": np.zeros(1, np.float32),
-        }
+        parameters = initialised(model, ratings, generator(seed))
+        parameters |= shares(ratings.n_users, ratings.item_counts)
+        share = parameters["item_factors"][:, 0]
         seconds = time.perf_counter() - started
         rmse = float(np.sqrt(np.mean((1 - share[ratings.items]) ** 2)))
         epoch = Epoch(1, 1, 0.0, rmse, None, seconds, len(ratings) / max(seconds, 1e-9))
         if on_epoch is not None:
             on_epoch(epoch)
         return parameters, History([epoch], best_epoch=1, seconds=seconds)
+
+
+def shares(n_users: int, item_counts: NDArray[np.int64]) -> Parameters:
+    """The embeddings, and what folding in needs, from how many of the users have each item.
+
+    A row is ``(P m + Σ c t y) / (P + Σ c y²)``. Of users ``P`` is so large that they stay at 1. Of items
+    ``P`` is the number of users, and each choice has the weight ``c = ε`` and the target ``t = 1/ε``: it
+    adds 1 above and as good as nothing below, so that what is folded in is a share too.
+    """
+    one = np.ones(1, np.float32)
+    stiff, all_users = (np.diag(np.array([0, p], np.float32)) for p in (_STIFF, n_users))
+    return {
+        "user_factors": np.ones((n_users, 1), np.float32),
+        "item_factors": (item_counts / n_users).astype(np.float32)[:, None],
+        "stranger": one,
+        "target": np.array([1 / _EPSILON, 0], np.float32),
+        "confidence": np.array([_EPSILON, 0, 0], np.float32),
+        "user_prior_mean": np.array([0, 1], np.float32),
+        "user_prior_precision": stiff,
+        "item_prior_mean": np.zeros(2, np.float32),
+        "item_prior_precision": all_users,
+        "prior_per_rating": np.zeros(1, np.float32),
+    }
