@@ -7,7 +7,6 @@ tried in any case. For each, the lists go to ``lists.npz`` and the seconds of th
 method's own library is imported, so that any Python will do that has it, with NumPy and SciPy.
 """
 
-import importlib.metadata
 import json
 import sys
 import time
@@ -246,16 +245,15 @@ def lenskit_als(data: Data, penalty: float, weight: float, **settings: Any) -> L
     from lenskit.data import ItemList, from_interactions_df
     from lenskit.training import TrainingOptions
 
-    frame = {"user_id": data.users, "item_id": data.items, "rating": data.values}
+    weights, given = (np.maximum(r / data.values.mean(), 0.01) for r in (data.values, data.given))
+    frame = {"user_id": data.users, "item_id": data.items, "rating": weights}
     train = from_interactions_df(pd.DataFrame(frame))
     model = ImplicitMFScorer(weight=weight, regularization=(1 + weight) * penalty, **settings)
     model.train(train, TrainingOptions(rng=0))
 
     def lists() -> Array:
         starts = np.searchsorted(data.owners, np.arange(int(data.n_lists) + 1))
-        had = (
-            ItemList(item_ids=data.chosen[a:b], rating=data.given[a:b]) for a, b in pairwise(starts)
-        )
+        had = (ItemList(item_ids=data.chosen[a:b], rating=given[a:b]) for a, b in pairwise(starts))
         p = np.array([model.new_user_embedding(None, of_one)[0] for of_one in had])
         q = model.item_embeddings[train.items.numbers(np.arange(data.shape[1]))]
         return data.by_factors(p, q)
@@ -325,7 +323,7 @@ class Method:
 
     Args:
         fit: takes the data and settings, and gives lists.
-        library: the distribution that it needs, besides NumPy and SciPy.
+        library: what it imports, besides NumPy and SciPy.
         space: values to try of each setting; none are tried where it is empty.
         folds_in: whether it has lists for users who were not there at training.
     """
@@ -442,11 +440,11 @@ METHODS = {
         cornac_wmf,
         "cornac",
         {
-            "k": (32, 64, 128),
-            "learning_rate": (0.001, 0.003, 0.01),
+            "k": (32, 64),
+            "learning_rate": (0.0003, 0.001),
             "lambda_u": (0.01, 0.1, 1.0),
-            "lambda_v": (0.01, 0.1, 1.0),
-            "b": (0.01, 0.05, 0.2),
+            "lambda_v": (0.01, 1.0, 10.0),
+            "b": (0.1, 0.2, 0.4, 1.0),
         },
         folds_in=False,
     ),
@@ -475,7 +473,8 @@ def main(name: str, rows: str, out: str, seconds: str) -> None:
             tops.append(np.full((int(data.n_lists), K), -1))
     with Path(out).open("wb") as file:
         np.savez(file, tops=np.array(tops, np.int32))
-    print(json.dumps({"seconds": took, "version": importlib.metadata.version(method.library)}))
+    version = sys.modules[method.library].__version__
+    print(json.dumps({"seconds": took, "version": f"{method.library} {version}"}))
 
 
 if __name__ == "__main__":

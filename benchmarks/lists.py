@@ -1,9 +1,9 @@
 """Lists of ten beside other libraries' on the same rows: nDCG@10, its spread, and the time of the fit.
 
     python -m venv /tmp/peers
-    /tmp/peers/bin/pip install implicit lenskit cornac
+    /tmp/peers/bin/pip install implicit lenskit cornac tensorflow-cpu    # the last for cornac's WMF
     /tmp/peers/bin/pip install wheel cython 'setuptools<75' scikit-learn
-    /tmp/peers/bin/pip install --no-build-isolation --no-use-pep517 --no-deps lightfm     # pip below 25
+    /tmp/peers/bin/pip install --no-build-isolation --no-use-pep517 --no-deps lightfm    # pip < 25
     python benchmarks/lists.py --peers /tmp/peers/bin/python --sets ml-100k --json lists.jsonl
     python benchmarks/lists.py --peers /tmp/peers/bin/python --sets ml-1m --protocol new --seeds 42
 
@@ -71,8 +71,10 @@ N_SPLITS: dict[Protocol, int] = {"known": 3, "new": 10}
 # What this Python has.
 OURS = "dotbias", "numpy"
 FIRST_SEED, TUNING_SEED = 42, 7
-LIBRARIES = "OMP_NUM", "OPENBLAS_NUM", "MKL_NUM", "NUMBA_NUM", "RAYON_NUM", "LK_NUM", "POLARS_MAX"
-ONE_THREAD = {f"{library}_THREADS": "1" for library in LIBRARIES}
+THREADS = (
+    *(f"{library}_NUM_THREADS" for library in ("OMP", "OPENBLAS", "MKL", "NUMBA", "RAYON", "LK")),
+    *("POLARS_MAX_THREADS", "TF_NUM_INTRAOP_THREADS", "TF_NUM_INTEROP_THREADS"),
+)
 
 
 class LeftOut(Exception):
@@ -159,7 +161,7 @@ class Runner:
         done = subprocess.run(
             [python, script, method, self.folder / rows, out, str(seconds)],
             input=json.dumps(tries),
-            env=os.environ | ONE_THREAD,
+            env=os.environ | dict.fromkeys(THREADS, "1"),
             capture_output=True,
             text=True,
             check=False,
