@@ -10,7 +10,7 @@ method's own library is imported, so that any Python will do that has it, with N
 import json
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, fields
 from itertools import pairwise
 from pathlib import Path
@@ -85,6 +85,11 @@ class Data:
             make((1 + slope * (rows - mean) / std).astype(np.float32))
             for make, rows in ((self.table, self.values), (self.had, self.given))
         )
+
+    def by_owner(self) -> Iterator[tuple[Array, Array]]:
+        """Items and ratings of each of those who get lists."""
+        starts = np.searchsorted(self.owners, np.arange(int(self.n_lists) + 1))
+        return ((self.chosen[a:b], self.given[a:b]) for a, b in pairwise(starts))
 
     def best(self, scores: Callable[[slice], Array]) -> Array:
         """The items with the highest scores that each user does not have."""
@@ -245,15 +250,18 @@ def lenskit_als(data: Data, penalty: float, weight: float, **settings: Any) -> L
     from lenskit.data import ItemList, from_interactions_df
     from lenskit.training import TrainingOptions
 
-    weights, given = (np.maximum(r / data.values.mean(), 0.01) for r in (data.values, data.given))
+    mean = data.values.mean()
+    weights = np.maximum(data.values / mean, 0.01)
     frame = {"user_id": data.users, "item_id": data.items, "rating": weights}
     train = from_interactions_df(pd.DataFrame(frame))
     model = ImplicitMFScorer(weight=weight, regularization=(1 + weight) * penalty, **settings)
     model.train(train, TrainingOptions(rng=0))
 
     def lists() -> Array:
-        starts = np.searchsorted(data.owners, np.arange(int(data.n_lists) + 1))
-        had = (ItemList(item_ids=data.chosen[a:b], rating=given[a:b]) for a, b in pairwise(starts))
+        had = (
+            ItemList(item_ids=items, rating=np.maximum(ratings / mean, 0.01))
+            for items, ratings in data.by_owner()
+        )
         p = np.array([model.new_user_embedding(None, of_one)[0] for of_one in had])
         q = model.item_embeddings[train.items.numbers(np.arange(data.shape[1]))]
         return data.by_factors(p, q)
@@ -294,22 +302,17 @@ def _ratings(data: Data) -> Any:
 
 
 def _lists(rec: Any, data: Data) -> Lists:
-    """What ``recommend`` gives, for all users at once; new ones folded in."""
-    from dotbias.recommender import lists
-    from dotbias.recommender.fitted import MIN_RATINGS
-    from dotbias.solvers.least_squares.fold_in import fold_in
+    """What ``recommend`` gives: by preference, where there is a model of it."""
 
     def of_all() -> Array:
-        users = np.arange(int(data.n_lists), dtype=np.int32)
         if data.known:
-            return rec.top_items(users, K)
-        one = rec.by(rec.ranked_by(None))
-        starts = np.append(0, np.cumsum(np.bincount(data.owners, minlength=len(users))))
-        rows = fold_in(one.model, one.parameters, "user", starts, data.chosen, data.given)
-        parameters = one.parameters | one.model.row_form(one.parameters, "user").split(rows)
-        had = [np.sort(own) for own in np.split(data.chosen, starts[1:-1])]
-        rare = one.rare(MIN_RATINGS)
-        return lists.top_items(one.model, parameters, users, K, excluded=had, rare=rare)
+            return rec.top_items(np.arange(int(data.n_lists), dtype=np.int32), K)
+        tops = np.full((int(data.n_lists), K), -1)
+        for own, (items, ratings) in zip(tops, data.by_owner(), strict=True):
+            rows = zip(items.tolist(), ratings.tolist(), strict=True)
+            found = rec.fold_in_user(rows).recommend(K)["item"].to_numpy()
+            own[: len(found)] = found
+        return tops
 
     return of_all
 

@@ -153,9 +153,10 @@ class Runner:
             seconds: after which no more are tried.
 
         Raises:
-            LeftOut: where the process fails.
+            LeftOut: where another library fails.
         """
-        python = sys.executable if METHODS[method].library in OURS else self.peers
+        ours = METHODS[method].library in OURS
+        python = sys.executable if ours else self.peers
         script = str(Path(__file__).with_name("list_methods.py"))
         out = self.folder / "lists.npz"
         done = subprocess.run(
@@ -166,6 +167,8 @@ class Runner:
             text=True,
             check=False,
         )
+        if done.returncode and ours:
+            raise RuntimeError(f"{method} with {tries}: {done.stderr}")
         if done.returncode:
             said = done.stderr.strip().splitlines() or [f"exit code {done.returncode}"]
             raise LeftOut(said[-1])
