@@ -56,35 +56,32 @@ class Data:
     def shape(self) -> tuple[int, int]:
         return int(self.users.max()) + 1, int(self.items.max()) + 1
 
-    def table(self, weights: Array | None = None) -> csr_matrix:
-        """The training rows as a sparse table, (n_users, n_items)."""
-        weights = np.ones(len(self.users), np.float32) if weights is None else weights
-        return csr_matrix((weights, (self.users, self.items)), self.shape)
-
-    def had(self, weights: Array | None = None) -> csr_matrix:
-        """What those who get lists have, (m, n_items)."""
-        weights = np.ones(len(self.owners), np.float32) if weights is None else weights
-        shape = int(self.n_lists), self.shape[1]
-        return csr_matrix((weights, (self.owners, self.chosen)), shape)
+    def tables(
+        self, weigh: Callable[[Array], Array] = np.ones_like
+    ) -> tuple[csr_matrix, csr_matrix]:
+        """Training rows as a sparse table, (n_users, n_items), and what those who get lists have,
+        (m, n_items); of ones, or of what is made of each rating.
+        """
+        n_users, n_items = self.shape
+        return (
+            csr_matrix((weigh(self.values), (self.users, self.items)), (n_users, n_items)),
+            csr_matrix(
+                (weigh(self.given), (self.owners, self.chosen)), (int(self.n_lists), n_items)
+            ),
+        )
 
     def weighted(self, weights: str) -> tuple[csr_matrix, csr_matrix]:
         """Both tables, of ones, or of ratings over their mean."""
-        if weights == "ones":
-            return self.table(), self.had()
-        mean = self.values.mean()
-        # A rating of 0 is a choice too.
-        return tuple(  # type: ignore[return-value]
-            make(np.maximum(rows / mean, 0.01).astype(np.float32))
-            for make, rows in ((self.table, self.values), (self.had, self.given))
-        )
+        return self.tables(np.ones_like if weights == "ones" else self.over_mean)
+
+    def over_mean(self, ratings: Array) -> Array:
+        """Ratings as weights: a rating of 0 is a choice too."""
+        return np.maximum(ratings / self.values.mean(), np.float32(0.01))
 
     def targets(self, slope: float) -> tuple[csr_matrix, csr_matrix]:
         """Both tables, of targets ``1 + slope · z`` with z the rating in units of its spread."""
         mean, std = self.values.mean(), self.values.std()
-        return tuple(  # type: ignore[return-value]
-            make((1 + slope * (rows - mean) / std).astype(np.float32))
-            for make, rows in ((self.table, self.values), (self.had, self.given))
-        )
+        return self.tables(lambda ratings: 1 + slope * (ratings - mean) / std)
 
     def by_owner(self) -> Iterator[tuple[Array, Array]]:
         """Items and ratings of each of those who get lists."""
@@ -93,7 +90,7 @@ class Data:
 
     def best(self, scores: Callable[[slice], Array]) -> Array:
         """The items with the highest scores that each user does not have."""
-        had, m = self.had(), int(self.n_lists)
+        had, m = self.tables()[1], int(self.n_lists)
         step = max(1, _BLOCK // self.shape[1])
         tops = []
         for start in range(0, m, step):
@@ -111,15 +108,11 @@ class Data:
 
     def first_users(self, n: int) -> "Data":
         """A small part, to be fitted once before anything is timed: compiled code loads."""
-        some = self.users < n
-        items, index = np.unique(self.items[some], return_inverse=True)
-        index = index.astype(self.items.dtype)
-        del items
-        users = self.users[some]
-        order = np.argsort(users, kind="stable")
-        rows = users[order], index[order], self.values[some][order]
-        n_lists = np.array(int(users.max()) + 1)
-        return Data(users, index, self.values[some], *rows, n_lists, np.array(True))
+        some = np.flatnonzero(self.users < n)
+        some = some[np.argsort(self.users[some], kind="stable")]
+        items = np.unique(self.items[some], return_inverse=True)[1].astype(self.items.dtype)
+        rows = self.users[some], items, self.values[some]
+        return Data(*rows, *rows, n_lists=1 + rows[0].max(), known=np.array(True))
 
 
 # -- what needs no library ------------------------------------------------------------------------
@@ -184,7 +177,7 @@ def implicit_bpr(data: Data, **settings: Any) -> Lists:
     from implicit.cpu.bpr import BayesianPersonalizedRanking
 
     model = BayesianPersonalizedRanking(**settings, num_threads=1, random_state=0)
-    model.fit(data.table(), show_progress=False)
+    model.fit(data.tables()[0], show_progress=False)
     return lambda: data.by_factors(model.user_factors, model.item_factors)
 
 
@@ -240,7 +233,7 @@ def lightfm(data: Data, n_epochs: int, penalty: float, **settings: Any) -> Lists
     from lightfm import LightFM
 
     model = LightFM(**settings, item_alpha=penalty, user_alpha=penalty, random_state=0)
-    model.fit(data.table().tocoo(), epochs=n_epochs, num_threads=1)
+    model.fit(data.tables()[0].tocoo(), epochs=n_epochs, num_threads=1)
     return lambda: data.by_factors(model.user_embeddings, model.item_embeddings, model.item_biases)
 
 
@@ -250,8 +243,7 @@ def lenskit_als(data: Data, penalty: float, weight: float, **settings: Any) -> L
     from lenskit.data import ItemList, from_interactions_df
     from lenskit.training import TrainingOptions
 
-    mean = data.values.mean()
-    weights = np.maximum(data.values / mean, 0.01)
+    weights = data.over_mean(data.values)
     frame = {"user_id": data.users, "item_id": data.items, "rating": weights}
     train = from_interactions_df(pd.DataFrame(frame))
     model = ImplicitMFScorer(weight=weight, regularization=(1 + weight) * penalty, **settings)
@@ -259,7 +251,7 @@ def lenskit_als(data: Data, penalty: float, weight: float, **settings: Any) -> L
 
     def lists() -> Array:
         had = (
-            ItemList(item_ids=items, rating=np.maximum(ratings / mean, 0.01))
+            ItemList(item_ids=items, rating=data.over_mean(ratings))
             for items, ratings in data.by_owner()
         )
         p = np.array([model.new_user_embedding(None, of_one)[0] for of_one in had])
