@@ -357,9 +357,9 @@ METHODS = {
         "dotbias",
         {
             "n_factors": (64, 128, 256),
-            "weight_decay": tuple(np.geomspace(0.01, 0.12, 12).round(4).tolist()),
-            "unobserved_weight": (0.1, 0.3, 1.0),
-            "liking": (0.0, 0.25, 0.5),
+            "weight_decay": tuple(np.geomspace(0.015, 0.2, 12).round(3).tolist()),
+            "unobserved_weight": (0.1, 0.25, 0.5, 1.0),
+            "liking": (0.15, 0.25, 0.35),
         },
     ),
     "most rated": Method(most_rated, "numpy", {}),
