@@ -127,7 +127,7 @@ def test_each_solver_can_be_named(run, ratings):
     assert "Solver: " not in done.stderr
     shown = run("info", "gibbs.dotbias").stdout
     assert "n_samples=20, burn_in=4, n_factors=4, histories=False" in shown
-    assert re.search(r"^chosen +by the user", shown, re.M)
+    assert re.search(r"^  chosen +by the user", shown, re.M)
 
 
 def test_an_option_of_one_solver_chooses_it(run, ratings):
