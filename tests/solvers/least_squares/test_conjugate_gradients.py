@@ -29,6 +29,8 @@ class Problem:
         self.diagonal = np.zeros(width, np.float32)
         self.diagonal[:k] = rng.uniform(0, 30, k)
         self.penalties = rng.uniform(0.5, 3, n).astype(np.float32)
+        self.lengths = rng.uniform(0.5, 2, n).astype(np.float32)
+        self.partner_lengths = rng.uniform(0.5, 2, n_others).astype(np.float32)
         self.linear = np.zeros((0, 0), np.float32)
         self.order = np.argsort(-np.array(counts), kind="stable")
 
@@ -40,6 +42,8 @@ class Problem:
             self.partners,
             self.targets,
             self.weights,
+            self.lengths,
+            self.partner_lengths,
             self.others,
             self.diagonal,
             self.penalties,
@@ -58,7 +62,7 @@ class Problem:
             np.broadcast_to(a if len(a) == 1 else a[span], n).astype(np.float64)
             for a in (self.weights, self.targets)
         )
-        return y, c, t
+        return y, c, t * self.lengths[row] * self.partner_lengths[self.partners[span]]
 
     def d(self, row: int) -> np.ndarray:
         return self.diagonal[: self.k].astype(np.float64) + self.penalties[row]

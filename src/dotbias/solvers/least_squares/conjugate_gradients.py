@@ -30,6 +30,9 @@ _TOGETHER = 8
 _NEAR = 4096
 # Pairs whose products are summed in single precision before they go to a sum in double precision.
 _SPAN = 512
+ONE = np.ones(1, np.float32)
+"""A number of each row or pair that is 1 for all."""
+
 # What is left to gain, as a share of what the penalty is, when a row counts as solved.
 _ROUNDING = np.float32(1e-13)
 
@@ -163,6 +166,8 @@ def improve_rows(
     partners: Any,
     targets: Any,
     weights: Any,
+    own_lengths: Any,
+    partner_lengths: Any,
     others: Any,
     diagonal: Any,
     penalties: Any,
@@ -177,6 +182,8 @@ def improve_rows(
         starts, partners: the known pairs row by row, as in a compressed sparse table, int32.
         targets: ``t`` of each pair, shape (n,), or of all of them, shape (1,), float32.
         weights: ``c``, likewise, at least 0.
+        own_lengths, partner_lengths: what the target of a pair is multiplied by for its row and for its
+            partner, shape (n_rows,) and (n_others,), or (1,) where that is 1 for all, float32.
         others: the other side's table, shape (n_others, width), width a multiple of 8, float32.
         diagonal: the part of ``d`` that all rows share, at least 0, shape (width,), float32.
         penalties: each row's own part, at least 0, shape (n_rows,), float32.
@@ -191,6 +198,7 @@ def improve_rows(
     width, n_rows = others.shape[1], len(order)
     squares, lengths = np.zeros(len(rows)), np.zeros(len(rows))
     t_step, c_step = int(len(targets) > 1), int(len(weights) > 1)
+    own_step, partner_step = int(len(own_lengths) > 1), int(len(partner_lengths) > 1)
     table, near, longest = others.ctypes.data, _TOGETHER, 0
     while 2 * near * width <= _NEAR:
         near *= 2
@@ -237,7 +245,9 @@ def improve_rows(
                         )
                     for r in range(start, stop):
                         if step == 0:
-                            errors[r] = targets[(first + r) * t_step] - change[r]
+                            partner = partners[first + r] * partner_step
+                            target = targets[(first + r) * t_step] * own_lengths[row * own_step]
+                            errors[r] = target * partner_lengths[partner] - change[r]
                             weighted[r] = weights[(first + r) * c_step] * errors[r]
                         else:
                             weighted[r] = weights[(first + r) * c_step] * change[r]

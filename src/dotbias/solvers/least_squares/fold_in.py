@@ -16,7 +16,7 @@ from dotbias.errors import DataError, SettingError
 from dotbias.models.base import Model, Observed
 from dotbias.models.parameters import Array, Parameters, refuse_not_finite
 from dotbias.models.row_form import Prior, Response, RowForm, Side
-from dotbias.solvers.least_squares.conjugate_gradients import improve_rows
+from dotbias.solvers.least_squares.conjugate_gradients import ONE, improve_rows
 from dotbias.solvers.least_squares.eigenbasis import Eigenbasis, turned
 from dotbias.solvers.least_squares.normal_equations import padded, solve_rows
 from dotbias.solvers.threads import threads
@@ -350,7 +350,9 @@ def _solve_many(
             starts,
             partners.astype(np.int32),
             known.targets - (others[:, 0] + np.float32(form.response.offset))[partners],
-            np.ones(1, np.float32) if known.weights is None else known.weights,
+            ONE if known.weights is None else known.weights,
+            ONE,
+            ONE,
             y,
             basis.values.astype(np.float32),
             ridge,

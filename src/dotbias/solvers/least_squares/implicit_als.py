@@ -21,7 +21,7 @@ from dotbias.models.row_form import Side
 from dotbias.settings import generator, setting
 from dotbias.solvers.base import History, OnEpoch, Solver
 from dotbias.solvers.epochs import EpochLoop, Figures
-from dotbias.solvers.least_squares.conjugate_gradients import improve_rows
+from dotbias.solvers.least_squares.conjugate_gradients import ONE, improve_rows
 from dotbias.solvers.least_squares.eigenbasis import Eigenbasis, gram, turned
 from dotbias.solvers.least_squares.normal_equations import padded
 from dotbias.solvers.threads import threads
@@ -269,9 +269,9 @@ class _Rows:
         by_row = table.tocsr()
         self._starts, self._partners = by_row.indptr, by_row.indices.astype(np.int32, copy=False)
         targets, weights = model.observed(start, side, self._starts, self._partners, by_row.data)
-        users = self._partners if side == "item" else np.repeat(np.arange(n), np.diff(self._starts))
-        self._targets = _shared(targets * lengths[users])
-        self._weights = np.ones(1, np.float32) if weights is None else _shared(weights)
+        self._targets = _shared(targets)
+        self._lengths = (lengths, ONE) if side == "user" else (ONE, lengths)
+        self._weights = ONE if weights is None else _shared(weights)
         self._order = np.argsort(-np.diff(self._starts), kind="stable")
         self.penalties = np.zeros(n, np.float32)
         self._table = np.pad(factors, ((0, 0), (0, padded(self._k) - self._k)))
@@ -315,6 +315,7 @@ class _Rows:
             self._partners,
             self._targets,
             self._weights,
+            *self._lengths,
             other._table,
             (a0 * basis.values).astype(np.float32),
             self.penalties,
