@@ -18,6 +18,7 @@ FAMILIES = sorted(page.name for page in INDEX.parent.glob("*.md") if page != IND
 FILMS = "ml-latest-small.zip"
 SESSIONS = (
     "gradient-methods.md",
+    "lists.md",
     "losses.md",
     "solvers.md",
     "embedding.md",
