@@ -36,7 +36,7 @@ FITS = {
     "gradient descent": lambda ratings, seed: db.fit(
         ratings, solver=db.GradientDescent(), seed=seed
     ),
-    "default (Gibbs)": lambda ratings, seed: db.fit(ratings, seed=seed),
+    "default (Gibbs)": lambda ratings, seed: db.fit(ratings, seed=seed, purpose="predict"),
 }
 
 
@@ -51,7 +51,7 @@ def map_() -> None:
             seconds, maps = [], []
             for rec in recs:
                 started = time.perf_counter()
-                maps.append(db.embedding_map(rec, method=method))
+                maps.append(db.embedding_map(rec, method=method, by="rating"))
                 seconds.append(time.perf_counter() - started)
             table.add_row(
                 name,
@@ -70,7 +70,7 @@ def genres() -> None:
     ratings = db.read_ratings(protocols.DATA / "ml-latest-small.zip")
     found = []
     for name, fit in FITS.items():
-        worlds = [db.embedding_map(fit(ratings, seed), method="pca") for seed in SEEDS]
+        worlds = [db.embedding_map(fit(ratings, seed), method="pca", by="rating") for seed in SEEDS]
         every = pl.concat([world.genres() for world in worlds]).group_by(
             "genre", "n_items", "share"
         )
@@ -121,7 +121,7 @@ def neighbours() -> None:
     ratings = db.read_ratings(protocols.DATA / "ml-latest-small.zip")
     table = Table("fit", "items", "ratings", "same in another fit", "chance", box=None)
     for name, fit in FITS.items():
-        found = db.neighbour_stability(fit(ratings, 0), n_fits=3)
+        found = db.neighbour_stability(fit(ratings, 0), n_fits=3, by="rating")
         for least, most in ((5, 9), (10, 29), (30, 99), (100, 999)):
             own = found.frame().filter(pl.col("n_ratings").is_between(least, most))
             table.add_row(
