@@ -91,7 +91,7 @@ class ImplicitALS(Solver):
     n_iterations: int = setting(8, at_least=1)
     weight_decay: float | None = setting(None, above=0)
     unobserved_weight: float = setting(0.25, above=0)
-    balance: float = setting(0.3, at_least=0, at_most=1)
+    balance: float = setting(0.4, at_least=0, at_most=1)
     frequency_scaling: float = setting(0.5, at_least=0, at_most=1)
     liking: float = setting(0.25, at_least=0)
     alpha: float = setting(1.0, at_least=0)
