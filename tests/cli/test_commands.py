@@ -5,8 +5,10 @@ import re
 
 import pytest
 
+import dotbias as db
 from dotbias.cli.fitting import _summary
 from dotbias.cli.reading import Reading
+from dotbias.fitting.preference import choose_preference
 
 
 @pytest.fixture(scope="module")
@@ -107,6 +109,18 @@ def test_by_default_the_solver_is_chosen_and_the_choice_is_told(run, ratings):
         r"^  chosen +as the best within 15 s, ", run("info", "chosen.dotbias").stdout, re.M
     )
     assert run("--quiet", "fit", ratings, "--json").stderr == ""
+
+
+def test_what_is_saved_has_the_settings_that_were_measured(run, workplace, ratings):
+    """And no second walk along the penalties, over all ratings: both fits are of one choice."""
+    how = "--solver", "als", "--factors", 2, "--iterations", 2, "--liking", 0.1
+    done = run("fit", ratings, "-o", "both.dotbias", *how, "--test-size", 0.5)
+    assert done.stderr.count("Lists: ") == 1
+    facts = db.Recommender.load(workplace / "both.dotbias").by("preference").facts
+    train, _ = db.read_ratings(ratings).split(0.5, seed=0)
+    choice = choose_preference(train, db.ImplicitALS(liking=0.1), budget=15)
+    assert facts.preference_choice.tried == choice.record.tried
+    assert facts.solver_text == repr(choice.solver)
 
 
 def test_a_small_budget_is_kept_to(run, ratings):

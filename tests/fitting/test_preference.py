@@ -39,7 +39,7 @@ def test_a_penalty_is_chosen_whose_lists_beat_the_most_rated_items(choice):
     assert max(each.ndcg for each in record.tried) > record.most_rated + 0.1
     assert [each.weight_decay for each in record.tried] == list(PATH[: len(record.tried)])
     assert record.n_users == 199  # one had too few choices
-    assert str(choice).startswith("ImplicitALS. Penalty 0.")
+    assert str(choice).startswith("ImplicitALS. DotProduct of 128 factors, penalty 0.")
 
 
 def test_the_path_ends_where_fits_from_random_embeddings_do(tastes, choice):
@@ -57,7 +57,42 @@ def test_where_all_have_one_taste_the_most_rated_items_are_recommended():
     assert choice.solver == db.MostRated()
     assert choice.record.weight_decay is None
     assert choice.record.most_rated > max(each.ndcg for each in choice.record.tried) - 0.03
-    assert "everyone is recommended those" in choice.record.reason
+    assert "not clearly better" in choice.record.reason
+
+
+def test_a_solver_that_is_named_keeps_its_settings_and_gets_a_penalty(tastes, choice):
+    solver = db.ImplicitALS(n_iterations=4)
+    rec = db.fit(tastes, solver=solver, seed=1)
+    record = rec.facts.preference_choice
+    assert record.solver == "ImplicitALS"
+    assert rec.facts.solver_text == repr(replace(solver, weight_decay=record.weight_decay))
+    small = db.fit(tastes, db.DotProduct(n_factors=6), seed=1)
+    assert small.model.n_factors == 6
+    assert small.facts.preference_choice.tried != choice.record.tried  # of 128 factors
+    given = db.fit(tastes, solver=replace(solver, weight_decay=0.1), seed=1)
+    assert given.facts.preference_choice is None
+    again = db.fit(tastes, preference=choice, purpose="recommend")
+    assert again.facts.preference_choice == choice.record
+    assert again.facts.solver_text == repr(choice.solver)
+
+
+def test_a_solver_that_is_named_stays_where_the_most_rated_items_are_better(caplog):
+    rng = np.random.default_rng(5)
+    chance = np.linspace(0.9, 0.05, 60)
+    rec = db.fit(events(rng.random((80, 60)) < chance), solver=db.ImplicitALS(n_iterations=4))
+    assert rec.facts.solver_name == "ImplicitALS"
+    [warning] = [each for each in caplog.records if each.levelname == "WARNING"]
+    assert "not clearly better" in warning.message
+
+
+def test_many_pairs_have_many_factors(tastes, monkeypatch):
+    monkeypatch.setattr(preference, "MANY_PAIRS", 1_000)
+    choice = choose_preference(tastes, budget=30, seed=1)
+    assert choice.model == db.DotProduct(n_factors=256)
+    assert "256 factors" in choice.record.reason
+    for solver in (None, db.ImplicitALS(weight_decay=0.1, n_iterations=1)):
+        rec = db.fit(tastes, preference=solver, purpose="recommend", seed=1)
+        assert rec.model == choice.model
 
 
 def test_lists_are_measured_as_a_loop_would(tastes):

@@ -86,6 +86,7 @@ def fit(
     from dotbias.evaluation.evaluate import HeldOut
     from dotbias.evaluation.evaluate import evaluate as measure
     from dotbias.fitting.fit import fit as fit_model
+    from dotbias.fitting.preference import choose_preference
     from dotbias.plain import to_plain
     from dotbias.solvers.descent.gradient import GradientDescent
 
@@ -121,14 +122,19 @@ def fit(
         solver = planning.find_rate(solving, model, solver, train, seed)
     if show_groups and model is not None:
         _show_groups(model, solver, train)
-    how: dict[str, Any] = {
-        "purpose": purpose,
-        "preference": ranking.solver(),
-        "seed": seed,
-        "progress": not show.quiet(),
-    }
+    how: dict[str, Any] = {"purpose": purpose, "seed": seed, "progress": not show.quiet()}
     # Before anything is fitted or printed: it refuses chains that are too short.
     told = _convergence(solver, train, seed) if chains else None
+    how["preference"] = ranking.solver()
+    if purpose != "predict" and not plan.ranks and ranking.list_decay is None:
+        # Once, so that what is saved has the settings that were measured.
+        how["preference"] = choose_preference(
+            train,
+            how["preference"],
+            budget=planning.budget(solving) / n_fits,
+            seed=seed,
+            progress=not show.quiet(),
+        )
     if test is not None:
         rec = fit_model(train, model, solver, **how)
         report = measure(rec, test, new_users="fold" if new_users else "cold")

@@ -86,7 +86,7 @@ def plan(solving: Solving, also: Mapping[str, tuple[SolverName, ...]] | None = N
         return Plan(model, default_solver(model))
     name, option = _named(solving.solver_name, meant)
     if name is None:
-        _seconds(solving)  # a bad text is refused before the ratings are read
+        budget(solving)  # a bad text is refused before the ratings are read
         return None
     if solving.budget is not None:
         raise SettingError(
@@ -104,7 +104,7 @@ def choose(solving: Solving, ratings: "Ratings", *, n_fits: int) -> Plan:
 
     choice = choose_solver(
         ratings,
-        budget=_seconds(solving) / n_fits,
+        budget=budget(solving) / n_fits,
         n_threads=solving.threads,
         n_factors=solving.factors,
     )
@@ -214,7 +214,8 @@ def _with(settings: S, given: Mapping[str, Any]) -> S:
     return replace(settings, **changes)
 
 
-def _seconds(solving: Solving) -> float:
+def budget(solving: Solving) -> float:
+    """Seconds that fits may take whose solver is chosen."""
     from dotbias.fitting.choosing import BUDGET
 
     return BUDGET if solving.budget is None else seconds(solving.budget)

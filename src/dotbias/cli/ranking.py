@@ -9,7 +9,7 @@ if TYPE_CHECKING:
     from dotbias.cli.planning import Plan
     from dotbias.data.ratings import Ratings
     from dotbias.fitting.fit import Purpose
-    from dotbias.solvers.base import Solver
+    from dotbias.solvers.least_squares.implicit_als import ImplicitALS
 
 _PANEL = "Lists of recommendations"
 
@@ -71,7 +71,7 @@ class Ranking:
         named = plan.model if plan is not None and plan.ranks else None
         return purpose_of(self.purpose, ratings, named)
 
-    def solver(self) -> "Solver | None":
+    def solver(self) -> "ImplicitALS | None":
         """How preferences are estimated, or None where nothing was said."""
         from dotbias.solvers.least_squares.implicit_als import ImplicitALS
 

@@ -14,6 +14,7 @@ from dotbias.evaluation.new_users import FOLD_SHARE
 from dotbias.evaluation.ranking import NAMES, By, Ranking, relevant_text
 from dotbias.fitting.choosing import BUDGET, choose_solver
 from dotbias.fitting.fit import Purpose, fit, purpose_of
+from dotbias.fitting.preference import PreferenceChoice
 from dotbias.models.base import Model, Scores
 from dotbias.progress import progress_bar
 from dotbias.solvers.base import Solver
@@ -132,7 +133,7 @@ def cross_validate(
     solver: Solver | None = None,
     *,
     purpose: Purpose | None = None,
-    preference: Solver | None = None,
+    preference: Solver | PreferenceChoice | None = None,
     n_folds: int = 5,
     budget: float = BUDGET,
     seed: int = 0,
@@ -152,8 +153,8 @@ def cross_validate(
         model: as for ``fit``; with neither model nor solver, what is chosen for the first fold's
             training part is used for all.
         solver: as for ``fit``.
-        purpose, preference: as for ``fit``; without ``ranking`` nothing would be measured of a second
-            model, and none is fitted.
+        purpose, preference: as for ``fit``; each fold chooses for itself what is left open. Without
+            ``ranking`` nothing would be measured of a second model, and none is fitted.
         n_folds: number of folds; without effect on given ones.
         budget: seconds that each fold's fit may take, where the solver is chosen.
         seed: of the folds, of every fit and of every evaluation.
@@ -198,7 +199,15 @@ def cross_validate(
                 _log.info("Solver: %s", choice)
                 model, solver = choice.model, choice.solver
             started = time.perf_counter()
-            rec = fit(train, model, solver, purpose=wanted, preference=preference, seed=seed)
+            rec = fit(
+                train,
+                model,
+                solver,
+                purpose=wanted,
+                preference=preference,
+                budget=budget,
+                seed=seed,
+            )
             if rec.facts.history.stopped == "interrupted":
                 raise KeyboardInterrupt  # whoever interrupts one fit does not want the next
             seconds.append(time.perf_counter() - started)

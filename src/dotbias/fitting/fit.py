@@ -8,13 +8,13 @@ from typing import Literal, TypeAlias, get_args
 from dotbias.data.ratings import Ratings
 from dotbias.errors import SettingError
 from dotbias.fitting.choosing import BUDGET, choose_solver
-from dotbias.fitting.preference import PATH, choose_preference
+from dotbias.fitting.preference import PreferenceChoice, choose_preference, usual_model
 from dotbias.models import Baseline, DotBias, DotProduct, EmbeddingNet
 from dotbias.models.base import Model, has_formula_of
 from dotbias.models.network import TorchModel
 from dotbias.plain import to_plain
 from dotbias.progress import progress_bar
-from dotbias.recommender.facts import Facts, TriedPenalty
+from dotbias.recommender.facts import Facts
 from dotbias.recommender.fitted import Part
 from dotbias.recommender.recommender import Recommender
 from dotbias.solvers.base import Epoch, Solver, estimate
@@ -23,7 +23,6 @@ from dotbias.solvers.descent.rules import SGD, Adam, Momentum
 from dotbias.solvers.gibbs.gibbs import Gibbs
 from dotbias.solvers.least_squares.closed_form import ClosedForm
 from dotbias.solvers.least_squares.implicit_als import ImplicitALS
-from dotbias.solvers.least_squares.most_rated import MostRated
 
 _log = logging.getLogger("dotbias")
 
@@ -37,7 +36,7 @@ def fit(
     solver: Solver | None = None,
     *,
     purpose: Purpose | None = None,
-    preference: Solver | None = None,
+    preference: Solver | PreferenceChoice | None = None,
     budget: float = BUDGET,
     seed: int = 0,
     progress: bool = False,
@@ -55,7 +54,9 @@ def fit(
             which ``recommend`` ranks. ``"predict"``: ratings alone. ``"recommend"``: preferences alone.
         preference: how preferences are estimated; by default as ``choose_preference`` chooses: by
             ``ImplicitALS`` under the penalty whose lists are best on held-out training rows, or by
-            ``MostRated`` where none is better, which is logged as a warning.
+            ``MostRated`` where none is better, which is logged as a warning. Of an ``ImplicitALS``
+            without ``weight_decay``, given here or as the solver, the penalty is chosen likewise. A
+            choice that was made before is taken as it is.
         budget: seconds that a fit may take whose solver is chosen.
         seed: of everything that is drawn.
         progress: show a progress bar on stderr when it is a terminal.
@@ -79,10 +80,8 @@ def fit(
     """
     purpose = purpose_of(purpose, ratings, model, solver)
     if purpose == "recommend":
-        if model is None and solver is None and preference is None:
-            first = _fit_preference(ratings, budget, seed, progress=progress)
-        else:
-            first = _fit_one(ratings, model, solver or preference, seed, progress=progress)
+        how = solver or preference
+        first = _fit_preference(ratings, model, how, budget, seed, progress=progress)
         return Recommender.of(first.model, first.parameters, ratings, first.facts)
     choice = None
     if model is None and solver is None:
@@ -94,10 +93,7 @@ def fit(
     facts = replace(first.facts, choice=None if choice is None else choice.record)
     second = None
     if purpose == "both" and facts.history.stopped != "interrupted":
-        if preference is None:
-            second = _fit_preference(ratings, budget, seed, progress=progress)
-        else:
-            second = _fit_one(ratings, None, preference, seed, progress=progress)
+        second = _fit_preference(ratings, None, preference, budget, seed, progress=progress)
     return Recommender.of(first.model, first.parameters, ratings, facts, second)
 
 
@@ -138,18 +134,26 @@ def purpose_of(
     return purpose or "predict"
 
 
-def _fit_preference(ratings: Ratings, budget: float, seed: int, *, progress: bool) -> Part:
-    """Preferences, by what suits these ratings."""
-    with progress_bar("choosing the penalty", len(PATH), enabled=progress) as advance:
-
-        def on_penalty(tried: TriedPenalty) -> None:
-            advance(1, f"penalty {tried.weight_decay:.3g}  nDCG {tried.ndcg:.4f}")
-
-        choice = choose_preference(ratings, budget=budget, seed=seed, on_penalty=on_penalty)
-    level = logging.WARNING if isinstance(choice.solver, MostRated) else logging.INFO
-    _log.log(level, "Lists: %s", choice)
-    part = _fit_one(ratings, choice.model, choice.solver, seed, progress=progress)
-    return replace(part, facts=replace(part.facts, preference_choice=choice.record))
+def _fit_preference(
+    ratings: Ratings,
+    model: Model | None,
+    how: Solver | PreferenceChoice | None,
+    budget: float,
+    seed: int,
+    *,
+    progress: bool,
+) -> Part:
+    """Preferences, by what was named and, where that leaves anything open, what suits these ratings."""
+    if how is None and model is not None:
+        how = default_solver(model)
+    if how is None or (isinstance(how, ImplicitALS) and how.weight_decay is None):
+        how = choose_preference(ratings, how, model, budget=budget, seed=seed, progress=progress)
+    if isinstance(how, PreferenceChoice):
+        part = _fit_one(ratings, how.model, how.solver, seed, progress=progress)
+        return replace(part, facts=replace(part.facts, preference_choice=how.record))
+    if model is None and isinstance(how, ImplicitALS):
+        model = usual_model(ratings)
+    return _fit_one(ratings, model, how, seed, progress=progress)
 
 
 def _fit_one(

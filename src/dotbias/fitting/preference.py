@@ -6,6 +6,7 @@ chosen by what counts, the lists for users whose choices were partly held out, a
 model: a list must be better than the most rated items, or they are recommended.
 """
 
+import logging
 import math
 import time
 from collections.abc import Callable
@@ -21,14 +22,17 @@ from dotbias.data.split import held_out
 from dotbias.data.vocabulary import Index
 from dotbias.models.base import Model, Parameters
 from dotbias.models.dot_product import DotProduct
+from dotbias.progress import progress_bar
 from dotbias.recommender.facts import ChosenPreference, TriedPenalty
 from dotbias.recommender.fitted import MIN_RATINGS
 from dotbias.recommender.list_quality import figures_per_user
 from dotbias.recommender.lists import top_items
 from dotbias.settings import generator
 from dotbias.solvers.base import Solver
-from dotbias.solvers.least_squares.implicit_als import ImplicitALS
+from dotbias.solvers.least_squares.implicit_als import USUAL_DECAY, ImplicitALS
 from dotbias.solvers.least_squares.most_rated import MostRated
+
+_log = logging.getLogger("dotbias")
 
 PATH = tuple(round(0.0141 * math.sqrt(2) ** step, 4) for step in range(11))
 """The values of ``ImplicitALS.weight_decay`` that are tried, the weakest penalty first."""
@@ -59,7 +63,7 @@ class PreferenceChoice:
     """What estimates preferences, and why.
 
     Args:
-        model: what is estimated: 128 factors, and of half a million pairs or more 256.
+        model: what is estimated.
         solver: ``ImplicitALS`` with the penalty that was chosen, or ``MostRated``.
         record: what a model keeps of the choice.
     """
@@ -72,13 +76,21 @@ class PreferenceChoice:
         return f"{self.record.solver}. {self.record.reason}"
 
 
+def usual_model(ratings: Ratings) -> DotProduct:
+    """What ``ImplicitALS`` estimates when nobody says: 128 factors, and of half a million pairs or more
+    256.
+    """
+    return DotProduct(n_factors=MANY_FACTORS) if len(ratings) >= MANY_PAIRS else DotProduct()
+
+
 def choose_preference(
     ratings: Ratings,
     solver: ImplicitALS | None = None,
+    model: Model | None = None,
     *,
     budget: float,
     seed: int = 0,
-    on_penalty: OnPenalty | None = None,
+    progress: bool = False,
 ) -> PreferenceChoice:
     """The penalty of ``ImplicitALS`` under which lists hold most of what was held out.
 
@@ -87,23 +99,26 @@ def choose_preference(
     until lists get worse. What counts is nDCG@10 as ``evaluate`` measures it, all held-out choices being
     relevant. The penalty lies at the top of the parabola through the best value and its neighbours (in
     the logarithm), times the share that was kept: the more is held out, the stronger the best penalty.
+
     Unless the best is better than the most rated items on the same rows, by more than the standard error
-    of the difference, it is ``MostRated``.
+    of the difference, it is ``MostRated``; where a solver or a model is named, it stays with that.
+    Either is logged as a warning (logger ``dotbias``), and a choice that is better as information.
 
     Where a path over all pairs would take more than a quarter of the budget, it is over those of a
     random part of the users. Which part follows from the size of the data, the budget and the seed.
 
     Args:
         ratings: all training ratings, counts or events.
-        solver: the other settings; those of ``ImplicitALS()`` by default.
+        solver: the other settings; its own ``weight_decay`` does not count.
+        model: what is estimated, ``usual_model`` by default; the path is then over 128 factors.
         budget: seconds that the whole fit may take.
         seed: of what is held out, and of the fits.
-        on_penalty: called after each value.
+        progress: show a progress bar on stderr when it is a terminal.
 
     Ctrl-C ends the path: the best of what was tried is chosen.
 
     Raises:
-        SettingError: for a ``seed`` that is none.
+        SettingError: for a ``seed`` that is none, or a model that ``ImplicitALS`` does not estimate.
 
     >>> import dotbias as db
     >>> ratings, truth = db.simulate(n_users=200, n_items=100, n_ratings=5000, seed=1)
@@ -111,43 +126,51 @@ def choose_preference(
     200
     """
     started = time.perf_counter()
-    solver = ImplicitALS() if solver is None else solver
+    named = solver is not None or model is not None
+    solver = solver or ImplicitALS()
     task = _Task.of(_affordable(ratings, budget, seed), seed)
+    tried: list[TriedPenalty] = []
+    penalty, popular, better = USUAL_DECAY, None, False
     if task is None:
-        reason = "No list can be measured: no user has two choices, or others share none."
-        record = ChosenPreference("MostRated", None, reason, seconds=time.perf_counter() - started)
-        return PreferenceChoice(DotProduct(n_factors=1), MostRated(), record)
-    of_popular = task.ndcg(*task.fit(MostRated()))
-    popular = float(of_popular.mean())
-    tried, of_best = _walk(task, solver, on_penalty)
-    best = -math.inf if of_best is None else float(of_best.mean())
-    if of_best is not None and _is_better(of_best, of_popular):
-        penalty = float(f"{(1 - HELD_OUT) * _top(tried):.2g}")
-        chosen: Solver = replace(solver, weight_decay=penalty)
-        reason = (
-            f"Penalty {penalty:g}: nDCG@{K} {best:.3f} on held-out training rows, where that of the "
-            f"most rated items is {popular:.3f}."
-        )
+        reason = "no list can be measured: no user has two choices, or others share none."
     else:
-        penalty, chosen = None, MostRated()
-        shown = f"{best:.3f}" if tried else "unknown"
-        reason = (
-            f"The best nDCG@{K} of ImplicitALS on held-out training rows, {shown}, is not clearly above "
-            f"that of the most rated items, {popular:.3f}: everyone is recommended those."
-        )
+        of_popular = task.ndcg(*task.fit(MostRated()))
+        popular = float(of_popular.mean())
+        with progress_bar("choosing the penalty", len(PATH), enabled=progress) as advance:
+
+            def on_penalty(tried: TriedPenalty) -> None:
+                advance(1, f"penalty {tried.weight_decay:.3g}  nDCG {tried.ndcg:.4f}")
+
+            tried, of_best = _walk(task, model or solver.default_model, solver, on_penalty)
+        if of_best is None:
+            reason = "interrupted before a list was measured."
+        else:
+            penalty = float(f"{(1 - HELD_OUT) * _top(tried):.2g}")
+            better = _is_better(of_best, of_popular)
+            reason = (
+                f"nDCG@{K} {float(of_best.mean()):.3f} on held-out training rows, where that of the "
+                f"most rated items is {popular:.3f}"
+            )
+            reason += "." if better else ": that is not clearly better."
+    chosen: Solver = replace(solver, weight_decay=penalty)
+    if better or named:
+        model = model or usual_model(ratings)
+        reason = f"{model.label}, penalty {penalty:g}: {reason}"
+    else:
+        chosen, model = MostRated(), MostRated().default_model
+        reason = f"Everyone is recommended those: of ImplicitALS {reason}"
     record = ChosenPreference(
         solver=type(chosen).__name__,
-        weight_decay=penalty,
+        weight_decay=penalty if isinstance(chosen, ImplicitALS) else None,
         reason=reason,
         tried=tuple(tried),
         most_rated=popular,
-        n_users=len(task.users),
+        n_users=0 if task is None else len(task.users),
         seconds=time.perf_counter() - started,
     )
-    model = chosen.default_model
-    if penalty is not None and len(ratings) >= MANY_PAIRS:
-        model = DotProduct(n_factors=MANY_FACTORS)
-    return PreferenceChoice(model, chosen, record)
+    choice = PreferenceChoice(model, chosen, record)
+    _log.log(logging.INFO if better else logging.WARNING, "Lists: %s", choice)
+    return choice
 
 
 def expected_seconds(n_pairs: int, budget: float) -> float:
@@ -228,10 +251,10 @@ class _Task:
 
 
 def _walk(
-    task: _Task, solver: ImplicitALS, on_penalty: OnPenalty | None
+    task: _Task, model: Model, solver: ImplicitALS, on_penalty: OnPenalty
 ) -> tuple[list[TriedPenalty], NDArray[np.float64] | None]:
     """The path, from weak to strong, until it goes down; the nDCG of each user at its best value."""
-    model, parameters = solver.default_model, None
+    parameters = None
     tried: list[TriedPenalty] = []
     of_best, best = None, 0
     for value in PATH:
@@ -242,8 +265,7 @@ def _walk(
             break
         of_users = task.ndcg(model, parameters)
         tried.append(TriedPenalty(value, float(of_users.mean())))
-        if on_penalty is not None:
-            on_penalty(tried[-1])
+        on_penalty(tried[-1])
         if of_best is None or tried[-1].ndcg > tried[best].ndcg:
             of_best, best = of_users, len(tried) - 1
         if len(tried) - 1 - best >= _PATIENCE:

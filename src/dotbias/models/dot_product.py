@@ -57,7 +57,7 @@ class DotProduct(BilinearModel):
     """
 
     n_factors: int = setting(128, at_least=1, at_most=MOST_FACTORS)
-    init_std: float = setting(0.1, at_least=0)
+    init_std: float = setting(0.3, at_least=0)
 
     groups: ClassVar[tuple[str, ...]] = ("user_factors", "item_factors")
 

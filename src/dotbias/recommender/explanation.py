@@ -45,7 +45,6 @@ _LEFT_BY = {
     "Gibbs": "is a mean of samples",
     "GradientDescent": "was left by gradient descent after {epochs}",
     "ALS": "was solved before the last step of the items",
-    "ImplicitALS": "was solved before the last step of the items",
 }
 _UNSAID = "is not quite what their ratings give by regression"
 

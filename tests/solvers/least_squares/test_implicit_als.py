@@ -6,6 +6,8 @@ import numpy as np
 import pytest
 
 import dotbias as db
+from dotbias.solvers.least_squares.fold_in import fold_in
+from dotbias.solvers.least_squares.implicit_als import _Iterations
 from dotbias.testing import SolverContract
 from dotbias.testing.ratings import random_ratings
 
@@ -25,7 +27,12 @@ def ratings():
     return random_ratings(n_users=30, n_items=20, n=200, seed=2)
 
 
-def test_a_half_step_is_the_dense_solution(ratings):
+def stopped(solver, model, ratings, seed):
+    """Parameters after the iterations, before the users are solved once more."""
+    return _Iterations(solver, model, ratings, seed, None).run().parameters()
+
+
+def test_half_steps_are_the_dense_solutions(ratings):
     solver = db.ImplicitALS(
         n_iterations=1,
         liking=0.3,
@@ -35,8 +42,8 @@ def test_a_half_step_is_the_dense_solution(ratings):
         frequency_scaling=0.7,
         n_steps=30,
     )
-    parameters, history = solver.fit(db.DotProduct(n_factors=4), ratings, seed=1)
-    p, q = (parameters[f"{side}_factors"].astype(float) for side in ("user", "item"))
+    model = db.DotProduct(n_factors=4)
+    parameters, history = solver.fit(model, ratings, seed=1)
     z = (ratings.values - ratings.global_mean) / ratings.std
     known, target = np.zeros((2, 30, 20))
     known[ratings.users, ratings.items] = 1
@@ -47,11 +54,19 @@ def test_a_half_step_is_the_dense_solution(ratings):
     np.testing.assert_allclose(parameters["user_weight"], w, rtol=1e-6)
     b = ratings.item_counts + 0.5 * ratings.n_users
     own = penalty * (b / b.mean()) ** 0.7
-    for i in range(20):  # the items were solved last
+    before = stopped(solver, model, ratings, seed=1)
+    p, q = (before[f"{side}_factors"].astype(float) for side in ("user", "item"))
+    for i in range(20):
         of_known = (p * (w * known[:, i])[:, None]).T
         normal = of_known @ p + 0.5 * (p * w[:, None]).T @ p + own[i] * np.eye(4)
         np.testing.assert_allclose(
             q[i], np.linalg.solve(normal, of_known @ target[:, i]), rtol=1e-4, atol=1e-6
+        )
+    p, q = (parameters[f"{side}_factors"].astype(float) for side in ("user", "item"))
+    for u in range(30):
+        normal = (q.T * known[u]) @ q + 0.5 * q.T @ q + penalty * np.eye(4)
+        np.testing.assert_allclose(
+            p[u], np.linalg.solve(normal, q.T @ target[u]), rtol=1e-4, atol=1e-6
         )
     scores = p @ q.T
     each = (known * (target - scores) ** 2).sum(1) + 0.5 * (scores**2).sum(1)
@@ -64,7 +79,7 @@ def test_the_objective_never_rises(ratings, n_steps):
     solver = db.ImplicitALS(n_iterations=10, n_steps=n_steps)
     _, history = solver.fit(db.DotProduct(n_factors=12), ratings)
     steps = np.array(history.half_steps)
-    assert len(steps) == 20
+    assert len(steps) == 21  # the users' last one belongs to no iteration
     assert (np.diff(steps) <= 1e-6 * steps[:-1]).all()
 
 
@@ -82,7 +97,7 @@ def test_counts_weigh_the_known_pairs(ratings):
         n_steps=30,
     )
     model = db.DotProduct(n_factors=4)
-    parameters, _ = solver.fit(model, counts, seed=1)
+    parameters = stopped(solver, model, counts, seed=1)
     p, q = (parameters[f"{side}_factors"].astype(float) for side in ("user", "item"))
     c = np.zeros((counts.n_users, counts.n_items))
     c[counts.users, counts.items] = 1 + 2 * np.log1p(counts.values)
@@ -98,12 +113,23 @@ def test_a_users_weight_does_not_touch_their_own_regression(ratings):
     """Only items are shaped by how much each user weighs: given the items, users are the same."""
     model, solver = db.DotProduct(n_factors=4), db.ImplicitALS(n_iterations=1, n_steps=30)
     even, uneven = (
-        replace(solver, balance=balance).fit(model, ratings, seed=1)[0] for balance in (0, 0.8)
+        stopped(replace(solver, balance=balance), model, ratings, seed=1) for balance in (0, 0.8)
     )
     # The half step of the items has turned both, each its own way.
     grams = [own["user_factors"] @ own["user_factors"].T for own in (even, uneven)]
     np.testing.assert_allclose(*grams, rtol=1e-4, atol=1e-5)
     assert np.abs(even["item_factors"] - uneven["item_factors"]).max() > 0.01
+
+
+@pytest.mark.parametrize("balance", [0, 0.5])
+def test_a_user_is_what_folding_in_their_ratings_gives(ratings, balance):
+    model, solver = db.DotProduct(n_factors=12), db.ImplicitALS(n_iterations=2, balance=balance)
+    parameters, _ = solver.fit(model, ratings)
+    order = np.argsort(ratings.users, kind="stable")
+    starts = np.append(0, np.cumsum(ratings.user_counts))
+    pairs = ratings.items[order], ratings.values[order]
+    folded = fold_in(model, parameters, "user", starts, *pairs)[:, 1:]
+    np.testing.assert_allclose(parameters["user_factors"], folded, rtol=1e-4, atol=1e-6)
 
 
 def test_new_ratings_change_what_their_users_weigh(ratings):
@@ -116,7 +142,7 @@ def test_new_ratings_change_what_their_users_weigh(ratings):
 
 
 def test_a_fit_goes_on_from_another(ratings):
-    model, solver = db.DotProduct(n_factors=4), db.ImplicitALS(n_iterations=2)
+    model, solver = db.DotProduct(n_factors=4), db.ImplicitALS(n_iterations=2, n_steps=30)
     first, _ = solver.fit(model, ratings, seed=1)
     on, _ = solver.fit(model, ratings, seed=2, start=first)
     whole, _ = replace(solver, n_iterations=4).fit(model, ratings, seed=1)

@@ -27,6 +27,11 @@ from dotbias.solvers.least_squares.normal_equations import padded
 from dotbias.solvers.threads import threads
 from dotbias.solvers.validation import Validation
 
+USUAL_DECAY = 0.065
+"""``ImplicitALS.weight_decay`` where nobody has chosen one."""
+
+# Steps of conjugate gradients after which a row is solved; rows stop sooner where the rest is rounding.
+_TO_THE_END = 20
 _NO_LINEAR_TERM = np.zeros((0, 0), np.float32)
 
 
@@ -60,12 +65,14 @@ class ImplicitALS(Solver):
     A half step holds one side, turns both tables to where its Gram matrix is diagonal, which leaves dot
     products alone, and improves each row of the other side by a few steps of conjugate gradients from
     where it was (Takács, Pilászy & Tikk 2011), so the objective never rises (``History.half_steps``, up
-    to rounding). The same data, settings and seed give the same bits for any number of threads.
+    to rounding). After the last iteration users are solved once more, to the end: a user's embedding is
+    then what folding in their pairs gives, and explanations of it leave nothing over. The same data,
+    settings and seed give the same bits for any number of threads.
 
     Args:
         n_iterations: how often both sides are solved.
-        weight_decay: ``ρ`` of ``λ = ρ √(Σ c) · 2 a₀ / (1 + a₀)``: the same number suits few and many
-            ratings.
+        weight_decay: ``ρ`` of ``λ = ρ √(Σ c) · 2 a₀ / (1 + a₀)``. None leaves it to ``dotbias.fit``,
+            which chooses it on held-out training rows; a fit of the solver alone then takes 0.065.
         unobserved_weight: ``a₀``, the weight of a pair that nobody rated.
         balance: ``x``, from 0, where every choice counts the same, to 1, where every user does. A user's
             own regression does not depend on it.
@@ -82,9 +89,9 @@ class ImplicitALS(Solver):
     """
 
     n_iterations: int = setting(8, at_least=1)
-    weight_decay: float = setting(0.065, above=0)
+    weight_decay: float | None = setting(None, above=0)
     unobserved_weight: float = setting(0.25, above=0)
-    balance: float = setting(0.3, at_least=0, at_most=1)
+    balance: float = setting(0.4, at_least=0, at_most=1)
     frequency_scaling: float = setting(0.5, at_least=0, at_most=1)
     liking: float = setting(0.25, at_least=0)
     alpha: float = setting(1.0, at_least=0)
@@ -128,6 +135,7 @@ class ImplicitALS(Solver):
             raise SettingError(f"ImplicitALS estimates DotProduct, not {type(model).__name__}")
         started = time.perf_counter()
         run = _Iterations(self, model, ratings, seed, start).run(on_epoch=on_epoch)
+        run.solve_users()
         run.history.seconds = time.perf_counter() - started
         return run.parameters(), run.history
 
@@ -191,7 +199,8 @@ class _Iterations(EpochLoop):
             for side, indices in pairs.items()
         )
         self.a0 = solver.unobserved_weight
-        per_root = solver.weight_decay * 2 * self.a0 / (1 + self.a0)
+        decay = USUAL_DECAY if solver.weight_decay is None else solver.weight_decay
+        per_root = decay * 2 * self.a0 / (1 + self.a0)
         self.penalty = per_root * np.sqrt(self.users.weight)
         power, offset = solver.frequency_scaling, self.a0 * ratings.n_users
         of_counts = ratings.item_counts + offset
@@ -209,12 +218,22 @@ class _Iterations(EpochLoop):
 
     def one_epoch(self) -> Figures:
         """Users, then items."""
-        for side, other in ((self.users, self.items), (self.items, self.users)):
-            squares = side.improve(other, self.a0, self.n_steps)
-            total = 0.5 * (squares + side.pull + other.decay)
-            self.history.half_steps.append(total)
+        self._half_step(self.users, self.items, self.n_steps)
+        squares, total = self._half_step(self.items, self.users, self.n_steps)
         rmse = float(np.sqrt(squares / len(self.ratings)))
         return Figures(train_rmse=rmse, objective=total)
+
+    def solve_users(self) -> None:
+        """Users as the items are now, to the end: the half step that belongs to no iteration."""
+        with self.threads():
+            self._half_step(self.users, self.items, _TO_THE_END)
+
+    def _half_step(self, side: "_Rows", other: "_Rows", n_steps: int) -> tuple[float, float]:
+        """Improve one side: ``Σ c (t - p·q)²`` and the objective after it."""
+        squares = side.improve(other, self.a0, n_steps)
+        total = 0.5 * (squares + side.pull + other.decay)
+        self.history.half_steps.append(total)
+        return squares, total
 
     def validate(self) -> float | None:
         """There are no validation rows: the error of known pairs says nothing of lists."""
