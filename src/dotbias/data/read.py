@@ -304,6 +304,7 @@ def read_rated(
     item: Column = None,
     rating: Column = None,
     kind: Kind | None = None,
+    of_model: Kind | None = None,
 ) -> pl.DataFrame:
     """Read what one user has given to items, or one item has got from users.
 
@@ -313,13 +314,15 @@ def read_rated(
         source: path, or frame.
         of: whose ids stand beside the ratings.
         user, item, rating, kind: as in ``read_ratings``.
+        of_model: what a model was fitted to that is to take them.
 
     Returns:
         Columns ``user`` or ``item``, with raw ids (Int64 or String), and ``rating``: the rating, the
         count, or 1 where there is neither. Counts and events of one id are added up.
 
     Raises:
-        DataError: naming file, row, column and value.
+        DataError: naming file, row, column and value; for counts or events that a model of ratings is to
+            take.
         SettingError: for a kind that is none.
 
     >>> read_rated(pl.DataFrame({"film": ["Heat (1995)"], "stars": [4.5]})).rows()
@@ -330,6 +333,11 @@ def read_rated(
     ids = {"user": user, "item": item}[of]
     content = locate(source, RATINGS, SUFFIXES)[0]
     table, found = _open(content, {of: ids}, rating, kind, {})
+    if of_model == "ratings" != found:
+        raise DataError(
+            f"{table.name}: these are {found}, and the model was fitted to ratings: add a column of "
+            f"ratings, or name it with rating= (on the command line --rating-column)"
+        )
     table, parsed = _parse(table, None, found)
     notices = list(table.notices)
     frame = _above_zero(table, _usable(table, parsed, skip=None)[0], found, notices)
