@@ -366,3 +366,34 @@ def test_sets_with_their_licences(run):
         assert shown.count(name) >= 2
     assert "no commercial use without permission" in shown
     assert all(row["licence"] for row in json.loads(run("sets", "--json").stdout))
+
+
+@pytest.mark.parametrize(
+    ("kind", "options", "message"),
+    [
+        ("events", "--alpha 3", "--alpha is for counts, and these are events"),
+        (
+            "ratings",
+            "--count-weighting bm25",
+            "--count-weighting is for counts, and these are ratings",
+        ),
+        ("counts", "--liking 1", "--liking is for ratings, and these are counts"),
+        ("ratings", "--for predict --list-decay 0.1", "--for predict makes none"),
+        ("counts", "--loss bpr --alpha 3", "--alpha is for ImplicitALS, and DotBias of"),
+        (
+            "events",
+            "--solver gibbs",
+            "--solver gibbs is for a model of ratings, and these are events",
+        ),
+        ("counts", "--model net", "--model net is for a model of ratings, and these are counts"),
+        ("ratings", "--for recommend --solver als", "and --for recommend fits none: leave it out"),
+    ],
+)
+def test_an_option_that_would_change_nothing_is_refused(run, workplace, kind, options, message):
+    table = workplace / f"{kind}.csv"
+    if not table.exists():
+        run("simulate", "-o", table, "--kind", kind, "--users", 20, "--items", 10, "--ratings", 90)
+    for command in ("fit", "cross-validate"):
+        done = run(command, table, *options.split(), code=1)
+        assert message in " ".join(done.stderr.split())
+        assert done.stdout == ""

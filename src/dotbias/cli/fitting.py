@@ -316,10 +316,9 @@ def _planned(
 
     if purpose != "recommend" or (plan is not None and plan.ranks):
         return plan or planning.choose(solving, table, n_fits=n_fits)
-    for option in (*(given.typed for given in solving.given()), *also):
-        raise SettingError(
-            f"{option} is for a model of ratings, and --for recommend fits none: leave it out"
-        )
+    for option in (*solving.named(), *(given.typed for given in solving.given()), *also):
+        why = "--for recommend fits none" if table.kind == "ratings" else f"these are {table.kind}"
+        raise SettingError(f"{option} is for a model of ratings, and {why}: leave it out")
     return planning.Plan(None, None)
 
 
