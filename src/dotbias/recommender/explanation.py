@@ -46,7 +46,7 @@ _LEFT_BY = {
     "GradientDescent": "was left by gradient descent after {epochs}",
     "ALS": "was solved before the last step of the items",
 }
-_UNSAID = "is not quite what their ratings give by regression"
+_UNSAID = "is not quite what a regression gives"
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)

@@ -82,7 +82,9 @@ class Fitted:
         """
         if scores not in self._alone:
             names = ", ".join(_LACKS)
-            raise SettingError(_LACKS.get(scores, f"{scores!r} must be one of {names}"))
+            raise SettingError(
+                _LACKS.get(scores, f"there is no model of {scores!r}: it must be one of {names}")
+            )
         return self._alone[scores]  # type: ignore[return-value]
 
     @cached_property
@@ -134,7 +136,13 @@ class Fitted:
         return np.bincount(self.rated.indices, minlength=len(self.item_vocabulary))
 
     def rare(self, min_ratings: int) -> NDArray[np.bool_]:
-        """Which items have fewer training ratings than that, shape (n_items,)."""
+        """Which items have fewer training ratings than that, shape (n_items,).
+
+        Raises:
+            SettingError: for a number below 0.
+        """
+        if min_ratings < 0:
+            raise SettingError(f"min_ratings={min_ratings}: min_ratings must be at least 0")
         return self.item_counts < min_ratings
 
     def named(self, items: Index) -> dict[str, pl.Series]:
