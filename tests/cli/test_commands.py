@@ -269,14 +269,13 @@ def test_recommendations_for_ratings_of_ones_own(run, workplace, model, text):
     assert (workplace / "mine.csv").read_text() == run(*asked, "--csv").stdout
 
 
-def test_items_of_ones_own_without_ratings_count_once_each(run, workplace, model):
+def test_items_of_ones_own_without_ratings_count_once_each(run, workplace):
+    run("simulate -o seen.csv --kind events --users 60 --items 40 --ratings 900")
+    run("fit seen.csv -o seen.dotbias --list-decay 0.1 --test-size 0")
     (workplace / "items.csv").write_text("item\n3\n8\n")
     (workplace / "plays.csv").write_text("item,plays\n3,1\n8,1\n20,0\n")
-    (workplace / "ones.csv").write_text("item,rating\n3,1\n8,1\n")
-    asked = ("recommend", model, "--csv", "--for-ratings")
-    ones = run(*asked, "ones.csv").stdout
-    for name in ("items.csv", "plays.csv"):
-        assert run(*asked, name).stdout == ones
+    asked = ("recommend", "seen.dotbias", "--csv", "--for-ratings")
+    assert run(*asked, "items.csv").stdout == run(*asked, "plays.csv").stdout
     assert "column plays holds counts" in run(*asked, "plays.csv").stderr
     assert "column plays" not in run(*asked, "plays.csv", "--kind", "counts").stderr
 
@@ -397,3 +396,20 @@ def test_an_option_that_would_change_nothing_is_refused(run, workplace, kind, op
         done = run(command, table, *options.split(), code=1)
         assert message in " ".join(done.stderr.split())
         assert done.stdout == ""
+
+
+def test_a_place_that_cannot_be_written_is_refused_before_the_work(run, model, ratings):
+    nowhere = "no-such-folder/x"
+    for command, file in (
+        (f"predict {model} {ratings} -o", f"{nowhere}.csv"),
+        (f"recommend {model} --all-users -o", f"{nowhere}.csv"),
+        (f"update {model} {ratings} -o", f"{nowhere}.dotbias"),
+        (f"fit {ratings} -o", f"{nowhere}.dotbias"),
+        ("simulate -o", f"{nowhere}.csv"),
+        (f"split {ratings} --train some.csv --test", f"{nowhere}.csv"),
+    ):
+        done = run(f"{command} {file}", code=1)
+        assert done.stderr.startswith("Error: there is no folder no-such-folder to write x.")
+    for command in (f"recommend {model} --user 1", "simulate", f"predict {model} {ratings}"):
+        done = run(f"{command} -o table.txt", code=1)
+        assert done.stderr == "Error: table.txt: the name must end in .csv or .parquet\n"

@@ -65,6 +65,7 @@ def predict(
     if (pairs is None) == (user is None or item is None):
         raise typer.BadParameter("give either a file of pairs, or both --user and --item")
     show.one_format(as_json, as_csv)
+    show.check_table(output)
     rec = Recommender.load(model)
     if pairs is not None:
         asked = read_pairs(pairs, user=reading.user_column, item=reading.item_column)
@@ -128,6 +129,7 @@ def recommend(
         )
     check_not_interested(not_interested, for_ratings)
     show.one_format(as_json, as_csv)
+    show.check_table(output)
     rec = Recommender.load(model)
     how = listing.keywords()
     if for_ratings is not None:
@@ -376,6 +378,7 @@ def update(
     from dotbias.plain import to_plain
     from dotbias.recommender.recommender import Recommender
 
+    show.check_folder(output)
     rec = Recommender.load(model)
     if rec.facts.kind == "ratings":
         low, high = map(float, rec.parameters["scale"])

@@ -19,6 +19,7 @@ from dotbias.models.row_form import Side
 from dotbias.models.scoring import Scoring
 from dotbias.recommender import lists
 from dotbias.recommender.facts import Facts
+from dotbias.solvers.least_squares.most_rated import MostRated
 
 # Of an item with fewer training ratings the model knows little: lists name it after all others.
 MIN_RATINGS = 5
@@ -74,6 +75,11 @@ class Fitted:
         """Whether there is a model of ratings, or of preferences."""
         return scores in self._alone
 
+    @property
+    def for_all(self) -> bool:
+        """Whether the (first) model says the same of everyone: it lists the most rated items."""
+        return self.facts.solver_name == MostRated.__name__
+
     def by(self: AnyFitted, scores: Scores) -> AnyFitted:
         """One of the models alone: that of ratings, or that of preferences.
 
@@ -110,12 +116,18 @@ class Fitted:
         factor.
 
         Raises:
-            SettingError: when there is no such model.
+            SettingError: when there is no such model, or one that says nothing of likeness.
         """
         if scores is None and self.preference is not None:
             vectors = self.preference.model.item_vectors(self.preference.parameters)
             scores = "preference" if vectors.shape[1] > 1 else "rating"
-        return self.by(scores or self.model.scores)
+        compared = self.by(scores or self.model.scores)
+        if compared.for_all:
+            raise SettingError(
+                "this model recommends everyone the most rated items: it does not know which items are "
+                "alike"
+            )
+        return compared
 
     def scored(self, users: Index, items: Index) -> dict[str, Array]:
         """Columns ``prediction`` and ``preference`` of pairs of indices, as far as there are models."""
