@@ -14,7 +14,7 @@ import numpy as np
 import polars as pl
 
 from dotbias.data.catalog import fetch
-from dotbias.data.columns import VALUES, Column, Wanted, counts, missing
+from dotbias.data.columns import VALUES, Column, Wanted, counts, missing, usual_place
 from dotbias.data.formats.known import SUFFIXES, open_table
 from dotbias.data.formats.table import Row, Table
 from dotbias.data.ratings import KINDS, LARGEST, Kind, Ratings, Scale, declared_scale
@@ -308,7 +308,8 @@ def read_rated(
 ) -> pl.DataFrame:
     """Read what one user has given to items, or one item has got from users.
 
-    Takes what ``read_ratings`` takes; other columns are ignored. Without a header: id, rating.
+    Takes what ``read_ratings`` takes; other columns are ignored, but for one that names several users
+    (items). Without a header: id, rating.
 
     Args:
         source: path, or frame.
@@ -322,7 +323,7 @@ def read_rated(
 
     Raises:
         DataError: naming file, row, column and value; for counts or events that a model of ratings is to
-            take.
+            take, and for rows of several users (items).
         SettingError: for a kind that is none.
 
     >>> read_rated(pl.DataFrame({"film": ["Heat (1995)"], "stars": [4.5]})).rows()
@@ -333,6 +334,10 @@ def read_rated(
     ids = {"user": user, "item": item}[of]
     content = locate(source, RATINGS, SUFFIXES)[0]
     table, found = _open(content, {of: ids}, rating, kind, {})
+    owner: Literal["user", "item"] = "item" if of == "user" else "user"
+    place = usual_place(table.columns, owner) if table.header else None
+    if place is not None and place not in table.places.values():
+        table, found = _open(content, {of: ids}, rating, kind, {owner: table.columns[place]})
     if of_model == "ratings" != found:
         raise DataError(
             f"{table.name}: these are {found}, and the model was fitted to ratings: add a column of "
@@ -341,6 +346,11 @@ def read_rated(
     table, parsed = _parse(table, None, found)
     notices = list(table.notices)
     frame = _above_zero(table, _usable(table, parsed, skip=None)[0], found, notices)
+    if owner in frame.columns and (n := frame[owner].n_unique()) > 1:
+        raise DataError(
+            f"{table.name}: column {table.columns[table.places[owner]]} names {n:,} {owner}s: keep the "
+            "rows of one"
+        )
     if found == "events":
         frame = frame.with_columns(value=pl.lit(1, pl.Float32))
     if found != "ratings":
