@@ -322,8 +322,8 @@ def read_rated(
         count, or 1 where there is neither. Counts and events of one id are added up.
 
     Raises:
-        DataError: naming file, row, column and value; for counts or events that a model of ratings is to
-            take, and for rows of several users (items).
+        DataError: naming file, row, column and value; for ratings that a model of counts or events is
+            to take, or the other way round, and for rows of several users (items).
         SettingError: for a kind that is none.
 
     >>> read_rated(pl.DataFrame({"film": ["Heat (1995)"], "stars": [4.5]})).rows()
@@ -338,11 +338,8 @@ def read_rated(
     place = usual_place(table.columns, owner) if table.header else None
     if place is not None and place not in table.places.values():
         table, found = _open(content, {of: ids}, rating, kind, {owner: table.columns[place]})
-    if of_model == "ratings" != found:
-        raise DataError(
-            f"{table.name}: these are {found}, and the model was fitted to ratings: add a column of "
-            f"ratings, or name it with rating= (on the command line --rating-column)"
-        )
+    if of_model is not None:
+        found = _as_fitted(table, found, kind, of_model)
     table, parsed = _parse(table, None, found)
     notices = list(table.notices)
     frame = _above_zero(table, _usable(table, parsed, skip=None)[0], found, notices)
@@ -358,6 +355,28 @@ def read_rated(
     for notice in notices:
         _log.info("%s", notice)
     return frame.select(of, rating="value")
+
+
+def _as_fitted(table: Table, found: Kind, kind: Kind | None, of_model: Kind) -> Kind:
+    """What a table holds for a model: stars are no counts, and what was chosen is no star.
+
+    Args:
+        table, found: the table, and what it seems to hold.
+        kind: what the user says that it holds.
+        of_model: what the model was fitted to.
+    """
+    if (found == "ratings") == (of_model == "ratings"):
+        return found
+    if found == "ratings" and kind is None and not table.header:
+        return of_model  # numbers without a name
+    advice = (
+        "add a column of ratings, or name it with rating= (on the command line --rating-column)"
+        if of_model == "ratings"
+        else f"name their column for what it counts, or pass --kind {of_model} on the command line"
+    )
+    raise DataError(
+        f"{table.name}: these are {found}, and the model was fitted to {of_model}: {advice}"
+    )
 
 
 def _require(name: str, value: str | None, choices: tuple[str | None, ...]) -> None:
