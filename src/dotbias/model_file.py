@@ -56,7 +56,9 @@ def write(
         with whole_file(path) as partial:
             save_file(arrays, partial, header)
             _put_in_order(partial)
-    except (OSError, SafetensorError) as error:
+    except OSError as error:
+        raise ModelFileError(f"cannot write {path}: {error.strerror or error}") from error
+    except SafetensorError as error:
         raise ModelFileError(f"cannot write {path}: {error}") from error
 
 

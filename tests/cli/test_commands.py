@@ -269,14 +269,13 @@ def test_recommendations_for_ratings_of_ones_own(run, workplace, model, text):
     assert (workplace / "mine.csv").read_text() == run(*asked, "--csv").stdout
 
 
-def test_items_of_ones_own_without_ratings_count_once_each(run, workplace, model):
+def test_items_of_ones_own_without_ratings_count_once_each(run, workplace):
+    run("simulate -o seen.csv --kind events --users 60 --items 40 --ratings 900")
+    run("fit seen.csv -o seen.dotbias --list-decay 0.1 --test-size 0")
     (workplace / "items.csv").write_text("item\n3\n8\n")
     (workplace / "plays.csv").write_text("item,plays\n3,1\n8,1\n20,0\n")
-    (workplace / "ones.csv").write_text("item,rating\n3,1\n8,1\n")
-    asked = ("recommend", model, "--csv", "--for-ratings")
-    ones = run(*asked, "ones.csv").stdout
-    for name in ("items.csv", "plays.csv"):
-        assert run(*asked, name).stdout == ones
+    asked = ("recommend", "seen.dotbias", "--csv", "--for-ratings")
+    assert run(*asked, "items.csv").stdout == run(*asked, "plays.csv").stdout
     assert "column plays holds counts" in run(*asked, "plays.csv").stderr
     assert "column plays" not in run(*asked, "plays.csv", "--kind", "counts").stderr
 
@@ -366,3 +365,51 @@ def test_sets_with_their_licences(run):
         assert shown.count(name) >= 2
     assert "no commercial use without permission" in shown
     assert all(row["licence"] for row in json.loads(run("sets", "--json").stdout))
+
+
+@pytest.mark.parametrize(
+    ("kind", "options", "message"),
+    [
+        ("events", "--alpha 3", "--alpha is for counts, and these are events"),
+        (
+            "ratings",
+            "--count-weighting bm25",
+            "--count-weighting is for counts, and these are ratings",
+        ),
+        ("counts", "--liking 1", "--liking is for ratings, and these are counts"),
+        ("ratings", "--for predict --list-decay 0.1", "--for predict makes none"),
+        ("counts", "--loss bpr --alpha 3", "--alpha is for ImplicitALS, and DotBias of"),
+        (
+            "events",
+            "--solver gibbs",
+            "--solver gibbs is for a model of ratings, and these are events",
+        ),
+        ("counts", "--model net", "--model net is for a model of ratings, and these are counts"),
+        ("ratings", "--for recommend --solver als", "and --for recommend fits none: leave it out"),
+    ],
+)
+def test_an_option_that_would_change_nothing_is_refused(run, workplace, kind, options, message):
+    table = workplace / f"{kind}.csv"
+    if not table.exists():
+        run("simulate", "-o", table, "--kind", kind, "--users", 20, "--items", 10, "--ratings", 90)
+    for command in ("fit", "cross-validate"):
+        done = run(command, table, *options.split(), code=1)
+        assert message in " ".join(done.stderr.split())
+        assert done.stdout == ""
+
+
+def test_a_place_that_cannot_be_written_is_refused_before_the_work(run, model, ratings):
+    nowhere = "no-such-folder/x"
+    for command, file in (
+        (f"predict {model} {ratings} -o", f"{nowhere}.csv"),
+        (f"recommend {model} --all-users -o", f"{nowhere}.csv"),
+        (f"update {model} {ratings} -o", f"{nowhere}.dotbias"),
+        (f"fit {ratings} -o", f"{nowhere}.dotbias"),
+        ("simulate -o", f"{nowhere}.csv"),
+        (f"split {ratings} --train some.csv --test", f"{nowhere}.csv"),
+    ):
+        done = run(f"{command} {file}", code=1)
+        assert done.stderr.startswith("Error: there is no folder no-such-folder to write x.")
+    for command in (f"recommend {model} --user 1", "simulate", f"predict {model} {ratings}"):
+        done = run(f"{command} -o table.txt", code=1)
+        assert done.stderr == "Error: table.txt: the name must end in .csv or .parquet\n"

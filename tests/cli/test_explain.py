@@ -179,6 +179,15 @@ def test_what_someone_does_not_want(both, folder):
     )
 
 
+def test_stars_do_not_pass_for_purchases(tmp_path):
+    run(f"simulate -o {tmp_path}/plays.csv --kind counts --users 40 --items 20 --ratings 300")
+    run(f"fit {tmp_path}/plays.csv -o {tmp_path}/m.dotbias --test-size 0 --list-decay 0.1")
+    (tmp_path / "stars.csv").write_text("item,rating\n1,5\n2,1\n")
+    asked = f"recommend {tmp_path}/m.dotbias --for-ratings {tmp_path}/stars.csv"
+    assert "these are ratings, and the model was fitted to counts" in " ".join(fails(asked).split())
+    assert "Recommendations" in run(f"{asked} --kind counts").stdout
+
+
 def test_counts_add_up(tmp_path):
     run(f"simulate -o {tmp_path}/plays.csv --kind counts --users 40 --items 20 --ratings 300")
     run(f"fit {tmp_path}/plays.csv -o {tmp_path}/m.dotbias --test-size 0 --count-weighting bm25")

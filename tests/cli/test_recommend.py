@@ -77,7 +77,7 @@ def test_someone_new_can_ask_for_the_same(run, model, workplace, films):
 @pytest.mark.parametrize(
     ("options", "code", "message"),
     [
-        (("--genre", "comdy"), 1, "did you mean 'Comedy'? There are Comedy, Drama, War"),
+        (("--genre", "comdy"), 1, "Did you mean 'Comedy'? There are Comedy, Drama, War"),
         (("--exclude", "Casino"), 1, "unknown item 'Casino'"),
         (("--well-known", "1.5"), 2, "--well-known"),
         (("--diversity", "-1"), 2, "--diversity"),
@@ -88,3 +88,37 @@ def test_mistakes_are_named(run, model, options, code, message):
     assert message in " ".join(done.stderr.split())
     assert "Traceback" not in done.stderr
     assert done.stdout == ""
+
+
+def test_a_list_that_ends_early_says_so(run, model, films):
+    first, second, *_ = films()
+    how = "recommend", model, "--min-ratings", 0, "--candidate", first, "--candidate", second
+    done = run(*how, "--user", 1, "--exclude", first, "--exclude", second)
+    assert "No more items are left for the list: fewer than 10 are on it." in done.stderr
+    assert "No more items" not in run(*how, "--user", 1, "-k", 2).stderr
+    others = run(*how, "--user", 1, "--user", 2, "--exclude", first, "-k", 2)
+    assert "No more items are left for the lists of 2 users" in others.stderr
+
+
+def test_a_user_is_named_as_in_the_model(run, model):
+    for whom in (("--user", 1), ("--user", 1, "--user", 2), ("--all-users",)):
+        listed = json.loads(run("recommend", model, *whom, "-k", 1, "--json").stdout)
+        assert all(isinstance(row["user"], int) for row in listed)
+
+
+@pytest.mark.parametrize(
+    ("table", "how", "kind"),
+    [
+        ("item\n3\n4\n", (), "events"),
+        ("item,plays\n3,5\n4,2\n", (), "counts"),
+        ("item,rating\n3,5\n4,2\n", ("--kind", "events"), "events"),
+    ],
+)
+def test_what_was_chosen_does_not_pass_for_stars(run, model, workplace, table, how, kind):
+    (workplace / "chosen.csv").write_text(table)
+    for asked in (("recommend", model), ("explain", model, "--item", 5)):
+        done = run(*asked, "--for-ratings", "chosen.csv", *how, code=1)
+        expected = (
+            f"chosen.csv: these are {kind}, and the model was fitted to ratings: add a column"
+        )
+        assert expected in " ".join(done.stderr.split())

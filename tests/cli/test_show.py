@@ -43,7 +43,12 @@ def test_files_are_whole_or_absent(tmp_path):
     show.write(table, tmp_path / "x.parquet")
     assert sorted(p.name for p in tmp_path.iterdir()) == ["x.csv", "x.parquet"]
     assert pl.read_parquet(tmp_path / "x.parquet").equals(table)
-    with pytest.raises(DataError, match="cannot write"):
+    (tmp_path / "folder.csv").mkdir()
+    with pytest.raises(
+        DataError, match=r"cannot write .*folder\.csv: it is there and is no regular"
+    ):
+        show.write(table, tmp_path / "folder.csv")
+    with pytest.raises(DataError, match="there is no folder"):
         show.write(table, tmp_path / "no" / "x.csv")
     with pytest.raises(DataError, match=r"must end in \.csv or \.parquet"):
         show.write(table, tmp_path / "x.xlsx")

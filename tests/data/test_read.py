@@ -1040,6 +1040,17 @@ def test_what_one_user_has_is_read() -> None:
     assert read_rated("ratings.csv").rows() == [("Abba", 7.0)]
     assert read_rated("ratings.csv", kind="events").rows() == [("Abba", 2.0), ("Who", 1.0)]
     assert len(read_rated("ratings.csv", kind="ratings")) == 3
+    assert read_rated(write("7,2\n9,1\n7,2\n"), of_model="counts").rows() == [(7, 4.0), (9, 1.0)]
+    stars = write("film,rating\nHeat,3\n")
+    assert read_rated(stars, kind="counts", of_model="events").rows() == [("Heat", 3.0)]
+    for kind in (None, "ratings"):
+        message = error_of(read_rated, stars, kind=kind, of_model="events")
+        assert "these are ratings, and the model was fitted to events: name their column" in message
+    assert read_rated(write("user,film,rating\n7,Heat,3\n7,Big,4\n")).height == 2
+    message = error_of(read_rated, write("customer,film,rating\n7,Heat,3\n8,Heat,4\n"))
+    assert message == "ratings.csv: column customer names 2 users: keep the rows of one"
+    message = error_of(read_rated, pl.DataFrame({"user": [1, 2], "item": [3, 4]}), "user")
+    assert message == "the frame: column item names 2 items: keep the rows of one"
     message = error_of(read_rated, write("film,mark\nHeat,3\n"))
     assert "no rating column is recognised among film, mark; name the columns with item=" in message
     message = error_of(read_rated, write("film,rating\nHeat,x\n"))

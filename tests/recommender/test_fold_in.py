@@ -54,6 +54,12 @@ def _column(rec: Recommender, item: int) -> tuple[list[int], list[float]]:
     return column.coords[0].tolist(), column.data.tolist()
 
 
+@pytest.mark.parametrize("frame", [{"item": [0, 1]}, {"item": [0, 1], "plays": [3, 4]}])
+def test_a_frame_of_what_was_chosen_does_not_pass_for_stars(rec: Recommender, frame: dict) -> None:
+    with pytest.raises(DataError, match=r"the frame: these are (events|counts), and the model was"):
+        rec.fold_in_user(pl.DataFrame(frame))
+
+
 def test_whoever_rates_nothing_is_one_of_whom_nothing_is_known(any_rec: Recommender) -> None:
     user, item = any_rec.fold_in_user({}), any_rec.fold_in_item([])
     assert user.n_ratings == item.n_ratings == 0

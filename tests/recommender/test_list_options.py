@@ -339,7 +339,7 @@ def test_an_unknown_genre_names_those_there_are():
     rec = recommender()
     for name in ("Commedy", ["war", "Commedy"]):
         message = (
-            "no item has the genre 'Commedy': did you mean 'Comedy'? There are Comedy, Drama, War"
+            "no item has the genre 'Commedy'. Did you mean 'Comedy'? There are Comedy, Drama, War"
         )
         with pytest.raises(SettingError, match=message.replace("?", r"\?")):
             rec.recommend(3, genres=name)
@@ -363,6 +363,7 @@ def test_of_very_many_genres_some_are_named():
         ("well_known", float("nan")),
         ("well_known", "much"),
         ("well_known", None),
+        ("min_ratings", -1),
         ("diversity", -0.1),
         ("diversity", 1.1),
         ("diversity", True),

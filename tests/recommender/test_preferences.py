@@ -412,3 +412,8 @@ def test_items_like_a_new_one_are_found_by_either_embedding(both):
     for by in ("rating", "preference"):
         assert copy.similar(1, by=by, min_ratings=0)["item"].to_list() == [2]
     assert copy.similar(3).equals(copy.similar(3, by="preference"))
+
+
+@pytest.mark.parametrize("name", ["ratings", "counts", "events"])
+def test_a_recommender_says_what_it_was_fitted_to(recs, name: str) -> None:
+    assert f"300 {name})" in repr(recs[name])

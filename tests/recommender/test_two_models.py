@@ -112,3 +112,20 @@ def test_what_is_not_there_is_refused(rec):
 def test_a_purpose_that_contradicts_is_refused(ratings, purpose, model, solver, message):
     with pytest.raises(db.SettingError, match=message):
         db.fit(ratings, model, solver, purpose=purpose)
+
+
+def test_lists_of_the_most_rated_items_say_nothing_of_likeness() -> None:
+    ratings = random_ratings(20, 10, 90, seed=3)
+    rec = db.fit(ratings, db.DotBias(n_factors=3), preference=db.MostRated(), purpose="both")
+    assert rec.similar(1).equals(rec.similar(1, by="rating"))
+    item = rec.fold_in_item({2: 4.0})
+    for ask in (
+        lambda: rec.similar(1, by="preference"),
+        lambda: rec.similarity(1, 2, by="preference"),
+        lambda: item.similar(by="preference"),
+        lambda: rec.recommend(1, diversity=0.5),
+        lambda: rec.by("preference").similar(1),
+        lambda: db.principal_components(rec, by="preference"),
+    ):
+        with pytest.raises(db.SettingError, match="it does not know which items are alike"):
+            ask()

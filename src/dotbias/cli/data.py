@@ -72,6 +72,7 @@ def simulate(
     """
     from dotbias.data.simulate import simulate as draw
 
+    show.check_table(output)
     ratings, truth = draw(
         users, items, n_ratings, n_factors=factors, noise=noise, kind=kind, seed=seed
     )
@@ -107,6 +108,7 @@ def split(
     if by not in get_args(SplitBy):
         *known, last = get_args(SplitBy)
         raise SettingError(f"--by {by}: it must be {', '.join(known)} or {last}")
+    show.check_table(train, test)
     for part, path in zip(
         reading.read(ratings).split(test_size, seed=seed, by=by),  # type: ignore[arg-type]
         (train, test),

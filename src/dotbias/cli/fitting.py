@@ -82,7 +82,6 @@ def fit(
     Examples: [bold]dotbias fit ml-latest-small.zip -o movies.dotbias[/bold],
     [bold]dotbias fit ratings.csv --solver gibbs --samples 400 -o movies.dotbias[/bold]
     """
-    from dotbias.errors import DataError
     from dotbias.evaluation.evaluate import HeldOut
     from dotbias.evaluation.evaluate import evaluate as measure
     from dotbias.fitting.fit import fit as fit_model
@@ -90,8 +89,7 @@ def fit(
     from dotbias.plain import to_plain
     from dotbias.solvers.descent.gradient import GradientDescent
 
-    if output is not None and not output.parent.is_dir():
-        raise DataError(f"there is no folder {output.parent} to write {output.name} in")
+    show.check_folder(output)
     if test_size == 0 and output is None:
         raise typer.BadParameter("nothing to do: give --output, or a --test-size above 0")
     if test_size == 0 and new_users > 0:
@@ -316,10 +314,9 @@ def _planned(
 
     if purpose != "recommend" or (plan is not None and plan.ranks):
         return plan or planning.choose(solving, table, n_fits=n_fits)
-    for option in (*(given.typed for given in solving.given()), *also):
-        raise SettingError(
-            f"{option} is for a model of ratings, and --for recommend fits none: leave it out"
-        )
+    for option in (*solving.named(), *(given.typed for given in solving.given()), *also):
+        why = "--for recommend fits none" if table.kind == "ratings" else f"these are {table.kind}"
+        raise SettingError(f"{option} is for a model of ratings, and {why}: leave it out")
     return planning.Plan(None, None)
 
 

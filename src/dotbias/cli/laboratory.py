@@ -323,11 +323,8 @@ def check_files(
     for path in pictures or []:
         if path.suffix.lower() not in _DRAWN_BY:
             raise DataError(f"{path}: the name of a picture must end in .png or .html")
-    if numbers is not None and numbers.suffix not in (".csv", ".parquet"):
-        raise DataError(f"{numbers}: the name must end in .csv or .parquet")
-    for path in [*(pictures or []), *([] if numbers is None else [numbers])]:
-        if not path.parent.is_dir():
-            raise DataError(f"there is no folder {path.parent} to write {path.name} in")
+    show.check_table(numbers)
+    show.check_folder(*(pictures or []))
     if pictures:
         from dotbias.pictures.picture import drawing_library
 

@@ -5,13 +5,22 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
+from dotbias.errors import SettingError
+
 if TYPE_CHECKING:
     from dotbias.cli.planning import Plan
-    from dotbias.data.ratings import Ratings
+    from dotbias.data.ratings import Kind, Ratings
     from dotbias.fitting.fit import Purpose
     from dotbias.solvers.least_squares.implicit_als import ImplicitALS
 
 _PANEL = "Lists of recommendations"
+# What the options of the model that ranks are meant for, where that is not all kinds of data.
+_MEANT_FOR: "dict[str, Kind | None]" = {
+    "list_decay": None,
+    "liking": "ratings",
+    "alpha": "counts",
+    "count_weighting": "counts",
+}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -64,12 +73,26 @@ class Ranking:
         """What the fit is for, as asked, as the data allow, or as a model of preferences that is named.
 
         Raises:
-            SettingError: for another purpose than there is, or one that the data do not serve.
+            SettingError: for another purpose than there is, one that the data do not serve, or an option
+                that would change nothing.
         """
         from dotbias.fitting.fit import purpose_of
 
         named = plan.model if plan is not None and plan.ranks else None
-        return purpose_of(self.purpose, ratings, named)
+        purpose = purpose_of(self.purpose, ratings, named)
+        for name, kind in _MEANT_FOR.items():
+            if getattr(self, name) is None:
+                continue
+            option = f"--{name.replace('_', '-')}"
+            if purpose == "predict":
+                raise SettingError(
+                    f"{option} says how lists are made, and --for predict makes none"
+                )
+            if named is not None:
+                raise SettingError(f"{option} is for ImplicitALS, and {named.label} is named")
+            if kind not in (None, ratings.kind):
+                raise SettingError(f"{option} is for {kind}, and these are {ratings.kind}")
+        return purpose
 
     def solver(self) -> "ImplicitALS | None":
         """How preferences are estimated, or None where nothing was said."""

@@ -14,6 +14,9 @@ if TYPE_CHECKING:
     from rich.console import Console, Group
 
 
+_TABLES = (".csv", ".parquet")
+
+
 def console() -> "Console":
     """Where tables for people go: stdout."""
     from rich.console import Console
@@ -104,17 +107,35 @@ def _cell(value: Any) -> str:
     return f"{value:.4f}" if value == 0 or 0.01 <= abs(value) < 10_000 else f"{value:.3g}"
 
 
+def check_folder(*paths: Path | None) -> None:
+    """Refuse a file that has no folder to be written in, before the work that it is to hold is done."""
+    from dotbias.errors import DataError
+
+    for path in paths:
+        if path is not None and not path.parent.is_dir():
+            raise DataError(f"there is no folder {path.parent} to write {path.name} in")
+
+
+def check_table(*paths: Path | None) -> None:
+    """The same for tables, which ``write`` writes, and their endings."""
+    from dotbias.errors import DataError
+
+    for path in paths:
+        if path is not None and path.suffix not in _TABLES:
+            raise DataError(f"{path}: the name must end in {' or '.join(_TABLES)}")
+    check_folder(*paths)
+
+
 def write(table: "pl.DataFrame", path: Path) -> None:
     """Write a frame as CSV or Parquet, by the file's ending, whole or not at all."""
     from dotbias.errors import DataError
     from dotbias.whole_file import whole_file
 
+    check_table(path)
     writers: dict[str, Callable[[Path], Any]] = {
         ".csv": table.write_csv,
         ".parquet": table.write_parquet,
     }
-    if path.suffix not in writers:
-        raise DataError(f"{path}: the name must end in .csv or .parquet")
     try:
         with whole_file(path) as partial:
             writers[path.suffix](partial)

@@ -376,6 +376,12 @@ class Solving:
         """Whether the learning rate is to be the finder's."""
         return self.lr == ["auto"]
 
+    def named(self) -> list[str]:
+        """Model and solver as they are typed, where one is named."""
+        names = {"solver": self.solver_name, "model": self.model_name}
+        usual = {"solver": Solving.solver_name, "model": Solving.model_name}
+        return [f"--{what} {name}" for what, name in names.items() if name != usual[what]]
+
     def given(self) -> "list[Given]":
         """The given options that set something, in the order of the fields."""
         return [

@@ -65,6 +65,7 @@ def predict(
     if (pairs is None) == (user is None or item is None):
         raise typer.BadParameter("give either a file of pairs, or both --user and --item")
     show.one_format(as_json, as_csv)
+    show.check_table(output)
     rec = Recommender.load(model)
     if pairs is not None:
         asked = read_pairs(pairs, user=reading.user_column, item=reading.item_column)
@@ -128,24 +129,38 @@ def recommend(
         )
     check_not_interested(not_interested, for_ratings)
     show.one_format(as_json, as_csv)
+    show.check_table(output)
     rec = Recommender.load(model)
     how = listing.keywords()
     if for_ratings is not None:
         whom = f"the ratings in {for_ratings}"
         folded = folded_user(rec, for_ratings, reading, not_interested)
         table = folded.recommend(k, **how)
+        lengths = [table.height]
     else:
-        for name in user or []:
-            rec.user_vocabulary.find(name, noun="user")
-        users = rec.user_vocabulary.ids.to_list() if all_users else user or []
+        known = rec.user_vocabulary
+        # As they are in the model: an option is text, where ids may be numbers.
+        named = [known.raw(known.find(name, noun="user")) for name in user or []]
+        users = known.ids.to_list() if all_users else named
         whom = f"user {users[0]}" if len(users) == 1 else ""
         table = rec.recommend(users, k, **how)
+        counted = table["user"].value_counts()
+        lengths = [*counted["count"], *[0] * (len(users) - counted.height)]
+    _say_short(lengths, k)
     if output is not None:
         show.write(table, output)
     elif as_json or as_csv or not whom:
         show.frame(table, "Recommendations", as_json=as_json, as_csv=as_csv)
     else:
         show.frame(table.drop("user", strict=False), f"Recommendations for {whom}")
+
+
+def _say_short(lengths: list[int], k: int) -> None:
+    """A note about lists that have ended early, of which a table shows nothing."""
+    short = [length for length in lengths if length < k]
+    if short:
+        whose = "the list" if len(lengths) == 1 else f"the lists of {len(short):,} users"
+        show.say(f"No more items are left for {whose}: fewer than {k} are on it.")
 
 
 def check_not_interested(names: list[str] | None, for_ratings: str | None) -> None:
@@ -164,7 +179,11 @@ def folded_user(
     from dotbias.errors import UnknownIdError
 
     rated = read_rated(
-        source, item=reading.item_column, rating=reading.rating_column, kind=reading.kind
+        source,
+        item=reading.item_column,
+        rating=reading.rating_column,
+        kind=reading.kind,
+        of_model=rec.facts.kind,
     )
     unwanted = [rec.item_vocabulary.raw(rec.item_vocabulary.find(i)) for i in not_interested or []]
     user = rec.fold_in_user(rated.iter_rows(), not_interested=unwanted, on_unknown="skip")
@@ -359,6 +378,7 @@ def update(
     from dotbias.plain import to_plain
     from dotbias.recommender.recommender import Recommender
 
+    show.check_folder(output)
     rec = Recommender.load(model)
     if rec.facts.kind == "ratings":
         low, high = map(float, rec.parameters["scale"])

@@ -103,6 +103,11 @@ def counts(column: str) -> bool:
     return _plain(column) in _COUNTS.split()
 
 
+def usual_place(columns: Sequence[str], role: str) -> int | None:
+    """Position of the first column whose name is usual for a role."""
+    return next(iter(_usual(columns, role)), None)
+
+
 def _named(where: str, columns: Sequence[str], column: Column) -> int:
     if column in columns:
         return columns.index(column)

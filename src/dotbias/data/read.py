@@ -14,7 +14,7 @@ import numpy as np
 import polars as pl
 
 from dotbias.data.catalog import fetch
-from dotbias.data.columns import VALUES, Column, Wanted, counts, missing
+from dotbias.data.columns import VALUES, Column, Wanted, counts, missing, usual_place
 from dotbias.data.formats.known import SUFFIXES, open_table
 from dotbias.data.formats.table import Row, Table
 from dotbias.data.ratings import KINDS, LARGEST, Kind, Ratings, Scale, declared_scale
@@ -304,22 +304,26 @@ def read_rated(
     item: Column = None,
     rating: Column = None,
     kind: Kind | None = None,
+    of_model: Kind | None = None,
 ) -> pl.DataFrame:
     """Read what one user has given to items, or one item has got from users.
 
-    Takes what ``read_ratings`` takes; other columns are ignored. Without a header: id, rating.
+    Takes what ``read_ratings`` takes; other columns are ignored, but for one that names several users
+    (items). Without a header: id, rating.
 
     Args:
         source: path, or frame.
         of: whose ids stand beside the ratings.
         user, item, rating, kind: as in ``read_ratings``.
+        of_model: what a model was fitted to that is to take them.
 
     Returns:
         Columns ``user`` or ``item``, with raw ids (Int64 or String), and ``rating``: the rating, the
         count, or 1 where there is neither. Counts and events of one id are added up.
 
     Raises:
-        DataError: naming file, row, column and value.
+        DataError: naming file, row, column and value; for ratings that a model of counts or events is
+            to take, or the other way round, and for rows of several users (items).
         SettingError: for a kind that is none.
 
     >>> read_rated(pl.DataFrame({"film": ["Heat (1995)"], "stars": [4.5]})).rows()
@@ -330,9 +334,20 @@ def read_rated(
     ids = {"user": user, "item": item}[of]
     content = locate(source, RATINGS, SUFFIXES)[0]
     table, found = _open(content, {of: ids}, rating, kind, {})
+    owner: Literal["user", "item"] = "item" if of == "user" else "user"
+    place = usual_place(table.columns, owner) if table.header else None
+    if place is not None and place not in table.places.values():
+        table, found = _open(content, {of: ids}, rating, kind, {owner: table.columns[place]})
+    if of_model is not None:
+        found = _as_fitted(table, found, kind, of_model)
     table, parsed = _parse(table, None, found)
     notices = list(table.notices)
     frame = _above_zero(table, _usable(table, parsed, skip=None)[0], found, notices)
+    if owner in frame.columns and (n := frame[owner].n_unique()) > 1:
+        raise DataError(
+            f"{table.name}: column {table.columns[table.places[owner]]} names {n:,} {owner}s: keep the "
+            "rows of one"
+        )
     if found == "events":
         frame = frame.with_columns(value=pl.lit(1, pl.Float32))
     if found != "ratings":
@@ -340,6 +355,28 @@ def read_rated(
     for notice in notices:
         _log.info("%s", notice)
     return frame.select(of, rating="value")
+
+
+def _as_fitted(table: Table, found: Kind, kind: Kind | None, of_model: Kind) -> Kind:
+    """What a table holds for a model: stars are no counts, and what was chosen is no star.
+
+    Args:
+        table, found: the table, and what it seems to hold.
+        kind: what the user says that it holds.
+        of_model: what the model was fitted to.
+    """
+    if (found == "ratings") == (of_model == "ratings"):
+        return found
+    if found == "ratings" and kind is None and not table.header:
+        return of_model  # numbers without a name
+    advice = (
+        "add a column of ratings, or name it with rating= (on the command line --rating-column)"
+        if of_model == "ratings"
+        else f"name their column for what it counts, or pass --kind {of_model} on the command line"
+    )
+    raise DataError(
+        f"{table.name}: these are {found}, and the model was fitted to {of_model}: {advice}"
+    )
 
 
 def _require(name: str, value: str | None, choices: tuple[str | None, ...]) -> None:

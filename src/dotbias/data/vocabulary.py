@@ -208,10 +208,10 @@ class Vocabulary:
         if not table:
             return f"genre {name!r}: nothing is known of the genres of these items"
         near = get_close_matches(str(name).lower(), table, n=1)
-        hint = f"did you mean {table[near[0]][0]!r}? " if near else ""
+        hint = f"Did you mean {table[near[0]][0]!r}? " if near else ""
         known = [known for known, _ in table.values()]
         more = f" and {len(known) - _SHOWN:,} more" if len(known) > _SHOWN else ""
-        return f"no item has the genre {name!r}: {hint}There are {', '.join(known[:_SHOWN])}{more}"
+        return f"no item has the genre {name!r}. {hint}There are {', '.join(known[:_SHOWN])}{more}"
 
     def find_known(self, names: Sequence[Any], *, noun: str = "item") -> tuple[Index, list[str]]:
         """Indices of many ids or titles, and why some of them have none.

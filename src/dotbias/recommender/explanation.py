@@ -15,7 +15,6 @@ from dotbias.recommender.facts import Facts
 from dotbias.recommender.fitted import Fitted, RawId, check_k
 from dotbias.recommender.given import Given
 from dotbias.solvers.least_squares.contributions import Contributions, contributions
-from dotbias.solvers.least_squares.most_rated import MostRated
 
 if TYPE_CHECKING:
     from dotbias.pictures import BarPicture
@@ -46,7 +45,7 @@ _LEFT_BY = {
     "GradientDescent": "was left by gradient descent after {epochs}",
     "ALS": "was solved before the last step of the items",
 }
-_UNSAID = "is not quite what their ratings give by regression"
+_UNSAID = "is not quite what a regression gives"
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -283,14 +282,10 @@ def explain_row(
         folded_in=parts.total,
         difference=difference,
         exact=abs(difference) < _NEGLIGIBLE * width,
-        for_all=_for_all(rec),
+        for_all=rec.for_all,
         left_by=_UNSAID,
         table=_table(rec, parts, difference, cut_off, given, i),
     )
-
-
-def _for_all(rec: Fitted) -> bool:
-    return rec.facts.solver_name == MostRated.__name__
 
 
 def _left_by(facts: Facts) -> str:
@@ -331,7 +326,7 @@ def _table(
     if number is None:
         values = [None] * len(values)
     order = np.argsort(-np.abs(contributed), kind="stable")
-    if form.width == 1 or _for_all(rec):  # nothing that a rating could act through but a bias
+    if form.width == 1 or rec.for_all:  # nothing that a rating could act through but a bias
         order = order[:0]
     rated = partners[order]
     items = pl.DataFrame(

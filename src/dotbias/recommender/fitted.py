@@ -19,6 +19,7 @@ from dotbias.models.row_form import Side
 from dotbias.models.scoring import Scoring
 from dotbias.recommender import lists
 from dotbias.recommender.facts import Facts
+from dotbias.solvers.least_squares.most_rated import MostRated
 
 # Of an item with fewer training ratings the model knows little: lists name it after all others.
 MIN_RATINGS = 5
@@ -74,6 +75,11 @@ class Fitted:
         """Whether there is a model of ratings, or of preferences."""
         return scores in self._alone
 
+    @property
+    def for_all(self) -> bool:
+        """Whether the (first) model says the same of everyone: it lists the most rated items."""
+        return self.facts.solver_name == MostRated.__name__
+
     def by(self: AnyFitted, scores: Scores) -> AnyFitted:
         """One of the models alone: that of ratings, or that of preferences.
 
@@ -82,7 +88,9 @@ class Fitted:
         """
         if scores not in self._alone:
             names = ", ".join(_LACKS)
-            raise SettingError(_LACKS.get(scores, f"{scores!r} must be one of {names}"))
+            raise SettingError(
+                _LACKS.get(scores, f"there is no model of {scores!r}: it must be one of {names}")
+            )
         return self._alone[scores]  # type: ignore[return-value]
 
     @cached_property
@@ -108,12 +116,18 @@ class Fitted:
         factor.
 
         Raises:
-            SettingError: when there is no such model.
+            SettingError: when there is no such model, or one that says nothing of likeness.
         """
         if scores is None and self.preference is not None:
             vectors = self.preference.model.item_vectors(self.preference.parameters)
             scores = "preference" if vectors.shape[1] > 1 else "rating"
-        return self.by(scores or self.model.scores)
+        compared = self.by(scores or self.model.scores)
+        if compared.for_all:
+            raise SettingError(
+                "this model recommends everyone the most rated items: it does not know which items are "
+                "alike"
+            )
+        return compared
 
     def scored(self, users: Index, items: Index) -> dict[str, Array]:
         """Columns ``prediction`` and ``preference`` of pairs of indices, as far as there are models."""
@@ -134,7 +148,13 @@ class Fitted:
         return np.bincount(self.rated.indices, minlength=len(self.item_vocabulary))
 
     def rare(self, min_ratings: int) -> NDArray[np.bool_]:
-        """Which items have fewer training ratings than that, shape (n_items,)."""
+        """Which items have fewer training ratings than that, shape (n_items,).
+
+        Raises:
+            SettingError: for a number below 0.
+        """
+        if min_ratings < 0:
+            raise SettingError(f"min_ratings={min_ratings}: min_ratings must be at least 0")
         return self.item_counts < min_ratings
 
     def named(self, items: Index) -> dict[str, pl.Series]:

@@ -269,7 +269,7 @@ def _solved(rec: Fitted, side: Side, given: Given) -> Array:
 def _columns(ratings: Any, noun: Side, kind: Kind) -> tuple[list[Any], list[float]]:
     """Ids and ratings from whatever form they have, the ratings in the model's precision."""
     if isinstance(ratings, (pl.DataFrame, pl.LazyFrame)) or hasattr(ratings, "iloc"):
-        frame = read_rated(ratings, noun)
+        frame = read_rated(ratings, noun, of_model=kind)
         return frame[noun].to_list(), frame["rating"].to_list()
     try:
         given = list(ratings.items() if isinstance(ratings, Mapping) else ratings)

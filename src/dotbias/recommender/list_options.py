@@ -108,6 +108,10 @@ class ListOptions(Settings):
             DataError: for an index that is no item's.
         """
         ranking = models.by(models.ranked_by(self.rank_by))
+        vectors = None
+        if self.diversity:
+            compared = ranking.compared_by(None)
+            vectors = compared.model.item_vectors(compared.parameters)
         return lists.top_items(
             ranking.model,
             ranking.parameters,
@@ -118,7 +122,7 @@ class ListOptions(Settings):
             include_rated=self.include_rated,
             candidates=self._allowed(rec),
             lift=self._lift(rec) if self.well_known else None,
-            vectors=ranking.model.item_vectors(ranking.parameters) if self.diversity else None,
+            vectors=vectors,
             diversity=self.diversity,
         )
 

@@ -15,7 +15,7 @@ from dotbias.models.row_form import OTHER, Prior, Side
 from dotbias.recommender.facts import Joined
 from dotbias.recommender.fitted import AnyFitted, Fitted, Part, rating_table
 from dotbias.solvers.least_squares.fold_in import fold_in, gradients
-from dotbias.solvers.least_squares.most_rated import MostRated, shares
+from dotbias.solvers.least_squares.most_rated import shares
 
 
 def partial_fit(rec: AnyFitted, new: Ratings) -> AnyFitted:
@@ -125,7 +125,7 @@ def _grow(rec: AnyFitted, new: Ratings) -> AnyFitted:
     for side in OTHER:
         solve(side, touched[side], linear[side])
     parameters |= rec.model.derived(parameters, rated)
-    if rec.facts.solver_name == MostRated.__name__:
+    if rec.for_all:
         parameters |= shares(rated.shape[0], np.bincount(rated.indices, minlength=rated.shape[1]))
     joined = Joined(
         at=time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),

@@ -80,7 +80,7 @@ class Recommender(Fitted):
         second = "" if self.preference is None else f"and {self.preference.model}, "
         return (
             f"Recommender({self.model}, {second}{len(self.user_vocabulary):,} users, "
-            f"{len(self.item_vocabulary):,} items, {self.rated.nnz:,} ratings)"
+            f"{len(self.item_vocabulary):,} items, {self.rated.nnz:,} {self.facts.kind})"
         )
 
     def training_ratings(self) -> Ratings:

@@ -27,6 +27,11 @@ def ratings():
     return random_ratings(n_users=30, n_items=20, n=200, seed=2)
 
 
+def test_a_weighting_that_there_is_not():
+    with pytest.raises(db.SettingError, match="weighting must be one of 'log', 'linear', 'bm25'"):
+        db.ImplicitALS(weighting="tf-idf")
+
+
 def stopped(solver, model, ratings, seed):
     """Parameters after the iterations, before the users are solved once more."""
     return _Iterations(solver, model, ratings, seed, None).run().parameters()

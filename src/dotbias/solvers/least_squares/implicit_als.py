@@ -95,7 +95,7 @@ class ImplicitALS(Solver):
     frequency_scaling: float = setting(0.5, at_least=0, at_most=1)
     liking: float = setting(0.25, at_least=0)
     alpha: float = setting(1.0, at_least=0)
-    weighting: Literal["log", "linear", "bm25"] = "log"
+    weighting: Literal["log", "linear", "bm25"] = setting("log", choices=("log", "linear", "bm25"))
     bm25_k1: float = setting(100.0, at_least=0)
     bm25_b: float = setting(0.8, at_least=0, at_most=1)
     n_steps: int = setting(3, at_least=1)
