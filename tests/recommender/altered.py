@@ -14,10 +14,12 @@ import sys
 import tempfile
 import traceback
 import warnings
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import polars as pl
 
 import dotbias as db
 from dotbias import model_file
@@ -25,9 +27,38 @@ from dotbias.errors import DotbiasError, ModelFileError
 from dotbias.evaluation.evaluate import HeldOut
 from dotbias.solvers.registry import solver_from_plain
 from tests.golden.make import Biases
+from tests.pairs import with_preference
 
 GOLDEN = sorted((Path(__file__).parent.parent / "golden").glob("*/*.dotbias"))
 Arrays = dict[str, Any]
+
+
+def with_preferences(folder: Path) -> list[Path]:
+    """Files of this version that hold preferences, alone or beside ratings."""
+    ratings, _ = db.simulate(40, 25, 500, n_factors=2, scale=(0.5, 5.0), seed=7)
+    counts = replace(ratings, kind="counts", declared_scale=None)
+    events = replace(counts, values=np.ones(len(counts), np.float32), kind="events")
+    model, als = db.DotProduct(n_factors=3), db.ImplicitALS(n_iterations=2)
+    stars = db.fit(ratings, db.DotBias(n_factors=3), db.ALS(n_iterations=2))
+    made = {
+        "pair": with_preference(stars, ratings),
+        "pair-most-rated": db.fit(
+            ratings, solver=db.ALS(n_iterations=2), purpose="both", preference=db.MostRated()
+        ),
+        "preferences": db.fit(ratings, model, als),
+        "counts": db.fit(counts, model, als),
+        "bm25": db.fit(counts, model, replace(als, weighting="bm25")),
+        "events": db.fit(events, model, als),
+        "pairwise": db.fit(
+            ratings,
+            db.DotBias(n_factors=3, output="preference"),
+            db.GradientDescent(loss="bpr", n_epochs=1),
+        ),
+    }
+    for name, rec in made.items():
+        rec.save(folder / f"{name}.dotbias")
+    return [folder / f"{name}.dotbias" for name in made]
+
 
 _NUMBERS = (0, 1, -1, 2, 7, 255, 2**31 - 1, -(2**31), 2**62, -(2**63), 1e-40, 1e15, 1e38, -3e38)
 _FLOATS = (math.nan, math.inf, -math.inf)
@@ -163,8 +194,17 @@ def _grown(rec: Any) -> Any:
     items = rec.item_vocabulary.ids
     new = "zz" if isinstance(items[0], str) else 10**9
     value = float(rec.parameters["scale"][0])
-    grown = rec.partial_fit(db.Ratings.from_columns([new, new], [items[0], new], [value, value]))
-    return grown.predict([new, new], [items[0], new])
+    more = [new, new], [items[0], new], [value, value]
+    grown = rec.partial_fit(db.Ratings.from_columns(*more, kind=rec.facts.kind))
+    users, items = grown.user_vocabulary.indices([new]), grown.item_vocabulary.indices([new])
+    return list(grown.scored(users, items).values())
+
+
+def _figures(table: Any) -> Any:
+    """The predicted ratings and preferences of a list."""
+    return table.select(
+        pl.selectors.by_name("prediction", "preference", require_all=False)
+    ).to_numpy()
 
 
 def _saved_again(rec: Any) -> Any:
@@ -180,12 +220,21 @@ STEPS = (
     lambda rec: rec.predict(
         ["nobody" if isinstance(_users(rec)[0], str) else -77], [_liked(rec).popitem()[0]]
     ),
-    lambda rec: rec.recommend(_users(rec), 5)["prediction"].to_numpy(),
+    lambda rec: _figures(rec.recommend(_users(rec), 5)),
+    lambda rec: _figures(rec.recommend(_users(rec), 5, well_known=-0.5, diversity=0.5)),
     lambda rec: rec.similar(rec.item_vocabulary.raw(0), 3, min_ratings=0)["similarity"].to_numpy(),
     lambda rec: rec.item_bias_ranking(5)["bias"].to_numpy(),
-    lambda rec: rec.explain(_users(rec)[-1], rec.item_vocabulary.raw(1)).frame()["contribution"],
+    *(
+        lambda rec, of=of: rec.explain(_users(rec)[-1], rec.item_vocabulary.raw(1), of=of).frame()[
+            "contribution"
+        ]
+        for of in ("rating", "preference")
+    ),
     lambda rec: rec.fold_in_user(_liked(rec)).predict(rec.item_vocabulary.ids),
-    lambda rec: rec.fold_in_user({}).recommend(3)["prediction"].to_numpy(),
+    lambda rec: _figures(rec.fold_in_user({}).recommend(3)),
+    lambda rec: _figures(
+        rec.fold_in_user(_liked(rec), not_interested=[rec.item_vocabulary.raw(4)]).recommend(3)
+    ),
     lambda rec: rec.fold_in_item({_users(rec)[0]: float(rec.parameters["scale"][1])}).predict(
         _users(rec)
     ),
@@ -193,15 +242,15 @@ STEPS = (
     _grown,
     lambda rec: [len(str(HeldOut.of(rec))) * 0],
     lambda rec: [len(repr(solver_from_plain(rec.facts.solver))) * 0],
-    lambda rec: db.evaluate(rec, rec.training_ratings(), on_seen="keep", ranking=False).rmse,
+    lambda rec: [db.evaluate(rec, rec.training_ratings(), on_seen="keep", ranking=False).rmse or 0],
     _saved_again,
 )
 
 
-def attempt(n: int, path: Path) -> str:
-    """What comes of altered file number n, written to a path that this makes unique by its model."""
+def attempt(n: int, path: Path, sources: list[Path]) -> str:
+    """What comes of altered file number n, of one of the sources, written into a folder."""
     rng = np.random.default_rng(n)
-    source = GOLDEN[n % len(GOLDEN)]
+    source = sources[n % len(sources)]
     arrays, metadata = altered(*model_file.read(source), rng)
     target = path / f"{source.stem}.dotbias"
     model_file.write(target, arrays, metadata)
@@ -212,11 +261,12 @@ def main() -> None:
     """Try many, in processes of 500 each."""
     if len(sys.argv) == 3:
         first, end = map(int, sys.argv[1:])
-        with tempfile.TemporaryDirectory() as folder:
+        with tempfile.TemporaryDirectory() as fresh, tempfile.TemporaryDirectory() as folder:
+            sources = [*GOLDEN, *with_preferences(Path(fresh))]
             for n in range(first, end):
                 print(n, flush=True)
                 try:
-                    print(attempt(n, Path(folder)), flush=True)
+                    print(attempt(n, Path(folder), sources), flush=True)
                 except Exception as error:
                     where = traceback.extract_tb(error.__traceback__)[-1]
                     print(

@@ -15,7 +15,8 @@ import dotbias as db
 from dotbias import model_file
 from dotbias.errors import ModelFileError
 from dotbias.recommender.facts import Facts
-from tests.recommender.altered import FINE, attempt
+from tests.recommender.altered import FINE, attempt, with_preferences
+from tests.recommender.altered import GOLDEN as ALL_GOLDEN
 
 GOLDEN = Path(__file__).parent.parent / "golden" / "0.5.0"
 Contents = tuple[dict[str, Any], dict[str, Any]]
@@ -177,7 +178,7 @@ REFUSALS = [
     (
         "sgd",
         with_array("rated.values", put(0, np.inf)),
-        "rated.values has ratings that are not finite",
+        "rated.values: rating 0 is not a finite number",
     ),
     ("sgd", with_array("rated.values", lambda a: a[1:]), "rated.values has .* ratings for"),
     ("sgd", with_array("user_ids", put(1, 1)), "ids in user_ids must rise"),
@@ -220,6 +221,8 @@ def test_what_is_not_of_the_right_form_is_refused_by_name(
 
 def test_altered_files_are_refused_or_work(tmp_path: Path) -> None:
     """A sample; ``python -m tests.recommender.altered 10000`` tries many."""
-    outcomes = {n: attempt(n, tmp_path) for n in range(60)}
+    (tmp_path / "fresh").mkdir()
+    sources = [*ALL_GOLDEN, *with_preferences(tmp_path / "fresh")]
+    outcomes = {n: attempt(n, tmp_path, sources) for n in range(70)}
     assert {n: outcome for n, outcome in outcomes.items() if outcome not in FINE} == {}
     assert set(outcomes.values()) >= {"refused", "works in part"}

@@ -1,9 +1,13 @@
 """A recommender of two models: one that says how many stars, and one that ranks."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
 import dotbias as db
+from dotbias import model_file
+from dotbias.recommender.fitted import Part
 from dotbias.testing.ratings import random_ratings
 
 
@@ -129,3 +133,80 @@ def test_lists_of_the_most_rated_items_say_nothing_of_likeness() -> None:
     ):
         with pytest.raises(db.SettingError, match="it does not know which items are alike"):
             ask()
+
+
+@pytest.mark.parametrize(
+    ("how", "message"),
+    [
+        ({"purpose": "both", "preference": db.ALS()}, "preference=ALS.* estimates ratings"),
+        ({"purpose": "predict", "preference": db.MostRated()}, "would not be used, as nothing but"),
+        (
+            {"solver": db.ImplicitALS(), "preference": db.MostRated()},
+            "would not be used, as solver is named too",
+        ),
+    ],
+)
+def test_a_second_solver_that_nothing_needs_is_refused(ratings, how, message):
+    """It was left out without a word, or put a second model of ratings where preferences belong."""
+    with pytest.raises(db.errors.SettingError, match=message):
+        db.fit(ratings, **how)
+
+
+def test_a_second_solver_asks_for_both_models(ratings):
+    rec = db.fit(ratings, db.Baseline(), preference=db.MostRated())
+    assert rec.has("rating")
+    assert rec.has("preference")
+
+
+def test_models_that_do_not_go_together_are_refused(rec):
+    """Their file could be written, and not be read again."""
+    stars, second = rec.by("rating"), rec.preference
+    part = Part(stars.model, stars.parameters, stars.facts)
+    with pytest.raises(db.errors.SettingError, match="its second preferences"):
+        replace(stars, preference=part)
+    with pytest.raises(db.errors.SettingError, match="to ratings and counts"):
+        replace(rec, preference=replace(second, facts=replace(second.facts, kind="counts")))
+    with pytest.raises(db.errors.SettingError, match="predicts ratings, and was fitted to counts"):
+        replace(stars, facts=replace(stars.facts, kind="counts"))
+
+
+def test_arrays_of_other_users_and_items_are_refused(rec):
+    """The scan of all items read beyond the end of what is known of them."""
+    few = random_ratings(n_users=20, n_items=10, n=90, seed=1)
+    with pytest.raises(db.errors.SettingError, match="must have"):
+        db.Recommender.of(rec.model, rec.parameters, few, preference=rec.preference)
+
+
+def test_what_was_fitted_to_says_its_kind():
+    counts = db.simulate(20, 15, 120, n_factors=2, kind="counts", seed=1).ratings
+    model = db.DotProduct(n_factors=2)
+    parameters, _ = db.ImplicitALS(n_iterations=1).fit(model, counts)
+    assert db.Recommender.of(model, parameters, counts).facts.kind == "counts"
+
+
+def test_the_objective_and_curvature_of_ratings_are_not_those_of_preferences(rec, ratings):
+    """They took the ratings for what preferences were fitted to."""
+    alone = rec.by("preference")
+    with pytest.raises(db.errors.SettingError, match="what people chose"):
+        db.objective(alone.model, alone.parameters, ratings)
+    with pytest.raises(db.errors.SettingError, match="what people chose"):
+        db.curvature(alone, ratings, db.GradientDescent())
+
+
+@pytest.mark.parametrize(
+    ("name", "alter", "message"),
+    [
+        ("rated.values", lambda a: -a, "rated.values: count 0, .* is not above 0"),
+        ("parameters.balance", lambda a: a + 1, "first number of the array balance must be from 0"),
+        ("parameters.saturation", lambda a: a + 1, "saturation, B, must be at most 1"),
+        ("parameters.item_prior_growth", lambda a: a + 1, "exponent in item_prior_growth"),
+    ],
+)
+def test_altered_counts_are_refused(name, alter, message, tmp_path):
+    counts = db.simulate(20, 15, 120, n_factors=2, kind="counts", seed=1).ratings
+    solver = db.ImplicitALS(n_iterations=1, weighting="bm25")
+    db.fit(counts, db.DotProduct(n_factors=2), solver).save(tmp_path / "m")
+    arrays, metadata = model_file.read(tmp_path / "m")
+    model_file.write(tmp_path / "m", arrays | {name: alter(np.array(arrays[name]))}, metadata)
+    with pytest.raises(db.errors.ModelFileError, match=message):
+        db.Recommender.load(tmp_path / "m")

@@ -105,7 +105,7 @@ class Ratings:
         checked: dict[str, NDArray[Any]] = {
             "users": _index("user", self.users, self.n_users),
             "items": _index("item", self.items, self.n_items),
-            "values": _single(self.values, self.kind),
+            "values": as_values(self.values, self.kind),
         }
         if self.times is not None:
             checked["times"] = as_whole_numbers(self.times, "time")
@@ -503,8 +503,12 @@ def declared_scale(scale: Any, kind: Kind) -> Scale | None:
 _ONE: dict[Kind, str] = {"ratings": "rating", "counts": "count", "events": "event"}
 
 
-def _single(raw: Any, kind: Kind) -> NDArray[np.float32]:
-    """A column of values of a kind, checked, in single precision."""
+def as_values(raw: Any, kind: Kind) -> NDArray[np.float32]:
+    """A column of values of a kind, in single precision.
+
+    Raises:
+        DataError: for one that is empty, or a value that is no number or none of the kind.
+    """
     noun = _ONE[kind]
     values = as_numbers(raw, noun)
     if len(values) == 0:

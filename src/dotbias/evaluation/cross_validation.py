@@ -191,11 +191,12 @@ def cross_validate(
     seconds: list[float] = []
     with progress_bar("cross-validation", total, enabled=progress) as advance:
         for train, test in pairs:
-            wanted = purpose_of(purpose, train, *named)
+            wanted = purpose_of(purpose, train, *named, preference)
             if wanted == "both" and not ranking:
-                wanted = "predict"
+                wanted, preference = "predict", None
             if model is None and solver is None and wanted != "recommend":
-                choice = choose_solver(train, budget=budget)
+                lists = wanted == "both" and preference is None
+                choice = choose_solver(train, budget=budget, lists=lists)
                 _log.info("Solver: %s", choice)
                 model, solver = choice.model, choice.solver
             started = time.perf_counter()

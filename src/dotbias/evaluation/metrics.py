@@ -32,7 +32,7 @@ class StarErrors:
 
     def error_lines(self) -> Iterator[str]:
         """The errors in words, in a line; none where there are none."""
-        if self.rmse is not None:
+        if None not in (self.rmse, self.mae, self.baseline_rmse, self.mean_rmse):
             yield (
                 f"RMSE {self.rmse:.4f} (biases alone {self.baseline_rmse:.4f}, "
                 f"the mean alone {self.mean_rmse:.4f}), MAE {self.mae:.4f}"

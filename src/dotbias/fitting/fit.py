@@ -52,7 +52,8 @@ def fit(
         solver: with a model alone, that of ``default_solver``.
         purpose: ``"both"``, the default unless a model or solver is named: ratings, and preferences by
             which ``recommend`` ranks. ``"predict"``: ratings alone. ``"recommend"``: preferences alone.
-        preference: how preferences are estimated; by default as ``choose_preference`` chooses: by
+        preference: how preferences are estimated; to name it beside a model or solver of ratings asks
+            for both. By default as ``choose_preference`` chooses: by
             ``ImplicitALS`` under the penalty whose lists are best on held-out training rows, or by
             ``MostRated`` where none is better, which is logged as a warning. Of an ``ImplicitALS``
             without ``weight_decay``, given here or as the solver, the penalty is chosen likewise. A
@@ -66,7 +67,8 @@ def fit(
 
     Raises:
         SettingError: for a solver that cannot estimate the model, a budget that is not above 0, a
-            purpose that contradicts model, solver or data, or a solver whose parameters are not finite
+            purpose that contradicts model, solver or data, a ``preference`` that nothing needs or that
+            estimates ratings, or a solver whose parameters are not finite
             or none of the model's (``Model.check``).
         DivergenceError: when the learning rate is too high.
 
@@ -78,7 +80,7 @@ def fit(
     >>> rec.recommend(1, k=3).columns
     ['user', 'rank', 'item', 'title', 'prediction', 'preference']
     """
-    purpose = purpose_of(purpose, ratings, model, solver)
+    purpose = purpose_of(purpose, ratings, model, solver, preference)
     if purpose == "recommend":
         how = solver or preference
         first = _fit_preference(ratings, model, how, budget, seed, progress=progress)
@@ -102,12 +104,18 @@ def purpose_of(
     ratings: Ratings,
     model: Model | None = None,
     solver: Solver | None = None,
+    preference: Solver | PreferenceChoice | None = None,
 ) -> Purpose:
     """What is estimated: as asked for, else as follows from the data and from what is named.
 
     Raises:
-        SettingError: for a purpose that there is not, or that contradicts data, model or solver.
+        SettingError: for a purpose that there is not, or that contradicts data, model or solvers.
     """
+    if isinstance(preference, Solver) and preference.default_model.scores != "preference":
+        raise SettingError(
+            f"preference={type(preference).__name__}(…) estimates ratings; ImplicitALS, MostRated and "
+            'GradientDescent(loss="bpr") estimate preferences'
+        )
     if purpose not in (None, *get_args(Purpose)):
         raise SettingError(
             f"purpose={purpose!r}: purpose must be one of {', '.join(get_args(Purpose))}"
@@ -120,18 +128,26 @@ def purpose_of(
                 "purpose='recommend' (on the command line --for recommend), which needs no more, or "
                 "read them with kind='ratings' (--kind ratings)"
             )
-        return "recommend"
-    if named is None:
-        return purpose or "both"
-    if named.scores == "preference":
+        purpose = "recommend"
+    elif named is None:
+        purpose = purpose or "both"
+    elif named.scores == "preference":
         if purpose in ("both", "predict"):
             raise SettingError(
                 f"purpose={purpose!r}, and {type(named).__name__} predicts no ratings"
             )
-        return "recommend"
-    if purpose == "recommend":
+        purpose = "recommend"
+    elif purpose == "recommend":
         raise SettingError(f"purpose='recommend', and {type(named).__name__} predicts ratings")
-    return purpose or "predict"
+    else:
+        purpose = purpose or ("predict" if preference is None else "both")
+    if preference is not None and (purpose == "predict" or (purpose == "recommend" and solver)):
+        why = "nothing but ratings is estimated" if purpose == "predict" else "solver is named too"
+        raise SettingError(
+            f"preference={type(preference).__name__}(…) would not be used, as {why}: leave it out, or "
+            "pass purpose='both' and a solver of ratings"
+        )
+    return purpose
 
 
 def _fit_preference(

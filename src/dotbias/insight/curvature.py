@@ -381,6 +381,11 @@ def loss_surface(
     from dotbias.insight.loss_surface import LossSurface
 
     ratings = _known(rec, ratings)
+    if rec.model.scores == "preference":
+        raise SettingError(
+            f"{type(rec.model).__name__} was fitted to what people chose: the loss that curvature looks "
+            "at is that of ratings"
+        )
     module = rec.to_torch()
     n = len(ratings)
     if has_formula_of(rec.model, DotBias):

@@ -13,7 +13,7 @@ from dotbias.data.vocabulary import Index
 from dotbias.errors import SettingError
 from dotbias.models.parameters import Array as Array
 from dotbias.models.parameters import Parameters as Parameters
-from dotbias.models.parameters import check_numbers
+from dotbias.models.parameters import check_numbers, refuse_not_finite
 from dotbias.models.row_form import RowForm, Side
 from dotbias.models.scoring import Scoring, scored
 from dotbias.settings import Settings
@@ -40,6 +40,24 @@ class Observed(NamedTuple):
 
     targets: Array
     weights: Array | None
+
+    def checked(self, n: int) -> "Observed":
+        """These, as compiled loops may read them.
+
+        Raises:
+            SettingError: unless there is one finite number for each of n ratings, and no weight below 0.
+        """
+        for name, array in (("targets", self.targets), ("weights", self.weights)):
+            if array is None:
+                continue
+            if not isinstance(array, np.ndarray) or array.shape != (n,) or array.dtype.kind != "f":
+                raise SettingError(
+                    f"Model.observed must give {name} as one row of {n:,} numbers, one for each rating"
+                )
+            refuse_not_finite(f"{name} of Model.observed", array)
+        if self.weights is not None and self.weights.min(initial=0) < 0:
+            raise SettingError("Model.observed must give weights that are at least 0")
+        return self
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -95,7 +95,8 @@ class DotProduct(BilinearModel):
         super().check(parameters, n_users, n_items)
         checked_array(parameters, "stranger", parameters["user_factors"].shape[1:])
         checked_array(parameters, "target", (2,))
-        checked_array(parameters, "balance", (2,))
+        if not 0 <= checked_array(parameters, "balance", (2,))[0] <= 1:
+            raise SettingError("the first number of the array balance must be from 0 to 1")
         if checked_array(parameters, "user_weight", (n_users,)).min(initial=1) <= 0:
             raise SettingError("the array user_weight must be above 0")
         at_least_0: list[tuple[str, tuple[int, ...]]] = [("confidence", (3,))]
@@ -107,6 +108,8 @@ class DotProduct(BilinearModel):
         for name, shape in at_least_0:
             if checked_array(parameters, name, shape).min() < 0:
                 raise SettingError(f"the array {name} must be at least 0")
+        if "saturation" in parameters and parameters["saturation"][2] > 1:
+            raise SettingError("the last number of the array saturation, B, must be at most 1")
 
     def formula(self, parameters: Parameters, side: Side) -> RowForm:
         """A row is an embedding, which meets that of the partner in a dot product."""
@@ -225,7 +228,8 @@ def prior_precision(pull: NDArray[np.float64], penalty: float) -> Array:
     """
     k = len(pull)
     precision = np.zeros((1 + k, 1 + k), np.float32)
-    precision[1:, 1:] = pull + penalty * np.eye(k)
+    with np.errstate(over="ignore"):  # whoever solves with it says that it is not finite
+        precision[1:, 1:] = pull + penalty * np.eye(k)
     return precision
 
 

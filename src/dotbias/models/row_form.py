@@ -261,6 +261,8 @@ class Prior(NamedTuple):
         growth = form.parameters.get(f"{side}_prior_growth", np.zeros(3, np.float32))
         if growth.shape != (3,) or not np.isfinite(growth).all() or growth.min() < 0:
             raise SettingError(f"the array {side}_prior_growth must hold three numbers, at least 0")
+        if growth[2] > 1:
+            raise SettingError(f"the exponent in {side}_prior_growth must be at most 1")
         scale, offset, exponent = map(float, growth)
         full = np.ascontiguousarray(full)
         return cls(mean, full, bool(per_rating[0]), (scale, offset, exponent))

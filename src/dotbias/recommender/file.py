@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from scipy.sparse import csr_array
 
 from dotbias import model_file
+from dotbias.data.ratings import Kind, as_values
 from dotbias.data.vocabulary import Vocabulary
 from dotbias.errors import DataError, ModelFileError, SettingError
 from dotbias.models import MODELS
@@ -79,8 +80,8 @@ def write(path: Path, rec: Fitted) -> None:
     model_file.write(path, arrays, to_plain(_Saved(_as_saved(rec.model), rec.facts, part)))
 
 
-def read(path: Path, model: Model | None = None) -> dict[str, Any]:
-    """The parts of a ``Fitted`` from its file, by name, none of another form than other code expects.
+def read(path: Path, model: Model | None = None) -> Fitted:
+    """A ``Fitted`` from its file, no part of another form than other code expects.
 
     Args:
         path: the file.
@@ -101,26 +102,16 @@ def read(path: Path, model: Model | None = None) -> dict[str, Any]:
             column = getattr(items, name)
             if column is not None and column.len() != len(items):
                 raise DataError(f"{name} are {column.len():,} for {len(items):,} item_ids")
-        rated = _rated(arrays, len(users), len(items))
+        rated = _rated(arrays, len(users), len(items), saved.facts.kind)
         made, own = _checked(saved.model, model, arrays, _PARAMETERS, rated.shape)
         second = None
         if saved.preference is not None:
             part = saved.preference
             own_part = _checked(part.model, None, arrays, _PREFERENCE, rated.shape)
             second = Part(*own_part, _with_plain_solver(part.facts))
-            if (made.scores, second.model.scores) != ("rating", "preference"):
-                raise DataError("its first model must predict ratings, and its second preferences")
+        return Fitted(made, own, users, items, rated, _with_plain_solver(saved.facts), second)
     except (DataError, SettingError) as error:
         raise ModelFileError(f"{path} cannot be used: {error}") from error
-    return {
-        "model": made,
-        "parameters": own,
-        "preference": second,
-        "user_vocabulary": users,
-        "item_vocabulary": items,
-        "rated": rated,
-        "facts": _with_plain_solver(saved.facts),
-    }
 
 
 def _as_saved(model: Model) -> _SavedModel:
@@ -181,7 +172,7 @@ def _array(arrays: Mapping[str, NDArray[Any]], name: str, kind: type[np.generic]
     return array
 
 
-def _rated(arrays: Arrays, n_users: int, n_items: int) -> csr_array:
+def _rated(arrays: Arrays, n_users: int, n_items: int, kind: Kind) -> csr_array:
     """The table of ratings: each user's items in ascending order."""
     starts = _array(arrays, "rated.starts", np.int64)
     items = _array(arrays, "rated.items", np.int32)
@@ -206,8 +197,11 @@ def _rated(arrays: Arrays, n_users: int, n_items: int) -> csr_array:
     rises[first - 1] = True
     if not rises.all():
         raise DataError("the array rated.items must rise within each user's items")
-    if not np.isfinite(values).all():
-        raise DataError("the array rated.values has ratings that are not finite")
+    if n:
+        try:
+            as_values(values, kind)
+        except DataError as error:
+            raise DataError(f"the array rated.values: {error}") from None
     return csr_array((values, items, starts), shape=(n_users, n_items))
 
 

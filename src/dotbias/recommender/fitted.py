@@ -61,6 +61,10 @@ class Fitted:
         rated: the training ratings, a sparse (n_users, n_items) table of float32.
         facts: what is known of the fit (solver, seed, history, evaluation), kept in the file.
         preference: a second model, of preferences, where the first one predicts ratings.
+
+    Raises:
+        SettingError: for two models that are not of ratings and of preferences, or that were fitted to
+            different kinds of data, and for a model of ratings where there are only counts or events.
     """
 
     model: Model
@@ -70,6 +74,19 @@ class Fitted:
     rated: csr_array
     facts: Facts = field(default_factory=Facts)
     preference: Part | None = None
+
+    def __post_init__(self) -> None:
+        kind, second = self.facts.kind, self.preference
+        if kind != "ratings" and self.model.scores == "rating":
+            raise SettingError(f"its model predicts ratings, and was fitted to {kind}")
+        if second is None:
+            return
+        if (self.model.scores, second.model.scores) != ("rating", "preference"):
+            raise SettingError("its first model must predict ratings, and its second preferences")
+        if second.facts.kind != kind:
+            raise SettingError(
+                f"its models were fitted to the same data, but to {kind} and {second.facts.kind}"
+            )
 
     def has(self, scores: Scores) -> bool:
         """Whether there is a model of ratings, or of preferences."""

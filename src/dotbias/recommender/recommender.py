@@ -1,7 +1,7 @@
 """The recommender: a fitted model that speaks the user's own ids and titles."""
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Unpack, overload
 
@@ -62,17 +62,24 @@ class Recommender(Fitted):
 
         Raises:
             DataError: when a (user, item) pair is rated twice; ``read_ratings`` keeps one.
+            SettingError: for parameters that are none of the model's for so many users and items
+                (``Model.check``), or models that do not go with the ratings or with each other.
             DivergenceError: for parameters that are not finite.
         """
         if not isinstance(facts, Facts):
             facts = from_plain(Facts, dict(facts or {}), "facts")
-        second = {} if preference is None else preference.parameters
-        for name, array in (*parameters.items(), *second.items()):
-            if not np.isfinite(array).all():
-                raise DivergenceError(
-                    f"the fit has ended in numbers that are not finite, in {name}: its settings are too "
-                    f"large or too small for single precision ({facts.solver_text or model})"
-                )
+        facts = replace(facts, kind=ratings.kind)
+        for part in (Part(model, parameters, facts), preference):
+            if part is None:
+                continue
+            for name, array in part.parameters.items():
+                if not np.isfinite(array).all():
+                    raise DivergenceError(
+                        f"the fit has ended in numbers that are not finite, in {name}: its settings are "
+                        "too large or too small for single precision "
+                        f"({part.facts.solver_text or part.model})"
+                    )
+            part.model.check(part.parameters, ratings.n_users, ratings.n_items)
         vocabularies = ratings.user_vocabulary, ratings.item_vocabulary
         return cls(model, parameters, *vocabularies, rating_table(ratings), facts, preference)
 
@@ -408,7 +415,7 @@ class Recommender(Fitted):
             Columns ``rank``, ``item``, ``title``, ``bias``, ``mean_rating``, ``n_ratings``.
 
         Raises:
-            SettingError: for a network.
+            SettingError: for a model without biases: networks, and ``DotProduct``.
         """
         check_k(k)
         bias = self.model.bias(self.parameters, "item")
@@ -472,4 +479,4 @@ class Recommender(Fitted):
                 another kind of model than the one that is given, or arrays or facts that are not of the
                 right form; it names them.
         """
-        return cls(**file.read(Path(path), model))
+        return cls(**vars(file.read(Path(path), model)))

@@ -38,8 +38,10 @@ def objective(
             the parameters were fitted with. Only for ``DotBias``, whose groups it names.
 
     Raises:
-        SettingError: for a model without row form, a weight decay of another model than ``DotBias``, or
-            parameters that do not say how they were shrunk when ``weight_decay`` does not either.
+        SettingError: for a model of preferences, which was fitted to something else (``ImplicitALS``
+            says its own objective in ``Epoch.objective``), one without row form, a weight decay of
+            another model than ``DotBias``, or parameters that do not say how they were shrunk when
+            ``weight_decay`` does not either.
 
     >>> import dotbias as db
     >>> ratings, _ = db.simulate(100, 50, 2000, seed=0)
@@ -48,6 +50,11 @@ def objective(
     >>> abs(db.objective(model, parameters, ratings) / history.epochs[-1].objective - 1) < 1e-5
     True
     """
+    if model.scores == "preference":
+        raise SettingError(
+            f"{type(model).__name__} was fitted to what people chose, not to ratings: what its solver "
+            "minimises stands in the history of the fit (history.epochs[-1].objective)"
+        )
     if weight_decay is not None:
         if not has_formula_of(model, DotBias):
             raise SettingError(

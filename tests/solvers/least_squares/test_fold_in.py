@@ -9,12 +9,14 @@ from hypothesis import strategies as st
 from scipy.optimize import minimize
 
 from dotbias.data.ratings import Ratings
-from dotbias.errors import ModelFileError
+from dotbias.errors import ModelFileError, SettingError
 from dotbias.models import Baseline, DotBias, DotProduct
-from dotbias.models.base import Array, Model, Parameters
+from dotbias.models.base import Array, Model, Observed, Parameters
 from dotbias.models.row_form import OTHER, Linear, Side
+from dotbias.solvers.descent.gradient import GradientDescent
 from dotbias.solvers.least_squares.als import ALS
 from dotbias.solvers.least_squares.fold_in import _descend, fold_in, gradients, units
+from dotbias.solvers.least_squares.implicit_als import ImplicitALS
 from tests.ratings import random_ratings
 
 N_USERS, N_ITEMS, K = 12, 30, 5
@@ -412,3 +414,44 @@ def test_many_rows_of_preferences_are_what_each_is_alone(weighted: bool) -> None
             linear=linear[[row]],
         )
         np.testing.assert_allclose(together[row, 1:], alone[0, 1:], atol=2e-5)
+
+
+@pytest.mark.parametrize(
+    ("targets", "weights", "message"),
+    [
+        (np.ones(2, np.float32), None, "give targets as one row of 400 numbers"),
+        (np.ones(400, np.float32), np.ones(2, np.float32), "give weights as one row of 400"),
+        (np.full(400, np.nan, np.float32), None, "targets of Model.observed is not finite"),
+        (np.ones(400, np.float32), np.full(400, -1, np.float32), "weights that are at least 0"),
+    ],
+)
+def test_what_a_model_makes_of_ratings_is_checked_before_a_loop_reads_it(
+    targets: Array, weights: Array | None, message: str
+) -> None:
+    """Of two weights for 400 ratings the compiled loops read what lay behind them in memory."""
+
+    class Own(DotProduct):
+        def observed(self, *_: Any, **__: Any) -> Observed:
+            return Observed(targets, weights)
+
+    parameters = some_preferences(4, 10, weighted=False, penalty=1.0)
+    starts, partners = np.arange(0, 401, 10), np.tile(np.arange(10), 40)
+    with pytest.raises(SettingError, match=message):
+        fold_in(Own(n_factors=4), parameters, "user", starts, partners, np.ones(400, np.float32))
+    ratings = random_ratings(n_users=40, n_items=20, n=400, seed=3)
+    with pytest.raises(SettingError, match=message):
+        ImplicitALS(n_iterations=1).fit(Own(n_factors=4), ratings)
+
+
+def test_weights_need_a_linear_response() -> None:
+    """A sigmoid was solved as if it were a straight line."""
+
+    class Weighted(DotBias):
+        def observed(self, *given: Any) -> Observed:
+            values = given[-1]
+            return Observed(values, np.ones_like(values))
+
+    ratings = random_ratings(n_users=20, n_items=10, n=100, seed=3)
+    parameters, _ = GradientDescent(n_epochs=1).fit(DotBias(n_factors=2, output="sigmoid"), ratings)
+    with pytest.raises(SettingError, match="Weighted has weights or no biases, and a response"):
+        fold_one(Weighted(n_factors=2, output="sigmoid"), parameters, "user", [1, 2], [3.0, 4.0])

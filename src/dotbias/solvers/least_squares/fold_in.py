@@ -81,8 +81,9 @@ def fold_in(
 
     Raises:
         ModelFileError: for a model without priors, which an older version has saved.
-        SettingError: for a model without row form, and arrays of the model, of the prior, ``before`` or
-            ``linear`` that have another shape or are not finite.
+        SettingError: for a model without row form, or with weights or without biases and a response
+            that is not linear; and arrays of the model, of the prior, ``before``, ``linear`` or
+            ``observed`` that have another shape or are not finite.
         DataError: for ratings whose arrays do not fit together, or are not finite.
     """
     form = model.row_form(parameters, side)
@@ -98,11 +99,16 @@ def fold_in(
     before, linear = _table("before", before, wanted), _table("linear", linear, wanted)
     distinct, local = np.unique(partners, return_inverse=True)
     others = form.others(distinct)
-    refuse_not_finite(f"what {form.held} and {', '.join(form.terms.values())} hold", others)
+    refuse_not_finite(f"what {' and '.join(form.held_groups)} hold", others)
     weights = prior.weights(counts)
-    targets, importance = observed or model.observed(parameters, side, starts, partners, values)
+    known = observed or model.observed(parameters, side, starts, partners, values)
+    targets, importance = known.checked(len(values))
     if importance is not None or not form.lead:
-        known = Observed(targets, importance)
+        if not form.response.linear:
+            raise SettingError(
+                f"{type(model).__name__} has weights or no biases, and a response that is not linear: "
+                "such rows cannot be solved"
+            )
         many = len(counts) >= _MANY and not form.lead and not prior.per_rating
         solve = _solve_many if many else _solve_weighted
         return solve(form, prior, weights, starts, local, known, others, before, linear)

@@ -287,7 +287,8 @@ class _Rows:
         table.has_canonical_format = True  # else a pair that is there twice would be added up
         by_row = table.tocsr()
         self._starts, self._partners = by_row.indptr, by_row.indices.astype(np.int32, copy=False)
-        targets, weights = model.observed(start, side, self._starts, self._partners, by_row.data)
+        known = model.observed(start, side, self._starts, self._partners, by_row.data)
+        targets, weights = known.checked(len(values))
         self._targets = _shared(targets)
         self._lengths = (lengths, ONE) if side == "user" else (ONE, lengths)
         self._weights = ONE if weights is None else _shared(weights)
