@@ -49,7 +49,7 @@ def test_processes_that_compile_and_processes_that_load_compute_the_same_bits(
         kept, cold = COMPILED, noted().read_text("utf-8").splitlines()
     else:
         kept, cold = tmp_path, digests(halves(), tmp_path, n_threads=2)
-    assert len(cold) == 3 * len(RULES) + 6
+    assert len(cold) == 3 * len(RULES) + 10
     first, second = halves()
     everything = [first + second]
     assert digests(everything, kept, n_threads=1) == cold
