@@ -106,7 +106,8 @@ def contributions(
         x = folded[0].astype(np.float64)
     z = held + y @ x
     rating, (slope, _) = form.response.rating(z), form.response.derivatives(z)
-    wanted, importance = observed or model.observed(parameters, "user", ends, rated, values)
+    known = observed or model.observed(parameters, "user", ends, rated, values)
+    wanted, importance = known.checked(len(values))
     slope_here = slope if importance is None else slope * importance
     squares = slope_here * slope
     targets = squares * (y @ x) - slope_here * (rating - wanted)  # (n,)

@@ -4,7 +4,7 @@ Someone who was not there at training is a regression on the vectors of the item
 alternating least squares solves for a row, so an answer needs no retraining.
 """
 
-from typing import Any, TypeAlias
+from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -111,7 +111,7 @@ def fold_in(
             )
         many = len(counts) >= _MANY and not form.lead and not prior.per_rating
         solve = _solve_many if many else _solve_weighted
-        return solve(form, prior, weights, starts, local, known, others, before, linear)
+        return solve(_Weighted(form, prior, weights, starts, local, known, others, before, linear))
     alone = counts > 0  # rows that take their Newton steps one by one
     if form.response.linear:
         alone &= _is_weak(prior, weights, counts, others)
@@ -150,7 +150,8 @@ def gradients(
     counts = np.diff(starts)
     x = form.rows(rows)
     of_rating = np.repeat(rows, counts)
-    targets, importance = model.observed(parameters, side, starts, partners, values)
+    known = model.observed(parameters, side, starts, partners, values)
+    targets, importance = known.checked(len(values))
     slopes = np.empty(len(values), np.float64)
     for start in range(0, len(values), _CHUNK):
         part = slice(start, start + _CHUNK)
@@ -289,18 +290,32 @@ def _solve(
     return rows[:, :size] * unit
 
 
-def _solve_weighted(
-    form: RowForm,
-    prior: Prior,
-    weights: Array,
-    starts: NDArray[np.int64],
-    partners: NDArray[np.intp],
-    known: Observed,
-    others: Array,
-    before: Array,
-    linear: Array,
-) -> Array:
-    """The linear form with errors that weigh unequally, or without biases: row by row, exactly."""
+class _Weighted(NamedTuple):
+    """Regressions in the linear form with errors that weigh unequally, or without biases.
+
+    Args:
+        form, prior: what a row is, and its prior.
+        weights: ``w`` of each row, shape (m,).
+        starts, partners: as in ``fold_in``, with places in ``others`` for partners.
+        known: targets and weights of the ratings.
+        others: what the partners are to a row (``RowForm.others``).
+        before, linear: as in ``fold_in``.
+    """
+
+    form: RowForm
+    prior: Prior
+    weights: Array
+    starts: NDArray[np.int64]
+    partners: NDArray[np.intp]
+    known: Observed
+    others: Array
+    before: Array
+    linear: Array
+
+
+def _solve_weighted(regressions: _Weighted) -> Array:
+    """Row by row, exactly."""
+    form, prior, weights, starts, partners, known, others, before, linear = regressions
     rows, (targets, importance) = before.copy(), known
     y, held = others.astype(np.float64), others[:, 0] + form.response.offset
     y[:, 0] = form.lead
@@ -321,20 +336,11 @@ def _solve_weighted(
     return rows
 
 
-def _solve_many(
-    form: RowForm,
-    prior: Prior,
-    weights: Array,
-    starts: NDArray[np.int64],
-    partners: NDArray[np.intp],
-    known: Observed,
-    others: Array,
-    before: Array,
-    linear: Array,
-) -> Array:
-    """The linear form without biases, where rows share a prior but for its ridge: all at once by
-    conjugate gradients, to what single precision holds.
+def _solve_many(regressions: _Weighted) -> Array:
+    """Without biases, where rows share a prior but for its ridge: all at once by conjugate gradients, to
+    what single precision holds.
     """
+    form, prior, _, starts, partners, known, others, before, linear = regressions
     k = others.shape[1] - 1
     wide = (0, padded(k) - k)
     precision = prior.precision[1:, 1:].astype(np.float64)
@@ -343,9 +349,7 @@ def _solve_many(
     with threads(None, len(partners)), threadpool_limits(1, "blas"):
         basis = Eigenbasis.of(precision, padded(k))
         if basis.values[k - 1] <= _NARROW * basis.values[0]:
-            return _solve_weighted(
-                form, prior, weights, starts, partners, known, others, before, linear
-            )
+            return _solve_weighted(regressions)
         y, rows, pulled = (
             turned(np.pad(table, ((0, 0), wide)), basis.vectors)
             for table in (others[:, 1:], before[:, 1:], pulled)
