@@ -318,7 +318,7 @@ def race(
             if runner.state not in ("done", "diverged", "no rate"):
                 changed(runner, "interrupted")
     protocol = (
-        f"{len(train):,} training and {len(test):,} held-out ratings (seed {seed}), {model.label}, "
+        f"{len(train):,} training and {len(test):,} held-out {test.noun} (seed {seed}), {model.label}, "
         f"{solver.n_epochs} epochs, schedule {solver.schedule}, {loss.label}; rates from the finder "
         "on the training part unless given."
     )
