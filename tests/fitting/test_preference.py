@@ -39,7 +39,9 @@ def test_a_penalty_is_chosen_whose_lists_beat_the_most_rated_items(choice):
     assert max(each.ndcg for each in record.tried) > record.most_rated + 0.1
     assert [each.weight_decay for each in record.tried] == list(PATH[: len(record.tried)])
     assert record.n_users == 199  # one had too few choices
-    assert str(choice).startswith("ImplicitALS. DotProduct of 128 factors and 120 of an SVD, penalty 0.")
+    assert str(choice).startswith(
+        "ImplicitALS. DotProduct of 128 factors and 120 of an SVD, penalty 0."
+    )
 
 
 def test_the_path_ends_where_fits_from_random_embeddings_do(tastes, choice):

@@ -167,7 +167,11 @@ def test_what_someone_does_not_want_is_never_listed_and_lowers_what_is_like_it(b
         assert not {0, 5} & set(shown["item"])
     alone = both.by("preference")
     expected = dense(
-        alone, "user", np.array([3, 8]), np.array([5.0, 4.0]), extra=[(0, 1, -0.125), (5, 1, -0.125)]
+        alone,
+        "user",
+        np.array([3, 8]),
+        np.array([5.0, 4.0]),
+        extra=[(0, 1, -0.125), (5, 1, -0.125)],
     )
     pulls = weights_and_targets(alone, "user", np.array([3, 8]), np.array([5.0, 4.0]))[1].tolist()
     q = alone.parameters["item_svd"][[3, 8, 0, 5]]

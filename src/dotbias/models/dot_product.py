@@ -83,15 +83,19 @@ class DotProduct(BilinearModel):
             "item_svd": np.zeros((ratings.n_items, n_svd), np.float32),
             "singular_values": np.ones(n_svd, np.float32),
         }
-        return (svd if n_svd else {}) | constants(ratings) | {
-            "user_factors": rng.standard_normal((ratings.n_users, k), np.float32) * std,
-            "item_factors": rng.standard_normal((ratings.n_items, k), np.float32) * std,
-            "target": np.array([1, 0], np.float32),
-            "confidence": np.array([1, 0, 0], np.float32),
-            "balance": np.array([0, 1], np.float32),
-            "user_weight": np.ones(ratings.n_users, np.float32),
-            "stranger": np.zeros(k + n_svd, np.float32),
-        }
+        return (
+            (svd if n_svd else {})
+            | constants(ratings)
+            | {
+                "user_factors": rng.standard_normal((ratings.n_users, k), np.float32) * std,
+                "item_factors": rng.standard_normal((ratings.n_items, k), np.float32) * std,
+                "target": np.array([1, 0], np.float32),
+                "confidence": np.array([1, 0, 0], np.float32),
+                "balance": np.array([0, 1], np.float32),
+                "user_weight": np.ones(ratings.n_users, np.float32),
+                "stranger": np.zeros(k + n_svd, np.float32),
+            }
+        )
 
     def fitted(self, parameters: Parameters) -> "DotProduct":
         """This model with the numbers of factors that the parameters have."""
@@ -242,12 +246,14 @@ def _parts(parameters: Parameters, side: Side) -> Array:
     factors = parameters[f"{side}_factors"]
     if "singular_values" not in parameters:
         return factors
-    return np.hstack([factors, parameters[f"{side}_svd"]])
+    both: Array = np.hstack([factors, parameters[f"{side}_svd"]])
+    return both
 
 
 def mean_row(table: Array) -> Array:
     """The mean of all rows, shape (width,)."""
-    return table.mean(axis=0, dtype=np.float64).astype(np.float32)
+    mean: Array = table.mean(axis=0, dtype=np.float64).astype(np.float32)
+    return mean
 
 
 def user_weights(balance: Array, counts: NDArray[np.int64]) -> Array:

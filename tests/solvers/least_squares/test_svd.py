@@ -36,9 +36,7 @@ def sparse_table(n, m, share, seed):
     return (rng.normal(1, 0.3, (n, m)) * (rng.random((n, m)) < share)).astype(np.float32)
 
 
-@given(
-    st.integers(1, 40), st.integers(1, 40), st.floats(0.02, 1), st.integers(0, 1000), st.data()
-)
+@given(st.integers(1, 40), st.integers(1, 40), st.floats(0.02, 1), st.integers(0, 1000), st.data())
 def test_of_a_small_table_it_is_exact(n, m, share, seed, data):
     table = sparse_table(n, m, share, seed)
     k = data.draw(st.integers(1, min(n, m)))

@@ -98,7 +98,9 @@ def contributions(
     ends, rated, values = checked_ratings(form, np.array([0, len(rated)]), rated, values)
     mean = prior.mean.astype(np.float64)
     width = form.regressed.width
-    y, beside = np.split(form.others(rated).astype(np.float64), [width], axis=1)  # (n, 1 + k), (n, w)
+    y, beside = np.split(
+        form.others(rated).astype(np.float64), [width], axis=1
+    )  # (n, 1 + k), (n, w)
     held, y[:, 0] = y[:, 0].copy(), form.lead
     asked = form.others(np.array([item], np.int32))[0].astype(np.float64)
     asked, asked_beside = np.split(asked, [width])

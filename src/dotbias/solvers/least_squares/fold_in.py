@@ -64,8 +64,8 @@ def fold_in(
     Where the ratings leave a direction open and no penalty closes it, the row stays where it was
     before in that direction; a row without ratings stays there altogether.
 
-    What a model projects (``RowForm.projected``) stands beside that: ``(Σ c t y + g) / s``, with ``t`` and
-    ``c`` the targets and their weights (Deerwester et al. 1990, "folding in").
+    What a model projects (``RowForm.projected``) stands beside that: ``(Σ c t y + g) / s``, with ``t``
+    and ``c`` the targets and their weights (Deerwester et al. 1990, "folding in").
 
     Args:
         model: what it says of a row (``Model.row_form``) is all that is asked of it.
@@ -224,7 +224,9 @@ def gradients(
     total: Array = (errors @ others + away).astype(np.float32)
     if not form.projected:
         return total
-    beside = projection * form.singular_values - pulled(known, starts, partners, partner_projections)
+    beside = projection * form.singular_values - pulled(
+        known, starts, partners, partner_projections
+    )
     return np.hstack([total, beside])
 
 

@@ -74,11 +74,11 @@ class ImplicitALS(Solver):
     For weights of one's own read them as counts (``Ratings.from_columns(..., kind="counts")``, ``--kind
     counts``) and take ``weighting="linear"``: a pair of the weight ``n`` has ``c = 1 + α n``.
 
-    A model with ``n_svd_factors`` has a second part, which these iterations do not touch: with ``X = U
-    diag(s) Vᵀ`` the table of ``√w c t / c̄`` at known pairs and 0 elsewhere, ``c̄`` the mean of ``c``, and
-    ``e = s² / (s² + κ)``, users are ``U √(s e) / √w`` and items ``V √(s e)``. So their scores are what the
-    ridge regression of a user's whole row, known pairs or not, on ``V diag(s)`` gives, with the penalty
-    ``κ = 0.07 n^0.8`` for n known pairs. Either part is fitted to half of ``t``.
+    A model with ``n_svd_factors`` has a second part, which the iterations do not touch. Let ``X`` hold
+    ``√w c t / c̄`` at known pairs and 0 elsewhere, ``c̄`` being the mean of ``c``. With
+    ``X = U diag(s) Vᵀ`` and ``e = s² / (s² + κ)`` users are ``U √(s e) / √w`` and items ``V √(s e)``.
+    That is the ridge regression of a user's whole row, known pairs or not, on ``V diag(s)`` with the
+    penalty ``κ = 0.07 n^0.8`` for n known pairs. Either part is fitted to half of ``t``.
 
     A half step holds one side, turns both tables to where its Gram matrix is diagonal, which leaves dot
     products alone, and improves each row of the other side by a few steps of conjugate gradients from
@@ -272,11 +272,12 @@ class _Iterations(EpochLoop):
         s = found.values / mean_weight
         penalty = self.model.share**2 * _SHRINKAGE * len(self.ratings) ** _POWER
         kept = s**2 / (s**2 + penalty)
-        lengths = np.sqrt(s * kept)
+        lengths = np.sqrt(s * kept).astype(np.float32)
+        values = np.where(s > 0, mean_weight * s, 1)
         return {
-            "user_svd": (found.left * lengths / self.lengths[:, None]).astype(np.float32),
-            "item_svd": (found.right * lengths).astype(np.float32),
-            "singular_values": np.where(s > 0, mean_weight * s, 1).astype(np.float32),
+            "user_svd": found.left * lengths / self.lengths[:, None],
+            "item_svd": found.right * lengths,
+            "singular_values": values.astype(np.float32),
         }
 
     def validate(self) -> float | None:
@@ -285,7 +286,8 @@ class _Iterations(EpochLoop):
 
     def parameters(self) -> Parameters:
         """The parameters as they are now."""
-        p, q = self.users.factors / self.lengths[:, None], self.items.factors
+        p = (self.users.factors / self.lengths[:, None]).astype(np.float32, copy=False)
+        q = self.items.factors
         return self.start | {
             "user_factors": p,
             "item_factors": q,

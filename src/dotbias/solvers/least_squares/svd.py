@@ -1,8 +1,7 @@
 """Truncated singular value decomposition of a table that is mostly zeros.
 
-Randomised subspace iteration (Halko, Martinsson & Tropp 2011, algorithm 4.4, orthonormalised by Gram
-matrices): the table and its transpose are applied in turn to a few random columns, which come to span the
-leading singular vectors.
+Randomised subspace iteration (Halko, Martinsson & Tropp 2011, algorithm 4.4): the table and its
+transpose are applied in turn to a few random columns, which come to span the leading singular vectors.
 """
 
 from typing import Any, NamedTuple
@@ -87,7 +86,8 @@ def truncated_svd(rows: Rows, columns: Rows, k: int, rng: np.random.Generator) -
 def _orthonormal(table: Array) -> Array:
     """Columns that span what those of a table do, orthonormal; zeros where they are too many."""
     squares, axes = np.linalg.eigh(gram(table))
-    return turned(table, _square(axes * _inverse_roots(squares)))
+    spanning: Array = turned(table, _square(axes * _inverse_roots(squares)))
+    return spanning
 
 
 def _inverse_roots(squares: NDArray[np.float64]) -> NDArray[np.float64]:
