@@ -56,22 +56,24 @@ def measured(rec: Any, held_out: Any, max_users: int, **shape: float) -> list[st
     """The figures of the lists of one setting."""
     from scipy.sparse import csr_array
 
-    from dotbias.evaluation.ranking import align, measure_lists
+    from dotbias.evaluation.rows import align
+    from dotbias.recommender.list_quality import figures_per_user
 
     users, items = align(rec, held_out)
     known = (users >= 0) & (items >= 0)
     relevant = csr_array((np.ones(known.sum()), (users[known], items[known])), rec.rated.shape)
     some = np.flatnonzero(np.diff(relevant.indptr))[:max_users].astype(np.int32)
     top = rec.top_items(some, K, **shape)
-    metrics = measure_lists(top, relevant[some], K)
+    ndcg = figures_per_user(top, relevant[some], K)["ndcg"].mean()
+    coverage = len(np.unique(top)) / len(rec.item_vocabulary)
     counts = rec.item_counts[top]
     novelty = -np.log2(counts / len(rec.user_vocabulary)).mean()
     vectors = rec.unit_vectors()[top]  # (n, K, f)
     cosines = np.einsum("nif,njf->nij", vectors, vectors)
     cosines[:, range(K), range(K)] = -1
     return [
-        f"{metrics['ndcg']:.3f}",
-        f"{metrics['coverage']:.3f}",
+        f"{ndcg:.3f}",
+        f"{coverage:.3f}",
         f"{novelty:.2f}",
         f"{np.median(counts):.0f}",
         f"{cosines.max(axis=2).mean():.3f}",

@@ -49,7 +49,8 @@ def results(what: str) -> Iterator[tuple[str, Parameters]]:
         yield what, db.ALS(n_iterations=2, n_threads=N_THREADS).fit(MODEL, RATINGS)[0]
     elif what == "implicit":
         solver = db.ImplicitALS(n_iterations=2, n_threads=N_THREADS)
-        yield what, solver.fit(db.DotProduct(n_factors=16), RATINGS)[0]
+        model = db.DotProduct(n_factors=16, n_svd_factors=8)
+        yield what, solver.fit(model, RATINGS)[0]
     elif what == "gibbs":
         solver = db.Gibbs(n_samples=3, burn_in=1, n_threads=N_THREADS)
         yield what, solver.fit(MODEL, RATINGS)[0]

@@ -35,18 +35,21 @@ def test_a_penalty_is_chosen_whose_lists_beat_the_most_rated_items(choice):
     record = choice.record
     assert record.solver == "ImplicitALS"
     assert choice.solver == db.ImplicitALS(weight_decay=record.weight_decay)
-    assert choice.model == db.DotProduct()
+    assert choice.model == db.DotProduct(n_svd_factors=120)
     assert max(each.ndcg for each in record.tried) > record.most_rated + 0.1
     assert [each.weight_decay for each in record.tried] == list(PATH[: len(record.tried)])
     assert record.n_users == 199  # one had too few choices
-    assert str(choice).startswith("ImplicitALS. DotProduct of 128 factors, penalty 0.")
+    assert str(choice).startswith(
+        "ImplicitALS. DotProduct of 128 factors and 120 of an SVD, penalty 0."
+    )
 
 
 def test_the_path_ends_where_fits_from_random_embeddings_do(tastes, choice):
     """From strong to weak it did not: directions that a penalty has emptied fill slowly."""
     task = preference._Task.of(tastes, 1)
     for each in choice.record.tried[:10]:  # under the strongest random embeddings hardly grow
-        alone = task.fit(db.ImplicitALS(weight_decay=each.weight_decay, n_iterations=15))
+        solver = db.ImplicitALS(weight_decay=each.weight_decay, n_iterations=15)
+        alone = choice.model, solver.fit(choice.model, task.rows, seed=1)[0]
         assert task.ndcg(*alone).mean() == pytest.approx(each.ndcg, abs=0.02)
 
 
@@ -88,7 +91,7 @@ def test_a_solver_that_is_named_stays_where_the_most_rated_items_are_better(capl
 def test_many_pairs_have_many_factors(tastes, monkeypatch):
     monkeypatch.setattr(preference, "MANY_PAIRS", 1_000)
     choice = choose_preference(tastes, budget=30, seed=1)
-    assert choice.model == db.DotProduct(n_factors=256)
+    assert choice.model == db.DotProduct(n_factors=256, n_svd_factors=120)
     assert "256 factors" in choice.record.reason
     for solver in (None, db.ImplicitALS(weight_decay=0.1, n_iterations=1)):
         rec = db.fit(tastes, preference=solver, purpose="recommend", seed=1)

@@ -68,7 +68,7 @@ def weights_and_targets(
     ones = np.ones(len(values))
     if rec.facts.kind == "ratings":
         given = some("ratings").values.astype(float)
-        return ones, 1 + 0.25 * (values - given.mean()) / given.std()
+        return ones, rec.model.share * (1 + 0.25 * (values - given.mean()) / given.std())
     if rec.facts.kind == "events":
         return ones, ones
     solver = rec.facts.solver["ImplicitALS"]
@@ -167,8 +167,16 @@ def test_what_someone_does_not_want_is_never_listed_and_lowers_what_is_like_it(b
         assert not {0, 5} & set(shown["item"])
     alone = both.by("preference")
     expected = dense(
-        alone, "user", np.array([3, 8]), np.array([5.0, 4.0]), extra=[(0, 1, -0.25), (5, 1, -0.25)]
+        alone,
+        "user",
+        np.array([3, 8]),
+        np.array([5.0, 4.0]),
+        extra=[(0, 1, -0.125), (5, 1, -0.125)],
     )
+    pulls = weights_and_targets(alone, "user", np.array([3, 8]), np.array([5.0, 4.0]))[1].tolist()
+    q = alone.parameters["item_svd"][[3, 8, 0, 5]]
+    beside = (pulls + [-0.125] * 2) @ q / alone.parameters["singular_values"]
+    expected = np.append(expected, beside)
     np.testing.assert_allclose(user.preference, expected, atol=1e-5)
     unwanted_vectors = alone.parameters["item_factors"][[0, 5]]
     before, after = (unwanted_vectors @ u.preference for u in (other, user))

@@ -43,6 +43,7 @@ MOST_USERS = 2_000
 """Users whose lists are measured, at most."""
 
 MANY_PAIRS, MANY_FACTORS = 500_000, 256
+SVD_FACTORS = 256
 
 # The path ends when so many values in a row were worse than the best.
 _PATIENCE = 2
@@ -78,9 +79,10 @@ class PreferenceChoice:
 
 def usual_model(ratings: Ratings) -> DotProduct:
     """What ``ImplicitALS`` estimates when nobody says: 128 factors, and of half a million pairs or more
-    256.
+    256; and 256 of an SVD, or as many as there are users or items.
     """
-    return DotProduct(n_factors=MANY_FACTORS) if len(ratings) >= MANY_PAIRS else DotProduct()
+    usual = DotProduct(n_svd_factors=min(SVD_FACTORS, ratings.n_users, ratings.n_items))
+    return replace(usual, n_factors=MANY_FACTORS) if len(ratings) >= MANY_PAIRS else usual
 
 
 def choose_preference(
@@ -141,7 +143,8 @@ def choose_preference(
             def on_penalty(tried: TriedPenalty) -> None:
                 advance(1, f"penalty {tried.weight_decay:.3g}  nDCG {tried.ndcg:.4f}")
 
-            tried, of_best = _walk(task, model or solver.default_model, solver, on_penalty)
+            usual = replace(usual_model(ratings), n_factors=DotProduct().n_factors)
+            tried, of_best = _walk(task, model or usual, solver, on_penalty)
         if of_best is None:
             reason = "interrupted before a list was measured."
         else:
@@ -260,7 +263,9 @@ def _walk(
     for value in PATH:
         n_iterations = _MORE_ITERATIONS if tried else _FIRST_ITERATIONS
         own = replace(solver, weight_decay=value, n_iterations=n_iterations)
-        parameters, history = own.fit(model, task.rows, seed=task.seed, start=parameters)
+        parameters, history = own.fit(
+            model, task.rows, seed=task.seed, start=parameters, svd=parameters
+        )
         if history.stopped == "interrupted":
             break
         of_users = task.ndcg(model, parameters)

@@ -78,6 +78,15 @@ class Model(Settings, ABC):
         """
         return "rating"
 
+    @property
+    def refused_target(self) -> float:
+        """What a preference is drawn to of an item that someone is not interested in."""
+        # With films rated 1 and 2 on ml-100k in the place of such items, a fifth fewer of the other such
+        # films came up in the first ten than when they were left out, for 1.5 % of nDCG. A lower target
+        # or a higher weight costs more for each of them, and 0 says next to nothing of someone of whom
+        # little is known.
+        return -0.25
+
     @abstractmethod
     def initialise(self, ratings: Ratings, rng: np.random.Generator) -> Parameters:
         """Parameters before training, with one row for each user and item of the ratings."""

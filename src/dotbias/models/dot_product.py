@@ -51,12 +51,20 @@ class DotProduct(BilinearModel):
     users and of the items, say how: the prior of a row is ``a₀ Σ w y yᵀ + λ I`` over all rows ``y`` of
     the other side, ``w`` being the weights of users.
 
+    With ``n_svd_factors`` an embedding has a second part, from the singular value decomposition of the
+    whole table, in which a pair that nobody knows weighs as much as a known one (PureSVD: Cremonesi,
+    Koren & Turrin 2010), and the score is the sum of two dot products. Known pairs are then drawn to
+    half their target by either part. The second part of a row is a projection,
+    ``Σ c t y / s`` over its known pairs, with ``s`` the ``singular_values``.
+
     Args:
-        n_factors: length of each embedding.
+        n_factors: length of each embedding, or of its first part.
+        n_svd_factors: length of its second part.
         init_std: standard deviation of the lengths that embeddings start from.
     """
 
     n_factors: int = setting(128, at_least=1, at_most=MOST_FACTORS)
+    n_svd_factors: int = setting(0, at_least=0, at_most=MOST_FACTORS)
     init_std: float = setting(0.3, at_least=0)
 
     groups: ClassVar[tuple[str, ...]] = ("user_factors", "item_factors")
@@ -67,33 +75,54 @@ class DotProduct(BilinearModel):
         return "preference"
 
     def initialise(self, ratings: Ratings, rng: np.random.Generator) -> Parameters:
-        """Normal factors, float32; every known pair counts as 1."""
-        k = self.n_factors
+        """Normal factors, and zeros of an SVD, float32; every known pair counts as 1."""
+        k, n_svd = self.n_factors, self.n_svd_factors
         std = np.float32(self.init_std / np.sqrt(k))
-        return constants(ratings) | {
-            "user_factors": rng.standard_normal((ratings.n_users, k), np.float32) * std,
-            "item_factors": rng.standard_normal((ratings.n_items, k), np.float32) * std,
-            "target": np.array([1, 0], np.float32),
-            "confidence": np.array([1, 0, 0], np.float32),
-            "balance": np.array([0, 1], np.float32),
-            "user_weight": np.ones(ratings.n_users, np.float32),
-            "stranger": np.zeros(k, np.float32),
+        svd: Parameters = {
+            "user_svd": np.zeros((ratings.n_users, n_svd), np.float32),
+            "item_svd": np.zeros((ratings.n_items, n_svd), np.float32),
+            "singular_values": np.ones(n_svd, np.float32),
         }
+        return (
+            (svd if n_svd else {})
+            | constants(ratings)
+            | {
+                "user_factors": rng.standard_normal((ratings.n_users, k), np.float32) * std,
+                "item_factors": rng.standard_normal((ratings.n_items, k), np.float32) * std,
+                "target": np.array([1, 0], np.float32),
+                "confidence": np.array([1, 0, 0], np.float32),
+                "balance": np.array([0, 1], np.float32),
+                "user_weight": np.ones(ratings.n_users, np.float32),
+                "stranger": np.zeros(k + n_svd, np.float32),
+            }
+        )
 
     def fitted(self, parameters: Parameters) -> "DotProduct":
-        """This model with the number of factors that the parameters have."""
+        """This model with the numbers of factors that the parameters have."""
         factors = checked_array(parameters, "user_factors", (None, None))
-        return replace(self, n_factors=factors.shape[1])
+        n_svd = len(parameters.get("singular_values", ()))
+        return replace(self, n_factors=factors.shape[1], n_svd_factors=n_svd)
+
+    @property
+    def share(self) -> float:
+        """The part of its target that a pair is drawn to by each part of the embeddings."""
+        return 0.5 if self.n_svd_factors else 1.0
+
+    @property
+    def refused_target(self) -> float:
+        """As ``Model.refused_target``, for each part."""
+        return self.share * super().refused_target
 
     @property
     def label(self) -> str:
         """What it is, in a sentence."""
-        return f"{super().label} of {self.n_factors} factors"
+        svd = f" and {self.n_svd_factors} of an SVD" if self.n_svd_factors else ""
+        return f"{super().label} of {self.n_factors} factors{svd}"
 
     def check(self, parameters: Parameters, n_users: int, n_items: int) -> None:
         """As ``Model.check``; also what the model was fitted to."""
         super().check(parameters, n_users, n_items)
-        checked_array(parameters, "stranger", parameters["user_factors"].shape[1:])
+        checked_array(parameters, "stranger", self.user_vectors(parameters).shape[1:])
         checked_array(parameters, "target", (2,))
         if not 0 <= checked_array(parameters, "balance", (2,))[0] <= 1:
             raise SettingError("the first number of the array balance must be from 0 to 1")
@@ -114,11 +143,13 @@ class DotProduct(BilinearModel):
     def formula(self, parameters: Parameters, side: Side) -> RowForm:
         """A row is an embedding, which meets that of the partner in a dot product."""
         check_constants(parameters)
+        svd = "singular_values" in parameters
         return RowForm(
             parameters=parameters,
             bias=None,
             held=None,
             terms={f"{side}_factors": f"{OTHER[side]}_factors"},
+            projected={f"{side}_svd": f"{OTHER[side]}_svd"} if svd else {},
             response=Linear(0.0),
         )
 
@@ -127,7 +158,7 @@ class DotProduct(BilinearModel):
         preference = super().predict(parameters, users, items)
         at = np.flatnonzero((users < 0) & (items >= 0))
         if len(at):
-            q = parameters["item_factors"][items[at]]
+            q = self.item_vectors(parameters)[items[at]]
             preference[at] = row_sums(q * parameters["stranger"])
         return preference
 
@@ -179,7 +210,7 @@ class DotProduct(BilinearModel):
         p, counts = parameters["user_factors"], np.diff(rated.indptr)
         weights = user_weights(parameters["balance"], counts)
         own: Parameters = {
-            "stranger": p.mean(axis=0, dtype=np.float64).astype(np.float32),
+            "stranger": mean_row(self.user_vectors(parameters)),
             "user_weight": weights,
         }
         if "penalty" in parameters:
@@ -202,12 +233,27 @@ class DotProduct(BilinearModel):
         return np.append(np.float32(0), parameters["stranger"]) if side == "user" else None
 
     def item_vectors(self, parameters: Parameters) -> Array:
-        """The embeddings of items, shape (n_items, n_factors)."""
-        return parameters["item_factors"]
+        """The embeddings of items, shape (n_items, n_factors + n_svd_factors)."""
+        return _parts(parameters, "item")
 
     def user_vectors(self, parameters: Parameters) -> Array:
-        """The embeddings of users, shape (n_users, n_factors)."""
-        return parameters["user_factors"]
+        """The embeddings of users, shape (n_users, n_factors + n_svd_factors)."""
+        return _parts(parameters, "user")
+
+
+def _parts(parameters: Parameters, side: Side) -> Array:
+    """Both parts of all embeddings of a side, side by side."""
+    factors = parameters[f"{side}_factors"]
+    if "singular_values" not in parameters:
+        return factors
+    both: Array = np.hstack([factors, parameters[f"{side}_svd"]])
+    return both
+
+
+def mean_row(table: Array) -> Array:
+    """The mean of all rows, shape (width,)."""
+    mean: Array = table.mean(axis=0, dtype=np.float64).astype(np.float32)
+    return mean
 
 
 def user_weights(balance: Array, counts: NDArray[np.int64]) -> Array:

@@ -2,7 +2,7 @@
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any, ClassVar, Literal, NamedTuple, TypeAlias
 
@@ -84,12 +84,16 @@ class RowForm:
     bias and ``y = (1, ...)`` what the partner has for each term, ``z = h + y · x`` and ``r̂ = f(z)``. A
     model without biases has zeros in their place, which nothing moves, and ``y = (0, ...)``.
 
+    Bias and terms are found by regression. At the end of a row may come numbers that are a projection:
+    sums over what is known, divided by ``singular_values`` (``fold_in``).
+
     Args:
         parameters: the fitted arrays.
         bias: name of the row's own bias, an array of shape (n,); None for a model without biases.
         held: name of its partners' bias, shape (m,); None likewise.
         terms: name of each further group of the row, shape (n, w), and of what its partners have for it,
             shape (m, w).
+        projected: the same of the groups of a row that are a projection.
         response: ``f``.
 
     Raises:
@@ -101,25 +105,41 @@ class RowForm:
     held: str | None
     terms: Mapping[str, str]
     response: Response
+    projected: Mapping[str, str] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         n, m = (
             None if name is None else len(checked_array(self.parameters, name, (None,)))
             for name in (self.bias, self.held)
         )
-        for own, other in self.terms.items():
+        for own, other in self.all_terms.items():
             n, width = checked_array(self.parameters, own, (n, None)).shape
             m = len(checked_array(self.parameters, other, (m, width)))
+        if self.projected:
+            wide = self.width - self.regressed.width
+            if checked_array(self.parameters, "singular_values", (wide,)).min(initial=1) <= 0:
+                raise SettingError("the array singular_values must be above 0")
+
+    @cached_property
+    def all_terms(self) -> Mapping[str, str]:
+        """Terms, then what is projected."""
+        return {**self.terms, **self.projected}
+
+    @cached_property
+    def regressed(self) -> "RowForm":
+        """Rows without what is projected."""
+        return replace(self, projected={}) if self.projected else self
 
     @property
     def groups(self) -> tuple[str, ...]:
         """Names of the arrays that make up a row."""
-        return tuple(self.terms) if self.bias is None else (self.bias, *self.terms)
+        own = tuple(self.all_terms)
+        return own if self.bias is None else (self.bias, *own)
 
     @property
     def held_groups(self) -> tuple[str, ...]:
         """Names of the arrays that the partners bring."""
-        others = tuple(self.terms.values())
+        others = tuple(self.all_terms.values())
         return others if self.held is None else (self.held, *others)
 
     @property
@@ -131,6 +151,11 @@ class RowForm:
     def n_partners(self) -> int:
         """Number of rows of the other side."""
         return len(self.parameters[self.held_groups[0]])
+
+    @property
+    def singular_values(self) -> Array:
+        """What the sums of each number that is projected are divided by, shape (w,)."""
+        return self.parameters["singular_values"]
 
     @cached_property
     def own_bias(self) -> Array:
@@ -154,28 +179,33 @@ class RowForm:
     @property
     def width(self) -> int:
         """How many numbers a row has."""
-        return 1 + sum(int(self.parameters[own].shape[1]) for own in self.terms)
+        return 1 + sum(int(self.parameters[own].shape[1]) for own in self.all_terms)
+
+    def widened(self, row: Array) -> Array:
+        """A row of bias and terms with zeros for what is projected, shape (width,)."""
+        return np.pad(row, (0, self.width - len(row)))
 
     def rows(self, indices: Index) -> Array:
         """Some rows as a table, the bias first: shape (n, width)."""
-        return np.hstack([self.own_bias[indices, None], self._terms(self.terms, indices)])
+        return np.hstack([self.own_bias[indices, None], self._terms(self.all_terms, indices)])
 
     def others(self, indices: Index) -> Array:
         """What some partners are to a row: ``h``, then ``y`` without its lead, shape (n, width)."""
-        return np.hstack([self.held_bias[indices, None], self._terms(self.terms.values(), indices)])
+        terms = self._terms(self.all_terms.values(), indices)
+        return np.hstack([self.held_bias[indices, None], terms])
 
     def split(self, rows: Array) -> Parameters:
         """The groups that a table of rows holds: the way back from ``rows``."""
-        ends = np.cumsum([1, *(self.parameters[own].shape[1] for own in self.terms)])
+        ends = np.cumsum([1, *(self.parameters[own].shape[1] for own in self.all_terms)])
         bias, *tables = np.split(rows, ends[:-1], axis=1)
-        groups = dict(zip(self.terms, tables, strict=True))
+        groups = dict(zip(self.all_terms, tables, strict=True))
         return groups if self.bias is None else {self.bias: bias[:, 0], **groups}
 
     def largest(self) -> float:
         """No prediction and no slope of one is larger than this; infinite where that is not finite."""
         p = self.parameters
         most = [float(np.abs(bias).max(initial=0)) for bias in (self.own_bias, self.held_bias)]
-        for pair in self.terms.items():
+        for pair in self.all_terms.items():
             lengths = (np.einsum("nk,nk->n", p[n], p[n], dtype=np.float64) for n in pair)
             most.append(float(np.sqrt(np.prod([squares.max(initial=0) for squares in lengths]))))
         edge = self.response.rating(np.array([-sum(most), 0.0, sum(most)]))
@@ -189,7 +219,7 @@ class RowForm:
             double: whether to add up in double precision. In single precision the sum is taken as
                 scans of all items take it, so that predictions keep the order of lists.
         """
-        x, y = self._terms(self.terms, rows), self._terms(self.terms.values(), partners)
+        x, y = self._terms(self.all_terms, rows), self._terms(self.all_terms.values(), partners)
         if double:
             dot = np.einsum("nk,nk->n", x, y, dtype=np.float64)
         else:
@@ -204,8 +234,8 @@ class RowForm:
     def scoring(self, rows: Index) -> Scoring:
         """What orders the partners of some rows: all of ``z`` but the row's own bias."""
         known = (rows >= 0)[:, None]
-        x = np.where(known, self._terms(self.terms, rows), np.float32(0))
-        y = self._terms(self.terms.values(), None)
+        x = np.where(known, self._terms(self.all_terms, rows), np.float32(0))
+        y = self._terms(self.all_terms.values(), None)
         return Scoring(x, y, self.held_bias[None, :])
 
     def _terms(self, names: Iterable[str], indices: Index | None) -> Array:
@@ -222,7 +252,8 @@ class Prior(NamedTuple):
     """What a row is taken for before its ratings, as the solver of the model has left it.
 
     Args:
-        mean: ``m``, the bias and then the other numbers of a row, shape (width,).
+        mean: ``m``, the bias and then the other numbers of a row that are found by regression, shape
+            (width,).
         precision: ``P`` of the penalty ``½ w (x - m)ᵀ P (x - m)``, shape (width, width).
         per_rating: whether ``w`` is the row's number of ratings; 1 if not.
         growth: scale, offset and exponent of what ``ridge`` adds to the diagonal of ``P``.
@@ -248,7 +279,7 @@ class Prior(NamedTuple):
                 "dotbias saved it or because it was not fitted here: fit it again to add users, items "
                 "or ratings"
             )
-        width = form.width
+        width = form.regressed.width
         square = form.parameters[names[1]].ndim == 2
         mean = checked_array(form.parameters, names[0], (width,))
         precision = checked_array(form.parameters, names[1], (width, width) if square else (width,))

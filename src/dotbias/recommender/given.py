@@ -9,11 +9,7 @@ from dotbias.models.base import Model, Observed
 from dotbias.models.parameters import Array, Parameters
 from dotbias.models.row_form import Side
 
-# The target and the weight of an item that someone is not interested in. With films rated 1 and 2 on
-# ml-100k in this part, a fifth fewer of the other such films came up in the first ten than when they
-# were left out, for 1.5 % of nDCG. A lower target or a higher weight costs more for each of them, and 0
-# as a target says next to nothing of someone of whom little is known.
-_REFUSED_TARGET, _REFUSED_WEIGHT = -0.25, 1.0
+_REFUSED_WEIGHT = 1.0
 
 
 class Given(NamedTuple):
@@ -47,7 +43,7 @@ class Given(NamedTuple):
             np.append(self.rated, self.refused),
             np.append(self.values, np.zeros(n, np.float32)),
             Observed(
-                np.append(targets, np.full(n, _REFUSED_TARGET, np.float32)),
+                np.append(targets, np.full(n, model.refused_target, np.float32)),
                 np.append(weights, np.full(n, _REFUSED_WEIGHT, np.float32)),
             ),
         )

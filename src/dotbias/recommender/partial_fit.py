@@ -147,7 +147,7 @@ def _grow(rec: AnyFitted, new: Ratings) -> AnyFitted:
 def _grown(rec: Fitted, side: Side, known: Index, n_rows: int) -> tuple[Parameters, Index]:
     """The model's rows in their new places and the prior's mean in all others; which those are."""
     form = rec.model.row_form(rec.parameters, side)
-    rows = np.tile(Prior.of(form, side).mean, (n_rows, 1))
+    rows = np.tile(form.widened(Prior.of(form, side).mean), (n_rows, 1))
     rows[known] = form.rows(np.arange(len(known), dtype=np.int32))
     return form.split(rows), np.setdiff1d(np.arange(n_rows, dtype=np.int32), known)
 

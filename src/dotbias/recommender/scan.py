@@ -106,10 +106,9 @@ def _sift_up(rare: Any, scores: Any, items: Any, at: Any) -> None:
 
 
 @register_jitable
-def _floor(rare: Any, scores: Any, items: Any, count: Any) -> Any:
-    """What a score must exceed to be looked at more closely; minus infinity and NaN never do."""
-    full = count == len(scores) and not rare[items[0]]
-    return scores[0] if full else np.float32(-np.inf)
+def _full(rare: Any, items: Any, count: Any) -> Any:
+    """Whether a list is full of items that are not rare."""
+    return count == len(items) and not rare[items[0]]
 
 
 @compiled(nogil=True)
@@ -147,9 +146,13 @@ def scan(
             own_bias = bias[0 if shared else row]
             best, chosen = scores[row], items[row]
             count, cursor, end = found[row], cursors[row], starts[row + 1]
-            floor = _floor(rare, best, chosen, count)
+            full = _full(rare, chosen, count)
+            # What a score must exceed to be looked at more closely; minus infinity and NaN never do.
+            floor = best[0] if full else np.float32(-np.inf)
             left = user_vectors.ctypes.data + 4 * width * row
             for item in tile:
+                if full and rare[item]:
+                    continue
                 score = _dot(left, item_vectors.ctypes.data + 4 * width * item, whole)
                 for f in range(whole, width):
                     score += user_vectors[row, f] * item_vectors[item, f]
@@ -169,7 +172,8 @@ def scan(
                 else:
                     best[0], chosen[0] = score, item
                     _sift_down(rare, best, chosen, k)
-                floor = _floor(rare, best, chosen, count)
+                full = _full(rare, chosen, count)
+                floor = best[0] if full else np.float32(-np.inf)
             found[row], cursors[row] = count, cursor
     for row in range(n):
         best, chosen = scores[row], items[row]

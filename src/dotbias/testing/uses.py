@@ -21,6 +21,8 @@ _STEP = 0.02
 def must_fold_in(rec: Recommender, side: Side) -> None:
     """A row that is folded in is where ``½ Σ (r̂ - r)² + ½ w (x - m)ᵀ P (x - m)`` is least, with ``r̂``
     as ``score_all`` has it; so a row form that is not that of the predictions is found out.
+
+    Numbers that are projected have no part in the squares: for them ``½ Σ s x² - Σ c t y · x`` is least.
     """
     model, parameters = rec.model, rec.parameters
     table = rec.rated if side == "user" else rec.rated.T.tocsr()
@@ -32,6 +34,8 @@ def must_fold_in(rec: Recommender, side: Side) -> None:
     targets, importance = model.observed(parameters, side, ends, partners, own.data)
     prior = Prior.of(form, side)
     weight = float(prior.weights(np.diff(ends))[0])
+    width = form.regressed.width
+    beside = form.others(partners)[:, width:]
 
     def objective(x: Any) -> float:
         alone = parameters | form.split(x[None, :].astype(np.float32))
@@ -39,13 +43,16 @@ def must_fold_in(rec: Recommender, side: Side) -> None:
             scores = model.score_all(alone, np.zeros(1, np.int32))[0, partners]
         else:
             scores = model.score_all(alone, partners)[:, 0]
-        away = x - prior.mean
-        squares = np.square(np.subtract(scores, targets, dtype=np.float64))
+        away = x[:width] - prior.mean
+        projected = beside @ x[width:]
+        squares = np.square(scores - projected.astype(np.float64) - targets)
         squares = (squares if importance is None else importance * squares).sum()
         penalty = (
             weight * away @ prior.precision @ away + prior.ridge(np.diff(ends))[0] * away @ away
         )
-        return 0.5 * float(squares + penalty)
+        pull = targets * projected if importance is None else importance * targets * projected
+        own = 0.5 * form.singular_values @ x[width:] ** 2 if form.projected else 0.0
+        return 0.5 * float(squares + penalty) + float(own - pull.sum())
 
     least = objective(x)
     for n in range(1 - form.lead, len(x)):

@@ -17,6 +17,11 @@ class TestImplicitALS(SolverContract):
     solver = db.ImplicitALS(n_iterations=6)
 
 
+class TestImplicitALSWithSvd(SolverContract):
+    model = db.DotProduct(n_factors=3, n_svd_factors=5)
+    solver = db.ImplicitALS(n_iterations=6)
+
+
 class TestMostRated(SolverContract):
     model = db.DotProduct(n_factors=1)
     solver = db.MostRated()
@@ -126,15 +131,81 @@ def test_a_users_weight_does_not_touch_their_own_regression(ratings):
     assert np.abs(even["item_factors"] - uneven["item_factors"]).max() > 0.01
 
 
+@pytest.mark.parametrize("n_svd_factors", [0, 9])
 @pytest.mark.parametrize("balance", [0, 0.5])
-def test_a_user_is_what_folding_in_their_ratings_gives(ratings, balance):
-    model, solver = db.DotProduct(n_factors=12), db.ImplicitALS(n_iterations=2, balance=balance)
-    parameters, _ = solver.fit(model, ratings)
+def test_a_user_is_what_folding_in_their_ratings_gives(ratings, balance, n_svd_factors):
+    model = db.DotProduct(n_factors=12, n_svd_factors=n_svd_factors)
+    parameters, _ = db.ImplicitALS(n_iterations=2, balance=balance).fit(model, ratings)
     order = np.argsort(ratings.users, kind="stable")
     starts = np.append(0, np.cumsum(ratings.user_counts))
     pairs = ratings.items[order], ratings.values[order]
     folded = fold_in(model, parameters, "user", starts, *pairs)[:, 1:]
-    np.testing.assert_allclose(parameters["user_factors"], folded, rtol=1e-4, atol=1e-6)
+    np.testing.assert_allclose(model.user_vectors(parameters), folded, rtol=1e-4, atol=2e-6)
+
+
+def pairs_of(ratings, kind):
+    if kind == "ratings":
+        return ratings
+    return db.Ratings.from_columns(
+        ratings.users, ratings.items, np.round(ratings.values), kind="counts"
+    )
+
+
+@pytest.mark.parametrize(("kind", "balance"), [("ratings", 0), ("ratings", 0.6), ("counts", 0.6)])
+def test_the_second_part_is_ridge_regression_on_all_pairs(ratings, kind, balance):
+    """Each user's scores are what a ridge regression of their whole row, zeros and all, gives on the
+    leading singular vectors.
+    """
+    ratings = pairs_of(ratings, kind)
+    solver = db.ImplicitALS(n_iterations=1, balance=balance, liking=0.4, alpha=2.0)
+    parameters, _ = solver.fit(db.DotProduct(n_factors=4, n_svd_factors=6), ratings)
+    n = ratings.user_counts
+    w = n ** -float(balance) * n.sum() / (n * n ** -float(balance)).sum()
+    table = np.zeros((30, 20))
+    if kind == "ratings":
+        z = (ratings.values - ratings.global_mean) / ratings.std
+        table[ratings.users, ratings.items] = 0.5 * (1 + 0.4 * z)
+    else:
+        c = 1 + 2 * np.log1p(ratings.values)
+        table[ratings.users, ratings.items] = 0.5 * c / c.mean()
+    _, s, v = np.linalg.svd(np.sqrt(w)[:, None] * table)
+    basis = v[:6].T * s[:6]
+    penalty = 0.25 * 0.07 * len(ratings) ** 0.8
+    expected = table @ basis @ np.linalg.inv(basis.T @ basis + penalty * np.eye(6)) @ basis.T
+    scores = parameters["user_svd"] @ parameters["item_svd"].T
+    np.testing.assert_allclose(scores, expected, atol=1e-4)
+
+
+@pytest.mark.parametrize("balance", [0, 0.5])
+def test_an_item_that_was_there_is_projected_to_where_it_is(ratings, balance):
+    model = db.DotProduct(n_factors=4, n_svd_factors=6)
+    parameters, _ = db.ImplicitALS(n_iterations=1, balance=balance).fit(model, ratings)
+    order = np.argsort(ratings.items, kind="stable")
+    starts = np.append(0, np.cumsum(ratings.item_counts))
+    pairs = ratings.users[order], ratings.values[order]
+    folded = fold_in(model, parameters, "item", starts, *pairs)[:, 5:]
+    np.testing.assert_allclose(parameters["item_svd"], folded, rtol=1e-3, atol=2e-5)
+
+
+def test_two_parts_share_the_target(ratings):
+    """The first part alone is half of what a model without a second one has."""
+    solver, model = db.ImplicitALS(n_iterations=2, n_steps=30), db.DotProduct(n_factors=4)
+    start, _ = solver.fit(model, ratings, seed=1)
+    shorter = {name: np.sqrt(np.float32(0.5)) * start[name] for name in model.groups}
+    whole, _ = solver.fit(model, ratings, start=start)
+    half, _ = solver.fit(replace(model, n_svd_factors=5), ratings, start=shorter)
+    scores, halved = (x["user_factors"] @ x["item_factors"].T for x in (whole, half))
+    np.testing.assert_allclose(halved, scores / 2, atol=1e-5)
+
+
+def test_a_second_part_is_taken_over(ratings):
+    model, solver = db.DotProduct(n_factors=4, n_svd_factors=5), db.ImplicitALS(n_iterations=2)
+    first, _ = solver.fit(model, ratings)
+    stronger = replace(solver, weight_decay=0.2)
+    anew, _ = stronger.fit(model, ratings)
+    taken, _ = stronger.fit(model, ratings, svd=first)
+    for name in anew:
+        np.testing.assert_array_equal(anew[name], taken[name])
 
 
 def test_new_ratings_change_what_their_users_weigh(ratings):

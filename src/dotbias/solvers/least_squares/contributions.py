@@ -73,6 +73,8 @@ def contributions(
     (Sundararajan, Taly & Yan 2017, eq. 1) on the straight line from the global mean to the prediction:
     ``z`` is a sum, so each part is multiplied by the mean slope on the line.
 
+    What the model projects (``RowForm.projected``) adds ``c t y · q / s`` to the part of a rating.
+
     All of it in double precision.
 
     Args:
@@ -95,15 +97,19 @@ def contributions(
     prior = Prior.of(form, "user")
     ends, rated, values = checked_ratings(form, np.array([0, len(rated)]), rated, values)
     mean = prior.mean.astype(np.float64)
-    y = form.others(rated).astype(np.float64)  # (n, 1 + k)
+    width = form.regressed.width
+    y, beside = np.split(
+        form.others(rated).astype(np.float64), [width], axis=1
+    )  # (n, 1 + k), (n, w)
     held, y[:, 0] = y[:, 0].copy(), form.lead
     asked = form.others(np.array([item], np.int32))[0].astype(np.float64)
+    asked, asked_beside = np.split(asked, [width])
     item_bias, asked[0] = float(asked[0]), 0
 
     x = mean  # from where the linear form takes one step to the solution
     if not form.response.linear:
         folded = fold_in(model, parameters, "user", ends, rated, values, observed=observed)
-        x = folded[0].astype(np.float64)
+        x = folded[0, :width].astype(np.float64)
     z = held + y @ x
     rating, (slope, _) = form.response.rating(z), form.response.derivatives(z)
     known = observed or model.observed(parameters, "user", ends, rated, values)
@@ -124,6 +130,9 @@ def contributions(
     user_bias = float(inverse[0] @ (y.T @ targets) + kept[0])
     assumed = float(asked @ kept)
     parts = (y @ (inverse @ asked)) * targets
+    if form.projected:
+        pull = wanted if importance is None else importance * wanted
+        parts += pull * (beside @ (asked_beside / form.singular_values))
     end = user_bias + item_bias + assumed + float(parts.sum())
     start, mean_slope = _line(form.response, end)
     return Contributions(

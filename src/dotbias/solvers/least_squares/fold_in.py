@@ -64,6 +64,9 @@ def fold_in(
     Where the ratings leave a direction open and no penalty closes it, the row stays where it was
     before in that direction; a row without ratings stays there altogether.
 
+    What a model projects (``RowForm.projected``) stands beside that: ``(Σ c t y + g) / s``, with ``t``
+    and ``c`` the targets and their weights (Deerwester et al. 1990, "folding in").
+
     Args:
         model: what it says of a row (``Model.row_form``) is all that is asked of it.
         parameters: its fitted arrays.
@@ -92,7 +95,8 @@ def fold_in(
     counts = np.diff(starts)
     if before is None:
         stranger = model.stranger(parameters, side)
-        before = np.tile(prior.mean if stranger is None else stranger, (len(counts), 1))
+        start = form.widened(prior.mean) if stranger is None else stranger
+        before = np.tile(start, (len(counts), 1))
     if linear is None:
         linear = np.zeros_like(before)
     wanted = len(counts), form.width
@@ -100,9 +104,42 @@ def fold_in(
     distinct, local = np.unique(partners, return_inverse=True)
     others = form.others(distinct)
     refuse_not_finite(f"what {' and '.join(form.held_groups)} hold", others)
-    weights = prior.weights(counts)
     known = observed or model.observed(parameters, side, starts, partners, values)
-    targets, importance = known.checked(len(values))
+    known = known.checked(len(values))
+    width = form.regressed.width
+    found = _regressed(
+        model,
+        form.regressed,
+        prior,
+        starts,
+        local,
+        known,
+        others[:, :width],
+        before[:, :width],
+        linear[:, :width],
+    )
+    if not form.projected:
+        return found
+    pulls = pulled(known, starts, local, others[:, width:]) + linear[:, width:]
+    beside = np.where(counts[:, None] > 0, pulls / form.singular_values, before[:, width:])
+    return np.hstack([found, beside.astype(np.float32)])
+
+
+def _regressed(
+    model: Model,
+    form: RowForm,
+    prior: Prior,
+    starts: NDArray[np.int64],
+    local: NDArray[np.intp],
+    known: Observed,
+    others: Array,
+    before: Array,
+    linear: Array,
+) -> Array:
+    """Bias and terms of each row, shape (m, width); ``local`` are partners as places in ``others``."""
+    counts = np.diff(starts)
+    weights = prior.weights(counts)
+    targets, importance = known
     if importance is not None or not form.lead:
         if not form.response.linear:
             raise SettingError(
@@ -130,6 +167,23 @@ def fold_in(
     return rows
 
 
+def pulled(
+    known: Observed, starts: NDArray[np.integer[Any]], partners: NDArray[Any], others: Array
+) -> Array:
+    """``Σ c t y`` over the ratings of each row, shape (m, w).
+
+    Args:
+        known: ``t`` and ``c`` of each rating.
+        starts, partners: as in ``fold_in``, with places in ``others`` for partners.
+        others: ``y`` of each partner, shape (n_others, w).
+    """
+    targets, weights = known
+    values = targets if weights is None else targets * weights
+    table = csr_array((values, partners, starts), shape=(len(starts) - 1, len(others)))
+    sums: Array = (table @ others).astype(np.float32, copy=False)
+    return sums
+
+
 def gradients(
     model: Model,
     parameters: Parameters,
@@ -148,25 +202,32 @@ def gradients(
     prior = Prior.of(form, side)
     starts, partners, values = checked_ratings(form, starts, partners, values)
     counts = np.diff(starts)
-    x = form.rows(rows)
+    width = form.regressed.width
+    x, projection = np.split(form.rows(rows), [width], axis=1)
     of_rating = np.repeat(rows, counts)
-    known = model.observed(parameters, side, starts, partners, values)
-    targets, importance = known.checked(len(values))
+    known = model.observed(parameters, side, starts, partners, values).checked(len(values))
+    targets, importance = known
     slopes = np.empty(len(values), np.float64)
     for start in range(0, len(values), _CHUNK):
         part = slice(start, start + _CHUNK)
-        z = form.z(of_rating[part], partners[part], double=True)
+        z = form.regressed.z(of_rating[part], partners[part], double=True)
         slope, _ = form.response.derivatives(z)
         slopes[part] = slope * (form.response.rating(z) - targets[part])
     if importance is not None:
         slopes *= importance
     others = form.others(np.arange(form.n_partners, dtype=np.int32))
     others[:, 0] = form.lead
+    others, partner_projections = np.split(others, [width], axis=1)
     errors = csr_array((slopes, partners, starts), shape=(len(rows), len(others)))
     away = prior.weights(counts)[:, None] * ((x - prior.mean) @ prior.precision)
     away += prior.ridge(counts)[:, None] * (x - prior.mean)
     total: Array = (errors @ others + away).astype(np.float32)
-    return total
+    if not form.projected:
+        return total
+    beside = projection * form.singular_values - pulled(
+        known, starts, partners, partner_projections
+    )
+    return np.hstack([total, beside])
 
 
 def checked_ratings(

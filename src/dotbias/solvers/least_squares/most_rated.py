@@ -41,7 +41,7 @@ class MostRated(Solver):
         """
         if not has_formula_of(model, DotProduct):
             raise SettingError(f"MostRated estimates DotProduct, not {type(model).__name__}")
-        if model.n_factors != 1:
+        if model != DotProduct(n_factors=1, init_std=model.init_std):
             raise SettingError(f"MostRated estimates DotProduct(n_factors=1), not {model}")
         started = time.perf_counter()
         parameters = initialised(model, ratings, generator(seed))
