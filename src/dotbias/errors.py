@@ -25,6 +25,10 @@ class UnknownIdError(DotbiasError, KeyError):
         return str(self.args[0])
 
 
+class AmbiguousTitleError(UnknownIdError):
+    """A title, or a part of one, that several items have."""
+
+
 class ModelFileError(DotbiasError, ValueError):
     """A model file that is truncated, altered, of a newer format, or no model file at all."""
 

@@ -94,7 +94,9 @@ def test_a_list_that_ends_early_says_so(run, model, films):
     first, second, *_ = films()
     how = "recommend", model, "--min-ratings", 0, "--candidate", first, "--candidate", second
     done = run(*how, "--user", 1, "--exclude", first, "--exclude", second)
-    assert "No more items are left for the list: fewer than 10 are on it." in done.stderr
+    assert "No item is left for the list: with candidates and exclude there is none" in " ".join(
+        done.stderr.split()
+    )
     assert "No more items" not in run(*how, "--user", 1, "-k", 2).stderr
     others = run(*how, "--user", 1, "--user", 2, "--exclude", first, "-k", 2)
     assert "No more items are left for the lists of 2 users" in others.stderr

@@ -1,6 +1,7 @@
 """Commands that look into a fitted model: curvature, components, map, explain."""
 
 from enum import StrEnum
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
@@ -287,6 +288,7 @@ def explain(
     k: Annotated[
         int, typer.Option("-k", min=1, help="How many of the user's ratings to list.")
     ] = 10,
+    strict: o.StrictOption = False,
     picture: lab.PictureOption = None,
     *,
     reading: RatedColumns,
@@ -314,10 +316,11 @@ def explain(
     known: list[Scores] = [s for s in ("preference", "rating") if rec.has(s)]
     if for_ratings is not None:
         folded = using.folded_user(rec, for_ratings, reading, not_interested)
-        found = [folded.explain(item, of=scores) for scores in ([of] if of else known)]
+        answers = partial(folded.explain, item)
     else:
         assert user is not None
-        found = [rec.explain(user, item, of=scores) for scores in ([of] if of else known)]
+        answers = partial(rec.explain, user, item)
+    found = [answers(of=scores, strict=strict) for scores in ([of] if of else known)]
     for path in picture or []:
         lab.save_picture(found[0].picture(k), path)
     if as_json:

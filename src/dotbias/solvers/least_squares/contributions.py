@@ -80,7 +80,7 @@ def contributions(
         parameters: its fitted arrays.
         rated: indices of the items that the user has rated, shape (n,).
         values: the ratings, shape (n,).
-        item: index of the item whose prediction is taken apart.
+        item: index of the item whose prediction is taken apart; -1 for one of which nothing is known.
         observed: as in ``fold_in``.
 
     Returns:
@@ -97,7 +97,9 @@ def contributions(
     mean = prior.mean.astype(np.float64)
     y = form.others(rated).astype(np.float64)  # (n, 1 + k)
     held, y[:, 0] = y[:, 0].copy(), form.lead
-    asked = form.others(np.array([item], np.int32))[0].astype(np.float64)
+    asked = np.zeros(y.shape[1])
+    if item >= 0:
+        asked += form.others(np.array([item], np.int32))[0]
     item_bias, asked[0] = float(asked[0]), 0
 
     x = mean  # from where the linear form takes one step to the solution
