@@ -33,7 +33,7 @@ RawId = int | str
 _BASES = np.array(["neither", "user", "item", "both"])
 # Unknown ids that a note names.
 _NAMED = 3
-_FALLS_BACK = "The answer rests on what is known without (column basis); strict=True (--strict) refuses instead"
+_FALLS_BACK = "The answer rests on what is known besides; strict=True (--strict) refuses instead"
 
 AnyFitted = TypeVar("AnyFitted", bound="Fitted")
 
