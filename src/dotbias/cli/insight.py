@@ -1,5 +1,6 @@
 """Commands that look into a fitted model: curvature, components, map, explain."""
 
+import shlex
 from enum import StrEnum
 from functools import partial
 from pathlib import Path
@@ -248,11 +249,13 @@ def embedding_map(
             lab.save_picture(picture, path)
     if Export.PROJECTOR in (export or []):
         files.append(placed.export_projector(base.with_name(f"{base.name}-projector")))
-        show.say(f"Wrote {files[-1]}: open it with tensorboard --logdir {files[-1]}")
+        written = shlex.quote(str(files[-1]))
+        show.say(f"Wrote {files[-1]}: open it with tensorboard --logdir {written}")
     if Export.PARQUET in (export or []):
         files.append(placed.export_parquet(base.with_name(f"{base.name}.parquet")))
+        written = shlex.quote(str(files[-1]))
         show.say(
-            f"Wrote {files[-1]}: open it with embedding-atlas {files[-1]} --x projection_x "
+            f"Wrote {files[-1]}: open it with embedding-atlas {written} --x projection_x "
             f"--y projection_y --neighbors neighbors{' --text title' if of == 'items' else ''}"
         )
     if as_json:

@@ -53,10 +53,19 @@ for group in (demo, fitting, using, laboratory, insight, data):
 
 
 class _Notes(logging.Handler):
-    """Notes on stderr as it is at that moment: a progress bar puts itself there, and moves aside."""
+    """Notes on stderr as it is at that moment: a progress bar puts itself there, and moves aside. What
+    several steps of a command note alike is said once.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.said: set[str] = set()
 
     def emit(self, record: logging.LogRecord) -> None:
-        print(self.format(record), file=sys.stderr)
+        note = self.format(record)
+        if note not in self.said:
+            self.said.add(note)
+            print(note, file=sys.stderr)
 
 
 def _version(wanted: bool) -> None:
