@@ -270,7 +270,10 @@ def schedule(
     import numpy as np
     import polars as pl
 
+    from dotbias.memory import check_memory
+
     check_files(picture)
+    check_memory(4 * epochs * points, f"--epochs {epochs} --points {points}", size=8)
     chosen = specs.schedule(name)
     moments = np.arange(epochs * points) / points
     momentum = chosen.momentum(moments, epochs)

@@ -28,6 +28,15 @@ class _Commands(TyperGroup):
         except DotbiasError as error:
             typer.secho(f"Error: {error}", err=True, fg="red")
             raise typer.Exit(1) from error
+        except (MemoryError, RuntimeError) as error:
+            # PyTorch's memory runs out with a RuntimeError.
+            if not isinstance(error, MemoryError) and "memory" not in str(error):
+                raise
+            reason = str(error).splitlines()[0] if str(error) else "an array is too large"
+            typer.secho(
+                f"Error: out of memory ({reason}): ask for less at once", err=True, fg="red"
+            )
+            raise typer.Exit(1) from error
         except KeyboardInterrupt as interrupt:
             typer.echo("Interrupted.", err=True)
             raise typer.Exit(130) from interrupt

@@ -163,7 +163,7 @@ def folded_user(
 ) -> "FoldedUser":
     """The user of a file of items and ratings, and a note about items that the model lacks."""
     from dotbias.data.read import read_rated
-    from dotbias.errors import UnknownIdError
+    from dotbias.errors import UnknownIdError, listed
 
     rated = read_rated(
         source,
@@ -177,7 +177,7 @@ def folded_user(
     if user.n_ratings == 0:
         raise UnknownIdError(f"{source}: the model knows none of these {rated.height:,} items")
     if user.unknown:
-        shown = ", ".join(map(repr, user.unknown[:5])) + (", ..." if user.unknown[5:] else "")
+        shown = listed(map(repr, user.unknown))
         show.say(f"Left out {len(user.unknown):,} of {rated.height:,} items, unknown: {shown}")
     return user
 

@@ -8,6 +8,7 @@ import polars as pl
 from numpy.typing import NDArray
 
 from dotbias.data.ratings import Kind
+from dotbias.errors import SettingError
 from dotbias.models.base import Scores
 from dotbias.models.parameters import Parameters
 from dotbias.models.row_form import RowForm
@@ -132,8 +133,9 @@ class Explanation:
             SettingError: for a ``k`` below 1.
         """
         table = self.summary(k)
-        is_item, itself = pl.col("item").is_not_null(), pl.col("item") == self.item
-        name = pl.coalesce("title", pl.col("item").cast(pl.String))
+        own = pl.col("item").cast(pl.String)  # an unknown item may be text where ids are integers
+        is_item, itself = pl.col("item").is_not_null(), own == str(self.item)
+        name = pl.coalesce("title", own)
         words = (
             pl.when(pl.col("part") == REFUSED)
             .then(REFUSED + ": " + name)
@@ -222,7 +224,7 @@ class Explanation:
         """The parts as bars, without the global mean, from which those of a rating set out.
 
         Raises:
-            SettingError: for a ``k`` below 1.
+            SettingError: for a ``k`` below 1, or where there are no parts.
         """
         from dotbias.pictures import Bar, BarPicture
 
@@ -235,6 +237,8 @@ class Explanation:
             (number,) = numbers or [None]
             name = part if number is None else f"{number:g} for {part}"
             bars.append(Bar(name=name, value=contribution, label=f"{contribution:+.3f}"))
+        if not bars:
+            raise SettingError(f"there is nothing to draw. {self.sentence}")
         _, word, _ = _WORDS[self.kind]
         before = "" if word is None else f"Before each title stands the user's {word} of it. "
         return BarPicture(

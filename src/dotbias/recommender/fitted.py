@@ -13,7 +13,7 @@ from scipy.sparse import csr_array
 
 from dotbias.data.ratings import Ratings
 from dotbias.data.vocabulary import Index, Vocabulary, as_id, as_ids, is_id
-from dotbias.errors import AmbiguousTitleError, DataError, SettingError, UnknownIdError
+from dotbias.errors import AmbiguousTitleError, DataError, SettingError, UnknownIdError, listed
 from dotbias.models.base import Model, Scores
 from dotbias.models.parameters import Array, Parameters, at_length_one
 from dotbias.models.row_form import Side
@@ -31,8 +31,6 @@ RawId = int | str
 
 # What was known at training: of whom, or what, is asked about, and of whom or what answers.
 _BASES = np.array(["neither", "user", "item", "both"])
-# Unknown ids that a note names.
-_NAMED = 3
 _FALLS_BACK = "The answer rests on what is known besides; strict=True (--strict) refuses instead"
 
 AnyFitted = TypeVar("AnyFitted", bound="Fitted")
@@ -242,9 +240,8 @@ class Fitted:
         n_unknown = int(np.count_nonzero(found < 0))
         if n_unknown:
             distinct = ids.filter(found < 0).unique(maintain_order=True)
-            named = ", ".join(map(repr, distinct.head(_NAMED)))
-            more = ", ..." if distinct.len() > _NAMED else ""
-            said = f"{n_unknown:,} of {len(found):,} {side}s are unknown: {named}{more}"
+            named = listed(map(repr, distinct))
+            said = f"{n_unknown:,} of {len(found):,} {side}s are unknown: {named}"
             if strict:
                 raise UnknownIdError(said)
             _log.warning("%s. %s.", said, _FALLS_BACK)

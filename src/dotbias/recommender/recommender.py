@@ -10,7 +10,7 @@ import polars as pl
 
 from dotbias.data.ratings import Ratings, Scale
 from dotbias.data.vocabulary import Index, as_ids, is_id
-from dotbias.errors import DataError, DivergenceError, SettingError
+from dotbias.errors import DataError, DivergenceError, SettingError, listed
 from dotbias.models.base import Model, Scores
 from dotbias.models.parameters import Array, Parameters, clip_to_scale
 from dotbias.models.row_form import OTHER
@@ -192,7 +192,7 @@ class Recommender(Fitted):
         for name in ("user", "item"):
             if name not in pairs.columns:
                 raise DataError(
-                    f"the pairs have no column {name!r}, only {', '.join(pairs.columns) or 'none'}"
+                    f"the pairs have no column {name!r}, only {listed(pairs.columns) or 'none'}"
                 )
         u = self.indices("user", pairs["user"], strict=strict)
         i = self.indices("item", pairs["item"], strict=strict)
