@@ -37,6 +37,7 @@ SLOW = (
     "cli",
     "end_to_end",
     "fitting",
+    "fuzz",
     "insight",
     "pictures",
     "solvers/descent/test_gradient.py",
@@ -69,4 +70,13 @@ def data_dir() -> Path:
     folder = Path(os.environ.get("DOTBIAS_TEST_DATA", PROJECT.parent / "shared" / "data"))
     if not folder.is_dir():
         pytest.skip(f"no rating sets at {folder}: set DOTBIAS_TEST_DATA to run this test")
+    return folder
+
+
+@pytest.fixture(scope="session")
+def cases(data_dir: Path) -> Path:
+    """Folder of small inputs in the forms that people have, beside the rating sets."""
+    folder = data_dir.parent / "cases"
+    if not folder.is_dir():
+        pytest.skip(f"no cases at {folder}")
     return folder

@@ -45,7 +45,7 @@ def test_the_version_is_the_same_everywhere_and_in_the_changelog():
 
 # From the bottom up: a module may import from its own layer and from those before it.
 LAYERS = [
-    ("errors", "settings", "plain", "progress", "compiled", "whole_file", "model_file"),
+    ("errors", "settings", "memory", "plain", "progress", "compiled", "whole_file", "model_file"),
     ("pictures", "data"),
     ("models",),
     ("solvers",),

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from dotbias.data.read import load as load
     from dotbias.data.read import read_ratings as read_ratings
     from dotbias.data.simulate import simulate as simulate
+    from dotbias.errors import AmbiguousTitleError as AmbiguousTitleError
     from dotbias.errors import DataError as DataError
     from dotbias.errors import DivergenceError as DivergenceError
     from dotbias.errors import DotbiasError as DotbiasError
@@ -83,6 +84,7 @@ _HOME = {
     "ClosedForm": "dotbias.solvers.least_squares.closed_form",
     "Components": "dotbias.insight.components",
     "Curvature": "dotbias.insight.curvature",
+    "AmbiguousTitleError": "dotbias.errors",
     "DataError": "dotbias.errors",
     "DivergenceError": "dotbias.errors",
     "DotBias": "dotbias.models",

@@ -4,6 +4,22 @@ The command line turns each of them into one message on stderr and an exit code,
 what is wrong, where, and what to do about it.
 """
 
+from collections.abc import Iterable
+
+# Names that a message lists: there may be as many as columns or ids.
+_LISTED = 10
+
+
+def listed(names: Iterable[object]) -> str:
+    """Names in a message: the first few, and how many more there are.
+
+    >>> listed(range(13))
+    '0, 1, 2, 3, 4, 5, 6, 7, 8, 9 and 3 more'
+    """
+    texts = [str(name) for name in names]
+    more = f" and {len(texts) - _LISTED:,} more" if len(texts) > _LISTED else ""
+    return ", ".join(texts[:_LISTED]) + more
+
 
 class DotbiasError(Exception):
     """Base of all errors that are reported to the user without a traceback."""
@@ -23,6 +39,10 @@ class UnknownIdError(DotbiasError, KeyError):
     def __str__(self) -> str:
         # KeyError shows the repr of its argument, which would quote and escape the message.
         return str(self.args[0])
+
+
+class AmbiguousTitleError(UnknownIdError):
+    """A title, or a part of one, that several items have."""
 
 
 class ModelFileError(DotbiasError, ValueError):

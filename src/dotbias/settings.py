@@ -38,6 +38,8 @@ def setting(
     )
 
 
+_LARGEST = 2**63 - 1
+
 _HOLDS = {
     "at least": lambda value, bound: value >= bound,
     "above": lambda value, bound: value > bound,
@@ -81,6 +83,8 @@ class Settings:
             self._refuse(name, value, f"a number {wanted}")
         if legal["type"] is int and not isinstance(value, numbers.Integral):
             self._refuse(name, value, f"a whole number {wanted}")
+        if isinstance(value, numbers.Integral) and abs(int(value)) > _LARGEST:
+            self._refuse(name, value, f"{wanted}, and no more than 64 bits hold")
         if not _is_finite(value) or not all(_HOLDS[k](value, v) for k, v in bounds.items()):
             self._refuse(name, value, wanted)
 

@@ -108,8 +108,8 @@ def test_bars_on_a_terminal_grow_to_both_sides_of_a_line(monkeypatch):
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ("--user 999 --item 1", "unknown user '999'"),
-        ("--user 3 --item nothing", "unknown item 'nothing'"),
+        ("--user 999 --item 1 --strict", "unknown user '999'"),
+        ("--user 3 --item nothing --strict", "unknown item 'nothing'"),
         ("--user 3 --item 1 --picture x.pdf", "must end in .png or .html"),
         ("--user 3 --item 1 --picture no/x.png", "there is no folder no"),
         ("--for-ratings nothing.csv --item 1", "nothing.csv"),

@@ -63,7 +63,8 @@ def test_predict_one_and_many(run, model, workplace):
     assert table["basis"].to_list() == ["both", "user", "item"]
     assert table["prediction"][0] == pytest.approx(one[0]["prediction"], abs=1e-5)
     assert table["prediction"].is_finite().all()
-    assert "2 of 3 pairs have a user or item that was not there" in done.stderr
+    assert "1 of 3 users are unknown: 99999" in done.stderr
+    assert "1 of 3 items are unknown" in done.stderr
 
 
 def test_recommend_excludes_what_was_rated(run, model, zip_file):

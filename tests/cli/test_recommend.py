@@ -94,10 +94,46 @@ def test_a_list_that_ends_early_says_so(run, model, films):
     first, second, *_ = films()
     how = "recommend", model, "--min-ratings", 0, "--candidate", first, "--candidate", second
     done = run(*how, "--user", 1, "--exclude", first, "--exclude", second)
-    assert "No more items are left for the list: fewer than 10 are on it." in done.stderr
+    assert "No item is left for the list: with candidates and exclude there is none" in " ".join(
+        done.stderr.split()
+    )
     assert "No more items" not in run(*how, "--user", 1, "-k", 2).stderr
     others = run(*how, "--user", 1, "--user", 2, "--exclude", first, "-k", 2)
     assert "No more items are left for the lists of 2 users" in others.stderr
+
+
+def test_whoever_is_unknown_gets_what_suits_most(run, model, workplace):
+    """One unknown user was an error, and one among several was not."""
+    asked = ("recommend", model, "--user", "nobody", "-k", 3)
+    one = run(*asked, "--json")
+    rows = json.loads(one.stdout)
+    assert [row["basis"] for row in rows] == ["item"] * 3
+    assert "unknown user 'nobody': not among the" in one.stderr
+    several = json.loads(run(*asked, "--user", 1, "--json").stdout)
+    assert [row | {"user": None} for row in several[:3]] == [row | {"user": None} for row in rows]
+    assert "basis" in run(*asked).stdout
+    assert "basis" not in run("recommend", model, "--user", 1).stdout
+    for strict in (asked, ("predict", model, "--user", 1, "--item", "x"), ("similar", model, "x")):
+        assert "unknown" in run(*strict).stderr
+        assert "Error: " in run(*strict, "--strict", code=1).stderr
+    (workplace / "asked.csv").write_text("user,item\n1,3\n99,3\n")
+    done = run("predict", model, "asked.csv", "--json")
+    assert [row["basis"] for row in json.loads(done.stdout)] == ["both", "item"]
+    assert "1 of 2 users are unknown: 99" in done.stderr
+    assert "1 of 2 users" in run("predict", model, "asked.csv", "--strict", code=1).stderr
+
+
+def test_whoever_has_rated_everything_is_told_so(run, cases):
+    """Case 58e: an empty table, and not a word."""
+    run("fit", cases / "58e_everyone_one_item.csv", "-o", "everyone.dotbias", "--model", "baseline")
+    done = run("recommend", "everyone.dotbias", "--user", 500)
+    assert "No item is left for the list: all 51 items have been rated" in done.stderr
+    assert "--include-rated" in done.stderr
+    assert run("recommend", "everyone.dotbias", "--user", 500, "--json").stdout.strip() == "[]"
+    assert (
+        run("recommend", "everyone.dotbias", "--user", 500, "--include-rated").stdout.count("\n")
+        > 9
+    )
 
 
 def test_a_user_is_named_as_in_the_model(run, model):

@@ -88,7 +88,7 @@ def test_text_that_names_an_integer_is_found() -> None:
     [
         ([1, None], "a user or item id is missing"),
         (["a", None], "a user or item id is missing"),
-        ([1.5, 2.0], "must be integers or strings, not Float64"),
+        ([2.0, 1.5], r"id 1, 1\.5, is no whole number: ids are integers or strings"),
         ([True, False], "must be integers or strings, not Boolean"),
         ([[1], [2]], "must be integers or strings, not List"),
     ],
@@ -120,8 +120,9 @@ def test_no_ids_at_all() -> None:
         ("heat", None),
         ("casino", None),
         (4, None),
-        (5.0, None),
-        (None, None),
+        (5.0, 1),
+        (" 5 ", 1),
+        (" Heat ", 1),
     ],
 )
 def test_find(name: Any, index: int | None) -> None:
@@ -243,12 +244,22 @@ def test_ids_and_titles_are_found_together() -> None:
 
 @given(columns, columns)
 def test_a_merged_vocabulary_has_the_ids_of_both(one: list[Any], other: list[Any]) -> None:
-    vocabularies = [Vocabulary.encode(pl.Series(ids))[0] for ids in (one, other)]
-    if isinstance(one[0], str) != isinstance(other[0], str):
-        with pytest.raises(DataError, match=r"user ids are .* here and .* in the new ratings"):
-            vocabularies[0].merge(vocabularies[1], noun="user")
-        return
-    assert vocabularies[0].merge(vocabularies[1]).ids.to_list() == sorted({*one, *other})
+    """Both have the type of the first; text that names no integers is none."""
+    own, joining = (Vocabulary.encode(pl.Series(ids))[0] for ids in (one, other))
+    as_own = {*other}
+    if isinstance(one[0], str):
+        as_own = {str(id) for id in other}
+    elif isinstance(other[0], str):
+        with pytest.raises(DataError, match="user ids are integers here and text in the new"):
+            own.merge(Vocabulary(pl.Series(["x", *map(str, range(3))])), noun="user")
+        joining = Vocabulary(pl.Series(sorted(map(str, range(3)))))
+        as_own = {0, 1, 2}
+    assert own.merge(joining).ids.to_list() == sorted({*one, *as_own})
+
+
+def test_two_texts_that_are_one_integer_do_not_become_one_id() -> None:
+    with pytest.raises(DataError, match="integers here and text"):
+        FILMS.merge(Vocabulary(pl.Series(["007", "7"])))
 
 
 def test_titles_are_merged_and_the_first_counts() -> None:

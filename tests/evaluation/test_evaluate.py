@@ -354,3 +354,48 @@ def test_movielens_small(data_dir):
     assert result.ranking.n_users > 550
     assert result.ranking.relevant_from == 3.875
     assert result.popularity.ndcg > 0.1
+
+
+def test_a_model_that_has_learned_nothing_says_so():
+    """A constant had an RMSE of 0.0000 and a ranked list of noise."""
+    rng = np.random.default_rng(0)
+    rows = [(u, i) for u in range(40) for i in range(30) if (u + i) % 3]
+    users, items = zip(*rows, strict=True)
+    for values in (np.full(len(rows), 3.0), rng.integers(1, 6, len(rows))):
+        train, test = Ratings.from_columns(users, items, values).split(0.2, seed=0)
+        for model, solver in (
+            (DotBias(n_factors=8), GradientDescent(n_epochs=60, weight_decay=0)),
+            (Baseline(), None),
+        ):
+            found = evaluate(fit(train, model, solver), test, ranking=False)
+            assert found.no_better_than == "mean"
+            assert "no better than the mean alone" in str(found)
+            assert found.to_dict()["no_better_than"] == "mean"
+
+
+def test_a_model_that_is_no_better_than_biases_says_so_and_biases_themselves_do_not(world):
+    found = evaluate(world.rec, world.test)
+    assert found.baseline_rmse < found.rmse < found.mean_rmse
+    assert found.no_better_than == "biases"
+    assert "no better than biases alone" in str(found)
+    found = evaluate(fit(world.train, Baseline()), world.test, ranking=False)
+    assert found.rmse == found.baseline_rmse
+    assert found.no_better_than is None
+    good = fit(world.train, DotBias(n_factors=8), GradientDescent(n_epochs=40, weight_decay=0.02))
+    found = evaluate(good, world.train, ranking=False, on_seen="keep")
+    assert found.rmse < found.baseline_rmse
+    assert found.no_better_than is None
+    assert "no better than" not in str(found)
+
+
+def test_ratings_on_another_scale_are_warned_of(world, caplog):
+    frame = world.test.to_frame().with_columns(pl.col("rating") * 2)
+    found = evaluate(world.rec, as_ratings(frame), ranking=False)
+    n = frame.filter(pl.col("rating") > 5).height
+    assert found.outside_scale == n > 0
+    (message,) = caplog.messages
+    assert f"{n} of {frame.height} held-out ratings, from 6 to 10, are outside" in message
+    assert "scale 0.5-5" in message
+    caplog.clear()
+    assert evaluate(world.rec, world.test, ranking=False).outside_scale == 0
+    assert not caplog.messages

@@ -216,9 +216,9 @@ def test_users_and_ratings_that_joined_later_are_explained(rec) -> None:
 
 def test_unknown_users_and_items_are_named(rec) -> None:
     with pytest.raises(UnknownIdError, match="unknown user 999"):
-        rec.explain(999, 7)
+        rec.explain(999, 7, strict=True)
     with pytest.raises(UnknownIdError, match="unknown item 999"):
-        rec.explain(3, 999)
+        rec.explain(3, 999, strict=True)
     with pytest.raises(UnknownIdError, match="'Ran' matches 2 titles"):
         rec.explain(3, "Ran")
     assert rec.explain("3", "Heat").item == 0

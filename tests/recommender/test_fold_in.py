@@ -114,7 +114,7 @@ def test_similar_items_of_a_copy_begin_with_the_original(rec: Recommender) -> No
     users, values = _column(rec, 2)
     copy = rec.fold_in_item(zip(users, values, strict=True))
     table = copy.similar(3, min_ratings=0)
-    assert table.columns == ["rank", "item", "title", "similarity", "n_ratings"]
+    assert table.columns == ["rank", "item", "title", "similarity", "n_ratings", "basis"]
     assert table["item"][0] == 2
     assert table["similarity"][0] > 0.9
 
@@ -163,8 +163,9 @@ def test_unknown_items_are_an_error_or_left_out(rec: Recommender) -> None:
     with pytest.raises(UnknownIdError, match="unknown user 'nobody'"):
         rec.fold_in_item({"nobody": 3})
     with pytest.raises(UnknownIdError, match="unknown item 999"):
-        user.predict(999)
-    assert user.predict([999])[0] == pytest.approx(
+        user.predict(999, strict=True)
+    assert user.predict([999])[0] == user.predict(999)
+    assert user.predict(999) == pytest.approx(
         float(np.clip(rec.parameters["global_mean"][0] + user.bias, 1, 5)), abs=1e-5
     )
 

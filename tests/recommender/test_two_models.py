@@ -42,11 +42,11 @@ def test_lists_are_ranked_by_preference_unless_told_otherwise(rec):
         ("rating", "prediction"),
     ):
         table = rec.recommend([3, 7], 5, rank_by=rank_by)
-        assert table.columns[-2:] == ["prediction", "preference"]
+        assert table.columns[-3:] == ["prediction", "preference", "basis"]
         for (_,), own in table.group_by("user"):
             assert own[column].is_sorted(descending=True)
-    assert rec.by("rating").recommend(3).columns[-1] == "prediction"
-    assert rec.by("preference").recommend(3).columns[-1] == "preference"
+    assert rec.by("rating").recommend(3).columns[-2] == "prediction"
+    assert rec.by("preference").recommend(3).columns[-2] == "preference"
 
 
 def test_predictions_are_stars(rec):

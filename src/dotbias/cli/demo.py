@@ -5,8 +5,8 @@ from typing import Annotated
 
 import typer
 
+from dotbias.cli import hints, show
 from dotbias.cli import options as o
-from dotbias.cli import show
 
 
 def register(app: typer.Typer) -> None:
@@ -104,6 +104,8 @@ def demo(
         f"{'the loaded model predicts the same' if same else 'the loaded model DIFFERS'}."
     )
     console.print(
-        f"\nNext: [bold]dotbias fit your-ratings.csv -o mine.dotbias[/bold], or "
-        f"[bold]dotbias explain {output} --user {user} --item {best}[/bold]"
+        f"\nNext: {hints.command('explain', output, '--user', user, '--item', best)}\n"
+        "or with ratings of your own: dotbias fit your-ratings.csv -o mine.dotbias",
+        markup=False,
+        soft_wrap=True,
     )

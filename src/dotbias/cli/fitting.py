@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from dotbias.cli import hints, planning, show
 from dotbias.cli import options as o
-from dotbias.cli import planning, show
 from dotbias.cli.groups import with_groups
 from dotbias.cli.ranking import Ranking
 from dotbias.cli.reading import Reading, WithoutTitles
@@ -164,7 +164,7 @@ def fit(
         show.say(
             f"Saved {output} ({output.stat().st_size / 1e6:.1f} MB), fitted on "
             f"{rec.rated.nnz:,} {table.kind} in {rec.facts.history.seconds:.2f} s. Next: "
-            f"dotbias recommend {output} --user {rec.user_vocabulary.raw(0)}"
+            + hints.command("recommend", output, "--user", rec.user_vocabulary.raw(0))
         )
     else:
         show.say("Not saved: give -o FILE to keep the model.")

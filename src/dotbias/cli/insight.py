@@ -1,6 +1,8 @@
 """Commands that look into a fitted model: curvature, components, map, explain."""
 
+import shlex
 from enum import StrEnum
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
@@ -247,11 +249,13 @@ def embedding_map(
             lab.save_picture(picture, path)
     if Export.PROJECTOR in (export or []):
         files.append(placed.export_projector(base.with_name(f"{base.name}-projector")))
-        show.say(f"Wrote {files[-1]}: open it with tensorboard --logdir {files[-1]}")
+        written = shlex.quote(str(files[-1]))
+        show.say(f"Wrote {files[-1]}: open it with tensorboard --logdir {written}")
     if Export.PARQUET in (export or []):
         files.append(placed.export_parquet(base.with_name(f"{base.name}.parquet")))
+        written = shlex.quote(str(files[-1]))
         show.say(
-            f"Wrote {files[-1]}: open it with embedding-atlas {files[-1]} --x projection_x "
+            f"Wrote {files[-1]}: open it with embedding-atlas {written} --x projection_x "
             f"--y projection_y --neighbors neighbors{' --text title' if of == 'items' else ''}"
         )
     if as_json:
@@ -287,6 +291,7 @@ def explain(
     k: Annotated[
         int, typer.Option("-k", min=1, help="How many of the user's ratings to list.")
     ] = 10,
+    strict: o.StrictOption = False,
     picture: lab.PictureOption = None,
     *,
     reading: RatedColumns,
@@ -314,10 +319,11 @@ def explain(
     known: list[Scores] = [s for s in ("preference", "rating") if rec.has(s)]
     if for_ratings is not None:
         folded = using.folded_user(rec, for_ratings, reading, not_interested)
-        found = [folded.explain(item, of=scores) for scores in ([of] if of else known)]
+        answers = partial(folded.explain, item)
     else:
         assert user is not None
-        found = [rec.explain(user, item, of=scores) for scores in ([of] if of else known)]
+        answers = partial(rec.explain, user, item)
+    found = [answers(of=scores, strict=strict) for scores in ([of] if of else known)]
     for path in picture or []:
         lab.save_picture(found[0].picture(k), path)
     if as_json:

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from dotbias.cli import hints, planning, show, specs
 from dotbias.cli import options as o
-from dotbias.cli import planning, show, specs
 from dotbias.cli.groups import Only, with_groups
 from dotbias.cli.reading import WithoutTitles
 from dotbias.cli.solving import Solving
@@ -69,6 +69,7 @@ def register(app: typer.Typer) -> None:
 
 
 def lr_find(
+    context: typer.Context,
     ratings: o.RatingsArgument,
     *,
     solving: Annotated[Solving, descent_options("rule", "batch")],
@@ -130,7 +131,7 @@ def lr_find(
     for path in picture or []:
         save_picture(curve.picture(), path)
     if curve.suggestion is not None:
-        show.say(f"Next: dotbias fit {ratings}{_typed(solving)} --lr {curve.suggestion:.3g}")
+        show.say(f"Next: {hints.same_with(context, 'fit', '--lr', f'{curve.suggestion:.3g}')}")
 
 
 def race(
@@ -269,7 +270,10 @@ def schedule(
     import numpy as np
     import polars as pl
 
+    from dotbias.memory import check_memory
+
     check_files(picture)
+    check_memory(4 * epochs * points, f"--epochs {epochs} --points {points}", size=8)
     chosen = specs.schedule(name)
     moments = np.arange(epochs * points) / points
     momentum = chosen.momentum(moments, epochs)
@@ -299,19 +303,6 @@ def schedule(
     show.frame(
         whole, f"Schedule {name}, at the start of each epoch", as_json=as_json, as_csv=as_csv
     )
-
-
-def _typed(solving: Solving) -> str:
-    """Model, loss, rule and batch as they are typed, without those that are at their defaults."""
-    model = None if solving.model_name == Solving.model_name else solving.model_name
-    given = {
-        "model": model,
-        "loss": solving.loss,
-        "negatives": solving.negatives,
-        "rule": solving.rule,
-        "batch": solving.batch,
-    }
-    return "".join(f" --{name} {value}" for name, value in given.items() if value is not None)
 
 
 def check_files(

@@ -28,6 +28,15 @@ class _Commands(TyperGroup):
         except DotbiasError as error:
             typer.secho(f"Error: {error}", err=True, fg="red")
             raise typer.Exit(1) from error
+        except (MemoryError, RuntimeError) as error:
+            # PyTorch's memory runs out with a RuntimeError.
+            if not isinstance(error, MemoryError) and "memory" not in str(error):
+                raise
+            reason = str(error).splitlines()[0] if str(error) else "an array is too large"
+            typer.secho(
+                f"Error: out of memory ({reason}): ask for less at once", err=True, fg="red"
+            )
+            raise typer.Exit(1) from error
         except KeyboardInterrupt as interrupt:
             typer.echo("Interrupted.", err=True)
             raise typer.Exit(130) from interrupt
@@ -53,10 +62,19 @@ for group in (demo, fitting, using, laboratory, insight, data):
 
 
 class _Notes(logging.Handler):
-    """Notes on stderr as it is at that moment: a progress bar puts itself there, and moves aside."""
+    """Notes on stderr as it is at that moment: a progress bar puts itself there, and moves aside. What
+    several steps of a command note alike is said once.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.said: set[str] = set()
 
     def emit(self, record: logging.LogRecord) -> None:
-        print(self.format(record), file=sys.stderr)
+        note = self.format(record)
+        if note not in self.said:
+            self.said.add(note)
+            print(note, file=sys.stderr)
 
 
 def _version(wanted: bool) -> None:

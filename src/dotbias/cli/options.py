@@ -35,6 +35,14 @@ NotInterested = Annotated[
     ),
 ]
 SeedOption = Annotated[int, typer.Option(min=0, help="Seed of everything that is drawn.")]
+StrictOption = Annotated[
+    bool,
+    typer.Option(
+        "--strict",
+        help="Refuse a user or item that the model does not know, instead of answering from what is "
+        "known without them.",
+    ),
+]
 CompareBy = Annotated[
     Literal["rating", "preference"] | None,
     typer.Option(

@@ -13,6 +13,8 @@ from dotbias.cli.listing import Listing
 from dotbias.cli.reading import PairColumns, RatedColumns, Reading, WithoutScale
 
 if TYPE_CHECKING:
+    import polars as pl
+
     from dotbias.insight.neighbours import NeighbourStability
     from dotbias.recommender.facts import Chosen
     from dotbias.recommender.fold_in import FoldedUser
@@ -41,6 +43,7 @@ def predict(
             "ratings; needs a model fitted with --keep-samples.",
         ),
     ] = False,
+    strict: o.StrictOption = False,
     output: Annotated[
         Path | None,
         typer.Option("-o", "--output", help="Write a .csv or .parquet file instead of printing."),
@@ -57,8 +60,6 @@ def predict(
     Examples: [bold]dotbias predict movies.dotbias --user 42 --item "Toy Story"[/bold],
     [bold]dotbias predict movies.dotbias pairs.csv -o predictions.csv[/bold]
     """
-    import polars as pl
-
     from dotbias.data.read import read_pairs
     from dotbias.recommender.recommender import Recommender
 
@@ -69,13 +70,11 @@ def predict(
     rec = Recommender.load(model)
     if pairs is not None:
         asked = read_pairs(pairs, user=reading.user_column, item=reading.item_column)
-        table = rec.predict_table(asked, with_std=with_std)
+        table = rec.predict_table(asked, with_std=with_std, strict=strict)
     else:
-        u = rec.user_vocabulary.find(user, noun="user")
-        i = rec.item_vocabulary.find(item)
-        pair = {"user": [rec.user_vocabulary.raw(u)], "item": [rec.item_vocabulary.raw(i)]}
-        table = rec.predict_table(pl.DataFrame(pair), with_std=with_std)
-        table.insert_column(2, pl.Series("title", [rec.item_vocabulary.label(i)]))
+        assert user is not None
+        assert item is not None
+        table = rec.predict_pair(user, item, with_std=with_std, strict=strict)
     if not rec.has("rating"):
         show.say(
             f"The model was fitted to {rec.facts.kind}: there are no stars to predict. Given is the "
@@ -86,12 +85,6 @@ def predict(
         show.frame(table, title, as_json=as_json, as_csv=as_csv)
     else:
         show.write(table, output)
-    known = (table["basis"] == "both").sum()
-    if known < table.height:
-        show.say(
-            f"{table.height - known:,} of {table.height:,} pairs have a user or item that was not "
-            f"there at training: predicted from what is known."
-        )
 
 
 def recommend(
@@ -105,6 +98,7 @@ def recommend(
     for_ratings: o.ForRatings = None,
     not_interested: o.NotInterested = None,
     k: o.KOption = 10,
+    strict: o.StrictOption = False,
     output: Annotated[
         Path | None,
         typer.Option("-o", "--output", help="Write a .csv or .parquet file instead of printing."),
@@ -136,31 +130,24 @@ def recommend(
         whom = f"the ratings in {for_ratings}"
         folded = folded_user(rec, for_ratings, reading, not_interested)
         table = folded.recommend(k, **how)
-        lengths = [table.height]
     else:
-        known = rec.user_vocabulary
-        # As they are in the model: an option is text, where ids may be numbers.
-        named = [known.raw(known.find(name, noun="user")) for name in user or []]
-        users = known.ids.to_list() if all_users else named
-        whom = f"user {users[0]}" if len(users) == 1 else ""
-        table = rec.recommend(users, k, **how)
-        counted = table["user"].value_counts()
-        lengths = [*counted["count"], *[0] * (len(users) - counted.height)]
-    _say_short(lengths, k)
+        asked = rec.user_vocabulary.ids.to_list() if all_users else user or []
+        whom = f"user {asked[0]}" if len(asked) == 1 else ""
+        table = rec.recommend(asked[0] if whom else asked, k, strict=strict, **how)
     if output is not None:
         show.write(table, output)
     elif as_json or as_csv or not whom:
-        show.frame(table, "Recommendations", as_json=as_json, as_csv=as_csv)
+        shown = table if as_json or as_csv else _for_people(table)
+        show.frame(shown, "Recommendations", as_json=as_json, as_csv=as_csv)
     else:
-        show.frame(table.drop("user", strict=False), f"Recommendations for {whom}")
+        shown = _for_people(table).drop("user", strict=False)
+        show.frame(shown, f"Recommendations for {whom}")
 
 
-def _say_short(lengths: list[int], k: int) -> None:
-    """A note about lists that have ended early, of which a table shows nothing."""
-    short = [length for length in lengths if length < k]
-    if short:
-        whose = "the list" if len(lengths) == 1 else f"the lists of {len(short):,} users"
-        show.say(f"No more items are left for {whose}: fewer than {k} are on it.")
+def _for_people(table: "pl.DataFrame") -> "pl.DataFrame":
+    """A list without the column that would say of each row that nothing is amiss."""
+    known = "basis" in table.columns and table["basis"].is_in(["both", "user"]).all()
+    return table.drop("basis") if known else table
 
 
 def check_not_interested(names: list[str] | None, for_ratings: str | None) -> None:
@@ -176,7 +163,7 @@ def folded_user(
 ) -> "FoldedUser":
     """The user of a file of items and ratings, and a note about items that the model lacks."""
     from dotbias.data.read import read_rated
-    from dotbias.errors import UnknownIdError
+    from dotbias.errors import UnknownIdError, listed
 
     rated = read_rated(
         source,
@@ -190,7 +177,7 @@ def folded_user(
     if user.n_ratings == 0:
         raise UnknownIdError(f"{source}: the model knows none of these {rated.height:,} items")
     if user.unknown:
-        shown = ", ".join(map(repr, user.unknown[:5])) + (", ..." if user.unknown[5:] else "")
+        shown = listed(map(repr, user.unknown))
         show.say(f"Left out {len(user.unknown):,} of {rated.height:,} items, unknown: {shown}")
     return user
 
@@ -201,6 +188,7 @@ def similar(
     k: o.KOption = 10,
     by: o.CompareBy = None,
     min_ratings: o.MinRatings = 5,
+    strict: o.StrictOption = False,
     stability: Annotated[
         bool,
         typer.Option(
@@ -225,12 +213,16 @@ def similar(
     if fits is not None and not stability:
         raise typer.BadParameter("--fits says how many fits --stability makes: give both")
     rec = Recommender.load(model)
-    label = rec.item_vocabulary.label(rec.item_vocabulary.find(item))
-    title = f"Similar to {label}"
     if not stability:
-        table = rec.similar(item, k, by=by, min_ratings=min_ratings)
-        show.frame(table, title, as_json=as_json, as_csv=as_csv)
+        table = rec.similar(item, k, by=by, min_ratings=min_ratings, strict=strict)
+        if as_json or as_csv:
+            show.frame(table, "", as_json=as_json, as_csv=as_csv)
+        elif "neither" in table["basis"]:
+            show.frame(table, "Most rated items")
+        else:
+            show.frame(table.drop("basis"), f"Similar to {_label(rec, item)}")
         return
+    title = f"Similar to {_label(rec, item)}"
     found = _stability(rec.compared_by(by), item, k, fits or 5, min_ratings)
     if as_json:
         show.data(found.to_dict())
@@ -242,6 +234,10 @@ def similar(
         counted = pl.Series("in_fits", found.in_words, pl.String)
         show.frame(found.frame().with_columns(counted), title)
         show.console().print(found.verdict, markup=False, soft_wrap=True)
+
+
+def _label(rec: "Recommender", item: str) -> str:
+    return rec.item_vocabulary.label(rec.item_vocabulary.find(item))
 
 
 def _stability(
@@ -285,6 +281,7 @@ def info(model: o.ModelArgument, as_json: o.JsonOption = False) -> None:
     Example: [bold]dotbias info movies.dotbias[/bold]
     """
     from dotbias.evaluation.evaluate import HeldOut
+    from dotbias.evaluation.metrics import NO_BETTER
     from dotbias.recommender.recommender import Recommender
 
     rec = Recommender.load(model)
@@ -316,6 +313,8 @@ def info(model: o.ModelArgument, as_json: o.JsonOption = False) -> None:
         lines.append(("held out", f"{held.n_rows:,} {facts.kind} ({share}); {again}"))
         if held.rmse is not None:
             lines.append(("held-out RMSE", f"{held.rmse:.4f}"))
+        if held.no_better_than is not None:
+            lines.append(("", "; ".join(NO_BETTER[held.no_better_than])))
         if held.ranking is not None and held.ranking.gain is not None:
             lines.append(("held-out lists", f"{held.ranking.gain} in nDCG@{held.ranking.k}"))
     width = max(len(name) for name, _ in lines)

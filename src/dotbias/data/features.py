@@ -11,7 +11,7 @@ from scipy.sparse import csr_array, hstack
 
 from dotbias.data.arrays import as_column
 from dotbias.data.vocabulary import Index, Vocabulary
-from dotbias.errors import DataError
+from dotbias.errors import DataError, listed
 
 
 @dataclass(frozen=True, eq=False)
@@ -108,7 +108,7 @@ def encode(
         blocks.append(block)
         names += [f"{column}={value}" if value else column for value in values]
     if not names:
-        raise DataError(f"no {noun} has any of the features " + ", ".join(map(repr, columns)))
+        raise DataError(f"no {noun} has any of the features " + listed(map(repr, columns)))
     table = csr_array(hstack(blocks, format="csr", dtype=np.float32))
     spread = csr_array(
         (np.ones(len(known), np.float32), (rows[known], np.arange(len(known)))),

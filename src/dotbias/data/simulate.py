@@ -16,6 +16,7 @@ from dotbias.compiled import compiled
 from dotbias.data.ratings import KINDS, Kind, Ratings, Scale
 from dotbias.data.vocabulary import Index, Vocabulary
 from dotbias.errors import DataError, SettingError
+from dotbias.memory import check_memory
 from dotbias.settings import generator
 
 # With _HEAD, this exponent gives the users of MovieLens 1M: the busiest 1 % have 6 times, the
@@ -184,6 +185,10 @@ def simulate(
     if n_ratings > n_users * n_items:
         most = f"at most {n_users:,} users x {n_items:,} items = {n_users * n_items:,}"
         _refuse("n_ratings", n_ratings, f"{most}: no user rates an item twice")
+    # The planted embeddings, and of each rating its user, item, value and what it is drawn by.
+    taken = (n_users + n_items) * (n_factors + 4) + 8 * n_ratings
+    sizes = f"n_users={n_users}, n_items={n_items}, n_ratings={n_ratings}, n_factors={n_factors}"
+    check_memory(taken, f"simulate({sizes})")
     limits = Scale.of(scale)
     levels = _levels(limits, step)
 

@@ -1,5 +1,6 @@
 """The two-way table between the raw ids of a file and the row indices of the parameters."""
 
+import numbers
 import re
 from collections.abc import Iterable, Iterator, Sequence
 from difflib import get_close_matches
@@ -10,8 +11,8 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from dotbias.data.arrays import as_column
-from dotbias.errors import DataError, SettingError, UnknownIdError
+from dotbias.data.arrays import as_column, as_number
+from dotbias.errors import AmbiguousTitleError, DataError, SettingError, UnknownIdError
 
 Index = NDArray[np.int32]
 
@@ -19,6 +20,10 @@ Index = NDArray[np.int32]
 # it would cost more memory than it saves time.
 _LARGEST_TABLE = 50_000_000
 _BLOCK = 1 << 16
+# Whole numbers up to this are all floats of double precision.
+_EXACT = 2**53
+# Integers have up to 128 bits, those of more than 64 as text.
+_LARGEST_ID = 2**127
 _NUMBER = re.compile(r"\s*[-+]?\d+\s*")
 # Columns of what is said of an id.
 _DESCRIBED = ("title", "genres")
@@ -26,8 +31,42 @@ _DESCRIBED = ("title", "genres")
 _SHOWN = 50
 
 
+def is_id(raw: Any) -> bool:
+    """Whether this is one id, right or wrong, and not several."""
+    if isinstance(raw, np.ndarray):
+        return raw.ndim == 0
+    return isinstance(raw, str | bytes) or not isinstance(raw, Iterable)
+
+
+def as_id(raw: Any, noun: str = "user or item") -> int | str:
+    """One raw id as an int or a str, as ``as_ids`` has it: a whole float is an integer.
+
+    Args:
+        raw: what is handed over; NumPy's scalars are what they hold.
+        noun: whose id, in messages.
+
+    Raises:
+        DataError: for anything else, such as a fraction, a truth value, or None.
+
+    >>> as_id(67.0), as_id(np.int16(67)), as_id("67")
+    (67, 67, '67')
+    """
+    if isinstance(raw, np.generic) or (isinstance(raw, np.ndarray) and raw.ndim == 0):
+        raw = raw.item()
+    if isinstance(raw, str):
+        return raw
+    number = as_number(raw)
+    if number is not None:
+        if isinstance(raw, numbers.Integral) and abs(int(raw)) < _LARGEST_ID:
+            return int(raw)
+        if number.is_integer() and abs(number) <= _EXACT:
+            return int(number)
+    raise DataError(f"{raw!r} is no {noun} id: ids are integers or strings")
+
+
 def as_ids(raw: pl.Series | Iterable[Any]) -> pl.Series:
-    """Raw ids as a Series of Int64 (any integers) or String (everything else that is text).
+    """Raw ids as a Series of Int64 (any integers, whole floats too) or String (everything else that is
+    text).
 
     Raises:
         DataError: for ids that are neither integers nor strings, missing, or no column.
@@ -37,12 +76,14 @@ def as_ids(raw: pl.Series | Iterable[Any]) -> pl.Series:
         column = column.tolist()
     try:
         series = column if isinstance(column, pl.Series) else pl.Series("id", column)
-    except (TypeError, OverflowError, ValueError) as error:
-        raise DataError(f"ids must be all integers or all strings: {error}") from error
+    except (TypeError, OverflowError, ValueError):
+        series = _of_several_types(column)
     if series.len() == 0 and series.dtype == pl.Null:
         return series.cast(pl.String)
     if series.null_count():
         raise DataError("a user or item id is missing")
+    if series.dtype.is_float() or series.dtype.is_decimal():
+        series = _whole(series)
     if series.dtype in (pl.UInt64, pl.Int128) and series.cast(pl.Int64, strict=False).null_count():
         return series.cast(pl.String)
     if series.dtype.is_integer():
@@ -50,6 +91,24 @@ def as_ids(raw: pl.Series | Iterable[Any]) -> pl.Series:
     if series.dtype in (pl.String, pl.Categorical, pl.Enum):
         return series.cast(pl.String)
     raise DataError(f"ids must be integers or strings, not {series.dtype}")
+
+
+def _of_several_types(column: Iterable[Any]) -> pl.Series:
+    """Ids such as an integer beside a whole float."""
+    try:
+        return pl.Series("id", [as_id(one) for one in column])
+    except (TypeError, OverflowError) as error:
+        raise DataError(f"ids must be all integers or all strings: {error}") from error
+
+
+def _whole(ids: pl.Series) -> pl.Series:
+    """Whole numbers as integers, which a frame makes floats of where another row has none."""
+    numbers = ids.cast(pl.Float64)
+    wrong = ~((numbers.floor() == numbers) & (numbers.abs() <= _EXACT))
+    if wrong.any():
+        row = int(wrong.arg_max() or 0)
+        raise DataError(f"id {row}, {ids[row]!r}, is no whole number: ids are integers or strings")
+    return numbers.cast(pl.Int64)
 
 
 class Vocabulary:
@@ -121,6 +180,17 @@ class Vocabulary:
         at = np.minimum(np.searchsorted(known, values), len(known) - 1)
         return np.where((known[at] == values) & is_number, at, -1).astype(np.int32)
 
+    def in_own_type(self, raw: pl.Series | Iterable[Any]) -> pl.Series:
+        """Ids in the type that they have here, integers or text; integers stay as text where one of them
+        is none.
+
+        >>> Vocabulary(pl.Series([10, 30])).in_own_type(["30", "99"]).to_list()
+        [30, 99]
+        """
+        ids = as_ids(raw)
+        own = ids.cast(self.ids.dtype, strict=False)
+        return ids if own.null_count() else own
+
     def raw(self, index: int) -> int | str:
         """The raw id at an index, as it was in the file."""
         return self.ids[int(index)]  # type: ignore[no-any-return]
@@ -137,9 +207,15 @@ class Vocabulary:
         must not stand for whatever has its digits in its name.
 
         Raises:
-            UnknownIdError: when nothing matches, or several titles do (they are listed).
+            UnknownIdError: when nothing matches, or several titles do (they are listed, and the error is
+                an ``AmbiguousTitleError``).
+            DataError: for what is no id (``as_id``).
         """
-        at = int(self.indices([name])[0]) if isinstance(name, (int, str, np.integer)) else -1
+        name = as_id(name, noun)
+        at = int(self.indices([str(name)])[0])
+        if at < 0 and isinstance(name, str) and name != name.strip():
+            name = name.strip()
+            at = int(self.indices([name])[0])
         if at >= 0:
             return at
         if self.titles is None or not isinstance(name, str):
@@ -166,7 +242,7 @@ class Vocabulary:
             )
         shown = "\n".join(f"  {self.raw(m)}  {self.label(m)}" for m in matches.head(10))
         more = f"\n  ... and {matches.len() - 10} more" if matches.len() > 10 else ""
-        raise UnknownIdError(
+        raise AmbiguousTitleError(
             f"{name!r} matches {matches.len()} titles; give the {noun}'s id or more of the title:\n"
             f"{shown}{more}"
         )
@@ -218,7 +294,11 @@ class Vocabulary:
 
         Returns:
             Index of every name, shape (n,), -1 where ``find`` would refuse; and what it would say.
+
+        Raises:
+            DataError: for what is no id (``as_id``).
         """
+        names = [as_id(name, noun) for name in names]
         texts = [str(name) for name in names]
         if self.ids.dtype == pl.String:
             found = np.array([self._places.get(text, -1) for text in texts], np.int32)
@@ -233,22 +313,21 @@ class Vocabulary:
         return found, refused
 
     def merge(self, other: "Vocabulary", *, noun: str = "item") -> "Vocabulary":
-        """The vocabulary of the ids of both; a title (or genre) here counts before one there.
+        """The vocabulary of the ids of both, in the type of those here; a title (or genre) here counts
+        before one there.
 
         Raises:
-            DataError: where one has integers and the other text.
+            DataError: where these ids are integers, and others are text and no integers.
 
-        >>> Vocabulary(pl.Series([10, 30])).merge(Vocabulary(pl.Series([20, 30])))
+        >>> Vocabulary(pl.Series([10, 30])).merge(Vocabulary(pl.Series(["20", "30"])))
         Vocabulary(3 ids: 10, 20, 30)
         """
-        kinds = [
-            "text" if vocabulary.ids.dtype == pl.String else "integers"
-            for vocabulary in (self, other)
-        ]
-        if kinds[0] != kinds[1]:
+        joining = self.in_own_type(other.ids)
+        if joining.dtype != self.ids.dtype or joining.n_unique() < len(other):
             raise DataError(
-                f"{noun} ids are {kinds[0]} here and {kinds[1]} in the new ratings: use the same ids"
+                f"{noun} ids are integers here and text in the new ratings: use the same ids"
             )
+        other = Vocabulary(joining, other.titles, other.genres)
         merged = Vocabulary(pl.concat([self.ids, other.ids]).unique().sort())
         both = [vocabulary._described() for vocabulary in (self, other)]
         named = pl.concat(both, how="diagonal")

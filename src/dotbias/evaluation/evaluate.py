@@ -1,5 +1,6 @@
 """Everything about a recommender that held-out ratings can tell, beside what needs no model."""
 
+import logging
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal, Self, get_args
@@ -25,12 +26,14 @@ from dotbias.evaluation.ranking import (
     relevant_text,
 )
 from dotbias.evaluation.rows import Rows, seen
-from dotbias.models.base import Scores
+from dotbias.models.base import Scores, has_formula_of
 from dotbias.models.baseline import Baseline
 from dotbias.models.parameters import Parameters
 from dotbias.plain import from_plain, to_plain
 from dotbias.recommender.recommender import Recommender
 from dotbias.solvers.least_squares.closed_form import ClosedForm
+
+_log = logging.getLogger("dotbias")
 
 OnSeen = Literal["drop", "keep"]
 NewUsersAs = Literal["cold", "fold"]
@@ -68,6 +71,7 @@ class Evaluation(StarErrors):
             (``dotbias.evaluation.ranking.rank``).
         new_users: how good it is for users whom it folds in, where that was asked for.
         kind: what was held out: ratings, counts or events.
+        outside_scale: held-out ratings beyond the ends of the model's scale, where predictions end.
     """
 
     n_rows: int
@@ -84,6 +88,7 @@ class Evaluation(StarErrors):
     rankings: tuple[Ranking, ...] = ()
     new_users: NewUsers | None = None
     kind: Kind = "ratings"
+    outside_scale: int = 0
 
     def to_dict(self) -> dict[str, Any]:
         """Plain data for JSON or a model file; tables become lists of rows."""
@@ -251,6 +256,7 @@ def evaluate(
                 "command line with dotbias fit --no-refit"
             )
         rows = rows.take(~used)
+    outside = _n_outside(rec, rows) if both_ratings else 0
     train = rec.training_ratings()
     stars = both_ratings and rec.has("rating")
     baseline = ClosedForm().fit(Baseline(), train)[0] if stars else None
@@ -287,7 +293,22 @@ def evaluate(
         rankings=rankings,
         new_users=folded,
         kind=test.kind,
+        outside_scale=outside,
     )
+
+
+def _n_outside(rec: Recommender, rows: Rows) -> int:
+    """How many held-out ratings are outside the model's scale, which is warned of."""
+    low, high = map(float, rec.parameters["scale"])
+    values = rows.values[(rows.values < low) | (rows.values > high)]
+    if len(values):
+        _log.warning(
+            "%s of %s held-out ratings, from %g to %g, are outside the model's scale %g-%g, and no "
+            "prediction is: are they on another scale?",
+            *(f"{n:,}" for n in (len(values), rows.n)),
+            *(values.min(), values.max(), low, high),
+        )
+    return len(values)
 
 
 def _lengths(k: int | Sequence[int]) -> tuple[int, ...]:
@@ -311,7 +332,13 @@ def _errors(
     activity = np.where(users >= 0, train.user_counts[users], 0)
     popularity = np.where(items >= 0, train.item_counts[items], 0)
     return {
-        **star_errors(values, prediction, biases, float(baseline["global_mean"][0])),
+        **star_errors(
+            values,
+            prediction,
+            biases,
+            float(baseline["global_mean"][0]),
+            biases_alone=has_formula_of(model.model, Baseline),
+        ),
         "by_activity": rmse_by_count(prediction, values, activity),
         "by_popularity": rmse_by_count(prediction, values, popularity),
     }

@@ -3,6 +3,7 @@
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
+from typing import Any, Literal, TypeAlias
 
 import numpy as np
 import polars as pl
@@ -12,6 +13,23 @@ from dotbias.errors import DataError, SettingError
 
 COUNT_EDGES = (1, 5, 20, 100, 500)
 """Where the groups of ``rmse_by_count`` begin."""
+
+NoBetterThan: TypeAlias = Literal["mean", "biases"]
+
+# An error that is lower by a smaller share than this is as good, for people see four digits of it.
+_AS_GOOD = 1e-4
+_TRY = (
+    "try more ratings, another solver (--solver als, gibbs), or more shrinkage (--weight-decay)",
+    "plays, purchases and hours are no ratings: --kind counts",
+)
+NO_BETTER: dict[NoBetterThan, tuple[str, ...]] = {
+    "mean": ("no better than the mean alone: the model tells neither users nor items apart", *_TRY),
+    "biases": (
+        "no better than biases alone (--model baseline): the model has learned nothing of tastes",
+        *_TRY,
+    ),
+}
+"""What is said of it, and what to try, in lines."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -23,25 +41,35 @@ class StarErrors:
         mae: mean absolute error.
         baseline_rmse: the same rows predicted by ``Baseline`` fitted to the same training ratings.
         mean_rmse: the same rows predicted by the mean of the training ratings.
+        no_better_than: ``"mean"`` or ``"biases"``, where one of these predicts as well; None where the
+            model is better than both.
     """
 
     rmse: float | None = None
     mae: float | None = None
     baseline_rmse: float | None = None
     mean_rmse: float | None = None
+    no_better_than: NoBetterThan | None = None
 
     def error_lines(self) -> Iterator[str]:
-        """The errors in words, in a line; none where there are none."""
+        """The errors in words, in a line, and what to do where simpler models have the same."""
         if None not in (self.rmse, self.mae, self.baseline_rmse, self.mean_rmse):
             yield (
                 f"RMSE {self.rmse:.4f} (biases alone {self.baseline_rmse:.4f}, "
                 f"the mean alone {self.mean_rmse:.4f}), MAE {self.mae:.4f}"
             )
+        if self.no_better_than is not None:
+            yield from NO_BETTER[self.no_better_than]
 
 
 def star_errors(
-    rating: ArrayLike, prediction: ArrayLike, baseline: ArrayLike, mean: float
-) -> dict[str, float]:
+    rating: ArrayLike,
+    prediction: ArrayLike,
+    baseline: ArrayLike,
+    mean: float,
+    *,
+    biases_alone: bool = False,
+) -> dict[str, Any]:
     """The fields of ``StarErrors``.
 
     Args:
@@ -49,12 +77,23 @@ def star_errors(
         prediction: predicted ratings, shape (n,).
         baseline: those of biases alone, shape (n,).
         mean: of the training ratings.
+        biases_alone: whether the predictions are those of a model of biases alone, which need not be
+            better than such a model.
     """
+    error = rmse(prediction, rating)
+    simple: dict[NoBetterThan, float] = {
+        "mean": rmse(np.full(np.shape(rating), mean), rating),
+        "biases": rmse(baseline, rating),
+    }
+    as_good = [name for name, other in simple.items() if error >= (1 - _AS_GOOD) * other]
+    if biases_alone and "biases" in as_good:
+        as_good.remove("biases")
     return {
-        "rmse": rmse(prediction, rating),
+        "rmse": error,
         "mae": mae(prediction, rating),
-        "baseline_rmse": rmse(baseline, rating),
-        "mean_rmse": rmse(np.full(np.shape(rating), mean), rating),
+        "baseline_rmse": simple["biases"],
+        "mean_rmse": simple["mean"],
+        "no_better_than": as_good[0] if as_good else None,
     }
 
 

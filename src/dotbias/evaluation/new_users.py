@@ -4,6 +4,7 @@ measured on the others.
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,7 +14,7 @@ from dotbias.errors import SettingError
 from dotbias.evaluation.metrics import StarErrors, star_errors
 from dotbias.evaluation.ranking import MAX_USERS, Audience, Order, Ranking, models, rank, sample
 from dotbias.evaluation.rows import Rows
-from dotbias.models.base import Scores
+from dotbias.models.base import Scores, has_formula_of
 from dotbias.models.baseline import Baseline
 from dotbias.models.parameters import Parameters
 from dotbias.recommender.recommender import Recommender
@@ -131,7 +132,7 @@ def _errors(
     known: Rows,
     starts: NDArray[np.int64],
     asked: Rows,
-) -> dict[str, float]:
+) -> dict[str, Any]:
     if "rating" not in orders or baseline is None:
         return {}
     pairs = asked.owners, asked.items
@@ -142,4 +143,5 @@ def _errors(
         rating.model.predict(rating.parameters, *pairs),
         Baseline().predict(biases, *pairs),
         float(baseline["global_mean"][0]),
+        biases_alone=has_formula_of(rating.model, Baseline),
     )

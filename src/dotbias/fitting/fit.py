@@ -78,7 +78,7 @@ def fit(
     >>> rec.facts.choice.solver
     'gibbs with histories, 200 samples'
     >>> rec.recommend(1, k=3).columns
-    ['user', 'rank', 'item', 'title', 'prediction', 'preference']
+    ['user', 'rank', 'item', 'title', 'prediction', 'preference', 'basis']
     """
     purpose = purpose_of(purpose, ratings, model, solver, preference)
     if purpose == "recommend":

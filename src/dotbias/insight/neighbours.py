@@ -177,7 +177,7 @@ def neighbour_stability(
         table = _items(rec, candidates, shares)
     else:
         own, others = lists[0][0], lists[1:]
-        table = rec.similar(rec.item_vocabulary.raw(at), k, min_ratings=min_ratings)
+        table = rec.similar(rec.item_vocabulary.raw(at), k, min_ratings=min_ratings).drop("basis")
         in_fits = np.mean([np.isin(own, other[0]) for other in others], axis=0)
         table = table.with_columns(in_fits=pl.Series(in_fits))
     return NeighbourStability(

@@ -10,6 +10,7 @@ import numpy as np
 from dotbias.data.ratings import Ratings
 from dotbias.data.vocabulary import Index
 from dotbias.errors import SettingError
+from dotbias.memory import check_memory
 from dotbias.models.base import Scores
 from dotbias.models.bilinear import LARGEST_PREDICTION, BilinearModel
 from dotbias.models.parameters import (
@@ -70,6 +71,7 @@ class DotBias(BilinearModel):
     def initialise(self, ratings: Ratings, rng: np.random.Generator) -> Parameters:
         """Normal factors and zero biases, float32."""
         n_users, n_items, k = ratings.n_users, ratings.n_items, self.n_factors
+        check_memory((n_users + n_items) * k, f"{type(self).__name__}(n_factors={k})")
         std = np.float32(self.init_std * self.units(ratings.std)["user_factors"])
         return constants(ratings) | {
             "user_factors": rng.standard_normal((n_users, k), np.float32) * std,

@@ -1,9 +1,11 @@
 """The network of the embeddings: both are joined and go through hidden layers."""
 
+import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
 from dotbias.errors import SettingError
+from dotbias.memory import check_memory
 from dotbias.models.network import CONSTANTS, TorchModel
 from dotbias.models.parameters import MOST_FACTORS, Parameters
 from dotbias.models.torch_extra import require_torch
@@ -116,6 +118,8 @@ class EmbeddingNet(TorchModel):
         require_torch()
         from dotbias.models.modules import EmbeddingNetModule
 
+        taken = sum(math.prod(shape) for shape in self.shapes(n_users, n_items).values())
+        check_memory(taken, f"EmbeddingNet(n_factors={self.n_factors}, hidden={self.hidden})")
         low, high = map(float, constants["scale"])
         mean = float(constants["global_mean"][0])
         k_user, k_item = self._both_factors

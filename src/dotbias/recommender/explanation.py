@@ -8,6 +8,7 @@ import polars as pl
 from numpy.typing import NDArray
 
 from dotbias.data.ratings import Kind
+from dotbias.errors import SettingError
 from dotbias.models.base import Scores
 from dotbias.models.parameters import Parameters
 from dotbias.models.row_form import RowForm
@@ -73,6 +74,7 @@ class Explanation:
         exact: whether ``difference`` is rounding: less than 0.02 % of the scale, or 0.0002.
         for_all: whether the model says the same of everyone (``MostRated``).
         left_by: how the model's own vector of the user came about, in words.
+        basis: what was known at training, ``both``, ``user``, ``item`` or ``neither``.
         table: what ``frame`` returns.
     """
 
@@ -88,6 +90,7 @@ class Explanation:
     for_all: bool
     left_by: str
     table: pl.DataFrame
+    basis: str = "both"
 
     def frame(self) -> pl.DataFrame:
         """All parts.
@@ -130,8 +133,9 @@ class Explanation:
             SettingError: for a ``k`` below 1.
         """
         table = self.summary(k)
-        is_item, itself = pl.col("item").is_not_null(), pl.col("item") == self.item
-        name = pl.coalesce("title", pl.col("item").cast(pl.String))
+        own = pl.col("item").cast(pl.String)  # an unknown item may be text where ids are integers
+        is_item, itself = pl.col("item").is_not_null(), own == str(self.item)
+        name = pl.coalesce("title", own)
         words = (
             pl.when(pl.col("part") == REFUSED)
             .then(REFUSED + ": " + name)
@@ -163,6 +167,10 @@ class Explanation:
                 "lists the most rated items."
             )
         *_, known = _WORDS[self.kind]
+        if self.basis != "both":
+            unknown = {"user": "the item", "item": "the user"}.get(self.basis, "either of them")
+            anyone = {"user": "for any item", "item": "for anybody"}.get(self.basis, "for any two")
+            return f"Nothing is known of {unknown}: this is what is predicted {anyone}."
         if self.exact:
             return (
                 f"The parts are exact: the user's vector is what their {known} give by regression."
@@ -191,6 +199,7 @@ class Explanation:
             "folded_in": self.folded_in,
             "difference": self.difference,
             "exact": self.exact,
+            "basis": self.basis,
             "explains": self.sentence,
             "parts": self.table.to_dicts(),
         }
@@ -215,7 +224,7 @@ class Explanation:
         """The parts as bars, without the global mean, from which those of a rating set out.
 
         Raises:
-            SettingError: for a ``k`` below 1.
+            SettingError: for a ``k`` below 1, or where there are no parts.
         """
         from dotbias.pictures import Bar, BarPicture
 
@@ -228,6 +237,8 @@ class Explanation:
             (number,) = numbers or [None]
             name = part if number is None else f"{number:g} for {part}"
             bars.append(Bar(name=name, value=contribution, label=f"{contribution:+.3f}"))
+        if not bars:
+            raise SettingError(f"there is nothing to draw. {self.sentence}")
         _, word, _ = _WORDS[self.kind]
         before = "" if word is None else f"Before each title stands the user's {word} of it. "
         return BarPicture(
@@ -238,37 +249,49 @@ class Explanation:
         )
 
 
-def explain(rec: Fitted, user: RawId, item: RawId, of: Scores | None = None) -> Explanation:
+def explain(
+    rec: Fitted, user: RawId, item: RawId, of: Scores | None = None, *, strict: bool = False
+) -> Explanation:
     """See ``Recommender.explain``."""
     alone = rec.by(rec.ranked_by(of))
-    u = rec.user_vocabulary.find(user, noun="user")
-    own = rec.rated[[u]]
+    at = rec.indices("user", user, strict=strict)
+    own = rec.rated[at[at >= 0]]
     # Of a model from a file indices have 64 bits.
     given = Given(own.indices.astype(np.int32), own.data)
-    found = explain_row(alone, alone.parameters, u, given, item)
-    return replace(found, user=rec.user_vocabulary.raw(u), left_by=_left_by(alone.facts))
+    found = explain_row(alone, alone.parameters, int(at[0]), given, item, strict=strict)
+    raw = rec.in_own_type("user", user, at)[0]
+    return replace(found, user=raw, left_by=_left_by(alone.facts))
 
 
 def explain_row(
-    rec: Fitted, parameters: Parameters, row: int, given: Given, item: RawId
+    rec: Fitted,
+    parameters: Parameters,
+    row: int,
+    given: Given,
+    item: RawId,
+    *,
+    strict: bool = False,
 ) -> Explanation:
     """What a row of users predicts for an item, explained by the ratings that the row rests on.
 
     Args:
         rec: the model, alone.
         parameters: its parameters, or the same with other users.
-        row: index of the user in them.
+        row: index of the user in them; -1 for one of whom nothing is known.
         given: what the row rests on.
         item: the item's id, title, or a part of one title.
+        strict: whether an unknown item is an error.
     """
-    i = rec.item_vocabulary.find(item)
+    at = rec.indices("item", item, strict=strict)
+    i, raw = int(at[0]), rec.in_own_type("item", item, at)[0]
     rated, values, observed = given.regression(rec.model, rec.parameters, "user")
     parts = contributions(rec.model, rec.parameters, rated, values, i, observed=observed)
-    pair = np.array([row], np.int32), np.array([i], np.int32)
+    pair = np.array([row], np.int32), at
     prediction = float(rec.model.predict(parameters, *pair)[0])
     cut_off, width = 0.0, 1.0
     if rec.model.scores == "rating":
-        uncut = float(rec.model.score_all(parameters, pair[0])[0, i])
+        form = rec.model.row_form(parameters, "user")
+        uncut = float(form.response.rating(form.z(*pair))[0])
         low, high = map(float, parameters["scale"])
         cut_off, width = min(max(uncut, low), high) - uncut, high - low
     difference = prediction - cut_off - parts.total
@@ -276,8 +299,8 @@ def explain_row(
         of=rec.model.scores,
         kind=rec.facts.kind,
         user=None,
-        item=rec.item_vocabulary.raw(i),
-        title=rec.item_vocabulary.label(i),
+        item=raw,
+        title=str(raw) if i < 0 else rec.item_vocabulary.label(i),
         prediction=prediction,
         folded_in=parts.total,
         difference=difference,
@@ -285,6 +308,7 @@ def explain_row(
         for_all=rec.for_all,
         left_by=_UNSAID,
         table=_table(rec, parts, difference, cut_off, given, i),
+        basis=rec.basis(row, i, 1)[0],
     )
 
 
@@ -343,7 +367,11 @@ def _table(
 
 
 def _cosines(form: RowForm, items: NDArray[np.int32], item: int) -> NDArray[np.float64]:
-    """Cosine of each item's embedding with that of one item; 0 for an embedding of zeros."""
+    """Cosine of each item's embedding with that of one item; 0 for an embedding of zeros, or where
+    nothing is known of that item.
+    """
+    if item < 0:
+        return np.zeros(len(items))
     q = form.others(np.append(items, np.int32(item)))[:, 1:].astype(np.float64)
     q, asked = q[:-1], q[-1]
     lengths = np.linalg.norm(q, axis=1) * np.linalg.norm(asked)

@@ -1,5 +1,6 @@
 """A fitted model with the ids that it knows: what all else in this room rests on."""
 
+import logging
 from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 from functools import cached_property
@@ -11,20 +12,26 @@ from numpy.typing import NDArray
 from scipy.sparse import csr_array
 
 from dotbias.data.ratings import Ratings
-from dotbias.data.vocabulary import Index, Vocabulary
-from dotbias.errors import DataError, SettingError
+from dotbias.data.vocabulary import Index, Vocabulary, as_id, as_ids, is_id
+from dotbias.errors import AmbiguousTitleError, DataError, SettingError, UnknownIdError, listed
 from dotbias.models.base import Model, Scores
 from dotbias.models.parameters import Array, Parameters, at_length_one
 from dotbias.models.row_form import Side
-from dotbias.models.scoring import Scoring
+from dotbias.models.scoring import Scoring, scored
 from dotbias.recommender import lists
 from dotbias.recommender.facts import Facts
 from dotbias.solvers.least_squares.most_rated import MostRated
+
+_log = logging.getLogger("dotbias")
 
 # Of an item with fewer training ratings the model knows little: lists name it after all others.
 MIN_RATINGS = 5
 
 RawId = int | str
+
+# What was known at training: of whom, or what, is asked about, and of whom or what answers.
+_BASES = np.array(["neither", "user", "item", "both"])
+_FALLS_BACK = "The answer rests on what is known besides; strict=True (--strict) refuses instead"
 
 AnyFitted = TypeVar("AnyFitted", bound="Fitted")
 
@@ -174,6 +181,25 @@ class Fitted:
             raise SettingError(f"min_ratings={min_ratings}: min_ratings must be at least 0")
         return self.item_counts < min_ratings
 
+    def in_own_type(self, side: Side, names: Any, found: Index) -> pl.Series:
+        """The ids that were asked about, in the model's type, and where there is one the model's own.
+
+        Args:
+            side, names: as for ``indices``.
+            found: what that says of them.
+        """
+        vocabulary = self.vocabulary(side)
+        if is_id(names) and found[0] >= 0:
+            return vocabulary.ids[found]
+        return vocabulary.in_own_type([as_id(names)] if is_id(names) else names)
+
+    def basis(self, users: Index | int, items: Index | int, n: int) -> pl.Series:
+        """The column ``basis`` of n pairs: what of each was known at training, ``both``, ``user``,
+        ``item`` or ``neither``. An index stands for n of them.
+        """
+        known = (np.asarray(users) >= 0) + 2 * (np.asarray(items) >= 0)
+        return pl.Series("basis", np.broadcast_to(_BASES[known], n), pl.String)
+
     def named(self, items: Index) -> dict[str, pl.Series]:
         """Columns ``item`` and ``title`` of item indices."""
         titles = self.item_vocabulary.titles
@@ -182,6 +208,44 @@ class Fitted:
             "item": self.item_vocabulary.ids[items],
             "title": blank if titles is None else titles[items],
         }
+
+    def indices(self, side: Side, names: Any, *, strict: bool = False) -> Index:
+        """Index of one user or item, or of each of many: shape (n,), -1 for those never seen.
+
+        One policy for all who ask: whatever is unknown falls back on what is known without it, and is
+        warned of (logger ``dotbias``).
+
+        Args:
+            side: which of the two.
+            names: an id, or a title or a part of one title of an item; or n ids.
+            strict: whether what is unknown is an error.
+
+        Raises:
+            UnknownIdError: for what is unknown if ``strict``, and for a title that is not unique.
+            DataError: for what is no id (``as_id``).
+        """
+        vocabulary = self.vocabulary(side)
+        if is_id(names):
+            try:
+                return np.array([vocabulary.find(names, noun=side)], np.int32)
+            except AmbiguousTitleError:
+                raise
+            except UnknownIdError as error:
+                if strict:
+                    raise
+                _log.warning("%s. %s.", error, _FALLS_BACK)
+                return np.array([-1], np.int32)
+        ids = as_ids(names)
+        found = vocabulary.indices(ids)
+        n_unknown = int(np.count_nonzero(found < 0))
+        if n_unknown:
+            distinct = ids.filter(found < 0).unique(maintain_order=True)
+            named = listed(map(repr, distinct))
+            said = f"{n_unknown:,} of {len(found):,} {side}s are unknown: {named}"
+            if strict:
+                raise UnknownIdError(said)
+            _log.warning("%s. %s.", said, _FALLS_BACK)
+        return found
 
     def find_items(self, names: RawId | Iterable[RawId]) -> Index:
         """Item indices of ids or titles.
@@ -215,6 +279,25 @@ class Fitted:
                 **self.named(items),
                 "similarity": cosine[found],
                 "n_ratings": self.item_counts[items],
+                "basis": self.basis(-1, 0, len(items)),
+            }
+        )
+
+    def most_rated(self, k: int, *, min_ratings: int) -> pl.DataFrame:
+        """The k most rated items, in the place of those that are like an item of which nothing is known;
+        columns as of ``nearest``.
+        """
+        check_k(k)
+        rare = self.rare(min_ratings)
+        counts = scored(self.item_counts[None, :].astype(np.float32))
+        items = lists.top_k(counts, k, rare=rare)[0][0]
+        return pl.DataFrame(
+            {
+                "rank": np.arange(1, len(items) + 1),
+                **self.named(items),
+                "similarity": pl.Series([None] * len(items), dtype=pl.Float32),
+                "n_ratings": self.item_counts[items],
+                "basis": self.basis(-1, -1, len(items)),
             }
         )
 
@@ -238,11 +321,6 @@ def rating_table(ratings: Ratings) -> csr_array:
             f"read_ratings keeps one rating of each"
         )
     return table
-
-
-def is_id(raw: Any) -> bool:
-    """Whether this is one id, not several."""
-    return isinstance(raw, (int, str, np.integer))
 
 
 def several(raw: Any) -> list[Any]:

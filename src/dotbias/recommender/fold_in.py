@@ -11,13 +11,13 @@ import polars as pl
 from dotbias.data.arrays import as_number
 from dotbias.data.ratings import LARGEST, Kind
 from dotbias.data.read import read_rated
-from dotbias.data.vocabulary import Index
+from dotbias.data.vocabulary import Index, is_id
 from dotbias.errors import DataError, SettingError, UnknownIdError
 from dotbias.models.base import Scores
 from dotbias.models.parameters import Array
 from dotbias.models.row_form import OTHER, Side
 from dotbias.recommender.explanation import Explanation, explain_row
-from dotbias.recommender.fitted import MIN_RATINGS, Fitted, RawId, check_k, is_id
+from dotbias.recommender.fitted import MIN_RATINGS, Fitted, RawId, check_k
 from dotbias.recommender.given import Given
 from dotbias.recommender.list_options import ListKeywords, ListOptions
 from dotbias.solvers.least_squares.fold_in import fold_in
@@ -82,13 +82,13 @@ class _Folded:
 class FoldedUser(_Folded):
     """A user who was not there at training; see ``Recommender.fold_in_user``."""
 
-    def predict(self, items: RawId | pl.Series | Sequence[RawId]) -> Any:
+    def predict(self, items: RawId | pl.Series | Sequence[RawId], *, strict: bool = False) -> Any:
         """Predicted rating of one item (a float), or of many: shape (n,).
 
-        Raises:
-            UnknownIdError: for a single item that is unknown; many fall back on the user's bias.
+        An unknown item falls back on the user's bias, with a warning in the log, or is an
+        ``UnknownIdError`` if ``strict``.
         """
-        index = _indices(self.recommender, "item", items)
+        index = self.recommender.indices("item", items, strict=strict)
         alone = self._beside("user")
         of_one = np.zeros(len(index), np.int32)
         predictions = alone.model.predict(alone.parameters, of_one, index)
@@ -115,6 +115,7 @@ class FoldedUser(_Folded):
         first, rated = np.zeros(1, np.int32), [np.sort(self.rated)]
         chosen = wanted.top_items(rec, alone, first, rated, k)[0]
         chosen = chosen[chosen >= 0]
+        wanted.say_short(rec, np.array([len(chosen)]), k)
         return pl.DataFrame(
             {
                 "rank": np.arange(1, len(chosen) + 1),
@@ -123,7 +124,9 @@ class FoldedUser(_Folded):
             }
         )
 
-    def explain(self, item: RawId, *, of: Scores | None = None) -> Explanation:
+    def explain(
+        self, item: RawId, *, of: Scores | None = None, strict: bool = False
+    ) -> Explanation:
         """The prediction of one item, or the preference for it, as a sum of parts; as
         ``Recommender.explain``.
         """
@@ -131,20 +134,20 @@ class FoldedUser(_Folded):
         alone = self.recommender.by(scores)
         own = self._beside("user").by(scores).parameters
         given = Given(self.rated, self.values, self.not_interested)
-        return explain_row(alone, own, 0, given, item)
+        return explain_row(alone, own, 0, given, item, strict=strict)
 
 
 @dataclass(frozen=True, eq=False)
 class FoldedItem(_Folded):
     """An item that was not there at training; see ``Recommender.fold_in_item``."""
 
-    def predict(self, users: RawId | pl.Series | Sequence[RawId]) -> Any:
+    def predict(self, users: RawId | pl.Series | Sequence[RawId], *, strict: bool = False) -> Any:
         """Predicted rating by one user (a float), or by many: shape (n,).
 
-        Raises:
-            UnknownIdError: for a single user who is unknown; many fall back on the item's bias.
+        An unknown user falls back on the item's bias, with a warning in the log, or is an
+        ``UnknownIdError`` if ``strict``.
         """
-        index = _indices(self.recommender, "user", users)
+        index = self.recommender.indices("user", users, strict=strict)
         of_one = np.zeros(len(index), np.int32)
         alone = self._beside("item")
         predictions = alone.model.predict(alone.parameters, index, of_one)
@@ -289,10 +292,3 @@ def _columns(ratings: Any, noun: Side, kind: Kind) -> tuple[list[Any], list[floa
         # Far beyond any scale, single precision would overflow.
         values.append(float(np.float32(number)) if abs(number) <= LARGEST else number)
     return [name for name, _ in pairs], values
-
-
-def _indices(rec: Fitted, noun: Side, ids: RawId | pl.Series | Sequence[RawId]) -> Index:
-    vocabulary = rec.vocabulary(noun)
-    if is_id(ids):
-        return np.array([vocabulary.find(ids, noun=noun)], np.int32)
-    return vocabulary.indices(ids)  # type: ignore[arg-type]

@@ -1,10 +1,12 @@
 """What a list of items may be told: which items are on it, and what counts beside their scores."""
 
+import logging
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, TypedDict
 
 import numpy as np
+from numpy.typing import NDArray
 
 from dotbias.data.vocabulary import Index
 from dotbias.models.base import Scores
@@ -12,6 +14,8 @@ from dotbias.models.parameters import Array
 from dotbias.recommender import lists
 from dotbias.recommender.fitted import MIN_RATINGS, Fitted, RawId, several
 from dotbias.settings import Settings, setting
+
+_log = logging.getLogger("dotbias")
 
 # At the ends of ``well_known`` the most rated item is lifted over one that nobody has rated by so many
 # spreads of a user's scores. Further towards the hidden ones, and lists are no longer a matter of taste
@@ -124,6 +128,37 @@ class ListOptions(Settings):
             lift=self._lift(rec) if self.well_known else None,
             vectors=vectors,
             diversity=self.diversity,
+        )
+
+    def say_short(self, rec: Fitted, lengths: NDArray[np.integer[Any]], k: int) -> None:
+        """Note lists that have ended early, and warn of empty ones with the reason (logger ``dotbias``).
+
+        Args:
+            rec: what is known of the items.
+            lengths: how many items are on each list, shape (n,).
+            k: how many were asked for.
+        """
+        n_empty = int(np.count_nonzero(lengths == 0))
+        n_short = int(np.count_nonzero(lengths < k)) - n_empty
+        whose = "the list" if len(lengths) == 1 else "the lists of %s users"
+        if n_empty:
+            named = whose.replace("%s", f"{n_empty:,}")
+            _log.warning("No item is left for %s: %s.", named, self._why_empty(rec))
+        if n_short:
+            named = whose.replace("%s", f"{n_short:,}")
+            _log.info("No more items are left for %s: fewer than %d are on it.", named, k)
+
+    def _why_empty(self, rec: Fitted) -> str:
+        """What has left nothing to list."""
+        allowed = self._allowed(rec)
+        given = [name for name in (*_NAMED, "genres") if getattr(self, name) is not None]
+        if allowed is not None and not len(allowed):
+            return f"with {' and '.join(given)} there is none to choose from"
+        those = "items" if allowed is None else f"items to choose from with {' and '.join(given)}"
+        n = len(rec.item_vocabulary) if allowed is None else len(allowed)
+        return (
+            f"all {n:,} {those} have been rated or chosen already; include_rated=True "
+            "(--include-rated) lists them too"
         )
 
     def _allowed(self, rec: Fitted) -> Index | None:

@@ -9,10 +9,11 @@ import numpy as np
 import polars as pl
 
 from dotbias.data.ratings import Ratings, Scale
-from dotbias.data.vocabulary import Index
-from dotbias.errors import DataError, DivergenceError, SettingError
+from dotbias.data.vocabulary import Index, as_ids, is_id
+from dotbias.errors import DataError, DivergenceError, SettingError, listed
 from dotbias.models.base import Model, Scores
 from dotbias.models.parameters import Array, Parameters, clip_to_scale
+from dotbias.models.row_form import OTHER
 from dotbias.models.scoring import scored
 from dotbias.plain import from_plain, to_plain
 from dotbias.recommender import file, lists
@@ -23,9 +24,7 @@ from dotbias.recommender.fitted import (
     Part,
     RawId,
     check_k,
-    is_id,
     rating_table,
-    several,
 )
 from dotbias.recommender.list_options import ListKeywords, ListOptions
 
@@ -108,14 +107,20 @@ class Recommender(Fitted):
 
     # A str is a sequence of str to the type checker, hence the overlap.
     @overload
-    def predict(self, users: RawId, items: RawId) -> float: ...  # type: ignore[overload-overlap]
+    def predict(  # type: ignore[overload-overlap]
+        self, users: RawId, items: RawId, *, strict: bool = False
+    ) -> float: ...
     @overload
     def predict(  # type: ignore[overload-overlap]
-        self, users: RawId, items: RawId, *, with_std: Literal[True]
+        self, users: RawId, items: RawId, *, with_std: Literal[True], strict: bool = False
     ) -> tuple[float, float]: ...
     @overload
     def predict(
-        self, users: pl.Series | Sequence[RawId], items: pl.Series | Sequence[RawId]
+        self,
+        users: pl.Series | Sequence[RawId],
+        items: pl.Series | Sequence[RawId],
+        *,
+        strict: bool = False,
     ) -> Array: ...
     @overload
     def predict(
@@ -124,8 +129,11 @@ class Recommender(Fitted):
         items: pl.Series | Sequence[RawId],
         *,
         with_std: Literal[True],
+        strict: bool = False,
     ) -> tuple[Array, Array]: ...
-    def predict(self, users: Any, items: Any, *, with_std: bool = False) -> Any:
+    def predict(
+        self, users: Any, items: Any, *, with_std: bool = False, strict: bool = False
+    ) -> Any:
         """Predicted rating of one pair, or of many; the preference where there is no model of ratings.
 
         Args:
@@ -133,65 +141,95 @@ class Recommender(Fitted):
             items: an item's id or title, or n ids; with n users, a single id stands for n.
             with_std: whether to say how far the rating may be from its prediction; the model must have
                 kept samples of ``Gibbs``.
+            strict: whether a user or item never seen is an error. If not, predictions fall back on the
+                other side's bias and the global mean, with a warning in the log (logger ``dotbias``).
 
         Returns:
-            A float for one pair, which must be known; for many, an array of shape (n,) in which
-            users and items never seen fall back on the other side's bias and the global mean. With
-            ``with_std`` a pair of such: the prediction, and the standard deviation of the rating (see
-            ``DotBias.std``).
+            A float for one pair; for many, an array of shape (n,). With ``with_std`` a pair of such: the
+            prediction, and the standard deviation of the rating (see ``DotBias.std``).
 
         Raises:
-            UnknownIdError: for a single pair's user or item that is unknown or ambiguous.
-            DataError: for two lists of different lengths.
+            UnknownIdError: for an ambiguous item, and for an unknown user or item if ``strict``.
+            DataError: for two lists of different lengths, or what is no id.
             SettingError: for a standard deviation without samples.
         """
-        if is_id(users) and is_id(items):
-            one_user = np.array([self.user_vocabulary.find(users, noun="user")], np.int32)
-            one_item = np.array([self.item_vocabulary.find(items)], np.int32)
-            rating = float(self.model.predict(self.parameters, one_user, one_item)[0])
-            return (rating, float(self._std(one_user, one_item)[0])) if with_std else rating
-        u = self.user_vocabulary.indices([users] if is_id(users) else users)
-        i = self.item_vocabulary.indices([items] if is_id(items) else items)
+        u = self.indices("user", users, strict=strict)
+        i = self.indices("item", items, strict=strict)
         if len(u) != len(i) and not (is_id(users) or is_id(items)):
             raise DataError(f"{len(u):,} users for {len(i):,} items: give as many of each")
         u, i = np.broadcast_arrays(u, i)
         ratings = self.model.predict(self.parameters, u, i)
-        return (ratings, self._std(u, i)) if with_std else ratings
+        std = self._std(u, i) if with_std else None
+        if is_id(users) and is_id(items):
+            return float(ratings[0]) if std is None else (float(ratings[0]), float(std[0]))
+        return ratings if std is None else (ratings, std)
 
     def _std(self, users: Index, items: Index) -> Array:
         """Standard deviation of the rating of each pair, shape (n,)."""
         return self.model.std(self.parameters, users, items)
 
-    def predict_table(self, pairs: pl.DataFrame, *, with_std: bool = False) -> pl.DataFrame:
+    def predict_table(
+        self, pairs: pl.DataFrame, *, with_std: bool = False, strict: bool = False
+    ) -> pl.DataFrame:
         """Predictions for a frame of columns ``user`` and ``item``.
 
         Args:
             pairs: the frame.
-            with_std: as for ``predict``.
+            with_std, strict: as for ``predict``.
 
         Returns:
-            The frame with two more columns: ``prediction`` (``preference`` where there is no model of
-            ratings), and ``basis``, which names what was
+            The frame, its ids in the type of the model's, with two more columns: ``prediction``
+            (``preference`` where there is no model of ratings), and ``basis``, which names what was
             known at training: ``both``, ``user``, ``item`` or ``neither``. With ``with_std`` three more:
             the standard deviation ``std``, and ``lower`` and ``upper``, between which a normal rating
             around the prediction is in nine cases of ten, clipped to the scale.
 
         Raises:
-            DataError: for a frame without one of the two columns.
+            UnknownIdError: for an unknown user or item if ``strict``.
+            DataError: for a frame without one of the two columns, or what is no id.
             SettingError: for a standard deviation without samples.
         """
         for name in ("user", "item"):
             if name not in pairs.columns:
                 raise DataError(
-                    f"the pairs have no column {name!r}, only {', '.join(pairs.columns) or 'none'}"
+                    f"the pairs have no column {name!r}, only {listed(pairs.columns) or 'none'}"
                 )
-        u = self.user_vocabulary.indices(pairs["user"])
-        i = self.item_vocabulary.indices(pairs["item"])
-        names = np.array(["neither", "user", "item", "both"])
+        u = self.indices("user", pairs["user"], strict=strict)
+        i = self.indices("item", pairs["item"], strict=strict)
+        own = [self.vocabulary(side).in_own_type(pairs[side]).alias(side) for side in OTHER]
+        return self._predicted(pairs.with_columns(own), u, i, with_std=with_std)
+
+    def predict_pair(
+        self, user: RawId, item: RawId, *, with_std: bool = False, strict: bool = False
+    ) -> pl.DataFrame:
+        """The row of ``predict_table`` for one pair, with the item's ``title``.
+
+        Args:
+            user: the user's id.
+            item: the item's id, title, or a part of one title.
+            with_std, strict: as for ``predict``.
+
+        Raises:
+            As ``predict``.
+        """
+        u, i = self.indices("user", user, strict=strict), self.indices("item", item, strict=strict)
+        title = self.named(i)["title"] if i[0] >= 0 else [None]
+        pair = pl.DataFrame(
+            {
+                "user": self.in_own_type("user", user, u),
+                "item": self.in_own_type("item", item, i),
+                "title": pl.Series(title, dtype=pl.String),
+            }
+        )
+        return self._predicted(pair, u, i, with_std=with_std)
+
+    def _predicted(
+        self, pairs: pl.DataFrame, u: Index, i: Index, *, with_std: bool
+    ) -> pl.DataFrame:
+        """Pairs with what is predicted for their indices."""
         rating = self.model.predict(self.parameters, u, i)
         name = "prediction" if self.model.scores == "rating" else "preference"
-        basis = pl.Series("basis", names[(u >= 0) + 2 * (i >= 0)])
-        table = pairs.with_columns(pl.Series(name, rating), basis)
+        table = pairs.with_columns(pl.Series(name, rating), self.basis(u, i, len(u)))
         if not with_std:
             return table
         std = self._std(u, i)
@@ -201,7 +239,9 @@ class Recommender(Fitted):
             std=pl.Series(std), lower=pl.Series(lower), upper=pl.Series(upper)
         )
 
-    def explain(self, user: RawId, item: RawId, *, of: Scores | None = None) -> "Explanation":
+    def explain(
+        self, user: RawId, item: RawId, *, of: Scores | None = None, strict: bool = False
+    ) -> "Explanation":
         """One prediction as a sum: mean, biases, and a part for each rating of the user; or one
         preference, a sum over what the user has rated or chosen.
 
@@ -215,9 +255,11 @@ class Recommender(Fitted):
             item: the item's id, title, or a part of one title; the user may have rated it.
             of: ``"preference"``, why the item is where it is on the list, or ``"rating"``, why so many
                 stars; by default what ``recommend`` ranks by.
+            strict: as for ``predict``. Of a user or item never seen there are the parts of anybody, or
+                of any item, and ``basis`` says so.
 
         Raises:
-            UnknownIdError: for a user or item that is unknown or ambiguous.
+            UnknownIdError: for an ambiguous item, and for an unknown user or item if ``strict``.
             SettingError: for a network, or an ``of`` of which there is no model.
             ModelFileError: for a model that an older version has saved.
 
@@ -230,21 +272,25 @@ class Recommender(Fitted):
         # Numba takes half a second to load: what only predicts need not wait for it.
         from dotbias.recommender.explanation import explain
 
-        return explain(self, user, item, of)
+        return explain(self, user, item, of, strict=strict)
 
     # -- recommendations -------------------------------------------------------------------------
 
     def recommend(
         self,
-        users: RawId | Sequence[RawId],
+        users: RawId | pl.Series | Sequence[RawId],
         k: int = 10,
+        *,
+        strict: bool = False,
         **options: Unpack[ListKeywords],
     ) -> pl.DataFrame:
         """The k items that each user is most likely to choose, or would rate highest.
 
         Args:
-            users: a user's id, or several; unknown ones among several get what suits most.
+            users: a user's id, or several; unknown ones get what suits most, the items with the highest
+                bias or preference of all users on average, with a warning in the log.
             k: how many items.
+            strict: whether an unknown user is an error instead.
             rank_by: ``"preference"``, which is the default where there is a model of it, or
                 ``"rating"``: the highest predicted rating first.
             candidates: ids or titles of the only items to choose from; all by default.
@@ -260,28 +306,31 @@ class Recommender(Fitted):
 
         Returns:
             Columns ``user``, ``rank`` (from 1), ``item``, ``title``, best first; ``prediction``, the
-            rating, and ``preference``, as far as there are models of them.
+            rating, and ``preference``, as far as there are models of them; ``basis``, what was known at
+            training: ``both`` the user and the item, or the ``item`` alone. Why a list is empty, the log
+            says.
 
         Raises:
-            UnknownIdError: for a single unknown user, or an unknown item among those named.
+            UnknownIdError: for an unknown user if ``strict``, or an unknown item among those named.
+            DataError: for what is no id.
             SettingError: for an option outside its range, a ``rank_by`` of which there is no model, an
                 unknown genre, or diversity by a model without embeddings.
         """
         check_k(k)
-        raw = several(users)
-        if is_id(users):
-            index = np.array([self.user_vocabulary.find(users, noun="user")], np.int32)
-        else:
-            index = self.user_vocabulary.indices(raw)
-        items = self._top_items(index, k, ListOptions.of_ids(self, options))
+        asked = users if is_id(users) else as_ids(users)  # type: ignore[arg-type]
+        index = self.indices("user", asked, strict=strict)
+        wanted = ListOptions.of_ids(self, options)
+        items = self._top_items(index, k, wanted)
         row, rank = np.nonzero(items >= 0)
+        wanted.say_short(self, np.bincount(row, minlength=len(items)), k)
         chosen = items[row, rank]
         return pl.DataFrame(
             {
-                "user": pl.Series("user", raw)[row],
+                "user": self.in_own_type("user", asked, index)[row],
                 "rank": rank + 1,
                 **self.named(chosen),
                 **self.scored(index[row], chosen),
+                "basis": self.basis(index[row], chosen, len(row)),
             }
         )
 
@@ -319,6 +368,7 @@ class Recommender(Fitted):
         *,
         by: Scores | None = None,
         min_ratings: int = MIN_RATINGS,
+        strict: bool = False,
     ) -> pl.DataFrame:
         """The k items whose embeddings point most nearly the same way.
 
@@ -329,16 +379,21 @@ class Recommender(Fitted):
                 where there is a model of it, or ``"rating"``, rated alike by the same people.
             min_ratings: items with fewer training ratings come after all others: their
                 embeddings have hardly moved from where they started, and say little.
+            strict: whether an unknown item is an error. If not, the most rated items are listed in the
+                place of similar ones, with a warning in the log.
 
         Returns:
-            Columns ``rank``, ``item``, ``title``, ``similarity`` (cosine, -1 to 1), ``n_ratings``.
+            Columns ``rank``, ``item``, ``title``, ``similarity`` (cosine, -1 to 1; null for an unknown
+            item), ``n_ratings``, and ``basis``: ``item`` where that was known, else ``neither``.
 
         Raises:
-            UnknownIdError: for an unknown or ambiguous item.
+            UnknownIdError: for an ambiguous item, and for an unknown one if ``strict``.
             SettingError: for a model without embeddings, or a ``by`` of which there is no model.
         """
-        at = self.item_vocabulary.find(item)
+        at = int(self.indices("item", item, strict=strict)[0])
         compared = self.compared_by(by)
+        if at < 0:
+            return self.most_rated(k, min_ratings=min_ratings)
         vector = compared.model.item_vectors(compared.parameters)[at]
         return compared.nearest(vector, k, min_ratings=min_ratings, excluded=at)
 

@@ -21,6 +21,7 @@ from numpy.typing import NDArray
 
 from dotbias.compiled import compiled
 from dotbias.errors import SettingError
+from dotbias.memory import check_memory
 from dotbias.pictures import SurfacePicture
 from dotbias.solvers.descent.kernels import LOAD, STORE, is_ours
 from dotbias.solvers.descent.rules import RULES, Rule
@@ -182,6 +183,7 @@ def _descend(rule: Rule, surface: Surface, n_steps: int, rates: Numbers) -> Numb
     """The paths (n_steps + 1, n_rates, 2) of a rule with several learning rates at once."""
     if not isinstance(n_steps, numbers.Integral) or n_steps < 1:
         raise SettingError(f"n_steps={n_steps!r}: n_steps must be a whole number at least 1")
+    check_memory(n_steps * (2 * len(rates) + 4), f"n_steps={n_steps}", size=8)
     coefficients = rule.coefficient_table(np.arange(1.0, n_steps + 1))
     move = _move_kernel(type(rule).update, rule.n_slots, coefficients.shape[1])
     paths = np.empty((n_steps + 1, len(rates), 2))

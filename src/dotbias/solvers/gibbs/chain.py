@@ -9,6 +9,7 @@ from scipy.sparse import csc_array, csr_array, hstack
 
 from dotbias.data.ratings import Ratings
 from dotbias.data.vocabulary import Index
+from dotbias.memory import check_memory
 from dotbias.models.base import Array
 from dotbias.settings import generator
 from dotbias.solvers.gibbs.kernels import (
@@ -75,8 +76,11 @@ class Chain:
         self.features = tuple(codes)
         sizes = [ratings.n_users, ratings.n_items, *(int(c.max()) + 1 for c in codes.values())]
         self.sizes = tuple(sizes)
+        columns = padded(self.n_columns + 1)
+        taken = columns * (sum(sizes) + len(sizes)) + 2 * columns**2  # rows, and their precisions
+        check_memory(taken, f"Gibbs sampling with n_factors={n_factors}")
         ends = np.cumsum([size + 1 for size in sizes])
-        self.table = np.zeros((int(ends[-1]), padded(self.n_columns + 1)), np.float32)
+        self.table = np.zeros((int(ends[-1]), columns), np.float32)
         self.firsts = tuple(int(end) - size - 1 for end, size in zip(ends, sizes, strict=True))
         for first, size in zip(self.firsts, sizes, strict=True):
             start = self.rng.standard_normal((size, n_factors), np.float32) * np.float32(_START)

@@ -13,6 +13,7 @@ from scipy.sparse import coo_array
 from dotbias.data.ratings import Ratings
 from dotbias.data.vocabulary import Index
 from dotbias.errors import SettingError
+from dotbias.memory import check_memory
 from dotbias.models.base import Array, Model, Parameters, initialised
 from dotbias.models.baseline import Baseline
 from dotbias.models.dot_bias import DotBias
@@ -199,6 +200,7 @@ class _RowRegressions:
         counts: NDArray[np.int64] = np.diff(self.starts).astype(np.int64)
         self.order = np.argsort(-counts, kind="stable")
         k, width = factors.shape[1], padded(1 + factors.shape[1])
+        check_memory(2 * width**2, f"least squares with n_factors={k}")  # the prior and one system
         self.rows = np.zeros((len(bias), width), np.float32)
         self.rows[:, 0], self.rows[:, 1 : 1 + k] = bias, factors
         self.weights = row_weights(counts, per_rating=bool(start["prior_per_rating"][0]))

@@ -82,7 +82,7 @@ def contributions(
         parameters: its fitted arrays.
         rated: indices of the items that the user has rated, shape (n,).
         values: the ratings, shape (n,).
-        item: index of the item whose prediction is taken apart.
+        item: index of the item whose prediction is taken apart; -1 for one of which nothing is known.
         observed: as in ``fold_in``.
 
     Returns:
@@ -98,11 +98,12 @@ def contributions(
     ends, rated, values = checked_ratings(form, np.array([0, len(rated)]), rated, values)
     mean = prior.mean.astype(np.float64)
     width = form.regressed.width
-    y, beside = np.split(
-        form.others(rated).astype(np.float64), [width], axis=1
-    )  # (n, 1 + k), (n, w)
+    # (n, 1 + k) and (n, w)
+    y, beside = np.split(form.others(rated).astype(np.float64), [width], axis=1)
     held, y[:, 0] = y[:, 0].copy(), form.lead
-    asked = form.others(np.array([item], np.int32))[0].astype(np.float64)
+    asked = np.zeros(form.width)
+    if item >= 0:
+        asked += form.others(np.array([item], np.int32))[0]
     asked, asked_beside = np.split(asked, [width])
     item_bias, asked[0] = float(asked[0]), 0
 

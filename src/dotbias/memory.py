@@ -1,0 +1,49 @@
+"""What a setting would take of the machine's memory, said before it is asked for."""
+
+import os
+
+from dotbias.errors import SettingError
+
+_UNITS = ("bytes", "kB", "MB", "GB", "TB", "PB", "EB")
+
+
+def check_memory(n_numbers: float, what: str, *, size: int = 4) -> None:
+    """Refuse what cannot fit into the machine's memory, whatever else is there.
+
+    An allocation alone would not do it: where the system grants memory before it has it, the process is
+    killed without a word when the memory is used.
+
+    Args:
+        n_numbers: how many numbers are held at once.
+        what: takes them, for the message: the setting and its value.
+        size: bytes of a number.
+
+    Raises:
+        SettingError: naming what it would take, and what there is.
+    """
+    needed, there_is = float(n_numbers) * size, _physical()
+    if there_is is not None and needed > there_is:
+        raise SettingError(
+            f"{what} would take {in_units(needed)} of memory, and this machine has {in_units(there_is)}"
+        )
+
+
+def in_units(n_bytes: float) -> str:
+    """A number of bytes for people.
+
+    >>> in_units(40_000_800_000.0)
+    '40 GB'
+    """
+    for unit in _UNITS:
+        if n_bytes < 999.5 or unit == _UNITS[-1]:
+            break
+        n_bytes /= 1000
+    return f"{n_bytes:.3g} {unit}"
+
+
+def _physical() -> int | None:
+    """Bytes of memory of this machine; None where the system does not say."""
+    try:
+        return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    except (AttributeError, OSError, ValueError):
+        return None

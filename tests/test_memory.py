@@ -1,0 +1,67 @@
+"""What does not fit into the memory of a machine is refused with what it would take."""
+
+import pytest
+
+import dotbias as db
+from dotbias import memory
+from dotbias.errors import SettingError
+from dotbias.tuning.surfaces import surface_race
+from tests.cli.command import fails
+
+
+@pytest.fixture(autouse=True)
+def small_machine(monkeypatch):
+    """Of 10 MB."""
+    monkeypatch.setattr(memory, "_physical", lambda: 10_000_000)
+
+
+@pytest.fixture(scope="module")
+def ratings():
+    return db.simulate(n_users=60, n_items=40, n_ratings=900, seed=1)[0]
+
+
+@pytest.mark.parametrize(
+    ("model", "solver", "message"),
+    [
+        (db.DotBias(n_factors=100_000), None, r"n_factors=100000\) would take 40 MB"),
+        (db.DotBias(n_factors=2000), db.ALS(), "n_factors=2000 would take 32.3 MB"),
+        (None, db.Gibbs(n_factors=2000, n_samples=4, burn_in=1), "n_factors=2000 would take 3"),
+    ],
+)
+def test_a_fit_says_what_it_would_take(ratings, model, solver, message):
+    with pytest.raises(SettingError, match=f"{message}.* of memory, and this machine has 10 MB"):
+        db.fit(ratings, model, solver)
+
+
+def test_what_fits_is_fitted(ratings):
+    for solver in (db.GradientDescent(n_epochs=1), db.ALS(n_iterations=1)):
+        assert db.fit(ratings, db.DotBias(n_factors=64), solver).model.n_factors == 64
+
+
+def test_the_laboratory_says_what_it_would_take():
+    with pytest.raises(SettingError, match=r"simulate\(n_users=1000000000000, .* 48 TB"):
+        db.simulate(n_users=10**12, n_items=10, n_ratings=100)
+    with pytest.raises(SettingError, match="n_steps=1000000 would take"):
+        surface_race("beale", [db.SGD()], n_steps=10**6)
+    assert "--epochs 9999999 --points 50 would take" in fails("schedule one-cycle --epochs 9999999")
+
+
+def test_numbers_of_bytes_are_readable():
+    shown = [memory.in_units(n) for n in (0, 999, 1000, 1_234_567, 999_600, 10**40)]
+    assert shown == ["0 bytes", "999 bytes", "1 kB", "1.23 MB", "1 MB", "1e+22 EB"]
+
+
+def test_a_machine_that_does_not_say_what_it_has_refuses_nothing(monkeypatch):
+    monkeypatch.setattr(memory, "_physical", lambda: None)
+    memory.check_memory(1e30, "anything")
+
+
+def test_running_out_of_memory_is_a_message(monkeypatch, tmp_path):
+    """As it happens where the system grants no more, though the machine has it."""
+
+    def full(*_, **__):
+        raise MemoryError("Unable to allocate 37.3 GiB for an array with shape (100000, 100000)")
+
+    monkeypatch.setattr("dotbias.data.simulate.simulate", full)
+    said = fails(f"simulate -o {tmp_path}/ratings.csv")
+    assert "out of memory (Unable to allocate 37.3 GiB" in said
