@@ -4,6 +4,8 @@ Exit codes: 0 success; 1 a mistake in the data, the model file or a setting, nam
 usage of the command line; 130 interrupted with Ctrl-C.
 """
 
+import contextlib
+import io
 import logging
 import os
 import sys
@@ -21,6 +23,7 @@ class _Commands(TyperGroup):
     """The commands, which end with a message and an exit code whatever becomes of them."""
 
     def invoke(self, ctx: Any) -> Any:
+        _take_any_text()
         try:
             done = super().invoke(ctx)
             if sys.stdout is not None:
@@ -33,9 +36,28 @@ class _Commands(TyperGroup):
             raise typer.Exit(130) from interrupt
         except BrokenPipeError:
             # The reader of our output has gone, as in `dotbias recommend ... | head`.
-            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            _drop_output()
             raise typer.Exit(0) from None
+        except OSError as error:
+            # Files have their own errors: what is left is mostly a full disk behind `> results.csv`.
+            what = error.filename or "standard output"
+            typer.secho(f"Error: {what}: {error.strerror or error}", err=True, fg="red")
+            if error.filename is None:
+                _drop_output()
+            raise typer.Exit(1) from error
         return done
+
+
+def _take_any_text() -> None:
+    """Show a letter that the output's encoding lacks as a question mark: a title may hold any."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="replace")
+
+
+def _drop_output() -> None:
+    """Let what could not be written go, lest Python tries again at its end."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 app = typer.Typer(
@@ -56,7 +78,9 @@ class _Notes(logging.Handler):
     """Notes on stderr as it is at that moment: a progress bar puts itself there, and moves aside."""
 
     def emit(self, record: logging.LogRecord) -> None:
-        print(self.format(record), file=sys.stderr)
+        if sys.stderr is not None:
+            with contextlib.suppress(OSError):  # no reader for them is no reason to stop the work
+                print(self.format(record), file=sys.stderr)
 
 
 def _version(wanted: bool) -> None:
