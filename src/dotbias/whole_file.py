@@ -197,7 +197,7 @@ def _check(files: list[tuple[Path, FileKind]], reads: list[str | Path], force: b
             seen |= dict.fromkeys(_names(target), path)
             _check_ending(path, kind)
             _check_reads(target, kind, reads, force)
-            _check_place(target, kind, force)
+            _check_place(path, target, kind, force)
 
 
 def _target(path: Path) -> Path:
@@ -260,7 +260,7 @@ def _places(source: str) -> list[Path]:
     return [Path(found) for found in glob.glob(path)]  # noqa: PTH207
 
 
-def _check_place(target: Path, kind: FileKind, force: bool) -> None:
+def _check_place(path: Path, target: Path, kind: FileKind, force: bool) -> None:
     """Refuse a place that cannot be written, or holds something that is not to be lost."""
     folder = target.parent
     if target.exists():
@@ -284,7 +284,8 @@ def _check_place(target: Path, kind: FileKind, force: bool) -> None:
     if not folder.is_dir():
         if folder.exists():
             raise OSError(errno.ENOTDIR, f"{folder} is no folder")
-        raise OSError(errno.ENOENT, f"there is no folder {folder}")
+        shown = path.parent if path.parent.resolve() == folder else folder
+        raise OSError(errno.ENOENT, f"there is no folder {shown}")
     # What else may stand against it, such as permissions, a name that is too long and a disk that is
     # full or read-only, shows when it is tried.
     with _part_folder(folder) as part:
@@ -316,45 +317,59 @@ def _part_folder(folder: Path) -> Iterator[Path]:
     """
     for other in folder.glob(_PART_FOLDER.format("*")):
         _remove_abandoned(other)
+    part, lock = _new_part_folder(folder)
+    try:
+        yield part
+    finally:
+        shutil.rmtree(part, ignore_errors=True)
+        _unlock(lock)
+
+
+def _new_part_folder(folder: Path) -> tuple[Path, int | None]:
     while True:
         part = folder / _PART_FOLDER.format(secrets.token_hex(8))
         part.mkdir(mode=0o700)
-        try:
-            with _locked(part) as locked:
-                if locked and not part.exists():
-                    continue  # taken for one that was left over, between the two lines above
-                yield part
-                return
-        finally:
-            shutil.rmtree(part, ignore_errors=True)
+        # Until it is locked, another process may take it for one that was left over.
+        with contextlib.suppress(FileNotFoundError):
+            lock = _lock(part)
+            if part.exists():
+                return part, lock
+            _unlock(lock)
 
 
 def _remove_abandoned(part: Path) -> None:
-    with contextlib.suppress(OSError):  # another process may be faster
+    with contextlib.suppress(OSError):  # it is in work, or another process was faster
         old = time.time() - part.stat().st_mtime > _ABANDONED_SECONDS
-        with _locked(part, wait=False) as locked:
-            if locked or (locked is None and old):
-                shutil.rmtree(part, ignore_errors=True)
+        lock = _lock(part, wait=False)
+        if lock is not None or old:
+            shutil.rmtree(part, ignore_errors=True)
+        _unlock(lock)
 
 
-@contextlib.contextmanager
-def _locked(folder: Path, *, wait: bool = True) -> Iterator[bool | None]:
-    """Whether the folder's lock is held in the block; None where there are no locks."""
+def _lock(folder: Path, *, wait: bool = True) -> int | None:
+    """Lock a folder until ``_unlock``, or until the process ends; None where there are no locks.
+
+    Raises:
+        BlockingIOError: when it is locked, and this does not wait.
+        FileNotFoundError: when it is not there.
+    """
     if fcntl is None:
-        yield None
-        return
+        return None
     file = os.open(folder, os.O_RDONLY)
     try:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
-            locked: bool | None = True
-        except BlockingIOError:
-            locked = False
-        except OSError:  # a file system without locks
-            locked = None
-        yield locked
-    finally:
+        fcntl.flock(file, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
+    except BlockingIOError:
         os.close(file)
+        raise
+    except OSError:  # a file system without locks
+        os.close(file)
+        return None
+    return file
+
+
+def _unlock(lock: int | None) -> None:
+    if lock is not None:
+        os.close(lock)
 
 
 def _like(target: Path, part: Path, mode: int) -> None:
