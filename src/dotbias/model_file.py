@@ -66,7 +66,7 @@ def write(
 
 
 def is_ours(path: Path) -> bool:
-    """Whether a file was written here, by this version or another; it may be damaged."""
+    """Whether a file was written here, by this version or another."""
     from safetensors import SafetensorError, safe_open
 
     try:

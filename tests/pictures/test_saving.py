@@ -197,3 +197,22 @@ def test_a_notebook_shows_a_picture_as_an_image_inside_it(make) -> None:
     assert tag == "img"
     assert attributes["alt"] == '"><b>x'
     assert str(attributes["src"]).startswith("data:image/png;base64,iVBOR")
+
+
+@pictures
+@endings
+def test_a_picture_of_ours_is_replaced_and_another_when_told_so(
+    make, ending: str, tmp_path: Path
+) -> None:
+    path = tmp_path / f"picture{ending}"
+    whole = make().save(path).read_bytes()
+    assert make().save(path).read_bytes() == whole
+    with matplotlib.rc_context():
+        figure = make().figure()
+        figure.savefig(tmp_path / "mine.png")  # of the same library
+    for other in ((tmp_path / "mine.png").read_bytes(), b"<!DOCTYPE html>", b"user,item,rating"):
+        path.write_bytes(other)
+        with pytest.raises(DataError, match=r"a file is there, .* force=True"):
+            make().save(path)
+        assert path.read_bytes() == other
+        assert make().save(path, force=True).read_bytes() == whole

@@ -62,7 +62,7 @@ def frame(
     if as_json:
         data(table.to_dicts())
     elif as_csv:
-        sys.stdout.write(table.write_csv())
+        typer.echo(table.write_csv(), nl=False)
     else:
         console().print(table_of(table, title))
 
@@ -95,7 +95,7 @@ def table_of(table: "pl.DataFrame", title: str) -> "Group":
 def data(value: Any) -> None:
     """Print plain data as JSON; a number that JSON does not have, such as NaN, is null."""
     # Programs read letters as they are and as numbers; question marks in their place are lost.
-    lacks_letters = not (sys.stdout.encoding or "").lower().startswith("utf")
+    lacks_letters = not getattr(sys.stdout, "encoding", "utf-8").lower().startswith("utf")
     text = json.dumps(_in_json(value), indent=2, ensure_ascii=lacks_letters, allow_nan=False)
     typer.echo(text)
 
