@@ -406,7 +406,7 @@ def test_a_place_that_cannot_be_written_is_refused_before_the_work(run, model, r
         (f"update {model} {ratings} -o", f"{nowhere}.dotbias"),
         (f"fit {ratings} -o", f"{nowhere}.dotbias"),
         ("simulate -o", f"{nowhere}.csv"),
-        (f"split {ratings} --train some.csv --test", f"{nowhere}.csv"),
+        (f"split {ratings} --train fresh.csv --test", f"{nowhere}.csv"),
     ):
         done = run(f"{command} {file}", code=1)
         assert done.stderr == f"Error: cannot write {file}: there is no folder no-such-folder\n"

@@ -62,7 +62,7 @@ def frame(
     if as_json:
         data(table.to_dicts())
     elif as_csv:
-        typer.echo(table.write_csv(), nl=False)
+        print(table.write_csv(), end="")
     else:
         console().print(table_of(table, title))
 
