@@ -242,6 +242,26 @@ def test_threads_that_write_the_same_file_do_not_meet(tmp_path):
     assert names(tmp_path) == ["x"]
 
 
+def test_a_file_that_comes_in_between_is_kept_and_so_is_what_was_to_be_written(tmp_path):
+    one, other = tmp_path / "one.txt", tmp_path / "other.txt"
+
+    def write_all() -> None:
+        one.write_text("my ratings")
+        write(one)
+        write(other)
+
+    with pytest.raises(DataError, match=r"since the work began: .* is in .*one-\w+\.txt"):
+        work([one, other], write_all)
+    assert one.read_text() == "my ratings"
+    assert other.read_text() == "note 2"
+    (beside,) = tmp_path.glob("one-*.txt")
+    assert beside.read_text() == "note 2"
+    assert len(names(tmp_path)) == 3
+    one.unlink()
+    work([one, other], write_all, force=True)
+    assert one.read_text() == "note 2"
+
+
 # -- what is left over -------------------------------------------------------------------------------
 
 _KILLED = """

@@ -56,8 +56,9 @@ class FileKind:
 class Outputs:
     """Files that are written together: all of them appear, or none. Made by ``outputs``."""
 
-    def __init__(self, files: dict[Path, FileKind]) -> None:
+    def __init__(self, files: dict[Path, FileKind], *, force: bool) -> None:
         self._files = files
+        self._force = force
         self._targets = {path: _target(path) for path in files}
         self._parts: dict[Path, Path] = {}  # by the path that was named
         self._placed: set[Path] = set()
@@ -87,8 +88,18 @@ class Outputs:
             self.place()
 
     def place(self) -> None:
-        """Move what is written into its place; where one cannot be moved, no other stays there."""
+        """Move what is written into its place; where one cannot be moved, no other stays there.
+
+        Raises:
+            DataError: also where a file of the user's has come to be in a place since it was looked at.
+                What belonged there lies beside it then, and the error says where.
+        """
         before: list[tuple[Path, Path | None]] = []
+        beside = [path for path in self._parts if self._is_taken(path)]
+        for path in beside:
+            target = self._targets[path]
+            spare = f"{target.stem}-{secrets.token_hex(4)}{target.suffix}"
+            self._targets[path] = target.with_name(spare)
         try:
             for path, part in self._parts.items():
                 with _named_errors(path, OSError):
@@ -106,10 +117,20 @@ class Outputs:
         self._placed |= self._parts.keys()
         self._parts.clear()
         self._folders.pop_all().close()
+        for path in beside:
+            with _named_errors(path, OSError):
+                raise OSError(
+                    "another file has come there since the work began: what was to be written is in "
+                    f"{self._targets[path]}"
+                )
 
     def discard(self) -> None:
         """Remove what is not in its place."""
         self._folders.close()
+
+    def _is_taken(self, path: Path) -> bool:
+        with _named_errors(path, OSError):
+            return not self._force and _is_foreign(self._targets[path], self._files[path])
 
     def _make_folder(self, folder: Path) -> None:
         if not folder.exists():
@@ -148,7 +169,7 @@ def outputs(
         yield begun
         return
     _check(files, list(reads), force)
-    made = Outputs(dict(files))
+    made = Outputs(dict(files), force=force)
     token = _begun.set(made)
     try:
         yield made
@@ -274,7 +295,7 @@ def _check_place(path: Path, target: Path, kind: FileKind, force: bool) -> None:
         own = folder.stat()
         if own.st_mode & stat.S_ISVTX and os.geteuid() not in (0, own.st_uid, status.st_uid):
             raise OSError("it is there and belongs to someone else")
-        if not force and status.st_size > 0 and not kind.is_ours(target):
+        if not force and _is_foreign(target, kind):
             raise OSError(
                 f"a file is there, and nothing tells that it is a {kind.noun} of dotbias: name another "
                 "file, or replace it with --force (in Python force=True)"
@@ -290,6 +311,11 @@ def _check_place(path: Path, target: Path, kind: FileKind, force: bool) -> None:
     # full or read-only, shows when it is tried.
     with _part_folder(folder) as part:
         (part / target.name).write_bytes(_PROBE)
+
+
+def _is_foreign(target: Path, kind: FileKind) -> bool:
+    """Whether a file is there that would be lost. An empty one holds nothing."""
+    return target.is_file() and target.stat().st_size > 0 and not kind.is_ours(target)
 
 
 @contextlib.contextmanager
