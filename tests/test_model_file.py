@@ -3,6 +3,7 @@
 import json
 import os
 import stat
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -256,3 +257,21 @@ def test_only_a_regular_file_is_replaced(tmp_path):
             model_file.write(path, ARRAYS, METADATA)
     assert stat.S_ISFIFO(pipe.stat().st_mode)
     assert names(tmp_path) == ["folder", "pipe"]
+
+
+def test_files_of_ours_are_replaced_and_others_when_told_so(tmp_path):
+    path = tmp_path / "m"
+    for ours in ("sgd.dotbias", "net.checkpoint"):
+        path.write_bytes((Path(__file__).parent / "golden" / "0.5.0" / ours).read_bytes())
+        model_file.write(path, ARRAYS, METADATA)
+    model_file.write(path, ARRAYS, METADATA, kind="dotbias checkpoint")
+    model_file.write(path, ARRAYS, METADATA)
+    whole = path.read_bytes()
+    save_file({"weights": np.ones(2)}, path, {"format": "pt"})  # what another program wrote
+    for other in (path.read_bytes(), whole[:100], b"user,item,rating\n", b"\0" * 16):
+        path.write_bytes(other)
+        with pytest.raises(ModelFileError, match=r"a file is there, .* force=True"):
+            model_file.write(path, ARRAYS, METADATA)
+        assert path.read_bytes() == other
+        model_file.write(path, ARRAYS, METADATA, force=True)
+        assert path.read_bytes() == whole

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from dotbias.errors import DataError, ModelFileError
 from dotbias.plain import from_plain
-from dotbias.whole_file import whole_file
+from dotbias.whole_file import FileKind, whole_file
 
 FORMAT = "dotbias model"
 FORMAT_VERSION = 1
@@ -30,6 +30,8 @@ def write(
     arrays: Mapping[str, NDArray[Any]],
     metadata: Mapping[str, Any],
     kind: str = FORMAT,
+    *,
+    force: bool = False,
 ) -> None:
     """Write arrays and JSON-able metadata, whole or not at all.
 
@@ -37,9 +39,10 @@ def write(
         path: where to.
         arrays, metadata: what to write.
         kind: what the file is; reading asks for the same.
+        force: whether a file that is there is replaced even if it is none of ours.
 
     Raises:
-        ModelFileError: when the folder is missing or cannot be written.
+        ModelFileError: when it cannot be written, or another file is there.
     """
     from safetensors import SafetensorError
     from safetensors.numpy import save_file
@@ -53,13 +56,27 @@ def write(
         "sha256": _checksum(arrays, text),
     }
     try:
-        with whole_file(path) as partial:
-            save_file(arrays, partial, header)
-            _put_in_order(partial)
-    except OSError as error:
-        raise ModelFileError(f"cannot write {path}: {error.strerror or error}") from error
+        with whole_file(path, MODEL, force=force) as part:
+            save_file(arrays, part, header)
+            _put_in_order(part)
+    except DataError as error:
+        raise ModelFileError(str(error)) from error
     except SafetensorError as error:
         raise ModelFileError(f"cannot write {path}: {error}") from error
+
+
+def is_ours(path: Path) -> bool:
+    """Whether a file was written here, by this version or another."""
+    from safetensors import SafetensorError, safe_open
+
+    try:
+        with safe_open(path, "numpy") as file:
+            return str((file.metadata() or {}).get("format")).startswith("dotbias ")
+    except (SafetensorError, OSError):
+        return False
+
+
+MODEL = FileKind("model", is_ours=is_ours)
 
 
 def read(path: Path, kind: str = FORMAT) -> tuple[dict[str, NDArray[Any]], dict[str, Any]]:

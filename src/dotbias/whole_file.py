@@ -1,39 +1,424 @@
-"""Files that are written whole or not at all."""
+"""Files that are written whole or not at all, and never in the place of something that is not ours.
+
+Everything that dotbias writes for a user goes through here. ``outputs`` names the files before the work
+whose results they are to hold, and refuses what could not be written then; ``whole_file`` writes one of
+them. Those that were named together are moved into their places together.
+"""
 
 import contextlib
+import errno
+import glob
 import os
-from collections.abc import Iterator
+import secrets
+import shutil
+import stat
+import time
+from collections.abc import Callable, Iterable, Iterator
+from contextvars import ContextVar
+from dataclasses import dataclass
 from pathlib import Path
+
+from dotbias.errors import DataError
+
+try:
+    import fcntl
+except ImportError:  # Windows
+    fcntl = None  # type: ignore[assignment]
+
+# Results are written in a folder of this name beside their place.
+_PART_FOLDER = ".dotbias-{}.part"
+# Where no lock tells whether its writer is still there, such a folder is left over after this time.
+_ABANDONED_SECONDS = 24 * 3600
+# Below these a file is a device, or a window into a process, whatever it looks like.
+_NO_FILES = (Path("/dev"), Path("/proc"), Path("/sys"))
+_MOST_LINKS = 40
+_PROBE = bytes(4096)  # a block
+
+
+@dataclass(frozen=True)
+class FileKind:
+    """What a file is to hold.
+
+    Args:
+        noun: what it is called in a message.
+        endings: of its name, in small letters; none stands for any.
+        is_ours: whether a file that is there is of this kind and was written here, by its content. Only
+            such a file is replaced without being asked to.
+        makes_folder: whether the folder that it lies in is made where there is none.
+    """
+
+    noun: str
+    endings: tuple[str, ...] = ()
+    is_ours: Callable[[Path], bool] = lambda _: False
+    makes_folder: bool = False
+
+
+class Outputs:
+    """Files that are written together: all of them appear, or none. Made by ``outputs``."""
+
+    def __init__(self, files: dict[Path, FileKind], *, force: bool) -> None:
+        self._files = files
+        self._force = force
+        self._targets = {path: _target(path) for path in files}
+        self._parts: dict[Path, Path] = {}  # by the path that was named
+        self._placed: set[Path] = set()
+        self._folders = contextlib.ExitStack()
+
+    def holds(self, paths: Iterable[Path]) -> bool:
+        """Whether all these paths were named, and are not in their places yet."""
+        return all(path in self._files and path not in self._placed for path in paths)
+
+    @contextlib.contextmanager
+    def part(self, path: Path) -> Iterator[Path]:
+        """Where to write one of the files; once all are written, they are moved into their places."""
+        with _named_errors(path, OSError):
+            target = self._targets[path]
+            if self._files[path].makes_folder:
+                self._make_folder(target.parent)
+            part = self._folders.enter_context(_part_folder(target.parent)) / "new" / target.name
+            part.parent.mkdir()
+            part.touch()
+            mode = part.stat().st_mode  # the user's choice, where a writer makes a private file
+            yield part
+            _like(target, part, mode)
+            with part.open("rb") as file:
+                os.fsync(file.fileno())
+        self._parts[path] = part
+        if self._parts.keys() | self._placed == self._files.keys():
+            self.place()
+
+    def place(self) -> None:
+        """Move what is written into its place; where one cannot be moved, no other stays there.
+
+        Raises:
+            DataError: also where a file of the user's has come to be in a place since it was looked at.
+                What belonged there lies beside it then, and the error says where.
+        """
+        before: list[tuple[Path, Path | None]] = []
+        beside = [path for path in self._parts if self._is_taken(path)]
+        for path in beside:
+            target = self._targets[path]
+            spare = f"{target.stem}-{secrets.token_hex(4)}{target.suffix}"
+            self._targets[path] = target.with_name(spare)
+        try:
+            for path, part in self._parts.items():
+                with _named_errors(path, OSError):
+                    target = self._targets[path]
+                    kept = _second_name(target, part.parents[1] / "before")
+                    before.append((target, kept))
+                    part.replace(target)
+        except BaseException:
+            for target, kept in reversed(before):
+                if kept is None:
+                    target.unlink(missing_ok=True)
+                else:
+                    kept.replace(target)
+            raise
+        self._placed |= self._parts.keys()
+        self._parts.clear()
+        self._folders.pop_all().close()
+        for path in beside:
+            with _named_errors(path, OSError):
+                raise OSError(
+                    "another file has come there since the work began: what was to be written is in "
+                    f"{self._targets[path]}"
+                )
+
+    def discard(self) -> None:
+        """Remove what is not in its place."""
+        self._folders.close()
+
+    def _is_taken(self, path: Path) -> bool:
+        with _named_errors(path, OSError):
+            return not self._force and _is_foreign(self._targets[path], self._files[path])
+
+    def _make_folder(self, folder: Path) -> None:
+        if not folder.exists():
+            folder.mkdir()
+            self._folders.callback(_remove_empty, folder)
+
+
+_begun: ContextVar[Outputs | None] = ContextVar("begun", default=None)
 
 
 @contextlib.contextmanager
-def whole_file(path: Path) -> Iterator[Path]:
-    """Write a file beside its place, and move it there once the block has ended well.
+def outputs(
+    files: Iterable[tuple[Path, FileKind]],
+    *,
+    reads: Iterable[str | Path] = (),
+    force: bool = False,
+) -> Iterator[Outputs]:
+    """Name files that the block writes with ``whole_file``, all of them or none.
+
+    They appear as soon as the last of them is written, or else at the end of the block.
+
+    Args:
+        files: where they belong, and what they are to hold.
+        reads: files, folders, patterns and addresses that the block reads: it writes none of them.
+        force: whether a file is replaced whatever it holds.
+
+    Raises:
+        DataError: at once, naming the path, where a file could not be written: for a folder that is
+            missing or cannot be written, an ending of another kind, a device, something that is no
+            regular file, a file that is read-only, is read, is named twice, or is none of ours. Where
+            writing fails after all, the files that were there before stay as they were.
+    """
+    files = list(files)
+    begun = _begun.get()
+    if begun is not None and begun.holds(path for path, _ in files):
+        yield begun
+        return
+    _check(files, list(reads), force)
+    made = Outputs(dict(files), force=force)
+    token = _begun.set(made)
+    try:
+        yield made
+        made.place()
+    finally:
+        _begun.reset(token)
+        made.discard()
+
+
+@contextlib.contextmanager
+def whole_file(path: Path, kind: FileKind, *, force: bool = False) -> Iterator[Path]:
+    """Write a file beside its place; it is moved there when the block has ended well.
 
     Whatever goes wrong, the file that was there before stays as it was, and nothing half-written is
-    left behind.
+    left behind. A link is followed, and a file that is replaced hands on its permissions.
 
     Args:
         path: where the finished file belongs.
+        kind: what it is to hold.
+        force: whether a file that is there is replaced whatever it holds. Of a path that ``outputs``
+            has named it is known already.
 
     Yields:
-        The path to write to; an empty file with the user's usual permissions is there already.
+        The path to write to, of the same ending; an empty file with the user's usual permissions is
+        there already.
 
     Raises:
-        OSError: when the folder cannot be written, or something other than a file is in the place.
+        DataError: as in ``outputs``, and when the disk is full.
     """
-    if path.exists() and not path.is_file():
-        # Moving the finished file into its place would replace even a device like /dev/null.
-        raise OSError("it is there and is no regular file")
-    partial = path.with_name(f".{path.name}.{os.getpid()}.part")
+    with outputs([(path, kind)], force=force) as named, named.part(path) as part:
+        yield part
+
+
+# -- what is refused ---------------------------------------------------------------------------------
+
+
+def _check(files: list[tuple[Path, FileKind]], reads: list[str | Path], force: bool) -> None:
+    """Refuse, before any work is done, what is not to be written or could not be."""
+    seen: dict[Path | tuple[int, int], Path] = {}
+    for path, kind in files:
+        target = _target(path)
+        with _named_errors(path, OSError, ValueError):
+            for name in _names(target):
+                if name in seen:
+                    raise OSError(f"{seen[name]} is the same file, and is written too")
+            seen |= dict.fromkeys(_names(target), path)
+            _check_ending(path, kind)
+            _check_reads(target, kind, reads, force)
+            _check_place(path, target, kind, force)
+
+
+def _target(path: Path) -> Path:
+    """Where a path leads, also when nothing is there yet: every link is followed, and looked at."""
+    with _named_errors(path, OSError, ValueError, RuntimeError):
+        if str(path) == "-":
+            raise OSError("standard output takes none of it: name a file")
+        step = path
+        for _ in range(_MOST_LINKS):
+            step = step.parent.resolve() / step.name
+            if any(step.is_relative_to(place) for place in _NO_FILES):
+                raise OSError(f"{step} belongs to the system and is no place for a file")
+            if not step.is_symlink():
+                return step
+            step = step.parent / step.readlink()
+        raise OSError(errno.ELOOP, os.strerror(errno.ELOOP))
+
+
+def _names(target: Path) -> list[Path | tuple[int, int]]:
+    """By what a file is known: its path and, where it is there, what its hard links share."""
+    if not target.exists():
+        return [target]
+    status = target.stat()
+    return [target, (status.st_dev, status.st_ino)]
+
+
+def _check_ending(path: Path, kind: FileKind) -> None:
+    if kind.endings and path.suffix.lower() not in kind.endings:
+        raise OSError(f"the name of a {kind.noun} must end in {' or '.join(kind.endings)}")
+
+
+def _check_reads(target: Path, kind: FileKind, reads: Iterable[str | Path], force: bool) -> None:
+    """Refuse to write what is read."""
+    if not target.is_file():
+        return
+    for source in reads:
+        for place in _places(str(source)):
+            if place.is_dir() and target.is_relative_to(place.resolve()):
+                if not kind.is_ours(target):
+                    raise OSError(f"it lies in {source}, which is read: name another file")
+            elif place.is_file() and place.samefile(target):
+                # To replace a model by one that knows more is a wish; the reader's data never are.
+                if not kind.is_ours(target):
+                    raise OSError("it is what is read: name another file")
+                if not force:
+                    raise OSError(
+                        "it is what is read: name another file, or replace it with --force"
+                    )
+
+
+def _places(source: str) -> list[Path]:
+    """The files and folders that a source of data may stand for: a path, a pattern, an address."""
+    path = source.partition("://")[2].partition("?")[0].removeprefix("/") or source
     try:
-        partial.touch()
-        mode = partial.stat().st_mode  # the user's choice, where a writer makes a private file
-        yield partial
-        partial.chmod(mode)
-        with partial.open("rb") as file:
-            os.fsync(file.fileno())
-        partial.replace(path)
+        if Path(path).exists():
+            return [Path(path)]
+    except (OSError, ValueError):  # too long for a path, say
+        return []
+    # A pattern may begin at the root, which those of pathlib do not.
+    return [Path(found) for found in glob.glob(path)]  # noqa: PTH207
+
+
+def _check_place(path: Path, target: Path, kind: FileKind, force: bool) -> None:
+    """Refuse a place that cannot be written, or holds something that is not to be lost."""
+    folder = target.parent
+    if target.exists():
+        if not target.is_file():
+            # Moving the finished file into its place would replace even a pipe or a device.
+            raise OSError("it is there and is no regular file")
+        status = target.stat()
+        # Root may write all files, and is still asked not to write this one.
+        if not status.st_mode & 0o222 or not os.access(target, os.W_OK):
+            raise OSError("it is there and is read-only")
+        own = folder.stat()
+        if own.st_mode & stat.S_ISVTX and os.geteuid() not in (0, own.st_uid, status.st_uid):
+            raise OSError("it is there and belongs to someone else")
+        if not force and _is_foreign(target, kind):
+            raise OSError(
+                f"a file is there, and nothing tells that it is a {kind.noun} of dotbias: name another "
+                "file, or replace it with --force (in Python force=True)"
+            )
+    elif kind.makes_folder and not folder.exists():
+        folder = folder.parent
+    if not folder.is_dir():
+        if folder.exists():
+            raise OSError(errno.ENOTDIR, f"{folder} is no folder")
+        shown = path.parent if path.parent.resolve() == folder else folder
+        raise OSError(errno.ENOENT, f"there is no folder {shown}")
+    # What else may stand against it, such as permissions, a name that is too long and a disk that is
+    # full or read-only, shows when it is tried.
+    with _part_folder(folder) as part:
+        (part / target.name).write_bytes(_PROBE)
+
+
+def _is_foreign(target: Path, kind: FileKind) -> bool:
+    """Whether a file is there that would be lost. An empty one holds nothing."""
+    return target.is_file() and target.stat().st_size > 0 and not kind.is_ours(target)
+
+
+@contextlib.contextmanager
+def _named_errors(path: Path, *errors: type[Exception]) -> Iterator[None]:
+    """Give errors of the file system the name of what was to be written."""
+    try:
+        yield
+    except errors as error:
+        if isinstance(error, DataError):  # it has said so already
+            raise
+        reason = error.strerror if isinstance(error, OSError) else None
+        raise DataError(f"cannot write {path}: {reason or error}") from error
+
+
+# -- parts -------------------------------------------------------------------------------------------
+
+
+@contextlib.contextmanager
+def _part_folder(folder: Path) -> Iterator[Path]:
+    """A folder of our own inside another, removed in the end; those of writers that are gone as well.
+
+    It has a lock as long as its writer lives. A process number would say less: it comes again, and
+    containers that share a disk have each their own. A whole folder, since some writers put further
+    files beside the one they write.
+    """
+    for other in folder.glob(_PART_FOLDER.format("*")):
+        _remove_abandoned(other)
+    part, lock = _new_part_folder(folder)
+    try:
+        yield part
     finally:
-        with contextlib.suppress(OSError):  # most often it is gone, or never came to be
-            partial.unlink()
+        shutil.rmtree(part, ignore_errors=True)
+        _unlock(lock)
+
+
+def _new_part_folder(folder: Path) -> tuple[Path, int | None]:
+    while True:
+        part = folder / _PART_FOLDER.format(secrets.token_hex(8))
+        part.mkdir(mode=0o700)
+        # Until it is locked, another process may take it for one that was left over.
+        with contextlib.suppress(FileNotFoundError):
+            lock = _lock(part)
+            if part.exists():
+                return part, lock
+            _unlock(lock)
+
+
+def _remove_abandoned(part: Path) -> None:
+    with contextlib.suppress(OSError):  # it is in work, or another process was faster
+        old = time.time() - part.stat().st_mtime > _ABANDONED_SECONDS
+        lock = _lock(part, wait=False)
+        if lock is not None or old:
+            shutil.rmtree(part, ignore_errors=True)
+        _unlock(lock)
+
+
+def _lock(folder: Path, *, wait: bool = True) -> int | None:
+    """Lock a folder until ``_unlock``, or until the process ends; None where there are no locks.
+
+    Raises:
+        BlockingIOError: when it is locked, and this does not wait.
+        FileNotFoundError: when it is not there.
+    """
+    if fcntl is None:
+        return None
+    file = os.open(folder, os.O_RDONLY)
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
+    except BlockingIOError:
+        os.close(file)
+        raise
+    except OSError:  # a file system without locks
+        os.close(file)
+        return None
+    return file
+
+
+def _unlock(lock: int | None) -> None:
+    if lock is not None:
+        os.close(lock)
+
+
+def _like(target: Path, part: Path, mode: int) -> None:
+    """Permissions and owner of the file that is replaced; of a new one, the user's usual ones."""
+    if target.exists():
+        status = target.stat()
+        with contextlib.suppress(OSError, AttributeError):  # only root gives files away
+            os.chown(part, status.st_uid, status.st_gid)
+        mode = status.st_mode
+    part.chmod(stat.S_IMODE(mode))
+
+
+def _second_name(target: Path, kept: Path) -> Path | None:
+    """Keep a file under a second name; None where there is no file."""
+    if not target.exists():
+        return None
+    try:
+        kept.hardlink_to(target)
+    except OSError:  # a file system without hard links
+        shutil.copy2(target, kept)
+    return kept
+
+
+def _remove_empty(folder: Path) -> None:
+    with contextlib.suppress(OSError):
+        folder.rmdir()

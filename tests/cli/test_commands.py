@@ -265,7 +265,7 @@ def test_recommendations_for_ratings_of_ones_own(run, workplace, model, text):
     assert "Left out 1 of 3 items, unknown: 99999" in done.stderr
     assert run(*asked, "--csv").stdout.splitlines()[0] == "rank,item,title,prediction,preference"
     assert "Recommendations for the ratings in my.csv" in run(*asked).stdout
-    run(*asked, "-o", "mine.csv")
+    run(*asked, "-o", "mine.csv", "--force")
     assert (workplace / "mine.csv").read_text() == run(*asked, "--csv").stdout
 
 
@@ -286,7 +286,7 @@ def test_items_of_ones_own_without_ratings_count_once_each(run, workplace):
 )
 def test_counts_and_events_are_invented_read_and_split(run, workplace, kind, columns):
     run(f"simulate -o {kind}.csv --users 60 --items 40 --ratings 900 --kind {kind}")
-    done = run(f"split {kind}.csv --train train.csv --test test.csv")
+    done = run(f"split {kind}.csv --train train.csv --test test.csv --force")
     said = {"counts": "column count holds counts", "events": "each row is one event"}
     assert said[kind] in done.stderr
     for name in ("train.csv", "test.csv"):
@@ -301,10 +301,10 @@ def test_counts_and_events_are_invented_read_and_split(run, workplace, kind, col
 def test_how_repeated_pairs_are_read_can_be_said(run, workplace):
     (workplace / "plays.csv").write_text("user,item,plays\n1,1,2\n1,2,5\n1,1,4\n2,1,7\n")
     for options, plays in (("", "6"), ("--duplicates last", "4"), ("--duplicates mean", "3")):
-        run(f"split plays.csv --train all.csv --test one.csv --test-size 0.4 {options}")
+        run(f"split plays.csv --train all.csv --test one.csv --test-size 0.4 --force {options}")
         parts = [(workplace / name).read_text() for name in ("all.csv", "one.csv")]
         assert f"1,1,{plays}.0\n" in "".join(parts)
-    done = run("split plays.csv --train all.csv --test one.csv --duplicates error", code=1)
+    done = run("split plays.csv --train all.csv --test one.csv --force --duplicates error", code=1)
     assert "--duplicates sum" in done.stderr
     done = run("fit plays.csv --kind ratings --duplicates sum", code=1)
     assert "ratings do not add up" in done.stderr
@@ -406,10 +406,11 @@ def test_a_place_that_cannot_be_written_is_refused_before_the_work(run, model, r
         (f"update {model} {ratings} -o", f"{nowhere}.dotbias"),
         (f"fit {ratings} -o", f"{nowhere}.dotbias"),
         ("simulate -o", f"{nowhere}.csv"),
-        (f"split {ratings} --train some.csv --test", f"{nowhere}.csv"),
+        (f"split {ratings} --train fresh.csv --test", f"{nowhere}.csv"),
     ):
         done = run(f"{command} {file}", code=1)
-        assert done.stderr.startswith("Error: there is no folder no-such-folder to write x.")
+        assert done.stderr == f"Error: cannot write {file}: there is no folder no-such-folder\n"
     for command in (f"recommend {model} --user 1", "simulate", f"predict {model} {ratings}"):
         done = run(f"{command} -o table.txt", code=1)
-        assert done.stderr == "Error: table.txt: the name must end in .csv or .parquet\n"
+        reason = "the name of a table must end in .csv or .parquet"
+        assert done.stderr == f"Error: cannot write table.txt: {reason}\n"

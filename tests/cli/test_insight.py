@@ -86,7 +86,7 @@ def test_weight_decay_says_which_loss_of_a_saved_model_is_meant(folder):
     [
         ("--picture x.pdf", "the name of a picture must end in .png or .html"),
         ("--slice x.pdf", "the name of a picture must end in .png or .html"),
-        ("--slice no/x.png", "there is no folder no to write x.png in"),
+        ("--slice no/x.png", "there is no folder no"),
         ("--model baseline", "--model baseline is fitted in closed form"),
         ("--from nothing.dotbias", "nothing.dotbias"),
         ("--from nothing.dotbias --epochs 3", "--epochs says how to fit, but --from nothing"),

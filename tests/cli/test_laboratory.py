@@ -187,7 +187,7 @@ def test_batch_sizes_race_each_other(run, workplace, ratings):
     done = run(
         *("race", ratings, "--rules", "sgd momentum:momentum=0.5", "--batch", "1, 64,full"),
         *("--lr", "sgd=0.02", "--lr", "momentum=0.01", *SMALL),
-        *("--numbers", "numbers.csv", "--csv"),
+        *("--numbers", "numbers.csv", "--force", "--csv"),
     )
     table = rows(done.stdout)
     wanted = {f"{rule} {size}" for rule in ("sgd", "momentum") for size in ("1", "64", "full")}
@@ -366,7 +366,7 @@ def test_a_rate_for_a_group(run, ratings):
         ("lr-find {ratings} --lowest -1", "the sweep must rise between rates above 0"),
         ("lr-find {ratings} --lowest 1 --highest 0.1", "the sweep must rise"),
         ("lr-find {ratings} --picture x.pdf", "x.pdf: the name of a picture must end in .png or"),
-        ("lr-find {ratings} --picture no/x.png", "there is no folder no to write x.png in"),
+        ("lr-find {ratings} --picture no/x.png", "there is no folder no"),
         ("race {ratings} --rules sgd,magic", "--rule magic: it must be one of sgd"),
         ("race {ratings} --rules sgd --lr adam=1", "'adam', which is not in the race"),
         ("race {ratings} --rules sgd --lr sgd=-1", r"SGD\(lr=-1.0\): lr must be above 0"),
@@ -374,8 +374,11 @@ def test_a_rate_for_a_group(run, ratings):
         ("race {ratings} --rules sgd --batch 64,many", "--batch many: write a number"),
         ("race {ratings} --rules sgd --batch 100000", "batch_size=100000"),
         ("race {ratings} --picture x.pdf", "x.pdf: the name of a picture must end in .png or"),
-        ("race {ratings} --numbers x.xls", "x.xls: the name must end in .csv or .parquet"),
-        ("race {ratings} --numbers no/x.csv", "there is no folder no to write x.csv in"),
+        (
+            "race {ratings} --numbers x.xls",
+            "x.xls: the name of a table must end in .csv or .parquet",
+        ),
+        ("race {ratings} --numbers no/x.csv", "there is no folder no"),
         ("race {ratings} --surface beale", "give ratings or --surface, not both"),
         ("race --surface mountain", "surface must be one of 'beale', 'rosenbrock', 'saddle'"),
         ("race --surface beale --rules magic", "--rule magic: it must be one of sgd"),

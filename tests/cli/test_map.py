@@ -111,7 +111,7 @@ def test_the_command_offers_every_method():
     ("command", "message"),
     [
         ("map films.v2.dotbias -o x.pdf", "the name of a picture must end in .png or .html"),
-        ("map films.v2.dotbias -o no/x.png", "there is no folder no to write x.png in"),
+        ("map films.v2.dotbias -o no/x.png", "there is no folder no"),
         ("map films.v2.dotbias -o x.png --perplexity 50", "perplexity must be from 1 to 13"),
         ("map films.v2.dotbias -o x.png --min-ratings 9999", "lower min_ratings"),
         ("map films.v2.dotbias -o x.png --threads 0", "n_threads must be at least 1"),

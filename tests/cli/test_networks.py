@@ -144,7 +144,7 @@ def test_options_that_do_not_go_together_are_refused(options, message):
 def test_a_mistake_is_named_and_leaves_the_old_model_alone(arguments, message, folder):
     old = folder / "old.dotbias"
     old.write_text("what was there")
-    more = ("-o", old) if arguments[0] == "fit" else ()
+    more = ("-o", old, "--force") if arguments[0] == "fit" else ()
     done = run(folder, *arguments, *more, code=1)
     assert message in done.stderr
     assert old.read_text() == "what was there"

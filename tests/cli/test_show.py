@@ -4,7 +4,6 @@ import polars as pl
 import pytest
 
 from dotbias.cli import show
-from dotbias.errors import DataError
 
 
 def test_titles_stay_text(capsys):
@@ -35,35 +34,6 @@ def test_what_json_has_no_number_for_is_null(capsys):
         "c": "NaN",
         "d": True,
     }
-
-
-def test_files_are_whole_or_absent(tmp_path):
-    table = pl.DataFrame({"a": [1]})
-    show.write(table, tmp_path / "x.csv")
-    show.write(table, tmp_path / "x.parquet")
-    assert sorted(p.name for p in tmp_path.iterdir()) == ["x.csv", "x.parquet"]
-    assert pl.read_parquet(tmp_path / "x.parquet").equals(table)
-    (tmp_path / "folder.csv").mkdir()
-    with pytest.raises(
-        DataError, match=r"cannot write .*folder\.csv: it is there and is no regular"
-    ):
-        show.write(table, tmp_path / "folder.csv")
-    with pytest.raises(DataError, match="there is no folder"):
-        show.write(table, tmp_path / "no" / "x.csv")
-    with pytest.raises(DataError, match=r"must end in \.csv or \.parquet"):
-        show.write(table, tmp_path / "x.xlsx")
-
-
-def test_a_pipe_is_not_replaced_by_a_file(tmp_path):
-    """A table written as root to a device would have put a file in its place."""
-    import os
-
-    pipe = tmp_path / "pipe.csv"
-    os.mkfifo(pipe)
-    with pytest.raises(DataError, match="no regular file"):
-        show.write(pl.DataFrame({"a": [1]}), pipe)
-    assert pipe.is_fifo()
-    assert [p.name for p in tmp_path.iterdir()] == ["pipe.csv"]
 
 
 def test_the_commands_and_the_library_agree_on_what_is_rare():

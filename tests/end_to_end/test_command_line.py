@@ -151,7 +151,8 @@ def test_ctrl_c_keeps_the_best_parameters_and_saves_them(
         cwd=workplace,
         env=environment | {"TERM": "xterm-256color"},
     )
-    assert code == 0, shown
+    assert code == 130, shown
+    assert "Saved cut.dotbias" in shown
     assert "Interrupted: the parameters of epoch" in shown
     assert "Traceback" not in shown
     info = json.loads(run("info", "cut.dotbias", "--json").stdout)

@@ -123,7 +123,7 @@ def test_another_ending_is_refused_with_the_two_that_work(make, tmp_path: Path) 
 @endings
 def test_a_folder_that_is_not_there_is_named(ending: str, tmp_path: Path) -> None:
     path = tmp_path / "missing" / f"picture{ending}"
-    with pytest.raises(DataError, match=r"cannot write .*missing.*: No such file or directory"):
+    with pytest.raises(DataError, match=r"cannot write .*missing.*: there is no folder .*missing"):
         line_picture().save(path)
 
 
@@ -132,9 +132,11 @@ def test_a_failed_save_leaves_the_old_file_and_nothing_else(
     ending: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     path = tmp_path / f"picture{ending}"
-    path.write_text("old")
+    before = line_picture().save(path).read_bytes()
 
     def full_disk(self: Path, data: bytes) -> int:
+        if not data.strip(b"\0"):  # what is tried beforehand finds room
+            return len(data)
         with self.open("wb") as file:
             file.write(data[:100])
         raise OSError(28, "No space left on device")
@@ -143,7 +145,7 @@ def test_a_failed_save_leaves_the_old_file_and_nothing_else(
     with pytest.raises(DataError, match=r"cannot write .*: No space left on device"):
         line_picture().save(path)
     assert [p.name for p in tmp_path.iterdir()] == [path.name]
-    assert path.read_text() == "old"
+    assert path.read_bytes() == before
 
 
 @pictures
@@ -195,3 +197,22 @@ def test_a_notebook_shows_a_picture_as_an_image_inside_it(make) -> None:
     assert tag == "img"
     assert attributes["alt"] == '"><b>x'
     assert str(attributes["src"]).startswith("data:image/png;base64,iVBOR")
+
+
+@pictures
+@endings
+def test_a_picture_of_ours_is_replaced_and_another_when_told_so(
+    make, ending: str, tmp_path: Path
+) -> None:
+    path = tmp_path / f"picture{ending}"
+    whole = make().save(path).read_bytes()
+    assert make().save(path).read_bytes() == whole
+    with matplotlib.rc_context():
+        figure = make().figure()
+        figure.savefig(tmp_path / "mine.png")  # of the same library
+    for other in ((tmp_path / "mine.png").read_bytes(), b"<!DOCTYPE html>", b"user,item,rating"):
+        path.write_bytes(other)
+        with pytest.raises(DataError, match=r"a file is there, .* force=True"):
+            make().save(path)
+        assert path.read_bytes() == other
+        assert make().save(path, force=True).read_bytes() == whole

@@ -7,14 +7,14 @@ import typer
 
 from dotbias.cli import options as o
 from dotbias.cli import show
-from dotbias.cli.groups import with_groups
+from dotbias.cli.groups import add
 from dotbias.cli.reading import AsTheyAre
+from dotbias.cli.writing import WritesTable, write_table
 
 
 def register(app: typer.Typer) -> None:
     """Add the commands of this file."""
-    for command in (sets, download, simulate, split):
-        app.command()(with_groups(command))
+    add(app, sets, download, simulate, split)
 
 
 def sets(as_json: o.JsonOption = False, as_csv: o.CsvOption = False) -> None:
@@ -51,7 +51,9 @@ def download(name: Annotated[str, typer.Argument(help="A named set, see `dotbias
 
 def simulate(
     output: Annotated[
-        Path, typer.Option("-o", "--output", help="A .csv or .parquet file for the ratings.")
+        Path,
+        typer.Option("-o", "--output", help="A .csv or .parquet file for the ratings."),
+        WritesTable,
     ],
     users: Annotated[int, typer.Option(min=1, help="Number of users.")] = 1000,
     items: Annotated[int, typer.Option(min=1, help="Number of items.")] = 500,
@@ -68,15 +70,14 @@ def simulate(
 ) -> None:
     """Invent ratings with planted factors, popularity and noise, to try things on.
 
-    Example: [bold]dotbias simulate -o ratings.csv --ratings 100000[/bold]
+    Example: [bold]dotbias simulate -o invented.csv --ratings 100000[/bold]
     """
     from dotbias.data.simulate import simulate as draw
 
-    show.check_table(output)
     ratings, truth = draw(
         users, items, n_ratings, n_factors=factors, noise=noise, kind=kind, seed=seed
     )
-    show.write(ratings.to_frame(), output)
+    write_table(ratings.to_frame(), output)
     if kind == "ratings":
         floor = truth.noise_floor(ratings)
         show.say(f"No predictor can have a lower RMSE than {floor:.4f} on such ratings.")
@@ -84,8 +85,12 @@ def simulate(
 
 def split(
     ratings: o.RatingsArgument,
-    train: Annotated[Path, typer.Option(help="A .csv or .parquet file for the training part.")],
-    test: Annotated[Path, typer.Option(help="A .csv or .parquet file for the held-out part.")],
+    train: Annotated[
+        Path, typer.Option(help="A .csv or .parquet file for the training part."), WritesTable
+    ],
+    test: Annotated[
+        Path, typer.Option(help="A .csv or .parquet file for the held-out part."), WritesTable
+    ],
     test_size: Annotated[float, typer.Option(help="Share to hold out.")] = 0.2,
     by: Annotated[
         str,
@@ -108,10 +113,9 @@ def split(
     if by not in get_args(SplitBy):
         *known, last = get_args(SplitBy)
         raise SettingError(f"--by {by}: it must be {', '.join(known)} or {last}")
-    show.check_table(train, test)
     for part, path in zip(
         reading.read(ratings).split(test_size, seed=seed, by=by),  # type: ignore[arg-type]
         (train, test),
         strict=True,
     ):
-        show.write(part.to_frame(), path)
+        write_table(part.to_frame(), path)

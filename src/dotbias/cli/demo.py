@@ -7,16 +7,20 @@ import typer
 
 from dotbias.cli import hints, show
 from dotbias.cli import options as o
+from dotbias.cli.groups import add
+from dotbias.cli.writing import WritesModel
 
 
 def register(app: typer.Typer) -> None:
     """Add the commands of this file."""
-    app.command()(demo)
+    add(app, demo)
 
 
 def demo(
     output: Annotated[
-        Path, typer.Option("-o", "--output", help="Where the demo saves its model.")
+        Path,
+        typer.Option("-o", "--output", help="Where the demo saves its model."),
+        WritesModel,
     ] = Path("demo.dotbias"),
     seed: o.SeedOption = 0,
 ) -> None:
@@ -58,6 +62,8 @@ def demo(
     started = time.perf_counter()
     solver = GradientDescent(n_epochs=30, weight_decay=0.01)
     rec = fit(train, DotBias(n_factors=4), solver, seed=seed, progress=not show.quiet())
+    if rec.interrupted:
+        raise KeyboardInterrupt
     total, history = time.perf_counter() - started, rec.facts.history
     rate = max(e.ratings_per_second for e in history.epochs) / 1e6
     console.print(

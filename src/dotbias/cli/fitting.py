@@ -8,10 +8,11 @@ import typer
 
 from dotbias.cli import hints, planning, show
 from dotbias.cli import options as o
-from dotbias.cli.groups import with_groups
+from dotbias.cli.groups import add
 from dotbias.cli.ranking import Ranking
 from dotbias.cli.reading import Reading, WithoutTitles
 from dotbias.cli.solving import SolverName, Solving
+from dotbias.cli.writing import WritesModel
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -19,7 +20,6 @@ if TYPE_CHECKING:
     from dotbias.data.ratings import Ratings
     from dotbias.fitting.fit import Purpose
     from dotbias.models.base import Model
-    from dotbias.recommender.recommender import Recommender
     from dotbias.solvers.base import Solver
     from dotbias.solvers.gibbs.convergence import Convergence
 
@@ -43,14 +43,15 @@ ConvergenceFlag = Annotated[
 
 def register(app: typer.Typer) -> None:
     """Add the commands of this file."""
-    for command in (fit, evaluate, cross_validate):
-        app.command()(with_groups(command))
+    add(app, fit, evaluate, cross_validate)
 
 
 def fit(
     ratings: o.RatingsArgument,
     output: Annotated[
-        Path | None, typer.Option("-o", "--output", help="Save the model in this file.")
+        Path | None,
+        typer.Option("-o", "--output", help="Save the model in this file."),
+        WritesModel,
     ] = None,
     test_size: Annotated[
         float,
@@ -89,7 +90,6 @@ def fit(
     from dotbias.plain import to_plain
     from dotbias.solvers.descent.gradient import GradientDescent
 
-    show.check_folder(output)
     if test_size == 0 and output is None:
         raise typer.BadParameter("nothing to do: give --output, or a --test-size above 0")
     if test_size == 0 and new_users > 0:
@@ -118,8 +118,10 @@ def fit(
     model, solver = plan.model, plan.solver
     if isinstance(solver, GradientDescent) and model is not None:
         solver = planning.find_rate(solving, model, solver, train, seed)
+    unprinted: list[OSError] = []
     if show_groups and model is not None:
-        _show_groups(model, solver, train)
+        with show.before_saving(unprinted):
+            _show_groups(model, solver, train)
     how: dict[str, Any] = {"purpose": purpose, "seed": seed, "progress": not show.quiet()}
     # Before anything is fitted or printed: it refuses chains that are too short.
     told = _convergence(solver, train, seed) if chains else None
@@ -137,14 +139,16 @@ def fit(
         rec = fit_model(train, model, solver, **how)
         report = measure(rec, test, new_users="fold" if new_users else "cold")
         if not as_json:
-            show.console().print(
-                f"Held out: {len(test):,} of {len(table):,} {table.kind}, seed {seed}."
-            )
-            show.console().print(str(report), markup=False, soft_wrap=True)
+            with show.before_saving(unprinted):
+                show.console().print(
+                    f"Held out: {len(test):,} of {len(table):,} {table.kind}, seed {seed}."
+                )
+                show.console().print(str(report), markup=False, soft_wrap=True)
     if told is not None and not as_json:
-        show.console().print(str(told), markup=False)
+        with show.before_saving(unprinted):
+            show.console().print(str(told), markup=False)
     if output is not None:
-        if rec is None or (refit and not _interrupted(rec)):
+        if rec is None or (refit and not rec.interrupted):
             rec = fit_model(table, model, solver, **how)
         choice = None if plan.choice is None else plan.choice.record
         held_out = None
@@ -181,6 +185,10 @@ def fit(
                 "stopped": history.stopped,
             }
         )
+    for error in unprinted:
+        raise error
+    if rec is not None and rec.interrupted:
+        raise KeyboardInterrupt  # what there is is saved and told
 
 
 def evaluate(
@@ -339,7 +347,3 @@ def _summary(table: "Ratings") -> str:
     low, high = table.scale
     values = "" if table.kind == "events" else f" from {low:g} to {high:g}"
     return f"{len(table):,} {table.kind}{values} by {table.n_users:,} users of {table.n_items:,} items."
-
-
-def _interrupted(rec: "Recommender") -> bool:
-    return rec.facts.history.stopped == "interrupted"

@@ -1,10 +1,17 @@
-"""Groups of options: a command takes a dataclass, and Typer sees each of its fields as an option."""
+"""From functions to commands: a dataclass among the parameters is a group of options.
+
+Typer sees each of its fields as an option.
+"""
 
 import functools
 import inspect
 from collections.abc import Callable
 from dataclasses import fields, is_dataclass
 from typing import Annotated, Any, get_args, get_origin, get_type_hints
+
+import typer
+
+from dotbias.cli.writing import writing
 
 
 class Only:
@@ -18,6 +25,12 @@ class Only:
     def __init__(self, *names: str, **otherwise: Any) -> None:
         self.names = (*otherwise, *names)
         self.otherwise = otherwise
+
+
+def add(app: typer.Typer, *commands: Callable[..., None], name: str | None = None) -> None:
+    """Add commands, the name of a single one if it is not that of its function."""
+    for command in commands:
+        app.command(name)(writing(with_groups(command)))
 
 
 def with_groups(command: Callable[..., None]) -> Callable[..., None]:

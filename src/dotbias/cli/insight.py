@@ -4,16 +4,24 @@ import shlex
 from enum import StrEnum
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
 from dotbias.cli import laboratory as lab
 from dotbias.cli import options as o
 from dotbias.cli import planning, show, using
-from dotbias.cli.groups import with_groups
+from dotbias.cli.groups import add
 from dotbias.cli.reading import RatedColumns, WithoutTitles
 from dotbias.cli.solving import Solving
+from dotbias.cli.writing import (
+    Files,
+    PictureOption,
+    Writes,
+    WritesMap,
+    WritesPictures,
+    save_picture,
+)
 
 if TYPE_CHECKING:
     import polars as pl
@@ -32,6 +40,7 @@ SliceOption = Annotated[
         metavar="FILE",
         rich_help_panel="Pictures",
     ),
+    WritesPictures,
 ]
 
 
@@ -44,10 +53,9 @@ class Export(StrEnum):
 
 def register(app: typer.Typer) -> None:
     """Add the commands of this file."""
-    app.command()(with_groups(curvature))
-    app.command()(components)
-    app.command("map")(embedding_map)
-    app.command()(with_groups(explain))
+    add(app, curvature, components)
+    add(app, embedding_map, name="map")
+    add(app, explain)
 
 
 def curvature(
@@ -79,7 +87,7 @@ def curvature(
         ),
     ] = True,
     seed: o.SeedOption = 0,
-    picture: lab.PictureOption = None,
+    picture: PictureOption = None,
     slices: SliceOption = None,
     reading: WithoutTitles,
     as_json: o.JsonOption = False,
@@ -99,7 +107,6 @@ def curvature(
     from dotbias.models.torch_extra import require_torch
     from dotbias.recommender.recommender import Recommender
 
-    lab.check_files([*(picture or []), *(slices or [])])
     require_torch()
     rec = None
     if saved is not None:
@@ -118,6 +125,8 @@ def curvature(
         assert solver is not None
         solver = planning.find_rate(solving, model, solver, table, seed)
         rec = fit(table, model, solver, seed=seed, progress=not show.quiet())
+        if rec.interrupted:
+            raise KeyboardInterrupt  # the curvature is that of where a fit ends
     found = measure(
         rec,
         table,
@@ -128,16 +137,16 @@ def curvature(
         seed=seed,
         progress=not show.quiet(),
     )
+    for path in picture or []:
+        save_picture(found.picture(), path)
+    for path in slices or []:
+        save_picture(found.surface(), path)
     if as_json:
         show.data(found.to_dict())
     else:
         show.frame(found.frame(), f"Curvature of {found.model}", as_csv=as_csv)
     if not found.is_minimum:
         show.say(found.verdict)
-    for path in picture or []:
-        lab.save_picture(found.picture(), path)
-    for path in slices or []:
-        lab.save_picture(found.surface(), path)
 
 
 def components(
@@ -170,6 +179,23 @@ def components(
         show.frame(ends, heading)
 
 
+def _exported(model: Path, output: list[Path] | None) -> tuple[Path, Path]:
+    """Where the exports of a map belong: a folder, and a Parquet file."""
+    base = output[0].with_suffix("") if output else Path(f"{model.stem}-map")
+    return base.with_name(f"{base.name}-projector"), base.with_name(f"{base.name}.parquet")
+
+
+def _exported_files(given: dict[str, Any], _: list[Path]) -> Files:
+    from dotbias.insight.exports import MAP_TABLE, projector_files
+
+    folder, parquet = _exported(given["model"], given["output"])
+    wanted = given["export"] or []
+    return [
+        *(projector_files(folder) if Export.PROJECTOR in wanted else []),
+        *([(parquet, MAP_TABLE)] if Export.PARQUET in wanted else []),
+    ]
+
+
 def embedding_map(
     model: o.ModelArgument,
     output: Annotated[
@@ -181,6 +207,7 @@ def embedding_map(
             "or .png (repeatable).",
             metavar="FILE",
         ),
+        WritesMap,
     ] = None,
     of: Annotated[Literal["items", "users"], typer.Option(help="What to place.")] = "items",
     by: o.CompareBy = None,
@@ -214,6 +241,7 @@ def embedding_map(
             help="Also write it for another tool: a folder for TensorBoard's projector, or a Parquet "
             "file for embedding-atlas (repeatable).",
         ),
+        Writes(_exported_files),
     ] = None,
     as_json: o.JsonOption = False,
 ) -> None:
@@ -228,8 +256,7 @@ def embedding_map(
 
     if not (output or export):
         raise typer.BadParameter("name a file with -o map.html, or an --export")
-    lab.check_files(output, extra="map")
-    base = output[0].with_suffix("") if output else Path(f"{model.stem}-map")
+    folder, parquet = _exported(model, output)
     placed = draw(
         Recommender.load(model),
         of,
@@ -246,13 +273,13 @@ def embedding_map(
     if output:
         picture = placed.picture(theme="dark" if dark else "light")
         for path in output:
-            lab.save_picture(picture, path)
+            save_picture(picture, path)
     if Export.PROJECTOR in (export or []):
-        files.append(placed.export_projector(base.with_name(f"{base.name}-projector")))
+        files.append(placed.export_projector(folder))
         written = shlex.quote(str(files[-1]))
         show.say(f"Wrote {files[-1]}: open it with tensorboard --logdir {written}")
     if Export.PARQUET in (export or []):
-        files.append(placed.export_parquet(base.with_name(f"{base.name}.parquet")))
+        files.append(placed.export_parquet(parquet))
         written = shlex.quote(str(files[-1]))
         show.say(
             f"Wrote {files[-1]}: open it with embedding-atlas {written} --x projection_x "
@@ -292,7 +319,7 @@ def explain(
         int, typer.Option("-k", min=1, help="How many of the user's ratings to list.")
     ] = 10,
     strict: o.StrictOption = False,
-    picture: lab.PictureOption = None,
+    picture: PictureOption = None,
     *,
     reading: RatedColumns,
     as_json: o.JsonOption = False,
@@ -314,7 +341,6 @@ def explain(
         raise typer.BadParameter("give one of --user and --for-ratings")
     using.check_not_interested(not_interested, for_ratings)
     show.one_format(as_json, as_csv)
-    lab.check_files(picture)
     rec = Recommender.load(model)
     known: list[Scores] = [s for s in ("preference", "rating") if rec.has(s)]
     if for_ratings is not None:
@@ -325,7 +351,7 @@ def explain(
         answers = partial(rec.explain, user, item)
     found = [answers(of=scores, strict=strict) for scores in ([of] if of else known)]
     for path in picture or []:
-        lab.save_picture(found[0].picture(k), path)
+        save_picture(found[0].picture(k), path)
     if as_json:
         *others, last = (one.to_dict() for one in found)
         show.data(last | {other["of"]: other for other in others})

@@ -9,18 +9,17 @@ import typer
 
 from dotbias.cli import hints, planning, show, specs
 from dotbias.cli import options as o
-from dotbias.cli.groups import Only, with_groups
+from dotbias.cli.groups import Only, add
 from dotbias.cli.reading import WithoutTitles
 from dotbias.cli.solving import Solving
+from dotbias.cli.writing import PictureOption, WritesTable, save_picture, write_table
 from dotbias.solvers.descent.rules import RULES
 from dotbias.solvers.descent.schedules import SCHEDULES
 
 if TYPE_CHECKING:
-    from dotbias.pictures.picture import Picture
     from dotbias.tuning.race import OnChange, Runner
 
 _PICTURES = "Pictures"
-_DRAWN_BY = {".png": "matplotlib", ".html": "plotly"}
 # The table of a race on a screen of 80 columns.
 _SHORT = {
     "best_rmse": "best",
@@ -30,17 +29,6 @@ _SHORT = {
     "seconds": "s",
     "M_per_s": "M/s",
 }
-
-PictureOption = Annotated[
-    list[Path] | None,
-    typer.Option(
-        "--picture",
-        help="Draw it in this file: .png, or .html for one page that works offline (repeatable).",
-        metavar="FILE",
-        rich_help_panel=_PICTURES,
-    ),
-]
-
 
 Descended = Annotated[
     str, typer.Option("--model", help="dot-bias, or net (needs the extra torch).")
@@ -64,8 +52,7 @@ def descent_options(*more: str) -> Only:
 
 def register(app: typer.Typer) -> None:
     """Add the commands of this file."""
-    for command in (lr_find, race, schedule):
-        app.command()(with_groups(command))
+    add(app, lr_find, race, schedule)
 
 
 def lr_find(
@@ -96,7 +83,6 @@ def lr_find(
     show.one_format(as_json, as_csv)
     from dotbias.tuning.lr_finder import lr_find as find
 
-    check_files(picture)
     model = planning.make_model(solving)
     solver = planning.descent(model, solving)
     table = reading.read(ratings)
@@ -111,6 +97,8 @@ def lr_find(
         n_trials=trials,
         progress=not show.quiet(),
     )
+    for path in picture or []:
+        save_picture(curve.picture(), path)
     if as_csv:
         show.frame(curve.frame(), "", as_csv=True)
     elif as_json:
@@ -128,8 +116,6 @@ def lr_find(
         )
     else:
         show.console().print(str(curve), markup=False)
-    for path in picture or []:
-        save_picture(curve.picture(), path)
     if curve.suggestion is not None:
         show.say(f"Next: {hints.same_with(context, 'fit', '--lr', f'{curve.suggestion:.3g}')}")
 
@@ -180,6 +166,7 @@ def race(
         typer.Option(
             help="Write all numbers in this file, .csv or .parquet.", rich_help_panel=_PICTURES
         ),
+        WritesTable,
     ] = None,
     reading: WithoutTitles,
     as_json: o.JsonOption = False,
@@ -196,7 +183,6 @@ def race(
     show.one_format(as_json, as_csv)
     from dotbias.errors import SettingError
 
-    check_files(picture, numbers)
     racers = None
     if rules is not None:
         texts = rules.split() if " " in rules.strip() or ":" in rules else rules.split(",")
@@ -207,13 +193,13 @@ def race(
         if ratings is not None:
             raise SettingError("give ratings or --surface, not both")
         descent = surface_race(surface, racers, n_steps=steps)
+        if numbers is not None:
+            write_table(descent.frame(), numbers)
+        for path in picture or []:
+            save_picture(descent.picture(), path)
         show.frame(
             descent.frame(), f"Race on the surface {surface}", as_json=as_json, as_csv=as_csv
         )
-        if numbers is not None:
-            show.write(descent.frame(), numbers)
-        for path in picture or []:
-            save_picture(descent.picture(), path)
         return
     if ratings is None:
         raise typer.BadParameter("name the ratings to race on, or a --surface")
@@ -237,15 +223,18 @@ def race(
             n_trials=trials,
             on_change=on_change,
         )
+    # Before anything is printed: whoever reads it may go before the end.
+    if numbers is not None:
+        write_table(outcome.curves(), numbers)
+    for path in picture or []:
+        save_picture(outcome.picture(), path)
     people = not (as_json or as_csv)
     result = outcome.frame().rename(_SHORT if people else {}, strict=False)
     title = f"Race of update rules, held-out {outcome.loss.label}"
     show.frame(result, title, as_json=as_json, as_csv=as_csv)
     show.say(outcome.protocol)
-    if numbers is not None:
-        show.write(outcome.curves(), numbers)
-    for path in picture or []:
-        save_picture(outcome.picture(), path)
+    if outcome.interrupted:
+        raise KeyboardInterrupt  # what there is is written and shown
 
 
 def schedule(
@@ -272,7 +261,6 @@ def schedule(
 
     from dotbias.memory import check_memory
 
-    check_files(picture)
     check_memory(4 * epochs * points, f"--epochs {epochs} --points {points}", size=8)
     chosen = specs.schedule(name)
     moments = np.arange(epochs * points) / points
@@ -303,30 +291,6 @@ def schedule(
     show.frame(
         whole, f"Schedule {name}, at the start of each epoch", as_json=as_json, as_csv=as_csv
     )
-
-
-def check_files(
-    pictures: list[Path] | None, numbers: Path | None = None, *, extra: str = "plot"
-) -> None:
-    """Refuse a file that could not be written before the work that it is to hold is done."""
-    from dotbias.errors import DataError
-
-    for path in pictures or []:
-        if path.suffix.lower() not in _DRAWN_BY:
-            raise DataError(f"{path}: the name of a picture must end in .png or .html")
-    show.check_table(numbers)
-    show.check_folder(*(pictures or []))
-    if pictures:
-        from dotbias.pictures.picture import drawing_library
-
-        for path in pictures:
-            drawing_library(_DRAWN_BY[path.suffix.lower()], extra)
-
-
-def save_picture(picture: "Picture", path: Path) -> None:
-    """Draw a picture, and say so."""
-    picture.save(path)
-    show.say(f"Drew {path}.")
 
 
 @contextmanager

@@ -4,6 +4,8 @@ Exit codes: 0 success; 1 a mistake in the data, the model file or a setting, nam
 usage of the command line; 130 interrupted with Ctrl-C.
 """
 
+import contextlib
+import io
 import logging
 import os
 import sys
@@ -21,6 +23,7 @@ class _Commands(TyperGroup):
     """The commands, which end with a message and an exit code whatever becomes of them."""
 
     def invoke(self, ctx: Any) -> Any:
+        _take_any_text()
         try:
             done = super().invoke(ctx)
             if sys.stdout is not None:
@@ -42,9 +45,28 @@ class _Commands(TyperGroup):
             raise typer.Exit(130) from interrupt
         except BrokenPipeError:
             # The reader of our output has gone, as in `dotbias recommend ... | head`.
-            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            _drop_output()
             raise typer.Exit(0) from None
+        except OSError as error:
+            # Files have their own errors: what is left is mostly a full disk behind `> results.csv`.
+            what = error.filename or "standard output"
+            typer.secho(f"Error: {what}: {error.strerror or error}", err=True, fg="red")
+            if error.filename is None:
+                _drop_output()
+            raise typer.Exit(1) from error
         return done
+
+
+def _take_any_text() -> None:
+    """Show a letter that the output's encoding lacks as a question mark: a title may hold any."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="replace")
+
+
+def _drop_output() -> None:
+    """Let what could not be written go, lest Python tries again at its end."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 app = typer.Typer(
@@ -72,8 +94,10 @@ class _Notes(logging.Handler):
 
     def emit(self, record: logging.LogRecord) -> None:
         note = self.format(record)
-        if note not in self.said:
-            self.said.add(note)
+        if note in self.said or sys.stderr is None:
+            return
+        self.said.add(note)
+        with contextlib.suppress(OSError):  # no reader for them is no reason to stop the work
             print(note, file=sys.stderr)
 
 

@@ -1,10 +1,10 @@
 """How results are shown: tables for people, JSON and CSV for programs."""
 
+import contextlib
 import json
 import math
 import sys
-from collections.abc import Callable, Mapping
-from pathlib import Path
+from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
 import typer
@@ -14,14 +14,24 @@ if TYPE_CHECKING:
     from rich.console import Console, Group
 
 
-_TABLES = (".csv", ".parquet")
-
-
 def console() -> "Console":
     """Where tables for people go: stdout."""
     from rich.console import Console
 
-    return Console(highlight=False)
+    class Output(Console):
+        def on_broken_pipe(self) -> None:
+            raise  # called where it is caught; Rich would end the program here
+
+    return Output(highlight=False)
+
+
+@contextlib.contextmanager
+def before_saving(errors: list[OSError]) -> Iterator[None]:
+    """Print while work goes on: that stdout takes no more must not end it, and is noted for its end."""
+    try:
+        yield
+    except OSError as error:
+        errors.append(error)
 
 
 def say(message: str) -> None:
@@ -52,7 +62,7 @@ def frame(
     if as_json:
         data(table.to_dicts())
     elif as_csv:
-        sys.stdout.write(table.write_csv())
+        print(table.write_csv(), end="")
     else:
         console().print(table_of(table, title))
 
@@ -84,7 +94,10 @@ def table_of(table: "pl.DataFrame", title: str) -> "Group":
 
 def data(value: Any) -> None:
     """Print plain data as JSON; a number that JSON does not have, such as NaN, is null."""
-    typer.echo(json.dumps(_in_json(value), indent=2, ensure_ascii=False, allow_nan=False))
+    # Programs read letters as they are and as numbers; question marks in their place are lost.
+    lacks_letters = not getattr(sys.stdout, "encoding", "utf-8").lower().startswith("utf")
+    text = json.dumps(_in_json(value), indent=2, ensure_ascii=lacks_letters, allow_nan=False)
+    typer.echo(text)
 
 
 def _in_json(value: Any) -> Any:
@@ -105,40 +118,3 @@ def _cell(value: Any) -> str:
     if not isinstance(value, float):
         return str(value)
     return f"{value:.4f}" if value == 0 or 0.01 <= abs(value) < 10_000 else f"{value:.3g}"
-
-
-def check_folder(*paths: Path | None) -> None:
-    """Refuse a file that has no folder to be written in, before the work that it is to hold is done."""
-    from dotbias.errors import DataError
-
-    for path in paths:
-        if path is not None and not path.parent.is_dir():
-            raise DataError(f"there is no folder {path.parent} to write {path.name} in")
-
-
-def check_table(*paths: Path | None) -> None:
-    """The same for tables, which ``write`` writes, and their endings."""
-    from dotbias.errors import DataError
-
-    for path in paths:
-        if path is not None and path.suffix not in _TABLES:
-            raise DataError(f"{path}: the name must end in {' or '.join(_TABLES)}")
-    check_folder(*paths)
-
-
-def write(table: "pl.DataFrame", path: Path) -> None:
-    """Write a frame as CSV or Parquet, by the file's ending, whole or not at all."""
-    from dotbias.errors import DataError
-    from dotbias.whole_file import whole_file
-
-    check_table(path)
-    writers: dict[str, Callable[[Path], Any]] = {
-        ".csv": table.write_csv,
-        ".parquet": table.write_parquet,
-    }
-    try:
-        with whole_file(path) as partial:
-            writers[path.suffix](partial)
-    except OSError as error:
-        raise DataError(f"cannot write {path}: {error.strerror or error}") from error
-    say(f"Wrote {table.height:,} rows to {path}.")

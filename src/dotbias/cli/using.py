@@ -8,9 +8,10 @@ import typer
 
 from dotbias.cli import options as o
 from dotbias.cli import show
-from dotbias.cli.groups import with_groups
+from dotbias.cli.groups import add
 from dotbias.cli.listing import Listing
 from dotbias.cli.reading import PairColumns, RatedColumns, Reading, WithoutScale
+from dotbias.cli.writing import TableOption, WritesModel, write_table
 
 if TYPE_CHECKING:
     import polars as pl
@@ -23,8 +24,7 @@ if TYPE_CHECKING:
 
 def register(app: typer.Typer) -> None:
     """Add the commands of this file."""
-    for command in (predict, recommend, similar, biases, info, update):
-        app.command()(with_groups(command))
+    add(app, predict, recommend, similar, biases, info, update)
 
 
 def predict(
@@ -44,10 +44,7 @@ def predict(
         ),
     ] = False,
     strict: o.StrictOption = False,
-    output: Annotated[
-        Path | None,
-        typer.Option("-o", "--output", help="Write a .csv or .parquet file instead of printing."),
-    ] = None,
+    output: TableOption = None,
     *,
     reading: PairColumns,
     as_json: o.JsonOption = False,
@@ -66,7 +63,6 @@ def predict(
     if (pairs is None) == (user is None or item is None):
         raise typer.BadParameter("give either a file of pairs, or both --user and --item")
     show.one_format(as_json, as_csv)
-    show.check_table(output)
     rec = Recommender.load(model)
     if pairs is not None:
         asked = read_pairs(pairs, user=reading.user_column, item=reading.item_column)
@@ -84,7 +80,7 @@ def predict(
         title = "Predicted ratings" if rec.has("rating") else "Preferences"
         show.frame(table, title, as_json=as_json, as_csv=as_csv)
     else:
-        show.write(table, output)
+        write_table(table, output)
 
 
 def recommend(
@@ -99,10 +95,7 @@ def recommend(
     not_interested: o.NotInterested = None,
     k: o.KOption = 10,
     strict: o.StrictOption = False,
-    output: Annotated[
-        Path | None,
-        typer.Option("-o", "--output", help="Write a .csv or .parquet file instead of printing."),
-    ] = None,
+    output: TableOption = None,
     *,
     listing: Listing,
     reading: RatedColumns,
@@ -123,7 +116,6 @@ def recommend(
         )
     check_not_interested(not_interested, for_ratings)
     show.one_format(as_json, as_csv)
-    show.check_table(output)
     rec = Recommender.load(model)
     how = listing.keywords()
     if for_ratings is not None:
@@ -135,7 +127,7 @@ def recommend(
         whom = f"user {asked[0]}" if len(asked) == 1 else ""
         table = rec.recommend(asked[0] if whom else asked, k, strict=strict, **how)
     if output is not None:
-        show.write(table, output)
+        write_table(table, output)
     elif as_json or as_csv or not whom:
         shown = table if as_json or as_csv else _for_people(table)
         show.frame(shown, "Recommendations", as_json=as_json, as_csv=as_csv)
@@ -362,7 +354,9 @@ def update(
     model: o.ModelArgument,
     ratings: o.RatingsArgument,
     output: Annotated[
-        Path, typer.Option("-o", "--output", help="Where to save the model that knows them.")
+        Path,
+        typer.Option("-o", "--output", help="Where to save the model that knows them."),
+        WritesModel,
     ],
     *,
     reading: WithoutScale,
@@ -377,7 +371,6 @@ def update(
     from dotbias.plain import to_plain
     from dotbias.recommender.recommender import Recommender
 
-    show.check_folder(output)
     rec = Recommender.load(model)
     if rec.facts.kind == "ratings":
         low, high = map(float, rec.parameters["scale"])

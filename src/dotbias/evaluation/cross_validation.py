@@ -209,7 +209,7 @@ def cross_validate(
                 budget=budget,
                 seed=seed,
             )
-            if rec.facts.history.stopped == "interrupted":
+            if rec.interrupted:
                 raise KeyboardInterrupt  # whoever interrupts one fit does not want the next
             seconds.append(time.perf_counter() - started)
             found = evaluate(

@@ -5,10 +5,8 @@ three dimensions, and embedding-atlas the neighbours in the space of the vectors
 those on the plane.
 """
 
-import os
-import shutil
-from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+import re
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -17,9 +15,9 @@ import polars as pl
 from numpy.typing import NDArray
 
 from dotbias.data.vocabulary import Index
-from dotbias.errors import DataError
+from dotbias.data.write import write_table
 from dotbias.models.base import Array
-from dotbias.whole_file import whole_file
+from dotbias.whole_file import FileKind, outputs, whole_file
 
 _CONFIG = """\
 embeddings {{
@@ -28,9 +26,31 @@ embeddings {{
   metadata_path: "metadata.tsv"
 }}
 """
+_CONFIG_NAME = "projector_config.pbtxt"
 
 
-def write_projector(folder: str | Path, table: pl.DataFrame, vectors: Array) -> Path:
+def _is_projector(path: Path) -> bool:
+    """Whether a file lies in a folder that ``write_projector`` has filled."""
+    try:
+        written = path.with_name(_CONFIG_NAME).read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError):
+        return False
+    return re.fullmatch(_CONFIG.format(name=r"\w+").replace("{", r"\{"), written) is not None
+
+
+_PROJECTOR = FileKind("map for the projector", is_ours=_is_projector, makes_folder=True)
+MAP_TABLE = FileKind("table of a map", (".parquet",))
+
+
+def projector_files(folder: Path) -> list[tuple[Path, FileKind]]:
+    """The files of a folder that ``write_projector`` fills, and their kind."""
+    names = (_CONFIG_NAME, "metadata.tsv", "vectors.tsv")
+    return [(folder / name, _PROJECTOR) for name in names]
+
+
+def write_projector(
+    folder: str | Path, table: pl.DataFrame, vectors: Array, *, force: bool = False
+) -> Path:
     """Write vectors and what is known of them for TensorBoard's embedding projector.
 
     The folder holds ``vectors.tsv`` (a line of k numbers for each point, separated by tabs, without a
@@ -45,9 +65,10 @@ def write_projector(folder: str | Path, table: pl.DataFrame, vectors: Array) -> 
 
     Args:
         folder: where the files belong. It is made when it is not there; of a folder that is there,
-            these three files are replaced.
+            these three files are replaced if they are such a map.
         table: a row for each of the n points, as in ``EmbeddingMap``.
         vectors: of the points, shape (n, k), float32.
+        force: replace them whatever they are.
 
     Returns:
         The path of the folder.
@@ -57,10 +78,9 @@ def write_projector(folder: str | Path, table: pl.DataFrame, vectors: Array) -> 
     """
     folder = Path(folder)
     id_name = table.columns[0]
-    with _named_errors(folder), _whole_folder(folder) as place, ExitStack() as files:
-        # No file moves into its place before all of them are written.
-        names = ("projector_config.pbtxt", "metadata.tsv", "vectors.tsv")
-        config, metadata, tensor = (files.enter_context(whole_file(place / n)) for n in names)
+    named = projector_files(folder)
+    with outputs(named, force=force), ExitStack() as files:
+        config, metadata, tensor = (files.enter_context(whole_file(*file)) for file in named)
         config.write_text(_CONFIG.format(name=f"{id_name}s"), encoding="utf-8")
         _metadata(table, id_name).write_csv(metadata, separator="\t", quote_style="never")
         numbers = pl.from_numpy(vectors, orient="row")
@@ -69,7 +89,12 @@ def write_projector(folder: str | Path, table: pl.DataFrame, vectors: Array) -> 
 
 
 def write_parquet(
-    path: str | Path, table: pl.DataFrame, neighbours: Index, similarities: Array
+    path: str | Path,
+    table: pl.DataFrame,
+    neighbours: Index,
+    similarities: Array,
+    *,
+    force: bool = False,
 ) -> Path:
     """Write a map for embedding-atlas, as one Parquet file.
 
@@ -83,16 +108,14 @@ def write_parquet(
         table: a row for each of the n points, as in ``EmbeddingMap``.
         neighbours: rows of the table, nearest first, shape (n, m); -1 stands for none.
         similarities: their cosines, shape (n, m).
+        force: whether a file that is there is replaced.
 
     Returns:
         The path of the file.
 
     Raises:
-        DataError: naming the file, when it cannot be written or has another ending.
+        DataError: naming the file, when it cannot be written, has another ending, or is there already.
     """
-    path = Path(path)
-    if path.suffix.lower() != ".parquet":
-        raise DataError(f"cannot write {path}: the name must end in .parquet")
     known = neighbours >= 0
     # Rounding may take the cosine of equal vectors above 1.
     distances = np.maximum(1 - similarities, 0)
@@ -103,9 +126,8 @@ def write_parquet(
     written = table.rename({"x": "projection_x", "y": "projection_y"}).with_columns(
         near.to_struct("neighbors")
     )
-    with _named_errors(path), whole_file(path) as partial:
-        written.write_parquet(partial)
-    return path
+    write_table(written, Path(path), MAP_TABLE, force=force)
+    return Path(path)
 
 
 def _metadata(table: pl.DataFrame, id_name: str) -> pl.DataFrame:
@@ -128,29 +150,3 @@ def _filled(text: pl.Expr) -> pl.Expr:
 def _kept(values: NDArray[Any], known: NDArray[np.bool_]) -> list[NDArray[Any]]:
     """Of each row the values that are known."""
     return [row[own] for row, own in zip(values, known, strict=True)]
-
-
-@contextmanager
-def _whole_folder(folder: Path) -> Iterator[Path]:
-    """The folder where it is there; else one beside its place, moved there once all has ended well."""
-    if folder.is_dir():
-        yield folder
-        return
-    if folder.exists():
-        raise OSError("it is there and is no folder")
-    partial = folder.with_name(f".{folder.name}.{os.getpid()}.part")
-    partial.mkdir()
-    try:
-        yield partial
-        partial.rename(folder)
-    finally:
-        shutil.rmtree(partial, ignore_errors=True)  # gone, where all has ended well
-
-
-@contextmanager
-def _named_errors(path: Path) -> Iterator[None]:
-    """Give errors of the file system the name of what was to be written."""
-    try:
-        yield
-    except OSError as error:
-        raise DataError(f"cannot write {path}: {error.strerror or error}") from error

@@ -187,17 +187,17 @@ class EmbeddingMap:
             theme=theme,
         )
 
-    def save(self, path: str | Path) -> Path:
-        """Draw the map in a file: see ``picture``."""
-        return self.picture().save(path)
+    def save(self, path: str | Path, *, force: bool = False) -> Path:
+        """Draw the map in a file: see ``picture``; ``force`` replaces one that is no picture of ours."""
+        return self.picture().save(path, force=force)
 
-    def export_projector(self, folder: str | Path) -> Path:
+    def export_projector(self, folder: str | Path, *, force: bool = False) -> Path:
         """Write the vectors for TensorBoard's projector: see ``dotbias.insight.exports``."""
-        return write_projector(folder, self.table, self.vectors)
+        return write_projector(folder, self.table, self.vectors, force=force)
 
-    def export_parquet(self, path: str | Path) -> Path:
+    def export_parquet(self, path: str | Path, *, force: bool = False) -> Path:
         """Write the map for embedding-atlas: see ``dotbias.insight.exports``."""
-        return write_parquet(path, self.table, self.neighbours, self.similarities)
+        return write_parquet(path, self.table, self.neighbours, self.similarities, force=force)
 
     def _facts(self) -> dict[str, Any]:
         """What the page says of each point beside its label."""

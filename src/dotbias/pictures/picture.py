@@ -9,13 +9,14 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 from dotbias.errors import DataError
-from dotbias.whole_file import whole_file
+from dotbias.whole_file import FileKind, whole_file
 
 _PAGE = """\
 <!DOCTYPE html>
 <html lang="en">
 <head>
 <meta charset="utf-8">
+<meta name="generator" content="dotbias">
 <title>{title}</title>
 <style>
 body {{ font-family: system-ui, sans-serif; margin: 1.5rem; color: #222; background: #fff; }}
@@ -49,30 +50,26 @@ class Picture(ABC):
     def figure(self) -> Any:
         """The picture as a ``matplotlib.figure.Figure``, which belongs to no window."""
 
-    def save(self, path: Path | str) -> Path:
+    def save(self, path: Path | str, *, force: bool = False) -> Path:
         """Write the picture to a file.
 
         Args:
             path: where to; the ending chooses the kind. ``.png`` is an image, ``.html`` a page to look
-                around in, which holds all it needs and works without a network.
+                around in, which holds all it needs and works without a network. A picture that dotbias
+                has drawn there is replaced.
+            force: replace any other file, too.
 
         Returns:
             The path of the file.
 
         Raises:
-            DataError: on another ending, when the file cannot be written, or when the libraries that
-                draw are not installed.
+            DataError: on another ending, when the file cannot be written or is there and no picture of
+                ours, or when the libraries that draw are not installed.
         """
         path = Path(path)
-        content = {".png": self._png, ".html": self._page}.get(path.suffix.lower())
-        if content is None:
-            raise DataError(f"cannot write {path}: the name of a picture ends in .png or .html")
-        drawn = content()
-        try:
-            with whole_file(path) as partial:
-                partial.write_bytes(drawn)
-        except OSError as error:
-            raise DataError(f"cannot write {path}: {error.strerror or error}") from error
+        with whole_file(path, PICTURE, force=force) as part:
+            drawn = self._png() if path.suffix.lower() == ".png" else self._page()
+            part.write_bytes(drawn)
         return path
 
     def _repr_html_(self) -> str:
@@ -86,7 +83,7 @@ class Picture(ABC):
         file = io.BytesIO()
         # The look of a saved picture must not hang on what the caller has set for other plots.
         with style.context("default"):
-            self.figure().savefig(file, format="png")
+            self.figure().savefig(file, format="png", metadata={"Software": "dotbias"})
         return file.getvalue()
 
     @abstractmethod
@@ -134,3 +131,31 @@ def drawing_library(module: str, extra: str = "plot") -> Any:
         raise DataError(
             f'drawing needs the extra "{extra}": pip install "dotbias[{extra}]"'
         ) from error
+
+
+# What a picture of ours has near its beginning: a PNG, a page.
+_MARKS = (b"Software\0dotbias", b'<meta name="generator" content="dotbias">')
+
+
+def _is_ours(path: Path) -> bool:
+    """Whether a file is a picture that was drawn here."""
+    with path.open("rb") as file:
+        head = file.read(1000)
+    return any(mark in head for mark in _MARKS)
+
+
+def check_drawing(path: Path, extra: str = "plot") -> None:
+    """Refuse to draw what a library is missing for.
+
+    Args:
+        path: of the picture.
+        extra: the extra to name.
+
+    Raises:
+        DataError: with the command that installs it.
+    """
+    drawing_library(_DRAWN_BY[path.suffix.lower()], extra)
+
+
+_DRAWN_BY = {".png": "matplotlib", ".html": "plotly"}
+PICTURE = FileKind("picture", tuple(_DRAWN_BY), _is_ours)

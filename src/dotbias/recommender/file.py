@@ -56,11 +56,11 @@ class _Saved:
     preference: _SavedPart | None = None
 
 
-def write(path: Path, rec: Fitted) -> None:
-    """Write a file, whole or not at all.
+def write(path: Path, rec: Fitted, *, force: bool = False) -> None:
+    """Write a file, whole or not at all; ``force`` replaces one that is no model of ours.
 
     Raises:
-        ModelFileError: when it cannot be written.
+        ModelFileError: when it cannot be written, or another file is there.
     """
     items = rec.item_vocabulary
     arrays: Arrays = {f"{_PARAMETERS}{n}": array for n, array in rec.parameters.items()}
@@ -77,7 +77,9 @@ def write(path: Path, rec: Fitted) -> None:
         "rated.values": rec.rated.data,
     }
     part = None if second is None else _SavedPart(_as_saved(second.model), second.facts)
-    model_file.write(path, arrays, to_plain(_Saved(_as_saved(rec.model), rec.facts, part)))
+    model_file.write(
+        path, arrays, to_plain(_Saved(_as_saved(rec.model), rec.facts, part)), force=force
+    )
 
 
 def read(path: Path, model: Model | None = None) -> Fitted:

@@ -95,6 +95,12 @@ class Fitted:
                 f"its models were fitted to the same data, but to {kind} and {second.facts.kind}"
             )
 
+    @property
+    def interrupted(self) -> bool:
+        """Whether Ctrl-C has ended the fit of one of the models early; it has the best of until then."""
+        parts = [self.facts, *([] if self.preference is None else [self.preference.facts])]
+        return any(facts.history.stopped == "interrupted" for facts in parts)
+
     def has(self, scores: Scores) -> bool:
         """Whether there is a model of ratings, or of preferences."""
         return scores in self._alone

@@ -512,13 +512,17 @@ class Recommender(Fitted):
 
     # -- the file --------------------------------------------------------------------------------
 
-    def save(self, path: str | Path) -> None:
+    def save(self, path: str | Path, *, force: bool = False) -> None:
         """Write one file, whole or not at all: arrays and metadata, nothing executable.
 
+        Args:
+            path: where to; a link is followed. A model that dotbias has saved there is replaced.
+            force: replace any other file, too.
+
         Raises:
-            ModelFileError: when it cannot be written.
+            ModelFileError: when it cannot be written, or when a file is there that is no model.
         """
-        file.write(Path(path), self)
+        file.write(Path(path), self, force=force)
 
     @classmethod
     def load(cls, path: str | Path, model: Model | None = None) -> "Recommender":

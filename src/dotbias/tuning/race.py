@@ -79,6 +79,11 @@ class Race:
     runners: list[Runner]
     protocol: str
 
+    @property
+    def interrupted(self) -> bool:
+        """Whether Ctrl-C has ended it before all had run."""
+        return any(runner.state == "interrupted" for runner in self.runners)
+
     def frame(self) -> pl.DataFrame:
         """The table of results, the best first.
 

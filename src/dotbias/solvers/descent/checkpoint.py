@@ -22,13 +22,17 @@ class Checkpoint:
     arrays: dict[str, Floats]
     facts: dict[str, Any]
 
-    def save(self, path: str | Path) -> None:
+    def save(self, path: str | Path, *, force: bool = False) -> None:
         """Write it in one file, whole or not at all.
 
+        Args:
+            path: where to. A checkpoint or model that dotbias has saved there is replaced.
+            force: replace any other file, too.
+
         Raises:
-            ModelFileError: when the folder is missing or cannot be written.
+            ModelFileError: when it cannot be written, or when another file is there.
         """
-        model_file.write(Path(path), self.arrays, self.facts, kind=CHECKPOINT_KIND)
+        model_file.write(Path(path), self.arrays, self.facts, kind=CHECKPOINT_KIND, force=force)
 
     @classmethod
     def load(cls, path: str | Path) -> "Checkpoint":

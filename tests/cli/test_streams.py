@@ -1,0 +1,87 @@
+"""What becomes of a command whose output is not read, has no room, or has no letters for it."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner
+
+import dotbias as db
+from dotbias.cli.main import app
+
+FULL = Path("/dev/full")
+full_disk = pytest.mark.skipif(not FULL.is_char_device(), reason="no device that is always full")
+
+
+@pytest.fixture(scope="module")
+def ratings(tmp_path_factory) -> Path:
+    folder = tmp_path_factory.mktemp("ratings")
+    table, _ = db.simulate(60, 40, 900, seed=1)
+    table.to_frame().write_csv(folder / "r.csv")
+    (folder / "titles.csv").write_text("item,title\n1,Amélie ★\n2,Heat\n3,Ran\n", "utf-8")
+    return folder / "r.csv"
+
+
+def run(*command: object, stdout: int) -> subprocess.CompletedProcess[str]:
+    """What a process of its own says, which is never a traceback; ``stdout`` is closed then."""
+    typed = [sys.executable, "-m", "dotbias", *map(str, command)]
+    done = subprocess.run(typed, stdout=stdout, stderr=subprocess.PIPE, text=True)
+    os.close(stdout)
+    assert "Traceback" not in done.stderr
+    assert "Exception ignored" not in done.stderr
+    return done
+
+
+def unread() -> int:
+    """The writing end of a pipe that nobody reads."""
+    reading, writing = os.pipe()
+    os.close(reading)
+    return writing
+
+
+@full_disk
+@pytest.mark.parametrize("how", ["", "--json", "--csv"])
+def test_an_output_without_room_is_one_message_and_exit_code_1(how):
+    done = run("sets", *how.split(), stdout=os.open(FULL, os.O_WRONLY))
+    said = "Error: standard output: No space left on device\n"
+    assert (done.returncode, done.stderr) == (1, said)
+
+
+@pytest.mark.parametrize("how", ["", "--json"])
+def test_a_reader_that_has_gone_is_a_quiet_end(how):
+    done = run("sets", *how.split(), stdout=unread())
+    assert (done.returncode, done.stderr) == (0, "")
+
+
+FIT = "--factors", 2, "--solver", "als", "--iterations", 2, "--for", "predict"
+
+
+@pytest.mark.parametrize(
+    ("full", "code"), [pytest.param(True, 1, marks=full_disk), (False, 0)], ids=["full", "unread"]
+)
+def test_a_fit_whose_report_nobody_can_read_is_saved(ratings, tmp_path, full, code):
+    """`dotbias fit ... -o m | head -1` lost the model."""
+    stdout = os.open(FULL, os.O_WRONLY) if full else unread()
+    done = run("fit", ratings, "-o", tmp_path / "m", *FIT, stdout=stdout)
+    assert done.returncode == code
+    assert "Saved" in done.stderr
+    db.Recommender.load(tmp_path / "m")
+
+
+@pytest.mark.parametrize("charset", ["ascii", "latin-1", "utf-8"])
+def test_a_title_that_the_output_has_no_letters_for_is_shown_as_far_as_it_has(
+    ratings, tmp_path, charset
+):
+    table = db.read_ratings(ratings, titles=ratings.with_name("titles.csv"))
+    path = tmp_path / "m"
+    db.fit(table, db.DotBias(n_factors=2), db.ALS(n_iterations=2)).save(path)
+    shown = {"ascii": "Am?lie ?", "latin-1": "Amélie ?", "utf-8": "Amélie ★"}[charset]
+    asked = ["similar", str(path), "2", "-k", "40"]
+    for how in ([], ["--csv"]):
+        done = CliRunner(charset=charset).invoke(app, [*asked, *how], catch_exceptions=False)
+        assert shown in done.stdout
+    done = CliRunner(charset=charset).invoke(app, [*asked, "--json"], catch_exceptions=False)
+    assert "Amélie ★" in {row["title"] for row in json.loads(done.stdout)}  # nothing is lost
