@@ -178,7 +178,7 @@ def test_what_someone_does_not_want_is_never_listed_and_lowers_what_is_like_it(b
     beside = (pulls + [-0.125] * 2) @ q / alone.parameters["singular_values"]
     expected = np.append(expected, beside)
     np.testing.assert_allclose(user.preference, expected, atol=1e-5)
-    unwanted_vectors = alone.parameters["item_factors"][[0, 5]]
+    unwanted_vectors = alone.model.item_vectors(alone.parameters)[[0, 5]]
     before, after = (unwanted_vectors @ u.preference for u in (other, user))
     assert np.square(after + 0.25).sum() < 0.5 * np.square(before + 0.25).sum()
     np.testing.assert_array_equal(user.factors, other.factors)  # stars say nothing of it
