@@ -68,7 +68,7 @@ def predict(
     show.check_table(output)
     rec = Recommender.load(model)
     if pairs is not None:
-        asked = read_pairs(pairs, user=reading.user_column, item=reading.item_column)
+        asked = read_pairs(pairs, **reading.how(rec))
         table = rec.predict_table(asked, with_std=with_std)
     else:
         u = rec.user_vocabulary.find(user, noun="user")
@@ -178,12 +178,12 @@ def folded_user(
     from dotbias.data.read import read_rated
     from dotbias.errors import UnknownIdError
 
+    scale = rec.parameters["scale"] if rec.facts.kind == "ratings" else None
     rated = read_rated(
         source,
-        item=reading.item_column,
-        rating=reading.rating_column,
-        kind=reading.kind,
         of_model=rec.facts.kind,
+        scale=None if scale is None else (float(scale[0]), float(scale[1])),
+        **reading.how(rec),
     )
     unwanted = [rec.item_vocabulary.raw(rec.item_vocabulary.find(i)) for i in not_interested or []]
     user = rec.fold_in_user(rated.iter_rows(), not_interested=unwanted, on_unknown="skip")
@@ -294,6 +294,7 @@ def info(model: o.ModelArgument, as_json: o.JsonOption = False) -> None:
         return
     lines = [
         (facts.kind, f"{told['n_ratings']:,}"),
+        *([] if facts.reading is None else [("read as", str(facts.reading))]),
         ("users", f"{told['n_users']:,}"),
         ("items", f"{told['n_items']:,} ({'with' if told['titles'] else 'without'} titles)"),
         ("scale", "{:g} to {:g}, mean {:.3f}".format(*told["scale"], told["global_mean"])),
@@ -383,7 +384,7 @@ def update(
     if rec.facts.kind == "ratings":
         low, high = map(float, rec.parameters["scale"])
         reading = replace(reading, scale=(low, high))
-    grown = rec.partial_fit(reading.read(ratings))
+    grown = rec.partial_fit(reading.read(ratings, rec))
     grown.save(output)
     joined = grown.facts.partial_fits[-1]
     if as_json:

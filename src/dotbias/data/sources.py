@@ -55,17 +55,6 @@ class Blob:
         )
         return io.TextIOWrapper(raw, encoding="utf-8-sig", newline="\n")
 
-    def as_utf8(self, sample: bytes | None = None) -> tuple["Blob", tuple[str, ...]]:
-        """The blob itself where it (or its sample) is UTF-8, else what it says when read as Latin-1; and
-        what the user should know.
-        """
-        try:
-            (self.read() if sample is None else sample).decode()
-        except UnicodeDecodeError:
-            latin = self.read().decode("latin-1").encode()
-            return Blob(self.name, latin), ("not UTF-8: read as Latin-1",)
-        return self, ()
-
     def unpacked(self) -> tuple["Blob", str]:
         """The blob without packing, and what that was, as an addition to the name of the format."""
         head = self.head()

@@ -11,6 +11,7 @@ import polars as pl
 from numpy.typing import NDArray
 
 from dotbias.data.arrays import as_column
+from dotbias.data.reading import IdType
 from dotbias.errors import DataError, SettingError, UnknownIdError
 
 Index = NDArray[np.int32]
@@ -88,6 +89,11 @@ class Vocabulary:
 
     def __len__(self) -> int:
         return self.ids.len()
+
+    @property
+    def id_type(self) -> IdType:
+        """Whether the ids are integers or text."""
+        return "text" if self.ids.dtype == pl.String else "integers"
 
     def __eq__(self, other: object) -> bool:
         return isinstance(other, Vocabulary) and self.ids.equals(other.ids)
@@ -241,13 +247,10 @@ class Vocabulary:
         >>> Vocabulary(pl.Series([10, 30])).merge(Vocabulary(pl.Series([20, 30])))
         Vocabulary(3 ids: 10, 20, 30)
         """
-        kinds = [
-            "text" if vocabulary.ids.dtype == pl.String else "integers"
-            for vocabulary in (self, other)
-        ]
-        if kinds[0] != kinds[1]:
+        if self.id_type != other.id_type:
             raise DataError(
-                f"{noun} ids are {kinds[0]} here and {kinds[1]} in the new ratings: use the same ids"
+                f"{noun} ids are {self.id_type} here and {other.id_type} in the new ratings: "
+                "use the same ids"
             )
         merged = Vocabulary(pl.concat([self.ids, other.ids]).unique().sort())
         both = [vocabulary._described() for vocabulary in (self, other)]

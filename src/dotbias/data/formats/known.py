@@ -3,6 +3,7 @@
 A new format is one entry here: of a binary one that Polars scans the entry is all.
 """
 
+import codecs
 from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
@@ -11,6 +12,7 @@ from typing import Any, NamedTuple
 import polars as pl
 
 from dotbias.data.columns import Wanted
+from dotbias.data.encodings import MARKS
 from dotbias.data.formats.frames import open_frame, open_pandas, scanned
 from dotbias.data.formats.json_lines import open_json_lines
 from dotbias.data.formats.table import Table
@@ -65,11 +67,13 @@ def open_table(content: Any, wanted: Wanted) -> Table:
         head = blob.head()
         if not head.strip():
             raise DataError(f"{blob.name}: the file is empty")
-        known = next(known for known in FORMATS if head.lstrip().startswith(known.magic))
-        if known.is_text and b"\0" in head:
+        begin = head.removeprefix(codecs.BOM_UTF8).lstrip()
+        known = next(known for known in FORMATS if begin.startswith(known.magic))
+        wide = wanted.reading.encoding or head.startswith(MARKS)
+        if known.is_text and b"\0" in head and not wide:
             raise DataError(
                 f"{blob.name}: a binary file of a kind that dotbias does not read, or text that is "
-                "not in UTF-8 or Latin-1"
+                "not in UTF-8 or Windows-1252: pass encoding= (on the command line --encoding)"
             )
         table = known.open(blob, wanted)
         return replace(table, format=table.format + packing)
