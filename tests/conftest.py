@@ -70,3 +70,12 @@ def data_dir() -> Path:
     if not folder.is_dir():
         pytest.skip(f"no rating sets at {folder}: set DOTBIAS_TEST_DATA to run this test")
     return folder
+
+
+@pytest.fixture(scope="session")
+def cases(data_dir: Path) -> Path:
+    """Folder of small inputs in the forms that people have, beside the rating sets."""
+    folder = data_dir.parent / "cases"
+    if not folder.is_dir():
+        pytest.skip(f"no folder {folder}, which should lie beside the rating sets")
+    return folder

@@ -1141,34 +1141,3 @@ def test_accents_of_a_real_latin_1_file(data_dir: Path) -> None:
     titles = read_titles(data_dir / "ml-1m" / "movies.dat")
     assert titles.height == 3_883
     assert "Misérables, Les (1995)" in titles["title"].to_list()
-
-
-@pytest.fixture(scope="session")
-def cases(data_dir: Path) -> Path:
-    """Folder of small inputs in the forms that people have, beside the rating sets."""
-    folder = data_dir.parent / "cases"
-    if not folder.is_dir():
-        pytest.skip(f"no folder {folder}, which should lie beside the rating sets")
-    return folder
-
-
-@pytest.mark.parametrize(
-    ("name", "kind", "expected"),
-    [
-        ("16_user_artists.dat", "counts", 1388),
-        ("16b_lastfm360k.tsv", "counts", 1388),
-        ("17_steam-200k.csv", "counts", 1388),
-        ("32_pairs_only.csv", "events", 1388),
-        ("31_constant5.csv", "events", 1388),
-        ("31c_ones_only.csv", "events", 625),
-        ("01_movielens.csv", "ratings", 1388),
-    ],
-)
-def test_files_as_people_have_them(cases: Path, name: str, kind: str, expected: int) -> None:
-    ratings, report = read_ratings_with_report(cases / name)
-    truth = read_ratings(cases / "truth.csv")
-    assert (ratings.kind, len(ratings)) == (kind, expected)
-    if name != "31c_ones_only.csv":
-        assert sorted(ratings.user_counts) == sorted(truth.user_counts)
-        assert sorted(ratings.item_counts) == sorted(truth.item_counts)
-    assert (kind != "ratings" or "31" in name) == bool(report.notices)

@@ -489,8 +489,9 @@ def _parse(
     parsed = None
     try:
         typed, parsed = _evaluate(table, table.typed(), limits, kind)
-        gaps = "time" in table.places and parsed.frame["time"].null_count()  # or rows cut short
-        if gaps or parsed.frame["problem"].null_count() < parsed.frame.height:
+        # Rows without a time may be cut short.
+        gaps = parsed and "time" in table.places and parsed.frame["time"].null_count()
+        if parsed is None or gaps or parsed.frame["problem"].null_count() < parsed.frame.height:
             table, parsed = replace(table, integers=typed.integers), None
         else:
             table = typed
@@ -556,8 +557,10 @@ def _with_form(table: Table) -> Table:
 
 def _evaluate(
     table: Table, lf: pl.LazyFrame, limits: Scale | None, kind: Kind
-) -> tuple[Table, _Parsed]:
-    """Take the columns of all roles in one pass over a scan."""
+) -> tuple[Table, _Parsed | None]:
+    """Take the columns of all roles in one pass over a scan; None where only the text can tell what ids
+    are.
+    """
     schema = lf.collect_schema()
     values = {"row": pl.col("row")} if "row" in schema else {}
     checks = [_Check("", _TOO_SHORT, pl.lit(False))]  # see ``_whole_rows``
@@ -565,11 +568,12 @@ def _evaluate(
         checks.append(_Check("", "is too long", pl.col("extra").is_not_null()))
     for role in table.places:
         name = "value" if role in VALUES else role
-        values[name], more = _take(role, schema[role], table, limits, kind)
+        values[name], more = _take(role, schema, table, limits, kind)
         checks += more
     given = {role for role in table.integers if id_type(table.reading, role) == "integers"}
+    strict = "row" not in schema
     altered = {
-        role: _altered(role, schema[role], integers)
+        role: _altered(role, schema[role], integers, strict=strict)
         for role, integers in table.integers.items()
         if role not in given or integers == pl.Int32
     }
@@ -590,6 +594,11 @@ def _evaluate(
         for role, integers in table.integers.items()
         if role not in again or integers == pl.Int32
     }
+    if strict and len(integers) < len(table.integers):
+        return (
+            table,
+            None,
+        )  # the text will show whether they are text, or integers in another spelling
     return _evaluate(replace(table, integers=integers), lf, limits, kind)
 
 
@@ -648,11 +657,18 @@ def _first_failing(checks: Sequence[_Check]) -> pl.Expr:
     return problem
 
 
-def _altered(role: str, dtype: pl.DataType, kind: type[pl.DataType]) -> pl.Expr:
-    """Which ids would not come back as they were if they were read as a kind of integers."""
+def _altered(role: str, dtype: pl.DataType, kind: type[pl.DataType], *, strict: bool) -> pl.Expr:
+    """Which ids would not come back as they were if they were read as a kind of integers.
+
+    Args:
+        role, dtype: which column it is.
+        kind: of integers.
+        strict: whether only the shortest spelling will do; finding out others takes ten times as long.
+    """
+    raw = pl.col(role)
     if dtype != pl.String:
-        return pl.col(role).cast(kind, strict=False).is_null()
-    raw = _whole(pl.col(role).str.strip_chars())
+        return raw.cast(kind, strict=False).is_null()
+    raw = raw if strict else _whole(raw.str.strip_chars())
     lost = raw.cast(kind, strict=False).is_null()
     signed_zero = raw.str.starts_with("+") | raw.str.starts_with("-0")
     return lost | (raw.str.starts_with("0") & (raw != "0")) | signed_zero
@@ -664,11 +680,16 @@ def _whole(text: pl.Expr) -> pl.Expr:
 
 
 def _take(
-    role: str, dtype: pl.DataType, table: Table, limits: Scale | None, kind: Kind
+    role: str, schema: pl.Schema, table: Table, limits: Scale | None, kind: Kind
 ) -> tuple[pl.Expr, list[_Check]]:
     """The values of a role, null where they cannot be used, and what can be wrong with them."""
-    raw = pl.col(role)
+    raw, dtype = pl.col(role), schema[role]
     fails = {"missing": raw.is_null()}
+    if role in table.integers and dtype == pl.String and "row" not in schema:
+        ids = raw.cast(table.integers[role], strict=False)
+        given = id_type(table.reading, role) == "integers"
+        check = (_NO_INTEGER, ids.is_null()) if given else ("missing", raw.is_null())
+        return ids, [_Check(role, *check)]
     if dtype in (pl.String, pl.Categorical, pl.Enum, pl.Null) or (
         dtype == pl.Boolean and role in VALUES
     ):
@@ -699,6 +720,7 @@ def _take(
     return values, [_Check(role, reason, failing) for reason, failing in (fails | more).items()]
 
 
+_NO_INTEGER = "is no integer, as the ids should be"
 _Taken = tuple[pl.Expr | None, dict[str, pl.Expr]]
 
 
@@ -717,7 +739,7 @@ def _id(raw: pl.Expr, dtype: pl.DataType, role: str, table: Table) -> _Taken:
         raw = _whole(raw)
     values = raw.cast(kind, strict=False)
     if given == "integers":
-        return values, {"is no integer, as the ids should be": values.is_null()}
+        return values, {_NO_INTEGER: values.is_null()}
     return values, {}
 
 

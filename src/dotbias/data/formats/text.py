@@ -37,13 +37,12 @@ _INTEGER = re.compile(r"(?:0|-?[1-9]\d*)(?:\.0+)?")
 _WELL_QUOTED = re.compile(r'(?>(?:"(?:[^"]|"")*+"|[^"\t\r\n]*+)(?:\t|\r?\n))*+(?:"[^"]*|[^"]*)"?')
 _BACKSLASHED = re.compile(rb'\\"(?![;,\t|\r\n])')
 _AS_THEY_STAND = "quotation marks inside fields: taken as they stand"
+_NETFLIX_TITLE = re.compile(r"\d+,(?:\d{4}|NULL),")
 _NETFLIX = re.compile(r"\s*\w+:\s*\n\s*\w+,")
 _SEPARATOR_LINE = re.compile(r"sep=(.)\r?$", re.IGNORECASE)
 _COMMENTS = ("#", "%")
 # Bytes at the beginning that are looked at.
 _ENOUGH, _LONGEST = 1 << 16, 1 << 23
-# Above this many columns Polars takes minutes over an expression of them all.
-_MANY_COLUMNS = 50
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -66,13 +65,11 @@ class TextTable(Table):
 
     def text(self) -> pl.LazyFrame:
         """See ``Table``."""
-        filled = [pl.col(str(place)).fill_null("") != "" for place in range(len(self.columns) + 1)]
         numbered = self._scan({}).with_row_index("row")
-        columns = ["row", *self._roles()]
-        if len(filled) > _MANY_COLUMNS:
-            joined = pl.concat_str(pl.exclude("row"), ignore_nulls=True)
-            return numbered.filter(joined != "").select(columns)
-        return numbered.filter(pl.any_horizontal(filled)).select(columns)
+        filled = numbered.map_batches(
+            _filled, projection_pushdown=False, predicate_pushdown=False, streamable=True
+        )
+        return filled.select("row", *self._roles())
 
     def _scan(self, types: Mapping[str, type[pl.DataType]]) -> pl.LazyFrame:
         # One column more than there should be catches rows that are too long.
@@ -211,6 +208,16 @@ class NetflixTable(TextTable):
         ]
 
 
+def _filled(frame: pl.DataFrame) -> pl.DataFrame:
+    """The rows that are not blank. One expression of thousands of columns would take minutes."""
+    filled = pl.repeat(False, frame.height, eager=True)
+    for column in frame.get_columns()[1:]:
+        filled |= column.fill_null("") != ""
+        if filled.all():
+            return frame
+    return frame.filter(filled)
+
+
 class _Lines:
     """Lines without comments, counted with them."""
 
@@ -254,6 +261,16 @@ def open_text(blob: Blob, wanted: Wanted) -> Table:
     whole = head[: head.rfind(b"\n") + 1] or head
     blob, encoding, notices = as_utf8(blob, wanted.reading.encoding, whole)
     lines = _head(blob)
+    if "title" in wanted.roles and all(map(_NETFLIX_TITLE.match, lines)):
+        # The title is whatever stands behind the year, with all its commas.
+        unit = _UNIT_SEPARATOR.encode()
+        blob = Blob(
+            blob.name, re.sub(rb"(?m)^(\d+),(\w{4}),", rb"\1%b\2%b" % (unit, unit), blob.read())
+        )
+        places = {"item": 1, "title": 3, "genres": NONE, "header": False, "quote": NONE}
+        wanted = replace(wanted, reading=wanted.reading.where(**places, skip_lines=0, comment=NONE))
+        reading = replace(wanted.reading, encoding=encoding, separator="::")
+        return _open_rows(blob, _head(blob), wanted, reading, notices)
     reading = _detected(lines, replace(wanted.reading, encoding=encoding))
     if reading.layout == "netflix":
         return _open_netflix(blob, wanted, reading, notices)
