@@ -41,7 +41,7 @@ AS_TRUTH: dict[str, tuple[str, Callable[[int, int, float], Any]]] = {
     "22a_leading_zeros.csv": ("user = user", lambda u, i, r: (f"{u:05d}", f"{i:08d}", r)),
     "22b_float_ids.csv": ("user = user", same),
     "22g_space_after_comma.csv": ("user = user, item = item, rating = rating", same),
-    "23e_cp1252_quotes.csv": ("read as Windows-1252", lambda u, i, r: (u, f"“Film {i}” \N{EN DASH} €", r)),
+    "23e_cp1252_quotes.csv": ("read as Windows-1252", lambda u, i, r: (u, f"“Film {i}” \u2013 €", r)),
     "25_duplicates_time.csv": ("1,388 repeated (user, item) pairs: kept the last by time", same),
     "28a_5_stars.csv": ("ratings such as '", same),
     "39_recbole.inter": ("user_id:token = user", same),

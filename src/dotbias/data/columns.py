@@ -117,6 +117,12 @@ def find_columns(
             named for two roles.
     """
     roles = wanted.sought
+    if len(columns) == 1 and sum(role not in wanted.optional + VALUES for role in roles) > 1:
+        first = sample[0][0] if sample and sample[0] else columns[0]
+        raise DataError(
+            f"{where}: there is only one column, beginning with {clipped(first)!r}: say what stands "
+            "between columns with separator= (on the command line --separator)"
+        )
     named = {role: column for role in roles if (column := wanted.column(role)) is not None}
     places = {role: _named(where, columns, column) for role, column in named.items()}
     _check_distinct(where, columns, places)
@@ -180,11 +186,6 @@ def _between(
 
 def missing(where: str, role: str, columns: Sequence[str], wanted: Wanted) -> DataError:
     """The error that a role has no column."""
-    if len(columns) == 1 and len(wanted.sought) > 1:
-        return DataError(
-            f"{where}: there is only one column, {clipped(columns[0])!r}: say what stands between "
-            "columns with separator= (on the command line --separator)"
-        )
     advice = _choice(columns, wanted)
     if role in VALUES:
         advice += "; or pass kind='events' (--kind events) to take each row for one event"

@@ -361,7 +361,7 @@ def _separator(rows: Sequence[str]) -> str:
             score = (score[0], score[1] * 2)
         if score > best:
             best, found = score, separator
-    if best == (0.0, 0.0) and rows:
+    if best[0] < 0.9 and rows:
         blanks = {len(row.split()) for row in rows}
         numbers = any(
             re.fullmatch(r"[-+\d.,]+", cell) for cell in (rows[-1].split() if rows else [])
