@@ -39,6 +39,10 @@ _DUPLICATES: dict[Kind, Duplicates] = {"ratings": "last", "counts": "sum", "even
 _NO_GENRES = ("", "(no genres listed)")
 _ISO_FORMS = ("%Y-%m-%d", "%Y-%m-%dT%H:%M", "%Y-%m-%dT%H:%M:%S%.f", "%Y-%m-%dT%H:%M:%S%.f%:z")
 _SHOWN_ROWS = 5
+# What Polars raises over text that it cannot parse; a panic is no ordinary exception.
+_PARSER_ERRORS = (pl.exceptions.PolarsError, pl.exceptions.PanicException, OSError)
+# Times above these are in finer units: 1e11 seconds are the year 5138.
+_FINER = ((1e17, 10**9, "nano"), (1e14, 10**6, "micro"), (1e11, 10**3, "milli"))
 # What stands for nothing where a user, an item or a time should be.
 _NOTHING = (
     *("", "NULL", "Null", "null", "\\N", "NA", "<NA>", "N/A", "n/a", "#N/A", "nan", "NaN", "NAN"),
@@ -495,13 +499,13 @@ def _parse(
             table, parsed = replace(table, integers=typed.integers), None
         else:
             table = typed
-    except (pl.exceptions.PolarsError, OSError):
+    except _PARSER_ERRORS:
         pass
     while parsed is None:
         try:
             table = _with_form(table)
             table, parsed = _evaluate(table, table.text(), limits, kind)
-        except (pl.exceptions.PolarsError, OSError) as error:
+        except _PARSER_ERRORS as error:
             table = table.repaired(error)
     if "time" in table.places and table.wanted.column("time") is None:
         times = parsed.frame["time"]
@@ -899,7 +903,7 @@ def _what_values_are(
     ratings = "pass kind='ratings' (on the command line --kind ratings) if they are ratings"
     if len(values) > 1 and values.min() == values.max():
         said = f"all ratings are {values[0]:g}, which leaves nothing to predict"
-        if len(values) > _FEW:
+        if len(values) >= _FEW:
             return table.noted(f"{said}: taken for events, of who did what; {ratings}"), "events"
         events = "pass kind='events' (on the command line --kind events)"
         return table.noted(f"{said}: if a row says no more than that it is there, {events}"), kind
@@ -922,7 +926,7 @@ def _warnings(every: Ratings, table: Table) -> tuple[str, ...]:
     """What makes it likely that a column is not what it was taken for."""
     said = []
     name = "name the columns with user=, item=, rating= (on the command line --user-column, ...)"
-    if every.n_users == len(every) > _FEW:
+    if every.n_users == len(every) > 2 * _FEW:
         column = clipped(table.column("user"))
         said.append(
             f"each of the {len(every):,} rows has another user: is column {column} a number of rows? If "
@@ -957,16 +961,22 @@ def _above_zero(table: Table, frame: pl.DataFrame, kind: Kind) -> tuple[Table, p
 
 
 def _dated(table: Table, frame: pl.DataFrame) -> tuple[Table, pl.DataFrame]:
-    """The frame with a time in each row: a missing one, which costs no rating, is the earliest."""
-    if "time" not in frame.columns or not (n := frame["time"].null_count()):
+    """The frame with seconds in each row: a missing time, which costs no rating, is the earliest."""
+    if "time" not in frame.columns:
         return table, frame
-    column = clipped(table.column("time"))
-    if n == frame.height:
-        return table.without("time", f"column {column} holds no times: left out"), frame.drop(
-            "time"
-        )
-    said = f"{n:,} of {frame.height:,} times are missing in column {column}: taken for the earliest"
-    return table.noted(said), frame.with_columns(pl.col("time").fill_null(pl.col("time").min()))
+    column, times = clipped(table.column("time")), frame["time"]
+    if (n := times.null_count()) == frame.height:
+        said = f"column {column} holds no times: left out"
+        return table.without("time", said), frame.drop("time")
+    if n:
+        said = f"{n:,} of {frame.height:,} times are missing in column {column}: taken for the earliest"
+        table, times = table.noted(said), times.fill_null(strategy="min")
+    earliest = times.min()
+    for least, unit, name in _FINER:
+        if isinstance(earliest, int) and earliest > least:
+            table = table.noted(f"times in column {column} are in {name}seconds")
+            return table, frame.with_columns(times // unit)
+    return table, frame.with_columns(times) if n else frame
 
 
 def _own_titles(frame: pl.DataFrame) -> pl.DataFrame | None:

@@ -194,18 +194,24 @@ class NetflixTable(TextTable):
                     for role, place in {**places, "item": 0}.items()
                     if role in self.places
                 },
+                extra=fields.field(f"field_{len(self.columns) - 1}"),
             )
         )
 
-    def rows(self, numbers: Sequence[int]) -> list[Row]:
-        """See ``Table``."""
+    def _records(self, numbers: Sequence[int]) -> Iterator[tuple[int, list[str]]]:
         skip = self.reading.skip_lines or 0
         with self.blob.lines() as raw:
-            lines = list(at(islice(raw, skip, None), numbers))
-        return [
-            Row(skip + number + 1, self._values(["", *line.strip().split(",")]))
-            for number, line in zip(numbers, lines, strict=True)
-        ]
+            lines = at(islice(raw, skip, None), numbers)
+            for number, line in zip(numbers, lines, strict=False):
+                yield skip + number + 1, ["", *line.strip().split(",")]
+
+    def _fault(self, n_fields: int) -> str:
+        n_columns = len(self.columns) - 1
+        return (
+            ""
+            if n_fields - 1 == n_columns
+            else f"has {n_fields - 1} columns instead of {n_columns}"
+        )
 
 
 def _filled(frame: pl.DataFrame) -> pl.DataFrame:
