@@ -160,6 +160,14 @@ def test_one_id_has_one_spelling(spelt: list[str], ids: list[Any]) -> None:
     assert [row[0] for row in rows(frame.write_ndjson())] == [id.strip() for id in spelt]
 
 
+def test_a_few_ids_that_are_no_integers_are_said() -> None:
+    content = "user,item,rating\n" + many("{u},{i},{r}", "1 2 3 4 5 3 4 2") + "1x,0,3\n"
+    _, report = read_ratings_with_report(write(content))
+    assert report.lines() == ["ids in column user are text: 1 of 17 is not written as an integer"]
+    _, report = read_ratings_with_report(write("user,item,rating\n7,1,3\n007,1,4\n"))
+    assert report.lines() == []
+
+
 @pytest.mark.parametrize("word", ["NULL", "\\N", "NA", "nan", "None", "", " ", "N/A"])
 def test_a_word_for_nothing_is_no_id(word: str) -> None:
     for ids in (("7", "8"), ("a", "b")):

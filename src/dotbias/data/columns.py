@@ -3,7 +3,7 @@
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from itertools import zip_longest
+from itertools import pairwise, zip_longest
 from typing import Literal, NamedTuple
 
 from dotbias.data.reading import NONE, Column, Reading
@@ -301,10 +301,11 @@ def _is_index(
     it there are columns enough.
     """
     first = [fields[0] for fields in sample if fields]
-    if len(first) < _FEWEST_ROWS or len(columns) < 4 or not all(map(str.isdecimal, first)):
+    if len(first) < _FEWEST_ROWS or len(columns) < 4 or held[3] != "numbers":
         return False
-    rises = [int(cell) - int(first[0]) for cell in first] == list(range(len(first)))
-    return rises and held[3] == "numbers"
+    numbers = [int(cell) if cell.isdecimal() else None for cell in first]
+    steps = [one is not None and two == one + 1 for one, two in pairwise(numbers)]
+    return sum(steps) >= 0.9 * len(steps)  # one broken cell breaks two steps
 
 
 def _in_order(number: int, role: str, held: Sequence[Held], roles: Sequence[str]) -> list[int]:

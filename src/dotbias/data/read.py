@@ -588,7 +588,8 @@ def _evaluate(
     )
     frame = query.collect(engine="streaming")
     good = frame["problem"].is_null()
-    again = {role for role in altered if (frame.drop_in_place(f"{role} altered") & good).any()}
+    n_altered = {role: (frame.drop_in_place(f"{role} altered") & good).sum() for role in altered}
+    again = {role for role, n in n_altered.items() if n}
     if not again:
         table = _with_codes(table, frame, kind)
         frame = _whole_rows(_within(frame, checks, limits, table), table)
@@ -603,9 +604,18 @@ def _evaluate(
             table,
             None,
         )  # the text will show whether they are text, or integers in another spelling
-    return _evaluate(replace(table, integers=integers), lf, limits, kind)
+    table = replace(table, integers=integers)
+    for role in again - integers.keys():
+        if (n := n_altered[role]) <= _ODD * frame.height:
+            what = (
+                f"{n:,} of {frame.height:,} {'is' if n == 1 else 'are'} not written as an integer"
+            )
+            table = table.noted(f"ids in column {clipped(table.column(role))} are text: {what}")
+    return _evaluate(table, lf, limits, kind)
 
 
+# A share of ids, below which those that are no integers may be slips.
+_ODD = 0.1
 _TOO_SHORT = "is too short"
 
 
