@@ -351,6 +351,7 @@ PLAIN = [(1, 2, 3.0), (4, 5, 1.0)]
         ("1 2 3\n4 5 1\n", {}),
         ("  1   2 3  \n 4 5\t1\n", {}),
         ("1\t\t2\t\t3\n4\t\t5\t\t1\n", {}),
+        ("1,2,3\r4,5,1\r", {}),
         ("1||2||3\n4||5||1\n", {"separator": "||"}),
         ("1 | 2 | 3\n4 | 5 | 1\n", {}),
         ("1~2~3\n4~5~1\n", {"separator": "~"}),
@@ -434,7 +435,14 @@ CELLS = [(1, "A", 3.0), (1, "C", 5.0), (2, "B", 4.0), (2, "C", 1.0), (2, "D", 2.
 
 def test_a_wide_table_is_recognised_in_every_format() -> None:
     frame = pl.read_csv(write(WIDE))
-    for source in ("r.csv", frame, frame.to_pandas(), write(frame.write_ndjson(), "r.jsonl")):
+    nullable = frame.to_pandas().convert_dtypes()
+    for source in (
+        "r.csv",
+        frame,
+        frame.to_pandas(),
+        nullable,
+        write(frame.write_ndjson(), "r.jsonl"),
+    ):
         ratings, report = read_ratings_with_report(source)
         assert ratings.to_frame().rows() == CELLS
         assert "a wide table: column user = user, the other columns = items" in report.taken
@@ -445,7 +453,9 @@ def test_the_layout_can_be_said() -> None:
     assert "no user column is recognised" in error_of(small)
     assert rows(small, layout="wide", user="who") == [(1, "A", 3.0), (2, "B", 4.0)]
     assert rows("3,\n,4\n", layout="wide") == [(1, 1, 3.0), (2, 2, 4.0)]
-    assert "no item column is recognised" in error_of(WIDE, layout="long")
+    message = error_of(WIDE, layout="long")
+    assert "no item column is recognised" in message
+    assert "layout='wide' (--layout wide) if each row is a user" in message
     netflix = "101:\n7,3,2005-06-23\n8,4,2005-06-24\n\n102:\n7,5,2005-06-25\n"
     assert [row[:3] for row in rows(netflix)] == [(7, 101, 3.0), (8, 101, 4.0), (7, 102, 5.0)]
     assert error_of("101:\n7,3,2005-06-23\n8,x,2005-06-24\n").startswith(

@@ -189,6 +189,10 @@ def missing(where: str, role: str, columns: Sequence[str], wanted: Wanted) -> Da
     advice = _choice(columns, wanted)
     if role in VALUES:
         advice += "; or pass kind='events' (--kind events) to take each row for one event"
+    if role in ("user", "item") and len(columns) > _FEWEST_ITEMS:
+        advice += (
+            "; or pass layout='wide' (--layout wide) if each row is a user and each column an item"
+        )
     return DataError(f"{where}: no {role} column is recognised{advice}")
 
 

@@ -101,7 +101,7 @@ def open_pandas(frame: Any, wanted: Wanted) -> Table:
     columns = [str(column) for column in frame.columns]
     head = frame.head(SAMPLED_ROWS)
     sample = [
-        ["" if cell != cell or cell is None else str(cell) for cell in row]
+        ["" if (cell := str(value)) in ("nan", "NaT", "<NA>", "None") else cell for value in row]
         for row in head.itertuples(index=False)
     ]
     layout = wanted.reading.layout

@@ -129,7 +129,7 @@ def _cell(value: Any) -> str:
 def _json_object(line: bytes | str) -> dict[str, Any] | None:
     try:
         value = json.loads(line, parse_constant=_no_number)
-    except ValueError:
+    except (ValueError, RecursionError):
         return None
     return value if isinstance(value, dict) else None
 

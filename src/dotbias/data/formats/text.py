@@ -266,6 +266,8 @@ def open_text(blob: Blob, wanted: Wanted) -> Table:
     head = blob.head()
     whole = head[: head.rfind(b"\n") + 1] or head
     blob, encoding, notices = as_utf8(blob, wanted.reading.encoding, whole)
+    if b"\r" in whole and b"\n" not in whole:  # as old Macintoshes end lines
+        blob = Blob(blob.name, blob.read().replace(b"\r", b"\n"))
     lines = _head(blob)
     if "title" in wanted.roles and all(map(_NETFLIX_TITLE.match, lines)):
         # The title is whatever stands behind the year, with all its commas.
