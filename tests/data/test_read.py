@@ -504,7 +504,7 @@ def test_json_lines() -> None:
         "row 5, column user: missing",
         "row 6, column user: missing",
     ]
-    assert "not with one object on each line" in error_of(read_ratings, write('[{"user": 1}]'))
+    assert "neither with one object on each line" in error_of(read_ratings, write("[1, 2]"))
 
 
 USERS = st.sampled_from(["1", "2", "x", ""])

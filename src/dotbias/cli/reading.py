@@ -65,7 +65,18 @@ class Reading:
     titles: Annotated[
         Path | None,
         typer.Option(
-            help="File of item ids and titles, such as movies.csv.", rich_help_panel=_PANEL
+            help="File of item ids and titles, such as movies.csv, by default one beside the ratings; "
+            "none to leave that out.",
+            rich_help_panel=_PANEL,
+        ),
+    ] = None
+    max_unpacked: Annotated[
+        str | None,
+        typer.Option(
+            help="What a packed file or an archive may unpack to, such as 40GB; by default 20GB, and no "
+            "more than 200 times its size.",
+            metavar="SIZE",
+            rich_help_panel=_PANEL,
         ),
     ] = None
     title_column: Annotated[
@@ -212,13 +223,14 @@ class Reading:
                 duplicates=self.duplicates,
                 titles=self.titles,
                 of_model=None if rec is None else rec.facts.kind,
+                max_unpacked=self.max_unpacked,
                 **self.how(rec),
             )
 
 
 _FORMAT = (
     *("layout", "header", "separator", "quote", "decimal", "comment", "skip_lines", "encoding"),
-    *("missing", "rating_as"),
+    *("missing", "rating_as", "max_unpacked"),
 )
 _COLUMNS = ("user_column", "item_column", "rating_column", "time_column", "kind", *_FORMAT)
 

@@ -2,7 +2,7 @@
 
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -68,7 +68,7 @@ def predict(
     show.check_table(output)
     rec = Recommender.load(model)
     if pairs is not None:
-        asked = read_pairs(pairs, **reading.how(rec))
+        asked = read_pairs(pairs, max_unpacked=reading.max_unpacked, **reading.how(rec))
         table = rec.predict_table(asked, with_std=with_std)
     else:
         u = rec.user_vocabulary.find(user, noun="user")
@@ -183,6 +183,7 @@ def folded_user(
         source,
         of_model=rec.facts.kind,
         scale=None if scale is None else (float(scale[0]), float(scale[1])),
+        max_unpacked=reading.max_unpacked,
         **reading.how(rec),
     )
     unwanted = [rec.item_vocabulary.raw(rec.item_vocabulary.find(i)) for i in not_interested or []]
@@ -296,7 +297,7 @@ def info(model: o.ModelArgument, as_json: o.JsonOption = False) -> None:
         (facts.kind, f"{told['n_ratings']:,}"),
         *([] if facts.reading is None else [("read as", str(facts.reading))]),
         ("users", f"{told['n_users']:,}"),
-        ("items", f"{told['n_items']:,} ({'with' if told['titles'] else 'without'} titles)"),
+        ("items", f"{told['n_items']:,} ({_titles_known(told)})"),
         ("scale", "{:g} to {:g}, mean {:.3f}".format(*told["scale"], told["global_mean"])),
     ]
     if rec.has("rating"):
@@ -394,4 +395,14 @@ def update(
     show.say(
         f"Saved {output}: {joined.n_ratings:,} {rec.facts.kind} joined ({joined.n_replaced:,} {again}), "
         f"{joined.n_new_users:,} new users, {joined.n_new_items:,} new items."
+    )
+
+
+def _titles_known(told: dict[str, Any]) -> str:
+    if not told["titles"]:
+        return "without titles"
+    return (
+        "with titles"
+        if told["n_titles"] == told["n_items"]
+        else f"{told['n_titles']:,} with titles"
     )

@@ -2,7 +2,7 @@
 
 import codecs
 
-from dotbias.data.sources import Blob
+from dotbias.data.sources.blob import Blob
 from dotbias.errors import DataError
 
 _MARKS = (

@@ -7,6 +7,7 @@ can be counted, shown and left out.
 """
 
 import logging
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple, Unpack, get_args
@@ -19,14 +20,17 @@ from dotbias.data.catalog import fetch
 from dotbias.data.columns import VALUES, Wanted, clipped, counts, missing, stars, usual_place
 from dotbias.data.formats.known import SUFFIXES, open_table
 from dotbias.data.formats.table import Row, Table, id_type
+from dotbias.data.formats.titles import reshaped, with_whole_lines
 from dotbias.data.ratings import LARGEST, Kind, Ratings, Scale, declared_scale
 from dotbias.data.reading import NONE, How, Reading
-from dotbias.data.sources import RATINGS, TITLES, locate
+from dotbias.data.sources.blob import PARSER_ERRORS, Blob, Frame
+from dotbias.data.sources.limits import Limit, limit_of
+from dotbias.data.sources.locate import RATINGS, TITLES, locate, titles_beside
 from dotbias.data.vocabulary import Vocabulary
 from dotbias.errors import DataError, SettingError
 
 if TYPE_CHECKING:
-    from dotbias.data.sources import Source
+    from dotbias.data.sources.locate import Source
 
 OnBad = Literal["error", "skip"]
 Duplicates = Literal["last", "mean", "sum", "error"]
@@ -39,8 +43,6 @@ _DUPLICATES: dict[Kind, Duplicates] = {"ratings": "last", "counts": "sum", "even
 _NO_GENRES = ("", "(no genres listed)")
 _ISO_FORMS = ("%Y-%m-%d", "%Y-%m-%dT%H:%M", "%Y-%m-%dT%H:%M:%S%.f", "%Y-%m-%dT%H:%M:%S%.f%:z")
 _SHOWN_ROWS = 5
-# What Polars raises over text that it cannot parse; a panic is no ordinary exception.
-_PARSER_ERRORS = (pl.exceptions.PolarsError, pl.exceptions.PanicException, OSError)
 # Times above these are in finer units: 1e11 seconds are the year 5138.
 _FINER = ((1e17, 10**9, "nano"), (1e14, 10**6, "micro"), (1e11, 10**3, "milli"))
 # What stands for nothing where a user, an item or a time should be.
@@ -145,6 +147,7 @@ def read_ratings(
     duplicates: Duplicates | None = None,
     titles: "Source | None" = None,
     of_model: Kind | None = None,
+    max_unpacked: int | str | None = None,
     **how: Unpack[How],
 ) -> Ratings:
     """Read ratings from a file, a folder, an archive, a named set or a frame.
@@ -165,9 +168,13 @@ def read_ratings(
             there are times, else by place), or the "mean", or treat it as an "error". Of counts and
             events also the "sum", their default, at the latest of their times; events that occur again
             become counts by it.
-        titles: file or frame with the titles of the items, see ``read_titles``.
+        titles: file or frame with the titles of the items, see ``read_titles``. By default those beside
+            the ratings, in their archive, database, or folder (``movies.csv``), if any ids are the same;
+            "none" leaves those out.
         of_model: what a model was fitted to that is to take them; for one of ratings, ratings that are
             all the same are ratings too.
+        max_unpacked: bytes that a packed file or an archive may unpack to, or text such as ``"40GB"``.
+            By default 20 GB, and above 1 MB no more than 200 times its size.
         how: what is known of the source, by the names in ``Reading``: ``user=``, ``item=``, ``rating=``,
             ``time=``, ``title=``, ``genres=`` (columns by name or number), ``kind=``, ``layout=``,
             ``header=``, ``separator=``, ``encoding=``, ``missing=``... Ids are integers or text and come
@@ -197,11 +204,12 @@ def read_ratings(
         duplicates=duplicates,
         titles=titles,
         of_model=of_model,
+        max_unpacked=max_unpacked,
         **how,
     )
     _log.info("%s", report.taken)
     for line in report.lines():
-        grave = line.startswith("skipped") or line in report.warnings
+        grave = line.startswith(("skipped", "no titles")) or line in report.warnings
         _log.log(logging.WARNING if grave else logging.INFO, "%s", line)
     return ratings
 
@@ -214,6 +222,7 @@ def read_ratings_with_report(
     duplicates: Duplicates | None = None,
     titles: "Source | None" = None,
     of_model: Kind | None = None,
+    max_unpacked: int | str | None = None,
     **how: Unpack[How],
 ) -> tuple[Ratings, ReadReport]:
     """The ratings as ``read_ratings`` returns them, and what happened while reading.
@@ -228,7 +237,8 @@ def read_ratings_with_report(
     """
     _require("on_bad", on_bad, get_args(OnBad))
     _require("duplicates", duplicates, (None, *get_args(Duplicates)))
-    content, beside = locate(source, RATINGS, SUFFIXES)
+    limit = limit_of(max_unpacked)
+    content, beside = locate(source, RATINGS, SUFFIXES, limit)
     table, found = _open(content, _RATED, Reading(**how))
     limits = declared_scale(scale, found)
     if duplicates == "sum" and found == "ratings":
@@ -251,15 +261,12 @@ def read_ratings_with_report(
     every = _encode(frame, limits, found)
     ratings = _without_repeats(every, duplicates or _DUPLICATES[found], table, rows)
     notices = list(table.notices)
-    if titles is not None:
-        ratings = _titled(ratings, read_titles(titles))
-    elif own_titles is not None:
-        ratings = _titled(ratings, own_titles)
-    elif beside is not None:
-        try:
-            ratings = _titled(ratings, _read_titles(beside, Reading()))
-        except DataError as error:  # nobody asked for them
-            notices.append(f"no titles: {error}")
+    if titles is None and own_titles is not None:
+        named = ratings.item_vocabulary.with_titles(own_titles)
+        ratings = replace(ratings, item_vocabulary=named)
+    else:
+        ratings, said = _titled(ratings, titles, content, beside, limit)
+        notices += said
     kept = {
         "last": "the last in the file" if every.times is None else "the last by time",
         "mean": "their mean",
@@ -295,7 +302,9 @@ def load(name: str, **read_options: Any) -> Ratings:
     return read_ratings(fetch(name), **read_options)
 
 
-def read_titles(source: "Source", **how: Unpack[How]) -> pl.DataFrame:
+def read_titles(
+    source: "Source", *, max_unpacked: int | str | None = None, **how: Unpack[How]
+) -> pl.DataFrame:
     """Read the titles of items: columns ``id`` (Int64 or String) and ``title`` (String).
 
     Takes what ``read_ratings`` takes, with an item id and a title column (``movieId``, ``title``),
@@ -315,10 +324,13 @@ def read_titles(source: "Source", **how: Unpack[How]) -> pl.DataFrame:
     >>> read_titles(pl.DataFrame({"movieId": [1], "title": ["Heat (1995)"]})).rows()
     [(1, 'Heat (1995)')]
     """
-    return _read_titles(locate(source, TITLES, SUFFIXES)[0], Reading(**how))
+    content = locate(source, TITLES, SUFFIXES, limit_of(max_unpacked))[0]
+    return _read_titles(content, Reading(**how))
 
 
-def read_pairs(source: "Source", **how: Unpack[How]) -> pl.DataFrame:
+def read_pairs(
+    source: "Source", *, max_unpacked: int | str | None = None, **how: Unpack[How]
+) -> pl.DataFrame:
     """Read (user, item) pairs: columns ``user`` and ``item`` with raw ids (Int64 or String).
 
     Takes what ``read_ratings`` takes; other columns are ignored.
@@ -333,7 +345,7 @@ def read_pairs(source: "Source", **how: Unpack[How]) -> pl.DataFrame:
     >>> read_pairs(pl.DataFrame({"userId": ["ann"], "asin": ["0007"]})).rows()
     [('ann', '0007')]
     """
-    content = locate(source, RATINGS, SUFFIXES)[0]
+    content = locate(source, RATINGS, SUFFIXES, limit_of(max_unpacked))[0]
     table = open_table(content, Wanted(("user", "item"), Reading(**how)))
     return _usable(*_parse(table), skip=None)[0].select("user", "item")
 
@@ -344,6 +356,7 @@ def read_rated(
     *,
     of_model: Kind | None = None,
     scale: tuple[float, float] | None = None,
+    max_unpacked: int | str | None = None,
     **how: Unpack[How],
 ) -> pl.DataFrame:
     """Read what one user has given to items, or one item has got from users.
@@ -356,6 +369,8 @@ def read_rated(
         of: whose ids stand beside the ratings.
         of_model: what a model was fitted to that is to take them.
         scale: lowest and highest possible rating, where they are ratings.
+        max_unpacked: bytes that a packed file or an archive may unpack to, or text such as ``"40GB"``.
+            By default 20 GB, and above 1 MB no more than 200 times its size.
         how: what is known of the source, by the names in ``Reading``.
 
     Returns:
@@ -373,7 +388,7 @@ def read_rated(
     [('Heat (1995)', 1.0), ('Big (1988)', 1.0)]
     """
     given = Reading(**how)
-    content = locate(source, RATINGS, SUFFIXES)[0]
+    content = locate(source, RATINGS, SUFFIXES, limit_of(max_unpacked))[0]
     owner: Literal["user", "item"] = "item" if of == "user" else "user"
     table, found = _open(content, (of, "rating"), given.where(**{owner: None}))
     place = usual_place(table.columns, owner) if table.header else None
@@ -499,13 +514,13 @@ def _parse(
             table, parsed = replace(table, integers=typed.integers), None
         else:
             table = typed
-    except _PARSER_ERRORS:
+    except PARSER_ERRORS:
         pass
     while parsed is None:
         try:
             table = _with_form(table)
             table, parsed = _evaluate(table, table.text(), limits, kind)
-        except _PARSER_ERRORS as error:
+        except PARSER_ERRORS as error:
             table = table.repaired(error)
     if "time" in table.places and table.wanted.column("time") is None:
         times = parsed.frame["time"]
@@ -1123,7 +1138,28 @@ def _repeated_error(
     )
 
 
+# Titles -------------------------------------------------------------------------------------------
+
+
 def _read_titles(content: Any, given: Reading) -> pl.DataFrame:
+    """The titles in what ``locate`` has found; a broken line costs one."""
+    content = reshaped(content)
+    try:
+        titles, is_whole = _titles_of(content, given)
+        if is_whole:
+            return titles
+    except DataError as error:
+        mended = with_whole_lines(content)
+        if mended is None or "quotation mark" not in str(error):
+            raise
+        return _titles_of(mended, given)[0]
+    mended = with_whole_lines(content)
+    others = titles if mended is None else _titles_of(mended, given)[0]
+    return others if others.height > titles.height else titles
+
+
+def _titles_of(content: Any, given: Reading) -> tuple[pl.DataFrame, bool]:
+    """Titles, and whether each row has given one, on one line."""
     wanted = Wanted(("id", "title", "genres"), given, optional=("genres",))
     table = open_table(content, wanted)
     if given.genres is None and not table.header and len(table.columns) > len(table.places):
@@ -1132,8 +1168,49 @@ def _read_titles(content: Any, given: Reading) -> pl.DataFrame:
     titles = _usable(table, parsed, skip=True)[0].select(*table.places)
     for notice in table.notices:
         _log.info("%s: %s", table.name, notice)
-    return titles
+    is_whole = titles.height == parsed.frame.height
+    return titles, is_whole and not titles["title"].str.contains("\n", literal=True).any()
 
 
-def _titled(ratings: Ratings, titles: pl.DataFrame) -> Ratings:
-    return replace(ratings, item_vocabulary=ratings.item_vocabulary.with_titles(titles))
+def _titled(
+    ratings: Ratings,
+    titles: "Source | None",
+    content: Any,
+    beside: Blob | Frame | None,
+    limit: Limit,
+) -> tuple[Ratings, list[str]]:
+    """The ratings with the titles of their items, and what to say of these.
+
+    Args:
+        ratings: without titles.
+        titles: what the user has named.
+        content: what the ratings were read from.
+        beside: the titles in the same container.
+        limit: what packed files may unpack to.
+    """
+    near = None
+    if isinstance(titles, str | os.PathLike) and os.fspath(titles) == NONE:
+        return ratings, []
+    if titles is not None:
+        found = locate(titles, TITLES, SUFFIXES, limit)[0]
+    elif beside is not None:
+        found = beside
+    else:
+        found = near = titles_beside(content)
+    if found is None:
+        return ratings, []
+    name = getattr(found, "name", "the titles")
+    try:
+        named = ratings.item_vocabulary.with_titles(_read_titles(found, Reading()))
+    except DataError as error:
+        if titles is not None:
+            raise
+        return ratings, [f"no titles: {error}"]  # nobody asked for them
+    if not named.n_titles:
+        return ratings, [f"no titles: no id in {name} is that of an item here"]
+    said = (
+        [f"titles of {named.n_titles:,} of {len(named):,} items: {name}"]
+        if near is not None
+        else []
+    )
+    return replace(ratings, item_vocabulary=named), said

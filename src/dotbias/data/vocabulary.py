@@ -151,6 +151,7 @@ class Vocabulary:
         if self.titles is None or not isinstance(name, str):
             raise UnknownIdError(
                 f"unknown {noun} {name!r}: not among the {len(self):,} in training"
+                f"{self._no_titles(noun)}"
             )
         exact = (self.titles == name).arg_true()
         if exact.len() == 1:
@@ -176,6 +177,20 @@ class Vocabulary:
             f"{name!r} matches {matches.len()} titles; give the {noun}'s id or more of the title:\n"
             f"{shown}{more}"
         )
+
+    def _no_titles(self, noun: str) -> str:
+        """What to do where a name may be a title, and no titles are known."""
+        if self.titles is not None or noun != "item":
+            return ""
+        return (
+            "; no titles are known: fit with titles= (on the command line --titles), a file of item ids "
+            "and titles"
+        )
+
+    @property
+    def n_titles(self) -> int:
+        """Number of ids whose title is known."""
+        return 0 if self.titles is None else len(self) - self.titles.null_count()
 
     @cached_property
     def _genre_table(self) -> dict[str, tuple[str, Index]]:
@@ -212,7 +227,10 @@ class Vocabulary:
         """What there is instead of a genre."""
         table = self._genre_table
         if not table:
-            return f"genre {name!r}: nothing is known of the genres of these items"
+            return (
+                f"genre {name!r}: nothing is known of the genres of these items; fit with titles= (on "
+                "the command line --titles), a file of item ids, titles and genres"
+            )
         near = get_close_matches(str(name).lower(), table, n=1)
         hint = f"Did you mean {table[near[0]][0]!r}? " if near else ""
         known = [known for known, _ in table.values()]

@@ -4,15 +4,13 @@ import io
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 import polars as pl
 
 from dotbias.data.columns import Wanted, find_columns, looks_wide
 from dotbias.data.formats.table import SAMPLED_ROWS, Row, Table, id_integers
 from dotbias.data.formats.wide import widened
-from dotbias.data.sources import Blob
-from dotbias.errors import DataError
+from dotbias.data.sources.blob import Blob
 
 Scan = Callable[[Path | io.BytesIO], pl.LazyFrame]
 
@@ -37,11 +35,19 @@ class FrameTable(Table):
         return [Row(values["row"] + 1, values) for values in found.iter_rows(named=True)]
 
 
-def open_frame(name: str, format: str, lf: pl.LazyFrame, wanted: Wanted) -> Table:
-    """The table of a frame."""
+def open_frame(
+    name: str, format: str, lf: pl.LazyFrame, wanted: Wanted, *, header: bool = True
+) -> Table:
+    """The table of a frame, whose columns have names or, as in a text without a header, none."""
     schema = lf.collect_schema()
-    columns = schema.names()
-    reading = replace(wanted.reading, header=True)
+    columns, sample = schema.names(), None
+    if not header:
+        columns = [str(number) for number in range(1, len(schema) + 1)]
+        sample = [
+            ["" if cell is None else str(cell) for cell in row]
+            for row in lf.head(SAMPLED_ROWS).collect().iter_rows()
+        ]
+    reading = replace(wanted.reading, header=header)
     table = FrameTable(
         name=name,
         format=format,
@@ -51,9 +57,9 @@ def open_frame(name: str, format: str, lf: pl.LazyFrame, wanted: Wanted) -> Tabl
         reading=reading,
         lf=lf,
     )
-    if _is_wide(lf, schema, wanted):
+    if header and _is_wide(lf, schema, wanted):
         return widened(table)
-    found = find_columns(name, columns, wanted)
+    found = find_columns(name, columns, wanted, sample=sample)
     types = schema.dtypes()
     whole = {role for role, at in found.places.items() if types[at].is_integer()}
     return replace(
@@ -90,40 +96,3 @@ def scanned(format: str, scan: Scan) -> Callable[[Blob, Wanted], Table]:
         return open_frame(blob.name, format, scan(file), wanted)
 
     return opened
-
-
-def open_pandas(frame: Any, wanted: Wanted) -> Table:
-    """The table of a pandas frame, of which only the wanted columns are converted."""
-    if type(frame).__module__.partition(".")[0] != "pandas" or not hasattr(frame, "columns"):
-        raise DataError(
-            f"cannot read ratings from a {type(frame).__name__}: pass a path or a frame"
-        )
-    columns = [str(column) for column in frame.columns]
-    head = frame.head(SAMPLED_ROWS)
-    sample = [
-        ["" if (cell := str(value)) in ("nan", "NaT", "<NA>", "None") else cell for value in row]
-        for row in head.itertuples(index=False)
-    ]
-    layout = wanted.reading.layout
-    wide = layout == "wide" or (layout is None and looks_wide(columns, True, sample, wanted))
-    if wide:
-        places = {str(at): at for at in range(len(columns))}
-        reading = wanted.reading
-    else:
-        places = find_columns("the frame", columns, wanted).places
-        # Among the columns that are picked a number would be another column's.
-        roles = {
-            {"id": "item", "count": "rating"}.get(role, role): columns[places[role]]
-            for role in wanted.sought
-            if wanted.column(role) is not None
-        }
-        reading = wanted.reading.where(**roles)
-    try:
-        picked = {
-            columns[place]: pl.from_pandas(frame.iloc[:, place])
-            for place in sorted(places.values())
-        }
-    except (TypeError, ValueError) as error:
-        raise DataError(f"the frame has a column of mixed types: {error}") from error
-    given = replace(wanted, reading=reading)
-    return open_frame("the frame", "pandas frame", pl.LazyFrame(picked), given)

@@ -13,7 +13,7 @@ from dotbias.data.columns import VALUES, Wanted, find_columns, looks_wide
 from dotbias.data.encodings import as_utf8
 from dotbias.data.formats.table import SAMPLED_ROWS, Row, Table, at, id_integers
 from dotbias.data.formats.wide import widened
-from dotbias.data.sources import Blob, damaged
+from dotbias.data.sources.blob import Blob, damaged
 from dotbias.errors import DataError
 
 
@@ -54,7 +54,7 @@ class JsonLinesTable(Table):
             filled = ((place, line) for place, line in enumerate(lines, 1) if line.strip())
             for number, (place, line) in zip(numbers, at(filled, numbers), strict=True):
                 fault = "is not a JSON object" if number in (self.broken or ()) else ""
-                values = json.loads(line)
+                values = json_object(line) or {}
                 raw = {role: values.get(self.columns[k]) for role, k in self.places.items()}
                 found.append(Row(place, raw, fault))
         return found
@@ -74,7 +74,7 @@ class JsonLinesTable(Table):
         """An empty object in the place of each line that is none."""
         lines = self.blob.read().split(b"\n")
         filled = [k for k, line in enumerate(lines) if line.strip()]
-        broken = {row for row, k in enumerate(filled) if _json_object(lines[k]) is None}
+        broken = {row for row, k in enumerate(filled) if json_object(lines[k]) is None}
         for row in broken:
             lines[filled[row]] = b"{}"
         return replace(self, broken=broken, blob=Blob(self.blob.name, b"\n".join(lines)))
@@ -88,7 +88,7 @@ def open_json_lines(blob: Blob, wanted: Wanted) -> Table:
     if head.startswith(codecs.BOM_UTF8):
         blob = Blob(blob.name, blob.read().removeprefix(codecs.BOM_UTF8))
     lines = blob.head().decode(errors="replace").split("\n")[:SAMPLED_ROWS]
-    objects = [one for line in lines if (one := _json_object(line)) is not None]
+    objects = [one for line in lines if (one := json_object(line)) is not None]
     if not objects:
         raise DataError(f"{blob.name}: JSON, but not with one object on each line")
     columns = list(dict.fromkeys(name for one in objects for name in one))
@@ -126,7 +126,8 @@ def _cell(value: Any) -> str:
     return "" if value is None else str(value)
 
 
-def _json_object(line: bytes | str) -> dict[str, Any] | None:
+def json_object(line: bytes | str) -> dict[str, Any] | None:
+    """The object that a line holds, if it holds one."""
     try:
         value = json.loads(line, parse_constant=_no_number)
     except (ValueError, RecursionError):

@@ -10,7 +10,7 @@ import polars as pl
 
 from dotbias.data.columns import IDS, Wanted
 from dotbias.data.reading import Reading
-from dotbias.data.sources import damaged
+from dotbias.data.sources.blob import damaged
 
 _T = TypeVar("_T")
 

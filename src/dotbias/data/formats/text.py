@@ -17,7 +17,7 @@ from dotbias.data.encodings import as_utf8
 from dotbias.data.formats.table import SAMPLED_ROWS, Row, Table, at, id_integers
 from dotbias.data.formats.wide import widened
 from dotbias.data.reading import NONE, Reading
-from dotbias.data.sources import Blob
+from dotbias.data.sources.blob import Blob
 from dotbias.errors import DataError
 
 # The likeliest first.
