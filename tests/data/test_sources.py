@@ -435,6 +435,21 @@ def test_parts_are_said_and_of_one_format() -> None:
     assert "read of Parquet only" in error_of("h")
 
 
+NETFLIX = {101: b"1,5,2005-09-06\n2,3,2005-05-13\n", 102: b"1,4,2005-10-19\n3,1,2005-12-26\n"}
+
+
+@pytest.mark.parametrize("name", ["combined_data_%d.txt", "mv_%07d.txt"])
+@pytest.mark.usefixtures("folder")
+def test_netflix_folders_are_parts_with_titles(name: str) -> None:
+    for item, lines in NETFLIX.items():
+        write(f"set/{name % item}", b"%d:\n" % item + lines)
+    write("set/movie_titles.csv", b"101,1991,One, the first\n102,NULL,Two\n")
+    write("set/probe.txt", b"101:\n1\n")
+    ratings = read_ratings("set")
+    assert triples(ratings) == [(1, 101, 5), (1, 102, 4), (2, 101, 3), (3, 102, 1)]
+    assert ratings.item_vocabulary.label(0) == "One, the first"
+
+
 @pytest.mark.usefixtures("folder")
 def test_tables_with_deleted_rows_are_refused() -> None:
     write("lake/part-0.parquet", binary(pl.DataFrame.write_parquet, PLANTED))

@@ -152,16 +152,22 @@ def read_ratings(
 ) -> Ratings:
     """Read ratings from a file, a folder, an archive, a named set or a frame.
 
-    What a file holds is recognised by its content (docs/reading.md). In a zip or a folder the ratings
-    are found by their name, and the titles beside them. What was taken as what is logged as one line,
-    kept as ``Ratings.reading``, and can be given back: ``read_ratings(path, **ratings.reading)``.
+    What a file holds is recognised by its content (docs/reading.md). In a zip, a tar, a folder, an Excel
+    workbook or a database the ratings are found by their name, and the titles beside them; files such as
+    ``part-00000.csv``, those of a pattern and those of a list are parts of one table. What was taken as
+    what is logged as one line, kept as ``Ratings.reading``, and can be given back:
+    ``read_ratings(path, **ratings.reading)``.
 
     Where there are no ratings, a column of counts is taken (``plays``, ``quantity``, ``hours``...), or
     each row for an event, and the log says so; likewise where all ratings are the same. Rows that count
     nothing, with a 0, are left out: such a pair is like one that is not there.
 
     Args:
-        source: path, name of a named set such as ``"ml-100k"``, or pandas or Polars frame.
+        source: path, pattern or list of paths, ``"-"`` for standard input, name of a named set such as
+            ``"ml-100k"``, or address of a database, ``"sqlite:///file.db?table=ratings"`` (others than
+            SQLite and DuckDB through SQLAlchemy). Or an object: pandas or Polars frame, lazy too; Arrow
+            table; rows as tuples, dictionaries or an array of shape (n, 2) to (n, 4); columns as a
+            dictionary; a SciPy sparse matrix of users by items, whose rows and columns are ids from 0.
         scale: lowest and highest possible rating; by default the range of the ratings at hand.
         on_bad: "error" stops at the first row that cannot be used, "skip" leaves such rows out.
         duplicates: of a (user, item) pair that occurs again keep the "last" rating (by time where

@@ -211,8 +211,10 @@ def _chosen(
     names.sort(key=lambda name: (name.count("/"), name))
     tables = names if container.noun != "files" else [n for n in names if _is_table(n, suffixes)]
     parts = _parts(names, tables)
-    chosen = _choose(names, patterns) or (tables[0] if len(tables) == 1 else None)
-    if chosen is not None and chosen not in parts:
+    chosen = _choose(names, patterns)
+    if chosen is None and len(parts or tables) == 1:
+        chosen = (parts or tables)[0]
+    if chosen is not None and (chosen not in parts or len(parts) == 1):
         member, beside = container.member(chosen), _titles_in(container, names, {chosen})
         if isinstance(member, Frame):
             return member, beside
