@@ -608,6 +608,12 @@ def test_netflix_titles_have_commas() -> None:
     ]
 
 
+@pytest.mark.usefixtures("folder")
+def test_ratings_of_items_with_four_digits_are_no_titles() -> None:
+    lines = b"1,1001,5\n2,1002,4\n3,1001,3\n1,1003,2\n"
+    assert triples(read_ratings(write("log.csv", lines)))[0] == (1, 1001, 5.0)
+
+
 def test_flags_of_movielens_are_genres(data_dir: Path) -> None:
     titles = read_titles(data_dir / "ml-100k" / "u.item")
     assert titles.row(0) == (1, "Toy Story (1995)", "Animation|Children's|Comedy")

@@ -1149,19 +1149,24 @@ def _repeated_error(
 
 def _read_titles(content: Any, given: Reading) -> pl.DataFrame:
     """The titles in what ``locate`` has found; a broken line costs one."""
-    content = reshaped(content)
+    content = reshaped(content, given.encoding)
+    titles = None
     try:
         titles, is_whole = _titles_of(content, given)
         if is_whole:
             return titles
     except DataError as error:
-        mended = with_whole_lines(content)
-        if mended is None or "quotation mark" not in str(error):
+        if "quotation mark" not in str(error):
             raise
-        return _titles_of(mended, given)[0]
-    mended = with_whole_lines(content)
-    others = titles if mended is None else _titles_of(mended, given)[0]
-    return others if others.height > titles.height else titles
+        fault = error
+    mended = with_whole_lines(content, given.encoding)
+    if mended is not None:
+        others = _titles_of(mended, replace(given, encoding=None))[0]
+        if titles is None or others.height > titles.height:
+            return others
+    if titles is None:
+        raise fault
+    return titles
 
 
 def _titles_of(content: Any, given: Reading) -> tuple[pl.DataFrame, bool]:

@@ -37,7 +37,6 @@ _INTEGER = re.compile(r"(?:0|-?[1-9]\d*)(?:\.0+)?")
 _WELL_QUOTED = re.compile(r'(?>(?:"(?:[^"]|"")*+"|[^"\t\r\n]*+)(?:\t|\r?\n))*+(?:"[^"]*|[^"]*)"?')
 _BACKSLASHED = re.compile(rb'\\"(?![;,\t|\r\n])')
 _AS_THEY_STAND = "quotation marks inside fields: taken as they stand"
-_NETFLIX_TITLE = re.compile(r"\d+,(?:\d{4}|NULL),")
 _NETFLIX = re.compile(r"\s*\w+:\s*\n\s*\w+,")
 _SEPARATOR_LINE = re.compile(r"sep=(.)\r?$", re.IGNORECASE)
 _COMMENTS = ("#", "%")
@@ -269,16 +268,6 @@ def open_text(blob: Blob, wanted: Wanted) -> Table:
     if b"\r" in whole and b"\n" not in whole:  # as old Macintoshes end lines
         blob = Blob(blob.name, blob.read().replace(b"\r", b"\n"))
     lines = _head(blob)
-    if "title" in wanted.roles and all(map(_NETFLIX_TITLE.match, lines)):
-        # The title is whatever stands behind the year, with all its commas.
-        unit = _UNIT_SEPARATOR.encode()
-        blob = Blob(
-            blob.name, re.sub(rb"(?m)^(\d+),(\w{4}),", rb"\1%b\2%b" % (unit, unit), blob.read())
-        )
-        places = {"item": 1, "title": 3, "genres": NONE, "header": False, "quote": NONE}
-        wanted = replace(wanted, reading=wanted.reading.where(**places, skip_lines=0, comment=NONE))
-        reading = replace(wanted.reading, encoding=encoding, separator="::")
-        return _open_rows(blob, _head(blob), wanted, reading, notices)
     reading = _detected(lines, replace(wanted.reading, encoding=encoding))
     if reading.layout == "netflix":
         return _open_netflix(blob, wanted, reading, notices)

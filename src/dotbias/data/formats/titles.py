@@ -8,7 +8,7 @@ from typing import Any
 
 import polars as pl
 
-from dotbias.data.encodings import as_utf8
+from dotbias.data.encodings import MARKS, as_utf8
 from dotbias.data.sources.blob import Blob, Frame
 
 # id,year,title of the Netflix Prize, in which titles have commas and no quotation marks.
@@ -25,16 +25,16 @@ _GENRES = (
 _SEPARATORS = ",;\t|"
 
 
-def reshaped(content: Any) -> Any:
+def reshaped(content: Any, encoding: str | None = None) -> Any:
     """A frame of ids and titles where a text has a form of its own, else what was handed over."""
     if not isinstance(content, Blob):
         return content
     blob, _ = content.unpacked()
     head = blob.head() + b"\n"
     if _MOVIELENS_100K.match(head):
-        return Frame(blob.name, "u.item", _movielens_100k(blob).lazy())
+        return Frame(blob.name, "u.item", _movielens_100k(_lines(blob, encoding)).lazy())
     if _has_form(_NETFLIX, head):
-        return Frame(blob.name, "movie_titles", _netflix(blob).lazy())
+        return Frame(blob.name, "movie_titles", _netflix(_lines(blob, encoding)).lazy())
     return content
 
 
@@ -44,13 +44,13 @@ def _has_form(form: re.Pattern[bytes], head: bytes) -> bool:
     return all(map(form.fullmatch, lines[:-1] or lines))
 
 
-def _netflix(blob: Blob) -> pl.DataFrame:
-    rows = [line.split(",", 2) for line in _lines(blob) if line.count(",") >= 2]
+def _netflix(lines: Sequence[str]) -> pl.DataFrame:
+    rows = [line.split(",", 2) for line in lines if line.count(",") >= 2]
     return pl.DataFrame({"id": _ids(rows), "title": [row[2] for row in rows]})
 
 
-def _movielens_100k(blob: Blob) -> pl.DataFrame:
-    rows = [fields for line in _lines(blob) if len(fields := line.split("|")) == 5 + len(_GENRES)]
+def _movielens_100k(lines: Sequence[str]) -> pl.DataFrame:
+    rows = [fields for line in lines if len(fields := line.split("|")) == 5 + len(_GENRES)]
     # The first flag says that the genres are not known.
     genres = [
         "|".join(name for name, flag in zip(_GENRES[1:], row[6:], strict=True) if flag == "1")
@@ -64,12 +64,12 @@ def _ids(rows: Sequence[Sequence[str]]) -> list[int] | list[str]:
     return [int(id) for id in ids] if all(id.isdecimal() for id in ids) else ids
 
 
-def _lines(blob: Blob) -> list[str]:
-    with as_utf8(blob)[0].lines() as lines:
+def _lines(blob: Blob, encoding: str | None) -> list[str]:
+    with as_utf8(blob, encoding)[0].lines() as lines:
         return [line.rstrip("\r\n") for line in lines]
 
 
-def with_whole_lines(content: Any) -> Blob | None:
+def with_whole_lines(content: Any, encoding: str | None = None) -> Blob | None:
     """The text without the lines whose quotation marks are misplaced, each of which would take others
     along; None where there is no such line, or no text.
     """
@@ -77,9 +77,10 @@ def with_whole_lines(content: Any) -> Blob | None:
         return None
     blob, _ = content.unpacked()
     head = blob.head()
-    if b"\0" in head or head.lstrip()[:1] in (b"{", b"["):
+    is_wide = encoding or head.startswith(MARKS)
+    if (b"\0" in head and not is_wide) or head.lstrip()[:1] in (b"{", b"["):
         return None
-    lines = _lines(blob)
+    lines = _lines(blob, encoding)
     separator = max(_SEPARATORS, key=lines[0].count)
     # Inside quotation marks a backslash before one is the other way to write it.
     whole = [re.sub(r'\\"(?!\s*([;,\t|]|$))', '""', line) for line in lines]
