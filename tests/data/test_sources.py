@@ -8,6 +8,7 @@ import lzma
 import os
 import pickle
 import sqlite3
+import subprocess
 import sys
 import tarfile
 import zipfile
@@ -575,6 +576,40 @@ def test_titles_beside_a_plain_file_are_used_and_said() -> None:
     ratings, report = read_ratings_with_report("x/ratings.csv")
     assert ratings.item_vocabulary.titles is None
     assert report.notices[-1] == "no titles: no id in x/movies.csv is that of an item here"
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="users cannot be changed here")
+def test_what_may_not_be_read_is_said(tmp_path: Path) -> None:
+    """Run by somebody without rights, since whoever runs tests may read all."""
+    program = """
+import os
+from pathlib import Path
+from dotbias.data.read import read_ratings
+print(len(read_ratings("ratings.csv")))
+Path("movies.csv").chmod(0), Path("locked").mkdir(0)
+if os.getuid() == 0:
+    os.setgid(65534), os.setuid(65534)
+for source in ("ratings.csv", "locked", "locked/ratings.csv", "sqlite:///locked/a.db", "movies.csv"):
+    try:
+        print(len(read_ratings(source)))
+    except ValueError as error:
+        print(error)
+"""
+    for name in ("ratings.csv", "movies.csv"):
+        (tmp_path / name).write_bytes(CSV)
+    tmp_path.chmod(0o755)
+    run = [sys.executable, "-c", program]
+    said = subprocess.run(run, capture_output=True, text=True, cwd=tmp_path, check=True).stdout
+    (tmp_path / "locked").chmod(0o755)
+    denied = "cannot be read (Permission denied)"
+    assert said.splitlines() == [
+        "300",
+        "300",
+        f"locked: {denied}",
+        f"locked/ratings.csv: {denied}",
+        f"locked/a.db: {denied}",
+        f"movies.csv: {denied}",
+    ]
 
 
 @pytest.mark.parametrize(

@@ -9,7 +9,7 @@ from typing import Any
 import polars as pl
 
 from dotbias.data.encodings import MARKS, as_utf8
-from dotbias.data.sources.blob import Blob, Frame
+from dotbias.data.sources.blob import Blob, Frame, named_errors
 
 # id,year,title of the Netflix Prize, in which titles have commas and no quotation marks.
 _NETFLIX = re.compile(rb"\d+,(\d{4}|NULL),[^\r\n]*\r?\n")
@@ -29,12 +29,13 @@ def reshaped(content: Any, encoding: str | None = None) -> Any:
     """A frame of ids and titles where a text has a form of its own, else what was handed over."""
     if not isinstance(content, Blob):
         return content
-    blob, _ = content.unpacked()
-    head = blob.head() + b"\n"
-    if _MOVIELENS_100K.match(head):
-        return Frame(blob.name, "u.item", _movielens_100k(_lines(blob, encoding)).lazy())
-    if _has_form(_NETFLIX, head):
-        return Frame(blob.name, "movie_titles", _netflix(_lines(blob, encoding)).lazy())
+    with named_errors(content.name):
+        blob, _ = content.unpacked()
+        head = blob.head() + b"\n"
+        if _MOVIELENS_100K.match(head):
+            return Frame(blob.name, "u.item", _movielens_100k(_lines(blob, encoding)).lazy())
+        if _has_form(_NETFLIX, head):
+            return Frame(blob.name, "movie_titles", _netflix(_lines(blob, encoding)).lazy())
     return content
 
 

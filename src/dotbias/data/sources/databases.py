@@ -4,7 +4,6 @@ import os
 import sqlite3
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
-from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qsl, quote, unquote, urlsplit
 
@@ -12,6 +11,7 @@ import polars as pl
 
 from dotbias.data.sources.blob import PARSER_ERRORS, Blob, Frame, shown
 from dotbias.data.sources.containers import Container
+from dotbias.data.sources.folders import user_path
 from dotbias.data.sources.limits import Limit
 from dotbias.errors import DataError
 
@@ -204,7 +204,7 @@ def at_address(address: str, limit: Limit) -> tuple[Container, str | None]:
             f"{address}: three slashes come before the path of a file, four before one from the root: "
             f"{parts.scheme}:///ratings.db?table=ratings"
         )
-    path = Path(unquote(parts.path[1:])).expanduser()
+    path = user_path(unquote(parts.path[1:]))
     if not path.is_file():
         raise DataError(f"{shown(path)}: there is no such file")
     return known(Blob(shown(path), path, limit)), table

@@ -1,5 +1,6 @@
 """Folders, whose members are the files in them, in the folders in them, and in partitions."""
 
+import glob
 import math
 import os
 import re
@@ -73,6 +74,31 @@ def file_blob(path: Path, limit: Limit) -> Blob:
     except UnicodeEncodeError:  # Polars takes names of UTF-8 only
         return Blob(shown(path), path.read_bytes(), limit)
     return Blob(str(path), path, limit)
+
+
+def user_path(name: str) -> Path:
+    """The path that a user has written, which need not be there.
+
+    Raises:
+        DataError: for one that leads nowhere.
+    """
+    if "\0" in name:
+        raise DataError(f"{name!r}: no path holds a zero byte")
+    try:
+        path = Path(name).expanduser()
+        path.stat()
+    except RuntimeError as error:
+        raise DataError(f"{name}: there is no such user, whose home this would be in") from error
+    except FileNotFoundError:
+        pass
+    except OSError as error:
+        if not glob.has_magic(name):
+            raise DataError(f"{_cut(shown(name))}: cannot be read ({error.strerror})") from error
+    return path
+
+
+def _cut(name: str) -> str:
+    return name if len(name) <= 300 else f"{name[:100]}...{name[-100:]}"
 
 
 def read_pipe(name: str, pipe: IO[bytes], limit: Limit) -> bytes:

@@ -15,7 +15,7 @@ from dotbias.data.sources.archives import Tar, Zip, is_tar
 from dotbias.data.sources.blob import Blob, Content, Frame, Parts, named_errors, shown
 from dotbias.data.sources.containers import Container
 from dotbias.data.sources.databases import DuckDB, SQLite, at_address
-from dotbias.data.sources.folders import Folder, file_blob, read_pipe
+from dotbias.data.sources.folders import Folder, file_blob, read_pipe, user_path
 from dotbias.data.sources.limits import LIMIT, Limit
 from dotbias.data.sources.packing import PACKINGS, packing_of
 from dotbias.data.sources.refused import refuse_zip
@@ -112,7 +112,7 @@ def locate(
         return _from(_standard_input(limit), patterns, suffixes)
     if "://" in name and not os.path.lexists(name):
         return _at_address(name, patterns, suffixes, limit)
-    path = _path(name)
+    path = user_path(name)
     with named_errors(shown(path)):
         if not os.path.lexists(path):
             if matches := sorted(glob.glob(os.fspath(path), recursive=True)):  # noqa: PTH207
@@ -129,26 +129,6 @@ def locate(
 
 def _is_path(source: Any) -> bool:
     return isinstance(source, str | bytes | os.PathLike)
-
-
-def _path(name: str) -> Path:
-    if "\0" in name:
-        raise DataError(f"{name!r}: no path holds a zero byte")
-    try:
-        path = Path(name).expanduser()
-        path.stat()
-    except RuntimeError as error:
-        raise DataError(f"{name}: there is no such user, whose home this would be in") from error
-    except FileNotFoundError:
-        pass
-    except OSError as error:
-        if not glob.has_magic(name):
-            raise DataError(f"{_cut(shown(name))}: cannot be read ({error.strerror})") from error
-    return path
-
-
-def _cut(name: str) -> str:
-    return name if len(name) <= 300 else f"{name[:100]}...{name[-100:]}"
 
 
 def _file(path: str | os.PathLike[str], limit: Limit) -> Blob:
