@@ -179,6 +179,9 @@ CONTAINERS: dict[str, Callable[[], Any]] = {
     "SQLite": lambda: sqlite(ratings=PLANTED, users=TITLES),
     "SQLite with one table": lambda: sqlite(log=PLANTED),
     "SQLite, zipped": lambda: zipped(**{"ratings.db": Path(sqlite(log=PLANTED)).read_bytes()}),
+    "SQLite, packed": lambda: write(
+        "r.db.gz", gzip.compress(Path(sqlite(log=PLANTED)).read_bytes())
+    ),
     "SQLite, a named table": lambda: (
         "sqlite:///" + sqlite(stars=PLANTED, ratings=TITLES) + "?table=stars"
     ),
@@ -373,6 +376,17 @@ def test_tables_and_sheets_that_cannot_be_chosen_are_listed() -> None:
     assert "There are marks, stars" in said
     assert "none of its sheets is named like ratings" in error_of(workbook("r.xlsx", **two))
     assert "no table 'x', but stars, marks" in error_of("sqlite:///ratings.db?table=x")
+
+
+@pytest.mark.usefixtures("folder")
+def test_several_files_that_could_be_the_ratings_are_named() -> None:
+    both = {"ratings_test.csv": CSV, "ratings_train.csv": CSV}
+    report = read_ratings_with_report(zipped(**both))[1]
+    assert "took ratings_test.csv; there are also ratings_train.csv" in report.notices
+    numbered = {"ratings_1": PLANTED, "ratings_2": PLANTED}
+    report = read_ratings_with_report(sqlite(**numbered))[1]
+    assert "took ratings_1; there are also ratings_2" in report.notices
+    assert "There are Sheet1, Sheet2" in error_of(workbook("s.xlsx", Sheet1=PLANTED, Sheet2=TITLES))
 
 
 @pytest.mark.usefixtures("folder")

@@ -5,6 +5,7 @@ import os
 import re
 import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 
@@ -17,7 +18,7 @@ from dotbias.data.sources.containers import Container
 from dotbias.data.sources.databases import DuckDB, SQLite, at_address
 from dotbias.data.sources.folders import Folder, file_blob, read_pipe, user_path
 from dotbias.data.sources.limits import LIMIT, Limit
-from dotbias.data.sources.packing import PACKINGS, packing_of
+from dotbias.data.sources.packing import PACKINGS
 from dotbias.data.sources.refused import refuse_zip
 from dotbias.data.sources.workbooks import Workbook
 from dotbias.errors import DataError
@@ -55,6 +56,8 @@ TITLES = (
 _PARTS = (r"part-\d+.*", r"mv_\d+\.txt", r"combined_data_\d+\.txt")
 _STANDARD_INPUT = "-"
 _SHOWN_NAMES = 30
+# Bytes that tell a container.
+_ENOUGH = 512
 
 
 class Kind(NamedTuple):
@@ -171,16 +174,14 @@ def _from(
 ) -> tuple[Content, Blob | Frame | None]:
     """What a file holds: itself, or what is chosen of a container, which may lie in another."""
     with named_errors(blob.name):
-        head = blob.head()
-        if packing_of(head):
-            with blob.stream() as stream:
-                head = stream.read(512)
-            if not is_tar(head):
-                return blob, None
+        with blob.stream() as stream:
+            head = stream.read(_ENOUGH)
         kind = next((kind for kind in KINDS if kind.begins(head)), None)
         if kind is None or depth > 1:
             return blob, None
-        return _chosen(kind.open(blob), patterns, suffixes, depth)
+        # A tar may be far larger than the member that is wanted.
+        container = Tar(blob) if is_tar(head) else kind.open(blob.unpacked()[0])
+        return _chosen(container, patterns, suffixes, depth)
 
 
 def _chosen(
@@ -189,13 +190,17 @@ def _chosen(
     """The member of a container, or the parts in it, that hold the table; and the titles beside it."""
     names = [name for name in container.names() if not re.search(r"(^|/)(\.|__MACOSX/)", name)]
     names.sort(key=lambda name: (name.count("/"), name))
-    tables = names if container.noun != "files" else [n for n in names if _is_table(n, suffixes)]
-    parts = _parts(names, tables)
-    chosen = _choose(names, patterns)
+    has_files = container.noun == "files"
+    tables = [name for name in names if _is_table(name, suffixes)] if has_files else names
+    parts = _parts(names, tables) if has_files else []
+    chosen, others = _choose(names, patterns)
     if chosen is None and len(parts or tables) == 1:
         chosen = (parts or tables)[0]
     if chosen is not None and (chosen not in parts or len(parts) == 1):
         member, beside = container.member(chosen), _titles_in(container, names, {chosen})
+        if others:
+            notice = f"took {chosen}; there are also {_listed(others)}"
+            member = replace(member, notices=(*member.notices, notice))
         if isinstance(member, Frame):
             return member, beside
         content, within = _from(member, patterns, suffixes, depth + 1)
@@ -206,10 +211,10 @@ def _chosen(
         return _joined(container.name, blobs), _titles_in(container, names, set(parts))
     raise DataError(
         f"{container.name}: none of its {container.noun} is named like ratings"
-        f"{'.csv' if container.noun == 'files' else ''}; "
+        f"{'.csv' if has_files else ''}; "
         + (
             "pass the path of the right one"
-            if container.noun == "files"
+            if has_files
             else f"name it so, or keep only one of the {container.noun}"
         )
         + f". There are {_listed(names)}"
@@ -235,7 +240,7 @@ def _parts(names: Sequence[str], tables: Sequence[str]) -> list[str]:
 
 
 def _titles_in(container: Container, names: Sequence[str], taken: set[str]) -> Blob | Frame | None:
-    found = _choose([name for name in names if name not in taken], TITLES)
+    found, _ = _choose([name for name in names if name not in taken], TITLES)
     return None if found is None else container.member(found)
 
 
@@ -277,13 +282,18 @@ def _fetched(name: str) -> Path:
     return fetch(name)
 
 
-def _choose(names: Sequence[str], patterns: Iterable[str]) -> str | None:
+def _choose(names: Sequence[str], patterns: Iterable[str]) -> tuple[str | None, list[str]]:
+    """The first of the names of the likeliest pattern, and the others of this pattern."""
     for pattern in patterns:
-        for name in names:
-            plain = PurePosixPath(name).name.lower()
-            if re.match(pattern, plain if "." in plain else f"{plain}."):
-                return name
-    return None
+        plain = [PurePosixPath(name).name.lower() for name in names]
+        matched = [
+            name
+            for name, bare in zip(names, plain, strict=True)
+            if re.match(pattern, bare if "." in bare else f"{bare}.")
+        ]
+        if matched:
+            return matched[0], matched[1:]
+    return None, []
 
 
 def _listed(names: Sequence[str]) -> str:
