@@ -1,14 +1,17 @@
 """Rows per second and peak memory of reading ratings, as CSV and as Parquet.
 
     python benchmarks/reading.py --rows 20000000
+    python benchmarks/reading.py --rows 20000000 --against ../older/src
 
 The files have the shape of MovieLens 20M (integer ids, half stars; the CSV with times, the Parquet
 without), their rows in random order. Each is read in a process of its own, ids mapped and repeated
 pairs looked for. Memory is the peak of the process beyond what it held before it began to read.
+With another version's sources the two take turns, and the last column is the ratio of their best times.
 """
 
 import argparse
 import multiprocessing
+import os
 import resource
 import sys
 import time
@@ -72,6 +75,21 @@ def apart(work: Any, *arguments: Any) -> Any:
         return process.submit(work, *arguments).result()
 
 
+def measured(path: Path, sources: str | None) -> Measured:
+    """``measure`` in a fresh process, which takes the package from there."""
+    before = os.environ.get("PYTHONPATH")
+    if sources is not None:
+        os.environ["PYTHONPATH"] = sources
+    try:
+        found: Measured = apart(measure, path)
+    finally:
+        if before is None:
+            os.environ.pop("PYTHONPATH", None)
+        else:
+            os.environ["PYTHONPATH"] = before
+    return found
+
+
 def main() -> None:
     from rich.console import Console
     from rich.table import Table
@@ -79,19 +97,27 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--rows", type=int, default=4_000_000)
     parser.add_argument("--repeats", type=int, default=3)
+    parser.add_argument("--against", help="src folder of another version, to compare with")
     options = parser.parse_args()
 
-    table = Table("file", "size, MB", "best, s", "million rows/s", "peak, bytes/rating")
+    columns = ["file", "size, MB", "best, s", "million rows/s", "peak, bytes/rating"]
+    table = Table(*columns, *(["times the other's"] if options.against else []))
     table.title = f"Reading {options.rows:,} ratings, best of {options.repeats}"
     with TemporaryDirectory() as folder:
         apart(make, Path(folder), options.rows)
         for path in sorted(Path(folder).iterdir()):
-            runs = [apart(measure, path) for _ in range(options.repeats)]
+            runs, others = [], []
+            for _ in range(options.repeats):
+                runs.append(measured(path, None))
+                if options.against:
+                    others.append(measured(path, options.against).seconds)
             best = min(run.seconds for run in runs)
             peak = max(run.n_bytes / run.n_ratings for run in runs)
             size = path.stat().st_size / 1e6
             speed = options.rows / best / 1e6
-            table.add_row(path.name, f"{size:,.0f}", f"{best:.2f}", f"{speed:.1f}", f"{peak:.1f}")
+            ratio = [f"{best / min(others):.2f}"] if others else []
+            shown = f"{size:,.0f}", f"{best:.2f}", f"{speed:.1f}", f"{peak:.1f}"
+            table.add_row(path.name, *shown, *ratio)
     Console().print(table)
 
 

@@ -78,5 +78,5 @@ def cases(data_dir: Path) -> Path:
     """Folder of small inputs in the forms that people have, beside the rating sets."""
     folder = data_dir.parent / "cases"
     if not folder.is_dir():
-        pytest.skip(f"no cases at {folder}")
+        pytest.skip(f"no folder {folder}, which should lie beside the rating sets")
     return folder

@@ -327,7 +327,10 @@ def test_ones_own_ratings_name_items_by_title(run, workplace):
     ("text", "message"),
     [
         ("item,rating\n99998,5\n99999,4\n", "knows none of these 2 items"),
-        ("item,rating\n3,9\n", "item 3: rating 9 is outside the model's scale"),
+        (
+            "item,rating\n3,9\n",
+            "mistaken.csv, row 2, column rating: '9' is outside the scale 0.5-5",
+        ),
         ("item,rating\n3,4\n3,5\n", "item 3 is rated twice, 4 and 5"),
         ("item,rating\n3,much\n", "row 2, column rating: 'much' is not a number"),
         ("item,rating\n", "there are no rows"),

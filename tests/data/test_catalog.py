@@ -28,8 +28,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from dotbias.data import catalog
-from dotbias.data.catalog import NAMED_SETS, NamedSet, fetch, safe_members
+from dotbias.data.catalog import NAMED_SETS, NamedSet, fetch
 from dotbias.data.read import load
+from dotbias.data.sources.archives import safe_members
 from dotbias.errors import DataError, DownloadError
 
 
@@ -570,5 +571,5 @@ def test_archive_too_large_in_all_is_refused() -> None:
     for member in archive.infolist():
         member.compress_size, member.file_size = 10**9, 11 * 10**9
     archive.getinfo("set/ratings.csv").file_size += 1
-    with pytest.raises(DataError, match=r"22,000,000,001 bytes.*'set/ratings\.csv'"):
+    with pytest.raises(DataError, match=r"with 'set/ratings\.csv'.* 22,000,000,001 bytes"):
         safe_members(archive)

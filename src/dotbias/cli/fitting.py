@@ -243,7 +243,7 @@ def evaluate(
     else:
         report = measure(
             rec,
-            reading.read(ratings),
+            reading.read(ratings, rec),
             k=k or 10,
             relevant_from=relevant_from,
             new_users="fold" if new_users else "cold",

@@ -12,7 +12,8 @@ RatingsArgument = Annotated[
     str,
     typer.Argument(
         metavar="RATINGS",
-        help="CSV, TSV, .dat, u.data, Parquet, Arrow or JSON lines (also gzip, zstd), a zip, a folder, "
+        help="CSV, TSV, .dat, u.data, Parquet, Arrow, JSON, Excel, MatrixMarket, SQLite (also packed "
+        "with gzip, bzip2, xz, zstd), a zip, a tar, a folder, a pattern of parts, - for standard input, "
         "or a named set such as ml-100k.",
     ),
 ]

@@ -11,6 +11,8 @@ from dotbias.cli.groups import Only
 
 if TYPE_CHECKING:
     from dotbias.data.ratings import Ratings
+    from dotbias.data.reading import How
+    from dotbias.recommender.recommender import Recommender
 
 _PANEL = "Reading the ratings"
 
@@ -63,12 +65,150 @@ class Reading:
     titles: Annotated[
         Path | None,
         typer.Option(
-            help="File of item ids and titles, such as movies.csv.", rich_help_panel=_PANEL
+            help="File of item ids and titles, such as movies.csv, by default one beside the ratings; "
+            "none to leave that out.",
+            rich_help_panel=_PANEL,
+        ),
+    ] = None
+    max_unpacked: Annotated[
+        str | None,
+        typer.Option(
+            help="What a packed file or an archive may unpack to, such as 40GB; by default 20GB, and no "
+            "more than 200 times its size.",
+            metavar="SIZE",
+            rich_help_panel=_PANEL,
+        ),
+    ] = None
+    title_column: Annotated[
+        str | None,
+        typer.Option(
+            help="Name of the title column of the items.",
+            rich_help_panel=_PANEL,
+        ),
+    ] = None
+    genres_column: Annotated[
+        str | None,
+        typer.Option(
+            help="Name of the genre column of the items.",
+            rich_help_panel=_PANEL,
+        ),
+    ] = None
+    layout: Annotated[
+        Literal["long", "wide", "netflix"] | None,
+        typer.Option(
+            help="A row for each rating; a row for each user and a column for each item; or "
+            "Netflix: a line such as 101: before the rows of an item. By default "
+            "recognised, and said.",
+            rich_help_panel=_PANEL,
+        ),
+    ] = None
+    header: Annotated[
+        bool | None,
+        typer.Option(
+            "--header/--no-header",
+            help="Whether the columns have names.",
+            rich_help_panel=_PANEL,
+        ),
+    ] = None
+    separator: Annotated[
+        str | None,
+        typer.Option(
+            help="What stands between columns: one or more characters, or comma, semicolon, tab,"
+            " bar, blank (one or several).",
+            rich_help_panel=_PANEL,
+        ),
+    ] = None
+    quote: Annotated[
+        str | None,
+        typer.Option(
+            help="Quotation mark around fields, or none.",
+            rich_help_panel=_PANEL,
+        ),
+    ] = None
+    decimal: Annotated[
+        str | None,
+        typer.Option(
+            help="Decimal mark, . or ,",
+            rich_help_panel=_PANEL,
+        ),
+    ] = None
+    comment: Annotated[
+        str | None,
+        typer.Option(
+            help="What lines begin with that are no rows, or none.",
+            rich_help_panel=_PANEL,
+        ),
+    ] = None
+    skip_lines: Annotated[
+        int | None,
+        typer.Option(
+            help="Number of lines before the header, or the first row, to leave out.",
+            rich_help_panel=_PANEL,
+        ),
+    ] = None
+    encoding: Annotated[
+        str | None,
+        typer.Option(
+            help="Encoding of text, such as cp1251, gb18030, utf-16.",
+            rich_help_panel=_PANEL,
+        ),
+    ] = None
+    missing: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="Number or word that stands for no rating (repeatable); none to keep all.",
+            rich_help_panel=_PANEL,
+        ),
+    ] = None
+    rating_as: Annotated[
+        str | None,
+        typer.Option(
+            help="How ratings are written: number, stars, percent, fraction, yes-no; or words "
+            "with their numbers: good=3,bad=1.",
+            rich_help_panel=_PANEL,
         ),
     ] = None
 
-    def read(self, source: str) -> "Ratings":
-        """Ratings from a file, folder or named set, with a sign of life while it reads."""
+    def how(self, rec: "Recommender | None" = None) -> "How":
+        """The options that the reader takes.
+
+        Args:
+            rec: the model that the file goes with: where its ids are text, numbers are text too. Where
+                they are integers, text may be a title, or an id that is unknown.
+        """
+        types: How = {}
+        if rec is not None and rec.user_vocabulary.id_type == "text":
+            types["user_ids"] = "text"
+        if rec is not None and rec.item_vocabulary.id_type == "text":
+            types["item_ids"] = "text"
+        return {
+            "user": self.user_column,
+            "item": self.item_column,
+            "rating": self.rating_column,
+            "time": self.time_column,
+            "title": self.title_column,
+            "genres": self.genres_column,
+            "kind": self.kind,
+            "layout": self.layout,
+            "header": self.header,
+            "separator": self.separator,
+            "quote": self.quote,
+            "decimal": self.decimal,
+            "comment": self.comment,
+            "skip_lines": self.skip_lines,
+            "encoding": self.encoding,
+            "missing": self.missing,
+            "rating_as": self.rating_as,
+            **types,
+        }
+
+    def read(self, source: str, rec: "Recommender | None" = None) -> "Ratings":
+        """Ratings from a file, folder or named set, with a sign of life while it reads.
+
+        Args:
+            source: as the user has named it.
+            rec: the model that is to take them.
+        """
         from dotbias.data.catalog import NAMED_SETS, fetch
         from dotbias.data.read import read_ratings
         from dotbias.progress import progress_bar
@@ -78,24 +218,30 @@ class Reading:
         with progress_bar(f"reading {source}", None, enabled=not show.quiet()):
             return read_ratings(
                 source,
-                user=self.user_column,
-                item=self.item_column,
-                rating=self.rating_column,
-                time=self.time_column,
                 scale=self.scale,
-                kind=self.kind,
                 on_bad=self.on_bad,
                 duplicates=self.duplicates,
                 titles=self.titles,
+                of_model=None if rec is None else rec.facts.kind,
+                max_unpacked=self.max_unpacked,
+                **self.how(rec),
             )
 
 
-_COLUMNS = ("user_column", "item_column", "rating_column", "time_column", "kind")
+_FORMAT = (
+    *("layout", "header", "separator", "quote", "decimal", "comment", "skip_lines", "encoding"),
+    *("missing", "rating_as", "max_unpacked"),
+)
+_COLUMNS = ("user_column", "item_column", "rating_column", "time_column", "kind", *_FORMAT)
 
 WithoutTitles = Annotated[Reading, Only(*_COLUMNS, "scale", "on_bad", "duplicates")]
 # Where a model knows the scale, or nothing asks for it.
-WithoutScale = Annotated[Reading, Only(*_COLUMNS, "on_bad", "duplicates", "titles")]
+WithoutScale = Annotated[
+    Reading, Only(*_COLUMNS, "on_bad", "duplicates", "titles", "title_column", "genres_column")
+]
 AsTheyAre = Annotated[Reading, Only(*_COLUMNS, "on_bad", "duplicates")]
 # Files of pairs, and of the ratings of one user.
-PairColumns = Annotated[Reading, Only("user_column", "item_column")]
-RatedColumns = Annotated[Reading, Only("item_column", "rating_column", "kind")]
+PairColumns = Annotated[Reading, Only("user_column", "item_column", *_FORMAT)]
+RatedColumns = Annotated[
+    Reading, Only("user_column", "item_column", "rating_column", "kind", *_FORMAT)
+]

@@ -2,7 +2,7 @@
 
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -65,7 +65,7 @@ def predict(
     show.one_format(as_json, as_csv)
     rec = Recommender.load(model)
     if pairs is not None:
-        asked = read_pairs(pairs, user=reading.user_column, item=reading.item_column)
+        asked = read_pairs(pairs, max_unpacked=reading.max_unpacked, **reading.how(rec))
         table = rec.predict_table(asked, with_std=with_std, strict=strict)
     else:
         assert user is not None
@@ -157,12 +157,13 @@ def folded_user(
     from dotbias.data.read import read_rated
     from dotbias.errors import UnknownIdError, listed
 
+    scale = rec.parameters["scale"] if rec.facts.kind == "ratings" else None
     rated = read_rated(
         source,
-        item=reading.item_column,
-        rating=reading.rating_column,
-        kind=reading.kind,
         of_model=rec.facts.kind,
+        scale=None if scale is None else (float(scale[0]), float(scale[1])),
+        max_unpacked=reading.max_unpacked,
+        **reading.how(rec),
     )
     unwanted = [rec.item_vocabulary.raw(rec.item_vocabulary.find(i)) for i in not_interested or []]
     user = rec.fold_in_user(rated.iter_rows(), not_interested=unwanted, on_unknown="skip")
@@ -283,8 +284,9 @@ def info(model: o.ModelArgument, as_json: o.JsonOption = False) -> None:
         return
     lines = [
         (facts.kind, f"{told['n_ratings']:,}"),
+        *([] if facts.reading is None else [("read as", str(facts.reading))]),
         ("users", f"{told['n_users']:,}"),
-        ("items", f"{told['n_items']:,} ({'with' if told['titles'] else 'without'} titles)"),
+        ("items", f"{told['n_items']:,} ({_titles_known(told)})"),
         ("scale", "{:g} to {:g}, mean {:.3f}".format(*told["scale"], told["global_mean"])),
     ]
     if rec.has("rating"):
@@ -375,7 +377,7 @@ def update(
     if rec.facts.kind == "ratings":
         low, high = map(float, rec.parameters["scale"])
         reading = replace(reading, scale=(low, high))
-    grown = rec.partial_fit(reading.read(ratings))
+    grown = rec.partial_fit(reading.read(ratings, rec))
     grown.save(output)
     joined = grown.facts.partial_fits[-1]
     if as_json:
@@ -385,4 +387,14 @@ def update(
     show.say(
         f"Saved {output}: {joined.n_ratings:,} {rec.facts.kind} joined ({joined.n_replaced:,} {again}), "
         f"{joined.n_new_users:,} new users, {joined.n_new_items:,} new items."
+    )
+
+
+def _titles_known(told: dict[str, Any]) -> str:
+    if not told["titles"]:
+        return "without titles"
+    return (
+        "with titles"
+        if told["n_titles"] == told["n_items"]
+        else f"{told['n_titles']:,} with titles"
     )

@@ -10,15 +10,13 @@ import contextlib
 import hashlib
 import logging
 import os
-import stat
 import time
 import uuid
-import zipfile
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import partial
 from http import HTTPStatus
-from pathlib import Path, PureWindowsPath
+from pathlib import Path
 from types import MappingProxyType
 
 from dotbias.errors import DataError, DownloadError
@@ -31,10 +29,6 @@ _CONNECT_SECONDS = 5.0
 _READ_SECONDS = 30.0
 # A live download writes or fails within the read timeout: a part untouched for longer is abandoned.
 _ABANDONED_SECONDS = 2 * _READ_SECONDS
-
-_LARGEST_ARCHIVE = 20 * 10**9
-_LARGEST_RATIO = 200
-_HARMLESS = 10**6
 
 
 @dataclass(frozen=True)
@@ -177,48 +171,6 @@ def cache_folder() -> Path:
 
     chosen = os.environ.get("DOTBIAS_CACHE") or platformdirs.user_cache_dir("dotbias")
     return Path(chosen).expanduser()
-
-
-def safe_members(archive: zipfile.ZipFile) -> list[zipfile.ZipInfo]:
-    """The files of an archive, folders left out, after making sure that none of them does harm.
-
-    Raises:
-        DataError: naming the member, where one has an absolute path, a drive letter or a ``..``, is
-            a symbolic link or encrypted, or where the archive is a bomb: a member above 1 MB that
-            unpacks to over 200 times its size, or more than 20 GB in all.
-    """
-    where = archive.filename or "the archive"
-    for member in archive.infolist():
-        if fault := _fault(member):
-            raise DataError(f"{where} is refused: its member {member.filename!r} {fault}")
-    files = [member for member in archive.infolist() if not member.is_dir()]
-    n_bytes = sum(member.file_size for member in files)
-    if n_bytes > _LARGEST_ARCHIVE:
-        largest = max(files, key=lambda member: member.file_size)
-        raise DataError(
-            f"{where} is refused: it unpacks to {n_bytes:,} bytes, above the limit of "
-            f"{_LARGEST_ARCHIVE:,}; the largest member is {largest.filename!r}. "
-            "Unpack it yourself and pass the ratings file"
-        )
-    return files
-
-
-def _fault(member: zipfile.ZipInfo) -> str | None:
-    if not member.filename:
-        return "has no name"
-    # Windows paths split at both kinds of slash and know drives: the stricter reading everywhere.
-    path = PureWindowsPath(member.filename)
-    if path.anchor:
-        return "has an absolute path"
-    if ".." in path.parts:
-        return "has a path that leads out of the archive"
-    if stat.S_ISLNK(member.external_attr >> 16):
-        return "is a symbolic link"
-    if member.flag_bits & 1:
-        return "is encrypted; unpack it yourself and pass the ratings file"
-    if member.file_size > max(_HARMLESS, _LARGEST_RATIO * member.compress_size):
-        return f"is a bomb: it unpacks from {member.compress_size:,} to {member.file_size:,} bytes"
-    return None
 
 
 def _is_verified(path: Path, named: NamedSet) -> bool:

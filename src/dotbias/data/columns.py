@@ -1,47 +1,93 @@
 """Columns: which of a table's columns holds the users, the items, the ratings or counts..."""
 
 import re
-from collections.abc import Mapping, Sequence
-from itertools import zip_longest
-from typing import Literal
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from itertools import pairwise, zip_longest
+from typing import Literal, NamedTuple
 
+from dotbias.data.reading import NONE, Column, Reading
 from dotbias.errors import DataError
-
-Column = str | int | None
-Wanted = Mapping[str, Column]
 
 _COUNTS = (
     "count counts plays playcount nplays listens listencount clicks views viewcount visits visitcount "
     "watchcount downloads purchases orders quantity qty units weight frequency freq hours hoursplayed "
-    "playtime minutes seconds times n"
+    "playtime playtimeforever minutes seconds times n"
+)
+_STARS = (
+    "rating ratings stars star starrating score overall value bookrating userrating reviewscore "
+    "ratingvalue isrecommended recommended"
 )
 
-# Usual column names, the likeliest first, without case, spaces and underscores.
+# Usual column names, the likeliest first, without case, spaces and underscores: ids before names.
 _USUAL = {
-    "user": "user userid uid username reviewerid reviewer customerid customer memberid member "
-    "accountid visitorid",
-    "item": "item itemid iid movie movieid film filmid asin parentasin product productid book "
-    "bookid isbn track trackid song songid artist artistid anime animeid game gameid businessid",
-    "rating": "rating ratings stars star starrating score overall value bookrating userrating "
-    "reviewscore ratingvalue",
+    "user": "userid uid user customerid memberid reviewerid accountid visitorid personid username "
+    "reviewer customer member person",
+    "item": "itemid iid item movieid filmid productid bookid trackid songid artistid animeid gameid "
+    "appid businessid parentasin asin isbn movie film product book track song artist anime game id",
+    "rating": f"{_STARS} {_COUNTS}",
     "time": "timestamp time unixreviewtime unixtime datetime date reviewtime ratedat createdat",
-    "title": "title name movietitle itemtitle itemname booktitle productname trackname",
+    "title": "movietitle itemtitle itemname booktitle productname trackname title name",
     "genres": "genres genre categories category",
 }
-_USUAL["id"] = _USUAL["item"] + " id"
+_USUAL["id"] = _USUAL["item"]
 # A rating may turn out to be a count, and what is asked for as a count may be called a rating.
-_USUAL["rating"], _USUAL["count"] = (
-    f"{_USUAL['rating']} {_COUNTS}",
-    f"{_COUNTS} {_USUAL['rating']}",
-)
+_USUAL["count"] = f"{_COUNTS} {_STARS}"
+_NAMES_OF_ITEMS = "movie film product book track song artist anime game item"
 IDS = ("user", "item", "id")
 VALUES = ("rating", "count")
-_OPTIONAL = ("time", "genres")
+_OPTIONAL = ("time", "title", "genres")
 # Names that frames give to the numbers of their rows when they write them.
-_ROW_NUMBERS = ("", "unnamed0", "index")
+_ROW_NUMBERS = ("", "unnamed0", "index", "rownames", "level0")
 # No rating and no count is as large as the seconds, or milliseconds, of any time since 1973.
 _TIMES = (1e8, 1e14)
 _DATE = re.compile(r"\d{4}-\d\d-\d\d")
+# RecBole writes the type of a column behind its name.
+_TYPED = re.compile(r":(token|float|token_seq|float_seq)$")
+_FEWEST_ITEMS, _FEWEST_WITHOUT_NAMES, _FEWEST_ROWS = 4, 8, 3
+_SHOWN, _SHOWN_LENGTH = 30, 300
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """What is looked for in a table.
+
+    Args:
+        roles: user, item, rating, time..., in the order that columns without names usually have.
+        reading: what is known of the source; columns that it names are taken.
+        optional: roles that need not be there.
+    """
+
+    roles: tuple[str, ...]
+    reading: Reading = field(default_factory=Reading)
+    optional: tuple[str, ...] = _OPTIONAL
+
+    def column(self, role: str) -> Column:
+        """The column that is named for a role."""
+        given: Column = getattr(self.reading, _OPTIONS.get(role, role))
+        return given
+
+    @property
+    def sought(self) -> tuple[str, ...]:
+        """The roles without those that are said to have no column."""
+        return tuple(role for role in self.roles if self.column(role) != NONE)
+
+
+_OPTIONS = {"id": "item", "count": "rating"}
+
+
+class Found(NamedTuple):
+    """Where the columns of a table are.
+
+    Args:
+        places: position of the column of each role that is there.
+        passed_over: columns that could have been taken for one of these roles too.
+        notices: what the user should know.
+    """
+
+    places: dict[str, int]
+    passed_over: tuple[str, ...] = ()
+    notices: tuple[str, ...] = ()
 
 
 def find_columns(
@@ -50,12 +96,12 @@ def find_columns(
     wanted: Wanted,
     *,
     sample: Sequence[Sequence[str]] | None = None,
-) -> dict[str, int]:
-    """Position of the column of each wanted role that is there.
+) -> Found:
+    """The columns of the wanted roles.
 
-    Without names roles take the columns as they come. Ratings or counts take the first one from their
-    place on that holds numbers, and no times: what stands between is a name, or tells clicks from
-    purchases.
+    Without names roles take the columns as they come, after an index. Ratings or counts take the first
+    one from their place on that holds numbers, and no times: what stands between is a name, or tells
+    clicks from purchases.
 
     A rating is missing where there is nothing but users, items, times and the like; a column that could
     be anything is left to the user.
@@ -63,31 +109,79 @@ def find_columns(
     Args:
         where: name of the source, in messages.
         columns: names of all columns, or their numbers where they have no names.
-        wanted: the roles, with the column that the user named.
+        wanted: the roles, and the columns that the user has named.
         sample: the first rows where columns have no names, else None.
 
     Raises:
-        DataError: for a role that is needed and not there, or a column that is named and not there.
+        DataError: for a role that is needed and not there, or a column that is named and not there, or
+            named for two roles.
     """
-    places = {
-        role: _named(where, columns, column)
-        for role, column in wanted.items()
-        if column is not None
-    }
+    roles = wanted.sought
+    if len(columns) == 1 and sum(role not in wanted.optional + VALUES for role in roles) > 1:
+        first = sample[0][0] if sample and sample[0] else columns[0]
+        raise DataError(
+            f"{where}: there is only one column, beginning with {clipped(first)!r}: say what stands "
+            "between columns with separator= (on the command line --separator)"
+        )
+    named = {role: column for role in roles if (column := wanted.column(role)) is not None}
+    places = {role: _named(where, columns, column) for role, column in named.items()}
+    _check_distinct(where, columns, places)
+    notices: list[str] = []
     held = None if sample is None else [_held(cells) for cells in zip_longest(*sample)]
-    for number, role in enumerate(wanted):
+    start = 0
+    if sample is not None and held is not None and "user" in roles and "user" not in named:
+        start = int(_is_index(sample, held, columns))
+        if start:
+            notices.append("column 1 numbers the rows: taken for an index")
+    passed_over: list[int] = []
+    for number, role in enumerate(roles):
         if role in places:
             continue
-        options = _usual(columns, role) if held is None else _in_order(number, role, held, wanted)
-        free = (at for at in options if at < len(columns) and at not in places.values())
-        place = next(free, None)
-        if place is not None:
-            places[role] = place
+        places_of = _usual(columns, role) if held is None else None
+        options = _in_order(number + start, role, held, roles) if held else places_of or []
+        free = [at for at in options if at < len(columns) and at not in places.values()]
+        if free:
+            places[role] = free[0]
+            passed_over += free[1:] if held is None and role not in ("title", "genres") else []
+    over = [at for at in dict.fromkeys(passed_over) if at not in places.values()]
+    if "title" in roles and "title" not in places and held is None:
+        titles = [at for at in over if _plain(columns[at]) in _NAMES_OF_ITEMS.split()]
+        if titles:
+            places["title"] = titles[0]
+    notices += _between(columns, held, sample, places)
     unknown = _unknown(columns, held, places)
-    for role in wanted:
-        if role not in places and role not in _OPTIONAL and (role != "rating" or unknown):
+    for role in roles:
+        needed = role not in wanted.optional and (role != "rating" or unknown)
+        if role not in places and needed:
             raise missing(where, role, columns, wanted)
-    return {role: places[role] for role in wanted if role in places}
+    if held is not None and len(columns) - start > 4 and not named and "user" in roles:
+        notices.append(
+            f"there are {len(columns):,} columns without names: if others are meant, name them by number"
+            " with user=, item=, rating= (on the command line --user-column, --item-column, "
+            "--rating-column)"
+        )
+    found = {role: places[role] for role in roles if role in places}
+    return Found(found, tuple(clipped(columns[at]) for at in over), tuple(notices))
+
+
+def _between(
+    columns: Sequence[str],
+    held: Sequence["Held"] | None,
+    sample: Sequence[Sequence[str]] | None,
+    places: dict[str, int],
+) -> list[str]:
+    """What to say of columns between items and values that tell one kind of event from another."""
+    value = next((places[role] for role in VALUES if role in places), None)
+    if sample is None or held is None or value is None or not {"user", "item"} <= places.keys():
+        return []
+    said = []
+    for at in range(max(places["user"], places["item"]) + 1, value):
+        kinds = sorted({fields[at] for fields in sample if at < len(fields)})
+        if held[at] == "text" and 1 < len(kinds) <= 8 and 3 * len(kinds) < len(sample):
+            said.append(
+                f"column {columns[at]} tells {', '.join(map(clipped, kinds))} apart: all are read"
+            )
+    return said
 
 
 def missing(where: str, role: str, columns: Sequence[str], wanted: Wanted) -> DataError:
@@ -95,6 +189,10 @@ def missing(where: str, role: str, columns: Sequence[str], wanted: Wanted) -> Da
     advice = _choice(columns, wanted)
     if role in VALUES:
         advice += "; or pass kind='events' (--kind events) to take each row for one event"
+    if role in ("user", "item") and len(columns) > _FEWEST_ITEMS:
+        advice += (
+            "; or pass layout='wide' (--layout wide) if each row is a user and each column an item"
+        )
     return DataError(f"{where}: no {role} column is recognised{advice}")
 
 
@@ -103,9 +201,54 @@ def counts(column: str) -> bool:
     return _plain(column) in _COUNTS.split()
 
 
+def stars(column: str) -> bool:
+    """Whether a column of this name holds ratings, whatever they look like."""
+    return _plain(column) in _STARS.split() and _plain(column) != "value"
+
+
 def usual_place(columns: Sequence[str], role: str) -> int | None:
     """Position of the first column whose name is usual for a role."""
     return next(iter(_usual(columns, role)), None)
+
+
+def looks_wide(
+    columns: Sequence[str], header: bool, sample: Sequence[Sequence[str]], wanted: Wanted
+) -> bool:
+    """Whether a table has a row for each user and a column for each item.
+
+    With names: neither items nor ratings have a column, and nearly all columns hold small numbers.
+    Without names: there are so many columns of small numbers that they cannot be users, items, ratings.
+    """
+    if not {"user", "item", "rating"} <= {*wanted.roles} or wanted.column("item") is not None:
+        return False
+    held = [_held(cells) for cells in zip_longest(*sample)][: len(columns)]
+    own = [
+        at
+        for at, name in enumerate(columns)
+        if not header or _plain(name) not in (*_ROW_NUMBERS, *_USUAL["user"].split())
+    ]
+    small = [at for at in own if at < len(held) and held[at] != "text" and _small(sample, at)]
+    if header:
+        known = [*_usual(columns, "item"), *_usual(columns, "rating")]
+        return len(own) >= _FEWEST_ITEMS and not known and len(small) >= 0.8 * len(own)
+    return len(own) > _FEWEST_WITHOUT_NAMES and len(small) >= 0.9 * len(own)
+
+
+def _small(sample: Sequence[Sequence[str]], at: int) -> bool:
+    cells = (_number(fields[at]) for fields in sample if at < len(fields) and fields[at])
+    return all(number is None or abs(number) <= 1000 for number in cells)
+
+
+def _check_distinct(where: str, columns: Sequence[str], places: dict[str, int]) -> None:
+    for role, place in places.items():
+        other = next(other for other, at in places.items() if at == place)
+        if other != role:
+            one, two = (_OPTIONS.get(name, name) for name in (other, role))
+            raise DataError(
+                f"{where}: column {clipped(columns[place])} is named as both {one} and {two}: give each "
+                f"a column of its own with {one}=, {two}= (on the command line --{one}-column, "
+                f"--{two}-column)"
+            )
 
 
 def _named(where: str, columns: Sequence[str], column: Column) -> int:
@@ -113,7 +256,7 @@ def _named(where: str, columns: Sequence[str], column: Column) -> int:
         return columns.index(column)
     place = _numbered(column)
     if place is None or not 0 <= place < len(columns):
-        raise DataError(f"{where}: no column {column!r}{_choice(columns, {})}")
+        raise DataError(f"{where}: no column {column!r}{_choice(columns)}")
     return place
 
 
@@ -129,10 +272,10 @@ def _usual(columns: Sequence[str], role: str) -> list[int]:
     return [plain.index(name) for name in _USUAL[role].split() if name in plain]
 
 
-_Held = Literal["numbers", "times", "text"]
+Held = Literal["numbers", "times", "text"]
 
 
-def _held(cells: Sequence[str | None]) -> _Held:
+def _held(cells: Sequence[str | None]) -> Held:
     """What a column without a name holds, by what most of its cells are."""
     filled = [cell for cell in cells if cell]
     n_times = sum(_is_time(cell) for cell in filled)
@@ -144,7 +287,7 @@ def _held(cells: Sequence[str | None]) -> _Held:
 
 def _number(cell: str) -> float | None:
     try:
-        return float(cell)
+        return float(cell.replace(",", "."))
     except ValueError:
         return None
 
@@ -155,20 +298,34 @@ def _is_time(cell: str) -> bool:
     return low <= number < high if number is not None else bool(_DATE.match(cell))
 
 
-def _in_order(number: int, role: str, held: Sequence[_Held], wanted: Wanted) -> list[int]:
+def _is_index(
+    sample: Sequence[Sequence[str]], held: Sequence[Held], columns: Sequence[str]
+) -> bool:
+    """Whether the first of columns without names numbers the rows: it rises by one each time, and behind
+    it there are columns enough.
+    """
+    first = [fields[0] for fields in sample if fields]
+    if len(first) < _FEWEST_ROWS or len(columns) < 4 or held[3] != "numbers":
+        return False
+    numbers = [int(cell) if cell.isdecimal() else None for cell in first]
+    steps = [one is not None and two == one + 1 for one, two in pairwise(numbers)]
+    return sum(steps) >= 0.9 * len(steps)  # one broken cell breaks two steps
+
+
+def _in_order(number: int, role: str, held: Sequence[Held], roles: Sequence[str]) -> list[int]:
     """Where the role of this number may stand in columns without names, the likeliest first."""
-    valued = not wanted.keys().isdisjoint(VALUES)
+    valued = not set(roles).isdisjoint(VALUES)
     if role in VALUES:
         return [at for at in range(number, len(held)) if held[at] == "numbers"]
     if role == "time":
         times = [at for at in range(number - 1, len(held)) if held[at] == "times"]
         return [*times, number] if valued else times
+    if role in ("title", "genres") and roles[0] != "id":
+        return []  # beside ratings nothing tells a title from any other text
     return [number]
 
 
-def _unknown(
-    columns: Sequence[str], held: Sequence[_Held] | None, places: Mapping[str, int]
-) -> bool:
+def _unknown(columns: Sequence[str], held: Sequence[Held] | None, places: dict[str, int]) -> bool:
     """Whether there is a column without a role that is neither known for another one nor a time."""
     usual = {*_ROW_NUMBERS, *(name for names in _USUAL.values() for name in names.split())}
     return any(
@@ -179,30 +336,47 @@ def _unknown(
 
 
 def _plain(name: str) -> str:
-    return re.sub(r"[\W_]", "", name.lower())
+    return re.sub(r"[\W_]", "", _TYPED.sub("", name.strip().lower()))
 
 
-def _choice(columns: Sequence[str], wanted: Wanted) -> str:
+def clipped(text: str) -> str:
+    """A text that is not too long for a message."""
+    return text if len(text) <= 60 else f"{text[:57]}..."
+
+
+def _choice(columns: Sequence[str], wanted: Wanted | None = None) -> str:
     """The columns there are and, where the user can name them, the options to do it."""
-    there = f" among {', '.join(columns[:30])}" + (", ..." if len(columns) > 30 else "")
-    roles = [role for role in wanted if role not in ("id", "title")]
-    if not roles:
+    shown, length = [], 0
+    for column in columns[:_SHOWN]:
+        shown.append(clipped(column))
+        length += len(shown[-1])
+        if length > _SHOWN_LENGTH:
+            break
+    left = len(columns) - len(shown)
+    there = f" among {', '.join(shown)}" + (f" and {left:,} more" if left else "")
+    options = [] if wanted is None else [_OPTIONS.get(role, role) for role in wanted.roles]
+    options = [role for role in options if role not in ("title", "genres")]
+    if not options:
         return there
-    roles = ["rating" if role in VALUES else role for role in roles]
-    options = ", ".join(f"{role}=" for role in roles)
-    switches = ", ".join(f"--{role}-column" for role in roles)
-    return f"{there}; name the columns with {options} (on the command line {switches})"
+    keywords = ", ".join(f"{role}=" for role in options)
+    switches = ", ".join(f"--{role}-column" for role in options)
+    return f"{there}; name the columns with {keywords} (on the command line {switches})"
 
 
-def has_header(first: Sequence[str], wanted: Wanted) -> bool:
-    """Whether the first row names columns: a name is known, or where numbers are due there is none."""
-    given = {column for column in wanted.values() if _numbered(column) is None}
-    usual = {name for role in wanted for name in _USUAL[role].split()}
-    if any(name in given or _plain(name) in usual for name in first):
+def has_header(first: Sequence[str], following: Sequence[Sequence[str]], wanted: Wanted) -> bool:
+    """Whether the first row names columns: a name is known, or where numbers are due there is none,
+    though there are some below.
+    """
+    given = {column for role in wanted.roles if _numbered(column := wanted.column(role)) is None}
+    usual = {name for role in wanted.roles for name in _USUAL[role].split()} - {"n"}
+    if any(name.strip() in given - {None} or _plain(name) in usual for name in first):
         return True
-    value = next((role for role in VALUES if role in wanted), None)
+    value = next((role for role in VALUES if role in wanted.sought), None)
     if value is None:
         return False
-    at = _numbered(wanted[value])
+    at = _numbered(wanted.column(value))
     cells = first if at is None else first[at : at + 1]
-    return all(_held([cell]) == "text" for cell in cells)
+    if not all(_held([cell]) == "text" for cell in cells):
+        return False
+    below = [_held(column) for column in zip_longest(*following)]
+    return not below or any(held != "text" for held in below)

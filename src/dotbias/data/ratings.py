@@ -4,7 +4,7 @@ import logging
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import Any, Literal, NamedTuple, get_args
+from typing import Any, NamedTuple
 
 import numpy as np
 import polars as pl
@@ -12,15 +12,15 @@ from numpy.typing import NDArray
 
 from dotbias.data.arrays import as_numbers, as_whole_numbers
 from dotbias.data.features import Features, codes, encode
+from dotbias.data.kind import KINDS as KINDS
+from dotbias.data.kind import Kind as Kind
+from dotbias.data.reading import Reading
 from dotbias.data.split import TEST_SIZE, Mask, SplitBy, folds, held_out
 from dotbias.data.vocabulary import Index, Vocabulary, as_ids
 from dotbias.errors import DataError, SettingError
 
 LARGEST = 1e18
 """No rating may be larger: single precision overflows at squares not much above its own."""
-
-Kind = Literal["ratings", "counts", "events"]
-KINDS: tuple[Kind, ...] = get_args(Kind)
 
 _log = logging.getLogger("dotbias")
 
@@ -80,6 +80,7 @@ class Ratings:
         kind: what the values are: "ratings"; "counts", how often or how much (plays, purchases, hours),
             all above 0, since a pair with a count of 0 is one that is not there; or "events", of which
             only the pair is known, and every value is 1.
+        reading: how they were read, where they were.
 
     Raises:
         DataError: for columns that are empty, not equally long, or of the wrong kind; an index that is
@@ -98,6 +99,7 @@ class Ratings:
     declared_scale: Scale | None = None
     features: Features | None = None
     kind: Kind = "ratings"
+    reading: Reading | None = None
 
     def __post_init__(self) -> None:
         if self.kind not in KINDS:

@@ -12,6 +12,7 @@ import polars as pl
 from numpy.typing import NDArray
 
 from dotbias.data.arrays import as_column, as_number
+from dotbias.data.reading import IdType
 from dotbias.errors import AmbiguousTitleError, DataError, SettingError, UnknownIdError
 
 Index = NDArray[np.int32]
@@ -148,6 +149,11 @@ class Vocabulary:
     def __len__(self) -> int:
         return self.ids.len()
 
+    @property
+    def id_type(self) -> IdType:
+        """Whether the ids are integers or text."""
+        return "text" if self.ids.dtype == pl.String else "integers"
+
     def __eq__(self, other: object) -> bool:
         return isinstance(other, Vocabulary) and self.ids.equals(other.ids)
 
@@ -221,6 +227,7 @@ class Vocabulary:
         if self.titles is None or not isinstance(name, str):
             raise UnknownIdError(
                 f"unknown {noun} {name!r}: not among the {len(self):,} in training"
+                f"{self._no_titles(noun)}"
             )
         exact = (self.titles == name).arg_true()
         if exact.len() == 1:
@@ -246,6 +253,20 @@ class Vocabulary:
             f"{name!r} matches {matches.len()} titles; give the {noun}'s id or more of the title:\n"
             f"{shown}{more}"
         )
+
+    def _no_titles(self, noun: str) -> str:
+        """What to do where a name may be a title, and no titles are known."""
+        if self.titles is not None or noun != "item":
+            return ""
+        return (
+            "; no titles are known: fit with titles= (on the command line --titles), a file of item ids "
+            "and titles"
+        )
+
+    @property
+    def n_titles(self) -> int:
+        """Number of ids whose title is known."""
+        return 0 if self.titles is None else len(self) - self.titles.null_count()
 
     @cached_property
     def _genre_table(self) -> dict[str, tuple[str, Index]]:
@@ -282,7 +303,10 @@ class Vocabulary:
         """What there is instead of a genre."""
         table = self._genre_table
         if not table:
-            return f"genre {name!r}: nothing is known of the genres of these items"
+            return (
+                f"genre {name!r}: nothing is known of the genres of these items; fit with titles= (on "
+                "the command line --titles), a file of item ids, titles and genres"
+            )
         near = get_close_matches(str(name).lower(), table, n=1)
         hint = f"Did you mean {table[near[0]][0]!r}? " if near else ""
         known = [known for known, _ in table.values()]

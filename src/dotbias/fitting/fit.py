@@ -197,6 +197,7 @@ def _fit_one(
         _log.info("Stopped early after epoch %d: epoch %d was the best.", ran, best)
     facts = Facts(
         kind=ratings.kind,
+        reading=ratings.reading,
         solver=to_plain(solver),
         seed=int(seed),
         history=replace(history, cycle_parameters=[]),

@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from dotbias.data.ratings import Kind
+from dotbias.data.reading import Reading
 from dotbias.plain import object_name, settings_text, to_plain
 from dotbias.solvers.base import History
 
@@ -95,6 +96,7 @@ class Facts(Mapping[str, Any]):
 
     Args:
         kind: what the model was fitted to: ratings, counts or events.
+        reading: how these were read, where they were.
         solver: the solver as plain data (``dotbias.plain``); text where no data can be made of it.
         seed: of the fit.
         choice: how the solver was chosen, or None where the user named it.
@@ -108,6 +110,7 @@ class Facts(Mapping[str, Any]):
     """
 
     kind: Kind = "ratings"
+    reading: Reading | None = None
     solver: dict[str, Any] | str | None = None
     seed: int | None = None
     choice: Chosen | None = None

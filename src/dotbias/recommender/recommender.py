@@ -502,6 +502,7 @@ class Recommender(Fitted):
             "scale": [low, high],
             "global_mean": float(self.parameters["global_mean"][0]),
             "titles": self.item_vocabulary.titles is not None,
+            "n_titles": self.item_vocabulary.n_titles,
             "preference": None if self.preference is None else self.by("preference")._of_fit(),
             **self.facts,
         }

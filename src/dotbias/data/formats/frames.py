@@ -1,17 +1,16 @@
 """Frames: tables whose columns have types, in memory or in a binary file."""
 
 import io
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 import polars as pl
 
-from dotbias.data.columns import IDS, Wanted, find_columns
-from dotbias.data.formats.table import Row, Table
-from dotbias.data.sources import Blob
-from dotbias.errors import DataError
+from dotbias.data.columns import Wanted, find_columns, looks_wide
+from dotbias.data.formats.table import SAMPLED_ROWS, Row, Table, id_integers
+from dotbias.data.formats.wide import widened
+from dotbias.data.sources.blob import Blob
 
 Scan = Callable[[Path | io.BytesIO], pl.LazyFrame]
 
@@ -32,53 +31,68 @@ class FrameTable(Table):
 
     def rows(self, numbers: Sequence[int]) -> list[Row]:
         """See ``Table``."""
-        found = self.text().filter(pl.col("row").is_in(numbers)).collect()
+        found = self.text().filter(pl.col("row").is_in(list(numbers))).collect()
         return [Row(values["row"] + 1, values) for values in found.iter_rows(named=True)]
 
 
-def open_frame(name: str, format: str, lf: pl.LazyFrame, wanted: Wanted) -> FrameTable:
-    """The table of a frame."""
+def open_frame(
+    name: str, format: str, lf: pl.LazyFrame, wanted: Wanted, *, header: bool = True
+) -> Table:
+    """The table of a frame, whose columns have names or, as in a text without a header, none."""
     schema = lf.collect_schema()
-    columns = schema.names()
-    places = find_columns(name, columns, wanted)
-    whole = {role for role, at in places.items() if schema.dtypes()[at].is_integer()}
-    return FrameTable(
+    columns, sample = schema.names(), None
+    if not header:
+        columns = [str(number) for number in range(1, len(schema) + 1)]
+        sample = [
+            ["" if cell is None else str(cell) for cell in row]
+            for row in lf.head(SAMPLED_ROWS).collect().iter_rows()
+        ]
+    reading = replace(wanted.reading, header=header)
+    table = FrameTable(
         name=name,
         format=format,
         columns=columns,
         wanted=wanted,
-        places=places,
-        integers={role: pl.Int32 for role in places if role in IDS and role in whole},
+        places={},
+        reading=reading,
         lf=lf,
+    )
+    if header and _is_wide(lf, schema, wanted):
+        return widened(table)
+    found = find_columns(name, columns, wanted, sample=sample)
+    types = schema.dtypes()
+    whole = {role for role, at in found.places.items() if types[at].is_integer()}
+    return replace(
+        table,
+        places=found.places,
+        reading=replace(reading, layout="long", passed_over=found.passed_over),
+        integers=id_integers(wanted, found.places, whole),
+        notices=found.notices,
     )
 
 
-def scanned(format: str, scan: Scan) -> Callable[[Blob, Wanted], FrameTable]:
+def _is_wide(lf: pl.LazyFrame, schema: Mapping[str, pl.DataType], wanted: Wanted) -> bool:
+    if wanted.reading.layout is not None:
+        return wanted.reading.layout == "wide"
+    columns = list(schema)
+    plain = [
+        pl.col(name).cast(pl.String).fill_null("")
+        if dtype.is_numeric() or dtype == pl.String
+        else pl.lit("x").alias(name)
+        for name, dtype in schema.items()
+    ]
+    if len(columns) < 4:
+        return False
+    sample = lf.head(SAMPLED_ROWS).select(plain).collect().rows()
+    return looks_wide(columns, True, sample, wanted)
+
+
+def scanned(format: str, scan: Scan) -> Callable[[Blob, Wanted], Table]:
     """What opens a binary format that Polars scans."""
 
-    def opened(blob: Blob, wanted: Wanted) -> FrameTable:
+    def opened(blob: Blob, wanted: Wanted) -> Table:
         content = blob.content
         file = io.BytesIO(content) if isinstance(content, bytes) else content
         return open_frame(blob.name, format, scan(file), wanted)
 
     return opened
-
-
-def open_pandas(frame: Any, wanted: Wanted) -> FrameTable:
-    """The table of a pandas frame, of which only the wanted columns are converted."""
-    if type(frame).__module__.partition(".")[0] != "pandas" or not hasattr(frame, "columns"):
-        raise DataError(
-            f"cannot read ratings from a {type(frame).__name__}: pass a path or a frame"
-        )
-    columns = [str(column) for column in frame.columns]
-    places = find_columns("the frame", columns, wanted)
-    # Among the columns that are picked a number would be another column's.
-    named = {r: None if column is None else columns[places[r]] for r, column in wanted.items()}
-    try:
-        picked = {
-            columns[place]: pl.from_pandas(frame.iloc[:, place])
-            for place in sorted(places.values())
-        }
-    except (TypeError, ValueError) as error:
-        raise DataError(f"the frame has a column of mixed types: {error}") from error
-    return open_frame("the frame", "pandas frame", pl.LazyFrame(picked), named)

@@ -1,5 +1,6 @@
 """JSON lines: one object a line."""
 
+import codecs
 import glob
 import json
 from collections.abc import Mapping, Sequence, Set
@@ -8,9 +9,11 @@ from typing import Any, NoReturn, Self
 
 import polars as pl
 
-from dotbias.data.columns import IDS, VALUES, Wanted, find_columns
-from dotbias.data.formats.table import SAMPLED_ROWS, Row, Table, at
-from dotbias.data.sources import Blob, damaged
+from dotbias.data.columns import VALUES, Wanted, find_columns, looks_wide
+from dotbias.data.encodings import as_utf8
+from dotbias.data.formats.table import SAMPLED_ROWS, Row, Table, at, id_integers
+from dotbias.data.formats.wide import widened
+from dotbias.data.sources.blob import Blob, damaged
 from dotbias.errors import DataError
 
 
@@ -51,18 +54,18 @@ class JsonLinesTable(Table):
             filled = ((place, line) for place, line in enumerate(lines, 1) if line.strip())
             for number, (place, line) in zip(numbers, at(filled, numbers), strict=True):
                 fault = "is not a JSON object" if number in (self.broken or ()) else ""
-                values = json.loads(line)
+                values = json_object(line) or {}
                 raw = {role: values.get(self.columns[k]) for role, k in self.places.items()}
                 found.append(Row(place, raw, fault))
         return found
 
     def repaired(self, error: Exception) -> Self:
-        """The table of the text read as Latin-1, where it is not UTF-8, or else without what is no
+        """The table of the text in another encoding, where it is not UTF-8, or else without what is no
         object.
         """
-        blob, notices = self.blob.as_utf8()
+        blob, encoding, notices = as_utf8(self.blob)
         if blob is not self.blob:
-            return replace(self, blob=blob, notices=self.notices + notices)
+            return replace(self, blob=blob).noted(*notices).known(encoding=encoding)
         if self.broken is not None:
             raise damaged(self.name, self.format, error) from error
         return self._without_broken()
@@ -71,42 +74,63 @@ class JsonLinesTable(Table):
         """An empty object in the place of each line that is none."""
         lines = self.blob.read().split(b"\n")
         filled = [k for k, line in enumerate(lines) if line.strip()]
-        broken = {row for row, k in enumerate(filled) if _json_object(lines[k]) is None}
+        broken = {row for row, k in enumerate(filled) if json_object(lines[k]) is None}
         for row in broken:
             lines[filled[row]] = b"{}"
         return replace(self, broken=broken, blob=Blob(self.blob.name, b"\n".join(lines)))
 
 
-def open_json_lines(blob: Blob, wanted: Wanted) -> JsonLinesTable:
+def open_json_lines(blob: Blob, wanted: Wanted) -> Table:
     """The table of a text of one JSON object a line."""
     head = blob.head()
-    blob, notices = blob.as_utf8(head[: head.rfind(b"\n")] or head)
-    sample = blob.head().decode(errors="replace").split("\n")[:SAMPLED_ROWS]
-    objects = [found for line in sample if (found := _json_object(line)) is not None]
+    sample = head[: head.rfind(b"\n")] or head
+    blob, encoding, notices = as_utf8(blob, wanted.reading.encoding, sample)
+    if head.startswith(codecs.BOM_UTF8):
+        blob = Blob(blob.name, blob.read().removeprefix(codecs.BOM_UTF8))
+    lines = blob.head().decode(errors="replace").split("\n")[:SAMPLED_ROWS]
+    objects = [one for line in lines if (one := json_object(line)) is not None]
     if not objects:
         raise DataError(f"{blob.name}: JSON, but not with one object on each line")
-    columns = list(dict.fromkeys(name for found in objects for name in found))
-    places = find_columns(blob.name, columns, wanted)
-    integers = {}
-    for role, place in places.items():
-        if role in IDS and any(type(found.get(columns[place])) is int for found in objects):
-            integers[role] = pl.Int32
-    return JsonLinesTable(
+    columns = list(dict.fromkeys(name for one in objects for name in one))
+    reading = replace(wanted.reading, header=True, encoding=encoding)
+    table = JsonLinesTable(
         name=blob.name,
         format="JSON lines",
         columns=columns,
         wanted=wanted,
-        places=places,
-        integers=integers,
+        places={},
+        reading=reading,
         notices=notices,
         blob=blob,
     )
+    cells = [[_cell(one.get(name)) for name in columns] for one in objects]
+    layout = reading.layout
+    if layout == "wide" or (layout is None and looks_wide(columns, True, cells, wanted)):
+        return widened(table)
+    found = find_columns(blob.name, columns, wanted)
+    whole = {
+        role
+        for role, place in found.places.items()
+        if any(type(one.get(columns[place])) in (int, float) for one in objects)
+    }
+    return replace(
+        table,
+        places=found.places,
+        reading=replace(reading, layout="long", passed_over=found.passed_over),
+        integers=id_integers(wanted, found.places, whole),
+        notices=(*notices, *found.notices),
+    )
 
 
-def _json_object(line: bytes | str) -> dict[str, Any] | None:
+def _cell(value: Any) -> str:
+    return "" if value is None else str(value)
+
+
+def json_object(line: bytes | str) -> dict[str, Any] | None:
+    """The object that a line holds, if it holds one."""
     try:
         value = json.loads(line, parse_constant=_no_number)
-    except ValueError:
+    except (ValueError, RecursionError):
         return None
     return value if isinstance(value, dict) else None
 

@@ -3,19 +3,27 @@
 A new format is one entry here: of a binary one that Polars scans the entry is all.
 """
 
+import codecs
+import io
 from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import polars as pl
 
 from dotbias.data.columns import Wanted
-from dotbias.data.formats.frames import open_frame, open_pandas, scanned
-from dotbias.data.formats.json_lines import open_json_lines
+from dotbias.data.encodings import MARKS
+from dotbias.data.formats.frames import open_frame, scanned
+from dotbias.data.formats.json_values import open_json
+from dotbias.data.formats.matrix_market import open_matrix_market
+from dotbias.data.formats.objects import open_object
+from dotbias.data.formats.parts import open_parts
 from dotbias.data.formats.table import Table
 from dotbias.data.formats.text import open_text
-from dotbias.data.sources import Blob, named_errors
+from dotbias.data.sources.blob import Blob, Frame, Parts, named_errors
+from dotbias.data.sources.refused import refuse
 from dotbias.errors import DataError
 
 
@@ -35,6 +43,10 @@ class Format(NamedTuple):
     is_text: bool = False
 
 
+def _arrow_stream(file: Path | io.BytesIO) -> pl.LazyFrame:
+    return pl.read_ipc_stream(file).lazy()
+
+
 FORMATS = (
     Format((b"PAR1",), ("parquet",), scanned("Parquet", partial(pl.scan_parquet, glob=False))),
     Format(
@@ -42,34 +54,59 @@ FORMATS = (
         ("arrow", "feather", "ipc"),
         scanned("Arrow IPC", partial(pl.scan_ipc, glob=False)),
     ),
-    Format((b"{", b"["), ("jsonl", "json", "ndjson"), open_json_lines, is_text=True),
+    Format((b"\xff\xff\xff\xff",), ("arrows",), scanned("Arrow stream", _arrow_stream)),
+    Format((b"%%MatrixMarket",), ("mtx",), open_matrix_market, is_text=True),
+    Format((b"{", b"["), ("jsonl", "json", "ndjson"), open_json, is_text=True),
     Format((b"",), ("csv", "tsv", "dat", "data"), open_text, is_text=True),
 )
 """The first whose magic bytes are there opens a file."""
 
-SUFFIXES = tuple(suffix for known in FORMATS for suffix in known.suffixes)
+# Endings of files that are tables among others in a folder: of workbooks and databases too.
+SUFFIXES = (
+    *(suffix for known in FORMATS for suffix in known.suffixes),
+    "xlsx",
+    "db",
+    "sqlite",
+    "duckdb",
+)
 
 
 def open_table(content: Any, wanted: Wanted) -> Table:
-    """The table in a blob or a frame, with the columns of the wanted roles.
+    """The table in what ``locate`` has found, with the columns of the wanted roles.
 
     Raises:
         DataError: for a file that is empty, damaged, or of no known format, or a column that is missing.
     """
-    if isinstance(content, pl.DataFrame | pl.LazyFrame):
-        return open_frame("the frame", "Polars frame", content.lazy(), wanted)
-    if not isinstance(content, Blob):
-        return open_pandas(content, wanted)
+    if isinstance(content, Frame):
+        with named_errors(content.name):
+            table: Table = open_frame(content.name, content.format, content.lf, wanted)
+        return replace(table, notices=(*content.notices, *table.notices))
+    if isinstance(content, Parts):
+        with named_errors(content.name):
+            return open_parts(content, wanted, _open_blob)
+    if isinstance(content, Blob):
+        return _open_blob(content, wanted)
+    return open_object(content, wanted)
+
+
+def _open_blob(content: Blob, wanted: Wanted) -> Table:
     with named_errors(content.name):
         blob, packing = content.unpacked()
         head = blob.head()
+        refuse(blob.name, head)
         if not head.strip():
             raise DataError(f"{blob.name}: the file is empty")
-        known = next(known for known in FORMATS if head.lstrip().startswith(known.magic))
-        if known.is_text and b"\0" in head:
+        begin = head.removeprefix(codecs.BOM_UTF8).lstrip()
+        known = next(known for known in FORMATS if begin.startswith(known.magic))
+        wide = wanted.reading.encoding or head.startswith(MARKS)
+        if known.is_text and b"\0" in head and not wide:
             raise DataError(
                 f"{blob.name}: a binary file of a kind that dotbias does not read, or text that is "
-                "not in UTF-8 or Latin-1"
+                "not in UTF-8 or Windows-1252: pass encoding= (on the command line --encoding)"
             )
         table = known.open(blob, wanted)
-        return replace(table, format=table.format + packing)
+        return replace(
+            table,
+            format=(content.format or table.format) + packing,
+            notices=(*content.notices, *table.notices),
+        )

@@ -8,8 +8,9 @@ from typing import Any, NamedTuple, Self, TypeVar
 
 import polars as pl
 
-from dotbias.data.columns import Wanted
-from dotbias.data.sources import damaged
+from dotbias.data.columns import IDS, Wanted
+from dotbias.data.reading import Reading
+from dotbias.data.sources.blob import damaged
 
 _T = TypeVar("_T")
 
@@ -24,11 +25,13 @@ class Row(NamedTuple):
         place: line of the file or row of the frame, counted from 1.
         values: raw value of each role.
         fault: what is wrong with the row as a whole, empty where nothing is.
+        column: name of the column of the value, where it is not that of the role.
     """
 
     place: int
     values: Mapping[str, Any]
     fault: str = ""
+    column: str = ""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -39,9 +42,9 @@ class Table(ABC):
         name: of the source, in messages.
         format: of the source, in messages.
         columns: names of all columns, or their numbers where there is no header.
-        wanted: the roles (user, item, rating, time...) with the column that the user named.
+        wanted: the roles (user, item, rating, time...), and what is known of the source.
         places: position among the columns of each role that was found.
-        header: whether the columns have names.
+        reading: how it is read, as far as that is known by now.
         integers: the smallest integers that the ids of a role may turn out to be; without an
             entry they are text.
         notices: what the user should know.
@@ -52,7 +55,7 @@ class Table(ABC):
     columns: Sequence[str]
     wanted: Wanted
     places: Mapping[str, int]
-    header: bool = True
+    reading: Reading
     integers: Mapping[str, type[pl.DataType]] = field(default_factory=dict)
     notices: tuple[str, ...] = ()
 
@@ -68,6 +71,10 @@ class Table(ABC):
     def rows(self, numbers: Sequence[int]) -> list[Row]:
         """The rows with the given ascending numbers."""
 
+    def cut_short(self, numbers: Sequence[int]) -> list[int]:  # noqa: ARG002 - where none can be
+        """Which rows, of those with the given ascending numbers, lack a field."""
+        return []
+
     def repaired(self, error: Exception) -> Self:
         """A table whose ``text`` works, where that of this one failed with an error.
 
@@ -76,10 +83,51 @@ class Table(ABC):
         """
         raise damaged(self.name, self.format, error) from error
 
+    @property
+    def header(self) -> bool:
+        """Whether the columns have names."""
+        return bool(self.reading.header)
+
+    def column(self, role: str) -> str:
+        """The name, or number, of the column of a role."""
+        return self.columns[self.places[role]]
+
     def without(self, role: str, *notices: str) -> Self:
         """The table without the column of a role, and why."""
         places = {known: place for known, place in self.places.items() if known != role}
         return replace(self, places=places, notices=(*self.notices, *notices))
+
+    def noted(self, *notices: str) -> Self:
+        """The table, and something more that the user should know."""
+        return replace(self, notices=(*self.notices, *notices))
+
+    def known(self, **found: Any) -> Self:
+        """The table, with what is now known of the reading."""
+        return replace(self, reading=self.reading.where(**found))
+
+
+def id_integers(
+    wanted: Wanted, places: Mapping[str, int], integers: Iterable[str]
+) -> dict[str, type[pl.DataType]]:
+    """Which ids are to be read as integers at first.
+
+    Args:
+        wanted: roles, and what is known of them.
+        places: roles that are there.
+        integers: those whose ids seem to be integers.
+    """
+    seem = set(integers)
+    kinds: dict[str, type[pl.DataType]] = {}
+    for role in places:
+        given = id_type(wanted.reading, role)
+        if role in IDS and (given == "integers" or (given is None and role in seem)):
+            kinds[role] = pl.Int32
+    return kinds
+
+
+def id_type(reading: Reading, role: str) -> str | None:
+    """What the ids of a role are said to be."""
+    return reading.user_ids if role == "user" else reading.item_ids
 
 
 def at(items: Iterator[_T], numbers: Iterable[int]) -> Iterator[_T]:

@@ -3,27 +3,45 @@
 import csv
 import io
 import re
-from collections.abc import Mapping, Sequence
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
-from itertools import islice
+from itertools import islice, pairwise
 from typing import Any, Self
 
 import polars as pl
 
-from dotbias.data.columns import IDS, VALUES, Wanted, find_columns, has_header
-from dotbias.data.formats.table import SAMPLED_ROWS, Row, Table, at
-from dotbias.data.sources import Blob
+from dotbias.data.columns import VALUES, Wanted, clipped, find_columns, has_header, looks_wide
+from dotbias.data.encodings import as_utf8
+from dotbias.data.formats.table import SAMPLED_ROWS, Row, Table, at, id_integers
+from dotbias.data.formats.wide import widened
+from dotbias.data.reading import NONE, Reading
+from dotbias.data.sources.blob import Blob
 from dotbias.errors import DataError
 
-_SEPARATORS = {"::": "two-colon text", ",": "CSV", "\t": "TSV", ";": "CSV (;)", "|": "CSV (|)"}
-# Polars splits at a single byte, so two colons become this one, which was made for the purpose.
+# The likeliest first.
+_SEPARATORS = {
+    "::": "two-colon text",
+    "\t\t": "TSV (double tabs)",
+    ",": "CSV",
+    "\t": "TSV",
+    ";": "CSV (;)",
+    "|": "CSV (|)",
+}
+_BLANK = " "
+# Polars splits at a single byte, so what is longer becomes this one, which was made for the purpose.
 _UNIT_SEPARATOR = "\x1f"
-_INTEGER = re.compile(r"0|-?[1-9]\d*")
+_INTEGER = re.compile(r"(?:0|-?[1-9]\d*)(?:\.0+)?")
 # Fields between tabs, each in quotation marks or without any; the last may be cut short.
 _WELL_QUOTED = re.compile(r'(?>(?:"(?:[^"]|"")*+"|[^"\t\r\n]*+)(?:\t|\r?\n))*+(?:"[^"]*|[^"]*)"?')
-_UNQUOTED_TABS = {"delimiter": "\t", "quoting": csv.QUOTE_NONE}
+_BACKSLASHED = re.compile(rb'\\"(?![;,\t|\r\n])')
 _AS_THEY_STAND = "quotation marks inside fields: taken as they stand"
+_NETFLIX = re.compile(r"\s*\w+:\s*\n\s*\w+,")
+_SEPARATOR_LINE = re.compile(r"sep=(.)\r?$", re.IGNORECASE)
+_COMMENTS = ("#", "%")
+# Bytes at the beginning that are looked at.
+_ENOUGH, _LONGEST = 1 << 16, 1 << 23
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -31,25 +49,26 @@ class TextTable(Table):
     """A table of separated text.
 
     Args:
-        blob: its bytes.
-        dialect: how to separate and quote, as ``csv.reader`` takes it.
-        skip: number of lines before the first row.
+        blob: its bytes, in UTF-8.
+        n_header: number of lines that the header takes.
     """
 
     blob: Blob
-    dialect: dict[str, Any]
-    skip: int
+    n_header: int = 0
 
     def typed(self) -> pl.LazyFrame:
         """See ``Table``."""
-        types = dict.fromkeys(VALUES, pl.Float32) | {"time": pl.Int64}
-        return self._scan(types).select(self._roles())
+        plain = self.reading.decimal != "," and self.reading.rating_as in (None, "number")
+        types = dict.fromkeys(VALUES, pl.Float32) if plain else {}
+        return self._scan(types | {"time": pl.Int64}).select(self._roles())
 
     def text(self) -> pl.LazyFrame:
         """See ``Table``."""
-        blank = pl.all_horizontal(pl.exclude("row").fill_null("") == "")
         numbered = self._scan({}).with_row_index("row")
-        return numbered.filter(~blank).select("row", *self._roles())
+        filled = numbered.map_batches(
+            _filled, projection_pushdown=False, predicate_pushdown=False, streamable=True
+        )
+        return filled.select("row", *self._roles())
 
     def _scan(self, types: Mapping[str, type[pl.DataType]]) -> pl.LazyFrame:
         # One column more than there should be catches rows that are too long.
@@ -58,14 +77,20 @@ class TextTable(Table):
         return pl.scan_csv(
             self.blob.content,
             has_header=False,
-            skip_lines=self.skip,
+            skip_lines=self._skip,
             schema=schema,
-            separator=self.dialect["delimiter"],
-            quote_char=self.dialect.get("quotechar"),
+            separator=_delimiter(self.reading),
+            quote_char=_quote(self.reading),
+            comment_prefix=_comment(self.reading),
             missing_columns="insert",
             extra_columns="ignore",
             glob=False,
         )
+
+    @property
+    def _skip(self) -> int:
+        """Number of lines before the first row."""
+        return (self.reading.skip_lines or 0) + self.n_header
 
     def _roles(self) -> list[pl.Expr]:
         places = {**self.places, "extra": len(self.columns)}
@@ -73,17 +98,29 @@ class TextTable(Table):
 
     def rows(self, numbers: Sequence[int]) -> list[Row]:
         """See ``Table``."""
-        found = []
-        with self.blob.lines() as lines, suppress(csv.Error):
-            for _ in range(self.skip):
-                next(lines)
-            records = csv.reader(lines, **self.dialect)
-            for fields in at(records, numbers):
-                place = self.skip + records.line_num - sum(value.count("\n") for value in fields)
-                found.append(Row(place, self._values(fields), self._fault(len(fields))))
+        found = [
+            Row(place, self._values(fields), self._fault(len(fields)))
+            for place, fields in self._records(numbers)
+        ]
         if len(found) < len(numbers):  # quotation marks so odd that two parsers disagree on them
             raise self._misquoted()
         return found
+
+    def cut_short(self, numbers: Sequence[int]) -> list[int]:
+        """See ``Table``."""
+        lengths = [len(fields) for _, fields in self._records(numbers)]
+        return [
+            n for n, length in zip(numbers, lengths, strict=False) if length < len(self.columns)
+        ]
+
+    def _records(self, numbers: Sequence[int]) -> Iterator[tuple[int, list[str]]]:
+        """The line and the fields of each row of the given ascending numbers."""
+        with self.blob.lines() as raw, suppress(csv.Error):
+            lines = _Lines(raw, _comment(self.reading))
+            for _ in range(self._skip):
+                next(raw)
+            for fields in at(csv.reader(lines, **_dialect(self.reading)), numbers):
+                yield self._skip + lines.number - sum(f.count("\n") for f in fields), fields
 
     def _values(self, fields: Sequence[str]) -> dict[str, str]:
         return {role: fields[k] if k < len(fields) else "" for role, k in self.places.items()}
@@ -93,79 +130,415 @@ class TextTable(Table):
         return "" if n_fields == n_columns else f"has {n_fields} columns instead of {n_columns}"
 
     def repaired(self, error: Exception) -> Self:
-        """The table of the text read as Latin-1, where it is not UTF-8; else, between tabs, without
+        """The table of the text in another encoding, where it is not UTF-8; else, between tabs, without
         quotation marks that mean anything.
         """
-        blob, notices = self.blob.as_utf8()
+        blob, encoding, notices = as_utf8(self.blob)
         if blob is not self.blob:
-            return replace(self, blob=blob, notices=self.notices + notices)
-        if self.dialect != _UNQUOTED_TABS and self.dialect["delimiter"] == "\t":
-            notices = (*self.notices, _AS_THEY_STAND)
-            return replace(self, dialect=_UNQUOTED_TABS, notices=notices)
+            return replace(self, blob=blob).noted(*notices).known(encoding=encoding)
+        given = self.wanted.reading.quote
+        if given is None and self.reading.separator == "\t" and self.reading.quote != NONE:
+            return self.noted(_AS_THEY_STAND).known(quote=NONE)
         raise self._misquoted() from error
 
     def _misquoted(self) -> DataError:
         """Names the first row whose quotation marks are, as far as can be told, misplaced."""
         row = 1
         with self.blob.lines() as lines, suppress(csv.Error):
-            records = csv.reader(lines, strict=True, **self.dialect)
+            records = csv.reader(lines, strict=True, **_dialect(self.reading))
             for fields in records:
                 if any(value.count('"') % 2 for value in fields):
                     break
                 row = records.line_num + 1
         return DataError(
             f"{self.name}, row {row:,}: not well-formed {self.format}; a quotation mark inside a "
-            'field is written twice ("") and the field itself put in quotation marks'
+            'field is written twice ("") and the field itself put in quotation marks; where quotation '
+            "marks mean nothing, pass quote='none' (on the command line --quote none)"
         )
 
 
-def open_text(blob: Blob, wanted: Wanted) -> TextTable:
+@dataclass(frozen=True, kw_only=True)
+class NetflixTable(TextTable):
+    """Text in which a line with an item and a colon stands before the lines of its users."""
+
+    def typed(self) -> pl.LazyFrame:
+        """See ``Table``."""
+        return self.text().drop("row")
+
+    def text(self) -> pl.LazyFrame:
+        """See ``Table``."""
+        line = pl.col("line").str.strip_chars()
+        lf = pl.scan_csv(
+            self.blob.content,
+            has_header=False,
+            schema={"line": pl.String},
+            separator=_UNIT_SEPARATOR,
+            quote_char=None,
+            skip_lines=self.reading.skip_lines or 0,
+            glob=False,
+        )
+        head = line.str.ends_with(":")
+        fields = line.str.splitn(",", len(self.columns)).struct
+        places = {role: place for role, place in self.places.items() if role != "item"}
+        return (
+            lf.with_row_index("row")
+            .with_columns(
+                pl.when(head).then(line.str.strip_chars_end(": ")).forward_fill().alias("item")
+            )
+            .filter(~head & (line.fill_null("") != ""))
+            .select(
+                "row",
+                **{
+                    role: pl.col("item") if role == "item" else fields.field(f"field_{place - 1}")
+                    for role, place in {**places, "item": 0}.items()
+                    if role in self.places
+                },
+                extra=fields.field(f"field_{len(self.columns) - 1}"),
+            )
+        )
+
+    def _records(self, numbers: Sequence[int]) -> Iterator[tuple[int, list[str]]]:
+        skip = self.reading.skip_lines or 0
+        with self.blob.lines() as raw:
+            lines = at(islice(raw, skip, None), numbers)
+            for number, line in zip(numbers, lines, strict=False):
+                yield skip + number + 1, ["", *line.strip().split(",")]
+
+    def _fault(self, n_fields: int) -> str:
+        n_columns = len(self.columns) - 1
+        return (
+            ""
+            if n_fields - 1 == n_columns
+            else f"has {n_fields - 1} columns instead of {n_columns}"
+        )
+
+
+def _filled(frame: pl.DataFrame) -> pl.DataFrame:
+    """The rows that are not blank. One expression of thousands of columns would take minutes."""
+    filled = pl.repeat(False, frame.height, eager=True)
+    for column in frame.get_columns()[1:]:
+        filled |= column.fill_null("") != ""
+        if filled.all():
+            return frame
+    return frame.filter(filled)
+
+
+class _Lines:
+    """Lines without comments, counted with them."""
+
+    def __init__(self, lines: Iterator[str], comment: str | None) -> None:
+        self.lines, self.comment, self.number = lines, comment, 0
+
+    def __iter__(self) -> Iterator[str]:
+        for line in self.lines:
+            self.number += 1
+            if self.comment is None or not line.startswith(self.comment):
+                yield line
+
+
+def _delimiter(reading: Reading) -> str:
+    separator = reading.separator or ","
+    single = len(separator.encode()) == 1 and separator != _BLANK
+    return separator if single else _UNIT_SEPARATOR
+
+
+def _quote(reading: Reading) -> str | None:
+    return None if reading.quote == NONE else reading.quote or '"'
+
+
+def _comment(reading: Reading) -> str | None:
+    return None if reading.comment == NONE else reading.comment
+
+
+def _dialect(reading: Reading) -> dict[str, Any]:
+    """How to separate and quote, as ``csv.reader`` takes it."""
+    quote = _quote(reading)
+    quoting = {"quoting": csv.QUOTE_NONE} if quote is None else {"quotechar": quote}
+    return {"delimiter": _delimiter(reading), **quoting}
+
+
+# Detecting ----------------------------------------------------------------------------------------
+
+
+def open_text(blob: Blob, wanted: Wanted) -> Table:
     """The table of separated text, whatever separates it, with or without a header."""
     head = blob.head()
-    blob, notices = blob.as_utf8(head[: head.rfind(b"\n")] or head)
-    text = blob.head().decode("utf-8-sig", errors="replace")
-    separator = _separator(text.lstrip("\r\n").partition("\n")[0])
-    dialect: dict[str, Any] = {"delimiter": separator, "quotechar": '"'}
-    if separator == "::":
-        blob = Blob(blob.name, blob.read().replace(b"::", _UNIT_SEPARATOR.encode()))
-        text = text.replace("::", _UNIT_SEPARATOR)
-        dialect = {"delimiter": _UNIT_SEPARATOR, "quoting": csv.QUOTE_NONE}
-    # Commas need quotation marks around them; between tabs they are mostly part of a name.
-    if separator == "\t" and not _WELL_QUOTED.fullmatch(text):
-        dialect, notices = _UNQUOTED_TABS, (*notices, _AS_THEY_STAND)
-    records = csv.reader(io.StringIO(text, newline="\n"), **dialect)
-    skip = 0
-    try:
-        while not (first := next(records)):
-            skip = records.line_num
-        header = has_header(first, wanted)
-        skip = records.line_num if header else skip
-        sample = [*([] if header else [first]), *islice(records, SAMPLED_ROWS)]
-    except csv.Error as error:
-        raise DataError(f"{blob.name}: not text in rows and columns ({error})") from error
-    columns = first if header else [str(number) for number in range(1, len(first) + 1)]
-    places = find_columns(blob.name, columns, wanted, sample=None if header else sample)
-    integers = {}
-    for role, place in places.items():
-        ids = [fields[place] for fields in sample if place < len(fields)]
-        if role in IDS and (not ids or any(_INTEGER.fullmatch(id) for id in ids)):
-            integers[role] = pl.Int32
-    return TextTable(
-        name=blob.name,
-        format=_SEPARATORS[separator],
-        columns=columns,
-        wanted=wanted,
-        places=places,
-        header=header,
-        integers=integers,
-        notices=notices,
-        blob=blob,
-        dialect=dialect,
-        skip=skip,
+    whole = head[: head.rfind(b"\n") + 1] or head
+    blob, encoding, notices = as_utf8(blob, wanted.reading.encoding, whole)
+    if b"\r" in whole and b"\n" not in whole:  # as old Macintoshes end lines
+        blob = Blob(blob.name, blob.read().replace(b"\r", b"\n"))
+    lines = _head(blob)
+    reading = _detected(lines, replace(wanted.reading, encoding=encoding))
+    if reading.layout == "netflix":
+        return _open_netflix(blob, wanted, reading, notices)
+    if _BACKSLASHED.search(whole) and _quote(reading) == '"':
+        blob = Blob(blob.name, _BACKSLASHED.sub(b'""', blob.read()))
+        notices = (*notices, 'quotation marks written \\": read as ""')
+    blob, lines = _separated(blob, lines, reading)
+    return _open_rows(blob, lines, wanted, reading, notices)
+
+
+def _head(blob: Blob) -> list[str]:
+    """The first lines: enough to see what the text holds, and never a part of one unless it is huge."""
+    content = blob.content
+    found: list[bytes] = []
+    n_bytes = 0
+    with io.BytesIO(content) if isinstance(content, bytes) else content.open("rb") as file:
+        while n_bytes < _LONGEST and (n_bytes < _ENOUGH or len(found) < SAMPLED_ROWS + 3):
+            line = file.readline(_LONGEST)
+            if not line:
+                break
+            found.append(line)
+            n_bytes += len(line)
+    text = b"".join(found).decode("utf-8-sig", errors="replace")
+    return re.findall(r"[^\n]*\n|[^\n]+", text)
+
+
+def _detected(lines: Sequence[str], given: Reading) -> Reading:
+    """What the first lines say of separator, quotation marks, comments and lines to skip."""
+    if given.layout is None and _NETFLIX.match("".join(lines[:2])):
+        given = replace(given, layout="netflix")
+    if given.layout == "netflix":
+        return replace(given, skip_lines=given.skip_lines or 0, separator=",", header=False)
+    skip, separator = given.skip_lines, given.separator
+    start = skip or 0
+    while skip is None and start < len(lines) and not lines[start].strip():
+        start += 1
+    if skip is None and start < len(lines) and (line := _SEPARATOR_LINE.match(lines[start])):
+        start, separator = start + 1, separator or line[1]
+    comment = given.comment
+    rows = [line for line in lines[start:] if line.strip()]
+    if comment is None and rows and rows[0].startswith(_COMMENTS):
+        mark = rows[0][0]
+        others = [line for line in rows if not line.startswith(mark)]
+        comment, rows = (mark, others) if others else (None, rows)
+    elif comment not in (None, NONE):
+        rows = [line for line in rows if not line.startswith(str(comment))]
+    if separator is None:
+        separator = _separator(rows[:SAMPLED_ROWS])
+    quote = given.quote
+    if quote is None:
+        text = "".join(rows)
+        odd = separator == "\t" and not _WELL_QUOTED.fullmatch(text)
+        longer = len(separator) > 1 or separator == _BLANK
+        quote = NONE if odd or (longer and not _quoted(rows, separator)) else '"'
+    return replace(
+        given,
+        skip_lines=start,
+        separator=separator,
+        comment=comment or NONE,
+        quote=quote,
     )
 
 
-def _separator(line: str) -> str:
-    if "::" in line:
-        return "::"
-    return max((",", "\t", ";", "|"), key=line.count)
+def _quoted(rows: Sequence[str], separator: str) -> bool:
+    """Whether fields that a longer separator divides have quotation marks around them all."""
+    fields = [
+        cell.strip() for row in rows[:SAMPLED_ROWS] for cell in row.split(separator) if cell.strip()
+    ]
+    marked = sum(cell.startswith('"') and cell.endswith('"') and len(cell) > 1 for cell in fields)
+    return marked > 0 and all(cell.count('"') in (0, 2) for cell in fields)
+
+
+def _separator(rows: Sequence[str]) -> str:
+    """What stands between columns: what most lines have equally often; else blanks between numbers."""
+    best, found = (0.0, 0.0), ","
+    for separator in _SEPARATORS:
+        counts = Counter(_n_fields(row, separator) for row in rows)
+        counts.pop(1, None)
+        if not counts:
+            continue
+        if separator == "\t\t" and any(
+            "\t" in cell for row in rows for cell in row.rstrip("\r\n").split(separator)
+        ):
+            continue  # empty fields between single tabs
+        n, lines = counts.most_common(1)[0]
+        score = (round(lines / len(rows), 1) if separator != "::" else 1.0, float(n))
+        if separator == "\t\t":
+            score = (score[0], score[1] * 2)
+        if score > best:
+            best, found = score, separator
+    if best[0] < 0.9 and rows:
+        blanks = {len(row.split()) for row in rows}
+        numbers = any(
+            re.fullmatch(r"[-+\d.,]+", cell) for cell in (rows[-1].split() if rows else [])
+        )
+        if len(blanks) == 1 and blanks != {1} and numbers:
+            return _BLANK
+    return found
+
+
+def _n_fields(row: str, separator: str) -> int:
+    if len(separator) > 1 or '"' not in row:
+        return row.rstrip("\r\n").count(separator) + 1
+    with suppress(csv.Error, StopIteration):
+        return len(next(csv.reader([row], delimiter=separator)))
+    return 1
+
+
+def _separated(blob: Blob, lines: list[str], reading: Reading) -> tuple[Blob, list[str]]:
+    """The text with one character between columns, if there were several."""
+    separator = reading.separator or ","
+    if _delimiter(reading) == separator:
+        return blob, lines
+    raw = blob.read()
+    if separator == _BLANK:
+        raw = re.sub(rb"(?m)^[ \t]+|[ \t]+(?=\r?$)", b"", raw)
+        raw = re.sub(rb"[ \t]+", _UNIT_SEPARATOR.encode(), raw)
+    else:
+        raw = raw.replace(separator.encode(), _UNIT_SEPARATOR.encode())
+    blob = Blob(blob.name, raw)
+    return blob, _head(blob)
+
+
+def _open_rows(
+    blob: Blob, lines: list[str], wanted: Wanted, reading: Reading, notices: tuple[str, ...]
+) -> Table:
+    """The table of text whose separator is known."""
+    start, comment = reading.skip_lines or 0, _comment(reading)
+    kept = [n for n in range(start, len(lines)) if not (comment and lines[n].startswith(comment))]
+    named = _commented_names(lines, start, kept, wanted, reading)
+    if named is not None:
+        start = kept[0] - 1
+        kept = [start, *kept]
+        lines = [*lines[:start], named, *lines[kept[1] :]]
+    records: list[list[str]] = []
+    ends: list[int] = []  # number of lines up to the end of each record
+    try:
+        reader = csv.reader((lines[n] for n in kept), **_dialect(reading))
+        for fields in islice(reader, SAMPLED_ROWS + 3):
+            records.append(fields)
+            ends.append(reader.line_num)
+    except csv.Error as error:
+        if not records:
+            raise DataError(f"{blob.name}: not text in rows and columns ({error})") from error
+    filled = [number for number, fields in enumerate(records) if any(fields)]
+    if not filled:
+        raise DataError(f"{blob.name}: there are no rows")
+    records = [[cell.strip() for cell in fields] for fields in records]
+    n_columns = _usual_length([records[number] for number in filled[1:]]) or len(records[filled[0]])
+    first = filled[0]
+    if wanted.reading.skip_lines is None and _is_title(records, filled, n_columns):
+        notices = (*notices, f"left out the first line, {clipped(records[first][0])!r}")
+        filled, first = filled[1:], filled[1]
+    names, following = records[first], [records[number] for number in filled[1:]]
+    header = reading.header
+    if header is None:
+        header = has_header(names, following, wanted)
+    before = 0 if first == 0 else ends[first - 1]
+    skip = kept[before]
+    if not header:
+        following = [names, *following]
+    columns, short = _names(names, header, n_columns, following)
+    if short:
+        notices = (*notices, "the header is one column short: column 1 holds names of rows")
+    given = replace(reading, header=header, skip_lines=skip)
+    table = TextTable(
+        name=blob.name,
+        format=_SEPARATORS.get(reading.separator or ",", "text"),
+        columns=columns,
+        wanted=wanted,
+        places={},
+        reading=given,
+        notices=notices,
+        blob=blob,
+        n_header=ends[first] - before if header else 0,
+    )
+    sample = following[:SAMPLED_ROWS]
+    layout = reading.layout
+    if layout == "wide" or (layout is None and looks_wide(columns, header, sample, wanted)):
+        return widened(table, sample)
+    found = find_columns(blob.name, columns, wanted, sample=None if header else sample)
+    integers = set()
+    for role, place in found.places.items():
+        ids = [fields[place] for fields in sample if place < len(fields)]
+        if not ids or any(_INTEGER.fullmatch(id) for id in ids):
+            integers.add(role)
+    return replace(
+        table,
+        places=found.places,
+        reading=replace(given, layout="long", passed_over=found.passed_over),
+        integers=id_integers(wanted, found.places, integers),
+        notices=(*notices, *found.notices),
+    )
+
+
+def _is_title(records: Sequence[Sequence[str]], filled: Sequence[int], n_columns: int) -> bool:
+    """Whether the first line stands above the table: it is one text, and there are rows below."""
+    first = records[filled[0]]
+    filled_cells = [cell for cell in first if cell]
+    return (
+        len(filled) > 2
+        and n_columns > 2
+        and len(filled_cells) == 1
+        and len(first) in (1, n_columns)
+        and first[0] != ""
+    )
+
+
+def _commented_names(
+    lines: Sequence[str], start: int, kept: Sequence[int], wanted: Wanted, reading: Reading
+) -> str | None:
+    """The comment right before the first row, if it names the columns, without its mark."""
+    if not kept or kept[0] == start or reading.header is False:
+        return None
+    line = lines[kept[0] - 1].removeprefix(_comment(reading) or "").lstrip()
+    with suppress(csv.Error, StopIteration):
+        names, row = (
+            next(csv.reader([text], **_dialect(reading))) for text in (line, lines[kept[0]])
+        )
+        if len(names) == len(row) > 1 and has_header(
+            names, [], replace(wanted, roles=("user", "item"))
+        ):
+            return line
+    return None
+
+
+def _usual_length(records: Sequence[Sequence[str]]) -> int:
+    counted = Counter(len(fields) for fields in records)
+    return counted.most_common(1)[0][0] if counted else 0
+
+
+def _names(
+    first: list[str], header: bool, n_columns: int, rows: Sequence[Sequence[str]]
+) -> tuple[list[str], bool]:
+    """Names of the columns, and whether the first of them is that of rows, which R leaves out."""
+    if not header:
+        return [str(number) for number in range(1, n_columns + 1)], False
+    if n_columns == len(first) + 1 >= 3:
+        full = [fields for fields in rows if len(fields) == n_columns]
+        if not any(fields[-1] for fields in full):  # each row ends with a separator
+            return [*first, ""], False
+        if len(full) > max(1, 0.9 * len(rows)) and _are_row_names([fields[0] for fields in full]):
+            return ["", *first], True
+    return first, False
+
+
+def _are_row_names(cells: Sequence[str]) -> bool:
+    """Numbers one after the other, or texts that are all different."""
+    if all(map(str.isdecimal, cells)):
+        return all(int(two) - int(one) == 1 for one, two in pairwise(cells))
+    return len(set(cells)) == len(cells)
+
+
+def _open_netflix(
+    blob: Blob, wanted: Wanted, reading: Reading, notices: tuple[str, ...]
+) -> NetflixTable:
+    """The table of text with a line for each item."""
+    columns = ["item", "user", "rating", "date"]
+    places = {
+        role: place
+        for role, place in {"user": 1, "item": 0, "rating": 2, "count": 2, "time": 3}.items()
+        if role in wanted.sought
+    }
+    return NetflixTable(
+        name=blob.name,
+        format="Netflix text",
+        columns=columns,
+        wanted=wanted,
+        places=places,
+        reading=replace(reading, quote=NONE, comment=NONE),
+        integers=id_integers(wanted, places, places),
+        notices=notices,
+        blob=blob,
+    )

@@ -1,0 +1,1 @@
+"""Sources: from a path, an address or the name of a set to bytes or a frame."""

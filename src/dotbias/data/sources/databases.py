@@ -1,0 +1,232 @@
+"""Databases, whose members are their tables: SQLite, DuckDB, and any other that SQLAlchemy knows."""
+
+import os
+import sqlite3
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
+from typing import Any
+from urllib.parse import parse_qsl, quote, unquote, urlsplit
+
+import polars as pl
+
+from dotbias.data.sources.blob import PARSER_ERRORS, Blob, Frame, shown
+from dotbias.data.sources.containers import Container
+from dotbias.data.sources.folders import user_path
+from dotbias.data.sources.limits import Limit
+from dotbias.errors import DataError
+
+_CHUNK_ROWS = 100_000
+
+
+class SQLite(Container):
+    """A file of SQLite, opened for reading only."""
+
+    noun = "tables"
+
+    def __init__(self, blob: Blob) -> None:
+        super().__init__(blob.name)
+        self.blob = blob
+
+    def names(self) -> list[str]:
+        """See ``Container``."""
+        query = "SELECT name FROM sqlite_master WHERE type IN ('table', 'view')"
+        with self._connected() as connection:
+            found = [name for (name,) in connection.execute(query)]
+        return [name for name in found if not name.startswith("sqlite_")]
+
+    def member(self, name: str) -> Frame:
+        """See ``Container``."""
+        with self._connected() as connection:
+            frame = _sqlite_frame(connection, _quoted(name))
+        return Frame(f"{self.name}/{name}", "SQLite", frame.lazy())
+
+    @contextmanager
+    def _connected(self) -> Iterator[sqlite3.Connection]:
+        try:
+            with closing(self._connection()) as connection:
+                # A view may not call what has effects.
+                connection.execute("PRAGMA trusted_schema = OFF")
+                yield connection
+        except _raised_by(sqlite3.Error) as error:
+            raise _unreadable(self.name, error) from error
+
+    def _connection(self) -> sqlite3.Connection:
+        content = self.blob.content
+        if isinstance(content, bytes):
+            connection = sqlite3.connect(":memory:")
+            connection.deserialize(content)
+            return connection
+        return sqlite3.connect(f"file:{quote(os.fsencode(content.absolute()))}?mode=ro", uri=True)
+
+
+def _sqlite_frame(connection: sqlite3.Connection, table: str) -> pl.DataFrame:
+    """A table of SQLite, whose columns hold what their values are, whatever they were declared as."""
+    columns = [
+        column[0] for column in connection.execute(f"SELECT * FROM {table} LIMIT 0").description
+    ]
+    kinds = ("text", "real", "integer", "blob")
+    asked = ", ".join(
+        f"max(typeof({_quoted(column)}) = '{kind}')" for column in columns for kind in kinds
+    )
+    held = iter(connection.execute(f"SELECT {asked} FROM {table}").fetchone())
+    schema: dict[str, Any] = {}
+    selected = []
+    for column in columns:
+        is_text, is_real, is_integer, is_blob = (next(held) for _ in kinds)
+        if is_blob:
+            continue  # no id, rating or time
+        quoted = _quoted(column)
+        selected.append(f"CAST({quoted} AS TEXT)" if is_text else quoted)
+        schema[column] = (
+            pl.String if is_text else pl.Float64 if is_real else pl.Int64 if is_integer else pl.Null
+        )
+    cursor = connection.execute(f"SELECT {', '.join(selected) or 'NULL'} FROM {table}")
+    parts = [pl.DataFrame(schema=schema)]
+    while rows := cursor.fetchmany(_CHUNK_ROWS):
+        parts.append(pl.DataFrame(rows, schema=schema, orient="row"))
+    return pl.concat(parts)
+
+
+class DuckDB(Container):
+    """A file of DuckDB, opened for reading only and without access to anything else."""
+
+    noun = "tables"
+
+    def __init__(self, blob: Blob) -> None:
+        super().__init__(blob.name)
+        self.blob = blob
+
+    def names(self) -> list[str]:
+        """See ``Container``."""
+        query = "SELECT table_schema, table_name FROM information_schema.tables ORDER BY ALL"
+        with self._connected() as connection:
+            found = connection.execute(query).fetchall()
+        return [name if schema == "main" else f"{schema}.{name}" for schema, name in found]
+
+    def member(self, name: str) -> Frame:
+        """See ``Container``."""
+        table = ".".join(map(_quoted, name.split(".", 1))) if "." in name else _quoted(name)
+        with self._connected() as connection:
+            frame = pl.DataFrame(connection.sql(f"FROM {table}"))
+        return Frame(f"{self.name}/{name}", "DuckDB", _plain_numbers(frame).lazy())
+
+    @contextmanager
+    def _connected(self) -> Iterator[Any]:
+        try:
+            import duckdb
+        except ImportError as error:
+            raise DataError(
+                f"{self.name}: a DuckDB database is read with duckdb: pip install 'dotbias[duckdb]', "
+                "or export the table as Parquet"
+            ) from error
+        if isinstance(self.blob.content, bytes):
+            raise DataError(f"{self.name}: a DuckDB database inside another file: unpack it first")
+        # A view in the file may not read other files.
+        config: dict[str, str | bool | int | float | list[str]] = {
+            "enable_external_access": False,
+            "autoload_known_extensions": False,
+            "autoinstall_known_extensions": False,
+        }
+        try:
+            with duckdb.connect(self.blob.content, read_only=True, config=config) as connection:
+                yield connection
+        except _raised_by(duckdb.Error) as error:
+            raise _unreadable(self.name, error) from error
+
+
+class Server(Container):
+    """A database behind an address of SQLAlchemy."""
+
+    noun = "tables"
+
+    def __init__(self, address: str) -> None:
+        parts = urlsplit(address)
+        try:
+            import sqlalchemy
+        except ImportError as error:
+            raise DataError(
+                f"{parts.scheme}: addresses of databases are read with SQLAlchemy: pip install "
+                "sqlalchemy and the driver of the database, or export the table as CSV or Parquet"
+            ) from error
+        try:
+            url = sqlalchemy.make_url(address).difference_update_query(["table"])
+            super().__init__(url.render_as_string(hide_password=True))
+            self.engine = sqlalchemy.create_engine(url, poolclass=sqlalchemy.NullPool)
+        except (sqlalchemy.exc.SQLAlchemyError, ImportError, ValueError) as error:
+            raise DataError(f"{parts.scheme}: this address cannot be read ({error})") from error
+
+    def names(self) -> list[str]:
+        """See ``Container``."""
+        import sqlalchemy
+
+        with self._named_errors():
+            inspector = sqlalchemy.inspect(self.engine)
+            return [*inspector.get_table_names(), *inspector.get_view_names()]
+
+    def member(self, name: str) -> Frame:
+        """See ``Container``."""
+        import sqlalchemy
+
+        query = sqlalchemy.select(sqlalchemy.text("*")).select_from(sqlalchemy.table(name))
+        with self._named_errors(), self.engine.connect() as connection:
+            frame = pl.read_database(query, connection, infer_schema_length=None)
+        return Frame(f"{self.name}/{name}", "database", _plain_numbers(frame).lazy())
+
+    @contextmanager
+    def _named_errors(self) -> Iterator[None]:
+        import sqlalchemy
+
+        try:
+            yield
+        except _raised_by(sqlalchemy.exc.SQLAlchemyError) as error:
+            raise _unreadable(self.name, error) from error
+
+
+_FILES = {"sqlite": SQLite, "duckdb": DuckDB}
+
+
+def at_address(address: str, limit: Limit) -> tuple[Container, str | None]:
+    """The database at an address such as ``sqlite:///file.db?table=ratings``, and the table it names.
+
+    Raises:
+        DataError: where there is none, or what it takes is not installed.
+    """
+    parts = urlsplit(address)
+    query = dict(parse_qsl(parts.query))
+    table = query.get("table")
+    known = _FILES.get(parts.scheme)
+    if known is None:
+        return Server(address), table
+    if unknown := query.keys() - {"table"}:
+        raise DataError(f"{address}: no parameter {min(unknown)!r} is known: there is table=")
+    if parts.netloc or len(parts.path) < 2:
+        raise DataError(
+            f"{address}: three slashes come before the path of a file, four before one from the root: "
+            f"{parts.scheme}:///ratings.db?table=ratings"
+        )
+    path = user_path(unquote(parts.path[1:]))
+    if not path.is_file():
+        raise DataError(f"{shown(path)}: there is no such file")
+    return known(Blob(shown(path), path, limit)), table
+
+
+def _raised_by(library: type[Exception]) -> tuple[type[Exception], ...]:
+    return (library, *PARSER_ERRORS)
+
+
+def _unreadable(name: str, error: Exception) -> DataError:
+    said = str(error).partition("\n")[0]
+    return DataError(f"{name}: the database cannot be read ({said})")
+
+
+def _quoted(name: str) -> str:
+    return '"' + name.replace('"', '""') + '"'
+
+
+def _plain_numbers(frame: pl.DataFrame) -> pl.DataFrame:
+    """Exact decimals as the integers or numbers that they are."""
+    casts: dict[str, type[pl.DataType]] = {}
+    for name, dtype in frame.schema.items():
+        if isinstance(dtype, pl.Decimal):
+            casts[name] = pl.Int64 if dtype.scale == 0 else pl.Float64
+    return frame.cast(casts) if casts else frame  # type: ignore[arg-type]
