@@ -26,13 +26,13 @@ from hypothesis import strategies as st
 
 from dotbias.data.ratings import Ratings
 from dotbias.data.read import (
-    BadRow,
     read_pairs,
     read_rated,
     read_ratings,
     read_ratings_with_report,
     read_titles,
 )
+from dotbias.data.scan import BadRow
 from dotbias.errors import DataError, SettingError
 
 if sys.version_info >= (3, 14):

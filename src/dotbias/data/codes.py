@@ -1,5 +1,7 @@
 """Codes: numbers that stand for no rating, such as -1, 0 on a scale from 1 to 10, or 99."""
 
+from collections.abc import Iterable
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -54,3 +56,14 @@ def _apart(values: NDArray[np.float32]) -> tuple[float, ...]:
         return (lowest,)
     spike = counts[0] > max(3 * counts[1], enough) and share >= _SHARE_OF_ZEROS
     return (0.0,) if lowest == 0 and following >= 1 and spike else ()
+
+
+def numbers(texts: Iterable[str]) -> list[float]:
+    """Those of some codes that are numbers, in single precision."""
+    found = []
+    for text in texts:
+        try:
+            found.append(float(np.float32(text)))
+        except ValueError:
+            continue
+    return found

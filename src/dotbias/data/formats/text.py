@@ -353,7 +353,7 @@ def _separator(rows: Sequence[str]) -> str:
         ):
             continue  # empty fields between single tabs
         n, lines = counts.most_common(1)[0]
-        score = (round(lines / len(rows), 1) if separator != "::" else 1.0, float(n))
+        score = (round(lines / len(rows), 1), float(n))
         if separator == "\t\t":
             score = (score[0], score[1] * 2)
         if score > best:
@@ -507,10 +507,11 @@ def _names(
         return [str(number) for number in range(1, n_columns + 1)], False
     if n_columns == len(first) + 1 >= 3:
         full = [fields for fields in rows if len(fields) == n_columns]
-        if not any(fields[-1] for fields in full):  # each row ends with a separator
-            return [*first, ""], False
-        if len(full) > max(1, 0.9 * len(rows)) and _are_row_names([fields[0] for fields in full]):
-            return ["", *first], True
+        if len(full) > max(1, 0.9 * len(rows)):
+            if not any(fields[-1] for fields in full):  # each row ends with a separator
+                return [*first, ""], False
+            if _are_row_names([fields[0] for fields in full]):
+                return ["", *first], True
     return first, False
 
 

@@ -1,0 +1,141 @@
+"""Values: what they say of a table once they are known: codes, counts, times, titles."""
+
+from typing import Any
+
+import numpy as np
+import polars as pl
+
+from dotbias.data import codes
+from dotbias.data.columns import clipped, stars
+from dotbias.data.formats.table import Table
+from dotbias.data.ratings import Kind, Ratings
+from dotbias.errors import DataError
+
+# Times above these are in finer units: 1e11 seconds are the year 5138.
+_FINER = ((1e17, 10**9, "nano"), (1e14, 10**6, "micro"), (1e11, 10**3, "milli"))
+_SAMPLED = 1 << 16
+
+
+def without_codes(table: Table, frame: pl.DataFrame, kind: Kind) -> tuple[Table, pl.DataFrame]:
+    """The rows that hold a rating, none of the codes for no rating; and the table that knows them."""
+    if kind != "ratings" or "value" not in frame.columns:
+        return table, frame
+    known = codes.numbers(table.reading.missing or ())
+    kept = frame
+    if known or frame["value"].null_count():
+        kept = frame.filter(pl.col("value").is_not_null() & ~pl.col("value").is_in(known))
+    if kept.is_empty():
+        raise DataError(
+            f"{table.name}: all {frame.height:,} rows have no rating: pass missing='none' (on the "
+            "command line --missing none) to keep them"
+        )
+    n = frame["value"].is_in(known).sum() if known else 0
+    if n:
+        shown = " or ".join(f"{code:g}" for code in known)
+        keep = "pass missing='none' (on the command line --missing none) to keep them"
+        table = table.noted(f"left out {n:,} rows with {shown}, which stands for no rating; {keep}")
+    return table, kept
+
+
+def what_values_are(
+    table: Table, frame: pl.DataFrame, kind: Kind, *, sure: bool
+) -> tuple[Table, Kind]:
+    """What the values are, now that they are known: all the same say no more than that they are there,
+    and what is mostly small and sometimes huge is counted.
+    """
+    if table.wanted.reading.kind is not None or kind != "ratings" or sure:
+        return table, kind
+    values = frame["value"].to_numpy()
+    ratings = "pass kind='ratings' (on the command line --kind ratings) if they are ratings"
+    if len(values) > 1 and values.min() == values.max():
+        said = f"all ratings are {values[0]:g}, which leaves nothing to predict"
+        if len(values) >= _FEW:
+            return table.noted(f"{said}: taken for events, of who did what; {ratings}"), "events"
+        events = "pass kind='events' (on the command line --kind events)"
+        return table.noted(f"{said}: if a row says no more than that it is there, {events}"), kind
+    named = table.header and stars(table.columns[table.places["rating"]])
+    if not named and table.reading.layout == "long" and _heavy_tailed(values):
+        said = "are mostly small and sometimes huge, as counts are: taken for counts"
+        column = clipped(table.column("rating"))
+        return table.noted(f"the values of column {column} {said}; {ratings}"), "counts"
+    return table, kind
+
+
+def _heavy_tailed(values: np.ndarray[Any, Any]) -> bool:
+    sample = values[:: -(-len(values) // _SAMPLED)]
+    if values.min() < 0 or len(np.unique(sample)) <= 10:
+        return False
+    return bool(values.max() > 20 * max(float(np.median(sample)), 1.0) and values.max() > 100)
+
+
+def warnings(every: Ratings, table: Table) -> tuple[str, ...]:
+    """What makes it likely that a column is not what it was taken for."""
+    said = []
+    name = "name the columns with user=, item=, rating= (on the command line --user-column, ...)"
+    if every.n_users == len(every) > 2 * _FEW:
+        column = clipped(table.column("user"))
+        said.append(
+            f"each of the {len(every):,} rows has another user: is column {column} a number of rows? If "
+            f"so, {name}"
+        )
+    if every.kind == "ratings" and table.reading.layout == "long" and len(every) > _FEW:
+        sample = every.values[:: -(-len(every) // _SAMPLED)]
+        column = clipped(table.column("rating"))
+        if sample.min() >= 1e8:
+            said.append(f"the ratings in column {column} look like times: if they are, {name}")
+        elif (sample == np.rint(sample)).all() and len(np.unique(sample)) > 200:
+            said.append(
+                f"the ratings in column {column} look like ids or counts: if they are, {name}"
+            )
+    return tuple(said)
+
+
+# Rows of which nothing can be told yet.
+_FEW = 10
+
+
+def above_zero(table: Table, frame: pl.DataFrame, kind: Kind) -> tuple[Table, pl.DataFrame]:
+    """The frame without rows that count nothing, whose number is noted."""
+    if kind != "counts":
+        return table, frame
+    kept = frame.filter(pl.col("value") > 0)
+    if kept.is_empty():
+        raise DataError(f"{table.name}: all {frame.height:,} counts are 0")
+    if kept.height < frame.height:
+        table = table.noted(f"left out {frame.height - kept.height:,} rows with a count of 0")
+    return table, kept
+
+
+def dated(table: Table, frame: pl.DataFrame) -> tuple[Table, pl.DataFrame]:
+    """The frame with seconds in each row: a missing time, which costs no rating, is the earliest."""
+    if "time" not in frame.columns:
+        return table, frame
+    column, times = clipped(table.column("time")), frame["time"]
+    if (n := times.null_count()) == frame.height:
+        said = f"column {column} holds no times: left out"
+        return table.without("time", said), frame.drop("time")
+    if n:
+        said = f"{n:,} of {frame.height:,} times are missing in column {column}: taken for the earliest"
+        table, times = table.noted(said), times.fill_null(strategy="min")
+    earliest = times.min()
+    for least, unit, name in _FINER:
+        if isinstance(earliest, int) and earliest > least:
+            table = table.noted(f"times in column {column} are in {name}seconds")
+            return table, frame.with_columns(times // unit)
+    return table, frame.with_columns(times) if n else frame
+
+
+def own_titles(frame: pl.DataFrame) -> pl.DataFrame | None:
+    """Titles (and genres) of the items out of the ratings themselves, which leave the frame; None where
+    there are none, or they are of the rating, as a review's.
+    """
+    described = [name for name in ("title", "genres") if name in frame.columns]
+    columns = {name: frame.drop_in_place(name) for name in described}
+    if "title" not in columns:
+        return None
+    named = frame.select(id="item").with_columns(**columns).drop_nulls("title")
+    pairs = named.unique(maintain_order=True)
+    n_items = pairs["id"].n_unique()
+    if n_items == 0 or pairs.select("id", "title").unique().height > 1.2 * n_items:
+        return None
+    return pairs
