@@ -42,7 +42,7 @@ def test_info_shows_how_the_ratings_were_read(run, model):
 )
 def test_every_option_of_the_command_line(run, workplace, content, options):
     (workplace / "odd.txt").write_bytes(content if isinstance(content, bytes) else content.encode())
-    done = run(f"split odd.txt --train train.csv --test test.csv {options}")
+    done = run(f"split odd.txt --train train.csv --test test.csv --force {options}")
     assert "odd.txt: " in done.stderr
     parts = [db.read_ratings(name) for name in ("train.csv", "test.csv")]
     assert sum(map(len, parts)) == 400

@@ -31,5 +31,5 @@ def test_titles_beside_the_ratings_are_counted_and_can_be_left_out(run, ratings)
     assert "20 (10 with titles)" in run("info", "titled.dotbias").stdout
     run("fit", ratings, "-o", "bare.dotbias", "--titles", "none", *FIT)
     assert "20 (without titles)" in run("info", "bare.dotbias").stdout
-    said = fails("predict bare.dotbias --user 1 --item Film")
+    said = fails("predict bare.dotbias --user 1 --item Film --strict")
     assert "no titles are known: fit with titles= (on the command line --titles)" in said

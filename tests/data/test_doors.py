@@ -36,13 +36,13 @@ NO_IDS = [
     ([1, "a", 2], "ids must be all integers or all strings"),
     (np.array([1, "a", 2], object), "ids must be all integers or all strings"),
     ([True, False, True], "not Boolean"),
-    ([1.0, 2.0, 3.0], "not Float64"),
+    ([1.0, 2.5, 3.0], "id 1, 2.5, is no whole number"),
     ([1, None, 2], "id is missing"),
     ([datetime.date(2020, 1, d) for d in IDS], "not Date"),
     (np.array(["2020-01-01"] * 3, "M8[D]"), "not Date"),
     ([b"a", b"b", b"c"], "not Binary"),
     ([object()] * 3, "not Object"),
-    ([10**50] * 3, "ids must be all integers"),
+    ([10**50] * 3, "is no user or item id"),
 ]
 NO_RATINGS = [
     ([1, np.nan, 2], "rating 1 is not a finite number"),
@@ -255,7 +255,7 @@ def test_whoever_is_folded_in_gives_real_numbers_within_the_scale() -> None:
     ]:
         with pytest.raises(DataError, match=message):
             rec.fold_in_user({1: value})
-    for ids in ({1, 2}, np.ones((2, 2), int), [1.0], MASKED):
+    for ids in ({1, 2}, np.ones((2, 2), int), [1.5], MASKED):
         with pytest.raises(DataError, match="id"):
             rec.predict(ids, [1, 2, 3])
 

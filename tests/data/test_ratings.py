@@ -89,7 +89,7 @@ def test_columns_cannot_be_written() -> None:
         (([1, 2], [1, 2], [1.0, np.nan]), "rating 1 is not a finite number"),
         (([1, 2], [1, 2], [np.inf, 1.0]), "rating 0 is not a finite number"),
         (([1, None], [1, 2], [1.0, 2.0]), "id is missing"),
-        (([1, 2], [0.5, 2], [1.0, 2.0]), "ids must be integers or strings"),
+        (([1, 2], [0.5, 2], [1.0, 2.0]), "id 0, 0.5, is no whole number"),
     ],
 )
 def test_columns_that_cannot_be_used(columns: Any, message: str) -> None:
