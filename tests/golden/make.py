@@ -86,7 +86,19 @@ def solvers() -> dict[str, tuple[Any, Any]]:
         "samples": (linear, replace(chain, keep_samples=3)),
         "net": (layers, trained),
         "network": (db.Network(Biases), trained),
+        "preference": (db.DotProduct(n_factors=3), db.ImplicitALS(n_iterations=3)),
+        "counts": (
+            db.DotProduct(n_factors=3),
+            db.ImplicitALS(n_iterations=3, weighting="bm25", balance=0.2),
+        ),
+        "pair": (linear, db.ALS(n_iterations=4)),
     }
+
+
+def as_counts(ratings: db.Ratings) -> db.Ratings:
+    """The same pairs, counted."""
+    users, items, values = map(list, zip(*rows(ratings), strict=True))
+    return db.Ratings.from_columns(users, items, [round(2 * v) for v in values], kind="counts")
 
 
 def answers(rec: db.Recommender, test: db.Ratings) -> dict[str, Any]:
@@ -102,10 +114,12 @@ def answers(rec: db.Recommender, test: db.Ratings) -> dict[str, Any]:
     }
     if "user_samples" in rec.parameters:
         said["std"] = rec.predict(users, items, with_std=True)[1].tolist()
-    if "user_bias" not in rec.parameters:
+    prefers = getattr(rec.model, "scores", "rating") == "preference"
+    if "user_bias" not in rec.parameters and not prefers:
         return said
     liked = dict(zip(rec.item_vocabulary.ids[:3].to_list(), (5.0, 1.5, 4.0), strict=True))
-    new = db.Ratings.from_columns([user, somebody], [item, item], [1.0, 4.5])
+    kind = getattr(rec.facts, "kind", "ratings")
+    new = db.Ratings.from_columns([user, somebody], [item, item], [1.0, 4.5], kind=kind)
     grown = rec.partial_fit(new)
     return said | {
         "explained": rec.explain(user, item).frame()["contribution"].to_list(),
@@ -124,7 +138,10 @@ def main() -> None:
     for name, (model, solver) in solvers().items():
         titled = name in ("als", "samples")
         own, held = (named_train, named_test) if titled else (train, test)
-        rec = db.fit(own, model, solver, seed=5)
+        if name == "counts":
+            own, held = as_counts(train), as_counts(test)
+        second = db.ImplicitALS(n_iterations=3, weight_decay=0.1) if name == "pair" else None
+        rec = db.fit(own, model, solver, seed=5, preference=second)
         if name == "als":
             more = db.Ratings.from_columns(["u01", "u99"], ["film03", "film03"], [4.0, 2.5])
             rec = rec.partial_fit(more)
