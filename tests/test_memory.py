@@ -25,6 +25,7 @@ def ratings():
     [
         (db.DotBias(n_factors=100_000), None, r"n_factors=100000\) would take 40 MB"),
         (db.DotBias(n_factors=2000), db.ALS(), "n_factors=2000 would take 32.3 MB"),
+        (db.DotProduct(n_factors=2000), None, r"n_svd_factors=0\) would take 32.8 MB"),
         (None, db.Gibbs(n_factors=2000, n_samples=4, burn_in=1), "n_factors=2000 would take 3"),
     ],
 )

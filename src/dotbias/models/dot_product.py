@@ -10,6 +10,7 @@ from scipy.sparse import csr_array
 from dotbias.data.ratings import Ratings
 from dotbias.data.vocabulary import Index
 from dotbias.errors import SettingError
+from dotbias.memory import check_memory
 from dotbias.models.base import Observed, Scores
 from dotbias.models.bilinear import BilinearModel
 from dotbias.models.parameters import (
@@ -77,6 +78,8 @@ class DotProduct(BilinearModel):
     def initialise(self, ratings: Ratings, rng: np.random.Generator) -> Parameters:
         """Normal factors, and zeros of an SVD, float32; every known pair counts as 1."""
         k, n_svd = self.n_factors, self.n_svd_factors
+        taken = (ratings.n_users + ratings.n_items) * (k + n_svd) + 2 * k**2  # and two priors
+        check_memory(taken, f"DotProduct(n_factors={k}, n_svd_factors={n_svd})")
         std = np.float32(self.init_std / np.sqrt(k))
         svd: Parameters = {
             "user_svd": np.zeros((ratings.n_users, n_svd), np.float32),
