@@ -62,20 +62,23 @@ import json, sys, time, numpy as np, dotbias as db
 def resident(name):
     with open("/proc/self/status") as lines:
         return next(int(line.split()[1]) * 1024 for line in lines if line.startswith(name))
-users, items, n, k, iterations = map(int, sys.argv[1:6])
+users, items, n, k, iterations, n_svd = map(int, sys.argv[1:7])
+kind = sys.argv[7]
 fit = db.ImplicitALS(n_iterations=1).fit
 small = db.Ratings.from_columns([1, 2, 3], [1, 2, 1])
-fit(db.DotProduct(n_factors=k), small)  # compiles, and loads what has been
-simulated, _ = db.simulate(users, items, n, seed=0)
-events = db.Ratings.from_columns(simulated.users, simulated.items)
-del simulated
+model = db.DotProduct(n_factors=k, n_svd_factors=n_svd)
+fit(db.DotProduct(n_factors=k, n_svd_factors=min(n_svd, 2)), small)  # compiles, or loads what has been
+pairs, _ = db.simulate(users, items, n, seed=0)
+if kind != "ratings":
+    values = () if kind == "events" else (pairs.values * 2,)
+    pairs = db.Ratings.from_columns(pairs.users, pairs.items, *values, kind=kind)
 with open("/proc/self/clear_refs", "w") as file:
     file.write("5")  # the peak is now what there is
 before, started = resident("VmRSS"), time.process_time()
-parameters, history = db.ImplicitALS(n_iterations=iterations).fit(db.DotProduct(n_factors=k), events)
+parameters, history = db.ImplicitALS(n_iterations=iterations).fit(model, pairs)
 peak = resident("VmHWM")
-tables = 4 * k * (events.n_users + events.n_items)
-print(json.dumps({"n": len(events), "grown": peak - before, "fit": history.seconds, "tables": tables,
+tables = 4 * (k + n_svd) * (pairs.n_users + pairs.n_items)
+print(json.dumps({"n": len(pairs), "grown": peak - before, "fit": history.seconds, "tables": tables,
     "processor": time.process_time() - started,
     "iterations": [epoch.seconds for epoch in history.epochs], "half_steps": history.half_steps}))
 """
@@ -205,23 +208,26 @@ def speed(
 
 @app.command()
 def large(
-    n_events: Annotated[int, typer.Option("--events")] = 20_000_000,
+    n_events: Annotated[int, typer.Option("--events", help="Pairs.")] = 20_000_000,
     users: int = 138_000,
     items: int = 27_000,
     factors: int = 64,
     iterations: int = 5,
+    svd_factors: int = 0,
+    kind: str = "events",
 ) -> None:
-    sizes = map(str, (users, items, n_events, factors, iterations))
-    command = [sys.executable, "-c", _LARGE, *sizes]
+    sizes = map(str, (users, items, n_events, factors, iterations, svd_factors))
+    command = [sys.executable, "-c", _LARGE, *sizes, kind]
     done = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True)
     figures = json.loads(done.stdout)
     n, grown, tables = figures["n"], figures["grown"], figures["tables"]
     print(
-        f"{n:,} events, {factors} factors, {iterations} iterations: fit in {figures['fit']:.1f} s, "
+        f"{n:,} {kind}, {factors} factors and {svd_factors} of an SVD, {iterations} iterations: "
+        f"fit in {figures['fit']:.1f} s, "
         f"{statistics.median(figures['iterations']):.2f} s an iteration "
         f"({min(figures['iterations']):.2f} - {max(figures['iterations']):.2f}); "
         f"{figures['processor']:.1f} s of processor time in all\n"
-        f"memory grew by {grown / 1e6:,.0f} MB = {grown / n:.1f} bytes an event, "
+        f"memory grew by {grown / 1e6:,.0f} MB = {grown / n:.1f} bytes a pair, "
         f"{tables / n:.1f} of them one copy of the embeddings"
     )
 
