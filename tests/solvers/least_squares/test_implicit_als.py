@@ -143,6 +143,17 @@ def test_a_user_is_what_folding_in_their_ratings_gives(ratings, balance, n_svd_f
     np.testing.assert_allclose(model.user_vectors(parameters), folded, rtol=1e-4, atol=2e-6)
 
 
+def test_events_and_more_factors_than_there_are_items(ratings):
+    events = db.Ratings.from_columns(ratings.users, ratings.items)
+    model = db.DotProduct(n_factors=4, n_svd_factors=64)
+    rec = db.fit(events, model, db.ImplicitALS(n_iterations=2))
+    assert rec.parameters["item_svd"].shape == (20, 64)
+    user = rec.fold_in_user([3, 5, 7])
+    assert user.recommend(5)["preference"].is_finite().all()
+    why = rec.explain(rec.user_vocabulary.ids[0], rec.item_vocabulary.ids[1])
+    assert abs(why.frame()["contribution"].sum() - why.prediction) < 1e-5
+
+
 def pairs_of(ratings, kind):
     if kind == "ratings":
         return ratings

@@ -73,6 +73,15 @@ def test_rounds_bring_it_nearer(monkeypatch):
     assert missing[0] > 2 * missing[1] > 2 * missing[2]
 
 
+def test_more_are_asked_for_than_there_are():
+    table = sparse_table(12, 30, 0.5, seed=5)
+    left, values, right = decomposed(table, 50)
+    assert (left.shape, values.shape, right.shape) == ((12, 50), (50,), (30, 50))
+    assert (values[:12] > 0.1).all()
+    np.testing.assert_array_equal(values[12:], 0)
+    np.testing.assert_allclose(left * values @ right.T, table, atol=1e-4)
+
+
 def test_a_table_of_lower_rank_has_zeros_at_the_end():
     rng = np.random.default_rng(2)
     table = rng.normal(size=(200, 5)) @ rng.normal(size=(5, 150))

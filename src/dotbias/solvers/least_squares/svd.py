@@ -59,7 +59,7 @@ def truncated_svd(rows: Rows, columns: Rows, k: int, rng: np.random.Generator) -
     Args:
         rows: the table, row by row.
         columns: the same column by column.
-        k: how many, at most as many as the table has rows or columns.
+        k: how many; those beyond the number of rows or columns are zeros, and so are their vectors.
         rng: where the iteration starts.
     """
     flat = len(rows.order) < len(columns.order)
@@ -77,10 +77,12 @@ def truncated_svd(rows: Rows, columns: Rows, k: int, rng: np.random.Generator) -
     squares, axes = squares[::-1][:k], axes[:, ::-1][:, :k]
     inverse = _inverse_roots(squares)
     values = np.where(inverse > 0, squares, 0) * inverse
-    ours = turned(found, _square(axes))[:, :k]
-    theirs = turned(image, _square(axes * inverse))[:, :k]
+    ours, theirs = (
+        np.pad(turned(table, _square(own))[:, :k], ((0, 0), (0, k - len(values))))
+        for table, own in ((found, axes), (image, axes * inverse))
+    )
     left, right = (ours, theirs) if flat else (theirs, ours)
-    return Svd(left, values, right)
+    return Svd(left, np.pad(values, (0, k - len(values))), right)
 
 
 def _orthonormal(table: Array) -> Array:
