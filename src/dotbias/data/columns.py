@@ -211,14 +211,17 @@ def usual_place(columns: Sequence[str], role: str) -> int | None:
     return next(iter(_usual(columns, role)), None)
 
 
-def looks_wide(
+def is_wide(
     columns: Sequence[str], header: bool, sample: Sequence[Sequence[str]], wanted: Wanted
 ) -> bool:
-    """Whether a table has a row for each user and a column for each item.
+    """Whether a table has a row for each user and a column for each item: as the user says, or as it
+    looks.
 
     With names: neither items nor ratings have a column, and nearly all columns hold small numbers.
     Without names: there are so many columns of small numbers that they cannot be users, items, ratings.
     """
+    if wanted.reading.layout is not None:
+        return wanted.reading.layout == "wide"
     if not {"user", "item", "rating"} <= {*wanted.roles} or wanted.column("item") is not None:
         return False
     held = [_held(cells) for cells in zip_longest(*sample)][: len(columns)]

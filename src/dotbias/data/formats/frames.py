@@ -7,8 +7,8 @@ from pathlib import Path
 
 import polars as pl
 
-from dotbias.data.columns import Wanted, find_columns, looks_wide
-from dotbias.data.formats.table import SAMPLED_ROWS, Row, Table, id_integers
+from dotbias.data.columns import Wanted, find_columns, is_wide
+from dotbias.data.formats.table import SAMPLED_ROWS, Row, Table
 from dotbias.data.formats.wide import widened
 from dotbias.data.sources.blob import Blob
 
@@ -62,13 +62,7 @@ def open_frame(
     found = find_columns(name, columns, wanted, sample=sample)
     types = schema.dtypes()
     whole = {role for role, at in found.places.items() if types[at].is_integer()}
-    return replace(
-        table,
-        places=found.places,
-        reading=replace(reading, layout="long", passed_over=found.passed_over),
-        integers=id_integers(wanted, found.places, whole),
-        notices=found.notices,
-    )
+    return table.located(found, whole)
 
 
 def _is_wide(lf: pl.LazyFrame, schema: Mapping[str, pl.DataType], wanted: Wanted) -> bool:
@@ -84,7 +78,7 @@ def _is_wide(lf: pl.LazyFrame, schema: Mapping[str, pl.DataType], wanted: Wanted
     if len(columns) < 4:
         return False
     sample = lf.head(SAMPLED_ROWS).select(plain).collect().rows()
-    return looks_wide(columns, True, sample, wanted)
+    return is_wide(columns, True, sample, wanted)
 
 
 def scanned(format: str, scan: Scan) -> Callable[[Blob, Wanted], Table]:

@@ -9,9 +9,9 @@ from typing import Any, NoReturn, Self
 
 import polars as pl
 
-from dotbias.data.columns import VALUES, Wanted, find_columns, looks_wide
+from dotbias.data.columns import VALUES, Wanted, find_columns, is_wide
 from dotbias.data.encodings import as_utf8
-from dotbias.data.formats.table import SAMPLED_ROWS, Row, Table, at, id_integers
+from dotbias.data.formats.table import SAMPLED_ROWS, Row, Table, at
 from dotbias.data.formats.wide import widened
 from dotbias.data.sources.blob import Blob, damaged
 from dotbias.errors import DataError
@@ -104,8 +104,7 @@ def open_json_lines(blob: Blob, wanted: Wanted) -> Table:
         blob=blob,
     )
     cells = [[_cell(one.get(name)) for name in columns] for one in objects]
-    layout = reading.layout
-    if layout == "wide" or (layout is None and looks_wide(columns, True, cells, wanted)):
+    if is_wide(columns, True, cells, wanted):
         return widened(table)
     found = find_columns(blob.name, columns, wanted)
     whole = {
@@ -113,13 +112,7 @@ def open_json_lines(blob: Blob, wanted: Wanted) -> Table:
         for role, place in found.places.items()
         if any(type(one.get(columns[place])) in (int, float) for one in objects)
     }
-    return replace(
-        table,
-        places=found.places,
-        reading=replace(reading, layout="long", passed_over=found.passed_over),
-        integers=id_integers(wanted, found.places, whole),
-        notices=(*notices, *found.notices),
-    )
+    return table.located(found, whole)
 
 
 def _cell(value: Any) -> str:

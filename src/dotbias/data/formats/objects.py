@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import polars as pl
 
-from dotbias.data.columns import Wanted, find_columns, looks_wide
+from dotbias.data.columns import Wanted, find_columns, is_wide
 from dotbias.data.formats.frames import open_frame
 from dotbias.data.formats.table import SAMPLED_ROWS, Table
 from dotbias.data.sources.blob import Frame
@@ -152,8 +152,7 @@ def _open_pandas(frame: Any, wanted: Wanted) -> Table:
         ["" if (cell := str(value)) in ("nan", "NaT", "<NA>", "None") else cell for value in row]
         for row in head.itertuples(index=False)
     ]
-    layout = wanted.reading.layout
-    wide = layout == "wide" or (layout is None and looks_wide(columns, True, sample, wanted))
+    wide = is_wide(columns, True, sample, wanted)
     if wide:
         places = {str(at): at for at in range(len(columns))}
         reading = wanted.reading

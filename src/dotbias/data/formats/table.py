@@ -8,7 +8,7 @@ from typing import Any, NamedTuple, Self, TypeVar
 
 import polars as pl
 
-from dotbias.data.columns import IDS, Wanted
+from dotbias.data.columns import IDS, Found, Wanted
 from dotbias.data.reading import Reading
 from dotbias.data.sources.blob import damaged
 
@@ -100,6 +100,16 @@ class Table(ABC):
     def noted(self, *notices: str) -> Self:
         """The table, and something more that the user should know."""
         return replace(self, notices=(*self.notices, *notices))
+
+    def located(self, found: Found, integers: Iterable[str]) -> Self:
+        """The long table, once it is known where its columns are, and which ids seem to be integers."""
+        return replace(
+            self,
+            places=found.places,
+            reading=replace(self.reading, layout="long", passed_over=found.passed_over),
+            integers=id_integers(self.wanted, found.places, integers),
+            notices=(*self.notices, *found.notices),
+        )
 
     def known(self, **found: Any) -> Self:
         """The table, with what is now known of the reading."""

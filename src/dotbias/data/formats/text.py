@@ -12,7 +12,7 @@ from typing import Any, Self
 
 import polars as pl
 
-from dotbias.data.columns import VALUES, Wanted, clipped, find_columns, has_header, looks_wide
+from dotbias.data.columns import VALUES, Wanted, clipped, find_columns, has_header, is_wide
 from dotbias.data.encodings import as_utf8
 from dotbias.data.formats.table import SAMPLED_ROWS, Row, Table, at, id_integers
 from dotbias.data.formats.wide import widened
@@ -445,8 +445,7 @@ def _open_rows(
         n_header=ends[first] - before if header else 0,
     )
     sample = following[:SAMPLED_ROWS]
-    layout = reading.layout
-    if layout == "wide" or (layout is None and looks_wide(columns, header, sample, wanted)):
+    if is_wide(columns, header, sample, wanted):
         return widened(table, sample)
     found = find_columns(blob.name, columns, wanted, sample=None if header else sample)
     integers = set()
@@ -454,13 +453,7 @@ def _open_rows(
         ids = [fields[place] for fields in sample if place < len(fields)]
         if not ids or any(_INTEGER.fullmatch(id) for id in ids):
             integers.add(role)
-    return replace(
-        table,
-        places=found.places,
-        reading=replace(given, layout="long", passed_over=found.passed_over),
-        integers=id_integers(wanted, found.places, integers),
-        notices=(*notices, *found.notices),
-    )
+    return table.located(found, integers)
 
 
 def _is_title(records: Sequence[Sequence[str]], filled: Sequence[int], n_columns: int) -> bool:
