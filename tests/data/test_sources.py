@@ -1,6 +1,7 @@
 """Sources: every container and object that ratings come in, and damage to each of them."""
 
 import bz2
+import datetime
 import gzip
 import io
 import json
@@ -81,6 +82,9 @@ def workbook(name: str, **sheets: pl.DataFrame) -> str:
     import xlsxwriter
 
     with xlsxwriter.Workbook(name) as book:
+        book.set_properties(
+            {"created": datetime.datetime(2020, 1, 1)}
+        )  # the same bytes in each run
         for sheet, frame in sheets.items():
             frame.write_excel(book, sheet)
     return name
@@ -548,6 +552,21 @@ def test_damage_is_an_error_with_the_name_of_the_file_or_changes_nothing_that_is
         except DataError as error:
             right = path.name in str(error)
         assert right, trial
+
+
+@pytest.mark.usefixtures("folder")
+def test_an_altered_byte_of_a_sheet_is_found() -> None:
+    """The reader of workbooks looks at no checksum: a time became the name of a column."""
+    path = Path(workbook("r.xlsx", Data=PLANTED))
+    whole = path.read_bytes()
+    with zipfile.ZipFile(path) as archive:
+        sheet = archive.getinfo("xl/worksheets/sheet1.xml")
+    first = sheet.header_offset + 30 + len(sheet.filename)
+    for at in range(first, first + sheet.compress_size, max(1, sheet.compress_size // 100)):
+        content = bytearray(whole)
+        content[at] ^= 4
+        path.write_bytes(content)
+        assert "r.xlsx" in error_of(path, on_bad="skip"), at
 
 
 @pytest.mark.usefixtures("folder")

@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Any
 
 import polars as pl
 
+from dotbias.data.sources.archives import Zip
 from dotbias.data.sources.blob import PARSER_ERRORS, Blob, damaged
 from dotbias.data.sources.containers import Container
 from dotbias.errors import DataError
@@ -57,6 +58,10 @@ class Workbook(Container):
                 f"{self.name}: Excel workbooks are read with fastexcel: pip install "
                 "'dotbias[excel]', or save the sheet as CSV"
             ) from error
+        # Checksums and the limit are looked at here, for the reader asks for neither.
+        archive = Zip(self.blob)
+        for name in archive.names():
+            archive.member(name)
         try:
             return fastexcel.read_excel(self.blob.read())
         except (*PARSER_ERRORS, self._errors) as error:
