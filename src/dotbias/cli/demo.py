@@ -92,13 +92,13 @@ def demo(
     user = rec.user_vocabulary.raw(0)
     step(4, f"Recommend for user {user}", f"rec.recommend({user}, k=5)")
     recommended = rec.recommend(user, 5)
-    show.frame(recommended.drop("user"), "")
+    show.frame(recommended.drop("user", "basis"), "")
     first = recommended["item"][0]
     step(5, "Why the first of them?", f"rec.explain({user}, {first})")
     show.frame(with_bars(rec.explain(user, first).shown(3)), "")
     best = rec.item_bias_ranking(1)["item"][0]
     step(6, f"What is like item {best}?", f"rec.similar({best}, k=5)")
-    show.frame(rec.similar(best, 5), "")
+    show.frame(rec.similar(best, 5).drop("basis"), "")
     step(7, "Items liked beyond taste", "rec.item_bias_ranking(k=5)")
     show.frame(rec.item_bias_ranking(5), "")
 
