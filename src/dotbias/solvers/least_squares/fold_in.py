@@ -221,7 +221,8 @@ def gradients(
     errors = csr_array((slopes, partners, starts), shape=(len(rows), len(others)))
     away = prior.weights(counts)[:, None] * ((x - prior.mean) @ prior.precision)
     away += prior.ridge(counts)[:, None] * (x - prior.mean)
-    total: Array = (errors @ others + away).astype(np.float32)
+    with np.errstate(over="ignore"):  # fold_in refuses what is not finite
+        total: Array = (errors @ others + away).astype(np.float32)
     if not form.projected:
         return total
     beside = projection * form.singular_values - pulled(
@@ -291,7 +292,8 @@ def _is_weak(
 
 def _longest_square(others: NDArray[np.floating[Any]]) -> float:
     """Square of the length of the longest embedding of a table; 0 where there is none."""
-    return float(np.square(others[:, 1:]).sum(1).max(initial=0))
+    terms = others[:, 1:]
+    return float(np.einsum("nk,nk->n", terms, terms, dtype=np.float64).max(initial=0))
 
 
 def units(
