@@ -1,8 +1,8 @@
 """The compiled scan of all items: score them and keep the best, in one pass.
 
 What takes time is to read the items' vectors. What the rest of a vector adds to a score is at most the
-product of two lengths, so most vectors need not be read to their ends to know that others are better; the
-sooner long ones come, the less of the rest is read.
+product of two lengths, so most vectors need not be read to their ends to know that others are better.
+The sooner long ones come, the less of the rest is read.
 
 Dot products are summed in the order of ``dotbias.models.scoring.row_sums``, so an item's score has the
 same bits here as in its prediction.
