@@ -30,7 +30,8 @@ class Catalogue(NamedTuple):
 
     Args:
         lengths: of the vectors of items (``Scoring.item_vectors``), and of what is left of them after
-            each ``SPAN`` of their columns, shape (n_items, number of spans), float32.
+            each ``SPAN`` of their columns, shape (n_items, number of spans), float32; no rows where
+            they are not known.
         order: all items, the longest first: a scan that has seen those passes over many others.
     """
 
@@ -49,9 +50,8 @@ class Catalogue(NamedTuple):
     @classmethod
     def unknown(cls, item_vectors: Array) -> "Catalogue":
         """One that passes over nothing: for a single list it is quicker to read all vectors."""
-        n_items = len(item_vectors)
-        lengths = np.full((n_items, len(_spans(item_vectors))), np.inf, np.float32)
-        return cls(lengths, np.arange(n_items, dtype=np.int32))
+        lengths = np.empty((0, len(_spans(item_vectors))), np.float32)
+        return cls(lengths, np.arange(len(item_vectors), dtype=np.int32))
 
 
 def _spans(vectors: Array) -> range:

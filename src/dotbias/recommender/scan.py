@@ -154,7 +154,7 @@ def scan(
     Args:
         user_vectors, item_vectors, bias: as in ``Scoring``, C-contiguous.
         lengths: of the item vectors, and of what is left of them after each ``SPAN``, shape
-            (n_items, number of spans); infinity where nobody knows.
+            (n_items, number of spans); no rows where nobody knows.
         starts, excluded: user n must not get the items ``excluded[starts[n]:starts[n + 1]]``, ascending.
         candidates: the only items to choose from, each once, such as may be good ones first.
         rare: which items come after all others, shape (n_items,).
@@ -167,7 +167,7 @@ def scan(
     whole = width - width % LANES
     shared = len(bias) == 1
     found = [0 for _ in range(n)]
-    sums, n_spans = np.zeros(LANES, np.float32), lengths.shape[1]
+    sums, n_spans, known = np.zeros(LANES, np.float32), lengths.shape[1], len(lengths) > 0
     reach = np.zeros((n, n_spans))
     for row in range(n):
         square = 0.0
@@ -192,11 +192,12 @@ def scan(
                 right = item_vectors.ctypes.data + 4 * width * item
                 score = np.float32(0)
                 sums[:] = 0
-                slack = rounding * reach[row, 0] * lengths[item, 0] + _SMALLEST + own_bias[item]
                 hopeless: Any = False
                 for span in range(n_spans):
-                    if full:
-                        most = score + reach[row, span] * lengths[item, span] + slack
+                    if full and known:
+                        most = score + reach[row, span] * lengths[item, span]
+                        most += rounding * reach[row, 0] * lengths[item, 0] + _SMALLEST
+                        most += own_bias[item]
                         # Rounded as scores are: whatever is below the floor before, is so then.
                         hopeless = np.float32(most) < floor
                         if hopeless:
