@@ -4,8 +4,8 @@
     python benchmarks/latency.py --only ml-latest-small --threads 2
 
 "arrays" is what takes and gives indices: ``folded_user``, ``top_items``, ``scored``. "Python" is what
-takes ids and gives frames or floats: ``fold_in_user``, ``recommend``, ``predict``, ``explain``. All users
-are different ones, and the kinds of answers take turns. Figures are the median and the 99th percentile in
+takes ids and gives frames or floats: ``fold_in_user``, ``recommend``, ``predict``, ``explain``. All
+users are different ones, and the kinds take turns. Figures are the median and the 99th percentile in
 microseconds, after one round that loads compiled code and whatever a model keeps of its items.
 """
 
