@@ -1,15 +1,13 @@
-"""New ratings without retraining: how long an answer takes, and what it costs in accuracy.
+"""New ratings without retraining: what it costs in accuracy, and how long it takes.
 
     python benchmarks/fold_in.py
 
-First the time of ``rec.fold_in_user`` for 100 ratings at 64 factors, Python included. Then the RMSE on
-the held-out part when 10 % of the training rows, or all rows of 10 % of the users, reach the model by
-``partial_fit`` alone, against a model without them and against a fit on everything. "Newcomers" are the
-held-out rows of the users who joined. The splits are the first of each set in protocols.py; what joins
-is drawn with seed 0, and every fit has seed 0.
+The RMSE on the held-out part when 10 % of the training rows, or all rows of 10 % of the users, reach
+the model by ``partial_fit`` alone, against a model without them and against a fit on everything.
+"Newcomers" are the held-out rows of the users who joined. The splits are the first of each set in
+protocols.py; what joins is drawn with seed 0, and every fit has seed 0.
 """
 
-import statistics
 import time
 from collections.abc import Callable, Iterator
 
@@ -31,24 +29,6 @@ FITS: dict[str, tuple[db.DotBias, Solver | None]] = {
 }
 
 
-def latency() -> str:
-    ratings, _ = db.simulate(n_users=2000, n_items=3000, n_ratings=200_000, seed=0)
-    rec = db.fit(ratings, db.DotBias(n_factors=64))
-    rng = np.random.default_rng(0)
-    items = rng.choice(rec.item_vocabulary.ids.to_numpy(), 100, replace=False)
-    one = dict(zip(items.tolist(), rng.integers(1, 6, 100).tolist(), strict=True))
-    seconds = []
-    for _ in range(1000):
-        start = time.perf_counter()
-        rec.fold_in_user(one)
-        seconds.append(time.perf_counter() - start)
-    quick, slow = statistics.median(seconds), statistics.quantiles(seconds, n=100)[-1]
-    return (
-        f"fold_in_user, 100 ratings, 64 factors: median {quick * 1e3:.2f} ms, "
-        f"99th percentile {slow * 1e3:.2f} ms"
-    )
-
-
 def parts(train: db.Ratings) -> Iterator[tuple[str, db.Ratings, db.Ratings]]:
     """What joins, the ratings before, and those that join."""
     rng = np.random.default_rng(0)
@@ -65,7 +45,6 @@ def timed(work: Callable[[], db.Recommender]) -> tuple[db.Recommender, float]:
 
 def main() -> None:
     console = Console()
-    console.print(latency())
     for name in ("ml-latest-small", "ml-100k"):
         label, train, test = next(splits(name))
         columns = ("RMSE", "newcomers", "seconds")

@@ -4,10 +4,12 @@ import os
 import subprocess
 import sys
 import venv
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from importlib.metadata import Distribution, distribution
 from pathlib import Path
 
 import pytest
+from packaging.requirements import Requirement
 
 from tests.conftest import PROJECT
 
@@ -16,17 +18,38 @@ Run = Callable[..., subprocess.CompletedProcess[str]]
 
 @pytest.fixture(scope="session")
 def installed(tmp_path_factory) -> Path:
-    """Folder of the executables of an environment that holds the wheel and nothing else of ours."""
+    """Folder of the executables of an environment that holds the wheel, what it needs without extras, and
+    nothing else.
+
+    What it needs is that of the tests, linked: to fetch and unpack it took longer than all tests of the
+    command. That pip finds it on an index, installing for the tests has shown.
+    """
     folder = tmp_path_factory.mktemp("installed")
-    build = [sys.executable, "-m", "build", "--wheel", "--outdir", str(folder), str(PROJECT)]
+    pip = [sys.executable, "-m", "pip", "--quiet", "--disable-pip-version-check"]
+    build = [*pip, "wheel", "--no-deps", "--no-build-isolation", "--wheel-dir", folder, PROJECT]
     subprocess.run(build, check=True, capture_output=True)
     (wheel,) = folder.glob("*.whl")
     venv.create(folder / "venv")
+    (packages,) = (folder / "venv").glob("lib/python*/site-packages")
+    for needed in requirements("dotbias", set()):
+        for name in {file.parts[0] for file in needed.files or ()} - {".."}:
+            if not (packages / name).exists():
+                (packages / name).symlink_to(Path(str(needed.locate_file(name))))
     bin_folder = folder / "venv" / "bin"
-    pip = [sys.executable, "-m", "pip", "--python", bin_folder / "python"]
-    install = [*pip, "install", "--quiet", "--no-compile", wheel]
+    install = [*pip, "--python", bin_folder / "python", "install", "--no-index", "--no-compile", wheel]
     subprocess.run(install, check=True, capture_output=True, cwd=folder)
     return bin_folder
+
+
+def requirements(name: str, seen: set[str]) -> Iterator[Distribution]:
+    """What a distribution that is installed here needs, and what that needs in turn, without extras."""
+    for line in distribution(name).requires or ():
+        requirement = Requirement(line)
+        wanted = requirement.marker is None or requirement.marker.evaluate({"extra": ""})
+        if wanted and requirement.name not in seen:
+            seen.add(requirement.name)
+            yield distribution(requirement.name)
+            yield from requirements(requirement.name, seen)
 
 
 @pytest.fixture(scope="session")
