@@ -4,6 +4,7 @@ import os
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
@@ -294,6 +295,17 @@ def test_what_a_killed_run_leaves_is_removed_by_the_next_and_what_is_in_work_is_
     assert names(tmp_path) == [".mine.part", "x", "y"]
 
 
+def test_what_an_old_version_has_left_is_removed_once_it_is_abandoned(tmp_path):
+    """Version 0.7 wrote .NAME.PROCESS.part, and nothing removed it any more."""
+    long_ago = time.time() - 2 * 24 * 3600
+    kept = [".x.41.part", ".y.42.part", ".x.mine.part", ".xx.42.part"]
+    for name in (*kept, ".x.42.part"):
+        (tmp_path / name).write_text("half a n")
+        os.utime(tmp_path / name, None if name == ".x.41.part" else (long_ago, long_ago))
+    write(tmp_path / "x")
+    assert names(tmp_path) == sorted([*kept, "x"])
+
+
 # -- a full disk ------------------------------------------------------------------------------------
 
 
@@ -354,6 +366,17 @@ def test_a_table_is_written_by_its_ending(tmp_path):
         write_table(table, tmp_path / "x.xlsx")
     assert TABLE.endings == (".csv", ".parquet")
     assert names(tmp_path) == ["X.PARQUET", "x.csv"]
+
+
+@pytest.mark.parametrize("ending", TABLE.endings)
+def test_a_table_may_have_a_name_that_is_not_utf8(tmp_path, ending):
+    """Polars takes no such path: a traceback."""
+    folder = tmp_path / os.fsdecode(b"caf\xe9")
+    folder.mkdir()
+    path = folder / os.fsdecode(b"\xff" + ending.encode())
+    write_table(pl.DataFrame({"a": [1]}), path)
+    read = pl.read_csv if ending == ".csv" else pl.read_parquet
+    assert read(path.read_bytes()).rows() == [(1,)]
 
 
 def test_a_pipe_is_not_replaced_by_a_file(tmp_path):

@@ -75,7 +75,7 @@ class Outputs:
             target = self._targets[path]
             if self._files[path].makes_folder:
                 self._make_folder(target.parent)
-            part = self._folders.enter_context(_part_folder(target.parent)) / "new" / target.name
+            part = self._folders.enter_context(_part_folder(target)) / "new" / target.name
             part.parent.mkdir()
             part.touch()
             mode = part.stat().st_mode  # the user's choice, where a writer makes a private file
@@ -309,7 +309,7 @@ def _check_place(path: Path, target: Path, kind: FileKind, force: bool) -> None:
         raise OSError(errno.ENOENT, f"there is no folder {shown}")
     # What else may stand against it, such as permissions, a name that is too long and a disk that is
     # full or read-only, shows when it is tried.
-    with _part_folder(folder) as part:
+    with _part_folder(folder / target.name) as part:
         (part / target.name).write_bytes(_PROBE)
 
 
@@ -334,16 +334,18 @@ def _named_errors(path: Path, *errors: type[Exception]) -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def _part_folder(folder: Path) -> Iterator[Path]:
-    """A folder of our own inside another, removed in the end; those of writers that are gone as well.
+def _part_folder(target: Path) -> Iterator[Path]:
+    """A folder of our own beside a file, removed in the end; those of writers that are gone as well.
 
     It has a lock as long as its writer lives. A process number would say less: it comes again, and
     containers that share a disk have each their own. A whole folder, since some writers put further
     files beside the one they write.
     """
-    for other in folder.glob(_PART_FOLDER.format("*")):
+    for other in target.parent.glob(_PART_FOLDER.format("*")):
         _remove_abandoned(other)
-    part, lock = _new_part_folder(folder)
+    for other in target.parent.glob(f".{glob.escape(target.name)}.[0-9]*.part"):
+        _remove_old(other)
+    part, lock = _new_part_folder(target.parent)
     try:
         yield part
     finally:
@@ -363,9 +365,20 @@ def _new_part_folder(folder: Path) -> tuple[Path, int | None]:
             _unlock(lock)
 
 
+def _remove_old(part: Path) -> None:
+    """Remove what a run of version 0.7 or before has left: ``.NAME.PROCESS.part``, without a lock."""
+    with contextlib.suppress(OSError):
+        if part.stem.rpartition(".")[2].isdecimal() and _is_old(part):
+            part.unlink()
+
+
+def _is_old(part: Path) -> bool:
+    return time.time() - part.stat().st_mtime > _ABANDONED_SECONDS
+
+
 def _remove_abandoned(part: Path) -> None:
     with contextlib.suppress(OSError):  # it is in work, or another process was faster
-        old = time.time() - part.stat().st_mtime > _ABANDONED_SECONDS
+        old = _is_old(part)
         lock = _lock(part, wait=False)
         if lock is not None or old:
             shutil.rmtree(part, ignore_errors=True)

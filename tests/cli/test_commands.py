@@ -259,11 +259,12 @@ def test_recommendations_for_ratings_of_ones_own(run, workplace, model, text):
     done = run(*asked, "--json")
     rows = json.loads(done.stdout)
     assert [list(row) for row in rows] == [
-        ["rank", "item", "title", "prediction", "preference"]
+        ["rank", "item", "title", "prediction", "preference", "basis"]
     ] * 5
     assert not {3, 8} & {row["item"] for row in rows}
-    assert "Left out 1 of 3 items, unknown: 99999" in done.stderr
-    assert run(*asked, "--csv").stdout.splitlines()[0] == "rank,item,title,prediction,preference"
+    assert "left out 1 of 3 items, unknown or not unique: 99999" in done.stderr
+    header = run(*asked, "--csv").stdout.splitlines()[0]
+    assert header == "rank,item,title,prediction,preference,basis"
     assert "Recommendations for the ratings in my.csv" in run(*asked).stdout
     run(*asked, "-o", "mine.csv", "--force")
     assert (workplace / "mine.csv").read_text() == run(*asked, "--csv").stdout
@@ -326,7 +327,6 @@ def test_ones_own_ratings_name_items_by_title(run, workplace):
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("item,rating\n99998,5\n99999,4\n", "knows none of these 2 items"),
         (
             "item,rating\n3,9\n",
             "mistaken.csv, row 2, column rating: '9' is outside the scale 0.5-5",
@@ -344,6 +344,15 @@ def test_a_mistake_in_ones_own_ratings_is_named(run, workplace, model, text, mes
     assert message in " ".join(done.stderr.split())
 
 
+def test_whoever_rates_nothing_that_is_known_gets_what_anybody_does(run, workplace, model):
+    (workplace / "odd.csv").write_text("item,rating\n99998,5\n99999,4\n")
+    asked = ("recommend", model, "--for-ratings", "odd.csv", "-k", 3)
+    done = run(*asked)
+    assert "left out 2 of 2 items" in done.stderr
+    assert done.stdout.count(" item ") >= 3  # the column basis
+    assert "odd.csv, row 2: unknown item 99998" in run(*asked, "--strict", code=1).stderr
+
+
 def test_new_ratings_join_a_model(run, workplace, model):
     (workplace / "new.csv").write_text("user,item,rating\n9001,3,5\n9001,8,1\n1,9002,4\n")
     done = run("update", model, "new.csv", "-o", "grown.dotbias")
@@ -355,6 +364,9 @@ def test_new_ratings_join_a_model(run, workplace, model):
     assert (report["n_ratings"], report["n_new_users"], report["n_new_items"]) == (3, 1, 1)
     (workplace / "new.csv").write_text("user,item,rating\n9001,3,99\n")
     assert "outside the scale" in run("update", model, "new.csv", "-o", "g.dotbias", code=1).stderr
+    (workplace / "new.csv").write_text("userId,movieId,stars\n1,2,3\nbob,3,4\n")
+    done = run("update", model, "new.csv", "-o", "g.dotbias", code=1)
+    assert "new.csv, row 3, column userId: 'bob' is no integer, as the ids should be" in done.stderr
 
 
 def test_offline_says_what_to_do(run):

@@ -69,7 +69,11 @@ def test_someone_whom_the_model_does_not_know(folder):
     assert "is predicted for this user and 2" in done.stdout
     assert re.search(r"Heat \(1995\) +5 +[+-]\d", done.stdout)
     assert "The parts are exact" in done.stdout
-    assert "Left out 1 of 3 items, unknown: 'no such film'" in done.stderr
+    assert "left out 1 of 3 items, unknown or not unique: 'no such film'" in done.stderr
+    strict = f"--for-ratings {folder}/mine.csv --strict"
+    for asked in (f"explain {folder}/m.dotbias --item 2", f"recommend {folder}/m.dotbias"):
+        message = fails(f"{asked} {strict}")
+        assert message.startswith(f"{folder}/mine.csv, row 4: unknown item 'no such film'")
 
 
 def test_it_draws(folder):
@@ -174,9 +178,9 @@ def test_what_someone_does_not_want(both, folder):
     message = "--not-interested goes with --for-ratings; --exclude leaves items off"
     done = run(f"recommend {both} --user 3 --not-interested 4", code=2)
     assert message in " ".join(done.stderr.replace("│", "").split())
-    assert "unknown item" in fails(
-        f"recommend {both} --for-ratings {folder}/mine.csv --not-interested x"
-    )
+    asked = f"recommend {both} --for-ratings {folder}/mine.csv --not-interested x"
+    assert "not_interested: left out 1 of 1 items, unknown: 'x'" in run(asked).stderr
+    assert "unknown item" in fails(f"{asked} --strict")
 
 
 def test_stars_do_not_pass_for_purchases(tmp_path):

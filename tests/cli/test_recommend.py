@@ -78,7 +78,8 @@ def test_someone_new_can_ask_for_the_same(run, model, workplace, films):
     ("options", "code", "message"),
     [
         (("--genre", "comdy"), 1, "Did you mean 'Comedy'? There are Comedy, Drama, War"),
-        (("--exclude", "Casino"), 1, "unknown item 'Casino'"),
+        (("--exclude", "Casino", "--strict"), 1, "unknown item 'Casino'"),
+        (("--candidate", "Film"), 1, "'Film' matches 35 titles"),
         (("--well-known", "1.5"), 2, "--well-known"),
         (("--diversity", "-1"), 2, "--diversity"),
     ],

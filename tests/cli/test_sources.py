@@ -31,5 +31,9 @@ def test_titles_beside_the_ratings_are_counted_and_can_be_left_out(run, ratings)
     assert "20 (10 with titles)" in run("info", "titled.dotbias").stdout
     run("fit", ratings, "-o", "bare.dotbias", "--titles", "none", *FIT)
     assert "20 (without titles)" in run("info", "bare.dotbias").stdout
+    for command in ("lr-find --trials 0 --epochs 1", "split"):
+        outputs = ["--train", "a.csv", "--test", "b.csv"] if command == "split" else []
+        done = run(*command.split(), ratings, *outputs)  # these show none
+        assert "titles" not in done.stderr
     said = fails("predict bare.dotbias --user 1 --item Film --strict")
     assert "no titles are known: fit with titles= (on the command line --titles)" in said

@@ -764,6 +764,24 @@ def test_duplicates_are_reported_and_named_by_line() -> None:
         assert (report.n_rows, report.n_bad, report.n_duplicates) == (4, 1, 1)
 
 
+@pytest.mark.usefixtures("folder")
+@pytest.mark.parametrize(
+    ("text", "options", "rows"),
+    [
+        (HEADER + "a,2,3,9\nb,1,-1,3\nc,2,2,2\na,2,4,4\n", {"missing": "-1"}, "2 and 5"),
+        ("user,x,y,z,w\na,1,2,3,4\nb,1,2,3,4\na,1,2,3,4\n", {}, "2 and 4"),
+        ("7:\n1,3,2005-09-06\n2,4,2005-09-06\n8:\n1,4,2005-09-06\n8:\n1,5,2005-09-06\n", {}, "5 and 7"),
+    ],
+    ids=["after a code for no rating", "wide", "Netflix"],
+)  # fmt: skip
+def test_duplicates_are_named_by_line_whatever_stands_between(
+    text: str, options: Any, rows: str
+) -> None:
+    """Their numbers were those among the ratings."""
+    message = error_of(read_ratings, write(text), duplicates="error", **options)
+    assert message.startswith(f"ratings.csv, rows {rows}: both rate"), message
+
+
 def test_pairs_beyond_four_bytes() -> None:
     """Numbers of pairs that wrapped around at 2**32 would find a repeat where there is none."""
     users = np.arange(2**16 + 1)
@@ -1054,20 +1072,23 @@ def test_what_is_written_is_read_again(table: list[tuple[int, ...]], counted: bo
 
 @pytest.mark.usefixtures("folder")
 def test_what_one_user_has_is_read() -> None:
-    assert read_rated(write("film\nHeat\nBig\n")).rows() == [("Heat", 1.0), ("Big", 1.0)]
-    assert read_rated(write("7\n9\n7\n")).rows() == [(7, 2.0), (9, 1.0)]
-    assert read_rated(write("7,4.5\n9,1\n7,2\n")).rows() == [(7, 4.5), (9, 1.0), (7, 2.0)]
+    assert read_rated(write("film\nHeat\nBig\n")).frame.rows() == [("Heat", 1.0), ("Big", 1.0)]
+    assert read_rated(write("7\n9\n7\n")).frame.rows() == [(7, 2.0), (9, 1.0)]
+    assert read_rated(write("7,4.5\n9,1\n7,2\n")).frame.rows() == [(7, 4.5), (9, 1.0), (7, 2.0)]
     write("artist,plays\nAbba,3\nWho,0\nAbba,4\n")
-    assert read_rated("ratings.csv").rows() == [("Abba", 7.0)]
-    assert read_rated("ratings.csv", kind="events").rows() == [("Abba", 2.0), ("Who", 1.0)]
-    assert len(read_rated("ratings.csv", kind="ratings")) == 3
-    assert read_rated(write("7,2\n9,1\n7,2\n"), of_model="counts").rows() == [(7, 4.0), (9, 1.0)]
+    assert read_rated("ratings.csv").frame.rows() == [("Abba", 7.0)]
+    assert read_rated("ratings.csv", kind="events").frame.rows() == [("Abba", 2.0), ("Who", 1.0)]
+    assert len(read_rated("ratings.csv", kind="ratings").frame) == 3
+    assert read_rated(write("7,2\n9,1\n7,2\n"), of_model="counts").frame.rows() == [
+        (7, 4.0),
+        (9, 1.0),
+    ]
     stars = write("film,rating\nHeat,3\n")
-    assert read_rated(stars, kind="counts", of_model="events").rows() == [("Heat", 3.0)]
+    assert read_rated(stars, kind="counts", of_model="events").frame.rows() == [("Heat", 3.0)]
     for kind in (None, "ratings"):
         message = error_of(read_rated, stars, kind=kind, of_model="events")
         assert "these are ratings, and the model was fitted to events: name their column" in message
-    assert read_rated(write("user,film,rating\n7,Heat,3\n7,Big,4\n")).height == 2
+    assert read_rated(write("user,film,rating\n7,Heat,3\n7,Big,4\n")).frame.height == 2
     message = error_of(read_rated, write("customer,film,rating\n7,Heat,3\n8,Heat,4\n"))
     assert message == "ratings.csv: column customer names 2 users: keep the rows of one"
     message = error_of(read_rated, pl.DataFrame({"user": [1, 2], "item": [3, 4]}), "user")

@@ -197,6 +197,8 @@ CONTAINERS: dict[str, Callable[[], Any]] = {
     "folder of packed parts": lambda: in_parts(lambda frame: gzip.compress(frame.write_csv().encode())),
     "folder of Arrow": lambda: in_parts(lambda frame: binary(pl.DataFrame.write_ipc_stream, frame)),
     "folder of JSON lines": lambda: in_parts(lambda frame: frame.write_ndjson().encode()),
+    "folder of JSON arrays": lambda: in_parts(lambda frame: frame.write_json().encode()),
+    "folder of UTF-16": lambda: in_parts(lambda frame: frame.write_csv().encode("utf-16")),
     "folder of partitions": hive,
     "pattern": lambda: spark() + "/part-*.csv",
     "list of paths": lambda: [str(path) for path in Path(spark()).glob("*.csv")],
@@ -454,6 +456,79 @@ def test_parts_are_said_and_of_one_format() -> None:
     assert "read of Parquet only" in error_of("h")
 
 
+def csv_of(frame: pl.DataFrame, **options: Any) -> bytes:
+    return frame.write_csv(**options).encode()
+
+
+def netflix_of(frame: pl.DataFrame) -> bytes:
+    rows = "".join(f"{user},{rating},2005-09-06\n" for user, _, rating in frame.rows())
+    return f"{frame['item'][0]}:\n{rows}".encode()
+
+
+# What writes a part, and how many lines stand before its first row.
+PARTS: dict[str, tuple[Callable[[pl.DataFrame], bytes], int]] = {
+    "CSV": (csv_of, 1),
+    "CSV without a header": (lambda frame: csv_of(frame, include_header=False), 0),
+    "CSV packed": (lambda frame: gzip.compress(csv_of(frame)), 1),
+    "two colons": (lambda frame: csv_of(frame, include_header=False).replace(b",", b"::"), 0),
+    "UTF-16": (lambda frame: csv_of(frame).decode().encode("utf-16"), 1),
+    "wide": (lambda frame: csv_of(frame.select("user", a="rating", b=3, c=4, d=5)), 1),
+    "Netflix": (netflix_of, 1),
+    "JSON lines": (lambda frame: frame.write_ndjson().encode(), 0),
+    "JSON array": (lambda frame: frame.write_json().encode(), 0),
+    "Parquet": (lambda frame: binary(pl.DataFrame.write_parquet, frame), 0),
+    "Parquet packed": (lambda frame: gzip.compress(binary(pl.DataFrame.write_parquet, frame)), 0),
+    "Arrow": (lambda frame: binary(pl.DataFrame.write_ipc, frame), 0),
+}
+
+
+@pytest.mark.parametrize("form", PARTS)
+@pytest.mark.usefixtures("folder")
+def test_a_bad_row_of_parts_is_named_by_its_file_and_the_row_in_it(form: str) -> None:
+    """Rows were counted through all parts, and the part was not named."""
+    written, before = PARTS[form]
+    names = [f"p/part-0000{part}" for part in range(3)]
+    for bad_part, bad_row in ((0, 0), (1, 0), (1, 2), (2, 3)):
+        for part, n in enumerate((3, 4, 5)):
+            ratings = ["4" for _ in range(n)]
+            if part == bad_part:
+                ratings[bad_row] = "4x"
+            users = [10 * part + row for row in range(n)]
+            frame = pl.DataFrame({"user": users, "item": [7 + part] * n, "rating": ratings})
+            write(names[part], written(frame))
+        message = error_of("p")
+        where = f"{names[bad_part]}, row {bad_row + 1 + before}, column "
+        assert message.startswith(where), message
+        report = read_ratings_with_report("p", on_bad="skip", kind="ratings")[1]
+        assert f"the first: {where}" in "".join(report.lines())
+
+
+@pytest.mark.usefixtures("folder")
+def test_other_rows_of_parts_are_named_so_too() -> None:
+    write("p/part-1.csv", b"user,item,rating\n1,2,3\n2,2,4\n")
+    write("p/part-2.csv", b"user,item,rating\n3,2,3\n1,2,4\n3,2,5\n")
+    said = "p/part-1.csv, row 2, and p/part-2.csv, row 3: both rate user 1, item 2; pass"
+    assert error_of("p", duplicates="error").startswith(said)
+    write("p/part-1.csv", b"user,item,rating\n1,2,3\n2,3,4\n")
+    write("p/part-2.csv", b"user,item,rating\n3,2,3\n1,4,4\n3,2,5\n")
+    said = "p/part-2.csv, rows 2 and 4: both rate user 3, item 2; pass"
+    assert error_of("p", duplicates="error").startswith(said)
+    write("p/part-2.csv", b'user,item,rating\n3,2,3\n1,"4"a,4\n')
+    assert error_of("p").startswith("p/part-2.csv, row 3: not well-formed CSV")
+
+
+@pytest.mark.usefixtures("folder")
+def test_parts_may_be_in_different_encodings() -> None:
+    """That of one was taken for that of all."""
+    users = ["ä", "€", "x"]
+    for number, encoding in enumerate(("utf-8", "cp1252", "ascii")):
+        rows = "".join(f"{users[number]}{n},{n % 2},{n}\n" for n in (1, 2, 3))
+        write(f"p/part-{number}.csv", f"user,item,rating\n{rows}".encode(encoding))
+    ratings = read_ratings("p")
+    assert {user[0] for user, _, _ in triples(ratings)} == set(users)
+    assert triples(read_ratings("p", **ratings.reading)) == triples(ratings)
+
+
 NETFLIX = {101: b"1,5,2005-09-06\n2,3,2005-05-13\n", 102: b"1,4,2005-10-19\n3,1,2005-12-26\n"}
 
 
@@ -467,6 +542,27 @@ def test_netflix_folders_are_parts_with_titles(name: str) -> None:
     ratings = read_ratings("set")
     assert triples(ratings) == [(1, 101, 5), (1, 102, 4), (2, 101, 3), (3, 102, 1)]
     assert ratings.item_vocabulary.label(0) == "One, the first"
+
+
+@pytest.mark.usefixtures("folder")
+def test_several_streams_of_xz_are_one_file() -> None:
+    two = lzma.compress(CSV[:1000]) + bytes(8) + lzma.compress(CSV[1000:]) + bytes(4)
+    assert triples(read_ratings(write("r.csv.xz", two))) == EXPECTED
+    for damaged in (two[:500], two[:-20], two + b"x"):
+        assert "damaged or cut short" in error_of(write("r.csv.xz", damaged))
+
+
+@pytest.mark.parametrize("packing", ["xz", "zstd"])
+@pytest.mark.usefixtures("folder")
+def test_what_takes_very_much_memory_to_unpack_is_refused(packing: str) -> None:
+    """Of xz nothing bounded it."""
+    if packing == "xz":
+        filters = [{"id": lzma.FILTER_LZMA2, "dict_size": 1 << 29}]
+        packed = lzma.compress(CSV, filters=filters)
+    else:
+        packer = zstd.ZstdCompressor(options={zstd.CompressionParameter.window_log: 30})
+        packed = packer.compress(CSV) + packer.flush()  # in two, whose length is not known
+    assert "packed to take very much memory); unpack it yourself" in error_of(write("r", packed))
 
 
 @pytest.mark.usefixtures("folder")

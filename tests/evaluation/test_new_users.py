@@ -63,10 +63,10 @@ def test_figures_are_those_of_users_folded_in_one_by_one(world, name):
     lists = {None: [], 4.0: []}
     relevant = {None: [], 4.0: []}
     for given, asked in new.values():
-        user = rec.fold_in_user(given, on_unknown="skip")
+        user = rec.fold_in_user(given)
         items, ratings = zip(*asked, strict=True)
         errors += (user.predict(items) - np.array(ratings)).tolist()
-        plain = biases.fold_in_user(given, on_unknown="skip")
+        plain = biases.fold_in_user(given)
         biased += (plain.predict(items) - np.array(ratings)).tolist()
         away += [world.train.global_mean - rating for rating in ratings]
         own = [at[item] for item in user.recommend(6)["item"]]
@@ -99,7 +99,7 @@ def test_preferences_of_users_folded_in_one_by_one(world):
     at = {item: n for n, item in enumerate(catalogue)}
     lists, relevant = [], []
     for given, asked in parts(world.test, set(rec.user_vocabulary.ids), 0.8, 0).values():
-        user = alone.fold_in_user(given, on_unknown="skip")
+        user = alone.fold_in_user(given)
         if any(item in at for item, _ in asked):
             lists.append([at[item] for item in user.recommend(6)["item"]])
             relevant.append({at[item] for item, _ in asked if item in at})

@@ -1,5 +1,7 @@
 """Users and items who were not there at training, in their own ids, against the model's own answers."""
 
+import logging
+
 import numpy as np
 import pandas as pd
 import polars as pl
@@ -86,7 +88,7 @@ def test_recommendations_are_the_best_predictions(any_rec: Recommender) -> None:
     rated = of_user(any_rec, 3)
     user = any_rec.fold_in_user(rated)
     table = user.recommend(k=6, min_ratings=0)
-    assert table.columns == ["rank", "item", "title", "prediction"]
+    assert table.columns == ["rank", "item", "title", "prediction", "basis"]
     unrated = [i for i in range(N_ITEMS) if i not in rated]
     predicted = dict(zip(unrated, user.predict(unrated).tolist(), strict=True))
     best = sorted(predicted.values(), reverse=True)[:6]
@@ -149,19 +151,22 @@ def test_items_may_be_named_by_title(rec: Recommender) -> None:
     assert np.array_equal(by_title.factors, rec.fold_in_user({0: 5, 1: 1, 7: 3}).factors)
 
 
-def test_unknown_items_are_an_error_or_left_out(rec: Recommender) -> None:
+def test_unknown_items_are_an_error_or_left_out(rec: Recommender, caplog) -> None:
     rated = {0: 5.0, 999: 1.0, "Ran": 2.0, "no such film": 3.0}
-    with pytest.raises(UnknownIdError, match=r'unknown item 999.*on_unknown="skip"'):
-        rec.fold_in_user(rated)
+    with pytest.raises(UnknownIdError, match=r"^unknown item 999"):
+        rec.fold_in_user(rated, strict=True)
     with pytest.raises(UnknownIdError, match="'Ran' matches 2 titles"):
-        rec.fold_in_user({"Ran": 2.0})
-    user = rec.fold_in_user(rated, on_unknown="skip")
+        rec.fold_in_user({"Ran": 2.0}, strict=True)
+    with caplog.at_level(logging.WARNING, "dotbias"):
+        user = rec.fold_in_user(rated)
+    said = "left out 3 of 4 items, unknown or not unique: 999, 'Ran', 'no such film'"
+    assert said in caplog.text
     assert user.unknown == (999, "Ran", "no such film")
     assert user.n_ratings == 1
     assert np.array_equal(user.factors, rec.fold_in_user({0: 5.0}).factors)
-    assert rec.fold_in_user({999: 1.0}, on_unknown="skip").n_ratings == 0
+    assert rec.fold_in_user({999: 1.0}).n_ratings == 0
     with pytest.raises(UnknownIdError, match="unknown user 'nobody'"):
-        rec.fold_in_item({"nobody": 3})
+        rec.fold_in_item({"nobody": 3}, strict=True)
     with pytest.raises(UnknownIdError, match="unknown item 999"):
         user.predict(999, strict=True)
     assert user.predict([999])[0] == user.predict(999)
@@ -185,7 +190,11 @@ def test_unknown_items_are_an_error_or_left_out(rec: Recommender) -> None:
         ({0: 3, "0": 4}, "item '0' is rated twice, 3 and 4"),
         ([1, 2], "pairs of item and rating"),
         (5, "pairs of item and rating"),
-        (pl.DataFrame({"item": [0], "rating": [9.0]}), "rating 9 is outside"),
+        (pl.DataFrame({"item": [0], "rating": [9.0]}), "row 1, column rating: 9.0 is outside"),
+        (
+            pl.DataFrame({"item": [0, 7, 0], "rating": [3, 3, 4]}),
+            "the frame, rows 1 and 3: item 0 is rated twice, 3 and 4",
+        ),
         (pl.DataFrame({"item": [0], "rating": [float("nan")]}), "row 1, column rating"),
         (pl.DataFrame({"a": [0], "b": [3.0]}), "no item column is recognised among a, b"),
     ],
@@ -193,18 +202,13 @@ def test_unknown_items_are_an_error_or_left_out(rec: Recommender) -> None:
 )
 def test_bad_ratings_are_named(rec: Recommender, rated, message: str) -> None:
     with pytest.raises(DataError, match=message):
-        rec.fold_in_user(rated, on_unknown="skip")
+        rec.fold_in_user(rated)
 
 
 def test_equal_ratings_of_one_item_count_once(rec: Recommender) -> None:
     once, twice = rec.fold_in_user({0: 4, 5: 2}), rec.fold_in_user({0: 4, "Heat (1995)": 4, 5: 2})
     assert twice.n_ratings == 2
     assert np.array_equal(once.factors, twice.factors)
-
-
-def test_what_to_do_with_unknown_items_is_error_or_skip(rec: Recommender) -> None:
-    with pytest.raises(SettingError, match="on_unknown='drop': on_unknown must be 'error' or"):
-        rec.fold_in_user({0: 3}, on_unknown="drop")  # type: ignore[arg-type]
 
 
 def test_a_loaded_model_folds_in_the_same(any_rec: Recommender, tmp_path) -> None:
@@ -232,7 +236,7 @@ def test_newcomers_are_predicted_better_than_by_what_is_known_without_them() -> 
     errors: dict[str, list[float]] = {"cold": [], "folded": []}
     for user, own in asked.to_frame().group_by("user"):
         rated = known.to_frame().filter(pl.col("user") == user[0])
-        folded = rec.fold_in_user(rated.select("item", "rating"), on_unknown="skip")
+        folded = rec.fold_in_user(rated.select("item", "rating"))
         items, values = own["item"], own["rating"].to_numpy()
         errors["folded"] += ((folded.predict(items) - values) ** 2).tolist()
         errors["cold"] += ((rec.predict(user[0], items) - values) ** 2).tolist()

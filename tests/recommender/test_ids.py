@@ -200,11 +200,14 @@ STRICT: dict[str, Callable[[Recommender], Any]] = {
     "FoldedUser.predict": lambda rec: rec.fold_in_user({4: 4.0}).predict(99, strict=True),
     "FoldedUser.explain": lambda rec: rec.fold_in_user({4: 4.0}).explain(99, strict=True),
     "FoldedItem.predict": lambda rec: rec.fold_in_item({4: 4.0}).predict([99], strict=True),
+    "candidates": lambda rec: rec.recommend(USER, candidates=[99], strict=True),
+    "exclude": lambda rec: rec.recommend(USER, exclude=[99], strict=True),
+    "FoldedUser.recommend": lambda rec: rec.fold_in_user({}).recommend(exclude=[99], strict=True),
+    "fold_in_user": lambda rec: rec.fold_in_user({99: 4.0}, strict=True),
+    "fold_in_item": lambda rec: rec.fold_in_item({99: 4.0}, strict=True),
+    "not_interested": lambda rec: rec.fold_in_user({}, not_interested=[99], strict=True),
     # There is nothing to fall back on.
     "similarity": lambda rec: rec.similarity(99, ITEM),
-    "candidates": lambda rec: rec.recommend(USER, candidates=[99]),
-    "exclude": lambda rec: rec.recommend(USER, exclude=[99]),
-    "fold_in_user": lambda rec: rec.fold_in_user({99: 4.0}),
 }
 
 

@@ -1,7 +1,8 @@
 """Which items are on a list, and what counts beside their scores."""
 
+import logging
 from dataclasses import fields, replace
-from functools import cache
+from functools import cache, partial
 
 import numpy as np
 import polars as pl
@@ -12,7 +13,7 @@ from hypothesis import strategies as st
 import dotbias as db
 from dotbias.cli.listing import Listing
 from dotbias.data.vocabulary import Vocabulary
-from dotbias.errors import DataError, SettingError, UnknownIdError
+from dotbias.errors import AmbiguousTitleError, DataError, SettingError, UnknownIdError
 from dotbias.models import Baseline, DotBias
 from dotbias.recommender.diversity import POOL, diversified
 from dotbias.recommender.list_options import ListKeywords, ListOptions
@@ -294,8 +295,23 @@ def test_items_are_named_by_id_or_title_and_one_need_not_be_in_a_list():
     assert of_one.equals(rec.recommend(3, 200, genres=["COMEDY"]))
     index = rec.item_vocabulary.indices(of_one["item"])
     assert has_genre(rec, ["Comedy"])[index].all()
+    with pytest.raises(AmbiguousTitleError, match="matches"):
+        rec.recommend(3, exclude=["film 0"])
+
+
+@pytest.mark.parametrize("option", ["candidates", "exclude"])
+@pytest.mark.parametrize("folded", [False, True])
+def test_what_the_model_does_not_know_is_left_out_of_what_is_named(option, folded, caplog):
+    """It was an error, though to leave out what is not there harms nobody."""
+    rec = recommender()
+    ask = rec.fold_in_user({"film 000": 5.0}).recommend if folded else partial(rec.recommend, 3)
+    with caplog.at_level(logging.WARNING, "dotbias"):
+        table = ask(4, **{option: ["Heat", "film 031", 10**9]})
+    assert table.equals(ask(4, **{option: ["film 031"]}))
+    said = f"{option}: left out 2 of 3 items, unknown: 'Heat', 1000000000. strict=True (--strict)"
+    assert said in caplog.text
     with pytest.raises(UnknownIdError, match="unknown item 'Heat'"):
-        rec.recommend(3, exclude=["Heat"])
+        ask(4, strict=True, **{option: ["Heat"]})
 
 
 def test_someone_new_has_all_options():

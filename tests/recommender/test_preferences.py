@@ -188,9 +188,9 @@ def test_what_someone_does_not_want_is_never_listed_and_lowers_what_is_like_it(b
 
 def test_what_someone_does_not_want_is_checked(both):
     with pytest.raises(UnknownIdError, match="unknown item 999"):
-        both.fold_in_user({3: 5.0}, not_interested=[999])
-    user = both.fold_in_user({3: 5.0}, not_interested=[999], on_unknown="skip")
-    assert user.unknown == (999,)
+        both.fold_in_user({3: 5.0}, not_interested=[999], strict=True)
+    user = both.fold_in_user({3: 5.0}, not_interested=[999])
+    np.testing.assert_array_equal(user.preference, both.fold_in_user({3: 5.0}).preference)
     with pytest.raises(DataError, match="item 3 is rated or chosen, and in not_interested"):
         both.fold_in_user({3: 5.0}, not_interested=[3])
     with pytest.raises(DataError, match="give a list of ids"):

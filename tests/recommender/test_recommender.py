@@ -208,7 +208,7 @@ def test_candidates_are_the_only_items(rec, ratings):
     assert set(by_title["item"]) == {1005, 1030}
     assert rec.recommend(100, candidates=[]).height == 0
     with pytest.raises(UnknownIdError, match="unknown item 5"):
-        rec.recommend(100, candidates=[1000, 5])
+        rec.recommend(100, candidates=[1000, 5], strict=True)
 
 
 def test_one_user_is_a_batch_of_one(rec):

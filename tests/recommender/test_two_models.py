@@ -65,7 +65,8 @@ def test_both_come_back_from_the_file(rec, tmp_path):
 def test_a_folded_user_has_both(rec):
     user = rec.fold_in_user({3: 5.0, 8: 1.0})
     table = user.recommend(4)
-    assert table.columns == ["rank", "item", "title", "prediction", "preference"]
+    assert table.columns == ["rank", "item", "title", "prediction", "preference", "basis"]
+    assert set(table["basis"]) == {"both"}
     assert table["preference"].is_sorted(descending=True)
     assert user.recommend(4, rank_by="rating")["prediction"].is_sorted(descending=True)
 
@@ -75,6 +76,9 @@ def test_a_folded_user_of_whom_nothing_is_known_gets_what_suits_most(rec):
     mean = rec.by("preference").parameters["user_factors"].mean(0)
     scores = rec.by("preference").parameters["item_factors"] @ mean
     assert nobody["item"].to_list() == rec.item_vocabulary.ids[np.argsort(-scores)[:5]].to_list()
+    assert set(nobody["basis"]) == {"item"}
+    assert nobody.equals(rec.fold_in_user({"x": 5.0}).recommend(5, min_ratings=0))
+    assert nobody.equals(rec.recommend("x", 5, min_ratings=0).drop("user"))
 
 
 def test_new_ratings_join_both(rec):

@@ -344,7 +344,7 @@ def explain(
     rec = Recommender.load(model)
     known: list[Scores] = [s for s in ("preference", "rating") if rec.has(s)]
     if for_ratings is not None:
-        folded = using.folded_user(rec, for_ratings, reading, not_interested)
+        folded = using.folded_user(rec, for_ratings, reading, not_interested, strict=strict)
         answers = partial(folded.explain, item)
     else:
         assert user is not None

@@ -8,6 +8,7 @@ import typer
 
 from dotbias.cli import show
 from dotbias.cli.groups import Only
+from dotbias.data.reading import NONE
 
 if TYPE_CHECKING:
     from dotbias.data.ratings import Ratings
@@ -169,18 +170,19 @@ class Reading:
         ),
     ] = None
 
-    def how(self, rec: "Recommender | None" = None) -> "How":
+    def how(self, rec: "Recommender | None" = None, *, joining: bool = False) -> "How":
         """The options that the reader takes.
 
         Args:
-            rec: the model that the file goes with: where its ids are text, numbers are text too. Where
-                they are integers, text may be a title, or an id that is unknown.
+            rec: the model that the file goes with: where its ids are text, numbers are text too.
+            joining: whether the ids are to become the model's own. If not, and where those are integers,
+                text may be a title, or an id that is unknown.
         """
         types: How = {}
-        if rec is not None and rec.user_vocabulary.id_type == "text":
-            types["user_ids"] = "text"
-        if rec is not None and rec.item_vocabulary.id_type == "text":
-            types["item_ids"] = "text"
+        if rec is not None and (joining or rec.user_vocabulary.id_type == "text"):
+            types["user_ids"] = rec.user_vocabulary.id_type
+        if rec is not None and (joining or rec.item_vocabulary.id_type == "text"):
+            types["item_ids"] = rec.item_vocabulary.id_type
         return {
             "user": self.user_column,
             "item": self.item_column,
@@ -202,12 +204,15 @@ class Reading:
             **types,
         }
 
-    def read(self, source: str, rec: "Recommender | None" = None) -> "Ratings":
+    def read(
+        self, source: str, rec: "Recommender | None" = None, *, joining: bool = False
+    ) -> "Ratings":
         """Ratings from a file, folder or named set, with a sign of life while it reads.
 
         Args:
             source: as the user has named it.
             rec: the model that is to take them.
+            joining: as for ``how``.
         """
         from dotbias.data.catalog import NAMED_SETS, fetch
         from dotbias.data.read import read_ratings
@@ -224,8 +229,15 @@ class Reading:
                 titles=self.titles,
                 of_model=None if rec is None else rec.facts.kind,
                 max_unpacked=self.max_unpacked,
-                **self.how(rec),
+                **self.how(rec, joining=joining),
             )
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Untitled(Reading):
+    """Of commands that make no use of titles: those beside the ratings are not looked for."""
+
+    titles: Path | None = Path(NONE)
 
 
 _FORMAT = (
@@ -234,12 +246,12 @@ _FORMAT = (
 )
 _COLUMNS = ("user_column", "item_column", "rating_column", "time_column", "kind", *_FORMAT)
 
-WithoutTitles = Annotated[Reading, Only(*_COLUMNS, "scale", "on_bad", "duplicates")]
+WithoutTitles = Annotated[_Untitled, Only(*_COLUMNS, "scale", "on_bad", "duplicates")]
 # Where a model knows the scale, or nothing asks for it.
 WithoutScale = Annotated[
     Reading, Only(*_COLUMNS, "on_bad", "duplicates", "titles", "title_column", "genres_column")
 ]
-AsTheyAre = Annotated[Reading, Only(*_COLUMNS, "on_bad", "duplicates")]
+AsTheyAre = Annotated[_Untitled, Only(*_COLUMNS, "on_bad", "duplicates")]
 # Files of pairs, and of the ratings of one user.
 PairColumns = Annotated[Reading, Only("user_column", "item_column", *_FORMAT)]
 RatedColumns = Annotated[

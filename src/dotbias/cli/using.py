@@ -120,8 +120,8 @@ def recommend(
     how = listing.keywords()
     if for_ratings is not None:
         whom = f"the ratings in {for_ratings}"
-        folded = folded_user(rec, for_ratings, reading, not_interested)
-        table = folded.recommend(k, **how)
+        folded = folded_user(rec, for_ratings, reading, not_interested, strict=strict)
+        table = folded.recommend(k, strict=strict, **how)
     else:
         asked = rec.user_vocabulary.ids.to_list() if all_users else user or []
         whom = f"user {asked[0]}" if len(asked) == 1 else ""
@@ -151,28 +151,24 @@ def check_not_interested(names: list[str] | None, for_ratings: str | None) -> No
 
 
 def folded_user(
-    rec: "Recommender", source: str, reading: Reading, not_interested: list[str] | None
+    rec: "Recommender",
+    source: str,
+    reading: Reading,
+    not_interested: list[str] | None,
+    *,
+    strict: bool,
 ) -> "FoldedUser":
-    """The user of a file of items and ratings, and a note about items that the model lacks."""
+    """The user of a file of items and ratings."""
     from dotbias.data.read import read_rated
-    from dotbias.errors import UnknownIdError, listed
 
-    scale = rec.parameters["scale"] if rec.facts.kind == "ratings" else None
     rated = read_rated(
         source,
         of_model=rec.facts.kind,
-        scale=None if scale is None else (float(scale[0]), float(scale[1])),
+        scale=rec.scale,
         max_unpacked=reading.max_unpacked,
         **reading.how(rec),
     )
-    unwanted = [rec.item_vocabulary.raw(rec.item_vocabulary.find(i)) for i in not_interested or []]
-    user = rec.fold_in_user(rated.iter_rows(), not_interested=unwanted, on_unknown="skip")
-    if user.n_ratings == 0:
-        raise UnknownIdError(f"{source}: the model knows none of these {rated.height:,} items")
-    if user.unknown:
-        shown = listed(map(repr, user.unknown))
-        show.say(f"Left out {len(user.unknown):,} of {rated.height:,} items, unknown: {shown}")
-    return user
+    return rec.fold_in_user(rated, not_interested=not_interested or (), strict=strict)
 
 
 def similar(
@@ -374,10 +370,8 @@ def update(
     from dotbias.recommender.recommender import Recommender
 
     rec = Recommender.load(model)
-    if rec.facts.kind == "ratings":
-        low, high = map(float, rec.parameters["scale"])
-        reading = replace(reading, scale=(low, high))
-    grown = rec.partial_fit(reading.read(ratings, rec))
+    reading = replace(reading, scale=rec.scale)
+    grown = rec.partial_fit(reading.read(ratings, rec, joining=True))
     grown.save(output)
     joined = grown.facts.partial_fits[-1]
     if as_json:

@@ -20,7 +20,7 @@ from dotbias.data.formats.table import Table
 from dotbias.data.formats.titles import reshaped, with_whole_lines
 from dotbias.data.ratings import Kind, Ratings, Scale, declared_scale
 from dotbias.data.reading import NONE, How, Reading
-from dotbias.data.scan import BadRow, parse, usable
+from dotbias.data.scan import BadRow, numbered, parse, places, usable
 from dotbias.data.sources.blob import Blob, Frame
 from dotbias.data.sources.limits import Limit, limit_of
 from dotbias.data.sources.locate import RATINGS, TITLES, locate, titles_beside
@@ -206,6 +206,8 @@ def read_ratings_with_report(
     table, parsed = parse(table, limits, found)
     n_rows = parsed.frame.height
     frame, sample = usable(table, parsed, skip=on_bad == "skip")
+    if duplicates == "error":
+        frame = numbered(table, frame)  # before any more rows are left out
     n_bad = n_rows - frame.height
     table, frame = values.without_codes(table, frame, found)
     table, found = values.what_values_are(
@@ -307,6 +309,26 @@ def read_pairs(
     return usable(*parse(table), skip=None)[0].select("user", "item")
 
 
+@dataclass(frozen=True, eq=False)
+class Rated:
+    """What one user has given to items, or one item has got from users.
+
+    Args:
+        frame: columns ``user`` or ``item``, with raw ids (Int64 or String), and ``rating``: the rating,
+            the count, or 1 where there is neither.
+        table: where they come from.
+        rows: number in the table of each row of the frame.
+    """
+
+    frame: pl.DataFrame
+    table: Table = field(repr=False)
+    rows: pl.Series = field(repr=False)
+
+    def where(self, *numbers: int) -> str:
+        """Where rows of the frame, counted from 0, stand: ``"mine.csv, row 4"``."""
+        return places(self.table, [self.rows[number] for number in numbers])
+
+
 def read_rated(
     source: "Source",
     of: Literal["user", "item"] = "item",
@@ -315,7 +337,7 @@ def read_rated(
     scale: tuple[float, float] | None = None,
     max_unpacked: int | str | None = None,
     **how: Unpack[How],
-) -> pl.DataFrame:
+) -> Rated:
     """Read what one user has given to items, or one item has got from users.
 
     Takes what ``read_ratings`` takes; other columns are ignored, but for one that names several users
@@ -331,17 +353,16 @@ def read_rated(
         how: what is known of the source, by the names in ``Reading``.
 
     Returns:
-        Columns ``user`` or ``item``, with raw ids (Int64 or String), and ``rating``: the rating, the
-        count, or 1 where there is neither. Counts and events of one id are added up.
+        The ratings; counts and events of one id are added up.
 
     Raises:
         DataError: naming file, row, column and value; for ratings that a model of counts or events is
             to take, or the other way round, and for rows of several users (items).
         SettingError: for a kind that is none.
 
-    >>> read_rated(pl.DataFrame({"film": ["Heat (1995)"], "stars": [4.5]})).rows()
+    >>> read_rated(pl.DataFrame({"film": ["Heat (1995)"], "stars": [4.5]})).frame.rows()
     [('Heat (1995)', 4.5)]
-    >>> read_rated(pl.DataFrame({"film": ["Heat (1995)", "Big (1988)"]})).rows()
+    >>> read_rated(pl.DataFrame({"film": ["Heat (1995)", "Big (1988)"]})).frame.rows()
     [('Heat (1995)', 1.0), ('Big (1988)', 1.0)]
     """
     given = Reading(**how)
@@ -356,7 +377,7 @@ def read_rated(
         found = _as_fitted(table, found, given.kind, of_model)
     limits = declared_scale(scale, found) if found == "ratings" else None
     table, parsed = parse(table, limits, found)
-    frame = usable(table, parsed, skip=None)[0]
+    frame = numbered(table, usable(table, parsed, skip=None)[0])
     table, frame = values.without_codes(table, frame, found)
     table, frame = values.above_zero(table, frame, found)
     if owner in frame.columns and (n := frame[owner].n_unique()) > 1:
@@ -366,10 +387,11 @@ def read_rated(
     if found == "events":
         frame = frame.with_columns(value=pl.lit(1, pl.Float32))
     if found != "ratings":
-        frame = frame.group_by(of, maintain_order=True).agg(pl.col("value").sum())
+        once = frame.group_by(of, maintain_order=True)
+        frame = once.agg(pl.col("value").sum(), pl.col("row").first())
     for notice in table.notices:
         _log.info("%s: %s", table.name, notice)
-    return frame.select(of, rating="value")
+    return Rated(frame.select(of, rating="value"), table, frame["row"])
 
 
 def _as_fitted(table: Table, found: Kind, kind: Kind | None, of_model: Kind) -> Kind:
@@ -500,12 +522,13 @@ def _without_repeats(
         ratings: what to look through.
         duplicates: as in ``read_ratings``.
         table: where the ratings come from, to name the rows of an error.
-        rows: number in the table of each rating, where it is not its own.
+        rows: number in the table of each rating, for an error.
     """
     repeated = ratings.repeated()
     if repeated.is_empty():
         return ratings
     if duplicates == "error":
+        assert rows is not None
         raise _repeated_error(ratings, repeated, table, rows)
     at = repeated["row"].to_numpy()
     times = np.zeros(len(at), np.int64) if ratings.times is None else ratings.times[at]
@@ -534,7 +557,7 @@ _DO = {"ratings": "rate", "counts": "count", "events": "are of"}
 
 
 def _repeated_error(
-    ratings: Ratings, repeated: pl.DataFrame, table: Table, rows: pl.Series | None
+    ratings: Ratings, repeated: pl.DataFrame, table: Table, rows: pl.Series
 ) -> DataError:
     first: dict[int, int] = {}
     for row, pair in repeated.iter_rows():
@@ -543,16 +566,14 @@ def _repeated_error(
         first[pair] = row
     user = ratings.user_vocabulary.raw(ratings.users[row])
     item = ratings.item_vocabulary.raw(ratings.items[row])
-    numbers = [first[pair], row] if rows is None else [rows[first[pair]], rows[row]]
-    one, two = (found.place for found in table.rows(numbers))
+    where = places(table, [rows[first[pair]], rows[row]])
     advice = (
         'duplicates="last" or "mean" (on the command line --duplicates last) to keep one rating'
         if ratings.kind == "ratings"
         else 'duplicates="sum" (on the command line --duplicates sum) to add them up'
     )
     return DataError(
-        f"{table.name}, rows {one:,} and {two:,}: both {_DO[ratings.kind]} user {user!r}, item "
-        f"{item!r}; pass {advice}"
+        f"{where}: both {_DO[ratings.kind]} user {user!r}, item {item!r}; pass {advice}"
     )
 
 

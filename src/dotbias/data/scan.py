@@ -50,6 +50,7 @@ class BadRow:
             whole is wrong.
         value: what stands there; empty where nothing does.
         reason: what is wrong with it.
+        part: the file that it is in, of a table in several files.
 
     >>> str(BadRow(17, "rating", "'abc'", "is not a number"))
     "row 17, column rating: 'abc' is not a number"
@@ -59,9 +60,11 @@ class BadRow:
     column: str
     value: str
     reason: str
+    part: str = ""
 
     def __str__(self) -> str:
-        where = f"row {self.row:,}, column {self.column}" if self.column else f"row {self.row:,}"
+        where = f"{self.part}, row {self.row:,}" if self.part else f"row {self.row:,}"
+        where += f", column {self.column}" if self.column else ""
         return f"{where}: {self.value} {self.reason}" if self.value else f"{where}: {self.reason}"
 
 
@@ -437,26 +440,46 @@ def usable(
     if n_bad == 0:
         return frame, ()
     bad = frame.filter(pl.col("problem").is_not_null()).head(_SHOWN_ROWS)
-    rows = table.rows(bad["row"].to_list())
+    rows = table.shown(bad["row"].to_list())
     sample = tuple(
         _bad_row(table, row, checks[problem])
         for row, problem in zip(rows, bad["problem"], strict=True)
     )
+    alone = "" if sample[0].part else f"{table.name}, "
     form = any("is not a number" in str(row) for row in sample)
     form_advice = _FORM_ADVICE if form and table.reading.rating_as is None else ""
     if n_bad == frame.height:
-        where = f": all {n_bad:,} rows are bad, the first: " if n_bad > 1 else ", "
-        raise DataError(f"{table.name}{where}{sample[0]}{form_advice}")
+        where = f"{table.name}: all {n_bad:,} rows are bad, the first: " if n_bad > 1 else alone
+        raise DataError(f"{where}{sample[0]}{form_advice}")
     if not skip:
         advice = "" if skip is None else f"; {_SKIP_ADVICE}"
         count = f" (the first of {n_bad:,} such rows)" if n_bad > 1 else ""
-        raise DataError(f"{table.name}, {sample[0]}{count}{advice}{form_advice}")
+        raise DataError(f"{alone}{sample[0]}{count}{advice}{form_advice}")
     return frame.filter(pl.col("problem").is_null()), sample
 
 
 def _bad_row(table: Table, row: Row, check: Check) -> BadRow:
     if row.fault:
-        return BadRow(row.place, "", "", row.fault)
+        return BadRow(row.place, "", "", row.fault, row.part)
     value = "" if check.reason == "missing" else repr(row.values[check.role])
     column = clipped(row.column or table.column(check.role))
-    return BadRow(row.place, column, value[:57] + "..." if len(value) > 60 else value, check.reason)
+    value = value[:57] + "..." if len(value) > 60 else value
+    return BadRow(row.place, column, value, check.reason, row.part)
+
+
+def numbered(table: Table, frame: pl.DataFrame) -> pl.DataFrame:
+    """All rows of a scan, with the number that each has in the table."""
+    if "row" in frame.columns:
+        return frame
+    return frame.with_columns(table.text().select("row").collect(engine="streaming"))
+
+
+def places(table: Table, numbers: Sequence[int]) -> str:
+    """Where the rows of these ascending numbers stand: the file, and the line or row of it."""
+    by_part: dict[str, list[str]] = {}
+    for row in table.shown(numbers):
+        by_part.setdefault(row.part or table.name, []).append(f"{row.place:,}")
+    return ", and ".join(
+        f"{part}, {'row' if len(rows) == 1 else 'rows'} {' and '.join(rows)}"
+        for part, rows in by_part.items()
+    )

@@ -324,23 +324,26 @@ class Vocabulary:
         more = f" and {len(known) - _SHOWN:,} more" if len(known) > _SHOWN else ""
         return f"no item has the genre {name!r}. {hint}There are {', '.join(known[:_SHOWN])}{more}"
 
-    def find_known(self, names: Sequence[Any], *, noun: str = "item") -> tuple[Index, list[str]]:
+    def find_known(
+        self, names: Sequence[Any], *, noun: str = "item"
+    ) -> tuple[Index, dict[int, UnknownIdError]]:
         """Indices of many ids or titles, and why some of them have none.
 
         Returns:
-            Index of every name, shape (n,), -1 where ``find`` would refuse; and what it would say.
+            Index of every name, shape (n,), -1 where ``find`` would refuse; and what it would raise
+            there, by position.
 
         Raises:
             DataError: for what is no id (``as_id``).
         """
         names = [as_id(name, noun) for name in names]
         found = self._of_few(names).copy()
-        refused = []
+        refused = {}
         for missed in np.flatnonzero(found < 0).tolist():
             try:
                 found[missed] = self.find(names[missed], noun=noun)
             except UnknownIdError as error:
-                refused.append(str(error))
+                refused[missed] = error
         return found, refused
 
     def merge(self, other: "Vocabulary", *, noun: str = "item") -> "Vocabulary":

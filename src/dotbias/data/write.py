@@ -25,11 +25,12 @@ def write_table(
     Raises:
         DataError: naming the file, when it cannot be written, has another ending, or is there already.
     """
-    with whole_file(path, kind, force=force) as part:
+    # An open file, since Polars takes names of UTF-8 only.
+    with whole_file(path, kind, force=force) as part, part.open("wb") as file:
         try:
             if path.suffix.lower() == ".parquet":
-                table.write_parquet(part)
+                table.write_parquet(file)
             else:
-                table.write_csv(part)
+                table.write_csv(file)
         except pl.exceptions.ComputeError as error:  # as which Polars reports a full disk
             raise DataError(f"cannot write {path}: {error}") from error

@@ -80,8 +80,10 @@ def write_projector(
     id_name = table.columns[0]
     named = projector_files(folder)
     with outputs(named, force=force), ExitStack() as files:
-        config, metadata, tensor = (files.enter_context(whole_file(*file)) for file in named)
-        config.write_text(_CONFIG.format(name=f"{id_name}s"), encoding="utf-8")
+        parts = [files.enter_context(whole_file(*file)) for file in named]
+        # Open files, since Polars takes names of UTF-8 only.
+        config, metadata, tensor = (files.enter_context(part.open("wb")) for part in parts)
+        config.write(_CONFIG.format(name=f"{id_name}s").encode())
         _metadata(table, id_name).write_csv(metadata, separator="\t", quote_style="never")
         numbers = pl.from_numpy(vectors, orient="row")
         numbers.write_csv(tensor, separator="\t", include_header=False)

@@ -11,7 +11,7 @@ import polars as pl
 from numpy.typing import NDArray
 from scipy.sparse import csr_array
 
-from dotbias.data.ratings import Ratings
+from dotbias.data.ratings import Ratings, Scale
 from dotbias.data.vocabulary import Index, Vocabulary, as_id, as_ids, is_id
 from dotbias.errors import AmbiguousTitleError, DataError, SettingError, UnknownIdError, listed
 from dotbias.models.base import Model, Scores
@@ -100,6 +100,13 @@ class Fitted:
         """Whether Ctrl-C has ended the fit of one of the models early; it has the best of until then."""
         parts = [self.facts, *([] if self.preference is None else [self.preference.facts])]
         return any(facts.history.stopped == "interrupted" for facts in parts)
+
+    @property
+    def scale(self) -> Scale | None:
+        """Lowest and highest possible rating; None of what was fitted to counts or events."""
+        if self.facts.kind != "ratings":
+            return None
+        return Scale(*map(float, self.parameters["scale"]))
 
     def has(self, scores: Scores) -> bool:
         """Whether there is a model of ratings, or of preferences."""
@@ -259,13 +266,29 @@ class Fitted:
             _log.warning("%s. %s.", said, _FALLS_BACK)
         return found
 
-    def find_items(self, names: RawId | Iterable[RawId]) -> Index:
-        """Item indices of ids or titles.
+    def known_items(
+        self, names: RawId | Iterable[RawId], option: str, *, strict: bool = False
+    ) -> Index:
+        """Item indices of the ids or titles that an option names; an unknown one is left out, which is
+        warned of (logger ``dotbias``).
+
+        Args:
+            names: what is named.
+            option: by what, for messages.
+            strict: whether what is unknown is an error.
 
         Raises:
-            UnknownIdError: for one that is unknown or ambiguous.
+            UnknownIdError: for an unknown item if ``strict``, and for a title that is not unique.
+            DataError: for what is no id.
         """
-        return np.array([self.item_vocabulary.find(name) for name in several(names)], np.int32)
+        names = several(names)
+        found, refused = self.item_vocabulary.find_known(names)
+        for error in refused.values():
+            if strict or isinstance(error, AmbiguousTitleError):
+                raise error
+        if refused:
+            warn_left_out(option, [names[n] for n in refused], len(names), "item", "unknown")
+        return found[found >= 0]
 
     def nearest(
         self, vector: Array, k: int, *, min_ratings: int, excluded: int | None = None
@@ -333,6 +356,19 @@ def rating_table(ratings: Ratings) -> csr_array:
             f"read_ratings keeps one rating of each"
         )
     return table
+
+
+def warn_left_out(what: str, names: list[Any], n: int, noun: str, why: str) -> None:
+    """Warn that some of n users or items are left out (logger ``dotbias``)."""
+    _log.warning(
+        "%s: left out %s of %s %ss, %s: %s. strict=True (--strict) refuses instead.",
+        what,
+        f"{len(names):,}",
+        f"{n:,}",
+        noun,
+        why,
+        listed(map(repr, names)),
+    )
 
 
 def several(raw: Any) -> list[Any]:

@@ -1,24 +1,24 @@
 """Users and items that were not there at training, as a fitted model sees them."""
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
-from typing import TYPE_CHECKING, Any, Literal, TypeAlias, Unpack
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias, Unpack
 
 import numpy as np
 import polars as pl
 
 from dotbias.data.arrays import as_number
-from dotbias.data.ratings import LARGEST, Kind
-from dotbias.data.read import read_rated
+from dotbias.data.ratings import LARGEST
+from dotbias.data.read import Rated, read_rated
 from dotbias.data.vocabulary import Index, is_id
-from dotbias.errors import DataError, SettingError, UnknownIdError
+from dotbias.errors import DataError, UnknownIdError
 from dotbias.models.base import Scores
 from dotbias.models.parameters import Array
 from dotbias.models.row_form import OTHER, Side
 from dotbias.recommender.explanation import Explanation, explain_row
-from dotbias.recommender.fitted import MIN_RATINGS, Fitted, RawId, check_k
+from dotbias.recommender.fitted import MIN_RATINGS, Fitted, RawId, check_k, warn_left_out
 from dotbias.recommender.given import Given
 from dotbias.recommender.list_options import ListKeywords, ListOptions
 from dotbias.solvers.least_squares.fold_in import fold_in
@@ -29,11 +29,9 @@ if TYPE_CHECKING:
     Frame: TypeAlias = pl.DataFrame | pl.LazyFrame | pd.DataFrame
 
 RatingsOfOne: TypeAlias = (
-    "Mapping[RawId, float] | Iterable[tuple[RawId, float]] | Iterable[RawId] | Frame"
+    "Mapping[RawId, float] | Iterable[tuple[RawId, float]] | Iterable[RawId] | Frame | Rated"
 )
 """What one user gave to items, or one item got from users; ids alone where there are no ratings."""
-
-OnUnknown: TypeAlias = Literal["error", "skip"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -64,6 +62,11 @@ class _Folded:
     def n_ratings(self) -> int:
         """How many ratings the row rests on."""
         return len(self.rated)
+
+    @property
+    def is_known(self) -> bool:
+        """Whether the row rests on anything."""
+        return len(self.rated) + len(self.not_interested) > 0
 
     def _beside(self, side: Side) -> Fitted:
         """The recommender with this row alone on its own side."""
@@ -98,16 +101,19 @@ class FoldedUser(_Folded):
     def recommend(
         self,
         k: int = 10,
+        *,
+        strict: bool = False,
         **options: Unpack[ListKeywords],
     ) -> pl.DataFrame:
-        """The k best items for this user; arguments as in ``Recommender.recommend``.
+        """The k best items for this user; arguments and errors as in ``Recommender.recommend``.
 
         Returns:
             Columns ``rank`` (from 1), ``item``, ``title``, best first; ``prediction`` and
-            ``preference`` as far as there are models of them.
+            ``preference`` as far as there are models of them; ``basis``: ``both``, or the ``item`` alone
+            where nothing is known of the user.
         """
         check_k(k)
-        rec, wanted = self.recommender, ListOptions.of_ids(self.recommender, options)
+        rec, wanted = self.recommender, ListOptions.of_ids(self.recommender, options, strict=strict)
         chosen = self.top_items(k, wanted)
         wanted.say_short(rec, np.array([len(chosen)]), k)
         return pl.DataFrame(
@@ -115,6 +121,7 @@ class FoldedUser(_Folded):
                 "rank": np.arange(1, len(chosen) + 1),
                 **rec.named(chosen),
                 **self.scored(chosen),
+                "basis": rec.basis(0 if self.is_known else -1, chosen, len(chosen)),
             }
         )
 
@@ -184,68 +191,56 @@ def fold_in_user(
     ratings: RatingsOfOne,
     *,
     not_interested: Iterable[RawId] = (),
-    on_unknown: OnUnknown = "error",
+    strict: bool = False,
 ) -> FoldedUser:
     """See ``Recommender.fold_in_user``."""
-    given, unknown = _given(rec, "user", ratings, on_unknown, not_interested)
+    if is_id(not_interested):
+        raise DataError(f"not_interested={not_interested!r}: give a list of ids")
+    given, unknown = _given(rec, "user", ratings, list(not_interested), strict=strict)
     return folded_user(rec, given, unknown)
 
 
 def folded_user(rec: Fitted, given: Given, unknown: tuple[RawId, ...] = ()) -> FoldedUser:
     """The user who is known by what is given, in indices."""
-    return FoldedUser(rec, *_rows(rec, "user", given), *given, unknown)
+    return FoldedUser(rec, *_solved_rows(rec, "user", given), *given, unknown)
 
 
-def fold_in_item(
-    rec: Fitted, ratings: RatingsOfOne, *, on_unknown: OnUnknown = "error"
-) -> FoldedItem:
+def fold_in_item(rec: Fitted, ratings: RatingsOfOne, *, strict: bool = False) -> FoldedItem:
     """See ``Recommender.fold_in_item``."""
-    given, unknown = _given(rec, "item", ratings, on_unknown)
-    return FoldedItem(rec, *_rows(rec, "item", given), *given, unknown)
+    given, unknown = _given(rec, "item", ratings, [], strict=strict)
+    return FoldedItem(rec, *_solved_rows(rec, "item", given), *given, unknown)
 
 
 def _given(
-    rec: Fitted,
-    side: Side,
-    ratings: RatingsOfOne,
-    on_unknown: OnUnknown,
-    not_interested: Iterable[RawId] = (),
+    rec: Fitted, side: Side, ratings: RatingsOfOne, refused: list[RawId], *, strict: bool
 ) -> tuple[Given, tuple[RawId, ...]]:
     """What is known of a row, and the ids that were left out."""
-    if on_unknown not in ("error", "skip"):
-        raise SettingError(f"on_unknown={on_unknown!r}: on_unknown must be 'error' or 'skip'")
-    if is_id(not_interested):
-        raise DataError(f"not_interested={not_interested!r}: give a list of ids")
     noun = OTHER[side]
-    names, values = _columns(ratings, noun, rec.facts.kind)
-    refused = list(not_interested)
-    vocabulary = rec.vocabulary(noun)
-    (index, unknown), (refused_index, more) = (
-        vocabulary.find_known(ids, noun=noun) for ids in (names, refused)
-    )
-    complaints = [*unknown, *more]
-    if complaints and on_unknown == "error":
-        raise UnknownIdError(f'{complaints[0]}; pass on_unknown="skip" to leave such {noun}s out')
-    known = _known(rec, noun, names, index.tolist(), values)
-    for name, at in zip(refused, refused_index.tolist(), strict=True):
+    rows = _rows(rec, noun, ratings)
+    index, errors = rec.vocabulary(noun).find_known(rows.names, noun=noun)
+    if errors and strict:
+        at, error = next(iter(errors.items()))
+        raise UnknownIdError(f"{rows.where(at)}{error}")
+    known = _known(rec, noun, rows, index.tolist())
+    refused_index = rec.known_items(refused, "not_interested", strict=strict)
+    for at in refused_index.tolist():
         if at in known:
             raise DataError(
-                f"{noun} {name!r} is rated or chosen, and in not_interested: keep one of the two"
+                f"{noun} {rec.vocabulary(noun).raw(at)!r} is rated or chosen, and in not_interested: "
+                "keep one of the two"
             )
+    left_out = [rows.names[n] for n in errors]
+    if left_out:
+        warn_left_out("the ratings", left_out, len(rows.names), noun, "unknown or not unique")
     given = Given(
         np.array(list(known), np.int32),
         np.array(list(known.values()), np.float32),
-        np.unique(refused_index[refused_index >= 0]).astype(np.int32),
+        np.unique(refused_index).astype(np.int32),
     )
-    left_out = tuple(
-        name
-        for name, at in zip([*names, *refused], [*index, *refused_index], strict=True)
-        if at < 0
-    )
-    return given, left_out
+    return given, tuple(left_out)
 
 
-def _rows(rec: Fitted, side: Side, given: Given) -> tuple[float, Array, Array | None]:
+def _solved_rows(rec: Fitted, side: Side, given: Given) -> tuple[float, Array, Array | None]:
     """Bias, factors, and factors in the second model."""
     row = _solved(rec, side, given)
     preference = None
@@ -254,21 +249,37 @@ def _rows(rec: Fitted, side: Side, given: Given) -> tuple[float, Array, Array | 
     return float(row[0]), row[1:], preference
 
 
-def _known(
-    rec: Fitted, noun: Side, names: list[Any], index: list[int], values: list[float]
-) -> dict[int, float]:
+class _Rows(NamedTuple):
+    """What was rated, in any order.
+
+    Args:
+        names: ids or titles, n of them.
+        values: the ratings, in the model's precision.
+        where: from numbers of rows to where they stand, as the beginning of a message; empty where there
+            is no file.
+    """
+
+    names: list[Any]
+    values: list[float]
+    where: Callable[..., str]
+
+
+def _known(rec: Fitted, noun: Side, rows: _Rows, index: list[int]) -> dict[int, float]:
     """The ratings by index; counts and events of the same id are added up."""
     kind = rec.facts.kind
     low, high = map(float, rec.parameters["scale"])
     known: dict[int, float] = {}
-    for name, at, value in zip(names, index, values, strict=True):
+    first: dict[int, int] = {}
+    for row, (name, at, value) in enumerate(zip(rows.names, index, rows.values, strict=True)):
         if kind == "ratings" and not low <= value <= high:  # neither is NaN
             raise DataError(
-                f"{noun} {name!r}: rating {value:g} is outside the model's scale {low:g}-{high:g}"
+                f"{rows.where(row)}{noun} {name!r}: rating {value:g} is outside the model's scale "
+                f"{low:g}-{high:g}"
             )
         if kind != "ratings" and not value > 0:
             raise DataError(
-                f"{noun} {name!r}: count {value:g} is not above 0: leave out what was not chosen"
+                f"{rows.where(row)}{noun} {name!r}: count {value:g} is not above 0: leave out what was "
+                "not chosen"
             )
         if at < 0:
             continue
@@ -278,8 +289,10 @@ def _known(
             known[at] = known.get(at, 0.0) + value
         elif known.setdefault(at, value) != value:
             raise DataError(
-                f"{noun} {name!r} is rated twice, {known[at]:g} and {value:g}: keep one of the two"
+                f"{rows.where(first[at], row)}{noun} {name!r} is rated twice, {known[at]:g} and "
+                f"{value:g}: keep one of the two"
             )
+        first.setdefault(at, row)
     return known
 
 
@@ -292,11 +305,18 @@ def _solved(rec: Fitted, side: Side, given: Given) -> Array:
     return row
 
 
-def _columns(ratings: Any, noun: Side, kind: Kind) -> tuple[list[Any], list[float]]:
-    """Ids and ratings from whatever form they have, the ratings in the model's precision."""
+def _rows(rec: Fitted, noun: Side, ratings: Any) -> _Rows:
+    """Ids and ratings from whatever form they have."""
+    kind = rec.facts.kind
     if isinstance(ratings, (pl.DataFrame, pl.LazyFrame)) or hasattr(ratings, "iloc"):
-        frame = read_rated(ratings, noun, of_model=kind)
-        return frame[noun].to_list(), frame["rating"].to_list()
+        ratings = read_rated(ratings, noun, of_model=kind, scale=rec.scale)
+    if isinstance(ratings, Rated):
+        rated, frame = ratings, ratings.frame
+        return _Rows(
+            frame[noun].to_list(),
+            frame["rating"].to_list(),
+            lambda *rows: f"{rated.where(*rows)}: ",
+        )
     try:
         given = list(ratings.items() if isinstance(ratings, Mapping) else ratings)
         if kind != "ratings":
@@ -317,4 +337,4 @@ def _columns(ratings: Any, noun: Side, kind: Kind) -> tuple[list[Any], list[floa
     # Far beyond any scale, single precision would overflow.
     fit = np.abs(values) <= LARGEST
     values[fit] = values[fit].astype(np.float32)
-    return [name for name, _ in pairs], values.tolist()
+    return _Rows([name for name, _ in pairs], values.tolist(), lambda *_: "")

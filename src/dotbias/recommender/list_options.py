@@ -76,15 +76,16 @@ class ListOptions(Settings):
             super().__post_init__()
 
     @classmethod
-    def of_ids(cls, rec: Fitted, keywords: ListKeywords) -> "ListOptions":
-        """The options of someone who names items by ids or titles.
+    def of_ids(cls, rec: Fitted, keywords: ListKeywords, *, strict: bool = False) -> "ListOptions":
+        """The options of someone who names items by ids or titles; unknown ones are left out, with a
+        warning in the log (logger ``dotbias``).
 
         Raises:
-            UnknownIdError: for an item that is unknown or ambiguous.
+            UnknownIdError: for a title that is not unique, and for an unknown item if ``strict``.
             SettingError: for a number outside its range.
         """
         found: dict[str, Index] = {
-            name: rec.find_items(names)
+            name: rec.known_items(names, name, strict=strict)
             for name in _NAMED
             if (names := keywords.get(name)) is not None
         }

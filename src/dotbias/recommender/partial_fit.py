@@ -78,8 +78,8 @@ def _of_kind(rec: Fitted, new: Ratings) -> Ratings:
         )
     if kind == "events":
         return replace(new, values=np.ones(len(new), np.float32), kind=kind, declared_scale=None)
-    if kind == "ratings":
-        low, high = map(float, rec.parameters["scale"])
+    if rec.scale is not None:
+        low, high = rec.scale
         outside = (new.values < low) | (new.values > high)
         if outside.any():
             value, n = new.values[np.argmax(outside)], int(outside.sum())

@@ -290,11 +290,12 @@ class Recommender(Fitted):
             users: a user's id, or several; unknown ones get what suits most, the items with the highest
                 bias or preference of all users on average, with a warning in the log.
             k: how many items.
-            strict: whether an unknown user is an error instead.
+            strict: whether an unknown user, or an unknown item among those named, is an error instead.
             rank_by: ``"preference"``, which is the default where there is a model of it, or
                 ``"rating"``: the highest predicted rating first.
-            candidates: ids or titles of the only items to choose from; all by default.
-            exclude: ids or titles of items that must not appear.
+            candidates: ids or titles of the only items to choose from; all by default. An unknown one
+                cannot be ranked, and is left out with a warning in the log, unless ``strict``.
+            exclude: ids or titles of items that must not appear; likewise.
             genres: of which an item must have one, such as ``("Comedy", "Drama")``; in any case.
             include_rated: whether items that the user has rated may appear; not by default.
             min_ratings: items with fewer training ratings, 5 by default, come after all others.
@@ -311,7 +312,7 @@ class Recommender(Fitted):
             says.
 
         Raises:
-            UnknownIdError: for an unknown user if ``strict``, or an unknown item among those named.
+            UnknownIdError: for an unknown user or item if ``strict``, and an ambiguous title.
             DataError: for what is no id.
             SettingError: for an option outside its range, a ``rank_by`` of which there is no model, an
                 unknown genre, or diversity by a model without embeddings.
@@ -319,7 +320,7 @@ class Recommender(Fitted):
         check_k(k)
         asked = users if is_id(users) else as_ids(users)  # type: ignore[arg-type]
         index = self.indices("user", asked, strict=strict)
-        wanted = ListOptions.of_ids(self, options)
+        wanted = ListOptions.of_ids(self, options, strict=strict)
         items = self._top_items(index, k, wanted)
         row, rank = np.nonzero(items >= 0)
         wanted.say_short(self, np.bincount(row, minlength=len(items)), k)
@@ -404,7 +405,7 @@ class Recommender(Fitted):
         ratings: "RatingsOfOne",
         *,
         not_interested: Iterable[RawId] = (),
-        on_unknown: Literal["error", "skip"] = "error",
+        strict: bool = False,
     ) -> "FoldedUser":
         """A user who was not there at training, from a few ratings, with everything else held.
 
@@ -418,10 +419,12 @@ class Recommender(Fitted):
             not_interested: ids or titles of items that this user does not want. They are never listed,
                 and what is like them has a lower preference: each is a known pair with the target -1/4.
                 A model of ratings takes no notice of them: they have no stars.
-            on_unknown: whether an item that is unknown or ambiguous is an error, or left out.
+            strict: whether an unknown item, or an ambiguous title among the ratings, is an error.
+                If not, what the others say is used, with a warning in the log (logger ``dotbias``);
+                ``unknown`` names those that were left out.
 
         Raises:
-            UnknownIdError: for such an item.
+            UnknownIdError: for such an item if ``strict``, and an ambiguous title in ``not_interested``.
             DataError: for a rating that is no number or outside the scale, two of one item, or an item
                 that is rated and not wanted at once.
             ModelFileError: for a model that an older version has saved.
@@ -430,19 +433,17 @@ class Recommender(Fitted):
         >>> rec = db.fit(db.simulate(n_ratings=2000, seed=1)[0], db.DotBias(n_factors=4))
         >>> user = rec.fold_in_user({3: 5.0, 8: 1.5, 21: 4.0})
         >>> user.n_ratings, user.recommend(k=2).columns
-        (3, ['rank', 'item', 'title', 'prediction'])
+        (3, ['rank', 'item', 'title', 'prediction', 'basis'])
         """
         from dotbias.recommender.fold_in import fold_in_user
 
-        return fold_in_user(self, ratings, not_interested=not_interested, on_unknown=on_unknown)
+        return fold_in_user(self, ratings, not_interested=not_interested, strict=strict)
 
-    def fold_in_item(
-        self, ratings: "RatingsOfOne", *, on_unknown: Literal["error", "skip"] = "error"
-    ) -> "FoldedItem":
+    def fold_in_item(self, ratings: "RatingsOfOne", *, strict: bool = False) -> "FoldedItem":
         """An item that was not there at training, from ratings by users: as ``fold_in_user``."""
         from dotbias.recommender.fold_in import fold_in_item
 
-        return fold_in_item(self, ratings, on_unknown=on_unknown)
+        return fold_in_item(self, ratings, strict=strict)
 
     def partial_fit(self, new: Ratings) -> "Recommender":
         """A recommender that knows these ratings too: see ``dotbias.recommender.partial_fit``."""

@@ -1,15 +1,20 @@
 """Parts: a table in several files, as Spark and others write it."""
 
 import codecs
-from collections.abc import Callable
+from bisect import bisect_left
+from collections.abc import Callable, Sequence
 from dataclasses import replace
+from itertools import accumulate
 from pathlib import Path
 
 import polars as pl
 
 from dotbias.data.columns import Wanted
+from dotbias.data.encodings import as_utf8
 from dotbias.data.formats.frames import FrameTable, open_frame
-from dotbias.data.formats.table import Table
+from dotbias.data.formats.json_lines import JsonLinesTable
+from dotbias.data.formats.table import Origin, Table
+from dotbias.data.formats.wide import WideTable
 from dotbias.data.sources.blob import Blob, Parts
 from dotbias.errors import DataError
 
@@ -18,7 +23,7 @@ def open_parts(parts: Parts, wanted: Wanted, open_blob: Callable[[Blob, Wanted],
     """The table of several files of one format, in their order.
 
     Parquet may be in folders of partitions (``year=2020/``), whose names are columns. Texts are put one
-    after the other, with the header that all begin with once; rows are counted through all of them.
+    after the other, in UTF-8, with the header that all begin with once.
 
     Args:
         parts: the files.
@@ -32,12 +37,15 @@ def open_parts(parts: Parts, wanted: Wanted, open_blob: Callable[[Blob, Wanted],
     blobs = [(blob, head) for blob, head in blobs if head.strip()]
     if not blobs:
         raise DataError(f"{parts.name}: all parts are empty")
+    names = [blob.name for blob, _ in blobs]
     paths = [blob.content for blob, head in blobs if head.startswith(b"PAR1")]
     on_disk = [path for path in paths if isinstance(path, Path)]
     partitioned = any("=" in part for part in _beyond(parts))
     if len(on_disk) == len(blobs):
         lf = pl.scan_parquet(on_disk, hive_partitioning=partitioned, glob=False)
-        return _noted(open_frame(parts.name, "Parquet", lf, wanted), parts)
+        table = open_frame(parts.name, "Parquet", lf, wanted)
+        scans = [pl.scan_parquet(path, glob=False) for path in on_disk]
+        return _noted(table.from_parts(_of_frames(names, scans)), parts)
     if partitioned:
         raise DataError(
             f"{parts.name}: partitions whose columns are names of folders are read of Parquet only"
@@ -47,12 +55,26 @@ def open_parts(parts: Parts, wanted: Wanted, open_blob: Callable[[Blob, Wanted],
         raise DataError(f"{parts.name}: its parts are of different formats: {', '.join(formats)}")
     frames = [table for table in tables if isinstance(table, FrameTable)]
     if len(frames) == len(tables):
-        lf = pl.concat([table.lf for table in frames], how="vertical_relaxed")
+        scans = [table.lf for table in frames]
+        lf = pl.concat(scans, how="vertical_relaxed")
         first = frames[0]
-        return _noted(open_frame(parts.name, first.format, lf, wanted, header=first.header), parts)
-    joined = _joined(parts.name, [blob.unpacked()[0].read() for blob, _ in blobs])
-    table = open_blob(joined, wanted)
-    return _noted(replace(table, format=tables[0].format), parts)
+        table = open_frame(parts.name, first.format, lf, wanted, header=first.header)
+        return _noted(table.from_parts(_of_frames(names, scans)), parts)
+    given = wanted.reading.encoding
+    texts: list[bytes] = []
+    encodings: set[str] = set()
+    notices: dict[str, None] = {}  # each once
+    for (blob, _), part in zip(blobs, tables, strict=True):
+        text, encoding, said = _in_utf8(blob, part, given)
+        texts.append(text)
+        encodings |= set() if text.isascii() else {encoding}
+        notices |= dict.fromkeys(said)
+    joined, origin = _joined(parts.name, names, texts)
+    table = open_blob(joined, replace(wanted, reading=replace(wanted.reading, encoding=None)))
+    table = table.noted(*notices).from_parts(origin)
+    # Where they differ, what is given back leaves each part to be recognised anew.
+    known = given or (None if len(encodings) > 1 else max(encodings, default="utf-8"))
+    return _noted(replace(table, format=tables[0].format).known(encoding=known), parts)
 
 
 def _beyond(parts: Parts) -> list[str]:
@@ -60,8 +82,17 @@ def _beyond(parts: Parts) -> list[str]:
     return [blob.name.removeprefix(parts.name).rpartition("/")[0] for blob in parts.blobs]
 
 
-def _joined(name: str, texts: list[bytes]) -> Blob:
-    texts = [text.removeprefix(codecs.BOM_UTF8) for text in texts]
+def _in_utf8(blob: Blob, table: Table, encoding: str | None) -> tuple[bytes, str, tuple[str, ...]]:
+    """The text of a part, the encoding that it was in, and what the user should know."""
+    lines = table.inner if isinstance(table, WideTable) else table
+    if isinstance(lines, JsonLinesTable):  # which has made lines of an array, in UTF-8
+        blob, encoding = lines.blob, None
+    text, found, notices = as_utf8(blob.unpacked()[0], encoding)
+    return text.read().removeprefix(codecs.BOM_UTF8), found, notices
+
+
+def _joined(name: str, names: Sequence[str], texts: list[bytes]) -> tuple[Blob, Origin]:
+    """The texts one after the other, and where the lines come from."""
     first = texts[0].partition(b"\n")[0].rstrip(b"\r")
     # A line that all begin with is no row of theirs, if it has letters.
     repeated = first.upper() != first.lower() and all(
@@ -69,7 +100,27 @@ def _joined(name: str, texts: list[bytes]) -> Blob:
     )
     if repeated:
         texts[1:] = [text.partition(b"\n")[2] for text in texts[1:]]
-    return Blob(name, b"".join(text if text.endswith(b"\n") else text + b"\n" for text in texts))
+    texts = [text if text.endswith(b"\n") else text + b"\n" for text in texts]
+    ends = list(accumulate(text.count(b"\n") for text in texts))
+
+    def origin(line: int) -> tuple[str, int]:
+        part = bisect_left(ends, line)
+        before = ends[part - 1] - repeated if part else 0
+        return names[part], line - before
+
+    return Blob(name, b"".join(texts)), origin
+
+
+def _of_frames(names: Sequence[str], scans: Sequence[pl.LazyFrame]) -> Origin:
+    """Where the rows of frames, one after the other, come from."""
+
+    def origin(row: int) -> tuple[str, int]:
+        heights = (lf.select(pl.len()).collect().item() for lf in scans)
+        ends = list(accumulate(heights))
+        part = bisect_left(ends, row)
+        return names[part], row - (ends[part - 1] if part else 0)
+
+    return origin
 
 
 def _noted(table: Table, parts: Parts) -> Table:

@@ -1,7 +1,7 @@
 """What every format gives: a table whose columns are known."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import islice
 from typing import Any, NamedTuple, Self, TypeVar
@@ -26,12 +26,18 @@ class Row(NamedTuple):
         values: raw value of each role.
         fault: what is wrong with the row as a whole, empty where nothing is.
         column: name of the column of the value, where it is not that of the role.
+        part: the file that it is in, of a table in several files.
     """
 
     place: int
     values: Mapping[str, Any]
     fault: str = ""
     column: str = ""
+    part: str = ""
+
+
+Origin = Callable[[int], tuple[str, int]]
+"""From the place of a row in a whole table to the part of it, and the place there."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -48,6 +54,7 @@ class Table(ABC):
         integers: the smallest integers that the ids of a role may turn out to be; without an
             entry they are text.
         notices: what the user should know.
+        origin: where its rows come from, if it is in several files.
     """
 
     name: str
@@ -58,6 +65,7 @@ class Table(ABC):
     reading: Reading
     integers: Mapping[str, type[pl.DataType]] = field(default_factory=dict)
     notices: tuple[str, ...] = ()
+    origin: Origin | None = None
 
     @abstractmethod
     def typed(self) -> pl.LazyFrame:
@@ -69,7 +77,22 @@ class Table(ABC):
 
     @abstractmethod
     def rows(self, numbers: Sequence[int]) -> list[Row]:
-        """The rows with the given ascending numbers."""
+        """The rows with the given ascending numbers, by their places in the whole table."""
+
+    def shown(self, numbers: Sequence[int]) -> list[Row]:
+        """Those rows by their places in the files that they are in."""
+        found = self.rows(numbers)
+        if self.origin is None:
+            return found
+        parts = (self.origin(row.place) for row in found)
+        return [
+            row._replace(part=part, place=place)
+            for row, (part, place) in zip(found, parts, strict=True)
+        ]
+
+    def from_parts(self, origin: Origin) -> Self:
+        """The table, once it is known where its rows come from."""
+        return replace(self, origin=origin)
 
     def cut_short(self, numbers: Sequence[int]) -> list[int]:  # noqa: ARG002 - where none can be
         """Which rows, of those with the given ascending numbers, lack a field."""

@@ -150,8 +150,9 @@ class TextTable(Table):
                 if any(value.count('"') % 2 for value in fields):
                     break
                 row = records.line_num + 1
+        where, row = (self.name, row) if self.origin is None else self.origin(row)
         return DataError(
-            f"{self.name}, row {row:,}: not well-formed {self.format}; a quotation mark inside a "
+            f"{where}, row {row:,}: not well-formed {self.format}; a quotation mark inside a "
             'field is written twice ("") and the field itself put in quotation marks; where quotation '
             "marks mean nothing, pass quote='none' (on the command line --quote none)"
         )

@@ -8,7 +8,7 @@ from typing import Any, Self
 import polars as pl
 
 from dotbias.data.columns import Wanted, find_columns, usual_place
-from dotbias.data.formats.table import Row, Table, id_integers
+from dotbias.data.formats.table import Origin, Row, Table, id_integers
 from dotbias.data.reading import NONE
 from dotbias.errors import DataError
 
@@ -75,6 +75,10 @@ class WideTable(Table):
     def repaired(self, error: Exception) -> Self:
         """See ``Table``."""
         return replace(self, inner=self.inner.repaired(error))
+
+    def from_parts(self, origin: Origin) -> Self:
+        """See ``Table``."""
+        return replace(self, origin=origin, inner=self.inner.from_parts(origin))
 
 
 def widened(table: Table, sample: Sequence[Sequence[str]] = ()) -> WideTable:

@@ -18,6 +18,9 @@ else:
     from backports import zstd
 
 _CHUNK = 1 << 20
+# What undoing xz may take: no preset of the program needs more than 65 MB. That of zstd takes up to
+# 128 MB and refuses more by itself, and the others have a small window.
+_MEMORY = 1 << 28
 
 
 class Stream(Protocol):
@@ -28,6 +31,38 @@ class Stream(Protocol):
 
     def close(self) -> None:
         """No more are wanted."""
+
+
+class _Xz:
+    """The unpacked bytes of an xz file; ``lzma.LZMAFile`` has no bound on the memory that it takes."""
+
+    def __init__(self, file: IO[bytes]) -> None:
+        self.file = file
+        self.decoder = self._begun()
+
+    def _begun(self) -> lzma.LZMADecompressor:
+        return lzma.LZMADecompressor(lzma.FORMAT_XZ, _MEMORY)
+
+    def read(self, size: int, /) -> bytes:
+        """See ``Stream``."""
+        while True:
+            packed = b""
+            if self.decoder.eof:
+                # Another stream may follow, with zeros between.
+                packed = self.decoder.unused_data.lstrip(b"\0")
+                while not packed:
+                    if not (chunk := self.file.read(_CHUNK)):
+                        return b""
+                    packed = chunk.lstrip(b"\0")
+                self.decoder = self._begun()
+            elif self.decoder.needs_input and not (packed := self.file.read(_CHUNK)):
+                raise EOFError("it ends before the end of the packed data")
+            if unpacked := self.decoder.decompress(packed, size):
+                return unpacked
+
+    def close(self) -> None:
+        """See ``Stream``."""
+        self.file.close()
 
 
 class Packing(NamedTuple):
@@ -50,7 +85,7 @@ PACKINGS = (
     Packing("gzip", re.compile(rb"\x1f\x8b"), ("gz",), lambda file: gzip.GzipFile(fileobj=file)),
     Packing("zstd", re.compile(rb"\x28\xb5\x2f\xfd"), ("zst",), lambda file: zstd.ZstdFile(file)),
     Packing("bzip2", re.compile(rb"BZh[1-9](1AY&SY|\x17rE8P\x90)"), ("bz2",), bz2.BZ2File),
-    Packing("xz", re.compile(rb"\xfd7zXZ\0"), ("xz",), lzma.LZMAFile),
+    Packing("xz", re.compile(rb"\xfd7zXZ\0"), ("xz",), _Xz),
 )
 
 # What unpacking a damaged file raises, besides errors of the file system.
@@ -84,7 +119,12 @@ class Bounded:
 
     def read(self, size: int) -> bytes:
         """The next bytes, as many as asked for or fewer; none at the end."""
-        chunk = self.stream.read(size)
+        try:
+            chunk = self.stream.read(size)
+        except (lzma.LZMAError, zstd.ZstdError) as error:
+            if "memory" not in str(error).lower():
+                raise
+            raise NotImplementedError("it was packed to take very much memory") from error
         self.n_read += len(chunk)
         self.limit.check(self.name, self.packed, self.n_read)
         return chunk
