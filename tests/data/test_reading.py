@@ -151,6 +151,11 @@ def test_what_is_likely_no_such_column_is_a_warning(content: str, warning: str) 
         (["067", "68"], ["067", "68"]),
         (["67.5", "68"], ["67.5", "68"]),
         ([" a ", "a b"], ["a", "a b"]),
+        (["0", "-5", "-10", "9"], [0, -5, -10, 9]),
+        (["-0", "8"], ["-0", "8"]),
+        (["-07", "8"], ["-07", "8"]),
+        (["+7", "8"], ["+7", "8"]),
+        (["00", "8"], ["00", "8"]),
     ],
 )
 def test_one_id_has_one_spelling(spelt: list[str], ids: list[Any]) -> None:
@@ -158,6 +163,22 @@ def test_one_id_has_one_spelling(spelt: list[str], ids: list[Any]) -> None:
     assert [row[0] for row in rows(f"user,item,rating\n{lines}")] == ids
     frame = pl.DataFrame({"user": spelt, "item": range(len(spelt)), "rating": 3})
     assert [row[0] for row in rows(frame.write_ndjson())] == [id.strip() for id in spelt]
+
+
+@pytest.mark.parametrize(("last", "id"), [("b", "b"), (" b", "b"), ("b\t", "b"), (" NA ", None)])
+def test_text_ids_are_stripped_wherever_they_stand(last: str, id: str | None) -> None:
+    """What stands in all distinct ids is looked at, not only in the first rows."""
+    users = ["a", "b"] * 150 + [last]
+    frame = pl.DataFrame({"user": users, "item": range(301), "rating": [1, 2, 3] * 100 + [4]})
+    enums = frame.with_columns(pl.col("user").cast(pl.Categorical))
+    for source in (write(frame.write_csv()), frame, enums, write(frame.write_ndjson(), "r.jsonl")):
+        ratings, report = read_ratings_with_report(source, on_bad="skip")
+        assert ratings.user_vocabulary.ids.to_list() == ["a", "b"]
+        assert report.n_bad == (id is None)
+        assert id is None or ratings.to_frame()["user"][300] == id
+    text = pl.Series("user", ["a", "b"])
+    assert read_pairs(enums.head(2))["user"].equals(text)
+    assert read_titles(pl.DataFrame({"id": text, "title": text}))["id"].equals(text.alias("id"))
 
 
 def test_a_few_ids_that_are_no_integers_are_said() -> None:

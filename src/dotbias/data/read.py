@@ -20,7 +20,7 @@ from dotbias.data.formats.table import Table
 from dotbias.data.formats.titles import reshaped, with_whole_lines
 from dotbias.data.ratings import Kind, Ratings, Scale, declared_scale
 from dotbias.data.reading import NONE, How, Reading
-from dotbias.data.scan import BadRow, parse, usable
+from dotbias.data.scan import BadRow, as_text, parse, usable
 from dotbias.data.sources.blob import Blob, Frame
 from dotbias.data.sources.limits import Limit, limit_of
 from dotbias.data.sources.locate import RATINGS, TITLES, locate, titles_beside
@@ -304,7 +304,7 @@ def read_pairs(
     """
     content = locate(source, RATINGS, SUFFIXES, limit_of(max_unpacked))[0]
     table = open_table(content, Wanted(("user", "item"), Reading(**how)))
-    return usable(*parse(table), skip=None)[0].select("user", "item")
+    return as_text(usable(*parse(table), skip=None)[0].select("user", "item"))
 
 
 def read_rated(
@@ -369,7 +369,7 @@ def read_rated(
         frame = frame.group_by(of, maintain_order=True).agg(pl.col("value").sum())
     for notice in table.notices:
         _log.info("%s: %s", table.name, notice)
-    return frame.select(of, rating="value")
+    return as_text(frame.select(of, rating="value"))
 
 
 def _as_fitted(table: Table, found: Kind, kind: Kind | None, of_model: Kind) -> Kind:
@@ -588,7 +588,7 @@ def _titles_of(content: Any, given: Reading) -> tuple[pl.DataFrame, bool]:
     if given.genres is None and not table.header and len(table.columns) > len(table.places):
         table = table.without("genres")  # the third of many columns may be anything
     table, parsed = parse(table)
-    titles = usable(table, parsed, skip=True)[0].select(*table.places)
+    titles = as_text(usable(table, parsed, skip=True)[0].select(*table.places))
     for notice in table.notices:
         _log.info("%s: %s", table.name, notice)
     is_whole = titles.height == parsed.frame.height

@@ -10,9 +10,10 @@ from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 import polars as pl
+from polars import selectors
 
 from dotbias.data import codes, forms
-from dotbias.data.columns import VALUES, clipped
+from dotbias.data.columns import IDS, VALUES, clipped
 from dotbias.data.formats.table import Row, Table, id_type
 from dotbias.data.ratings import LARGEST, Kind, Scale
 from dotbias.data.reading import Reading
@@ -74,10 +75,17 @@ class Check(NamedTuple):
 
 
 class Parsed(NamedTuple):
-    """Columns of a table and ``problem``: the number of the first check a row fails, else null."""
+    """Columns of a table and ``problem``: the number of the first check a row fails, else null. Text ids
+    may be Enums, see ``as_text``.
+    """
 
     frame: pl.DataFrame
     checks: list[Check]
+
+
+def as_text(frame: pl.DataFrame) -> pl.DataFrame:
+    """A frame of ``parse``, in which text ids are text."""
+    return frame.with_columns(selectors.enum().cast(pl.String))
 
 
 def parse(
@@ -91,7 +99,8 @@ def parse(
         typed, parsed = _evaluate(table, table.typed(), limits, kind)
         # Rows without a time may be cut short.
         gaps = parsed and "time" in table.places and parsed.frame["time"].null_count()
-        if parsed is None or gaps or parsed.frame["problem"].null_count() < parsed.frame.height:
+        bad = parsed and parsed.frame["problem"].null_count() < parsed.frame.height
+        if parsed is None or gaps or bad or not _categorised(parsed.frame):
             table, parsed = replace(table, integers=typed.integers), None
         else:
             table = typed
@@ -110,6 +119,20 @@ def parse(
             notice = f"column {column} holds no times that can be read: left out"
             return parse(table.without("time", notice), limits, kind)
     return table, parsed
+
+
+def _categorised(frame: pl.DataFrame) -> bool:
+    """Make text ids, as they came from a typed scan, Enums of their distinct values, in place; False
+    where the text is to be scanned: an id has blanks around it, or is a word for nothing.
+    """
+    for role in IDS:
+        if role in frame.columns and frame.schema[role] == pl.String:
+            distinct = frame[role].unique().sort()
+            if (distinct != distinct.str.strip_chars()).any() or distinct.is_in(_NOTHING).any():
+                return False
+            at = frame.get_column_index(role)
+            frame.replace_column(at, frame[role].cast(pl.Enum(distinct)))
+    return True
 
 
 def _with_form(table: Table) -> Table:
@@ -183,6 +206,8 @@ def _evaluate(
         **{f"{role} altered": wrong for role, wrong in altered.items()},
     )
     frame = query.collect(engine="streaming")
+    if "value" in values:  # which is looked at more than once, and by NumPy in one piece
+        frame.replace_column(frame.get_column_index("value"), frame["value"].rechunk())
     good = frame["problem"].is_null()
     n_altered = {role: (frame.drop_in_place(f"{role} altered") & good).sum() for role in altered}
     again = {role for role, n in n_altered.items() if n}
@@ -280,8 +305,8 @@ def _altered(role: str, dtype: pl.DataType, kind: type[pl.DataType], *, strict: 
         return raw.cast(kind, strict=False).is_null()
     raw = raw if strict else _whole(raw.str.strip_chars())
     lost = raw.cast(kind, strict=False).is_null()
-    signed_zero = raw.str.starts_with("+") | raw.str.starts_with("-0")
-    return lost | (raw.str.starts_with("0") & (raw != "0")) | signed_zero
+    # What begins with + or -0, and what with 0: in the order of text two comparisons find each.
+    return lost | (raw < "-1") | ((raw > "0") & (raw < "1"))
 
 
 def _whole(text: pl.Expr) -> pl.Expr:
@@ -303,11 +328,11 @@ def _take(
     if dtype in (pl.String, pl.Categorical, pl.Enum, pl.Null) or (
         dtype == pl.Boolean and role in VALUES
     ):
-        dtype, raw = pl.String(), raw.cast(pl.String).str.strip_chars()
-        if role in VALUES:
-            fails = {"missing": raw.is_null() | (raw == "")}
-        else:
-            fails = {"missing": raw.is_null() | raw.is_in(_NOTHING)}
+        dtype, raw = pl.String(), raw.cast(pl.String)
+        if role not in IDS or "row" in schema:  # else see ``_categorised``
+            raw = raw.str.strip_chars()
+            nothing = raw == "" if role in VALUES else raw.is_in(_NOTHING)
+            fails = {"missing": raw.is_null() | nothing}
     if role in VALUES:
         values, more = _value(raw, dtype, limits, kind, table.reading)
         words = [code for code in table.reading.missing or () if not codes.numbers((code,))]
