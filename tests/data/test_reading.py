@@ -405,15 +405,84 @@ def test_every_form_of_text_has_a_way_in(content: str | bytes, how: dict[str, An
     assert (again.to_frame().rows(), again.reading) == (PLAIN, first.reading)
 
 
-@pytest.mark.parametrize(
-    ("text", "encoding"),
-    [("Фильм", "cp1251"), ("用户", "gb18030"), ("映画", "shift_jis"), ("“Film” €", None)],
-)
-def test_encodings(text: str, encoding: str | None) -> None:
-    content = f"user,item,rating\n1,{text},3\n".encode(encoding or "cp1252")
-    assert rows(content, encoding=encoding) == [(1, text, 3.0)]
+WORDS = {
+    "cp1251": "Фильм|Сталкер|Иван Васильевич меняет профессию|Їжак",
+    "koi8-r": "Фильм|Сталкер|Иван Васильевич меняет профессию|Брат 2",
+    "gb18030": "用户67|霸王别姬|大话西游之大圣娶亲|红楼梦 2",
+    "big5": "霸王別姬|那些年我們一起追的女孩|用戶67",
+    "cp932": "千と千尋の神隠し|ユーザー7|君の名は。|七人の侍|本",
+    "euc_jp": "千と千尋の神隠し|ユーザー7|君の名は。|七人の侍|本",
+    "cp949": "기생충|살인의 추억|사용자 67|올드보이",
+    "cp1250": "Człowiek z żelaza|Książka|Wojciech Małgorzata|Dzień świra|Michał",
+    "iso8859-2": "Człowiek z żelaza|Książka|Wojciech Małgorzata|Dzień świra|Michał",
+}
+# Each by itself, and all: what stands alone, in capitals, between signs.
+WESTERN = [
+    *(
+        "“Film” \u2013 €",
+        "Amélie",
+        "Där vi en gång gått",
+        "ÅÄÖ",
+        "Kätkäläinen",
+        "à",
+        "É stata",
+        "½",
+    ),
+    *(
+        "20 °C",
+        "10 m³ Luft",
+        "¿Qué?",
+        "Ça va",
+        "Þór",
+        "Æon Flux",
+        "Alien³",
+        "œuvre",
+        "WALL·E",
+        "£5",
+    ),
+    *("België", "Mötley Crüe", "L\u2019Été", "ÜBER", "©", "São Paulo", "Øy", "España", "«où»"),
+]
+
+
+def named(items: list[str], encoding: str) -> bytes:
+    lines = "".join(f"{k % 3},{item},{1 + k % 5}\n" for k, item in enumerate(items))
+    return f"user,item,rating\n{lines}".encode(encoding)
+
+
+@pytest.mark.parametrize("encoding", WORDS)
+def test_encodings_are_recognised_and_said(encoding: str) -> None:
+    items = WORDS[encoding].split("|")
+    for ascii_rows in (0, 500):
+        content = named([f"Film {k}" for k in range(ascii_rows)] + items, encoding)
+        ratings, report = read_ratings_with_report(write(content))
+        assert {*items} <= {*ratings.item_vocabulary.ids}
+        assert report.reading.encoding == encoding
+        assert report.lines()[0].startswith(f"not UTF-8: read as {encoding} (")
+        assert read_ratings("r.csv", **report.reading).to_frame().equals(ratings.to_frame())
+    assert {*items} <= {*read_ratings("r.csv", encoding=encoding).item_vocabulary.ids}
+
+
+@pytest.mark.parametrize("items", [*([item] for item in WESTERN), WESTERN])
+def test_western_text_is_no_other(items: list[str]) -> None:
+    ratings, report = read_ratings_with_report(write(named(items, "cp1252")))
+    assert [*ratings.item_vocabulary.ids] == sorted(items)
+    assert report.reading.encoding == "cp1252"
+    assert "read as Windows-1252; pass encoding=" in report.lines()[0]
+    assert "such as cp1251 or gb18030, if names look wrong" in report.lines()[0]
+
+
+def test_too_little_text_or_text_that_breaks_off_is_windows_1252() -> None:
+    assert rows(named(["户"], "gb18030"))[0][1] == "\xbb§"
+    late = named([*WORDS["gb18030"].split("|"), *["a"] * 6000], "gb18030") + b"1,\xff,3\n"
+    _, report = read_ratings_with_report(write(late + b"2,b,3\n"))
+    assert report.reading.encoding == "cp1252"
+
+
+def test_an_encoding_that_is_said_and_wrong_is_an_error() -> None:
     message = error_of(b"user,item,rating\n1,\xe9,3\n", encoding="utf-8")
     assert "not text in UTF-8; name another with encoding=" in message
+    message = error_of(named(WESTERN, "cp1252"), encoding="gb18030")
+    assert "not text in gb18030" in message
 
 
 def test_columns_that_are_not_wanted() -> None:
