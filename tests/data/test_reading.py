@@ -538,6 +538,74 @@ def test_a_wide_table_is_recognised_in_every_format() -> None:
         assert "a wide table: column user = user, the other columns = items" in report.taken
 
 
+FORMS_OF_CELLS = {
+    "stars": (["3 stars", "5 stars", ""], [3, 5]),
+    "drawn": (["★★★", "★★★★★", "N/A"], [3, 5]),
+    "percent": (["60%", "80%", ""], [60, 80]),
+    "fraction": (["3/5", "4/5", "n/a"], [3, 4]),
+    "yes-no": (["yes", "no", "Not Sure"], [1, 0]),
+    "true": (["true", "false", ""], [1, 0]),
+    "numbers": (["3", "5", "NA"], [3, 5]),
+}
+
+
+@pytest.mark.parametrize("header", ["user,A,B,C,D,E,F,G,H\n", "Who,A,B,C,D,E,F,G,H\n", ""])
+@pytest.mark.parametrize("form", FORMS_OF_CELLS)
+@pytest.mark.parametrize("name", ["{}", "ann{}"])
+def test_wide_tables_of_every_form(form: str, header: str, name: str) -> None:
+    """Without a header for users, or none at all: what its column holds tells."""
+    (one, two, none), (first, second) = FORMS_OF_CELLS[form]
+    cells = [[(one, two, none)[(u + k) % 3] for k in range(8)] for u in range(12)]
+    users = [name.format(u + 4) for u in range(12)]
+    lines = [",".join([user, *row]) + "\n" for user, row in zip(users, cells, strict=True)]
+    items: list[Any] = [*"ABCDEFGH"] if header else [*range(1, 9)]
+    ids: list[Any] = users if name != "{}" else [*map(int, users)]
+    expected = [
+        (ids[u], items[k], float(first if cell == one else second))
+        for u, row in enumerate(cells)
+        for k, cell in enumerate(row)
+        if cell != none
+    ]
+    sources: list[Any] = [write(header + "".join(lines))]
+    if header:
+        frame = pl.read_csv("r.csv", infer_schema=form in ("true", "numbers"))
+        frame = frame.with_columns(pl.nth(0).cast(pl.String if name != "{}" else pl.Int64))
+        sources += [frame, frame.to_pandas(), write(frame.write_ndjson(), "r.jsonl")]
+    for source in sources:
+        ratings, report = read_ratings_with_report(source)
+        assert ratings.to_frame().rows() == expected
+        assert report.reading.layout == "wide"
+        assert read_ratings(source, **report.reading).to_frame().equals(ratings.to_frame())
+
+
+@pytest.mark.parametrize("word", ["NA", "nan", "NULL", "N/A", "None", ""])
+def test_a_wide_table_that_is_mostly_empty(word: str) -> None:
+    """As R writes it; one column holds nothing at all."""
+    lines = "".join(
+        f"{u},{word},{u % 5 + 1},{word},{3 if u == 9 else word}\n" for u in range(1, 10)
+    )
+    found = rows(f"user,A,B,C,D\n{lines}")
+    assert found == [*((u, "B", u % 5 + 1) for u in range(1, 10)), (9, "D", 3)]
+
+
+@pytest.mark.parametrize(
+    ("content", "taken"),
+    [
+        # A rating in another form, without names; and a name that is a word of one.
+        (many("{u},{i},{r} stars"), "column 1 = user, 2 = item, 3 = rating"),
+        (many("u{u},i{i},{r}%"), "column 1 = user, 2 = item, 3 = rating"),
+        (many("u{u},i{i},yes,{r}"), "column 1 = user, 2 = item, 4 = count"),
+        (many("u{u},i{i},yes", "1 2").replace("2,i0,yes", "2,i0,no"), "2 = item, 3 = rating"),
+        ("who,item,like\n" + many("{u},{i},{r}"), "who = user, item = item, like = rating"),
+        # Two users are no reason to take ratings for a column of users.
+        ("A,B,C,D\n1,2,3,4\n2,2,3,4\n", "a row = a user, the other columns = items"),
+    ],
+)
+def test_columns_that_hold_a_form(content: str, taken: str) -> None:
+    how = {"user": "who", "rating": "like"} if content.startswith("who") else {}
+    assert taken in read_ratings_with_report(write(content), **how)[1].taken
+
+
 def test_the_layout_can_be_said() -> None:
     small = "who,A,B\n1,3,\n2,,4\n"
     assert "no user column is recognised" in error_of(small)

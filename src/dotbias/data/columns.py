@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from itertools import pairwise, zip_longest
 from typing import Literal, NamedTuple
 
+from dotbias.data.forms import NOTHING, has_form
 from dotbias.data.reading import NONE, Column, Reading
 from dotbias.errors import DataError
 
@@ -44,7 +45,7 @@ _TIMES = (1e8, 1e14)
 _DATE = re.compile(r"\d{4}-\d\d-\d\d")
 # RecBole writes the type of a column behind its name.
 _TYPED = re.compile(r":(token|float|token_seq|float_seq)$")
-_FEWEST_ITEMS, _FEWEST_WITHOUT_NAMES, _FEWEST_ROWS = 4, 8, 3
+_FEWEST_ITEMS, _FEWEST_WITHOUT_NAMES, _FEWEST_ROWS, _FEWEST_USERS = 4, 8, 3, 6
 _SHOWN, _SHOWN_LENGTH = 30, 300
 
 
@@ -217,8 +218,9 @@ def is_wide(
     """Whether a table has a row for each user and a column for each item: as the user says, or as it
     looks.
 
-    With names: neither items nor ratings have a column, and nearly all columns hold small numbers.
-    Without names: there are so many columns of small numbers that they cannot be users, items, ratings.
+    With names: neither items nor ratings have a column, and nearly all columns hold small numbers, or
+    ratings in another form. Without names: there are so many of these columns that they cannot be users,
+    items, ratings; or all but the first hold such a form, as items would not.
     """
     if wanted.reading.layout is not None:
         return wanted.reading.layout == "wide"
@@ -231,15 +233,33 @@ def is_wide(
         if not header or _plain(name) not in (*_ROW_NUMBERS, *_USUAL["user"].split())
     ]
     small = [at for at in own if at < len(held) and held[at] != "text" and _small(sample, at)]
+    if sum(held[at] != "nothing" for at in small) < 2:
+        return False
     if header:
         known = [*_usual(columns, "item"), *_usual(columns, "rating")]
         return len(own) >= _FEWEST_ITEMS and not known and len(small) >= 0.8 * len(own)
-    return len(own) > _FEWEST_WITHOUT_NAMES and len(small) >= 0.9 * len(own)
+    in_forms = sum(held[at] == "forms" for at in range(1, len(held)))
+    if in_forms == len(columns) - 1 >= _FEWEST_ITEMS - 1:
+        return True
+    n_small = sum(at > 0 for at in small)
+    return len(own) > _FEWEST_WITHOUT_NAMES and n_small >= 0.9 * (len(own) - 1)
+
+
+def names_users(sample: Sequence[Sequence[str]]) -> bool:
+    """Whether the first column of a wide table, whose name says nothing, tells users apart: it holds
+    text, or whole numbers that are all different, and no other column does.
+    """
+    columns = [[cell for cell in cells if cell] for cells in zip_longest(*sample)]
+    if _held(columns[0]) == "text":
+        return True
+    distinct = [len(set(cells)) == len(cells) == len(sample) for cells in columns]
+    whole = all(map(str.isdecimal, columns[0]))
+    return whole and len(sample) >= _FEWEST_USERS and distinct[0] and not any(distinct[1:])
 
 
 def _small(sample: Sequence[Sequence[str]], at: int) -> bool:
-    cells = (_number(fields[at]) for fields in sample if at < len(fields) and fields[at])
-    return all(number is None or abs(number) <= 1000 for number in cells)
+    cells = (fields[at] for fields in sample if at < len(fields) and fields[at] not in NOTHING)
+    return all(number is None or abs(number) <= 1000 for number in map(_number, cells))
 
 
 def _check_distinct(where: str, columns: Sequence[str], places: dict[str, int]) -> None:
@@ -275,16 +295,21 @@ def _usual(columns: Sequence[str], role: str) -> list[int]:
     return [plain.index(name) for name in _USUAL[role].split() if name in plain]
 
 
-Held = Literal["numbers", "times", "text"]
+Held = Literal["numbers", "times", "forms", "text", "nothing"]
 
 
 def _held(cells: Sequence[str | None]) -> Held:
     """What a column without a name holds, by what most of its cells are."""
-    filled = [cell for cell in cells if cell]
+    filled = [cell for cell in cells if cell is not None and cell not in NOTHING]
+    if not filled:
+        return "nothing"
     n_times = sum(_is_time(cell) for cell in filled)
     n_numbers = sum(_number(cell) is not None for cell in filled)
-    if 2 * max(n_times, n_numbers) < max(len(filled), 1):
-        return "text"
+    if 2 * max(n_times, n_numbers) < len(filled):
+        n_forms = sum(map(has_form, filled))
+        n_letters = sum(cell.lower() in "ynft" for cell in filled)  # which may mean anything
+        is_form = n_forms == len(filled) or 2 * (n_forms - n_letters) > len(filled)
+        return "forms" if is_form else "text"
     return "times" if 2 * n_times >= len(filled) else "numbers"
 
 
@@ -319,7 +344,8 @@ def _in_order(number: int, role: str, held: Sequence[Held], roles: Sequence[str]
     """Where the role of this number may stand in columns without names, the likeliest first."""
     valued = not set(roles).isdisjoint(VALUES)
     if role in VALUES:
-        return [at for at in range(number, len(held)) if held[at] == "numbers"]
+        kinds = ("numbers", "forms")
+        return [at for kind in kinds for at in range(number, len(held)) if held[at] == kind]
     if role == "time":
         times = [at for at in range(number - 1, len(held)) if held[at] == "times"]
         return [*times, number] if valued else times
@@ -378,8 +404,12 @@ def has_header(first: Sequence[str], following: Sequence[Sequence[str]], wanted:
     if value is None:
         return False
     at = _numbered(wanted.column(value))
-    cells = first if at is None else first[at : at + 1]
-    if not all(_held([cell]) == "text" for cell in cells):
-        return False
+    places = range(len(first)) if at is None else range(at, min(at + 1, len(first)))
     below = [_held(column) for column in zip_longest(*following)]
-    return not below or any(held != "text" for held in below)
+    for place in places:
+        kind = _held(first[place : place + 1])
+        again = any(first[place] in fields[place : place + 1] for fields in following)
+        of_form = kind == "forms" and (again or not first[place].isalpha())  # a name may be like
+        if kind in ("numbers", "times") or of_form:
+            return False
+    return not below or any(held not in ("text", "nothing") for held in below)

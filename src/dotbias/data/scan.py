@@ -24,12 +24,7 @@ from dotbias.errors import DataError
 _NO_GENRES = ("", "(no genres listed)")
 _ISO_FORMS = ("%Y-%m-%d", "%Y-%m-%dT%H:%M", "%Y-%m-%dT%H:%M:%S%.f", "%Y-%m-%dT%H:%M:%S%.f%:z")
 _SHOWN_ROWS = 5
-# What stands for nothing where a user, an item or a time should be.
-_NOTHING = (
-    *("", "NULL", "Null", "null", "\\N", "NA", "<NA>", "N/A", "n/a", "#N/A", "nan", "NaN", "NAN"),
-    *("None", "NaT"),
-)
-_NO_TIMES = (*_NOTHING, "0000-00-00", "0000-00-00 00:00:00")
+_NO_TIMES = (*forms.NOTHING, "0000-00-00", "0000-00-00 00:00:00")
 _FORM_ADVICE = (
     "; if ratings are written so, say how with rating_as= (on the command line --rating-as), or with "
     "missing= (--missing) which words stand for none"
@@ -128,7 +123,9 @@ def _categorised(frame: pl.DataFrame) -> bool:
     for role in IDS:
         if role in frame.columns and frame.schema[role] == pl.String:
             distinct = frame[role].unique().sort()
-            if (distinct != distinct.str.strip_chars()).any() or distinct.is_in(_NOTHING).any():
+            if (distinct != distinct.str.strip_chars()).any() or distinct.is_in(
+                forms.NOTHING
+            ).any():
                 return False
             at = frame.get_column_index(role)
             frame.replace_column(at, frame[role].cast(pl.Enum(distinct)))
@@ -151,7 +148,7 @@ def _with_form(table: Table) -> Table:
         .collect(engine="streaming")
     )
     left_out = reading.missing or ()
-    counted = counted.filter(~pl.col("value").is_in([*_NOTHING, *left_out]))
+    counted = counted.filter(~pl.col("value").is_in([*forms.NOTHING, *left_out]))
     if not 0 < counted.height <= _MOST_DISTINCT:
         return table
     other = counted.filter(pl.col("value").cast(pl.Float64, strict=False).is_null())["value"]
@@ -160,6 +157,8 @@ def _with_form(table: Table) -> Table:
         return table
     if reading.layout == "wide" and reading.missing is None and reading.rating_as is None:
         words = [word for word in other.sort() if not any(map(str.isdigit, word))]
+        if len(words) == counted.height:
+            words = [word for word in words if not forms.has_form(word)]
         if 0 < len(words) <= _MOST_WORDS and len(words) < counted.height:
             n = counted.filter(pl.col("value").is_in(words))["len"].sum()
             shown = ", ".join(map(repr, words))
@@ -331,7 +330,7 @@ def _take(
         dtype, raw = pl.String(), raw.cast(pl.String)
         if role not in IDS or "row" in schema:  # else see ``_categorised``
             raw = raw.str.strip_chars()
-            nothing = raw == "" if role in VALUES else raw.is_in(_NOTHING)
+            nothing = raw == "" if role in VALUES else raw.is_in(forms.NOTHING)
             fails = {"missing": raw.is_null() | nothing}
     if role in VALUES:
         values, more = _value(raw, dtype, limits, kind, table.reading)
