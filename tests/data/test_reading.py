@@ -64,7 +64,7 @@ def many(row: str, values: str = "1 2 3 4 5 3 4 2") -> str:
 @pytest.mark.parametrize(
     ("content", "said"),
     [
-        ("1,2,3,4\n", "no header: column 1 = user, 2 = item, 3 = rating, 4 = time: 1 ratings, 1 us"),
+        ("1,2,3,978300760\n", "no header: column 1 = user, 2 = item, 3 = rating, 4 = time: 1 ratings"),
         ("1\t2\t3\n", "no header: column 1 = user, 2 = item, 3 = rating:"),
         ("userId,movieId,rating\n1,2,3\n", "userId = user, movieId = item, rating = rating:"),
         ("userId,movie,movieId,rating\n1,A,2,3\n", "movie = title; passed over: movie:"),
@@ -131,6 +131,7 @@ def test_the_title_of_a_review_is_no_title_of_the_item() -> None:
     [
         ("".join(f"{k},{k % 3},{k % 5}\n" for k in range(5, 60, 2)), "has another user"),
         ("".join(f"{k % 3},{k},{k * 7}\n" for k in range(300)), "look like ids or counts"),
+        ("".join(f"{k % 3},{k},{1990 + k % 30}\n" for k in range(300)), "look like years"),
         ("user,item,stars\n" + "".join(f"1,{k},{k}12345678\n" for k in range(1, 30)), "like times"),
     ],
 )  # fmt: skip
@@ -138,6 +139,47 @@ def test_what_is_likely_no_such_column_is_a_warning(content: str, warning: str) 
     _, report = read_ratings_with_report(write(content))
     assert [warning in line for line in report.warnings] == [True]
     assert "name the columns with user=, item=, rating=" in report.warnings[0]
+
+
+TIMES = [
+    # What stands fourth, and whether it is a time.
+    *[(str(978300760 * unit), True) for unit in (1, 10**3, 10**6, 10**9)],
+    *[("2005-06-23", True), ("2005-06-23T12:30:00", True), ("NULL", True), ("978300760.0", True)],
+    *[("0", False), ("1", False), ("4", False), ("1995", False), ("20050623", False), ("x", False)],
+    *[("13800138000", False), ("0.5", False), ("60%", False), ("-978300760", False)],
+]
+
+
+@pytest.mark.parametrize(("fourth", "is_time"), TIMES)
+def test_what_stands_where_times_would_is_one_only_if_it_could_be(
+    fourth: str, is_time: bool
+) -> None:
+    content = many("{u},{i},{r},%s" % fourth)  # noqa: UP031 - braces are for ``many``
+    for source in (write(content), [line.split(",") for line in content.splitlines()]):
+        ratings, report = read_ratings_with_report(source)
+        assert ratings.values.tolist() == [1, 1, 2, 2, 3, 3, 4, 4, 5, 5, 3, 3, 4, 4, 2, 2]
+        assert ("4 = time" in report.taken) == (is_time and fourth != "NULL")
+        passed = "column 4 holds no times: passed over; pass time=4 (on the command line --time-co"
+        assert any(line.startswith(passed) for line in report.lines()) == (not is_time)
+        assert read_ratings(source, **report.reading).to_frame().equals(ratings.to_frame())
+    if fourth.isdecimal():
+        assert read_ratings("r.csv", time=4).times is not None
+
+
+@pytest.mark.parametrize(
+    ("row", "taken", "kind"),
+    [
+        ("{u},{i},97830076{r}", "column 1 = user, 2 = item, 3 = time; each row is an event", "events"),
+        ("{u},{i},2005-06-2{r}", "column 1 = user, 2 = item, 3 = time; each row is an event", "events"),
+        ("{u},{i},97830076{r},{r}", "1 = user, 2 = item, 4 = rating, 3 = time", "ratings"),
+        ("{u},{i},{r},7,97830076{r}", "2 = item, 3 = rating, 5 = time", "ratings"),
+        ("{u},{i},,{r}", "1 = user, 2 = item, 4 = count", "counts"),
+    ],
+)  # fmt: skip
+def test_times_are_found_where_they_stand(row: str, taken: str, kind: str) -> None:
+    ratings, report = read_ratings_with_report(write(many(row)))
+    assert taken in report.taken
+    assert ratings.kind == kind
 
 
 # Ids ----------------------------------------------------------------------------------------------

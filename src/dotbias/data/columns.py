@@ -40,8 +40,9 @@ VALUES = ("rating", "count")
 _OPTIONAL = ("time", "title", "genres")
 # Names that frames give to the numbers of their rows when they write them.
 _ROW_NUMBERS = ("", "unnamed0", "index", "rownames", "level0")
-# No rating and no count is as large as the seconds, or milliseconds, of any time since 1973.
-_TIMES = (1e8, 1e14)
+# No rating and no count is as large as the seconds of any time since 1973, or as its milliseconds...
+_TIMES = (1e8, 1e10)
+_UNITS = (1, 1e3, 1e6, 1e9)
 _DATE = re.compile(r"\d{4}-\d\d-\d\d")
 # RecBole writes the type of a column behind its name.
 _TYPED = re.compile(r":(token|float|token_seq|float_seq)$")
@@ -102,7 +103,7 @@ def find_columns(
 
     Without names roles take the columns as they come, after an index. Ratings or counts take the first
     one from their place on that holds numbers, and no times: what stands between is a name, or tells
-    clicks from purchases.
+    clicks from purchases. Times take one that holds dates or seconds, and no flags, counts or years.
 
     A rating is missing where there is nothing but users, items, times and the like; a column that could
     be anything is left to the user.
@@ -150,6 +151,7 @@ def find_columns(
         if titles:
             places["title"] = titles[0]
     notices += _between(columns, held, sample, places)
+    notices += _no_times(columns, held, roles, start, places)
     unknown = _unknown(columns, held, places)
     for role in roles:
         needed = role not in wanted.optional and (role != "rating" or unknown)
@@ -183,6 +185,26 @@ def _between(
                 f"column {columns[at]} tells {', '.join(map(clipped, kinds))} apart: all are read"
             )
     return said
+
+
+def _no_times(
+    columns: Sequence[str],
+    held: Sequence["Held"] | None,
+    roles: Sequence[str],
+    start: int,
+    places: dict[str, int],
+) -> list[str]:
+    """What to say of a column without a name that stands where times would, and holds none."""
+    if held is None or "user" not in roles or "time" not in roles or "time" in places:
+        return []
+    at = roles.index("time") + start
+    if at >= len(columns) or at in places.values():
+        return []
+    column = columns[at]
+    return [
+        f"column {column} holds no times: passed over; pass time={column} (on the command line "
+        f"--time-column {column}) if it does"
+    ]
 
 
 def missing(where: str, role: str, columns: Sequence[str], wanted: Wanted) -> DataError:
@@ -323,7 +345,9 @@ def _number(cell: str) -> float | None:
 def _is_time(cell: str) -> bool:
     low, high = _TIMES
     number = _number(cell)
-    return low <= number < high if number is not None else bool(_DATE.match(cell))
+    if number is None:
+        return bool(_DATE.match(cell))
+    return any(low <= number / unit < high for unit in _UNITS)
 
 
 def _is_index(
@@ -348,7 +372,9 @@ def _in_order(number: int, role: str, held: Sequence[Held], roles: Sequence[str]
         return [at for kind in kinds for at in range(number, len(held)) if held[at] == kind]
     if role == "time":
         times = [at for at in range(number - 1, len(held)) if held[at] == "times"]
-        return [*times, number] if valued else times
+        return times or [
+            at for at in range(number, len(held))[:1] if held[at] == "nothing" and valued
+        ]
     if role in ("title", "genres") and roles[0] != "id":
         return []  # beside ratings nothing tells a title from any other text
     return [number]

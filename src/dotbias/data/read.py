@@ -431,7 +431,8 @@ def _open(content: Any, roles: tuple[str, ...], given: Reading) -> tuple[Table, 
         return table, kind or "ratings"
     column = table.columns[place]
     first = [table.places[each] for each in ("user", "item") if each in table.places]
-    further = not table.header and given.rating is None and place > max(first, default=-1) + 1
+    between = {*range(max(first, default=-1) + 1, place)} - {table.places.get("time")}
+    further = not table.header and given.rating is None and between
     if not (further or (table.header and counts(column))):
         return table, "ratings"
     other = "pass kind='ratings' (on the command line --kind ratings) if they are ratings"

@@ -14,6 +14,7 @@ from dotbias.errors import DataError
 # Times above these are in finer units: 1e11 seconds are the year 5138.
 _FINER = ((1e17, 10**9, "nano"), (1e14, 10**6, "micro"), (1e11, 10**3, "milli"))
 _SAMPLED = 1 << 16
+_YEARS = (1900, 2100)
 
 
 def without_codes(table: Table, frame: pl.DataFrame, kind: Kind) -> tuple[Table, pl.DataFrame]:
@@ -81,9 +82,12 @@ def warnings(every: Ratings, table: Table) -> tuple[str, ...]:
     if every.kind == "ratings" and table.reading.layout == "long" and len(every) > _FEW:
         sample = every.values[:: -(-len(every) // _SAMPLED)]
         column = clipped(table.column("rating"))
-        if sample.min() >= 1e8:
+        whole = (sample == np.rint(sample)).all()
+        if whole and sample.min() >= _YEARS[0] and sample.max() <= _YEARS[1]:
+            said.append(f"the ratings in column {column} look like years: if they are, {name}")
+        elif sample.min() >= 1e8:
             said.append(f"the ratings in column {column} look like times: if they are, {name}")
-        elif (sample == np.rint(sample)).all() and len(np.unique(sample)) > 200:
+        elif whole and len(np.unique(sample)) > 200:
             said.append(
                 f"the ratings in column {column} look like ids or counts: if they are, {name}"
             )
