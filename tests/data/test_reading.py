@@ -102,6 +102,10 @@ def test_a_reading_outlives_the_model_file() -> None:
         {"quote": "''"},
         {"comment": ""},
         {"skip_lines": -1},
+        {"where": "play"},
+        {"where": "3="},
+        {"where": "=play"},
+        {"where": "3= , "},
         {"skip_lines": True},
         {"rating_as": "thumbs"},
         {"user_ids": "numbers"},
@@ -347,6 +351,105 @@ def test_values_that_are_mostly_small_and_sometimes_huge_are_counts() -> None:
     assert ratings.kind == "counts"
     assert "as counts are: taken for counts; pass kind='ratings'" in report.lines()[0]
     assert read_ratings(write("user,item,rating\n" + many("{u},{i},{r}", plays))).kind == "ratings"
+
+
+# Which rows are read --------------------------------------------------------------------------------
+
+ACTIONS = pl.DataFrame(
+    {
+        "user": [f"u{k % 7}" for k in range(60)],
+        "item": [k // 7 for k in range(60)],
+        "event": [("View", "cart", "buy")[k % 3] for k in range(60)],
+        "rating": [(1.0, 1.0, 0.5 + k % 5)[k % 3] for k in range(60)],
+        "code": [k % 3 for k in range(60)],
+        "ok": [k % 3 == 0 for k in range(60)],
+        "time": [10**9 + k for k in range(60)],
+    }
+)
+
+
+def actions(folder: Path, columns: list[str]) -> list[Any]:
+    frame = ACTIONS.select(columns)
+    csv, tsv, jsonl, parquet = (folder / f"a.{end}" for end in ("csv", "tsv", "jsonl", "parquet"))
+    frame.write_csv(csv)
+    frame.write_csv(tsv, separator="\t")
+    frame.write_ndjson(jsonl)
+    frame.write_parquet(parquet)
+    return [csv, tsv, jsonl, parquet, frame, frame.lazy(), frame.to_pandas(), frame.to_arrow()]
+
+
+@pytest.mark.parametrize(
+    ("where", "kept"),
+    [
+        ("event=buy", (2,)),
+        ("event=BUY, cart", (1, 2)),
+        ("3=view", (0,)),
+        ("code=0,2", (0, 2)),
+        ("ok=true", (0,)),
+        ("rating=1", (0, 1)),
+        ("none", (0, 1, 2)),
+    ],
+)
+def test_rows_are_chosen_alike_in_every_format(folder: Path, where: str, kept: tuple[int]) -> None:
+    places = [k for k in range(60) if k % 3 in kept and (where != "rating=1" or k % 15 != 2)]
+    expected = ACTIONS[places].select("user", "item", "rating", "time").rows()
+    for source in actions(folder, ACTIONS.columns):
+        ratings, report = read_ratings_with_report(source, where=where, kind="ratings")
+        assert ratings.to_frame().rows() == expected
+        assert ("only rows where" in report.taken) == (where != "none")
+        assert report.n_rows == len(expected)
+        again = read_ratings(source, **report.reading)
+        assert again.to_frame().equals(ratings.to_frame())
+        assert read_pairs(source, where=where).height == len(expected)
+
+
+def test_rows_that_are_not_chosen_may_be_bad_and_others_keep_their_numbers() -> None:
+    content = "user,item,event,rating\n1,1,view,x\n1,2,buy,3\n1,3,view,\n2,2,buy,y\n2,3,buy,4\n"
+    assert error_of(content, where="event=buy").startswith("r.csv, row 5, column rating: 'y' is")
+    ratings = read_ratings("r.csv", where="event=buy", on_bad="skip")
+    assert ratings.to_frame().rows() == [(1, 2, 3.0), (2, 3, 4.0)]
+    twice = "user,item,event,rating\n1,1,view,1\n1,2,buy,3\n1,1,buy,2\n1,2,buy,4\n"
+    message = error_of(twice, where="event=buy", duplicates="error")
+    assert "rows 3 and 5: both rate user 1, item 2" in message
+    assert "there are no rows where event=sell: there are buy, view" in error_of(
+        twice, where="event=sell"
+    )
+    assert "no column 'act' among user, item, event, rating" in error_of(twice, where="act=buy")
+    message = error_of("user,A,B,C,D\n1,3,,5,\n2,,4,1,2\n", where="user=1")
+    assert "where= (on the command line --where) chooses rows of one rating each" in message
+
+
+def test_values_that_are_always_the_same_with_one_word_are_not_read(folder: Path) -> None:
+    """Of Steam's purchases, each a 1, and hours of play the second are counts."""
+    for source in actions(folder, ["user", "item", "event", "rating", "time"]):
+        ratings, report = read_ratings_with_report(source)
+        assert len(ratings) == 20
+        assert report.reading.where == "event=buy"
+        assert (
+            "column event tells buy (20 rows), cart (20 rows), view (20 rows) apart: values are always "
+            "1 where cart, 1 where view, so only buy is read; pass where='none'"
+        ) in report.lines()[0]
+        assert len(read_ratings(source, where="none")) == 60
+        again = read_ratings(source, **report.reading)
+        assert (again.to_frame().equals(ratings.to_frame()), again.reading) == (
+            True,
+            ratings.reading,
+        )
+
+
+@pytest.mark.parametrize("header", ["user,item,action,time\n", ""])
+def test_words_of_events_are_said(header: str) -> None:
+    lines = (f"{k % 7},{k // 7},{('pv', 'fav', 'buy')[k % 3]},{10**9 + k}\n" for k in range(60))
+    ratings, report = read_ratings_with_report(write(header + "".join(lines)))
+    assert (ratings.kind, len(ratings)) == ("events", 60)
+    column = "action" if header else "3"
+    option = f"{column}=buy"
+    (said,) = (line for line in report.lines() if "apart" in line)
+    assert said == (
+        f"column {column} tells buy (20 rows), fav (20 rows), pv (20 rows) apart: all are read; pass "
+        f"where={option!r} (on the command line --where {option}) for some of them"
+    )
+    assert len(read_ratings("r.csv", where=option)) == 20
 
 
 # How ratings are written --------------------------------------------------------------------------

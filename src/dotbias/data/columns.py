@@ -20,6 +20,9 @@ _STARS = (
     "ratingvalue isrecommended recommended"
 )
 
+WHERE = "where"
+"""The role of the column that says which rows are read."""
+
 # Usual column names, the likeliest first, without case, spaces and underscores: ids before names.
 _USUAL = {
     "user": "userid uid user customerid memberid reviewerid accountid visitorid personid username "
@@ -30,6 +33,9 @@ _USUAL = {
     "time": "timestamp time unixreviewtime unixtime datetime date reviewtime ratedat createdat",
     "title": "movietitle itemtitle itemname booktitle productname trackname title name",
     "genres": "genres genre categories category",
+    # What tells purchases from clicks, and the like.
+    WHERE: "event eventtype eventname action actiontype activity behavior behaviortype behaviour "
+    "behaviourtype interaction interactiontype",
 }
 _USUAL["id"] = _USUAL["item"]
 # A rating may turn out to be a count, and what is asked for as a count may be called a rating.
@@ -48,6 +54,8 @@ _DATE = re.compile(r"\d{4}-\d\d-\d\d")
 _TYPED = re.compile(r":(token|float|token_seq|float_seq)$")
 _FEWEST_ITEMS, _FEWEST_WITHOUT_NAMES, _FEWEST_ROWS, _FEWEST_USERS = 4, 8, 3, 6
 _SHOWN, _SHOWN_LENGTH = 30, 300
+MOST_WORDS = 8
+"""Words of a column that tells kinds of rows apart."""
 
 
 @dataclass(frozen=True)
@@ -150,9 +158,9 @@ def find_columns(
         titles = [at for at in over if _plain(columns[at]) in _NAMES_OF_ITEMS.split()]
         if titles:
             places["title"] = titles[0]
-    notices += _between(columns, held, sample, places)
     notices += _no_times(columns, held, roles, start, places)
-    unknown = _unknown(columns, held, places)
+    telling = _where(where, columns, wanted, held, sample, places)
+    unknown = telling is None and _unknown(columns, held, places)
     for role in roles:
         needed = role not in wanted.optional and (role != "rating" or unknown)
         if role not in places and needed:
@@ -164,27 +172,36 @@ def find_columns(
             "--rating-column)"
         )
     found = {role: places[role] for role in roles if role in places}
+    if telling is not None:
+        found[WHERE] = telling
     return Found(found, tuple(clipped(columns[at]) for at in over), tuple(notices))
 
 
-def _between(
+def _where(
+    where: str,
     columns: Sequence[str],
+    wanted: Wanted,
     held: Sequence["Held"] | None,
     sample: Sequence[Sequence[str]] | None,
     places: dict[str, int],
-) -> list[str]:
-    """What to say of columns between items and values that tell one kind of event from another."""
-    value = next((places[role] for role in VALUES if role in places), None)
-    if sample is None or held is None or value is None or not {"user", "item"} <= places.keys():
-        return []
-    said = []
-    for at in range(max(places["user"], places["item"]) + 1, value):
-        kinds = sorted({fields[at] for fields in sample if at < len(fields)})
-        if held[at] == "text" and 1 < len(kinds) <= 8 and 3 * len(kinds) < len(sample):
-            said.append(
-                f"column {columns[at]} tells {', '.join(map(clipped, kinds))} apart: all are read"
-            )
-    return said
+) -> int | None:
+    """The column that says which rows are read: as named; or, unless all are, one whose name is usual
+    for it or, without names, one behind the items in which a few words come again and again.
+    """
+    named = wanted.reading.where_column
+    if named is not None:
+        return None if named == NONE else _named(where, columns, named)
+    if "time" not in wanted.roles or not {"user", "item"} <= places.keys():
+        return None
+    if held is None:
+        return next((at for at in _usual(columns, WHERE) if at not in places.values()), None)
+    for at in range(max(places["user"], places["item"]) + 1, len(held)):
+        if at in places.values() or held[at] not in ("text", "forms"):
+            continue
+        words = {fields[at] for fields in sample or () if at < len(fields)}
+        if 1 < len(words) <= MOST_WORDS and 3 * len(words) < len(sample or ()):
+            return at
+    return None
 
 
 def _no_times(

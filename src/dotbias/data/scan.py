@@ -13,7 +13,7 @@ import polars as pl
 from polars import selectors
 
 from dotbias.data import codes, forms
-from dotbias.data.columns import IDS, VALUES, clipped
+from dotbias.data.columns import IDS, MOST_WORDS, VALUES, WHERE, clipped
 from dotbias.data.formats.table import Row, Table, id_type
 from dotbias.data.ratings import LARGEST, Kind, Scale
 from dotbias.data.reading import Reading
@@ -116,6 +116,32 @@ def parse(
     return table, parsed
 
 
+def _chosen(table: Table, lf: pl.LazyFrame) -> pl.LazyFrame:
+    """The rows of a table that are read."""
+    words = table.reading.where_values
+    return lf.filter(_word().is_in(words)) if words else lf
+
+
+def _word() -> pl.Expr:
+    """What stands in the column that says which rows are read, the same in all formats."""
+    return _whole(pl.col(WHERE).cast(pl.String).str.strip_chars().str.to_lowercase())
+
+
+def _not_chosen(table: Table) -> str:
+    """What stands in the rows that are not read, where none is."""
+    if not table.reading.where_values:
+        return ""
+    query = table.text().select(_word()).drop_nulls().unique().sort(WHERE).head(MOST_WORDS + 1)
+    words = [clipped(word) for word in query.collect(engine="streaming")[WHERE]]
+    more = ", ..." if len(words) > MOST_WORDS else ""
+    return f" where {table.reading.where}: there are {', '.join(words[:MOST_WORDS])}{more}"
+
+
+def row_numbers(table: Table) -> pl.Series:
+    """The numbers in a table of the rows that are read."""
+    return _chosen(table, table.text()).select("row").collect(engine="streaming")["row"]
+
+
 def _categorised(frame: pl.DataFrame) -> bool:
     """Make text ids, as they came from a typed scan, Enums of their distinct values, in place; False
     where the text is to be scanned: an id has blanks around it, or is a word for nothing.
@@ -140,7 +166,7 @@ def _with_form(table: Table) -> Table:
         return table
     text = pl.col(role).cast(pl.String).str.strip_chars()
     counted = (
-        table.text()
+        _chosen(table, table.text())
         .select(value=text)
         .filter(pl.col("value").fill_null("") != "")
         .group_by("value")
@@ -183,12 +209,17 @@ def _evaluate(
     """Take the columns of all roles in one pass over a scan; None where only the text can tell what ids
     are.
     """
+    lf = _chosen(table, lf)
     schema = lf.collect_schema()
     values = {"row": pl.col("row")} if "row" in schema else {}
     checks = [Check("", _TOO_SHORT, pl.lit(False))]  # see ``_whole_rows``
     if "extra" in schema:
         checks.append(Check("", "is too long", pl.col("extra").is_not_null()))
     for role in table.places:
+        if role == WHERE:
+            if not table.reading.where_values:  # what is to be read is up to all that stands there
+                values[WHERE] = _word()
+            continue
         name = "value" if role in VALUES else role
         values[name], more = _take(role, schema, table, limits, kind)
         checks += more
@@ -457,7 +488,7 @@ def usable(
     frame, checks = parsed
     n_bad = frame.height - frame["problem"].null_count()
     if frame.height == 0:
-        raise DataError(f"{table.name}: there are no rows")
+        raise DataError(f"{table.name}: there are no rows{_not_chosen(table)}")
     if n_bad == 0:
         return frame, ()
     bad = frame.filter(pl.col("problem").is_not_null()).head(_SHOWN_ROWS)
