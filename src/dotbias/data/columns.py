@@ -271,7 +271,11 @@ def is_wide(
         for at, name in enumerate(columns)
         if not header or _plain(name) not in (*_ROW_NUMBERS, *_USUAL["user"].split())
     ]
-    small = [at for at in own if at < len(held) and held[at] != "text" and _small(sample, at)]
+    small = [
+        at
+        for at in own
+        if at < len(held) and held[at] not in ("text", "dates") and _small(sample, at)
+    ]
     if sum(held[at] != "nothing" for at in small) < 2:
         return False
     if header:
@@ -334,7 +338,7 @@ def _usual(columns: Sequence[str], role: str) -> list[int]:
     return [plain.index(name) for name in _USUAL[role].split() if name in plain]
 
 
-Held = Literal["numbers", "times", "forms", "text", "nothing"]
+Held = Literal["numbers", "times", "dates", "forms", "text", "nothing"]
 
 
 def _held(cells: Sequence[str | None]) -> Held:
@@ -342,9 +346,12 @@ def _held(cells: Sequence[str | None]) -> Held:
     filled = [cell for cell in cells if cell is not None and cell not in NOTHING]
     if not filled:
         return "nothing"
+    n_dates = sum(bool(_DATE.match(cell)) for cell in filled)
     n_times = sum(_is_time(cell) for cell in filled)
     n_numbers = sum(_number(cell) is not None for cell in filled)
-    if 2 * max(n_times, n_numbers) < len(filled):
+    if 2 * n_dates >= len(filled):
+        return "dates"
+    if 2 * n_numbers < len(filled):
         n_forms = sum(map(has_form, filled))
         n_letters = sum(cell.lower() in "ynft" for cell in filled)  # which may mean anything
         is_form = n_forms == len(filled) or 2 * (n_forms - n_letters) > len(filled)
@@ -360,11 +367,10 @@ def _number(cell: str) -> float | None:
 
 
 def _is_time(cell: str) -> bool:
+    """Whether a number may be a time."""
     low, high = _TIMES
     number = _number(cell)
-    if number is None:
-        return bool(_DATE.match(cell))
-    return any(low <= number / unit < high for unit in _UNITS)
+    return number is not None and any(low <= number / unit < high for unit in _UNITS)
 
 
 def _is_index(
@@ -389,19 +395,20 @@ def _in_order(number: int, role: str, held: Sequence[Held], roles: Sequence[str]
         return [at for kind in kinds for at in range(number, len(held)) if held[at] == kind]
     if role == "time":
         times = [at for at in range(number - 1, len(held)) if held[at] == "times"]
-        return times or [
-            at for at in range(number, len(held))[:1] if held[at] == "nothing" and valued
-        ]
+        dates = [at for at, kind in enumerate(held) if kind == "dates"]
+        empty = [at for at in range(number, len(held))[:1] if held[at] == "nothing" and valued]
+        return [*dates, *times] or empty
     if role in ("title", "genres") and roles[0] != "id":
         return []  # beside ratings nothing tells a title from any other text
-    return [number]
+    others = [at for at, kind in enumerate(held) if kind != "dates"]
+    return others[number : number + 1]
 
 
 def _unknown(columns: Sequence[str], held: Sequence[Held] | None, places: dict[str, int]) -> bool:
     """Whether there is a column without a role that is neither known for another one nor a time."""
     usual = {*_ROW_NUMBERS, *(name for names in _USUAL.values() for name in names.split())}
     return any(
-        _plain(name) not in usual if held is None else held[at] != "times"
+        _plain(name) not in usual if held is None else held[at] not in ("times", "dates")
         for at, name in enumerate(columns)
         if at not in places.values()
     )
@@ -453,6 +460,6 @@ def has_header(first: Sequence[str], following: Sequence[Sequence[str]], wanted:
         kind = _held(first[place : place + 1])
         again = any(first[place] in fields[place : place + 1] for fields in following)
         of_form = kind == "forms" and (again or not first[place].isalpha())  # a name may be like
-        if kind in ("numbers", "times") or of_form:
+        if kind in ("numbers", "times", "dates") or of_form:
             return False
     return not below or any(held not in ("text", "nothing") for held in below)
