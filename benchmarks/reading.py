@@ -1,11 +1,12 @@
-"""Rows per second and peak memory of reading ratings, as CSV and as Parquet.
+"""Rows per second and peak memory of reading ratings, as CSV, with text ids too, and as Parquet.
 
     python benchmarks/reading.py --rows 20000000
     python benchmarks/reading.py --rows 20000000 --against ../older/src
 
-The files have the shape of MovieLens 20M (integer ids, half stars; the CSV with times, the Parquet
-without), their rows in random order. Each is read in a process of its own, ids mapped and repeated
-pairs looked for. Memory is the peak of the process beyond what it held before it began to read.
+The files have the shape of MovieLens 20M (half stars; ids are integers, in text_ids.csv text such as
+user-17; the CSVs with times, the Parquet without), their rows in random order. Each is read in a
+process of its own, ids mapped and repeated pairs looked for. Memory is the peak of the process beyond
+what it held before it began to read.
 With another version's sources the two take turns, and the last column is the ratio of their best times.
 """
 
@@ -31,7 +32,7 @@ class Measured(NamedTuple):
 
 
 def make(folder: Path, n_rows: int) -> None:
-    """Write ratings.csv and ratings.parquet."""
+    """Write ratings.csv, ratings.parquet and text_ids.csv."""
     import numpy as np
     import polars as pl
 
@@ -52,6 +53,8 @@ def make(folder: Path, n_rows: int) -> None:
     )
     frame.write_csv(folder / "ratings.csv")
     frame.drop("timestamp").write_parquet(folder / "ratings.parquet")
+    ids = pl.format("user-{}", "userId"), pl.format("B{}", "movieId")
+    frame.with_columns(userId=ids[0], movieId=ids[1]).write_csv(folder / "text_ids.csv")
 
 
 def measure(path: Path) -> Measured:

@@ -38,6 +38,7 @@ def test_info_shows_how_the_ratings_were_read(run, model):
         (text("\t", user="ж{}").encode("cp1251"), "--encoding cp1251"),
         (text(",", header="!note\n"), "--comment ! --decimal . --quote none --layout long"),
         (text(",").replace(",5\n", ",best\n"), "--rating-as best=5 --missing none"),
+        (text(",", item="{},buy") + "7,7,view,x\n", "--where 3=buy --kind ratings"),
     ],
 )
 def test_every_option_of_the_command_line(run, workplace, content, options):

@@ -201,17 +201,18 @@ def unpacked(members: dict[str, str | bytes]) -> str:
     return "set"
 
 
-PACKED_9K = gzip.compress(b"1::2::3::4\n")
+AT = 978300760
+PACKED_9K = gzip.compress(f"1::2::3::{AT}\n".encode())
 TITLED: dict[str, dict[str, str | bytes]] = {
-    "ml-20m": {"ml/ratings.csv": HEADER + "1,2,3,4\n", "ml/movies.csv": 'movieId,title\n2,"A, b"\n'},
-    "ml-100k": {"u.data": "1\t2\t3\t4\n", "u1.base": "?", "u.item": "2|A, b|1995||\n"},
-    "ml-1m": {"ratings.dat": "1::2::3::4\n", "movies.dat": "2::A, b::War\n", "users.dat": "1::M\n"},
+    "ml-20m": {"ml/ratings.csv": f"{HEADER}1,2,3,{AT}\n", "ml/movies.csv": 'movieId,title\n2,"A, b"\n'},
+    "ml-100k": {"u.data": f"1\t2\t3\t{AT}\n", "u1.base": "?", "u.item": "2|A, b|1995||\n"},
+    "ml-1m": {"ratings.dat": f"1::2::3::{AT}\n", "movies.dat": "2::A, b::War\n", "users.dat": "1::M\n"},
     "tweets": {"ratings-9K.dat.gz": PACKED_9K, "movies-9K.dat": "2::A, b::\n"},
-    "books": {"BX-Book-Ratings.csv": "uid;isbn;score;date\n1;2;3;4", "Books.csv": "id;title\n2;A, b"},
+    "books": {"BX-Book-Ratings.csv": f"uid;isbn;score;date\n1;2;3;{AT}", "Books.csv": "id;name\n2;A, b"},
     "hidden": {
         "._ratings.csv": "?",
         "__MACOSX/ratings.csv": "?",
-        "a/ratings.csv": "1,2,3,4",
+        "a/ratings.csv": f"1,2,3,{AT}",
         "a/items.csv": '2,"A, b"',
     },
 }  # fmt: skip
@@ -223,7 +224,7 @@ TITLED: dict[str, dict[str, str | bytes]] = {
 def test_ratings_and_titles_are_found_by_name(name: str, pack: Callable[..., str]) -> None:
     source = pack(TITLED[name])
     ratings, report = read_ratings_with_report(source)
-    assert rows(ratings) == [(1, 2, 3.0, 4)]
+    assert rows(ratings) == [(1, 2, 3.0, AT)]
     assert ratings.item_vocabulary.label(0) == "A, b"
     assert report.lines() == []
     assert read_titles(source).select("id", "title").rows() == [(2, "A, b")]
@@ -309,7 +310,7 @@ def test_the_likelier_of_two_column_names_wins_in_any_order() -> None:
         ("b,a,c,d\n2,1,3,4\n", {"user": "a", "item": "b", "rating": "c", "time": "d"}),
         ("b,a,c,d\n2,1,3,4\n", {"user": 2, "item": 1, "rating": 3, "time": 4}),
         ("b,a,c,d\n2,1,3,4\n", {"user": "2", "item": "1", "rating": "3", "time": "4"}),
-        ("2,1,3,4\n", {"user": 2, "item": "1"}),
+        ("2,1,3,4\n", {"user": 2, "item": "1", "time": 4}),
         ("3,1,2,x,4\n", {"rating": 1, "user": 2, "item": 3, "time": 5}),
         ("user,item,rating,time,other\n9,2,3,4,1\n", {"user": "other"}),
         ("item,user,rating,time\n1,2,3,4\n", {"user": "item", "item": "user"}),
@@ -926,7 +927,8 @@ def test_pairs() -> None:
             "counts",
             [("a", "x", 7), ("a", "y", 8), ("b", "y", 9)],
         ),
-        ("1,2,3,4\n", "ratings", [(1, 2, 3.0, 4)]),
+        ("1,2,3,978300760\n", "ratings", [(1, 2, 3.0, 978300760)]),
+        ("1,2,3,4\n", "ratings", [(1, 2, 3.0)]),
         ("1,2,3\n1,3,x\n1,4,3\n", "ratings", [(1, 2, 3.0), (1, 4, 3.0)]),
     ],
 )
@@ -949,7 +951,7 @@ def test_what_the_values_are_is_recognised(content: str, kind: str, expected: An
         ("user,item,x,y\n1,2,3,9\n", {"kind": "events"}, "events", [(1, 2)]),
         ("1,2,x,9\n", {"rating": 4}, "ratings", [(1, 2, 9.0)]),
         ("1,2,x,9\n", {"kind": "ratings"}, "ratings", [(1, 2, 9.0)]),
-        ("1,2,3,9\n", {"kind": "counts"}, "counts", [(1, 2, 3.0, 9)]),
+        ("1,2,3,978300760\n", {"kind": "counts"}, "counts", [(1, 2, 3.0, 978300760)]),
         ("1,2,3,881250949\n", {"kind": "events"}, "events", [(1, 2, 881250949)]),
     ],
 )

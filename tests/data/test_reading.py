@@ -64,7 +64,7 @@ def many(row: str, values: str = "1 2 3 4 5 3 4 2") -> str:
 @pytest.mark.parametrize(
     ("content", "said"),
     [
-        ("1,2,3,4\n", "no header: column 1 = user, 2 = item, 3 = rating, 4 = time: 1 ratings, 1 us"),
+        ("1,2,3,978300760\n", "no header: column 1 = user, 2 = item, 3 = rating, 4 = time: 1 ratings"),
         ("1\t2\t3\n", "no header: column 1 = user, 2 = item, 3 = rating:"),
         ("userId,movieId,rating\n1,2,3\n", "userId = user, movieId = item, rating = rating:"),
         ("userId,movie,movieId,rating\n1,A,2,3\n", "movie = title; passed over: movie:"),
@@ -102,6 +102,10 @@ def test_a_reading_outlives_the_model_file() -> None:
         {"quote": "''"},
         {"comment": ""},
         {"skip_lines": -1},
+        {"where": "play"},
+        {"where": "3="},
+        {"where": "=play"},
+        {"where": "3= , "},
         {"skip_lines": True},
         {"rating_as": "thumbs"},
         {"user_ids": "numbers"},
@@ -131,6 +135,7 @@ def test_the_title_of_a_review_is_no_title_of_the_item() -> None:
     [
         ("".join(f"{k},{k % 3},{k % 5}\n" for k in range(5, 60, 2)), "has another user"),
         ("".join(f"{k % 3},{k},{k * 7}\n" for k in range(300)), "look like ids or counts"),
+        ("".join(f"{k % 3},{k},{1990 + k % 30}\n" for k in range(300)), "look like years"),
         ("user,item,stars\n" + "".join(f"1,{k},{k}12345678\n" for k in range(1, 30)), "like times"),
     ],
 )  # fmt: skip
@@ -138,6 +143,51 @@ def test_what_is_likely_no_such_column_is_a_warning(content: str, warning: str) 
     _, report = read_ratings_with_report(write(content))
     assert [warning in line for line in report.warnings] == [True]
     assert "name the columns with user=, item=, rating=" in report.warnings[0]
+
+
+TIMES = [
+    # What stands fourth, and whether it is a time.
+    *[(str(978300760 * unit), True) for unit in (1, 10**3, 10**6, 10**9)],
+    *[("2005-06-23", True), ("2005-06-23T12:30:00", True), ("NULL", True), ("978300760.0", True)],
+    *[("0", False), ("1", False), ("4", False), ("1995", False), ("20050623", False), ("x", False)],
+    *[("13800138000", False), ("0.5", False), ("60%", False), ("-978300760", False)],
+]
+
+
+@pytest.mark.parametrize(("fourth", "is_time"), TIMES)
+def test_what_stands_where_times_would_is_one_only_if_it_could_be(
+    fourth: str, is_time: bool
+) -> None:
+    content = many("{u},{i},{r},%s" % fourth)  # noqa: UP031 - braces are for ``many``
+    for source in (write(content), [line.split(",") for line in content.splitlines()]):
+        ratings, report = read_ratings_with_report(source)
+        assert ratings.values.tolist() == [1, 1, 2, 2, 3, 3, 4, 4, 5, 5, 3, 3, 4, 4, 2, 2]
+        assert ("4 = time" in report.taken) == (is_time and fourth != "NULL")
+        passed = "column 4 holds no times: passed over; pass time=4 (on the command line --time-co"
+        assert any(line.startswith(passed) for line in report.lines()) == (not is_time)
+        assert read_ratings(source, **report.reading).to_frame().equals(ratings.to_frame())
+    if fourth.isdecimal():
+        assert read_ratings("r.csv", time=4).times is not None
+
+
+@pytest.mark.parametrize(
+    ("row", "taken", "kind"),
+    [
+        ("{u},{i},97830076{r}", "column 1 = user, 2 = item, 3 = time; each row is an event", "events"),
+        ("{u},{i},2005-06-2{r}", "column 1 = user, 2 = item, 3 = time; each row is an event", "events"),
+        ("{u},{i},97830076{r},{r}", "1 = user, 2 = item, 4 = rating, 3 = time", "ratings"),
+        ("{u},{i},{r},7,97830076{r}", "2 = item, 3 = rating, 5 = time", "ratings"),
+        ("{u},{i},,{r}", "1 = user, 2 = item, 4 = count", "counts"),
+        ("2014-04-07T10:51:09.277Z,u{u},i{i},{r}", "2 = user, 3 = item, 4 = rating, 1 = t", "ratings"),
+        ("{u},2014-04-07,i{i},{r}", "column 1 = user, 3 = item, 4 = rating, 2 = time", "ratings"),
+        ("{u},2014-04-07,21453650{i},{r}", "1 = user, 3 = item, 4 = rating, 2 = time", "ratings"),
+        ("2014-04-07,u{u},i{i}", "2 = user, 3 = item, 1 = time; each row is an event", "events"),
+    ],
+)  # fmt: skip
+def test_times_are_found_where_they_stand(row: str, taken: str, kind: str) -> None:
+    ratings, report = read_ratings_with_report(write(many(row)))
+    assert taken in report.taken
+    assert ratings.kind == kind
 
 
 # Ids ----------------------------------------------------------------------------------------------
@@ -151,6 +201,11 @@ def test_what_is_likely_no_such_column_is_a_warning(content: str, warning: str) 
         (["067", "68"], ["067", "68"]),
         (["67.5", "68"], ["67.5", "68"]),
         ([" a ", "a b"], ["a", "a b"]),
+        (["0", "-5", "-10", "9"], [0, -5, -10, 9]),
+        (["-0", "8"], ["-0", "8"]),
+        (["-07", "8"], ["-07", "8"]),
+        (["+7", "8"], ["+7", "8"]),
+        (["00", "8"], ["00", "8"]),
     ],
 )
 def test_one_id_has_one_spelling(spelt: list[str], ids: list[Any]) -> None:
@@ -158,6 +213,22 @@ def test_one_id_has_one_spelling(spelt: list[str], ids: list[Any]) -> None:
     assert [row[0] for row in rows(f"user,item,rating\n{lines}")] == ids
     frame = pl.DataFrame({"user": spelt, "item": range(len(spelt)), "rating": 3})
     assert [row[0] for row in rows(frame.write_ndjson())] == [id.strip() for id in spelt]
+
+
+@pytest.mark.parametrize(("last", "id"), [("b", "b"), (" b", "b"), ("b\t", "b"), (" NA ", None)])
+def test_text_ids_are_stripped_wherever_they_stand(last: str, id: str | None) -> None:
+    """What stands in all distinct ids is looked at, not only in the first rows."""
+    users = ["a", "b"] * 150 + [last]
+    frame = pl.DataFrame({"user": users, "item": range(301), "rating": [1, 2, 3] * 100 + [4]})
+    enums = frame.with_columns(pl.col("user").cast(pl.Categorical))
+    for source in (write(frame.write_csv()), frame, enums, write(frame.write_ndjson(), "r.jsonl")):
+        ratings, report = read_ratings_with_report(source, on_bad="skip")
+        assert ratings.user_vocabulary.ids.to_list() == ["a", "b"]
+        assert report.n_bad == (id is None)
+        assert id is None or ratings.to_frame()["user"][300] == id
+    text = pl.Series("user", ["a", "b"])
+    assert read_pairs(enums.head(2))["user"].equals(text)
+    assert read_titles(pl.DataFrame({"id": text, "title": text}))["id"].equals(text.alias("id"))
 
 
 def test_a_few_ids_that_are_no_integers_are_said() -> None:
@@ -286,6 +357,105 @@ def test_values_that_are_mostly_small_and_sometimes_huge_are_counts() -> None:
     assert read_ratings(write("user,item,rating\n" + many("{u},{i},{r}", plays))).kind == "ratings"
 
 
+# Which rows are read --------------------------------------------------------------------------------
+
+ACTIONS = pl.DataFrame(
+    {
+        "user": [f"u{k % 7}" for k in range(60)],
+        "item": [k // 7 for k in range(60)],
+        "event": [("View", "cart", "buy")[k % 3] for k in range(60)],
+        "rating": [(1.0, 1.0, 0.5 + k % 5)[k % 3] for k in range(60)],
+        "code": [k % 3 for k in range(60)],
+        "ok": [k % 3 == 0 for k in range(60)],
+        "time": [10**9 + k for k in range(60)],
+    }
+)
+
+
+def actions(folder: Path, columns: list[str]) -> list[Any]:
+    frame = ACTIONS.select(columns)
+    csv, tsv, jsonl, parquet = (folder / f"a.{end}" for end in ("csv", "tsv", "jsonl", "parquet"))
+    frame.write_csv(csv)
+    frame.write_csv(tsv, separator="\t")
+    frame.write_ndjson(jsonl)
+    frame.write_parquet(parquet)
+    return [csv, tsv, jsonl, parquet, frame, frame.lazy(), frame.to_pandas(), frame.to_arrow()]
+
+
+@pytest.mark.parametrize(
+    ("where", "kept"),
+    [
+        ("event=buy", (2,)),
+        ("event=BUY, cart", (1, 2)),
+        ("3=view", (0,)),
+        ("code=0,2", (0, 2)),
+        ("ok=true", (0,)),
+        ("rating=1", (0, 1)),
+        ("none", (0, 1, 2)),
+    ],
+)
+def test_rows_are_chosen_alike_in_every_format(folder: Path, where: str, kept: tuple[int]) -> None:
+    places = [k for k in range(60) if k % 3 in kept and (where != "rating=1" or k % 15 != 2)]
+    expected = ACTIONS[places].select("user", "item", "rating", "time").rows()
+    for source in actions(folder, ACTIONS.columns):
+        ratings, report = read_ratings_with_report(source, where=where, kind="ratings")
+        assert ratings.to_frame().rows() == expected
+        assert ("only rows where" in report.taken) == (where != "none")
+        assert report.n_rows == len(expected)
+        again = read_ratings(source, **report.reading)
+        assert again.to_frame().equals(ratings.to_frame())
+        assert read_pairs(source, where=where).height == len(expected)
+
+
+def test_rows_that_are_not_chosen_may_be_bad_and_others_keep_their_numbers() -> None:
+    content = "user,item,event,rating\n1,1,view,x\n1,2,buy,3\n1,3,view,\n2,2,buy,y\n2,3,buy,4\n"
+    assert error_of(content, where="event=buy").startswith("r.csv, row 5, column rating: 'y' is")
+    ratings = read_ratings("r.csv", where="event=buy", on_bad="skip")
+    assert ratings.to_frame().rows() == [(1, 2, 3.0), (2, 3, 4.0)]
+    twice = "user,item,event,rating\n1,1,view,1\n1,2,buy,3\n1,1,buy,2\n1,2,buy,4\n"
+    message = error_of(twice, where="event=buy", duplicates="error")
+    assert "rows 3 and 5: both rate user 1, item 2" in message
+    assert "there are no rows where event=sell: there are buy, view" in error_of(
+        twice, where="event=sell"
+    )
+    assert "no column 'act' among user, item, event, rating" in error_of(twice, where="act=buy")
+    message = error_of("user,A,B,C,D\n1,3,,5,\n2,,4,1,2\n", where="user=1")
+    assert "where= (on the command line --where) chooses rows of one rating each" in message
+
+
+def test_values_that_are_always_the_same_with_one_word_are_not_read(folder: Path) -> None:
+    """Of Steam's purchases, each a 1, and hours of play the second are counts."""
+    for source in actions(folder, ["user", "item", "event", "rating", "time"]):
+        ratings, report = read_ratings_with_report(source)
+        assert len(ratings) == 20
+        assert report.reading.where == "event=buy"
+        assert (
+            "column event tells buy (20 rows), cart (20 rows), view (20 rows) apart: values are always "
+            "1 where cart, 1 where view, so only buy is read; pass where='none'"
+        ) in report.lines()[0]
+        assert len(read_ratings(source, where="none")) == 60
+        again = read_ratings(source, **report.reading)
+        assert (again.to_frame().equals(ratings.to_frame()), again.reading) == (
+            True,
+            ratings.reading,
+        )
+
+
+@pytest.mark.parametrize("header", ["user,item,action,time\n", ""])
+def test_words_of_events_are_said(header: str) -> None:
+    lines = (f"{k % 7},{k // 7},{('pv', 'fav', 'buy')[k % 3]},{10**9 + k}\n" for k in range(60))
+    ratings, report = read_ratings_with_report(write(header + "".join(lines)))
+    assert (ratings.kind, len(ratings)) == ("events", 60)
+    column = "action" if header else "3"
+    option = f"{column}=buy"
+    (said,) = (line for line in report.lines() if "apart" in line)
+    assert said == (
+        f"column {column} tells buy (20 rows), fav (20 rows), pv (20 rows) apart: all are read; pass "
+        f"where={option!r} (on the command line --where {option}) for some of them"
+    )
+    assert len(read_ratings("r.csv", where=option)) == 20
+
+
 # How ratings are written --------------------------------------------------------------------------
 
 
@@ -384,15 +554,84 @@ def test_every_form_of_text_has_a_way_in(content: str | bytes, how: dict[str, An
     assert (again.to_frame().rows(), again.reading) == (PLAIN, first.reading)
 
 
-@pytest.mark.parametrize(
-    ("text", "encoding"),
-    [("Фильм", "cp1251"), ("用户", "gb18030"), ("映画", "shift_jis"), ("“Film” €", None)],
-)
-def test_encodings(text: str, encoding: str | None) -> None:
-    content = f"user,item,rating\n1,{text},3\n".encode(encoding or "cp1252")
-    assert rows(content, encoding=encoding) == [(1, text, 3.0)]
+WORDS = {
+    "cp1251": "Фильм|Сталкер|Иван Васильевич меняет профессию|Їжак",
+    "koi8-r": "Фильм|Сталкер|Иван Васильевич меняет профессию|Брат 2",
+    "gb18030": "用户67|霸王别姬|大话西游之大圣娶亲|红楼梦 2",
+    "big5": "霸王別姬|那些年我們一起追的女孩|用戶67",
+    "cp932": "千と千尋の神隠し|ユーザー7|君の名は。|七人の侍|本",
+    "euc_jp": "千と千尋の神隠し|ユーザー7|君の名は。|七人の侍|本",
+    "cp949": "기생충|살인의 추억|사용자 67|올드보이",
+    "cp1250": "Człowiek z żelaza|Książka|Wojciech Małgorzata|Dzień świra|Michał",
+    "iso8859-2": "Człowiek z żelaza|Książka|Wojciech Małgorzata|Dzień świra|Michał",
+}
+# Each by itself, and all: what stands alone, in capitals, between signs.
+WESTERN = [
+    *(
+        "“Film” \u2013 €",
+        "Amélie",
+        "Där vi en gång gått",
+        "ÅÄÖ",
+        "Kätkäläinen",
+        "à",
+        "É stata",
+        "½",
+    ),
+    *(
+        "20 °C",
+        "10 m³ Luft",
+        "¿Qué?",
+        "Ça va",
+        "Þór",
+        "Æon Flux",
+        "Alien³",
+        "œuvre",
+        "WALL·E",
+        "£5",
+    ),
+    *("België", "Mötley Crüe", "L\u2019Été", "ÜBER", "©", "São Paulo", "Øy", "España", "«où»"),
+]
+
+
+def named(items: list[str], encoding: str) -> bytes:
+    lines = "".join(f"{k % 3},{item},{1 + k % 5}\n" for k, item in enumerate(items))
+    return f"user,item,rating\n{lines}".encode(encoding)
+
+
+@pytest.mark.parametrize("encoding", WORDS)
+def test_encodings_are_recognised_and_said(encoding: str) -> None:
+    items = WORDS[encoding].split("|")
+    for ascii_rows in (0, 500):
+        content = named([f"Film {k}" for k in range(ascii_rows)] + items, encoding)
+        ratings, report = read_ratings_with_report(write(content))
+        assert {*items} <= {*ratings.item_vocabulary.ids}
+        assert report.reading.encoding == encoding
+        assert report.lines()[0].startswith(f"not UTF-8: read as {encoding} (")
+        assert read_ratings("r.csv", **report.reading).to_frame().equals(ratings.to_frame())
+    assert {*items} <= {*read_ratings("r.csv", encoding=encoding).item_vocabulary.ids}
+
+
+@pytest.mark.parametrize("items", [*([item] for item in WESTERN), WESTERN])
+def test_western_text_is_no_other(items: list[str]) -> None:
+    ratings, report = read_ratings_with_report(write(named(items, "cp1252")))
+    assert [*ratings.item_vocabulary.ids] == sorted(items)
+    assert report.reading.encoding == "cp1252"
+    assert "read as Windows-1252; pass encoding=" in report.lines()[0]
+    assert "such as cp1251 or gb18030, if names look wrong" in report.lines()[0]
+
+
+def test_too_little_text_or_text_that_breaks_off_is_windows_1252() -> None:
+    assert rows(named(["户"], "gb18030"))[0][1] == "\xbb§"
+    late = named([*WORDS["gb18030"].split("|"), *["a"] * 6000], "gb18030") + b"1,\xff,3\n"
+    _, report = read_ratings_with_report(write(late + b"2,b,3\n"))
+    assert report.reading.encoding == "cp1252"
+
+
+def test_an_encoding_that_is_said_and_wrong_is_an_error() -> None:
     message = error_of(b"user,item,rating\n1,\xe9,3\n", encoding="utf-8")
     assert "not text in UTF-8; name another with encoding=" in message
+    message = error_of(named(WESTERN, "cp1252"), encoding="gb18030")
+    assert "not text in gb18030" in message
 
 
 def test_columns_that_are_not_wanted() -> None:
@@ -446,6 +685,74 @@ def test_a_wide_table_is_recognised_in_every_format() -> None:
         ratings, report = read_ratings_with_report(source)
         assert ratings.to_frame().rows() == CELLS
         assert "a wide table: column user = user, the other columns = items" in report.taken
+
+
+FORMS_OF_CELLS = {
+    "stars": (["3 stars", "5 stars", ""], [3, 5]),
+    "drawn": (["★★★", "★★★★★", "N/A"], [3, 5]),
+    "percent": (["60%", "80%", ""], [60, 80]),
+    "fraction": (["3/5", "4/5", "n/a"], [3, 4]),
+    "yes-no": (["yes", "no", "Not Sure"], [1, 0]),
+    "true": (["true", "false", ""], [1, 0]),
+    "numbers": (["3", "5", "NA"], [3, 5]),
+}
+
+
+@pytest.mark.parametrize("header", ["user,A,B,C,D,E,F,G,H\n", "Who,A,B,C,D,E,F,G,H\n", ""])
+@pytest.mark.parametrize("form", FORMS_OF_CELLS)
+@pytest.mark.parametrize("name", ["{}", "ann{}"])
+def test_wide_tables_of_every_form(form: str, header: str, name: str) -> None:
+    """Without a header for users, or none at all: what its column holds tells."""
+    (one, two, none), (first, second) = FORMS_OF_CELLS[form]
+    cells = [[(one, two, none)[(u + k) % 3] for k in range(8)] for u in range(12)]
+    users = [name.format(u + 4) for u in range(12)]
+    lines = [",".join([user, *row]) + "\n" for user, row in zip(users, cells, strict=True)]
+    items: list[Any] = [*"ABCDEFGH"] if header else [*range(1, 9)]
+    ids: list[Any] = users if name != "{}" else [*map(int, users)]
+    expected = [
+        (ids[u], items[k], float(first if cell == one else second))
+        for u, row in enumerate(cells)
+        for k, cell in enumerate(row)
+        if cell != none
+    ]
+    sources: list[Any] = [write(header + "".join(lines))]
+    if header:
+        frame = pl.read_csv("r.csv", infer_schema=form in ("true", "numbers"))
+        frame = frame.with_columns(pl.nth(0).cast(pl.String if name != "{}" else pl.Int64))
+        sources += [frame, frame.to_pandas(), write(frame.write_ndjson(), "r.jsonl")]
+    for source in sources:
+        ratings, report = read_ratings_with_report(source)
+        assert ratings.to_frame().rows() == expected
+        assert report.reading.layout == "wide"
+        assert read_ratings(source, **report.reading).to_frame().equals(ratings.to_frame())
+
+
+@pytest.mark.parametrize("word", ["NA", "nan", "NULL", "N/A", "None", ""])
+def test_a_wide_table_that_is_mostly_empty(word: str) -> None:
+    """As R writes it; one column holds nothing at all."""
+    lines = "".join(
+        f"{u},{word},{u % 5 + 1},{word},{3 if u == 9 else word}\n" for u in range(1, 10)
+    )
+    found = rows(f"user,A,B,C,D\n{lines}")
+    assert found == [*((u, "B", u % 5 + 1) for u in range(1, 10)), (9, "D", 3)]
+
+
+@pytest.mark.parametrize(
+    ("content", "taken"),
+    [
+        # A rating in another form, without names; and a name that is a word of one.
+        (many("{u},{i},{r} stars"), "column 1 = user, 2 = item, 3 = rating"),
+        (many("u{u},i{i},{r}%"), "column 1 = user, 2 = item, 3 = rating"),
+        (many("u{u},i{i},yes,{r}"), "column 1 = user, 2 = item, 4 = count"),
+        (many("u{u},i{i},yes", "1 2").replace("2,i0,yes", "2,i0,no"), "2 = item, 3 = rating"),
+        ("who,item,like\n" + many("{u},{i},{r}"), "who = user, item = item, like = rating"),
+        # Two users are no reason to take ratings for a column of users.
+        ("A,B,C,D\n1,2,3,4\n2,2,3,4\n", "a row = a user, the other columns = items"),
+    ],
+)
+def test_columns_that_hold_a_form(content: str, taken: str) -> None:
+    how = {"user": "who", "rating": "like"} if content.startswith("who") else {}
+    assert taken in read_ratings_with_report(write(content), **how)[1].taken
 
 
 def test_the_layout_can_be_said() -> None:

@@ -57,6 +57,15 @@ def test_encode_of_more_than_one_block_and_chunk(spread: int) -> None:
     assert np.array_equal(index, expected)
 
 
+@pytest.mark.parametrize("categories", [["a", "b", "c", "d"], ["d", "c", "b", "a"]])
+@pytest.mark.parametrize("used", [["b", "d", "b"], ["d", "c", "b", "a"], ["a"]])
+def test_encode_of_an_enum(used: list[str], categories: list[str]) -> None:
+    vocabulary, index = Vocabulary.encode(pl.Series(used, dtype=pl.Enum(categories)))
+    assert vocabulary.ids.to_list() == sorted(set(used))
+    assert vocabulary.ids.dtype == pl.String
+    assert [vocabulary.raw(at) for at in index] == used
+
+
 @pytest.mark.parametrize("dtype", [pl.UInt8, pl.Int16, pl.Int32, pl.UInt32, pl.UInt64, pl.Int64])
 def test_all_integers_become_one_type(dtype: Any) -> None:
     vocabulary, index = Vocabulary.encode(pl.Series([7, 3, 7], dtype=dtype))

@@ -161,6 +161,14 @@ class Reading:
             rich_help_panel=_PANEL,
         ),
     ] = None
+    where: Annotated[
+        str | None,
+        typer.Option(
+            help="Which rows to read: a column and its values, as in event=buy,cart; none for all.",
+            metavar="COLUMN=VALUE",
+            rich_help_panel=_PANEL,
+        ),
+    ] = None
     rating_as: Annotated[
         str | None,
         typer.Option(
@@ -200,6 +208,7 @@ class Reading:
             "skip_lines": self.skip_lines,
             "encoding": self.encoding,
             "missing": self.missing,
+            "where": self.where,
             "rating_as": self.rating_as,
             **types,
         }
@@ -242,7 +251,7 @@ class _Untitled(Reading):
 
 _FORMAT = (
     *("layout", "header", "separator", "quote", "decimal", "comment", "skip_lines", "encoding"),
-    *("missing", "rating_as", "max_unpacked"),
+    *("missing", "where", "rating_as", "max_unpacked"),
 )
 _COLUMNS = ("user_column", "item_column", "rating_column", "time_column", "kind", *_FORMAT)
 

@@ -94,6 +94,8 @@ def as_whole_numbers(raw: Any, noun: str) -> NDArray[np.int64]:
         DataError: as ``as_numbers``, and for fractions or numbers beyond 64 bits.
     """
     array = as_numbers(raw, noun)
+    if array.dtype == np.int64:
+        return array
     if array.dtype.kind == "f":
         wrong = ~(np.abs(array) < 2.0**63) | (array != np.floor(array))
     else:

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from itertools import pairwise, zip_longest
 from typing import Literal, NamedTuple
 
+from dotbias.data.forms import NOTHING, has_form
 from dotbias.data.reading import NONE, Column, Reading
 from dotbias.errors import DataError
 
@@ -19,6 +20,9 @@ _STARS = (
     "ratingvalue isrecommended recommended"
 )
 
+WHERE = "where"
+"""The role of the column that says which rows are read."""
+
 # Usual column names, the likeliest first, without case, spaces and underscores: ids before names.
 _USUAL = {
     "user": "userid uid user customerid memberid reviewerid accountid visitorid personid username "
@@ -29,6 +33,9 @@ _USUAL = {
     "time": "timestamp time unixreviewtime unixtime datetime date reviewtime ratedat createdat",
     "title": "movietitle itemtitle itemname booktitle productname trackname title name",
     "genres": "genres genre categories category",
+    # What tells purchases from clicks, and the like.
+    WHERE: "event eventtype eventname action actiontype activity behavior behaviortype behaviour "
+    "behaviourtype interaction interactiontype",
 }
 _USUAL["id"] = _USUAL["item"]
 # A rating may turn out to be a count, and what is asked for as a count may be called a rating.
@@ -39,13 +46,16 @@ VALUES = ("rating", "count")
 _OPTIONAL = ("time", "title", "genres")
 # Names that frames give to the numbers of their rows when they write them.
 _ROW_NUMBERS = ("", "unnamed0", "index", "rownames", "level0")
-# No rating and no count is as large as the seconds, or milliseconds, of any time since 1973.
-_TIMES = (1e8, 1e14)
+# No rating and no count is as large as the seconds of any time since 1973, or as its milliseconds...
+_TIMES = (1e8, 1e10)
+_UNITS = (1, 1e3, 1e6, 1e9)
 _DATE = re.compile(r"\d{4}-\d\d-\d\d")
 # RecBole writes the type of a column behind its name.
 _TYPED = re.compile(r":(token|float|token_seq|float_seq)$")
-_FEWEST_ITEMS, _FEWEST_WITHOUT_NAMES, _FEWEST_ROWS = 4, 8, 3
+_FEWEST_ITEMS, _FEWEST_WITHOUT_NAMES, _FEWEST_ROWS, _FEWEST_USERS = 4, 8, 3, 6
 _SHOWN, _SHOWN_LENGTH = 30, 300
+MOST_WORDS = 8
+"""Words of a column that tells kinds of rows apart."""
 
 
 @dataclass(frozen=True)
@@ -101,7 +111,7 @@ def find_columns(
 
     Without names roles take the columns as they come, after an index. Ratings or counts take the first
     one from their place on that holds numbers, and no times: what stands between is a name, or tells
-    clicks from purchases.
+    clicks from purchases. Times take one that holds dates or seconds, and no flags, counts or years.
 
     A rating is missing where there is nothing but users, items, times and the like; a column that could
     be anything is left to the user.
@@ -148,8 +158,9 @@ def find_columns(
         titles = [at for at in over if _plain(columns[at]) in _NAMES_OF_ITEMS.split()]
         if titles:
             places["title"] = titles[0]
-    notices += _between(columns, held, sample, places)
-    unknown = _unknown(columns, held, places)
+    notices += _no_times(columns, held, roles, start, places)
+    telling = _where(where, columns, wanted, held, sample, places)
+    unknown = telling is None and _unknown(columns, held, places)
     for role in roles:
         needed = role not in wanted.optional and (role != "rating" or unknown)
         if role not in places and needed:
@@ -161,27 +172,56 @@ def find_columns(
             "--rating-column)"
         )
     found = {role: places[role] for role in roles if role in places}
+    if telling is not None:
+        found[WHERE] = telling
     return Found(found, tuple(clipped(columns[at]) for at in over), tuple(notices))
 
 
-def _between(
+def _where(
+    where: str,
     columns: Sequence[str],
+    wanted: Wanted,
     held: Sequence["Held"] | None,
     sample: Sequence[Sequence[str]] | None,
     places: dict[str, int],
+) -> int | None:
+    """The column that says which rows are read: as named; or, unless all are, one whose name is usual
+    for it or, without names, one behind the items in which a few words come again and again.
+    """
+    named = wanted.reading.where_column
+    if named is not None:
+        return None if named == NONE else _named(where, columns, named)
+    if "time" not in wanted.roles or not {"user", "item"} <= places.keys():
+        return None
+    if held is None:
+        return next((at for at in _usual(columns, WHERE) if at not in places.values()), None)
+    for at in range(max(places["user"], places["item"]) + 1, len(held)):
+        if at in places.values() or held[at] not in ("text", "forms"):
+            continue
+        words = {fields[at] for fields in sample or () if at < len(fields)}
+        if 1 < len(words) <= MOST_WORDS and 3 * len(words) < len(sample or ()):
+            return at
+    return None
+
+
+def _no_times(
+    columns: Sequence[str],
+    held: Sequence["Held"] | None,
+    roles: Sequence[str],
+    start: int,
+    places: dict[str, int],
 ) -> list[str]:
-    """What to say of columns between items and values that tell one kind of event from another."""
-    value = next((places[role] for role in VALUES if role in places), None)
-    if sample is None or held is None or value is None or not {"user", "item"} <= places.keys():
+    """What to say of a column without a name that stands where times would, and holds none."""
+    if held is None or "user" not in roles or "time" not in roles or "time" in places:
         return []
-    said = []
-    for at in range(max(places["user"], places["item"]) + 1, value):
-        kinds = sorted({fields[at] for fields in sample if at < len(fields)})
-        if held[at] == "text" and 1 < len(kinds) <= 8 and 3 * len(kinds) < len(sample):
-            said.append(
-                f"column {columns[at]} tells {', '.join(map(clipped, kinds))} apart: all are read"
-            )
-    return said
+    at = roles.index("time") + start
+    if at >= len(columns) or at in places.values():
+        return []
+    column = columns[at]
+    return [
+        f"column {column} holds no times: passed over; pass time={column} (on the command line "
+        f"--time-column {column}) if it does"
+    ]
 
 
 def missing(where: str, role: str, columns: Sequence[str], wanted: Wanted) -> DataError:
@@ -217,8 +257,9 @@ def is_wide(
     """Whether a table has a row for each user and a column for each item: as the user says, or as it
     looks.
 
-    With names: neither items nor ratings have a column, and nearly all columns hold small numbers.
-    Without names: there are so many columns of small numbers that they cannot be users, items, ratings.
+    With names: neither items nor ratings have a column, and nearly all columns hold small numbers, or
+    ratings in another form. Without names: there are so many of these columns that they cannot be users,
+    items, ratings; or all but the first hold such a form, as items would not.
     """
     if wanted.reading.layout is not None:
         return wanted.reading.layout == "wide"
@@ -230,16 +271,38 @@ def is_wide(
         for at, name in enumerate(columns)
         if not header or _plain(name) not in (*_ROW_NUMBERS, *_USUAL["user"].split())
     ]
-    small = [at for at in own if at < len(held) and held[at] != "text" and _small(sample, at)]
+    small = [
+        at
+        for at in own
+        if at < len(held) and held[at] not in ("text", "dates") and _small(sample, at)
+    ]
+    if sum(held[at] != "nothing" for at in small) < 2:
+        return False
     if header:
         known = [*_usual(columns, "item"), *_usual(columns, "rating")]
         return len(own) >= _FEWEST_ITEMS and not known and len(small) >= 0.8 * len(own)
-    return len(own) > _FEWEST_WITHOUT_NAMES and len(small) >= 0.9 * len(own)
+    in_forms = sum(held[at] == "forms" for at in range(1, len(held)))
+    if in_forms == len(columns) - 1 >= _FEWEST_ITEMS - 1:
+        return True
+    n_small = sum(at > 0 for at in small)
+    return len(own) > _FEWEST_WITHOUT_NAMES and n_small >= 0.9 * (len(own) - 1)
+
+
+def names_users(sample: Sequence[Sequence[str]]) -> bool:
+    """Whether the first column of a wide table, whose name says nothing, tells users apart: it holds
+    text, or whole numbers that are all different, and no other column does.
+    """
+    columns = [[cell for cell in cells if cell] for cells in zip_longest(*sample)]
+    if _held(columns[0]) == "text":
+        return True
+    distinct = [len(set(cells)) == len(cells) == len(sample) for cells in columns]
+    whole = all(map(str.isdecimal, columns[0]))
+    return whole and len(sample) >= _FEWEST_USERS and distinct[0] and not any(distinct[1:])
 
 
 def _small(sample: Sequence[Sequence[str]], at: int) -> bool:
-    cells = (_number(fields[at]) for fields in sample if at < len(fields) and fields[at])
-    return all(number is None or abs(number) <= 1000 for number in cells)
+    cells = (fields[at] for fields in sample if at < len(fields) and fields[at] not in NOTHING)
+    return all(number is None or abs(number) <= 1000 for number in map(_number, cells))
 
 
 def _check_distinct(where: str, columns: Sequence[str], places: dict[str, int]) -> None:
@@ -275,16 +338,24 @@ def _usual(columns: Sequence[str], role: str) -> list[int]:
     return [plain.index(name) for name in _USUAL[role].split() if name in plain]
 
 
-Held = Literal["numbers", "times", "text"]
+Held = Literal["numbers", "times", "dates", "forms", "text", "nothing"]
 
 
 def _held(cells: Sequence[str | None]) -> Held:
     """What a column without a name holds, by what most of its cells are."""
-    filled = [cell for cell in cells if cell]
+    filled = [cell for cell in cells if cell is not None and cell not in NOTHING]
+    if not filled:
+        return "nothing"
+    n_dates = sum(bool(_DATE.match(cell)) for cell in filled)
     n_times = sum(_is_time(cell) for cell in filled)
     n_numbers = sum(_number(cell) is not None for cell in filled)
-    if 2 * max(n_times, n_numbers) < max(len(filled), 1):
-        return "text"
+    if 2 * n_dates >= len(filled):
+        return "dates"
+    if 2 * n_numbers < len(filled):
+        n_forms = sum(map(has_form, filled))
+        n_letters = sum(cell.lower() in "ynft" for cell in filled)  # which may mean anything
+        is_form = n_forms == len(filled) or 2 * (n_forms - n_letters) > len(filled)
+        return "forms" if is_form else "text"
     return "times" if 2 * n_times >= len(filled) else "numbers"
 
 
@@ -296,9 +367,10 @@ def _number(cell: str) -> float | None:
 
 
 def _is_time(cell: str) -> bool:
+    """Whether a number may be a time."""
     low, high = _TIMES
     number = _number(cell)
-    return low <= number < high if number is not None else bool(_DATE.match(cell))
+    return number is not None and any(low <= number / unit < high for unit in _UNITS)
 
 
 def _is_index(
@@ -319,20 +391,24 @@ def _in_order(number: int, role: str, held: Sequence[Held], roles: Sequence[str]
     """Where the role of this number may stand in columns without names, the likeliest first."""
     valued = not set(roles).isdisjoint(VALUES)
     if role in VALUES:
-        return [at for at in range(number, len(held)) if held[at] == "numbers"]
+        kinds = ("numbers", "forms")
+        return [at for kind in kinds for at in range(number, len(held)) if held[at] == kind]
     if role == "time":
         times = [at for at in range(number - 1, len(held)) if held[at] == "times"]
-        return [*times, number] if valued else times
+        dates = [at for at, kind in enumerate(held) if kind == "dates"]
+        empty = [at for at in range(number, len(held))[:1] if held[at] == "nothing" and valued]
+        return [*dates, *times] or empty
     if role in ("title", "genres") and roles[0] != "id":
         return []  # beside ratings nothing tells a title from any other text
-    return [number]
+    others = [at for at, kind in enumerate(held) if kind != "dates"]
+    return others[number : number + 1]
 
 
 def _unknown(columns: Sequence[str], held: Sequence[Held] | None, places: dict[str, int]) -> bool:
     """Whether there is a column without a role that is neither known for another one nor a time."""
     usual = {*_ROW_NUMBERS, *(name for names in _USUAL.values() for name in names.split())}
     return any(
-        _plain(name) not in usual if held is None else held[at] != "times"
+        _plain(name) not in usual if held is None else held[at] not in ("times", "dates")
         for at, name in enumerate(columns)
         if at not in places.values()
     )
@@ -378,8 +454,12 @@ def has_header(first: Sequence[str], following: Sequence[Sequence[str]], wanted:
     if value is None:
         return False
     at = _numbered(wanted.column(value))
-    cells = first if at is None else first[at : at + 1]
-    if not all(_held([cell]) == "text" for cell in cells):
-        return False
+    places = range(len(first)) if at is None else range(at, min(at + 1, len(first)))
     below = [_held(column) for column in zip_longest(*following)]
-    return not below or any(held != "text" for held in below)
+    for place in places:
+        kind = _held(first[place : place + 1])
+        again = any(first[place] in fields[place : place + 1] for fields in following)
+        of_form = kind == "forms" and (again or not first[place].isalpha())  # a name may be like
+        if kind in ("numbers", "times", "dates") or of_form:
+            return False
+    return not below or any(held not in ("text", "nothing") for held in below)

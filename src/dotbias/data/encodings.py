@@ -1,6 +1,12 @@
-"""Encodings: text of any as UTF-8."""
+"""Encodings: text of any as UTF-8, and which one it is in."""
 
 import codecs
+import io
+import re
+from collections.abc import Collection
+from functools import cache
+from itertools import islice
+from unicodedata import category
 
 from dotbias.data.sources.blob import Blob
 from dotbias.errors import DataError
@@ -15,10 +21,40 @@ MARKS = tuple(mark for mark, _ in _MARKS)
 """What text in an encoding with two or four bytes for each character begins with."""
 
 _FALLBACK = "cp1252"
-_SAID = (
-    "not UTF-8: read as Windows-1252; pass encoding= (on the command line --encoding), such as cp1251 "
-    "or gb18030, if names look wrong"
-)
+# What an encoding is called in notes.
+_NAMES = {
+    _FALLBACK: "Windows-1252",
+    "cp1250": "cp1250 (Central European)",
+    "iso8859-2": "iso8859-2 (Central European)",
+    "cp1251": "cp1251 (Cyrillic)",
+    "koi8-r": "koi8-r (Cyrillic)",
+    "gb18030": "gb18030 (Chinese)",
+    "big5": "big5 (Chinese)",
+    "cp932": "cp932 (Japanese, Shift-JIS)",
+    "euc_jp": "euc_jp (Japanese)",
+    "cp949": "cp949 (Korean)",
+}
+# Of encodings with two bytes for a character: the first bytes of the frequent ones, in the standard
+# that each extends. Those of Korean are also those of Chinese, so Korean comes first.
+_FREQUENT = {
+    "cp949": ("euc_kr", range(0xB0, 0xC9)),
+    "gb18030": ("gb2312", range(0xB0, 0xD8)),
+    "big5": ("big5", range(0xA4, 0xC7)),
+    "cp932": ("euc_jp", (0xA1, 0xA4, 0xA5, *range(0xB0, 0xD0))),
+    "euc_jp": ("euc_jp", (0xA1, 0xA4, 0xA5, *range(0xB0, 0xD0))),
+}
+_CYRILLIC = ("cp1251", "koi8-r")
+# Characters beyond ASCII that touch no letter of it.
+_RUN = re.compile(r"(?<![A-Za-z\x80-\U0010ffff])(?>[^\x00-\x7f]+)(?![A-Za-z])")
+# Polish letters, read as Windows-1252, are signs inside words; and those that are others in cp1250
+# and in ISO 8859-2.
+_LETTER = "a-zóêñæ¹³¿±¶¼"
+_POLISH = re.compile(f"(?i)[{_LETTER}][¹³¿±¶¼][{_LETTER}]|£[{_LETTER}]{{2}}")
+_APART = {"cp1250": "¹œŸ", "iso8859-2": "±¶¼"}
+# Lines that are looked at, and the share of their characters beyond ASCII that decides; of fewer
+# characters than these nothing is said.
+_LOOKED_AT, _SHARE = 5_000, 0.75
+_FEWEST_OF_TWO_BYTES, _FEWEST_CYRILLIC = 4, 6
 
 
 def as_utf8(
@@ -26,7 +62,7 @@ def as_utf8(
 ) -> tuple[Blob, str, tuple[str, ...]]:
     """The blob in UTF-8, the encoding that it was in, and what the user should know.
 
-    Text without a mark that is not UTF-8 is taken for Windows-1252, of which Latin-1 is a part.
+    Text without a mark that is not UTF-8 is in the encoding that makes words of it, see ``recognised``.
 
     Args:
         blob: its bytes.
@@ -57,8 +93,76 @@ def as_utf8(
                 f"{blob.name}: not text in UTF-8; name another with encoding= (on the command line "
                 "--encoding)"
             ) from None
-        return Blob(blob.name, _windows(blob.read()).encode()), _FALLBACK, (_SAID,)
+        raw = blob.read()
+        found = recognised(raw)
+        try:
+            text = _windows(raw) if found == _FALLBACK else raw.decode(found)
+        except UnicodeDecodeError:  # in a line that was not looked at
+            found, text = _FALLBACK, _windows(raw)
+        others = ", such as cp1251 or gb18030," if found == _FALLBACK else ""
+        said = (
+            f"not UTF-8: read as {_NAMES[found]}; pass encoding= (on the command line --encoding)"
+            f"{others} if names look wrong"
+        )
+        return Blob(blob.name, text.encode()), found, (said,)
     return blob, "utf-8", ()
+
+
+def recognised(raw: bytes) -> str:
+    """The encoding of text that is not UTF-8: Windows-1252, unless another makes letters of a script of
+    its own, or frequent characters, of most that is beyond ASCII.
+
+    Letters beyond ASCII stand among those of ASCII in Western text, in other scripts by themselves.
+
+    >>> recognised("u1,Фильм".encode("koi8-r")), recognised("用户,电影".encode("gb18030"))
+    ('koi8-r', 'gb18030')
+    >>> recognised("u1,Amélie".encode("cp1252")), recognised("książka,żółw".encode("cp1250"))
+    ('cp1252', 'cp1250')
+    """
+    lines = islice((line for line in io.BytesIO(raw) if not line.isascii()), _LOOKED_AT)
+    cells = {cell for line in lines for cell in re.split(rb'[,;\t"\r\n]', line)}
+    joined = b"\n".join(sorted(cell for cell in cells if not cell.isascii()))
+    shares = {}
+    for encoding in (*_FREQUENT, *_CYRILLIC):
+        try:
+            shares[encoding] = _share(joined.decode(encoding), encoding)
+        except UnicodeDecodeError:
+            continue
+    best = max(shares, key=lambda encoding: shares[encoding], default=_FALLBACK)
+    if shares.get(best, 0) >= _SHARE:
+        return best
+    words = re.findall(r"\S+", western := _windows(joined))
+    if sum(bool(_POLISH.search(word)) for word in words) > max(1, len(words) / 20):
+        return max(_APART, key=lambda encoding: sum(map(western.count, _APART[encoding])))
+    return _FALLBACK
+
+
+def _share(text: str, encoding: str) -> float:
+    """The share of the characters beyond ASCII, punctuation apart, that make sense in an encoding.
+
+    Args:
+        text: decoded.
+        encoding: one with two bytes for a character, or a Cyrillic one.
+    """
+    counted = [char for char in text if not char.isascii() and category(char)[0] not in "PZ"]
+    good = 0.0
+    for run in _RUN.findall(text):
+        if encoding in _FREQUENT:
+            good += sum(char in _frequent(encoding) for char in run)
+            continue
+        for word in re.findall("[\u0400-\u04ff]{2,}", run):
+            # What are small letters in one Cyrillic encoding are capitals in the other.
+            good += len(word) if word[1:].islower() else len(word) / 2 if word.isupper() else 0
+    fewest = _FEWEST_OF_TWO_BYTES if encoding in _FREQUENT else _FEWEST_CYRILLIC
+    return good / max(len(counted), fewest)
+
+
+@cache
+def _frequent(encoding: str) -> Collection[str]:
+    """The frequent characters of an encoding with two bytes for each."""
+    standard, leads = _FREQUENT[encoding]
+    pairs = (bytes([lead, trail]) for lead in leads for trail in range(0x40, 0xFF))
+    return frozenset("".join(pair.decode(standard, errors="ignore") for pair in pairs))
 
 
 def _windows(raw: bytes) -> str:

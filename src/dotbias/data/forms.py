@@ -2,11 +2,18 @@
 
 import re
 from collections.abc import Callable, Iterable
+from functools import lru_cache
 from typing import NamedTuple
 
 import polars as pl
 
 from dotbias.errors import SettingError
+
+NOTHING = (
+    *("", "NULL", "Null", "null", "\\N", "NA", "<NA>", "N/A", "n/a", "#N/A", "nan", "NaN", "NAN"),
+    *("None", "NaT"),
+)
+"""What stands for nothing where a user, an item, a time or a cell of a wide table should be."""
 
 _DECIMAL = r"[-+]?\d+(?:[.,]\d+)?"
 _YES = (
@@ -88,6 +95,16 @@ def recognised(texts: Iterable[str]) -> str | None:
         if texts and all(re.fullmatch(form.pattern, text) for text in texts):
             return name
     return None
+
+
+@lru_cache(maxsize=1 << 14)
+def has_form(text: str) -> bool:
+    """Whether a cell is a rating that is not written as a number.
+
+    >>> has_form("4 stars"), has_form("Yes"), has_form("4"), has_form("Heat")
+    (True, True, False, False)
+    """
+    return recognised([text]) is not None
 
 
 def decimal_commas(texts: Iterable[str]) -> bool:

@@ -14,13 +14,13 @@ import polars as pl
 
 from dotbias.data import values
 from dotbias.data.catalog import fetch
-from dotbias.data.columns import Wanted, clipped, counts, missing, usual_place
+from dotbias.data.columns import WHERE, Wanted, clipped, counts, missing, usual_place
 from dotbias.data.formats.known import SUFFIXES, open_table
 from dotbias.data.formats.table import Table
 from dotbias.data.formats.titles import reshaped, with_whole_lines
 from dotbias.data.ratings import Kind, Ratings, Scale, declared_scale
 from dotbias.data.reading import NONE, How, Reading
-from dotbias.data.scan import BadRow, numbered, parse, places, usable
+from dotbias.data.scan import BadRow, as_text, numbered, parse, places, usable
 from dotbias.data.sources.blob import Blob, Frame
 from dotbias.data.sources.limits import Limit, limit_of
 from dotbias.data.sources.locate import RATINGS, TITLES, locate, titles_beside
@@ -134,10 +134,10 @@ def read_ratings(
             By default 20 GB, and above 1 MB no more than 200 times its size.
         how: what is known of the source, by the names in ``Reading``: ``user=``, ``item=``, ``rating=``,
             ``time=``, ``title=``, ``genres=`` (columns by name or number), ``kind=``, ``layout=``,
-            ``header=``, ``separator=``, ``encoding=``, ``missing=``... Ids are integers or text and come
-            back as they were, without the blanks around them: a column of a text file becomes integers
-            only if each of its ids is written as a whole number is (``67.0`` is 67; ``007`` and ``+7``
-            are text).
+            ``header=``, ``separator=``, ``encoding=``, ``missing=``, ``where=``... Ids are integers or
+            text and come back as they were, without blanks around them: a column of a text file becomes
+            integers only if each of its ids is written as a whole number is (``67.0`` is 67; ``007`` and
+            ``+7`` are text).
 
     Returns:
         The ratings in the order of the source. What was left out is logged (logger ``dotbias``);
@@ -197,6 +197,11 @@ def read_ratings_with_report(
     limit = limit_of(max_unpacked)
     content, beside = locate(source, RATINGS, SUFFIXES, limit)
     table, found = _open(content, _RATED, Reading(**how))
+    if table.reading.where_values and WHERE not in table.places:
+        raise DataError(
+            f"{table.name}: where= (on the command line --where) chooses rows of one rating each, and "
+            f"this is {table.format}: leave it out"
+        )
     limits = declared_scale(scale, found)
     if duplicates == "sum" and found == "ratings":
         raise SettingError(
@@ -209,6 +214,7 @@ def read_ratings_with_report(
     if duplicates == "error":
         frame = numbered(table, frame)  # before any more rows are left out
     n_bad = n_rows - frame.height
+    table, frame = values.of_one_kind(table, frame)
     table, frame = values.without_codes(table, frame, found)
     table, found = values.what_values_are(
         table, frame, found, sure=of_model == "ratings" or scale is not None
@@ -306,7 +312,7 @@ def read_pairs(
     """
     content = locate(source, RATINGS, SUFFIXES, limit_of(max_unpacked))[0]
     table = open_table(content, Wanted(("user", "item"), Reading(**how)))
-    return usable(*parse(table), skip=None)[0].select("user", "item")
+    return as_text(usable(*parse(table), skip=None)[0].select("user", "item"))
 
 
 @dataclass(frozen=True, eq=False)
@@ -368,10 +374,10 @@ def read_rated(
     given = Reading(**how)
     content = locate(source, RATINGS, SUFFIXES, limit_of(max_unpacked))[0]
     owner: Literal["user", "item"] = "item" if of == "user" else "user"
-    table, found = _open(content, (of, "rating"), given.where(**{owner: None}))
+    table, found = _open(content, (of, "rating"), given.known(**{owner: None}))
     place = usual_place(table.columns, owner) if table.header else None
     if given[owner] if owner in given else place not in (None, *table.places.values()):
-        named = given.where(**{owner: given.get(owner) or table.columns[place or 0]})
+        named = given.known(**{owner: given.get(owner) or table.columns[place or 0]})
         table, found = _open(content, (of, "rating", owner), named)
     if of_model is not None:
         found = _as_fitted(table, found, given.kind, of_model)
@@ -391,7 +397,7 @@ def read_rated(
         frame = once.agg(pl.col("value").sum(), pl.col("row").first())
     for notice in table.notices:
         _log.info("%s: %s", table.name, notice)
-    return Rated(frame.select(of, rating="value"), table, frame["row"])
+    return Rated(as_text(frame.select(of, rating="value")), table, frame["row"])
 
 
 def _as_fitted(table: Table, found: Kind, kind: Kind | None, of_model: Kind) -> Kind:
@@ -453,7 +459,8 @@ def _open(content: Any, roles: tuple[str, ...], given: Reading) -> tuple[Table, 
         return table, kind or "ratings"
     column = table.columns[place]
     first = [table.places[each] for each in ("user", "item") if each in table.places]
-    further = not table.header and given.rating is None and place > max(first, default=-1) + 1
+    between = {*range(max(first, default=-1) + 1, place)} - {table.places.get("time")}
+    further = not table.header and given.rating is None and between
     if not (further or (table.header and counts(column))):
         return table, "ratings"
     other = "pass kind='ratings' (on the command line --kind ratings) if they are ratings"
@@ -475,12 +482,13 @@ def _completed(table: Table, ratings: Ratings, kind: Kind, *, titled: bool) -> R
             at = places.get(role, places.get("count") if role == "rating" else None)
             by_name = table.header and not twice
             columns[role] = NONE if at is None else table.columns[at] if by_name else at + 1
-    return reading.where(
+    return reading.known(
         **columns,
         user_ids=ratings.user_vocabulary.id_type,
         item_ids=ratings.item_vocabulary.id_type,
         kind=kind,
         missing=reading.missing or (),
+        where=reading.where or NONE,
         rating_as=reading.rating_as or "number",
     )
 
@@ -609,7 +617,7 @@ def _titles_of(content: Any, given: Reading) -> tuple[pl.DataFrame, bool]:
     if given.genres is None and not table.header and len(table.columns) > len(table.places):
         table = table.without("genres")  # the third of many columns may be anything
     table, parsed = parse(table)
-    titles = usable(table, parsed, skip=True)[0].select(*table.places)
+    titles = as_text(usable(table, parsed, skip=True)[0].select(*table.places))
     for notice in table.notices:
         _log.info("%s: %s", table.name, notice)
     is_whole = titles.height == parsed.frame.height

@@ -39,6 +39,7 @@ class How(TypedDict, total=False):
     kind: Kind | None
     rating_as: str | None
     missing: Any
+    where: str | None
     separator: str | None
     quote: str | None
     decimal: str | None
@@ -66,6 +67,8 @@ class Reading(Mapping[str, Any]):
             "percent" (``80%``); "fraction" (``4/5``); "yes-no" (true, thumbs up...: 1, else 0); or words
             with their numbers (``"good=3,bad=1"``).
         missing: values that stand for no rating, numbers or words; "none" where there are none.
+        where: which rows are read, ``"column=value"`` or ``"column=value,value"``, the column by its
+            name or its number; "none" for all.
         separator: what stands between columns: one or more characters, or comma, semicolon, tab, bar,
             blank (one or several, or tabs).
         quote: the quotation mark around fields, or "none".
@@ -99,6 +102,7 @@ class Reading(Mapping[str, Any]):
     kind: Kind | None = None
     rating_as: str | None = None
     missing: tuple[str, ...] | None = None
+    where: str | None = None
     separator: str | None = None
     quote: str | None = None
     decimal: str | None = None
@@ -125,6 +129,11 @@ class Reading(Mapping[str, Any]):
                 "with their numbers such as good=3,bad=1"
             )
         self._set("missing", _codes(self.missing))
+        if self.where is not None and self.where != NONE and not all(self._where()):
+            raise SettingError(
+                f"where={self.where!r}: where must be a column and values, such as event=buy or "
+                "event=buy,view; or none"
+            )
         self._set("separator", _SEPARATORS.get(self.separator or "", self.separator))
         if self.separator == "" or re.search(r"[\r\n\x1f]", self.separator or ""):
             raise SettingError(
@@ -168,9 +177,24 @@ class Reading(Mapping[str, Any]):
             known["missing"] = NONE
         return known
 
-    def where(self, **known: Any) -> "Reading":
+    def known(self, **found: Any) -> "Reading":
         """The same reading with what is known besides."""
-        return replace(self, **known)
+        return replace(self, **found)
+
+    @property
+    def where_column(self) -> Column:
+        """The column that says which rows are read; None where nobody has named one, or "none"."""
+        return self.where if self.where in (None, NONE) else self._where()[0]
+
+    @property
+    def where_values(self) -> tuple[str, ...]:
+        """What stands there in the rows that are read, in lower case; empty where all are."""
+        return () if self.where in (None, NONE) else self._where()[1]
+
+    def _where(self) -> tuple[str, tuple[str, ...]]:
+        column, _, values = str(self.where).partition("=")
+        known = (value.strip().lower() for value in values.split(","))
+        return column.strip(), tuple(value for value in known if value)
 
     def __str__(self) -> str:
         named = [(role, getattr(self, role)) for role in _ROLES]
@@ -202,6 +226,7 @@ class Reading(Mapping[str, Any]):
             if self.rating_as not in (None, "number")
             else "",
             f"no rating where {', '.join(self.missing)}" if self.missing else "",
+            f"only rows where {self.where}" if self.where not in (None, NONE) else "",
             "each row is an event" if self.kind == "events" else "",
             f"passed over: {', '.join(self.passed_over)}" if self.passed_over else "",
         ]

@@ -10,9 +10,10 @@ from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 import polars as pl
+from polars import selectors
 
 from dotbias.data import codes, forms
-from dotbias.data.columns import VALUES, clipped
+from dotbias.data.columns import IDS, MOST_WORDS, VALUES, WHERE, clipped
 from dotbias.data.formats.table import Row, Table, id_type
 from dotbias.data.ratings import LARGEST, Kind, Scale
 from dotbias.data.reading import Reading
@@ -23,12 +24,7 @@ from dotbias.errors import DataError
 _NO_GENRES = ("", "(no genres listed)")
 _ISO_FORMS = ("%Y-%m-%d", "%Y-%m-%dT%H:%M", "%Y-%m-%dT%H:%M:%S%.f", "%Y-%m-%dT%H:%M:%S%.f%:z")
 _SHOWN_ROWS = 5
-# What stands for nothing where a user, an item or a time should be.
-_NOTHING = (
-    *("", "NULL", "Null", "null", "\\N", "NA", "<NA>", "N/A", "n/a", "#N/A", "nan", "NaN", "NAN"),
-    *("None", "NaT"),
-)
-_NO_TIMES = (*_NOTHING, "0000-00-00", "0000-00-00 00:00:00")
+_NO_TIMES = (*forms.NOTHING, "0000-00-00", "0000-00-00 00:00:00")
 _FORM_ADVICE = (
     "; if ratings are written so, say how with rating_as= (on the command line --rating-as), or with "
     "missing= (--missing) which words stand for none"
@@ -77,10 +73,17 @@ class Check(NamedTuple):
 
 
 class Parsed(NamedTuple):
-    """Columns of a table and ``problem``: the number of the first check a row fails, else null."""
+    """Columns of a table and ``problem``: the number of the first check a row fails, else null. Text ids
+    may be Enums, see ``as_text``.
+    """
 
     frame: pl.DataFrame
     checks: list[Check]
+
+
+def as_text(frame: pl.DataFrame) -> pl.DataFrame:
+    """A frame of ``parse``, in which text ids are text."""
+    return frame.with_columns(selectors.enum().cast(pl.String))
 
 
 def parse(
@@ -94,7 +97,8 @@ def parse(
         typed, parsed = _evaluate(table, table.typed(), limits, kind)
         # Rows without a time may be cut short.
         gaps = parsed and "time" in table.places and parsed.frame["time"].null_count()
-        if parsed is None or gaps or parsed.frame["problem"].null_count() < parsed.frame.height:
+        bad = parsed and parsed.frame["problem"].null_count() < parsed.frame.height
+        if parsed is None or gaps or bad or not _categorised(parsed.frame):
             table, parsed = replace(table, integers=typed.integers), None
         else:
             table = typed
@@ -115,6 +119,48 @@ def parse(
     return table, parsed
 
 
+def _chosen(table: Table, lf: pl.LazyFrame) -> pl.LazyFrame:
+    """The rows of a table that are read."""
+    words = table.reading.where_values
+    return lf.filter(_word().is_in(words)) if words else lf
+
+
+def _word() -> pl.Expr:
+    """What stands in the column that says which rows are read, the same in all formats."""
+    return _whole(pl.col(WHERE).cast(pl.String).str.strip_chars().str.to_lowercase())
+
+
+def _not_chosen(table: Table) -> str:
+    """What stands in the rows that are not read, where none is."""
+    if not table.reading.where_values:
+        return ""
+    query = table.text().select(_word()).drop_nulls().unique().sort(WHERE).head(MOST_WORDS + 1)
+    words = [clipped(word) for word in query.collect(engine="streaming")[WHERE]]
+    more = ", ..." if len(words) > MOST_WORDS else ""
+    return f" where {table.reading.where}: there are {', '.join(words[:MOST_WORDS])}{more}"
+
+
+def row_numbers(table: Table) -> pl.Series:
+    """The numbers in a table of the rows that are read."""
+    return _chosen(table, table.text()).select("row").collect(engine="streaming")["row"]
+
+
+def _categorised(frame: pl.DataFrame) -> bool:
+    """Make text ids, as they came from a typed scan, Enums of their distinct values, in place; False
+    where the text is to be scanned: an id has blanks around it, or is a word for nothing.
+    """
+    for role in IDS:
+        if role in frame.columns and frame.schema[role] == pl.String:
+            distinct = frame[role].unique().sort()
+            if (distinct != distinct.str.strip_chars()).any() or distinct.is_in(
+                forms.NOTHING
+            ).any():
+                return False
+            at = frame.get_column_index(role)
+            frame.replace_column(at, frame[role].cast(pl.Enum(distinct)))
+    return True
+
+
 def _with_form(table: Table) -> Table:
     """The table, once it is known how its ratings are written: as all of them show."""
     role = next((role for role in VALUES if role in table.places), None)
@@ -123,7 +169,7 @@ def _with_form(table: Table) -> Table:
         return table
     text = pl.col(role).cast(pl.String).str.strip_chars()
     counted = (
-        table.text()
+        _chosen(table, table.text())
         .select(value=text)
         .filter(pl.col("value").fill_null("") != "")
         .group_by("value")
@@ -131,7 +177,7 @@ def _with_form(table: Table) -> Table:
         .collect(engine="streaming")
     )
     left_out = reading.missing or ()
-    counted = counted.filter(~pl.col("value").is_in([*_NOTHING, *left_out]))
+    counted = counted.filter(~pl.col("value").is_in([*forms.NOTHING, *left_out]))
     if not 0 < counted.height <= _MOST_DISTINCT:
         return table
     other = counted.filter(pl.col("value").cast(pl.Float64, strict=False).is_null())["value"]
@@ -140,6 +186,8 @@ def _with_form(table: Table) -> Table:
         return table
     if reading.layout == "wide" and reading.missing is None and reading.rating_as is None:
         words = [word for word in other.sort() if not any(map(str.isdigit, word))]
+        if len(words) == counted.height:
+            words = [word for word in words if not forms.has_form(word)]
         if 0 < len(words) <= _MOST_WORDS and len(words) < counted.height:
             n = counted.filter(pl.col("value").is_in(words))["len"].sum()
             shown = ", ".join(map(repr, words))
@@ -164,12 +212,17 @@ def _evaluate(
     """Take the columns of all roles in one pass over a scan; None where only the text can tell what ids
     are.
     """
+    lf = _chosen(table, lf)
     schema = lf.collect_schema()
     values = {"row": pl.col("row")} if "row" in schema else {}
     checks = [Check("", _TOO_SHORT, pl.lit(False))]  # see ``_whole_rows``
     if "extra" in schema:
         checks.append(Check("", "is too long", pl.col("extra").is_not_null()))
     for role in table.places:
+        if role == WHERE:
+            if not table.reading.where_values:  # what is to be read is up to all that stands there
+                values[WHERE] = _word()
+            continue
         name = "value" if role in VALUES else role
         values[name], more = _take(role, schema, table, limits, kind)
         checks += more
@@ -186,6 +239,8 @@ def _evaluate(
         **{f"{role} altered": wrong for role, wrong in altered.items()},
     )
     frame = query.collect(engine="streaming")
+    if "value" in values:  # which is looked at more than once, and by NumPy in one piece
+        frame.replace_column(frame.get_column_index("value"), frame["value"].rechunk())
     good = frame["problem"].is_null()
     n_altered = {role: (frame.drop_in_place(f"{role} altered") & good).sum() for role in altered}
     again = {role for role, n in n_altered.items() if n}
@@ -283,8 +338,8 @@ def _altered(role: str, dtype: pl.DataType, kind: type[pl.DataType], *, strict: 
         return raw.cast(kind, strict=False).is_null()
     raw = raw if strict else _whole(raw.str.strip_chars())
     lost = raw.cast(kind, strict=False).is_null()
-    signed_zero = raw.str.starts_with("+") | raw.str.starts_with("-0")
-    return lost | (raw.str.starts_with("0") & (raw != "0")) | signed_zero
+    # What begins with + or -0, and what with 0: in the order of text two comparisons find each.
+    return lost | (raw < "-1") | ((raw > "0") & (raw < "1"))
 
 
 def _whole(text: pl.Expr) -> pl.Expr:
@@ -306,11 +361,11 @@ def _take(
     if dtype in (pl.String, pl.Categorical, pl.Enum, pl.Null) or (
         dtype == pl.Boolean and role in VALUES
     ):
-        dtype, raw = pl.String(), raw.cast(pl.String).str.strip_chars()
-        if role in VALUES:
-            fails = {"missing": raw.is_null() | (raw == "")}
-        else:
-            fails = {"missing": raw.is_null() | raw.is_in(_NOTHING)}
+        dtype, raw = pl.String(), raw.cast(pl.String)
+        if role not in IDS or "row" in schema:  # else see ``_categorised``
+            raw = raw.str.strip_chars()
+            nothing = raw == "" if role in VALUES else raw.is_in(forms.NOTHING)
+            fails = {"missing": raw.is_null() | nothing}
     if role in VALUES:
         values, more = _value(raw, dtype, limits, kind, table.reading)
         words = [code for code in table.reading.missing or () if not codes.numbers((code,))]
@@ -436,7 +491,7 @@ def usable(
     frame, checks = parsed
     n_bad = frame.height - frame["problem"].null_count()
     if frame.height == 0:
-        raise DataError(f"{table.name}: there are no rows")
+        raise DataError(f"{table.name}: there are no rows{_not_chosen(table)}")
     if n_bad == 0:
         return frame, ()
     bad = frame.filter(pl.col("problem").is_not_null()).head(_SHOWN_ROWS)
@@ -471,7 +526,7 @@ def numbered(table: Table, frame: pl.DataFrame) -> pl.DataFrame:
     """All rows of a scan, with the number that each has in the table."""
     if "row" in frame.columns:
         return frame
-    return frame.with_columns(table.text().select("row").collect(engine="streaming"))
+    return frame.with_columns(row_numbers(table))
 
 
 def places(table: Table, numbers: Sequence[int]) -> str:

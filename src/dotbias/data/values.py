@@ -6,7 +6,7 @@ import numpy as np
 import polars as pl
 
 from dotbias.data import codes
-from dotbias.data.columns import clipped, stars
+from dotbias.data.columns import MOST_WORDS, WHERE, clipped, stars
 from dotbias.data.formats.table import Table
 from dotbias.data.ratings import Kind, Ratings
 from dotbias.errors import DataError
@@ -14,6 +14,7 @@ from dotbias.errors import DataError
 # Times above these are in finer units: 1e11 seconds are the year 5138.
 _FINER = ((1e17, 10**9, "nano"), (1e14, 10**6, "micro"), (1e11, 10**3, "milli"))
 _SAMPLED = 1 << 16
+_YEARS = (1900, 2100)
 
 
 def without_codes(table: Table, frame: pl.DataFrame, kind: Kind) -> tuple[Table, pl.DataFrame]:
@@ -35,6 +36,37 @@ def without_codes(table: Table, frame: pl.DataFrame, kind: Kind) -> tuple[Table,
         keep = "pass missing='none' (on the command line --missing none) to keep them"
         table = table.noted(f"left out {n:,} rows with {shown}, which stands for no rating; {keep}")
     return table, kept
+
+
+def of_one_kind(table: Table, frame: pl.DataFrame) -> tuple[Table, pl.DataFrame]:
+    """The rows whose values say something, where a column tells kinds of rows apart: with one word all
+    values may be the same, as of purchases beside hours of play.
+    """
+    if WHERE not in frame.columns:
+        return table, frame
+    words = frame.drop_in_place(WHERE)
+    column = clipped(table.column(WHERE))
+    known = words.drop_nulls().value_counts().sort(WHERE)
+    if not 1 < known.height <= MOST_WORDS:
+        return table, frame
+    shown = ", ".join(f"{clipped(word)} ({n:,} rows)" for word, n in known.iter_rows())
+    said = f"column {column} tells {shown} apart"
+    same: dict[str, float] = {}
+    if "value" in frame.columns:
+        grouped = frame.select(words, "value").drop_nulls().group_by(WHERE)
+        spread = grouped.agg(pl.len(), low=pl.col("value").min(), high=pl.col("value").max())
+        constant = (pl.col("low") == pl.col("high")) & (pl.col("len") >= _FEW)
+        same = dict(spread.filter(constant).select(WHERE, "low").sort(WHERE).iter_rows())
+    varied = [word for word in known[WHERE] if word not in same]
+    if not same or not varied:
+        option = f"{column}={known.sort('count', WHERE)[WHERE][0]}"
+        advice = f"pass where={option!r} (on the command line --where {option}) for some of them"
+        return table.noted(f"{said}: all are read; {advice}"), frame
+    always = ", ".join(f"{value:g} where {word}" for word, value in same.items())
+    said += f": values are always {always}, so only {', '.join(varied)} is read"
+    advice = "pass where='none' (on the command line --where none) to read all rows"
+    where = f"{column}={','.join(varied)}"
+    return table.noted(f"{said}; {advice}").known(where=where), frame.filter(words.is_in(varied))
 
 
 def what_values_are(
@@ -81,9 +113,12 @@ def warnings(every: Ratings, table: Table) -> tuple[str, ...]:
     if every.kind == "ratings" and table.reading.layout == "long" and len(every) > _FEW:
         sample = every.values[:: -(-len(every) // _SAMPLED)]
         column = clipped(table.column("rating"))
-        if sample.min() >= 1e8:
+        whole = (sample == np.rint(sample)).all()
+        if whole and sample.min() >= _YEARS[0] and sample.max() <= _YEARS[1]:
+            said.append(f"the ratings in column {column} look like years: if they are, {name}")
+        elif sample.min() >= 1e8:
             said.append(f"the ratings in column {column} look like times: if they are, {name}")
-        elif (sample == np.rint(sample)).all() and len(np.unique(sample)) > 200:
+        elif whole and len(np.unique(sample)) > 200:
             said.append(
                 f"the ratings in column {column} look like ids or counts: if they are, {name}"
             )

@@ -137,6 +137,9 @@ class Vocabulary:
     @classmethod
     def encode(cls, raw: pl.Series) -> tuple["Vocabulary", Index]:
         """The vocabulary of a column of ids and the index of every row's id, shape (n,)."""
+        if isinstance(raw.dtype, pl.Enum) and raw.dtype.categories.is_sorted():
+            present, index = cls.encode(raw.to_physical().cast(pl.Int32))
+            return cls(raw.dtype.categories.gather(present.ids)), index
         if raw.dtype != pl.Int32 or raw.null_count():  # which would only be copied
             raw = as_ids(raw)
         if raw.dtype.is_integer() and raw.len():
@@ -408,6 +411,8 @@ class _IntegerTable:
         return cls(lowest, np.cumsum(present, dtype=np.int32) - np.int32(1), known)
 
     def indices(self, ids: pl.Series) -> Index:
+        if self.lowest == 0 and len(self.ids) == len(self.table):
+            return ids.cast(pl.Int32).to_numpy()  # each id is its own index
         index = np.empty(ids.len(), np.int32)
         for rows, values in _blocks(ids):
             index[rows] = self.table[values - self.lowest]

@@ -57,28 +57,25 @@ def open_frame(
         reading=reading,
         lf=lf,
     )
-    if header and _is_wide(lf, schema, wanted):
-        return widened(table)
+    if header:
+        cells = _cells(lf, schema)
+        if is_wide(columns, True, cells, wanted):
+            return widened(table, cells)
     found = find_columns(name, columns, wanted, sample=sample)
     types = schema.dtypes()
     whole = {role for role, at in found.places.items() if types[at].is_integer()}
     return table.located(found, whole)
 
 
-def _is_wide(lf: pl.LazyFrame, schema: Mapping[str, pl.DataType], wanted: Wanted) -> bool:
-    if wanted.reading.layout is not None:
-        return wanted.reading.layout == "wide"
-    columns = list(schema)
+def _cells(lf: pl.LazyFrame, schema: Mapping[str, pl.DataType]) -> list[list[str]]:
+    """The first rows as text, in which x stands for what is neither text, a number nor a truth value."""
     plain = [
         pl.col(name).cast(pl.String).fill_null("")
-        if dtype.is_numeric() or dtype == pl.String
+        if dtype.is_numeric() or dtype in (pl.String, pl.Boolean)
         else pl.lit("x").alias(name)
         for name, dtype in schema.items()
     ]
-    if len(columns) < 4:
-        return False
-    sample = lf.head(SAMPLED_ROWS).select(plain).collect().rows()
-    return is_wide(columns, True, sample, wanted)
+    return list(map(list, lf.head(SAMPLED_ROWS).select(plain).collect().iter_rows()))
 
 
 def scanned(format: str, scan: Scan) -> Callable[[Blob, Wanted], Table]:

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import polars as pl
 
-from dotbias.data.columns import Wanted, find_columns, is_wide
+from dotbias.data.columns import WHERE, Wanted, find_columns, is_wide
 from dotbias.data.formats.frames import open_frame
 from dotbias.data.formats.table import SAMPLED_ROWS, Table
 from dotbias.data.sources.blob import Frame
@@ -159,12 +159,15 @@ def _open_pandas(frame: Any, wanted: Wanted) -> Table:
     else:
         places = find_columns("the frame", columns, wanted).places
         # Among the columns that are picked a number would be another column's.
-        roles = {
+        roles: dict[str, Any] = {
             {"id": "item", "count": "rating"}.get(role, role): columns[places[role]]
             for role in wanted.sought
             if wanted.column(role) is not None
         }
-        reading = wanted.reading.where(**roles)
+        if wanted.reading.where_values:
+            column, values = columns[places[WHERE]], ",".join(wanted.reading.where_values)
+            roles["where"] = f"{column}={values}"
+        reading = wanted.reading.known(**roles)
     try:
         picked = {
             columns[place]: pl.from_pandas(frame.iloc[:, place])

@@ -136,7 +136,7 @@ class Table(ABC):
 
     def known(self, **found: Any) -> Self:
         """The table, with what is now known of the reading."""
-        return replace(self, reading=self.reading.where(**found))
+        return replace(self, reading=self.reading.known(**found))
 
 
 def id_integers(

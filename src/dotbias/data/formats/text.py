@@ -272,7 +272,7 @@ def open_text(blob: Blob, wanted: Wanted) -> Table:
     reading = _detected(lines, replace(wanted.reading, encoding=encoding))
     if reading.layout == "netflix":
         return _open_netflix(blob, wanted, reading, notices)
-    if _BACKSLASHED.search(whole) and _quote(reading) == '"':
+    if _BACKSLASHED.search(blob.head()) and _quote(reading) == '"':
         blob = Blob(blob.name, _BACKSLASHED.sub(b'""', blob.read()))
         notices = (*notices, 'quotation marks written \\": read as ""')
     blob, lines = _separated(blob, lines, reading)

@@ -7,15 +7,16 @@ from typing import Any, Self
 
 import polars as pl
 
-from dotbias.data.columns import Wanted, find_columns, usual_place
+from dotbias.data.columns import Wanted, find_columns, names_users, usual_place
 from dotbias.data.formats.table import Origin, Row, Table, id_integers
+from dotbias.data.forms import NOTHING
 from dotbias.data.reading import NONE
 from dotbias.errors import DataError
 
 
 @dataclass(frozen=True, kw_only=True)
 class WideTable(Table):
-    """The ratings of a wide table, one after the other; blank cells are none.
+    """The ratings of a wide table, one after the other; blank cells, and words for nothing, are none.
 
     A row's number times the number of columns, and the column's number added, is the number of a cell.
 
@@ -48,7 +49,7 @@ class WideTable(Table):
         place = pl.col("item").cast(pl.Int64)
         return (
             cells.with_columns(rating=rating, row=pl.col("row").cast(pl.Int64) * n + place)
-            .filter(pl.col("rating") != "")
+            .filter(~pl.col("rating").is_in(NOTHING))
             .with_columns(item=pl.col("item").replace_strict(items, names, return_dtype=pl.String))
             .sort("row")
             .select("row", "user", "item", "rating")
@@ -81,12 +82,12 @@ class WideTable(Table):
         return replace(self, origin=origin, inner=self.inner.from_parts(origin))
 
 
-def widened(table: Table, sample: Sequence[Sequence[str]] = ()) -> WideTable:
+def widened(table: Table, sample: Sequence[Sequence[str]]) -> WideTable:
     """The ratings of a table that has a row for each user.
 
     Args:
         table: any table, without roles.
-        sample: first rows of one whose columns have no names.
+        sample: its first rows.
     """
     columns, given = table.columns, table.wanted.reading
     user, notices, dropped = None, [], set()
@@ -97,9 +98,11 @@ def widened(table: Table, sample: Sequence[Sequence[str]] = ()) -> WideTable:
         user = usual_place(columns, "user")
         if user is None and columns[0].strip() in ("", "Unnamed: 0", "index"):
             user = 0
-    elif sample and _counts_cells(sample):
+    elif not table.header and sample and _counts_cells(sample):
         dropped = {0}
         notices.append("column 1 counts the ratings of each row: left out")
+    if given.user is None and user is None and not dropped and sample and names_users(sample):
+        user = 0
     items = [at for at in range(len(columns)) if at != user and at not in dropped]
     if not items:
         raise DataError(f"{table.name}: a wide table has a column for each item, and here is none")
