@@ -10,40 +10,85 @@ from dotbias.data.reading import NONE, Column, Reading
 from dotbias.errors import DataError
 
 _COUNTS = (
-    "count counts plays playcount nplays listens listencount clicks views viewcount visits visitcount "
-    "watchcount downloads purchases orders quantity qty units weight frequency freq hours hoursplayed "
-    "playtime playtimeforever minutes seconds times n"
+    "count counts cnt plays playcount nplays listens listencount clicks views viewcount visits "
+    "visitcount watchcount downloads purchases orders quantity qty units weight frequency freq hours "
+    "hoursplayed playtime playtimeforever minutes seconds times n"
 )
 _STARS = (
-    "rating ratings stars star starrating score overall value bookrating userrating reviewscore "
-    "ratingvalue isrecommended recommended"
+    "rating ratings stars star starrating score overall value bookrating userrating myrating "
+    "yourrating myscore reviewscore reviewrating reviewoverall ratingvalue ratingscore grade points "
+    "isrecommended recommended recommend"
 )
+_PEOPLE = (
+    "user customer cust client member reviewer account visitor person profile reader viewer listener "
+    "player student rater household subscriber shopper participant respondent consumer"
+)
+_THINGS = (
+    "item movie film product prod book track song artist anime game app business recipe place venue "
+    "poi restaurant hotel wine beer joke show video bookmark course article listing subreddit"
+)
+
+
+def _called(nouns: str, *endings: str) -> str:
+    """Each of the nouns with each of the endings, the likeliest first."""
+    return " ".join(noun + ending for ending in endings for noun in nouns.split())
+
 
 # Usual column names, the likeliest first, without case, spaces and underscores: ids before names.
 _USUAL = {
-    "user": "userid uid user customerid memberid reviewerid accountid visitorid personid username "
-    "reviewer customer member person",
+    "user": f"userid uid user {_called(_PEOPLE, 'id', 'key', 'code', '', 'name')} "
+    "reviewprofilename email emailaddress benutzer nutzer kunde utilisateur usuario usuário 用户id 用户 用户名 "
+    "sessionid session",
     "item": "itemid iid item movieid filmid productid bookid trackid songid artistid animeid gameid "
-    "appid businessid parentasin asin isbn movie film product book track song artist anime game id",
-    "rating": f"{_STARS} {_COUNTS}",
-    "time": "timestamp time unixreviewtime unixtime datetime date reviewtime ratedat createdat",
-    "title": "movietitle itemtitle itemname booktitle productname trackname title name",
+    f"appid businessid parentasin asin isbn {_called(_THINGS, 'id', 'code')} beerbeerid bggid "
+    f"gmapid contentid animeuid stockcode isbn13 sku const {_called(_THINGS, '')} artikel artículo película produit livre 物品id "
+    "电影id 商品id 物品 电影 商品 图书 id",
+    "rating": f"{_STARS} bewertung puntuación calificación 评分 打分 {_COUNTS}",
+    "time": "timestamp time unixreviewtime unixtime datetime date reviewtime reviewdate ratedat "
+    "createdat created dateadded daterated eventtime eventdate utctimestamp utc tstamp tdat "
+    "invoicedate transactiondt purchasedate orderdate datum fecha ts 时间 时间戳 日期",
+    "title": f"{_called(_THINGS, 'title', 'name')} title name 标题 名称",
     "genres": "genres genre categories category",
 }
 _USUAL["id"] = _USUAL["item"]
 # A rating may turn out to be a count, and what is asked for as a count may be called a rating.
 _USUAL["count"] = f"{_COUNTS} {_STARS}"
-_NAMES_OF_ITEMS = "movie film product book track song artist anime game item"
+# Columns of reviews, beside which a plain title is that of the review.
+_REVIEWS = "text review reviewtext reviewbody reviewcontent comment body"
+# Words in the names of columns that are no ratings, whatever they hold.
+_NO_RATINGS = frozenset(
+    "action address age agent album amount author basket behavior behaviour body brand cat category "
+    "channel city class comment comments cost country created currency date datetime day desc description device "
+    "discount email event gender genre hour index invoice ip key lat latitude link lng lon longitude "
+    "market marketplace month name no number offset order page pages platform price region review "
+    "reviews seller session status store summary tag tags text time timeframe timestamp timezone title "
+    "transaction tweet type updated uri url user venue year zip".split()
+)
+# Words in the names of ids of neither users nor items.
+_OTHER_IDS = frozenset(
+    "basket brand cat category event genre index interaction invoice order rating record review row "
+    "session seller store tag transaction".split()
+)
+_ALL_USUAL = frozenset(name for names in _USUAL.values() for name in names.split())
 IDS = ("user", "item", "id")
 VALUES = ("rating", "count")
 _OPTIONAL = ("time", "title", "genres")
+NOTHING = (
+    *("", "NULL", "Null", "null", "\\N", "NA", "<NA>", "N/A", "n/a", "#N/A", "nan", "NaN", "NAN"),
+    *("None", "NaT"),
+)
+"""What stands for nothing where a user, an item, a time or a rating should be."""
 # Names that frames give to the numbers of their rows when they write them.
 _ROW_NUMBERS = ("", "unnamed0", "index", "rownames", "level0")
 # No rating and no count is as large as the seconds, or milliseconds, of any time since 1973.
 _TIMES = (1e8, 1e14)
-_DATE = re.compile(r"\d{4}-\d\d-\d\d")
+_DATE = re.compile(r"\d{4}[-/]\d\d[-/]\d\d|\d\d?([/.])\d\d?\1\d{4}\b|[A-Z][a-z]{2},? .*\d\d:\d\d:\d\d")
 # RecBole writes the type of a column behind its name.
 _TYPED = re.compile(r":(token|float|token_seq|float_seq)$")
+# What surveys ask besides.
+_ABOUT_USERS = (
+    "id age gender sex height weight country city state education occupation job income zip zipcode"
+).split()
 _FEWEST_ITEMS, _FEWEST_WITHOUT_NAMES, _FEWEST_ROWS = 4, 8, 3
 _SHOWN, _SHOWN_LENGTH = 30, 300
 
@@ -127,7 +172,7 @@ def find_columns(
     places = {role: _named(where, columns, column) for role, column in named.items()}
     _check_distinct(where, columns, places)
     notices: list[str] = []
-    held = None if sample is None else [_held(cells) for cells in zip_longest(*sample)]
+    held = None if sample is None else _held_by(sample)
     start = 0
     if sample is not None and held is not None and "user" in roles and "user" not in named:
         start = int(_is_index(sample, held, columns))
@@ -138,30 +183,55 @@ def find_columns(
         if role in places:
             continue
         places_of = _usual(columns, role) if held is None else None
-        options = _in_order(number + start, role, held, roles) if held else places_of or []
+        options = _in_order(number + start, role, held, roles, places) if held else places_of or []
         free = [at for at in options if at < len(columns) and at not in places.values()]
         if free:
             places[role] = free[0]
             passed_over += free[1:] if held is None and role not in ("title", "genres") else []
     over = [at for at in dict.fromkeys(passed_over) if at not in places.values()]
-    if "title" in roles and "title" not in places and held is None:
-        titles = [at for at in over if _plain(columns[at]) in _NAMES_OF_ITEMS.split()]
-        if titles:
-            places["title"] = titles[0]
+    if held is None:
+        places |= _left_over(columns, roles, places, over)
     notices += _between(columns, held, sample, places)
-    unknown = _unknown(columns, held, places)
+    unknown = _unknown(columns, held, sample, places)
     for role in roles:
         needed = role not in wanted.optional and (role != "rating" or unknown)
         if role not in places and needed:
             raise missing(where, role, columns, wanted)
-    if held is not None and len(columns) - start > 4 and not named and "user" in roles:
-        notices.append(
-            f"there are {len(columns):,} columns without names: if others are meant, name them by number"
-            " with user=, item=, rating= (on the command line --user-column, --item-column, "
-            "--rating-column)"
-        )
     found = {role: places[role] for role in roles if role in places}
     return Found(found, tuple(clipped(columns[at]) for at in over), tuple(notices))
+
+
+def _left_over(
+    columns: Sequence[str], roles: Sequence[str], places: dict[str, int], over: Sequence[int]
+) -> dict[str, int]:
+    """Columns whose names are not usual, for roles that nothing else is left for.
+
+    An id of users or items is the only one that is no other id. Items are known by their titles where
+    they have no ids, and a name of items beside ids is a title.
+    """
+    found = dict(places)
+    for role in ("user", "item"):
+        ids = [
+            at
+            for at, name in enumerate(columns)
+            if at not in found.values()
+            and _plain(name).endswith("id")
+            and len(_plain(name)) > 2
+            and _OTHER_IDS.isdisjoint(_words(name))
+        ]
+        if role in roles and role not in found and len(ids) == 1:
+            found[role] = ids[0]
+    if "item" in roles and "item" not in found and "title" in found:
+        found["item"] = found.pop("title")
+    if "title" in roles and "title" not in found:
+        titles = [at for at in over if _plain(columns[at]) in _THINGS.split()]
+        if titles:
+            found["title"] = titles[0]
+    title = found.get("title")
+    if title is not None and _plain(columns[title]) in ("title", "name") and "id" not in roles:
+        if any(_plain(name) in _REVIEWS.split() for name in columns):
+            del found["title"]
+    return found
 
 
 def _between(
@@ -192,6 +262,11 @@ def missing(where: str, role: str, columns: Sequence[str], wanted: Wanted) -> Da
     if role in ("user", "item") and len(columns) > _FEWEST_ITEMS:
         advice += (
             "; or pass layout='wide' (--layout wide) if each row is a user and each column an item"
+        )
+    if role == "user" and (_usual(columns, "title") or _usual(columns, "item")):
+        advice += (
+            "; if all of it is of one person, it is nothing to fit, but a fitted model takes it: "
+            "dotbias recommend MODEL --for-ratings FILE"
         )
     return DataError(f"{where}: no {role} column is recognised{advice}")
 
@@ -225,16 +300,39 @@ def is_wide(
     if not {"user", "item", "rating"} <= {*wanted.roles} or wanted.column("item") is not None:
         return False
     held = [_held(cells) for cells in zip_longest(*sample)][: len(columns)]
-    own = [
-        at
-        for at, name in enumerate(columns)
-        if not header or _plain(name) not in (*_ROW_NUMBERS, *_USUAL["user"].split())
-    ]
+    own = [at for at, name in enumerate(columns) if not header or not _of_users(name)]
+    if header and items_in_rows(columns, own):
+        own = own[1:]
+    elif header and (_usual(columns, "item") or _usual(columns, "rating")):
+        return False
     small = [at for at in own if at < len(held) and held[at] != "text" and _small(sample, at)]
     if header:
-        known = [*_usual(columns, "item"), *_usual(columns, "rating")]
-        return len(own) >= _FEWEST_ITEMS and not known and len(small) >= 0.8 * len(own)
+        return len(own) >= _FEWEST_ITEMS and len(small) >= 0.8 * len(own)
     return len(own) > _FEWEST_WITHOUT_NAMES and len(small) >= 0.9 * len(own)
+
+
+def items_in_rows(columns: Sequence[str], own: Sequence[int]) -> bool:
+    """Whether a wide table has a row for each item: its first column is named for items, and all others
+    of its own, which are many, have names that are not usual.
+    """
+    known = {at for role in ("item", "rating", "user") for at in _usual(columns, role)}
+    return known == {0} and own[:1] == [0] and len(own) > _FEWEST_WITHOUT_NAMES
+
+
+def _of_users(name: str) -> bool:
+    """Whether a column of a wide table is that of the users, or says something of them."""
+    return _plain(name) in _USUAL["user"].split() or is_about_users(name)
+
+
+def is_about_users(name: str) -> bool:
+    """Whether a column of a wide table numbers its rows, or describes its users."""
+    return _plain(name) in (*_ROW_NUMBERS, *_ABOUT_USERS, *_USUAL["time"].split())
+
+
+def holds_text(cells: Sequence[str | None]) -> bool:
+    """Whether a column holds dates, or more words than stand for no rating."""
+    words = {cell for cell in cells if cell and _number(cell) is None}
+    return _held(cells) == "dates" or (_held(cells) == "text" and len(words) > _MOST_WORDS)
 
 
 def _small(sample: Sequence[Sequence[str]], at: int) -> bool:
@@ -275,17 +373,38 @@ def _usual(columns: Sequence[str], role: str) -> list[int]:
     return [plain.index(name) for name in _USUAL[role].split() if name in plain]
 
 
-Held = Literal["numbers", "times", "text"]
+Held = Literal["numbers", "times", "dates", "places", "text"]
 
 
 def _held(cells: Sequence[str | None]) -> Held:
     """What a column without a name holds, by what most of its cells are."""
-    filled = [cell for cell in cells if cell]
+    filled = [cell for cell in cells if cell and cell not in NOTHING]
+    n_dates = sum(_DATE.match(cell) is not None for cell in filled)
     n_times = sum(_is_time(cell) for cell in filled)
     n_numbers = sum(_number(cell) is not None for cell in filled)
-    if 2 * max(n_times, n_numbers) < max(len(filled), 1):
+    if 2 * max(n_dates, n_numbers) < max(len(filled), 1):
         return "text"
-    return "times" if 2 * n_times >= len(filled) else "numbers"
+    return "dates" if 2 * n_dates >= len(filled) else "times" if 2 * n_times >= len(filled) else "numbers"
+
+
+def _held_by(sample: Sequence[Sequence[str]]) -> list[Held]:
+    """What columns without names hold. Two that lie side by side with numbers as long as degrees of
+    latitude and longitude are places.
+    """
+    cells = list(zip_longest(*sample))
+    held = [_held(column) for column in cells]
+    degrees = [
+        kind == "numbers" and 2 * sum(_is_degree(cell) for cell in column) > len(column)
+        for kind, column in zip(held, cells, strict=True)
+    ]
+    for at, both in enumerate(pairwise(degrees)):
+        if all(both):
+            held[at : at + 2] = ["places", "places"]
+    return held
+
+
+def _is_degree(cell: str | None) -> bool:
+    return cell is not None and re.fullmatch(r"-?\d{1,3}\.\d{4,}", cell) is not None
 
 
 def _number(cell: str) -> float | None:
@@ -298,7 +417,7 @@ def _number(cell: str) -> float | None:
 def _is_time(cell: str) -> bool:
     low, high = _TIMES
     number = _number(cell)
-    return low <= number < high if number is not None else bool(_DATE.match(cell))
+    return number is not None and low <= number < high
 
 
 def _is_index(
@@ -315,31 +434,74 @@ def _is_index(
     return sum(steps) >= 0.9 * len(steps)  # one broken cell breaks two steps
 
 
-def _in_order(number: int, role: str, held: Sequence[Held], roles: Sequence[str]) -> list[int]:
-    """Where the role of this number may stand in columns without names, the likeliest first."""
+def _in_order(
+    number: int, role: str, held: Sequence[Held], roles: Sequence[str], places: dict[str, int]
+) -> list[int]:
+    """Where the role of this number may stand in columns without names, the likeliest first.
+
+    Neither a date nor a place is an id, and a log of who was where, or did what when, has no ratings.
+    """
     valued = not set(roles).isdisjoint(VALUES)
+    if role in ("user", "item") and valued:
+        return [at for at in range(number, len(held)) if held[at] not in ("dates", "places")]
     if role in VALUES:
+        between = held[places.get("user", 0) : places.get("item", 0)]
+        if "places" in held or "dates" in between:
+            return []
         return [at for at in range(number, len(held)) if held[at] == "numbers"]
     if role == "time":
+        dates = [at for at in range(len(held)) if held[at] == "dates"]
         times = [at for at in range(number - 1, len(held)) if held[at] == "times"]
-        return [*times, number] if valued else times
+        return [*dates, *times, number] if valued else [*dates, *times]
     if role in ("title", "genres") and roles[0] != "id":
         return []  # beside ratings nothing tells a title from any other text
     return [number]
 
 
-def _unknown(columns: Sequence[str], held: Sequence[Held] | None, places: dict[str, int]) -> bool:
-    """Whether there is a column without a role that is neither known for another one nor a time."""
-    usual = {*_ROW_NUMBERS, *(name for names in _USUAL.values() for name in names.split())}
+def _unknown(
+    columns: Sequence[str],
+    held: Sequence["Held"] | None,
+    sample: Sequence[Sequence[str]] | None,
+    places: dict[str, int],
+) -> bool:
+    """Whether there is a column without a role that could be a rating: with names, one that is neither
+    known for another role nor named for what is no rating; without names, one of numbers, or of few
+    words.
+    """
+    others = [at for at in range(len(columns)) if at not in places.values()]
+    if held is None or sample is None:
+        usual = {*_ROW_NUMBERS, *(name for names in _USUAL.values() for name in names.split())}
+        return any(
+            _plain(columns[at]) not in usual
+            and (_NO_RATINGS.isdisjoint(words := _words(columns[at])) or words & _VERDICTS)
+            for at in others
+        )
+    if "places" in held or "dates" in held[places.get("user", 0) : places.get("item", 0)]:
+        return False
+    words = [{fields[at] for fields in sample if at < len(fields)} for at in others]
     return any(
-        _plain(name) not in usual if held is None else held[at] != "times"
-        for at, name in enumerate(columns)
-        if at not in places.values()
+        held[at] == "numbers" or (held[at] == "text" and len(known) <= _MOST_WORDS)
+        for at, known in zip(others, words, strict=True)
     )
 
 
+# Words in a column without a name beyond which they are no verdicts.
+_MOST_WORDS = 12
+_VERDICTS = {"rating", "ratings", "score", "scores", "stars", "grade"}
+
+
 def _plain(name: str) -> str:
-    return re.sub(r"[\W_]", "", _TYPED.sub("", name.strip().lower()))
+    """A name as it is in the tables above; of one with a path before it, as nested JSON and some sets
+    have, the end that is known.
+    """
+    ends = re.split(r"[/.]", _TYPED.sub("", name.strip().lower()))
+    forms = [re.sub(r"[\W_]", "", "".join(ends[at:])) for at in range(len(ends))]
+    return next((form for form in forms if form in _ALL_USUAL), forms[0])
+
+
+def _words(name: str) -> set[str]:
+    parts = re.findall(r"[A-Z]?[a-z]+|[A-Z]+(?![a-z])", name)
+    return {part.lower() for part in parts}
 
 
 def clipped(text: str) -> str:
@@ -364,6 +526,30 @@ def _choice(columns: Sequence[str], wanted: Wanted | None = None) -> str:
     keywords = ", ".join(f"{role}=" for role in options)
     switches = ", ".join(f"--{role}-column" for role in options)
     return f"{there}; name the columns with {keywords} (on the command line {switches})"
+
+
+def only_numbered(names: Sequence[str], following: Sequence[Sequence[str]] = ()) -> bool:
+    """Whether a header says no more of the columns than their numbers, as programs write it of columns
+    without names: ``0,1,2``, ``V1,V2,V3``, ``_c0,_c1,_c2``.
+
+    Args:
+        names: of the first row.
+        following: rows below; where one of them begins with the 0 that the header begins with, the
+            header may be a row itself.
+    """
+    indexed = names[:1] == [""]
+    names = names[indexed:]
+    parts = [re.fullmatch(r"(V|X|_c|column_?|col_?|field_?|)(\d+)", name.strip(), re.I) for name in names]
+    if len(parts) < 2 or not all(parts):
+        return False
+    befores = {part[1] for part in parts if part}
+    numbers = [int(part[2]) for part in parts if part]
+    if len(befores) > 1 or numbers != list(range(numbers[0], numbers[0] + len(numbers))):
+        return False
+    if befores != {""}:
+        return numbers[0] in (0, 1)
+    first = {row[0] for row in following if row}
+    return numbers[0] == 0 and len(names) > 2 and (indexed or "0" not in first)
 
 
 def has_header(first: Sequence[str], following: Sequence[Sequence[str]], wanted: Wanted) -> bool:

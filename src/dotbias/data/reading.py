@@ -65,6 +65,8 @@ class Reading(Mapping[str, Any]):
         rating_as: how ratings are written: "number"; "stars" (``4 stars``, ``4 out of 5``, ``★★★★``);
             "percent" (``80%``); "fraction" (``4/5``); "yes-no" (true, thumbs up...: 1, else 0); or words
             with their numbers (``"good=3,bad=1"``).
+        time_as: how dates are written, as ``strptime`` has it (``"%d/%m/%Y"``); ISO dates and seconds
+            since 1970 are known without it.
         missing: values that stand for no rating, numbers or words; "none" where there are none.
         separator: what stands between columns: one or more characters, or comma, semicolon, tab, bar,
             blank (one or several, or tabs).
@@ -98,6 +100,7 @@ class Reading(Mapping[str, Any]):
     item_ids: IdType | None = None
     kind: Kind | None = None
     rating_as: str | None = None
+    time_as: str | None = None
     missing: tuple[str, ...] | None = None
     separator: str | None = None
     quote: str | None = None
@@ -182,11 +185,11 @@ class Reading(Mapping[str, Any]):
         if self.layout == "netflix":
             said = "lines such as 101: name the item; then user, rating, date"
         if self.layout == "wide":
-            rows = (
-                f"column {self.user} = user" if self.user not in (None, NONE) else "a row = a user"
-            )
+            by, across = ("user", "items") if self.item is None else ("item", "users")
+            key = getattr(self, by)
+            rows = f"column {key} = {by}" if key not in (None, NONE) else f"a row = a {by}"
             header = "" if self.header else "no header: "
-            said = f"{header}a wide table: {rows}, the other columns = items"
+            said = f"{header}a wide table: {rows}, the other columns = {across}"
         details = [
             f"{_SHOWN_SEPARATORS.get(self.separator or '', self.separator)} between columns"
             if self.separator not in (None, ",", "\t", "::")

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import polars as pl
 
-from dotbias.data.columns import Wanted, find_columns, is_wide
+from dotbias.data.columns import Wanted, find_columns, is_wide, only_numbered
 from dotbias.data.formats.table import SAMPLED_ROWS, Row, Table
 from dotbias.data.formats.wide import widened
 from dotbias.data.sources.blob import Blob
@@ -41,6 +41,7 @@ def open_frame(
     """The table of a frame, whose columns have names or, as in a text without a header, none."""
     schema = lf.collect_schema()
     columns, sample = schema.names(), None
+    header = header and not only_numbered(columns)
     if not header:
         columns = [str(number) for number in range(1, len(schema) + 1)]
         sample = [
@@ -57,28 +58,29 @@ def open_frame(
         reading=reading,
         lf=lf,
     )
-    if header and _is_wide(lf, schema, wanted):
-        return widened(table)
+    if header and (cells := _wide_sample(lf, schema, wanted)) is not None:
+        return widened(table, cells)
     found = find_columns(name, columns, wanted, sample=sample)
     types = schema.dtypes()
     whole = {role for role, at in found.places.items() if types[at].is_integer()}
     return table.located(found, whole)
 
 
-def _is_wide(lf: pl.LazyFrame, schema: Mapping[str, pl.DataType], wanted: Wanted) -> bool:
-    if wanted.reading.layout is not None:
-        return wanted.reading.layout == "wide"
+def _wide_sample(
+    lf: pl.LazyFrame, schema: Mapping[str, pl.DataType], wanted: Wanted
+) -> list[tuple[str, ...]] | None:
+    """The first rows as text, where the frame is wide."""
     columns = list(schema)
+    if len(columns) < 4 and wanted.reading.layout != "wide":
+        return None
     plain = [
         pl.col(name).cast(pl.String).fill_null("")
         if dtype.is_numeric() or dtype == pl.String
         else pl.lit("x").alias(name)
         for name, dtype in schema.items()
     ]
-    if len(columns) < 4:
-        return False
     sample = lf.head(SAMPLED_ROWS).select(plain).collect().rows()
-    return is_wide(columns, True, sample, wanted)
+    return sample if is_wide(columns, True, sample, wanted) else None
 
 
 def scanned(format: str, scan: Scan) -> Callable[[Blob, Wanted], Table]:

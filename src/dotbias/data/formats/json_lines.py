@@ -105,7 +105,7 @@ def open_json_lines(blob: Blob, wanted: Wanted) -> Table:
     )
     cells = [[_cell(one.get(name)) for name in columns] for one in objects]
     if is_wide(columns, True, cells, wanted):
-        return widened(table)
+        return widened(table, cells)
     found = find_columns(blob.name, columns, wanted)
     whole = {
         role

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import polars as pl
 
-from dotbias.data.columns import Wanted, find_columns, is_wide
+from dotbias.data.columns import Wanted, find_columns, is_wide, only_numbered
 from dotbias.data.formats.frames import open_frame
 from dotbias.data.formats.table import SAMPLED_ROWS, Table
 from dotbias.data.sources.blob import Frame
@@ -147,6 +147,9 @@ def _is_pandas(source: Any) -> bool:
 def _open_pandas(frame: Any, wanted: Wanted) -> Table:
     """The table of a pandas frame, of which only the wanted columns are converted."""
     columns = [str(column) for column in frame.columns]
+    if only_numbered(columns):
+        frame = frame.rename(columns=str)
+        return open_frame("the frame", "pandas frame", pl.from_pandas(frame).lazy(), wanted)
     head = frame.head(SAMPLED_ROWS)
     sample = [
         ["" if (cell := str(value)) in ("nan", "NaT", "<NA>", "None") else cell for value in row]

@@ -12,7 +12,15 @@ from typing import Any, Self
 
 import polars as pl
 
-from dotbias.data.columns import VALUES, Wanted, clipped, find_columns, has_header, is_wide
+from dotbias.data.columns import (
+    VALUES,
+    Wanted,
+    clipped,
+    find_columns,
+    has_header,
+    is_wide,
+    only_numbered,
+)
 from dotbias.data.encodings import as_utf8
 from dotbias.data.formats.table import SAMPLED_ROWS, Row, Table, at, id_integers
 from dotbias.data.formats.wide import widened
@@ -423,6 +431,10 @@ def _open_rows(
         filled, first = filled[1:], filled[1]
     names, following = records[first], [records[number] for number in filled[1:]]
     header = reading.header
+    if header is None and following and only_numbered(names, following):
+        notices = (*notices, "the header only numbers the columns: left out")
+        header, first = False, filled[1]
+        names, following = following[0], following[1:]
     if header is None:
         header = has_header(names, following, wanted)
     before = 0 if first == 0 else ends[first - 1]
