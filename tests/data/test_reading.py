@@ -472,8 +472,8 @@ def test_a_bad_cell_of_a_wide_table_is_named() -> None:
 
 
 def test_one_column_only_names_the_separator() -> None:
-    message = error_of("user~item~rating\n1~2~3\n")
-    assert "there is only one column, beginning with 'user~item~rating'" in message
+    message = error_of("user=item=rating\n1=2=3\n")
+    assert "there is only one column, beginning with 'user=item=rating'" in message
     assert "separator= (on the command line --separator)" in message
 
 

@@ -1,75 +1,25 @@
 """Columns: which of a table's columns holds the users, the items, the ratings or counts..."""
 
 import re
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
 from itertools import pairwise, zip_longest
 from typing import Literal, NamedTuple
 
+from dotbias.data.names import (
+    NOUNS,
+    USUAL,
+    are_of_reviews,
+    is_about_users,
+    may_be_id,
+    may_be_rating,
+    plain,
+    usual_places,
+    words,
+)
 from dotbias.data.reading import NONE, Column, Reading
 from dotbias.errors import DataError
 
-_COUNTS = (
-    "count counts cnt plays playcount nplays listens listencount clicks views viewcount visits "
-    "visitcount watchcount downloads purchases orders quantity qty units weight frequency freq hours "
-    "hoursplayed playtime playtimeforever minutes seconds times n"
-)
-_STARS = (
-    "rating ratings stars star starrating score overall value bookrating userrating myrating "
-    "yourrating myscore reviewscore reviewrating reviewoverall ratingvalue ratingscore grade points "
-    "isrecommended recommended recommend"
-)
-_PEOPLE = (
-    "user customer cust client member reviewer account visitor person profile reader viewer listener "
-    "player student rater household subscriber shopper participant respondent consumer"
-)
-_THINGS = (
-    "item movie film product prod book track song artist anime game app business recipe place venue "
-    "poi restaurant hotel wine beer joke show video bookmark course article listing subreddit"
-)
-
-
-def _called(nouns: str, *endings: str) -> str:
-    """Each of the nouns with each of the endings, the likeliest first."""
-    return " ".join(noun + ending for ending in endings for noun in nouns.split())
-
-
-# Usual column names, the likeliest first, without case, spaces and underscores: ids before names.
-_USUAL = {
-    "user": f"userid uid user {_called(_PEOPLE, 'id', 'key', 'code', '', 'name')} "
-    "reviewprofilename email emailaddress benutzer nutzer kunde utilisateur usuario usuário 用户id 用户 用户名 "
-    "sessionid session",
-    "item": "itemid iid item movieid filmid productid bookid trackid songid artistid animeid gameid "
-    f"appid businessid parentasin asin isbn {_called(_THINGS, 'id', 'code')} beerbeerid bggid "
-    f"gmapid contentid animeuid stockcode isbn13 sku const {_called(_THINGS, '')} artikel artículo película produit livre 物品id "
-    "电影id 商品id 物品 电影 商品 图书 id",
-    "rating": f"{_STARS} bewertung puntuación calificación 评分 打分 {_COUNTS}",
-    "time": "timestamp time unixreviewtime unixtime datetime date reviewtime reviewdate ratedat "
-    "createdat created dateadded daterated eventtime eventdate utctimestamp utc tstamp tdat "
-    "invoicedate transactiondt purchasedate orderdate datum fecha ts 时间 时间戳 日期",
-    "title": f"{_called(_THINGS, 'title', 'name')} title name 标题 名称",
-    "genres": "genres genre categories category",
-}
-_USUAL["id"] = _USUAL["item"]
-# A rating may turn out to be a count, and what is asked for as a count may be called a rating.
-_USUAL["count"] = f"{_COUNTS} {_STARS}"
-# Columns of reviews, beside which a plain title is that of the review.
-_REVIEWS = "text review reviewtext reviewbody reviewcontent comment body"
-# Words in the names of columns that are no ratings, whatever they hold.
-_NO_RATINGS = frozenset(
-    "action address age agent album amount author basket behavior behaviour body brand cat category "
-    "channel city class comment comments cost country created currency date datetime day desc description device "
-    "discount email event gender genre hour index invoice ip key lat latitude link lng lon longitude "
-    "market marketplace month name no number offset order page pages platform price region review "
-    "reviews seller session status store summary tag tags text time timeframe timestamp timezone title "
-    "transaction tweet type updated uri url user venue year zip".split()
-)
-# Words in the names of ids of neither users nor items.
-_OTHER_IDS = frozenset(
-    "basket brand cat category event genre index interaction invoice order rating record review row "
-    "session seller store tag transaction".split()
-)
-_ALL_USUAL = frozenset(name for names in _USUAL.values() for name in names.split())
 IDS = ("user", "item", "id")
 VALUES = ("rating", "count")
 _OPTIONAL = ("time", "title", "genres")
@@ -78,17 +28,12 @@ NOTHING = (
     *("None", "NaT"),
 )
 """What stands for nothing where a user, an item, a time or a rating should be."""
-# Names that frames give to the numbers of their rows when they write them.
-_ROW_NUMBERS = ("", "unnamed0", "index", "rownames", "level0")
 # No rating and no count is as large as the seconds, or milliseconds, of any time since 1973.
 _TIMES = (1e8, 1e14)
-_DATE = re.compile(r"\d{4}[-/]\d\d[-/]\d\d|\d\d?([/.])\d\d?\1\d{4}\b|[A-Z][a-z]{2},? .*\d\d:\d\d:\d\d")
-# RecBole writes the type of a column behind its name.
-_TYPED = re.compile(r":(token|float|token_seq|float_seq)$")
-# What surveys ask besides.
-_ABOUT_USERS = (
-    "id age gender sex height weight country city state education occupation job income zip zipcode"
-).split()
+_DATE = re.compile(
+    r"\d{4}[-/]\d\d[-/]\d\d|\d\d?([/.])\d\d?\1\d{4}\b|[A-Z][a-z]{2},? .*\d\d:\d\d:\d\d"
+)
+_MOST_ANSWERS = 12
 _FEWEST_ITEMS, _FEWEST_WITHOUT_NAMES, _FEWEST_ROWS = 4, 8, 3
 _SHOWN, _SHOWN_LENGTH = 30, 300
 
@@ -182,7 +127,7 @@ def find_columns(
     for number, role in enumerate(roles):
         if role in places:
             continue
-        places_of = _usual(columns, role) if held is None else None
+        places_of = usual_places(columns, role) if held is None else None
         options = _in_order(number + start, role, held, roles, places) if held else places_of or []
         free = [at for at in options if at < len(columns) and at not in places.values()]
         if free:
@@ -190,9 +135,9 @@ def find_columns(
             passed_over += free[1:] if held is None and role not in ("title", "genres") else []
     over = [at for at in dict.fromkeys(passed_over) if at not in places.values()]
     if held is None:
-        places |= _left_over(columns, roles, places, over)
+        places = _left_over(columns, roles, places, over, named)
     notices += _between(columns, held, sample, places)
-    unknown = _unknown(columns, held, sample, places)
+    unknown = _unknown(columns, held, places)
     for role in roles:
         needed = role not in wanted.optional and (role != "rating" or unknown)
         if role not in places and needed:
@@ -202,35 +147,44 @@ def find_columns(
 
 
 def _left_over(
-    columns: Sequence[str], roles: Sequence[str], places: dict[str, int], over: Sequence[int]
+    columns: Sequence[str],
+    roles: Sequence[str],
+    places: dict[str, int],
+    over: Sequence[int],
+    given: Collection[str],
 ) -> dict[str, int]:
-    """Columns whose names are not usual, for roles that nothing else is left for.
+    """The places, with columns whose names are not usual, for roles that nothing else is left for.
 
     An id of users or items is the only one that is no other id. Items are known by their titles where
     they have no ids, and a name of items beside ids is a title.
     """
     found = dict(places)
-    for role in ("user", "item"):
-        ids = [
-            at
+    for role, other in (("user", "item"), ("item", "user")):
+        ids = {
+            at: said
             for at, name in enumerate(columns)
             if at not in found.values()
-            and _plain(name).endswith("id")
-            and len(_plain(name)) > 2
-            and _OTHER_IDS.isdisjoint(_words(name))
-        ]
-        if role in roles and role not in found and len(ids) == 1:
-            found[role] = ids[0]
+            and may_be_id(name)
+            and NOUNS[other].isdisjoint(said := words(name))
+        }
+        of_role = [at for at, said in ids.items() if not NOUNS[role].isdisjoint(said)]
+        named = of_role or list(ids)
+        if role in found and role not in given and plain(columns[found[role]]).endswith("name"):
+            named = of_role  # ids before names
+        elif role in found:
+            continue
+        if role in roles and len(named) == 1:
+            found[role] = named[0]
     if "item" in roles and "item" not in found and "title" in found:
         found["item"] = found.pop("title")
     if "title" in roles and "title" not in found:
-        titles = [at for at in over if _plain(columns[at]) in _THINGS.split()]
+        titles = [at for at in over if plain(columns[at]) in NOUNS["item"]]
         if titles:
             found["title"] = titles[0]
     title = found.get("title")
-    if title is not None and _plain(columns[title]) in ("title", "name") and "id" not in roles:
-        if any(_plain(name) in _REVIEWS.split() for name in columns):
-            del found["title"]
+    own = title is not None and plain(columns[title]) == "title" and "id" not in roles
+    if own and are_of_reviews(columns):
+        del found["title"]
     return found
 
 
@@ -263,7 +217,7 @@ def missing(where: str, role: str, columns: Sequence[str], wanted: Wanted) -> Da
         advice += (
             "; or pass layout='wide' (--layout wide) if each row is a user and each column an item"
         )
-    if role == "user" and (_usual(columns, "title") or _usual(columns, "item")):
+    if role == "user" and (usual_places(columns, "title") or usual_places(columns, "item")):
         advice += (
             "; if all of it is of one person, it is nothing to fit, but a fitted model takes it: "
             "dotbias recommend MODEL --for-ratings FILE"
@@ -271,19 +225,8 @@ def missing(where: str, role: str, columns: Sequence[str], wanted: Wanted) -> Da
     return DataError(f"{where}: no {role} column is recognised{advice}")
 
 
-def counts(column: str) -> bool:
-    """Whether a column of this name holds counts, and no ratings."""
-    return _plain(column) in _COUNTS.split()
-
-
-def stars(column: str) -> bool:
-    """Whether a column of this name holds ratings, whatever they look like."""
-    return _plain(column) in _STARS.split() and _plain(column) != "value"
-
-
-def usual_place(columns: Sequence[str], role: str) -> int | None:
-    """Position of the first column whose name is usual for a role."""
-    return next(iter(_usual(columns, role)), None)
+ASKED = re.compile(r"[^\[]*\[(.+)\]")
+"""How forms name a column: the question, and then the item: ``Rate these films [Heat]``."""
 
 
 def is_wide(
@@ -301,38 +244,42 @@ def is_wide(
         return False
     held = [_held(cells) for cells in zip_longest(*sample)][: len(columns)]
     own = [at for at, name in enumerate(columns) if not header or not _of_users(name)]
-    if header and items_in_rows(columns, own):
+    if header and items_in_rows(columns):
         own = own[1:]
-    elif header and (_usual(columns, "item") or _usual(columns, "rating")):
+    elif header and not {
+        *usual_places(columns, "item"),
+        *usual_places(columns, "rating"),
+    }.isdisjoint(own):
         return False
     small = [at for at in own if at < len(held) and held[at] != "text" and _small(sample, at)]
     if header:
-        return len(own) >= _FEWEST_ITEMS and len(small) >= 0.8 * len(own)
+        asked = [at for at in own if ASKED.fullmatch(columns[at])]
+        return len(own) >= _FEWEST_ITEMS and max(len(small), len(asked)) >= 0.8 * len(own)
     return len(own) > _FEWEST_WITHOUT_NAMES and len(small) >= 0.9 * len(own)
 
 
-def items_in_rows(columns: Sequence[str], own: Sequence[int]) -> bool:
+def items_in_rows(columns: Sequence[str]) -> bool:
     """Whether a wide table has a row for each item: its first column is named for items, and all others
     of its own, which are many, have names that are not usual.
     """
-    known = {at for role in ("item", "rating", "user") for at in _usual(columns, role)}
-    return known == {0} and own[:1] == [0] and len(own) > _FEWEST_WITHOUT_NAMES
+    own = [at for at, name in enumerate(columns) if not _of_users(name)]
+    others = [at for role in ("rating", "user") for at in usual_places(columns, role) if at in own]
+    return (
+        [at for at in usual_places(columns, "item") if at in own] == [0]
+        and not others
+        and len(own) > _FEWEST_WITHOUT_NAMES
+    )
 
 
 def _of_users(name: str) -> bool:
     """Whether a column of a wide table is that of the users, or says something of them."""
-    return _plain(name) in _USUAL["user"].split() or is_about_users(name)
-
-
-def is_about_users(name: str) -> bool:
-    """Whether a column of a wide table numbers its rows, or describes its users."""
-    return _plain(name) in (*_ROW_NUMBERS, *_ABOUT_USERS, *_USUAL["time"].split())
+    return plain(name) in USUAL["user"] or is_about_users(name)
 
 
 def holds_text(cells: Sequence[str | None]) -> bool:
     """Whether a column holds dates, or more words than stand for no rating."""
     words = {cell for cell in cells if cell and _number(cell) is None}
-    return _held(cells) == "dates" or (_held(cells) == "text" and len(words) > _MOST_WORDS)
+    return _held(cells) == "dates" or (_held(cells) == "text" and len(words) > _MOST_ANSWERS)
 
 
 def _small(sample: Sequence[Sequence[str]], at: int) -> bool:
@@ -368,11 +315,6 @@ def _numbered(column: Column) -> int | None:
     return int(column) - 1 if isinstance(column, str) and column.isdecimal() else None
 
 
-def _usual(columns: Sequence[str], role: str) -> list[int]:
-    plain = [_plain(column) for column in columns]
-    return [plain.index(name) for name in _USUAL[role].split() if name in plain]
-
-
 Held = Literal["numbers", "times", "dates", "places", "text"]
 
 
@@ -384,7 +326,13 @@ def _held(cells: Sequence[str | None]) -> Held:
     n_numbers = sum(_number(cell) is not None for cell in filled)
     if 2 * max(n_dates, n_numbers) < max(len(filled), 1):
         return "text"
-    return "dates" if 2 * n_dates >= len(filled) else "times" if 2 * n_times >= len(filled) else "numbers"
+    return (
+        "dates"
+        if 2 * n_dates >= len(filled)
+        else "times"
+        if 2 * n_times >= len(filled)
+        else "numbers"
+    )
 
 
 def _held_by(sample: Sequence[Sequence[str]]) -> list[Held]:
@@ -461,47 +409,18 @@ def _in_order(
 def _unknown(
     columns: Sequence[str],
     held: Sequence["Held"] | None,
-    sample: Sequence[Sequence[str]] | None,
     places: dict[str, int],
 ) -> bool:
     """Whether there is a column without a role that could be a rating: with names, one that is neither
-    known for another role nor named for what is no rating; without names, one of numbers, or of few
-    words.
+    known for another role nor named for what is no rating; without names, any but a time, other than in
+    a log.
     """
     others = [at for at in range(len(columns)) if at not in places.values()]
-    if held is None or sample is None:
-        usual = {*_ROW_NUMBERS, *(name for names in _USUAL.values() for name in names.split())}
-        return any(
-            _plain(columns[at]) not in usual
-            and (_NO_RATINGS.isdisjoint(words := _words(columns[at])) or words & _VERDICTS)
-            for at in others
-        )
+    if held is None:
+        return any(may_be_rating(columns[at]) for at in others)
     if "places" in held or "dates" in held[places.get("user", 0) : places.get("item", 0)]:
         return False
-    words = [{fields[at] for fields in sample if at < len(fields)} for at in others]
-    return any(
-        held[at] == "numbers" or (held[at] == "text" and len(known) <= _MOST_WORDS)
-        for at, known in zip(others, words, strict=True)
-    )
-
-
-# Words in a column without a name beyond which they are no verdicts.
-_MOST_WORDS = 12
-_VERDICTS = {"rating", "ratings", "score", "scores", "stars", "grade"}
-
-
-def _plain(name: str) -> str:
-    """A name as it is in the tables above; of one with a path before it, as nested JSON and some sets
-    have, the end that is known.
-    """
-    ends = re.split(r"[/.]", _TYPED.sub("", name.strip().lower()))
-    forms = [re.sub(r"[\W_]", "", "".join(ends[at:])) for at in range(len(ends))]
-    return next((form for form in forms if form in _ALL_USUAL), forms[0])
-
-
-def _words(name: str) -> set[str]:
-    parts = re.findall(r"[A-Z]?[a-z]+|[A-Z]+(?![a-z])", name)
-    return {part.lower() for part in parts}
+    return any(held[at] not in ("times", "dates") for at in others)
 
 
 def clipped(text: str) -> str:
@@ -528,38 +447,17 @@ def _choice(columns: Sequence[str], wanted: Wanted | None = None) -> str:
     return f"{there}; name the columns with {keywords} (on the command line {switches})"
 
 
-def only_numbered(names: Sequence[str], following: Sequence[Sequence[str]] = ()) -> bool:
-    """Whether a header says no more of the columns than their numbers, as programs write it of columns
-    without names: ``0,1,2``, ``V1,V2,V3``, ``_c0,_c1,_c2``.
-
-    Args:
-        names: of the first row.
-        following: rows below; where one of them begins with the 0 that the header begins with, the
-            header may be a row itself.
-    """
-    indexed = names[:1] == [""]
-    names = names[indexed:]
-    parts = [re.fullmatch(r"(V|X|_c|column_?|col_?|field_?|)(\d+)", name.strip(), re.I) for name in names]
-    if len(parts) < 2 or not all(parts):
-        return False
-    befores = {part[1] for part in parts if part}
-    numbers = [int(part[2]) for part in parts if part]
-    if len(befores) > 1 or numbers != list(range(numbers[0], numbers[0] + len(numbers))):
-        return False
-    if befores != {""}:
-        return numbers[0] in (0, 1)
-    first = {row[0] for row in following if row}
-    return numbers[0] == 0 and len(names) > 2 and (indexed or "0" not in first)
-
-
 def has_header(first: Sequence[str], following: Sequence[Sequence[str]], wanted: Wanted) -> bool:
     """Whether the first row names columns: a name is known, or where numbers are due there is none,
     though there are some below.
     """
     given = {column for role in wanted.roles if _numbered(column := wanted.column(role)) is None}
-    usual = {name for role in wanted.roles for name in _USUAL[role].split()} - {"n"}
-    if any(name.strip() in given - {None} or _plain(name) in usual for name in first):
+    usual = {name for role in wanted.roles for name in USUAL[role]} - {"n"}
+    if any(name.strip() in given - {None} for name in first):
         return True
+    named = [at for at, name in enumerate(first) if plain(name) in usual]
+    if named and (len(named) > 1 or not any(first[: named[0]]) or not any(map(_number, first))):
+        return True  # one usual word behind a number may be a value
     value = next((role for role in VALUES if role in wanted.sought), None)
     if value is None:
         return False

@@ -10,7 +10,7 @@ from dotbias.data.kind import KINDS, Kind
 from dotbias.errors import SettingError
 
 Column = str | int | None
-Layout = Literal["long", "wide", "netflix"]
+Layout = Literal["long", "wide", "netflix", "lists"]
 IdType = Literal["integers", "text"]
 
 NONE = "none"
@@ -38,6 +38,7 @@ class How(TypedDict, total=False):
     item_ids: IdType | None
     kind: Kind | None
     rating_as: str | None
+    time_as: str | None
     missing: Any
     separator: str | None
     quote: str | None
@@ -53,8 +54,10 @@ class Reading(Mapping[str, Any]):
     ``read_ratings(path, **reading)``.
 
     Args:
-        layout: "long", a row for each rating; "wide", a row for each user and a column for each item;
-            or "netflix", a line such as ``101:`` with an item before the rows of its users.
+        layout: "long", a row for each rating; "wide", a row for each user and a column for each item
+            (where ``item`` is named, the other way round); "netflix", a line such as ``101:`` with an
+            item before the rows of its users; or "lists", a line for each user with all of the user's
+            items.
         header: whether the columns have names.
         user: name of the column, or its number counted from 1; "none" where there is none.
         item, rating, time, title, genres: as ``user``.
@@ -190,6 +193,8 @@ class Reading(Mapping[str, Any]):
             rows = f"column {key} = {by}" if key not in (None, NONE) else f"a row = a {by}"
             header = "" if self.header else "no header: "
             said = f"{header}a wide table: {rows}, the other columns = {across}"
+        if self.layout == "lists":
+            said = "a line for each user: the user, then the user's items"
         details = [
             f"{_SHOWN_SEPARATORS.get(self.separator or '', self.separator)} between columns"
             if self.separator not in (None, ",", "\t", "::")

@@ -1,7 +1,5 @@
 """Times: seconds since 1970 from numbers and from dates, however they are written."""
 
-import re
-from itertools import product
 from typing import NamedTuple
 
 import polars as pl
@@ -9,7 +7,16 @@ import polars as pl
 _ISO = ("%Y-%m-%d", "%Y-%m-%dT%H:%M", "%Y-%m-%dT%H:%M:%S%.f", "%Y-%m-%dT%H:%M:%S%.f%#z")
 # Dates that are not ISO; abbreviations of months are read by %B too, and single digits by %d.
 _DATES = (
-    *("%m/%d/%Y", "%d/%m/%Y", "%d.%m.%Y", "%d-%m-%Y", "%Y/%m/%d", "%Y.%m.%d", "%m/%d/%y", "%d.%m.%y"),
+    *(
+        "%m/%d/%Y",
+        "%d/%m/%Y",
+        "%d.%m.%Y",
+        "%d-%m-%Y",
+        "%Y/%m/%d",
+        "%Y.%m.%d",
+        "%m/%d/%y",
+        "%d.%m.%y",
+    ),
     *("%B %d, %Y", "%d %B %Y", "%d-%B-%Y", "%d-%B-%y", "%m %d, %Y", "%Y年%m月%d日"),
     *("%a %b %d %H:%M:%S %z %Y", "%a, %d %b %Y %H:%M:%S%#z"),
 )
@@ -44,7 +51,7 @@ def _digits(form: str) -> pl.Expr:
 _UNITS = (
     Unit("days, as spreadsheets count them", 25_569, 73_050, (_raw - 25_569) * 86_400),
     Unit("dates such as 20040131", 19_700_101, 21_001_231, _digits("%Y%m%d")),
-    Unit("times such as 20040131235959", 19_700_101_000_000, 21_001_231_235_959, _digits("%Y%m%d%H%M%S")),
+    Unit("times such as 20040131235959", 197001 * 10**8, 210101 * 10**8, _digits("%Y%m%d%H%M%S")),
     Unit("in nanoseconds", 10**17, 2**63, _raw // 10**9),
     Unit("in microseconds", 10**14, 2**63, _raw // 10**6),
     Unit("in milliseconds", 10**11, 2**63, _raw // 10**3),  # 1e11 seconds are the year 5138
@@ -62,7 +69,9 @@ def in_seconds(times: pl.Series) -> tuple[pl.Series, str]:
         if isinstance(lowest, int) and isinstance(highest, int) and unit.lowest < lowest:
             if highest > unit.highest:
                 continue
-            seconds = times.rename("time").to_frame().select(unit.seconds.cast(pl.Int64)).to_series()
+            seconds = (
+                times.rename("time").to_frame().select(unit.seconds.cast(pl.Int64)).to_series()
+            )
             if not seconds.null_count():
                 return seconds, unit.name
     return times, ""

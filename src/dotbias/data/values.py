@@ -6,8 +6,9 @@ import numpy as np
 import polars as pl
 
 from dotbias.data import codes
-from dotbias.data.columns import clipped, stars
+from dotbias.data.columns import clipped
 from dotbias.data.formats.table import Table
+from dotbias.data.names import stars
 from dotbias.data.ratings import Kind, Ratings
 from dotbias.data.times import in_seconds
 from dotbias.errors import DataError
@@ -87,6 +88,12 @@ def warnings(every: Ratings, table: Table) -> tuple[str, ...]:
             f"number with user=, item=, rating= (on the command line --user-column, --item-column, "
             "--rating-column)"
         )
+    n_pairs = every.n_users * every.n_items
+    if len(every) >= _CROWDED * n_pairs:
+        said.append(
+            f"the {len(every):,} rows are of no more than {every.n_users:,} users and {every.n_items:,} "
+            f"items: if others are meant, {name}"
+        )
     if any(_shortened(ids) for ids in (every.user_vocabulary.ids, every.item_vocabulary.ids)):
         said.append(
             "ids such as 1E+05 are numbers that a spreadsheet or R has shortened, perhaps several to "
@@ -102,6 +109,10 @@ def warnings(every: Ratings, table: Table) -> tuple[str, ...]:
                 f"the ratings in column {column} look like ids or counts: if they are, {name}"
             )
     return tuple(said)
+
+
+# Rows for each pair of user and item beyond which these are hardly users and items.
+_CROWDED = 20
 
 
 def _shortened(ids: pl.Series) -> bool:

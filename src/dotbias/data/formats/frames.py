@@ -7,9 +7,10 @@ from pathlib import Path
 
 import polars as pl
 
-from dotbias.data.columns import Wanted, find_columns, is_wide, only_numbered
+from dotbias.data.columns import Wanted, find_columns, is_wide
 from dotbias.data.formats.table import SAMPLED_ROWS, Row, Table
 from dotbias.data.formats.wide import widened
+from dotbias.data.names import only_numbered
 from dotbias.data.sources.blob import Blob
 
 Scan = Callable[[Path | io.BytesIO], pl.LazyFrame]

@@ -8,9 +8,11 @@ from typing import Any
 import numpy as np
 import polars as pl
 
-from dotbias.data.columns import Wanted, find_columns, is_wide, only_numbered
+from dotbias.data.columns import Wanted, find_columns, is_wide
 from dotbias.data.formats.frames import open_frame
+from dotbias.data.formats.json_shapes import records
 from dotbias.data.formats.table import SAMPLED_ROWS, Table
+from dotbias.data.names import only_numbered
 from dotbias.data.sources.blob import Frame
 from dotbias.errors import DataError
 
@@ -41,6 +43,9 @@ def _as_frame(source: Any) -> Frame:
         with suppress(TypeError, ValueError, pl.exceptions.PolarsError):  # a column is no table
             return Frame("the table", "Arrow table", pl.DataFrame(source).lazy())
     if isinstance(source, Mapping) and source:
+        nested = all(isinstance(one, Mapping) for one in source.values())
+        if nested and (rows := records([source])):
+            return _of_dictionaries(rows)
         columns = {str(name): values for name, values in source.items()}
         lf = _columns("the dictionary", columns)
         return Frame("the dictionary", "dictionary of columns", lf)

@@ -10,15 +10,16 @@ from typing import Any, Literal, Self
 import polars as pl
 
 from dotbias.data.columns import (
+    ASKED,
+    NOTHING,
     Wanted,
     clipped,
     find_columns,
     holds_text,
-    is_about_users,
     items_in_rows,
-    usual_place,
 )
 from dotbias.data.formats.table import Row, Table, id_integers
+from dotbias.data.names import is_about_users, usual_place
 from dotbias.data.reading import NONE
 from dotbias.errors import DataError
 
@@ -60,7 +61,7 @@ class WideTable(Table):
         name = pl.col(across).replace_strict(columns, self.names, return_dtype=pl.String)
         return (
             cells.with_columns(rating=rating, row=pl.col("row").cast(pl.Int64) * n + place)
-            .filter(pl.col("rating") != "")
+            .filter(pl.col("rating").is_not_null() & ~pl.col("rating").is_in(NOTHING))
             .with_columns(name.alias(across))
             .sort("row")
             .select("row", "user", "item", "rating")
@@ -100,7 +101,7 @@ def widened(table: Table, sample: Sequence[Sequence[str]]) -> WideTable:
     notices = []
     by: Literal["user", "item"] = "user"
     if given.item not in (None, NONE) or (
-        table.header and given.user is None and items_in_rows(columns, range(len(columns)))
+        table.header and given.user is None and items_in_rows(columns)
     ):
         by = "item"
     key, dropped = None, set()
@@ -126,13 +127,17 @@ def widened(table: Table, sample: Sequence[Sequence[str]]) -> WideTable:
         raise DataError(f"{table.name}: a wide table has a column for each item, and here is none")
     roles = [*([] if key is None else [key]), *across]
     inner = replace(table, places={str(at): at for at in roles})
-    names = [columns[at] for at in across] if table.header else list(map(str, range(1, len(across) + 1)))
+    names = (
+        [columns[at] for at in across]
+        if table.header
+        else list(map(str, range(1, len(across) + 1)))
+    )
     other = "item" if by == "user" else "user"
-    # Forms put the question before each item: Rate these films [Heat].
-    asked = [re.fullmatch(r"[^\[]*\[(.+)\]", name) for name in names]
+    asked = [ASKED.fullmatch(name) for name in names]
     if all(asked):
         names = [part[1].strip() for part in asked if part]
     numbered = [other] if all(map(_INTEGER.fullmatch, names)) else []
+    reading = {"layout": "wide", by: NONE if key is None else _named(table, key), other: None}
     places = {"user": across[0], "item": across[0], "rating": across[0]}
     return WideTable(
         name=table.name,
@@ -140,12 +145,7 @@ def widened(table: Table, sample: Sequence[Sequence[str]]) -> WideTable:
         columns=columns,
         wanted=table.wanted,
         places=places | {by: key or 0},
-        reading=replace(
-            table.reading,
-            layout="wide",
-            **{by: NONE if key is None else _named(table, key), other: None},
-            rating=None,
-        ),
+        reading=table.reading.where(**reading),
         integers=id_integers(table.wanted, {"user": 0, "item": 1}, [by, *numbered]),
         notices=(*table.notices, *notices),
         inner=inner,
