@@ -188,7 +188,7 @@ def _evaluate(
     altered = {
         role: _altered(role, schema[role], integers, strict=strict)
         for role, integers in table.integers.items()
-        if role not in given or integers == pl.Int32
+        if role not in given
     }
     query = lf.select(
         **values,
