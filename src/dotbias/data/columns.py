@@ -175,7 +175,9 @@ def _left_over(
             continue
         if role in roles and len(named) == 1:
             found[role] = named[0]
-    if "item" in roles and "item" not in found and "title" in found:
+    title = found.get("title")
+    own_title = title is not None and plain(columns[title]) not in ("name", "名称")
+    if "item" in roles and "item" not in found and own_title:
         found["item"] = found.pop("title")
     if "title" in roles and "title" not in found:
         titles = [at for at in over if plain(columns[at]) in NOUNS["item"]]
