@@ -179,8 +179,8 @@ def test_what_stands_where_times_would_is_one_only_if_it_could_be(
         ("{u},{i},{r},7,97830076{r}", "2 = item, 3 = rating, 5 = time", "ratings"),
         ("{u},{i},,{r}", "1 = user, 2 = item, 4 = count", "counts"),
         ("2014-04-07T10:51:09.277Z,u{u},i{i},{r}", "2 = user, 3 = item, 4 = rating, 1 = t", "ratings"),
-        ("{u},2014-04-07,i{i},{r}", "column 1 = user, 3 = item, 4 = rating, 2 = time", "ratings"),
-        ("{u},2014-04-07,21453650{i},{r}", "1 = user, 3 = item, 4 = rating, 2 = time", "ratings"),
+        ("{u},2014-04-07,i{i},{r}", "column 1 = user, 3 = item, 2 = time; each row is an event", "events"),
+        ("{u},2014-04-07,21453650{i},{r}", "1 = user, 3 = item, 2 = time; each row is", "events"),
         ("2014-04-07,u{u},i{i}", "2 = user, 3 = item, 1 = time; each row is an event", "events"),
     ],
 )  # fmt: skip
@@ -779,8 +779,8 @@ def test_a_bad_cell_of_a_wide_table_is_named() -> None:
 
 
 def test_one_column_only_names_the_separator() -> None:
-    message = error_of("user~item~rating\n1~2~3\n")
-    assert "there is only one column, beginning with 'user~item~rating'" in message
+    message = error_of("user=item=rating\n1=2=3\n")
+    assert "there is only one column, beginning with 'user=item=rating'" in message
     assert "separator= (on the command line --separator)" in message
 
 

@@ -18,8 +18,8 @@ Run = Callable[..., subprocess.CompletedProcess[str]]
 
 @pytest.fixture(scope="session")
 def installed(tmp_path_factory) -> Path:
-    """Folder of the executables of an environment that holds the wheel, what it needs without extras, and
-    nothing else.
+    """Folder of the executables of an environment that holds the wheel, what it needs without extras,
+    and nothing else.
 
     What it needs is that of the tests, linked: to fetch and unpack it took longer than all tests of the
     command. That pip finds it on an index, installing for the tests has shown.

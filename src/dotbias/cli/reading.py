@@ -95,11 +95,11 @@ class Reading:
         ),
     ] = None
     layout: Annotated[
-        Literal["long", "wide", "netflix"] | None,
+        Literal["long", "wide", "netflix", "lists"] | None,
         typer.Option(
-            help="A row for each rating; a row for each user and a column for each item; or "
-            "Netflix: a line such as 101: before the rows of an item. By default "
-            "recognised, and said.",
+            help="A row for each rating; a row for each user and a column for each item; "
+            "Netflix: a line such as 101: before the rows of an item; or a line for each user with "
+            "all of the user's items. By default recognised, and said.",
             rich_help_panel=_PANEL,
         ),
     ] = None
@@ -178,6 +178,14 @@ class Reading:
         ),
     ] = None
 
+    time_as: Annotated[
+        str | None,
+        typer.Option(
+            help="How dates are written, other than ISO dates: %d/%m/%Y, %B %d, %Y.",
+            rich_help_panel=_PANEL,
+        ),
+    ] = None
+
     def how(self, rec: "Recommender | None" = None, *, joining: bool = False) -> "How":
         """The options that the reader takes.
 
@@ -210,6 +218,7 @@ class Reading:
             "missing": self.missing,
             "where": self.where,
             "rating_as": self.rating_as,
+            "time_as": self.time_as,
             **types,
         }
 
@@ -253,7 +262,10 @@ _FORMAT = (
     *("layout", "header", "separator", "quote", "decimal", "comment", "skip_lines", "encoding"),
     *("missing", "where", "rating_as", "max_unpacked"),
 )
-_COLUMNS = ("user_column", "item_column", "rating_column", "time_column", "kind", *_FORMAT)
+_COLUMNS = (
+    *("user_column", "item_column", "rating_column", "time_column", "time_as", "kind"),
+    *_FORMAT,
+)
 
 WithoutTitles = Annotated[_Untitled, Only(*_COLUMNS, "scale", "on_bad", "duplicates")]
 # Where a model knows the scale, or nothing asks for it.

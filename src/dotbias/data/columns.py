@@ -1,57 +1,37 @@
 """Columns: which of a table's columns holds the users, the items, the ratings or counts..."""
 
 import re
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
 from itertools import pairwise, zip_longest
 from typing import Literal, NamedTuple
 
 from dotbias.data.forms import NOTHING, has_form
+from dotbias.data.names import (
+    NOUNS,
+    USUAL,
+    WHERE,
+    are_of_reviews,
+    is_about_users,
+    may_be_id,
+    may_be_rating,
+    plain,
+    usual_places,
+    words,
+)
 from dotbias.data.reading import NONE, Column, Reading
 from dotbias.errors import DataError
 
-_COUNTS = (
-    "count counts plays playcount nplays listens listencount clicks views viewcount visits visitcount "
-    "watchcount downloads purchases orders quantity qty units weight frequency freq hours hoursplayed "
-    "playtime playtimeforever minutes seconds times n"
-)
-_STARS = (
-    "rating ratings stars star starrating score overall value bookrating userrating reviewscore "
-    "ratingvalue isrecommended recommended"
-)
-
-WHERE = "where"
-"""The role of the column that says which rows are read."""
-
-# Usual column names, the likeliest first, without case, spaces and underscores: ids before names.
-_USUAL = {
-    "user": "userid uid user customerid memberid reviewerid accountid visitorid personid username "
-    "reviewer customer member person",
-    "item": "itemid iid item movieid filmid productid bookid trackid songid artistid animeid gameid "
-    "appid businessid parentasin asin isbn movie film product book track song artist anime game id",
-    "rating": f"{_STARS} {_COUNTS}",
-    "time": "timestamp time unixreviewtime unixtime datetime date reviewtime ratedat createdat",
-    "title": "movietitle itemtitle itemname booktitle productname trackname title name",
-    "genres": "genres genre categories category",
-    # What tells purchases from clicks, and the like.
-    WHERE: "event eventtype eventname action actiontype activity behavior behaviortype behaviour "
-    "behaviourtype interaction interactiontype",
-}
-_USUAL["id"] = _USUAL["item"]
-# A rating may turn out to be a count, and what is asked for as a count may be called a rating.
-_USUAL["count"] = f"{_COUNTS} {_STARS}"
-_NAMES_OF_ITEMS = "movie film product book track song artist anime game item"
 IDS = ("user", "item", "id")
 VALUES = ("rating", "count")
 _OPTIONAL = ("time", "title", "genres")
-# Names that frames give to the numbers of their rows when they write them.
-_ROW_NUMBERS = ("", "unnamed0", "index", "rownames", "level0")
 # No rating and no count is as large as the seconds of any time since 1973, or as its milliseconds...
 _TIMES = (1e8, 1e10)
 _UNITS = (1, 1e3, 1e6, 1e9)
-_DATE = re.compile(r"\d{4}-\d\d-\d\d")
-# RecBole writes the type of a column behind its name.
-_TYPED = re.compile(r":(token|float|token_seq|float_seq)$")
+_DATE = re.compile(
+    r"\d{4}[-/]\d\d[-/]\d\d|\d\d?([/.])\d\d?\1\d{4}\b|[A-Z][a-z]{2},? .*\d\d:\d\d:\d\d"
+)
+_MOST_ANSWERS = 12
 _FEWEST_ITEMS, _FEWEST_WITHOUT_NAMES, _FEWEST_ROWS, _FEWEST_USERS = 4, 8, 3, 6
 _SHOWN, _SHOWN_LENGTH = 30, 300
 MOST_WORDS = 8
@@ -137,7 +117,7 @@ def find_columns(
     places = {role: _named(where, columns, column) for role, column in named.items()}
     _check_distinct(where, columns, places)
     notices: list[str] = []
-    held = None if sample is None else [_held(cells) for cells in zip_longest(*sample)]
+    held = None if sample is None else _held_by(sample)
     start = 0
     if sample is not None and held is not None and "user" in roles and "user" not in named:
         start = int(_is_index(sample, held, columns))
@@ -147,17 +127,15 @@ def find_columns(
     for number, role in enumerate(roles):
         if role in places:
             continue
-        places_of = _usual(columns, role) if held is None else None
-        options = _in_order(number + start, role, held, roles) if held else places_of or []
+        places_of = usual_places(columns, role) if held is None else None
+        options = _in_order(number + start, role, held, roles, places) if held else places_of or []
         free = [at for at in options if at < len(columns) and at not in places.values()]
         if free:
             places[role] = free[0]
             passed_over += free[1:] if held is None and role not in ("title", "genres") else []
     over = [at for at in dict.fromkeys(passed_over) if at not in places.values()]
-    if "title" in roles and "title" not in places and held is None:
-        titles = [at for at in over if _plain(columns[at]) in _NAMES_OF_ITEMS.split()]
-        if titles:
-            places["title"] = titles[0]
+    if held is None:
+        places = _left_over(columns, roles, places, over, named)
     notices += _no_times(columns, held, roles, start, places)
     telling = _where(where, columns, wanted, held, sample, places)
     unknown = telling is None and _unknown(columns, held, places)
@@ -165,16 +143,54 @@ def find_columns(
         needed = role not in wanted.optional and (role != "rating" or unknown)
         if role not in places and needed:
             raise missing(where, role, columns, wanted)
-    if held is not None and len(columns) - start > 4 and not named and "user" in roles:
-        notices.append(
-            f"there are {len(columns):,} columns without names: if others are meant, name them by number"
-            " with user=, item=, rating= (on the command line --user-column, --item-column, "
-            "--rating-column)"
-        )
     found = {role: places[role] for role in roles if role in places}
     if telling is not None:
         found[WHERE] = telling
     return Found(found, tuple(clipped(columns[at]) for at in over), tuple(notices))
+
+
+def _left_over(
+    columns: Sequence[str],
+    roles: Sequence[str],
+    places: dict[str, int],
+    over: Sequence[int],
+    given: Collection[str],
+) -> dict[str, int]:
+    """The places, with columns whose names are not usual, for roles that nothing else is left for.
+
+    An id of users or items is the only one that is no other id. Items are known by their titles where
+    they have no ids, and a name of items beside ids is a title.
+    """
+    found = dict(places)
+    for role, other in (("user", "item"), ("item", "user")):
+        ids = {
+            at: said
+            for at, name in enumerate(columns)
+            if at not in found.values()
+            and may_be_id(name)
+            and NOUNS[other].isdisjoint(said := words(name))
+        }
+        of_role = [at for at, said in ids.items() if not NOUNS[role].isdisjoint(said)]
+        named = of_role or list(ids)
+        if role in found and role not in given and plain(columns[found[role]]).endswith("name"):
+            named = of_role  # ids before names
+        elif role in found:
+            continue
+        if role in roles and len(named) == 1:
+            found[role] = named[0]
+    title = found.get("title")
+    own_title = title is not None and plain(columns[title]) not in ("name", "名称")
+    if "item" in roles and "item" not in found and own_title:
+        found["item"] = found.pop("title")
+    if "title" in roles and "title" not in found:
+        titles = [at for at in over if plain(columns[at]) in NOUNS["item"]]
+        if titles:
+            found["title"] = titles[0]
+    title = found.get("title")
+    own = title is not None and plain(columns[title]) == "title" and "id" not in roles
+    if own and are_of_reviews(columns):
+        del found["title"]
+    return found
 
 
 def _where(
@@ -194,7 +210,7 @@ def _where(
     if "time" not in wanted.roles or not {"user", "item"} <= places.keys():
         return None
     if held is None:
-        return next((at for at in _usual(columns, WHERE) if at not in places.values()), None)
+        return next((at for at in usual_places(columns, WHERE) if at not in places.values()), None)
     for at in range(max(places["user"], places["item"]) + 1, len(held)):
         if at in places.values() or held[at] not in ("text", "forms"):
             continue
@@ -233,22 +249,16 @@ def missing(where: str, role: str, columns: Sequence[str], wanted: Wanted) -> Da
         advice += (
             "; or pass layout='wide' (--layout wide) if each row is a user and each column an item"
         )
+    if role == "user" and (usual_places(columns, "title") or usual_places(columns, "item")):
+        advice += (
+            "; if all of it is of one person, it is nothing to fit, but a fitted model takes it: "
+            "dotbias recommend MODEL --for-ratings FILE"
+        )
     return DataError(f"{where}: no {role} column is recognised{advice}")
 
 
-def counts(column: str) -> bool:
-    """Whether a column of this name holds counts, and no ratings."""
-    return _plain(column) in _COUNTS.split()
-
-
-def stars(column: str) -> bool:
-    """Whether a column of this name holds ratings, whatever they look like."""
-    return _plain(column) in _STARS.split() and _plain(column) != "value"
-
-
-def usual_place(columns: Sequence[str], role: str) -> int | None:
-    """Position of the first column whose name is usual for a role."""
-    return next(iter(_usual(columns, role)), None)
+ASKED = re.compile(r"[^\[]*\[(.+)\]")
+"""How forms name a column: the question, and then the item: ``Rate these films [Heat]``."""
 
 
 def is_wide(
@@ -266,11 +276,17 @@ def is_wide(
     if not {"user", "item", "rating"} <= {*wanted.roles} or wanted.column("item") is not None:
         return False
     held = [_held(cells) for cells in zip_longest(*sample)][: len(columns)]
-    own = [
-        at
-        for at, name in enumerate(columns)
-        if not header or _plain(name) not in (*_ROW_NUMBERS, *_USUAL["user"].split())
-    ]
+    own = [at for at, name in enumerate(columns) if not header or not _of_users(name)]
+    if header and items_in_rows(columns):
+        own = own[1:]
+    elif header and not {
+        *usual_places(columns, "item"),
+        *usual_places(columns, "rating"),
+    }.isdisjoint(own):
+        return False
+    asked = sum(ASKED.fullmatch(columns[at]) is not None for at in own) if header else 0
+    if asked >= max(_FEWEST_ITEMS, 0.8 * len(own)):
+        return True
     small = [
         at
         for at in own
@@ -279,8 +295,7 @@ def is_wide(
     if sum(held[at] != "nothing" for at in small) < 2:
         return False
     if header:
-        known = [*_usual(columns, "item"), *_usual(columns, "rating")]
-        return len(own) >= _FEWEST_ITEMS and not known and len(small) >= 0.8 * len(own)
+        return len(own) >= _FEWEST_ITEMS and len(small) >= 0.8 * len(own)
     in_forms = sum(held[at] == "forms" for at in range(1, len(held)))
     if in_forms == len(columns) - 1 >= _FEWEST_ITEMS - 1:
         return True
@@ -289,7 +304,7 @@ def is_wide(
 
 
 def names_users(sample: Sequence[Sequence[str]]) -> bool:
-    """Whether the first column of a wide table, whose name says nothing, tells users apart: it holds
+    """Whether the first column of a wide table, whose name says nothing, tells rows apart: it holds
     text, or whole numbers that are all different, and no other column does.
     """
     columns = [[cell for cell in cells if cell] for cells in zip_longest(*sample)]
@@ -298,6 +313,30 @@ def names_users(sample: Sequence[Sequence[str]]) -> bool:
     distinct = [len(set(cells)) == len(cells) == len(sample) for cells in columns]
     whole = all(map(str.isdecimal, columns[0]))
     return whole and len(sample) >= _FEWEST_USERS and distinct[0] and not any(distinct[1:])
+
+
+def items_in_rows(columns: Sequence[str]) -> bool:
+    """Whether a wide table has a row for each item: its first column is named for items, and all others
+    of its own, which are many, have names that are not usual.
+    """
+    own = [at for at, name in enumerate(columns) if not _of_users(name)]
+    others = [at for role in ("rating", "user") for at in usual_places(columns, role) if at in own]
+    return (
+        [at for at in usual_places(columns, "item") if at in own] == [0]
+        and not others
+        and len(own) > _FEWEST_WITHOUT_NAMES
+    )
+
+
+def _of_users(name: str) -> bool:
+    """Whether a column of a wide table is that of the users, or says something of them."""
+    return plain(name) in USUAL["user"] or is_about_users(name)
+
+
+def holds_text(cells: Sequence[str | None]) -> bool:
+    """Whether a column holds dates, or more words than stand for no rating."""
+    words = {cell for cell in cells if cell and _number(cell) is None}
+    return _held(cells) == "dates" or (_held(cells) == "text" and len(words) > _MOST_ANSWERS)
 
 
 def _small(sample: Sequence[Sequence[str]], at: int) -> bool:
@@ -333,12 +372,7 @@ def _numbered(column: Column) -> int | None:
     return int(column) - 1 if isinstance(column, str) and column.isdecimal() else None
 
 
-def _usual(columns: Sequence[str], role: str) -> list[int]:
-    plain = [_plain(column) for column in columns]
-    return [plain.index(name) for name in _USUAL[role].split() if name in plain]
-
-
-Held = Literal["numbers", "times", "dates", "forms", "text", "nothing"]
+Held = Literal["numbers", "times", "dates", "places", "forms", "text", "nothing"]
 
 
 def _held(cells: Sequence[str | None]) -> Held:
@@ -346,7 +380,7 @@ def _held(cells: Sequence[str | None]) -> Held:
     filled = [cell for cell in cells if cell is not None and cell not in NOTHING]
     if not filled:
         return "nothing"
-    n_dates = sum(bool(_DATE.match(cell)) for cell in filled)
+    n_dates = sum(_DATE.match(cell) is not None for cell in filled)
     n_times = sum(_is_time(cell) for cell in filled)
     n_numbers = sum(_number(cell) is not None for cell in filled)
     if 2 * n_dates >= len(filled):
@@ -357,6 +391,26 @@ def _held(cells: Sequence[str | None]) -> Held:
         is_form = n_forms == len(filled) or 2 * (n_forms - n_letters) > len(filled)
         return "forms" if is_form else "text"
     return "times" if 2 * n_times >= len(filled) else "numbers"
+
+
+def _held_by(sample: Sequence[Sequence[str]]) -> list[Held]:
+    """What columns without names hold. Two that lie side by side with numbers as long as degrees of
+    latitude and longitude are places.
+    """
+    cells = list(zip_longest(*sample))
+    held = [_held(column) for column in cells]
+    degrees = [
+        kind == "numbers" and 2 * sum(_is_degree(cell) for cell in column) > len(column)
+        for kind, column in zip(held, cells, strict=True)
+    ]
+    for at, both in enumerate(pairwise(degrees)):
+        if all(both):
+            held[at : at + 2] = ["places", "places"]
+    return held
+
+
+def _is_degree(cell: str | None) -> bool:
+    return cell is not None and re.fullmatch(r"-?\d{1,3}\.\d{4,}", cell) is not None
 
 
 def _number(cell: str) -> float | None:
@@ -387,15 +441,25 @@ def _is_index(
     return sum(steps) >= 0.9 * len(steps)  # one broken cell breaks two steps
 
 
-def _in_order(number: int, role: str, held: Sequence[Held], roles: Sequence[str]) -> list[int]:
-    """Where the role of this number may stand in columns without names, the likeliest first."""
+def _in_order(
+    number: int, role: str, held: Sequence[Held], roles: Sequence[str], places: dict[str, int]
+) -> list[int]:
+    """Where the role of this number may stand in columns without names, the likeliest first.
+
+    Neither a date nor a place is an id, and a log of who was where, or did what when, has no ratings.
+    """
     valued = not set(roles).isdisjoint(VALUES)
+    if role in ("user", "item") and valued:
+        return [at for at in range(number, len(held)) if held[at] not in ("dates", "places")]
     if role in VALUES:
+        between = held[places.get("user", 0) : places.get("item", 0)]
+        if "places" in held or "dates" in between:
+            return []
         kinds = ("numbers", "forms")
         return [at for kind in kinds for at in range(number, len(held)) if held[at] == kind]
     if role == "time":
+        dates = [at for at in range(len(held)) if held[at] == "dates"]
         times = [at for at in range(number - 1, len(held)) if held[at] == "times"]
-        dates = [at for at, kind in enumerate(held) if kind == "dates"]
         empty = [at for at in range(number, len(held))[:1] if held[at] == "nothing" and valued]
         return [*dates, *times] or empty
     if role in ("title", "genres") and roles[0] != "id":
@@ -404,18 +468,21 @@ def _in_order(number: int, role: str, held: Sequence[Held], roles: Sequence[str]
     return others[number : number + 1]
 
 
-def _unknown(columns: Sequence[str], held: Sequence[Held] | None, places: dict[str, int]) -> bool:
-    """Whether there is a column without a role that is neither known for another one nor a time."""
-    usual = {*_ROW_NUMBERS, *(name for names in _USUAL.values() for name in names.split())}
-    return any(
-        _plain(name) not in usual if held is None else held[at] not in ("times", "dates")
-        for at, name in enumerate(columns)
-        if at not in places.values()
-    )
-
-
-def _plain(name: str) -> str:
-    return re.sub(r"[\W_]", "", _TYPED.sub("", name.strip().lower()))
+def _unknown(
+    columns: Sequence[str],
+    held: Sequence["Held"] | None,
+    places: dict[str, int],
+) -> bool:
+    """Whether there is a column without a role that could be a rating: with names, one that is neither
+    known for another role nor named for what is no rating; without names, any but a time, other than in
+    a log.
+    """
+    others = [at for at in range(len(columns)) if at not in places.values()]
+    if held is None:
+        return any(may_be_rating(columns[at]) for at in others)
+    if "places" in held or "dates" in held[places.get("user", 0) : places.get("item", 0)]:
+        return False
+    return any(held[at] not in ("times", "dates") for at in others)
 
 
 def clipped(text: str) -> str:
@@ -447,9 +514,12 @@ def has_header(first: Sequence[str], following: Sequence[Sequence[str]], wanted:
     though there are some below.
     """
     given = {column for role in wanted.roles if _numbered(column := wanted.column(role)) is None}
-    usual = {name for role in wanted.roles for name in _USUAL[role].split()} - {"n"}
-    if any(name.strip() in given - {None} or _plain(name) in usual for name in first):
+    usual = {name for role in wanted.roles for name in USUAL[role]} - {"n"}
+    if any(name.strip() in given - {None} for name in first):
         return True
+    named = [at for at, name in enumerate(first) if plain(name) in usual]
+    if named and (len(named) > 1 or not any(first[: named[0]]) or not any(map(_number, first))):
+        return True  # one usual word behind a number may be a value
     value = next((role for role in VALUES if role in wanted.sought), None)
     if value is None:
         return False

@@ -14,10 +14,11 @@ import polars as pl
 
 from dotbias.data import values
 from dotbias.data.catalog import fetch
-from dotbias.data.columns import WHERE, Wanted, clipped, counts, missing, usual_place
+from dotbias.data.columns import Wanted, clipped, missing
 from dotbias.data.formats.known import SUFFIXES, open_table
 from dotbias.data.formats.table import Table
 from dotbias.data.formats.titles import reshaped, with_whole_lines
+from dotbias.data.names import WHERE, counts, usual_place
 from dotbias.data.ratings import Kind, Ratings, Scale, declared_scale
 from dotbias.data.reading import NONE, How, Reading
 from dotbias.data.scan import BadRow, as_text, numbered, parse, places, usable

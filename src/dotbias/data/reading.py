@@ -10,7 +10,7 @@ from dotbias.data.kind import KINDS, Kind
 from dotbias.errors import SettingError
 
 Column = str | int | None
-Layout = Literal["long", "wide", "netflix"]
+Layout = Literal["long", "wide", "netflix", "lists"]
 IdType = Literal["integers", "text"]
 
 NONE = "none"
@@ -38,6 +38,7 @@ class How(TypedDict, total=False):
     item_ids: IdType | None
     kind: Kind | None
     rating_as: str | None
+    time_as: str | None
     missing: Any
     where: str | None
     separator: str | None
@@ -54,8 +55,10 @@ class Reading(Mapping[str, Any]):
     ``read_ratings(path, **reading)``.
 
     Args:
-        layout: "long", a row for each rating; "wide", a row for each user and a column for each item;
-            or "netflix", a line such as ``101:`` with an item before the rows of its users.
+        layout: "long", a row for each rating; "wide", a row for each user and a column for each item
+            (where ``item`` is named, the other way round); "netflix", a line such as ``101:`` with an
+            item before the rows of its users; or "lists", a line for each user with all of the user's
+            items.
         header: whether the columns have names.
         user: name of the column, or its number counted from 1; "none" where there is none.
         item, rating, time, title, genres: as ``user``.
@@ -66,6 +69,8 @@ class Reading(Mapping[str, Any]):
         rating_as: how ratings are written: "number"; "stars" (``4 stars``, ``4 out of 5``, ``★★★★``);
             "percent" (``80%``); "fraction" (``4/5``); "yes-no" (true, thumbs up...: 1, else 0); or words
             with their numbers (``"good=3,bad=1"``).
+        time_as: how dates are written, as ``strptime`` has it (``"%d/%m/%Y"``); ISO dates and seconds
+            since 1970 are known without it.
         missing: values that stand for no rating, numbers or words; "none" where there are none.
         where: which rows are read, ``"column=value"`` or ``"column=value,value"``, the column by its
             name or its number; "none" for all.
@@ -101,6 +106,7 @@ class Reading(Mapping[str, Any]):
     item_ids: IdType | None = None
     kind: Kind | None = None
     rating_as: str | None = None
+    time_as: str | None = None
     missing: tuple[str, ...] | None = None
     where: str | None = None
     separator: str | None = None
@@ -206,11 +212,13 @@ class Reading(Mapping[str, Any]):
         if self.layout == "netflix":
             said = "lines such as 101: name the item; then user, rating, date"
         if self.layout == "wide":
-            rows = (
-                f"column {self.user} = user" if self.user not in (None, NONE) else "a row = a user"
-            )
+            by, across = ("user", "items") if self.item is None else ("item", "users")
+            key = getattr(self, by)
+            rows = f"column {key} = {by}" if key not in (None, NONE) else f"a row = a {by}"
             header = "" if self.header else "no header: "
-            said = f"{header}a wide table: {rows}, the other columns = items"
+            said = f"{header}a wide table: {rows}, the other columns = {across}"
+        if self.layout == "lists":
+            said = "a line for each user: the user, then the user's items"
         details = [
             f"{_SHOWN_SEPARATORS.get(self.separator or '', self.separator)} between columns"
             if self.separator not in (None, ",", "\t", "::")

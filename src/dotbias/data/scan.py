@@ -7,14 +7,16 @@ shown and left out.
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import NamedTuple
 
 import polars as pl
 from polars import selectors
 
-from dotbias.data import codes, forms
-from dotbias.data.columns import IDS, MOST_WORDS, VALUES, WHERE, clipped
+from dotbias.data import codes, forms, times
+from dotbias.data.columns import IDS, MOST_WORDS, VALUES, clipped
 from dotbias.data.formats.table import Row, Table, id_type
+from dotbias.data.names import WHERE
 from dotbias.data.ratings import LARGEST, Kind, Scale
 from dotbias.data.reading import Reading
 from dotbias.data.sources.blob import PARSER_ERRORS
@@ -22,7 +24,6 @@ from dotbias.errors import DataError
 
 # What stands where an item has no genre, the second in MovieLens.
 _NO_GENRES = ("", "(no genres listed)")
-_ISO_FORMS = ("%Y-%m-%d", "%Y-%m-%dT%H:%M", "%Y-%m-%dT%H:%M:%S%.f", "%Y-%m-%dT%H:%M:%S%.f%:z")
 _SHOWN_ROWS = 5
 _NO_TIMES = (*forms.NOTHING, "0000-00-00", "0000-00-00 00:00:00")
 _FORM_ADVICE = (
@@ -110,12 +111,15 @@ def parse(
             table, parsed = _evaluate(table, table.text(), limits, kind)
         except PARSER_ERRORS as error:
             table = table.repaired(error)
-    if "time" in table.places and table.wanted.column("time") is None:
-        times = parsed.frame["time"]
-        if times.null_count() == times.len() > 0:
-            column = clipped(table.column("time"))
-            notice = f"column {column} holds no times that can be read: left out"
-            return parse(table.without("time", notice), limits, kind)
+    if "time" not in table.places:
+        return table, parsed
+    n_read = parsed.frame["time"].count()
+    if 2 * n_read < parsed.frame.height and (dated := _with_dates(table)) is not table:
+        return parse(dated, limits, kind)
+    if n_read == 0 < parsed.frame.height and table.wanted.column("time") is None:
+        column = clipped(table.column("time"))
+        notice = f"column {column} holds no times that can be read: left out"
+        return parse(table.without("time", notice), limits, kind)
     return table, parsed
 
 
@@ -159,6 +163,21 @@ def _categorised(frame: pl.DataFrame) -> bool:
             at = frame.get_column_index(role)
             frame.replace_column(at, frame[role].cast(pl.Enum(distinct)))
     return True
+
+
+def _with_dates(table: Table) -> Table:
+    """The table, once it is known how its dates are written, where they are no ISO dates."""
+    lf = table.text().select("time")
+    if table.reading.time_as is not None or lf.collect_schema()["time"] != pl.String:
+        return table
+    text = lf.collect(engine="streaming")["time"].str.strip_chars()
+    text = text.filter(~text.is_in(_NO_TIMES))
+    form = times.recognised(text)
+    if form is None:
+        return table
+    column, example = clipped(table.column("time")), text.drop_nulls()[0]
+    option = f"pass time_as= (on the command line --time-as) if {example!r} is none"
+    return table.known(time_as=form).noted(f"times in column {column} are read as {form}; {option}")
 
 
 def _with_form(table: Table) -> Table:
@@ -231,7 +250,7 @@ def _evaluate(
     altered = {
         role: _altered(role, schema[role], integers, strict=strict)
         for role, integers in table.integers.items()
-        if role not in given or integers == pl.Int32
+        if role not in given
     }
     query = lf.select(
         **values,
@@ -372,7 +391,7 @@ def _take(
         if words and dtype == pl.String:
             more = {reason: failing & ~raw.is_in(words) for reason, failing in more.items()}
     elif role == "time":
-        values, more = _time(raw, dtype)
+        values, more = _time(raw, dtype, table.reading.time_as)
         fails = {}
     elif role == "title":
         values, more = raw.cast(pl.String), {}
@@ -435,9 +454,10 @@ def _value(
     return number, fails
 
 
-def _time(raw: pl.Expr, dtype: pl.DataType) -> _Taken:
+def _time(raw: pl.Expr, dtype: pl.DataType, form: str | None) -> _Taken:
     if dtype == pl.String:
-        seconds = raw.map_batches(_seconds, return_dtype=pl.Int64, is_elementwise=True)
+        read = partial(times.read_as, form=form)
+        seconds = raw.map_batches(read, return_dtype=pl.Int64, is_elementwise=True)
     elif dtype in (pl.Date, pl.Datetime):
         seconds = raw.dt.epoch("s").cast(pl.Int64)
     elif dtype.is_numeric():
@@ -463,17 +483,6 @@ def _genres(raw: pl.Expr, dtype: pl.DataType) -> pl.Expr:
         )
         text = pl.when(text.str.starts_with("[")).then(names.list.join("|")).otherwise(text)
     return text.replace(dict.fromkeys(_NO_GENRES))
-
-
-def _seconds(text: pl.Series) -> pl.Series:
-    """Seconds since 1970 from numbers and ISO dates (UTC where no zone is given), else null."""
-    seconds = text.cast(pl.Int64, strict=False)
-    if seconds.null_count() == 0:  # nearly always; trying the other forms takes ten times as long
-        return seconds
-    fraction = text.cast(pl.Float64, strict=False).floor().cast(pl.Int64, strict=False)
-    iso = text.str.replace(" ", "T", literal=True).str.replace("Z$", "+00:00")
-    dates = (iso.str.to_datetime(form, strict=False).dt.epoch("s") for form in _ISO_FORMS)
-    return pl.select(pl.coalesce(seconds, fraction, *dates)).to_series()
 
 
 def usable(

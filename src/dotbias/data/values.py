@@ -6,13 +6,13 @@ import numpy as np
 import polars as pl
 
 from dotbias.data import codes
-from dotbias.data.columns import MOST_WORDS, WHERE, clipped, stars
+from dotbias.data.columns import MOST_WORDS, clipped
 from dotbias.data.formats.table import Table
+from dotbias.data.names import WHERE, stars
 from dotbias.data.ratings import Kind, Ratings
+from dotbias.data.times import in_seconds
 from dotbias.errors import DataError
 
-# Times above these are in finer units: 1e11 seconds are the year 5138.
-_FINER = ((1e17, 10**9, "nano"), (1e14, 10**6, "micro"), (1e11, 10**3, "milli"))
 _SAMPLED = 1 << 16
 _YEARS = (1900, 2100)
 
@@ -104,13 +104,34 @@ def warnings(every: Ratings, table: Table) -> tuple[str, ...]:
     """What makes it likely that a column is not what it was taken for."""
     said = []
     name = "name the columns with user=, item=, rating= (on the command line --user-column, ...)"
-    if every.n_users == len(every) > 2 * _FEW:
-        column = clipped(table.column("user"))
+    for role, n_ids in (("user", every.n_users), ("item", every.n_items)):
+        column = table.column(role)
+        suspect = role == "user" or column.lower() == "id"  # one person has each item once
+        if n_ids == len(every) > 2 * _FEW and suspect:
+            said.append(
+                f"each of the {len(every):,} rows has another {role}: is column {clipped(column)} a "
+                f"number of rows? If so, {name}"
+            )
+    is_long, given = table.reading.layout == "long", table.wanted.reading
+    without_names = len(table.columns) - min(table.places.values())  # behind an index
+    if is_long and not table.header and without_names > 4 and given.user is given.item is None:
         said.append(
-            f"each of the {len(every):,} rows has another user: is column {column} a number of rows? If "
-            f"so, {name}"
+            f"there are {len(table.columns):,} columns without names: if others are meant, name them by "
+            f"number with user=, item=, rating= (on the command line --user-column, --item-column, "
+            "--rating-column)"
         )
-    if every.kind == "ratings" and table.reading.layout == "long" and len(every) > _FEW:
+    n_pairs = every.n_users * every.n_items
+    if len(every) >= _CROWDED * n_pairs:
+        said.append(
+            f"the {len(every):,} rows are of no more than {every.n_users:,} users and {every.n_items:,} "
+            f"items: if others are meant, {name}"
+        )
+    if any(_shortened(ids) for ids in (every.user_vocabulary.ids, every.item_vocabulary.ids)):
+        said.append(
+            "ids such as 1E+05 are numbers that a spreadsheet or R has shortened, perhaps several to "
+            "one: have the column written as text (in R: format(id, scientific=FALSE))"
+        )
+    if every.kind == "ratings" and is_long and len(every) > _FEW:
         sample = every.values[:: -(-len(every) // _SAMPLED)]
         column = clipped(table.column("rating"))
         whole = (sample == np.rint(sample)).all()
@@ -123,6 +144,14 @@ def warnings(every: Ratings, table: Table) -> tuple[str, ...]:
                 f"the ratings in column {column} look like ids or counts: if they are, {name}"
             )
     return tuple(said)
+
+
+# Rows for each pair of user and item beyond which these are hardly users and items.
+_CROWDED = 20
+
+
+def _shortened(ids: pl.Series) -> bool:
+    return ids.dtype == pl.String and ids.str.contains(r"^\d(\.\d+)?[eE]\+\d+$").any()
 
 
 # Rows of which nothing can be told yet.
@@ -152,12 +181,10 @@ def dated(table: Table, frame: pl.DataFrame) -> tuple[Table, pl.DataFrame]:
     if n:
         said = f"{n:,} of {frame.height:,} times are missing in column {column}: taken for the earliest"
         table, times = table.noted(said), times.fill_null(strategy="min")
-    earliest = times.min()
-    for least, unit, name in _FINER:
-        if isinstance(earliest, int) and earliest > least:
-            table = table.noted(f"times in column {column} are in {name}seconds")
-            return table, frame.with_columns(times // unit)
-    return table, frame.with_columns(times) if n else frame
+    times, unit = in_seconds(times)
+    if unit:
+        table = table.noted(f"times in column {column} are {unit}")
+    return table, frame.with_columns(time=times) if n or unit else frame
 
 
 def own_titles(frame: pl.DataFrame) -> pl.DataFrame | None:

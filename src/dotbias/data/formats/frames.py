@@ -10,6 +10,7 @@ import polars as pl
 from dotbias.data.columns import Wanted, find_columns, is_wide
 from dotbias.data.formats.table import SAMPLED_ROWS, Row, Table
 from dotbias.data.formats.wide import widened
+from dotbias.data.names import only_numbered
 from dotbias.data.sources.blob import Blob
 
 Scan = Callable[[Path | io.BytesIO], pl.LazyFrame]
@@ -41,6 +42,7 @@ def open_frame(
     """The table of a frame, whose columns have names or, as in a text without a header, none."""
     schema = lf.collect_schema()
     columns, sample = schema.names(), None
+    header = header and not only_numbered(columns)
     if not header:
         columns = [str(number) for number in range(1, len(schema) + 1)]
         sample = [
@@ -57,7 +59,7 @@ def open_frame(
         reading=reading,
         lf=lf,
     )
-    if header:
+    if header and (len(columns) >= 4 or wanted.reading.layout == "wide"):
         cells = _cells(lf, schema)
         if is_wide(columns, True, cells, wanted):
             return widened(table, cells)

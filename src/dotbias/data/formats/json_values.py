@@ -1,17 +1,20 @@
-"""JSON however it is laid out: lines, an array of objects or of rows, or objects over several lines."""
+"""JSON however it is laid out: lines, an array, objects over several lines, objects in objects."""
 
 import codecs
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
+from itertools import islice
 from typing import Any
 
 from dotbias.data.columns import Wanted
 from dotbias.data.encodings import as_utf8
 from dotbias.data.formats.frames import open_frame
-from dotbias.data.formats.json_lines import json_object, open_json_lines
+from dotbias.data.formats.json_lines import JsonLinesTable, json_object, open_json_lines
+from dotbias.data.formats.json_shapes import shapes
 from dotbias.data.formats.objects import of_rows
-from dotbias.data.formats.table import Table
+from dotbias.data.formats.python_lines import as_json, is_python
+from dotbias.data.formats.table import SAMPLED_ROWS, Table
 from dotbias.data.sources.blob import Blob
 from dotbias.errors import DataError
 
@@ -19,13 +22,86 @@ _BLANKS = " \t\r\n,"
 
 
 def open_json(blob: Blob, wanted: Wanted) -> Table:
-    """The table of a text of JSON.
+    """The table of a text of JSON in any shape (see ``json_shapes``), or of Python's dictionaries.
 
     Of an array each object is made one line, so that row 3 is its third object.
 
     Raises:
         DataError: for JSON that is no table, and where an array breaks off.
     """
+    head = blob.head()
+    first = head.removeprefix(codecs.BOM_UTF8).lstrip().partition(b"\n")[0]
+    if json_object(first) is None and is_python(first):
+        text_blob, encoding, notices = as_utf8(blob, wanted.reading.encoding)
+        text = text_blob.read().decode("utf-8-sig")
+        lines = "\n".join(as_json(text, blob.name))
+        table = _in_any_shape(replace(blob, content=lines.encode()), wanted)
+        return replace(table, format="lines of Python").noted(*notices).known(encoding=encoding)
+    return _in_any_shape(blob, wanted)
+
+
+def _in_any_shape(blob: Blob, wanted: Wanted) -> Table:
+    """The table of flat objects, or else of those that a nested text can be made to be."""
+    fault = None
+    try:
+        table = _open_flat(blob, wanted)
+        if not _is_nested(table):
+            return table
+    except DataError as error:
+        fault = error
+    try:
+        first = _first_values(blob, wanted)
+        for shape in shapes(first):
+            try:
+                _open_flat(_as_lines(blob, shape(first)), wanted)
+            except DataError:
+                continue
+            text_blob, encoding, notices = as_utf8(blob, wanted.reading.encoding)
+            text = text_blob.read().decode("utf-8-sig")
+            rows = shape([value for value, _ in _values(text, blob.name)])
+            nested = _open_flat(_as_lines(blob, rows), wanted)
+            if not _is_nested(nested):
+                return (
+                    replace(nested, format="nested JSON").noted(*notices).known(encoding=encoding)
+                )
+    except DataError:  # what is wrong with the text itself has been said
+        pass
+    if fault is not None:
+        raise fault
+    return table
+
+
+def _first_values(blob: Blob, wanted: Wanted) -> list[Any]:
+    """The first objects of a text of lines, which tell whether any shape helps; else the first values of
+    the whole text.
+    """
+    lines = blob.head().removeprefix(codecs.BOM_UTF8).split(b"\n")
+    objects = [one for line in lines if (one := json_object(line)) is not None]
+    if len(objects) > 1:
+        return objects[:SAMPLED_ROWS]
+    text = as_utf8(blob, wanted.reading.encoding)[0].read().decode("utf-8-sig")
+    return [value for value, _ in islice(_values(text, blob.name), SAMPLED_ROWS)]
+
+
+def _as_lines(blob: Blob, rows: Sequence[Mapping[str, Any]]) -> Blob:
+    return replace(blob, content="\n".join(map(json.dumps, rows)).encode())
+
+
+def _is_nested(table: Table) -> bool:
+    """Whether a role has objects or lists in the place of most values."""
+    if not isinstance(table, JsonLinesTable):
+        return False
+    lines = table.blob.head().split(b"\n")[:SAMPLED_ROWS]
+    objects = [one for line in lines if (one := json_object(line)) is not None]
+    names = [table.columns[at] for role, at in table.places.items() if role != "genres"]
+    return any(
+        2 * sum(isinstance(one.get(name), dict | list) for one in objects) > len(objects)
+        for name in names
+    )
+
+
+def _open_flat(blob: Blob, wanted: Wanted) -> Table:
+    """The table of a text of flat objects, on lines or in an array, or of an array of rows."""
     head = blob.head()
     first = head.removeprefix(codecs.BOM_UTF8).lstrip().partition(b"\n")[0]
     if not first.startswith(b"[") and (json_object(first) is not None or b"\n" not in head.strip()):

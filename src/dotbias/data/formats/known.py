@@ -5,6 +5,7 @@ A new format is one entry here: of a binary one that Polars scans the entry is a
 
 import codecs
 import io
+import re
 from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
@@ -20,6 +21,7 @@ from dotbias.data.formats.json_values import open_json
 from dotbias.data.formats.matrix_market import open_matrix_market
 from dotbias.data.formats.objects import open_object
 from dotbias.data.formats.parts import open_parts
+from dotbias.data.formats.printed import BLOCKS, PRINTED, open_blocks, open_printed
 from dotbias.data.formats.table import Table
 from dotbias.data.formats.text import open_text
 from dotbias.data.sources.blob import Blob, Frame, Parts, named_errors
@@ -35,12 +37,18 @@ class Format(NamedTuple):
         suffixes: of their names.
         open: the table of a file, given the wanted columns.
         is_text: whether it is text, and none with zero bytes in it.
+        lines: what its first lines look like, where that takes more than some bytes to tell.
     """
 
     magic: tuple[bytes, ...]
     suffixes: tuple[str, ...]
     open: Callable[[Blob, Wanted], Table]
     is_text: bool = False
+    lines: re.Pattern[bytes] | None = None
+
+    def begins(self, head: bytes) -> bool:
+        """Whether a file that begins so is of this format."""
+        return head.startswith(self.magic) and (self.lines is None or bool(self.lines.match(head)))
 
 
 def _arrow_stream(file: Path | io.BytesIO) -> pl.LazyFrame:
@@ -57,6 +65,8 @@ FORMATS = (
     Format((b"\xff\xff\xff\xff",), ("arrows",), scanned("Arrow stream", _arrow_stream)),
     Format((b"%%MatrixMarket",), ("mtx",), open_matrix_market, is_text=True),
     Format((b"{", b"["), ("jsonl", "json", "ndjson"), open_json, is_text=True),
+    Format((b"",), (), open_printed, is_text=True, lines=PRINTED),
+    Format((b"",), (), open_blocks, is_text=True, lines=BLOCKS),
     Format((b"",), ("csv", "tsv", "dat", "data"), open_text, is_text=True),
 )
 """The first whose magic bytes are there opens a file."""
@@ -97,7 +107,7 @@ def _open_blob(content: Blob, wanted: Wanted) -> Table:
         if not head.strip():
             raise DataError(f"{blob.name}: the file is empty")
         begin = head.removeprefix(codecs.BOM_UTF8).lstrip()
-        known = next(known for known in FORMATS if begin.startswith(known.magic))
+        known = next(known for known in FORMATS if known.begins(begin))
         wide = wanted.reading.encoding or head.startswith(MARKS)
         if known.is_text and b"\0" in head and not wide:
             raise DataError(

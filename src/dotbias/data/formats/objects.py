@@ -8,9 +8,11 @@ from typing import Any
 import numpy as np
 import polars as pl
 
-from dotbias.data.columns import WHERE, Wanted, find_columns, is_wide
+from dotbias.data.columns import Wanted, find_columns, is_wide
 from dotbias.data.formats.frames import open_frame
+from dotbias.data.formats.json_shapes import records
 from dotbias.data.formats.table import SAMPLED_ROWS, Table
+from dotbias.data.names import WHERE, only_numbered
 from dotbias.data.sources.blob import Frame
 from dotbias.errors import DataError
 
@@ -41,6 +43,9 @@ def _as_frame(source: Any) -> Frame:
         with suppress(TypeError, ValueError, pl.exceptions.PolarsError):  # a column is no table
             return Frame("the table", "Arrow table", pl.DataFrame(source).lazy())
     if isinstance(source, Mapping) and source:
+        nested = all(isinstance(one, Mapping) for one in source.values())
+        if nested and (rows := records([source])):
+            return _of_dictionaries(rows)
         columns = {str(name): values for name, values in source.items()}
         lf = _columns("the dictionary", columns)
         return Frame("the dictionary", "dictionary of columns", lf)
@@ -147,6 +152,9 @@ def _is_pandas(source: Any) -> bool:
 def _open_pandas(frame: Any, wanted: Wanted) -> Table:
     """The table of a pandas frame, of which only the wanted columns are converted."""
     columns = [str(column) for column in frame.columns]
+    if only_numbered(columns):
+        frame = frame.rename(columns=str)
+        return open_frame("the frame", "pandas frame", pl.from_pandas(frame).lazy(), wanted)
     head = frame.head(SAMPLED_ROWS)
     sample = [
         ["" if (cell := str(value)) in ("nan", "NaT", "<NA>", "None") else cell for value in row]

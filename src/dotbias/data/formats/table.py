@@ -153,7 +153,9 @@ def id_integers(
     kinds: dict[str, type[pl.DataType]] = {}
     for role in places:
         given = id_type(wanted.reading, role)
-        if role in IDS and (given == "integers" or (given is None and role in seem)):
+        if role in IDS and given == "integers":
+            kinds[role] = pl.Int64  # nothing but these will do, so none may be too large
+        elif role in IDS and given is None and role in seem:
             kinds[role] = pl.Int32
     return kinds
 

@@ -12,10 +12,19 @@ from typing import Any, Self
 
 import polars as pl
 
-from dotbias.data.columns import VALUES, Wanted, clipped, find_columns, has_header, is_wide
+from dotbias.data.columns import (
+    VALUES,
+    Wanted,
+    clipped,
+    find_columns,
+    has_header,
+    is_wide,
+)
 from dotbias.data.encodings import as_utf8
+from dotbias.data.formats.lists import are_lists, open_lists
 from dotbias.data.formats.table import SAMPLED_ROWS, Row, Table, at, id_integers
 from dotbias.data.formats.wide import widened
+from dotbias.data.names import only_numbered
 from dotbias.data.reading import NONE, Reading
 from dotbias.data.sources.blob import Blob
 from dotbias.errors import DataError
@@ -28,6 +37,9 @@ _SEPARATORS = {
     "\t": "TSV",
     ";": "CSV (;)",
     "|": "CSV (|)",
+    "\x01": "text of Hive (^A)",
+    "^": "text (^)",
+    "~": "text (~)",
 }
 _BLANK = " "
 # Polars splits at a single byte, so what is longer becomes this one, which was made for the purpose.
@@ -38,6 +50,8 @@ _WELL_QUOTED = re.compile(r'(?>(?:"(?:[^"]|"")*+"|[^"\t\r\n]*+)(?:\t|\r?\n))*+(?
 _BACKSLASHED = re.compile(rb'\\"(?![;,\t|\r\n])')
 _AS_THEY_STAND = "quotation marks inside fields: taken as they stand"
 _NETFLIX = re.compile(r"\s*\w+:\s*\n\s*\w+,")
+# Its files without ratings: users, perhaps with dates.
+_UNRATED = re.compile(r"\s*\d+:\s*\n\s*\d+(?:,\d{4}-\d\d-\d\d)?\s*(?:\n|$)")
 _SEPARATOR_LINE = re.compile(r"sep=(.)\r?$", re.IGNORECASE)
 _COMMENTS = ("#", "%")
 # Bytes at the beginning that are looked at.
@@ -269,9 +283,16 @@ def open_text(blob: Blob, wanted: Wanted) -> Table:
     if b"\r" in whole and b"\n" not in whole:  # as old Macintoshes end lines
         blob = Blob(blob.name, blob.read().replace(b"\r", b"\n"))
     lines = _head(blob)
+    if _UNRATED.match("".join(lines[:2])):
+        raise DataError(
+            f"{blob.name}: users of items without ratings, as in the Netflix Prize's qualifying and "
+            "probe: pass a file with ratings, such as combined_data_1.txt"
+        )
     reading = _detected(lines, replace(wanted.reading, encoding=encoding))
     if reading.layout == "netflix":
         return _open_netflix(blob, wanted, reading, notices)
+    if reading.layout == "lists":
+        return open_lists(blob, wanted, reading, notices)
     if _BACKSLASHED.search(blob.head()) and _quote(reading) == '"':
         blob = Blob(blob.name, _BACKSLASHED.sub(b'""', blob.read()))
         notices = (*notices, 'quotation marks written \\": read as ""')
@@ -301,6 +322,8 @@ def _detected(lines: Sequence[str], given: Reading) -> Reading:
         given = replace(given, layout="netflix")
     if given.layout == "netflix":
         return replace(given, skip_lines=given.skip_lines or 0, separator=",", header=False)
+    if given.layout == "lists" or (given.layout is None and are_lists(lines[:-1] or lines)):
+        return replace(given, layout="lists")
     skip, separator = given.skip_lines, given.separator
     start = skip or 0
     while skip is None and start < len(lines) and not lines[start].strip():
@@ -355,18 +378,29 @@ def _separator(rows: Sequence[str]) -> str:
             continue  # empty fields between single tabs
         n, lines = counts.most_common(1)[0]
         score = (round(lines / len(rows), 1), float(n))
+        if separator == "," and _are_decimals(rows):
+            continue
         if separator == "\t\t":
             score = (score[0], score[1] * 2)
         if score > best:
             best, found = score, separator
     if best[0] < 0.9 and rows:
-        blanks = {len(row.split()) for row in rows}
+        lengths = Counter(len(row.split()) for row in rows[1:] or rows)
+        n, lines = lengths.most_common(1)[0]
         numbers = any(
-            re.fullmatch(r"[-+\d.,]+", cell) for cell in (rows[-1].split() if rows else [])
+            re.fullmatch(r'"?[-+\d.,]+(?:[eE][-+]\d+)?"?', cell) for cell in rows[-1].split()
         )
-        if len(blanks) == 1 and blanks != {1} and numbers:
+        # R leaves the name of the rows' names out of the header.
+        is_even = lines == len(rows[1:] or rows) and len(rows[0].split()) in (n, n - 1)
+        if is_even and n > 1 and numbers:
             return _BLANK
     return found
+
+
+def _are_decimals(rows: Sequence[str]) -> bool:
+    """Whether the commas are decimal ones, in numbers between semicolons."""
+    cells = [cell.strip() for row in rows if ";" in row for cell in row.split(";") if "," in cell]
+    return bool(cells) and all(re.fullmatch(r"-?\d*,\d+", cell) for cell in cells)
 
 
 def _n_fields(row: str, separator: str) -> int:
@@ -424,6 +458,10 @@ def _open_rows(
         filled, first = filled[1:], filled[1]
     names, following = records[first], [records[number] for number in filled[1:]]
     header = reading.header
+    if header is None and following and only_numbered(names, following):
+        notices = (*notices, "the header only numbers the columns: left out")
+        header, first = False, filled[1]
+        names, following = following[0], following[1:]
     if header is None:
         header = has_header(names, following, wanted)
     before = 0 if first == 0 else ends[first - 1]
@@ -499,6 +537,7 @@ def _names(
     """Names of the columns, and whether the first of them is that of rows, which R leaves out."""
     if not header:
         return [str(number) for number in range(1, n_columns + 1)], False
+    first = [name.strip('"') for name in first]  # behind a blank they are none of CSV
     if n_columns == len(first) + 1 >= 3:
         full = [fields for fields in rows if len(fields) == n_columns]
         if len(full) > max(1, 0.9 * len(rows)):

@@ -1,15 +1,26 @@
-"""Wide tables: a row for each user, and a column for each item."""
+"""Wide tables: a row for each user and a column for each item, or the other way round."""
 
+import re
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Any, Self
+from itertools import zip_longest
+from typing import Any, Literal, Self
 
 import polars as pl
 
-from dotbias.data.columns import Wanted, find_columns, names_users, usual_place
+from dotbias.data.columns import (
+    ASKED,
+    Wanted,
+    clipped,
+    find_columns,
+    holds_text,
+    items_in_rows,
+    names_users,
+)
 from dotbias.data.formats.table import Origin, Row, Table, id_integers
 from dotbias.data.forms import NOTHING
+from dotbias.data.names import is_about_users, usual_place
 from dotbias.data.reading import NONE
 from dotbias.errors import DataError
 
@@ -21,12 +32,16 @@ class WideTable(Table):
     A row's number times the number of columns, and the column's number added, is the number of a cell.
 
     Args:
-        inner: the table itself, with a role for each of its columns.
-        user: the column of the users; None where each row is a user.
+        inner: the table itself, with a role for each of its columns that is used.
+        by: what the rows are.
+        key: the column that says which; None where they are numbered.
+        names: the ids of the columns, in the order of ``inner``'s roles.
     """
 
     inner: Table
-    user: int | None
+    by: Literal["user", "item"]
+    key: int | None
+    names: Sequence[str]
 
     def typed(self) -> pl.LazyFrame:
         """See ``Table``."""
@@ -35,22 +50,20 @@ class WideTable(Table):
     def text(self) -> pl.LazyFrame:
         """See ``Table``."""
         lf = self.inner.text()
-        items = [role for role in self.inner.places if role != str(self.user)]
+        across = "item" if self.by == "user" else "user"
+        columns = [role for role in self.inner.places if role != str(self.key)]
         n = len(self.columns)
-        names = [
-            self.columns[int(role)] if self.header else str(number)
-            for number, role in enumerate(items, 1)
-        ]
-        user = pl.col("row") + 1 if self.user is None else pl.col(str(self.user))
-        cells = lf.with_columns(user=user).unpivot(
-            items, index=["row", "user"], variable_name="item", value_name="rating"
+        key = pl.col("row") + 1 if self.key is None else pl.col(str(self.key))
+        cells = lf.with_columns(key.alias(self.by)).unpivot(
+            columns, index=["row", self.by], variable_name=across, value_name="rating"
         )
         rating = pl.col("rating").cast(pl.String).str.strip_chars()
-        place = pl.col("item").cast(pl.Int64)
+        place = pl.col(across).cast(pl.Int64)
+        name = pl.col(across).replace_strict(columns, self.names, return_dtype=pl.String)
         return (
             cells.with_columns(rating=rating, row=pl.col("row").cast(pl.Int64) * n + place)
-            .filter(~pl.col("rating").is_in(NOTHING))
-            .with_columns(item=pl.col("item").replace_strict(items, names, return_dtype=pl.String))
+            .filter(pl.col("rating").is_not_null() & ~pl.col("rating").is_in(NOTHING))
+            .with_columns(name.alias(across))
             .sort("row")
             .select("row", "user", "item", "rating")
         )
@@ -63,15 +76,14 @@ class WideTable(Table):
         shown = []
         for line, at in cells:
             row = found[line]
-            user: Any = line + 1 if self.user is None else row.values[str(self.user)]
-            values = {"user": user, "rating": row.values[str(at)]}
+            key: Any = line + 1 if self.key is None else row.values[str(self.key)]
+            values = {self.by: key, "rating": row.values[str(at)]}
             shown.append(Row(row.place, values, row.fault, self.columns[at]))
         return shown
 
     def column(self, role: str) -> str:
         """See ``Table``."""
-        at_hand = self.user is not None and role == "user"
-        return self.columns[self.user] if at_hand else f"of {role}s"  # type: ignore[index]
+        return self.columns[self.key] if self.key is not None and role == self.by else f"of {role}s"
 
     def repaired(self, error: Exception) -> Self:
         """See ``Table``."""
@@ -83,51 +95,91 @@ class WideTable(Table):
 
 
 def widened(table: Table, sample: Sequence[Sequence[str]]) -> WideTable:
-    """The ratings of a table that has a row for each user.
+    """The ratings of a table that has a row for each user, or for each item.
 
     Args:
         table: any table, without roles.
         sample: its first rows.
     """
     columns, given = table.columns, table.wanted.reading
-    user, notices, dropped = None, [], set()
-    if given.user not in (None, NONE):
-        alone = Wanted(("user",), given)
-        user = find_columns(table.name, columns, alone).places["user"]
+    cells = list(zip_longest(*sample))[: len(columns)]
+    notices = []
+    by: Literal["user", "item"] = "user"
+    if given.item not in (None, NONE) or (
+        table.header and given.user is None and items_in_rows(columns)
+    ):
+        by = "item"
+    key, dropped = None, set()
+    if getattr(given, by) not in (None, NONE):
+        key = find_columns(table.name, columns, Wanted((by,), given)).places[by]
     elif given.user is None and table.header:
-        user = usual_place(columns, "user")
-        if user is None and columns[0].strip() in ("", "Unnamed: 0", "index"):
-            user = 0
+        key = _key(columns, sample, by)
     elif not table.header and sample and _counts_cells(sample):
         dropped = {0}
         notices.append("column 1 counts the ratings of each row: left out")
-    if given.user is None and user is None and not dropped and sample and names_users(sample):
-        user = 0
-    items = [at for at in range(len(columns)) if at != user and at not in dropped]
-    if not items:
+    elif given.user is None and sample and names_users(sample):
+        key = 0
+    if table.header:
+        dropped |= {
+            at
+            for at, name in enumerate(columns)
+            if at != key and (is_about_users(name) or (at < len(cells) and holds_text(cells[at])))
+        }
+        if dropped:
+            shown = ", ".join(repr(clipped(columns[at])) for at in sorted(dropped)[:_SHOWN])
+            more = f" and {len(dropped) - _SHOWN:,} more" if len(dropped) > _SHOWN else ""
+            notices.append(f"columns that hold no ratings are left out: {shown}{more}")
+    across = [at for at in range(len(columns)) if at != key and at not in dropped]
+    if not across:
         raise DataError(f"{table.name}: a wide table has a column for each item, and here is none")
-    roles = [*([] if user is None else [user]), *items]
+    roles = [*([] if key is None else [key]), *across]
     inner = replace(table, places={str(at): at for at in roles})
-    numbered = [] if table.header else ["item"]
-    integers = id_integers(table.wanted, {"user": 0, "item": 1}, ["user", *numbered])
+    names = (
+        [columns[at] for at in across]
+        if table.header
+        else list(map(str, range(1, len(across) + 1)))
+    )
+    other = "item" if by == "user" else "user"
+    asked = [ASKED.fullmatch(name) for name in names]
+    if all(asked):
+        names = [part[1].strip() for part in asked if part]
+    numbered = [other] if all(map(_INTEGER.fullmatch, names)) else []
+    reading = {"layout": "wide", by: NONE if key is None else _named(table, key), other: None}
+    places = {"user": across[0], "item": across[0], "rating": across[0]}
     return WideTable(
         name=table.name,
         format=f"wide {table.format}",
         columns=columns,
         wanted=table.wanted,
-        places={"user": user or 0, "item": items[0], "rating": items[0]},
-        reading=replace(
-            table.reading,
-            layout="wide",
-            user=NONE if user is None else _named(table, user),
-            item=None,
-            rating=None,
-        ),
-        integers=integers,
+        places=places | {by: key or 0},
+        reading=table.reading.known(**reading),
+        integers=id_integers(table.wanted, {"user": 0, "item": 1}, [by, *numbered]),
         notices=(*table.notices, *notices),
         inner=inner,
-        user=user,
+        by=by,
+        key=key,
+        names=names,
     )
+
+
+_INTEGER = re.compile(r"0|-?[1-9]\d*")
+_SHOWN = 10
+
+
+def _key(columns: Sequence[str], sample: Sequence[Sequence[str]], by: str) -> int | None:
+    """The column that says which user, or item, each row is: by its name, or the first one if it tells
+    rows apart.
+    """
+    if (place := usual_place(columns, by)) is not None:
+        return place
+    if columns[0].strip().lower() in ("", "unnamed: 0", "index", "id", "no", "nr"):
+        return 0
+    if not sample or is_about_users(columns[0]):
+        return None
+    first = [fields[0] for fields in sample if fields and fields[0]]
+    if holds_text(first) and len(set(first)) < len(first):
+        return None
+    return 0 if names_users(sample) else None
 
 
 def _named(table: Table, at: int) -> str | int:

@@ -45,15 +45,33 @@ if TYPE_CHECKING:
 
 # Names of the members of a folder or archive, the likeliest first. A table without an ending, such as
 # one of a database, is looked for as if it had one.
-RATINGS = (r"ratings?\.", r"u\.data$", r"ratings?[-_]", r".*[-_]ratings?\.", r"interactions\.")
+RATINGS = (
+    r"ratings?\.",
+    r"u\.data$",
+    r"ratings?[-_]",
+    r".*[-_]ratings?\.",
+    r"(.*[-_])?interactions[-_.]",
+    r".*\.inter$",
+    r"(.*[-_])?reviews?\.",
+    r"user_artists\.",
+    r".*[-_](plays|triplets)\.",
+    r"train[-_.].*",
+)
 TITLES = (
     r"movie_titles\.",
-    r"(.*[-_])?(movies|items|books|products|tracks|artists|titles)[-_.]",
+    r"(.*[-_])?(movies|items|books|products|tracks|artists|titles|games|recipes)[-_.]",
+    r"(.*[-_])?(movie|item|book|product|track|artist|anime|game|business)\.",
     r"u\.item$",
+    r".*\.item$",
 )
 
-# Files that hold one table together: what Spark and Netflix write.
-_PARTS = (r"part-\d+.*", r"mv_\d+\.txt", r"combined_data_\d+\.txt")
+# Files that hold one table together: what Spark, Netflix, Hive and Redshift write.
+_PARTS = (r"part-\d+.*", r"mv_\d+\.txt", r"combined_data_\d+\.txt", r"\d+_(\d+|part_\d+)(\..*)?")
+# Files beside tables that are none.
+_NO_TABLES = (
+    r"(readme|licen[cs]e|copying|citation|changelog|notice)\b.*|.*\.(md|pdf|py|pl|sh|r|ipynb|html?|png|jpe?g|"
+    r"docx?|rst|log|sha256|md5)"
+)
 _STANDARD_INPUT = "-"
 _SHOWN_NAMES = 30
 # Bytes that tell a container.
@@ -194,8 +212,11 @@ def _chosen(
     tables = [name for name in names if _is_table(name, suffixes)] if has_files else names
     parts = _parts(names, tables) if has_files else []
     chosen, others = _choose(names, patterns)
-    if chosen is None and len(parts or tables) == 1:
-        chosen = (parts or tables)[0]
+    others_than_notes = [
+        name for name in names if not re.fullmatch(_NO_TABLES, PurePosixPath(name).name.lower())
+    ]
+    if chosen is None and len(only := parts or tables or others_than_notes) == 1:
+        chosen = only[0]
     if chosen is not None and (chosen not in parts or len(parts) == 1):
         member, beside = container.member(chosen), _titles_in(container, names, {chosen})
         if others:

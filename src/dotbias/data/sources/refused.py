@@ -84,10 +84,33 @@ REFUSED = (
         "an XML document", "save the table as CSV", re.compile(rb"(\xef\xbb\xbf)?\s*<\?xml", re.I)
     ),
     Refused(
-        "a web page, perhaps one that a download has left in place of the file",
-        "download the file itself",
-        re.compile(rb"(\xef\xbb\xbf)?\s*<(!doctype html|html|head)\b", re.I),
+        "a web page: a table saved as one, or what a download has left in place of the file",
+        "open it in a spreadsheet and save it as CSV, or download the file itself",
+        re.compile(rb"(\xef\xbb\xbf)?\s*<(!doctype html|html|head|table)\b", re.I),
     ),
+    Refused(
+        "a dump of SQL",
+        "load it into a database and pass that (sqlite:///file.db?table=ratings), or export the table "
+        "as CSV",
+        re.compile(
+            rb"(\s*(--[^\n]*|/\*.*?\*/;?|SET [^\n]*|USE [^\n]*|DROP [^\n]*)\n)*\s*"
+            rb"(INSERT INTO|CREATE (TABLE|DATABASE|SCHEMA)|BEGIN;|PRAGMA |COPY )\b|-- (MySQL|PostgreSQL|"
+            rb"MariaDB) |--\s*\n-- PostgreSQL",
+            re.I | re.S,
+        ),
+        ("sql",),
+    ),
+    Refused(
+        "a pointer of Git LFS, which stands for a file that was not fetched",
+        "run git lfs pull, or download the file itself",
+        re.compile(rb"version https://git-lfs"),
+    ),
+    Refused(
+        "made of features and their values (libSVM, libFM, libFFM, Vowpal Wabbit)",
+        "make rows of user, item and rating of it",
+        re.compile(rb"\S+( +(\d+:)?\d+:[-+.\deE]+){2,} *\r?\n|[-+.\d]+ \|[A-Za-z]\w* [^|\n]*\|"),
+    ),
+    Refused("YAML", "save the table as CSV or JSON", re.compile(rb"(---\s*\n)?- \w+: ")),
     Refused("a PDF document", "export the table as CSV", re.compile(rb"%PDF-")),
     Refused(
         "a model of dotbias",
