@@ -179,7 +179,7 @@ def test_what_stands_where_times_would_is_one_only_if_it_could_be(
         ("{u},{i},{r},7,97830076{r}", "2 = item, 3 = rating, 5 = time", "ratings"),
         ("{u},{i},,{r}", "1 = user, 2 = item, 4 = count", "counts"),
         ("2014-04-07T10:51:09.277Z,u{u},i{i},{r}", "2 = user, 3 = item, 4 = rating, 1 = t", "ratings"),
-        ("{u},2014-04-07,i{i},{r}", "column 1 = user, 3 = item, 2 = time; each row is an event", "events"),
+        ("{u},2014-04-07,i{i},{r}", "1 = user, 3 = item, 2 = time; each row is", "events"),
         ("{u},2014-04-07,21453650{i},{r}", "1 = user, 3 = item, 2 = time; each row is", "events"),
         ("2014-04-07,u{u},i{i}", "2 = user, 3 = item, 1 = time; each row is an event", "events"),
     ],
