@@ -106,10 +106,10 @@ def words(name: str) -> set[str]:
     """The words that a name is made of.
 
     >>> sorted(words("gPlusUserId")), sorted(words("transactionid"))
-    (['', 'id', 'plus', 'user'], ['transaction', 'transactionid'])
+    (['g', 'id', 'plus', 'user'], ['transaction', 'transactionid'])
     """
     parts = {part.lower() for part in re.findall(r"[A-Z]?[a-z]+|[A-Z]+(?![a-z])", name)}
-    return parts | {part.removesuffix("id") for part in parts}
+    return parts | {part.removesuffix("id") for part in parts if part != "id"}
 
 
 def usual_places(columns: Sequence[str], role: str) -> list[int]:

@@ -30,6 +30,10 @@ _FORM_ADVICE = (
     "; if ratings are written so, say how with rating_as= (on the command line --rating-as), or with "
     "missing= (--missing) which words stand for none"
 )
+_NO_TIME = "is not a time (seconds since 1970, or an ISO date)"
+_TIME_ADVICE = (
+    "; if dates are written so, say how with time_as= (on the command line --time-as '%d/%m/%Y')"
+)
 # Distinct ratings beyond which no form or word is looked for among them.
 _MOST_DISTINCT = 10_000
 # Words that a wide table may have in the place of a rating.
@@ -176,7 +180,7 @@ def _with_dates(table: Table) -> Table:
     if form is None:
         return table
     column, example = clipped(table.column("time")), text.drop_nulls()[0]
-    option = f"pass time_as= (on the command line --time-as) if {example!r} is none"
+    option = f"pass time_as= (on the command line --time-as) if {example!r} is another day"
     return table.known(time_as=form).noted(f"times in column {column} are read as {form}; {option}")
 
 
@@ -469,7 +473,7 @@ def _time(raw: pl.Expr, dtype: pl.DataType, form: str | None) -> _Taken:
         unread &= ~raw.is_in(_NO_TIMES)
     elif dtype.is_float():
         unread &= raw.is_not_nan()
-    return seconds, {"is not a time (seconds since 1970, or an ISO date)": unread}
+    return seconds, {_NO_TIME: unread}
 
 
 def _genres(raw: pl.Expr, dtype: pl.DataType) -> pl.Expr:
@@ -512,6 +516,8 @@ def usable(
     alone = "" if sample[0].part else f"{table.name}, "
     form = any("is not a number" in str(row) for row in sample)
     form_advice = _FORM_ADVICE if form and table.reading.rating_as is None else ""
+    if any(_NO_TIME in str(row) for row in sample):
+        form_advice += _TIME_ADVICE
     if n_bad == frame.height:
         where = f"{table.name}: all {n_bad:,} rows are bad, the first: " if n_bad > 1 else alone
         raise DataError(f"{where}{sample[0]}{form_advice}")

@@ -1,5 +1,6 @@
 """Times: seconds since 1970 from numbers and from dates, however they are written."""
 
+from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
 import polars as pl
@@ -20,7 +21,7 @@ _DATES = (
     *("%B %d, %Y", "%d %B %Y", "%d-%B-%Y", "%d-%B-%y", "%m %d, %Y", "%Y年%m月%d日"),
     *("%a %b %d %H:%M:%S %z %Y", "%a, %d %b %Y %H:%M:%S%#z"),
 )
-_CLOCKS = ("", " %H:%M", " %H:%M:%S%.f", " %I:%M %p", " %I:%M:%S %p")
+_CLOCKS = (" %H:%M", " %H:%M:%S%.f", " %I:%M %p", " %I:%M:%S %p")
 # Dates whose day and month may be the other way round.
 _AMBIGUOUS = {"%m/%d/%Y": "%d/%m/%Y"}
 
@@ -93,17 +94,22 @@ def read_as(text: pl.Series, form: str | None = None) -> pl.Series:
     if seconds.null_count() == 0 and form is None:  # trying the others takes ten times as long
         return seconds
     numbers = text.cast(pl.Float64, strict=False).floor().cast(pl.Int64, strict=False)
-    iso = (
-        text.str.replace(r"^(\d{4}-\d\d-\d\d) (\d)", "${1}T$2")
-        .str.replace(r"^(\d{4}-\d\d-\d\dT\d\d)$", "$1:00")
-        .str.replace(r" ?(?:Z|UTC|GMT)$", "+00:00")
-    )
-    forms = list(_ISO)
-    if form is not None:
-        own = [form] if "%H" in form or "%I" in form else [form + clock for clock in _CLOCKS]
-        forms = [*own, *_ISO]
-    dates = (iso.str.to_datetime(one, strict=False).dt.epoch("s") for one in forms)
-    return pl.select(pl.coalesce(seconds, numbers, *dates)).to_series()
+    own = [] if form is None else [form, *(form + clock for clock in _CLOCKS)]
+    iso = text.str.replace(" ", "T", literal=True).str.replace("Z$", "+00:00")
+    found = pl.select(
+        pl.coalesce(seconds, numbers, *_parsed(text, own), *_parsed(iso, _ISO))
+    ).to_series()
+    if found.null_count() == text.null_count():
+        return found
+    spelled = text.str.replace(r" ?(?:Z|UTC|GMT)$", "+00:00")
+    iso = spelled.str.replace(r"^(\d{4}-\d\d-\d\d)[ T](\d\d)$", "${1}T$2:00")
+    iso = iso.str.replace(r"^(\d{4}-\d\d-\d\d) ", "${1}T")
+    dates = [*_parsed(spelled, own), *_parsed(iso, _ISO)]
+    return pl.select(pl.coalesce(found, *dates)).to_series()
+
+
+def _parsed(text: pl.Series, forms: Sequence[str]) -> Iterator[pl.Series]:
+    return (text.str.to_datetime(form, strict=False).dt.epoch("s") for form in forms)
 
 
 def recognised(text: pl.Series) -> str | None:
