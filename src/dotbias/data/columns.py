@@ -31,6 +31,7 @@ _UNITS = (1, 1e3, 1e6, 1e9)
 _DATE = re.compile(
     r"\d{4}[-/]\d\d[-/]\d\d|\d\d?([/.])\d\d?\1\d{4}\b|[A-Z][a-z]{2},? .*\d\d:\d\d:\d\d"
 )
+_WORDS = re.compile(r"[^\W\d_][\w .&/-]*|")
 _MOST_ANSWERS = 12
 _FEWEST_ITEMS, _FEWEST_WITHOUT_NAMES, _FEWEST_ROWS, _FEWEST_USERS = 4, 8, 3, 6
 _SHOWN, _SHOWN_LENGTH = 30, 300
@@ -214,8 +215,9 @@ def _where(
     for at in range(max(places["user"], places["item"]) + 1, len(held)):
         if at in places.values() or held[at] not in ("text", "forms"):
             continue
-        words = {fields[at] for fields in sample or () if at < len(fields)}
-        if 1 < len(words) <= MOST_WORDS and 3 * len(words) < len(sample or ()):
+        said = {fields[at] for fields in sample or () if at < len(fields)}
+        few = 1 < len(said) <= MOST_WORDS and 3 * len(said) < len(sample or ())
+        if few and all(_WORDS.fullmatch(cell) for cell in said):
             return at
     return None
 

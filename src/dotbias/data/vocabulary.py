@@ -138,8 +138,9 @@ class Vocabulary:
     def encode(cls, raw: pl.Series) -> tuple["Vocabulary", Index]:
         """The vocabulary of a column of ids and the index of every row's id, shape (n,)."""
         if isinstance(raw.dtype, pl.Enum) and raw.dtype.categories.is_sorted():
-            present, index = cls.encode(raw.to_physical().cast(pl.Int32))
-            return cls(raw.dtype.categories.gather(present.ids)), index
+            codes, categories = raw.to_physical().cast(pl.Int32), raw.dtype.categories
+            used = _IntegerTable.spanning(codes, 0, categories.len() - 1)
+            return cls(categories.gather(used.ids)), used.indices(codes)
         if raw.dtype != pl.Int32 or raw.null_count():  # which would only be copied
             raw = as_ids(raw)
         if raw.dtype.is_integer() and raw.len():
@@ -404,7 +405,12 @@ class _IntegerTable:
         width = highest - lowest + 1
         if width > min(_LARGEST_TABLE, max(4 * ids.len(), 1_000_000)):
             return None
-        present = np.zeros(width, np.bool_)
+        return cls.spanning(ids, lowest, highest)
+
+    @classmethod
+    def spanning(cls, ids: pl.Series, lowest: int, highest: int) -> "_IntegerTable":
+        """The table for a column of ids from the lowest to the highest."""
+        present = np.zeros(highest - lowest + 1, np.bool_)
         for _, values in _blocks(ids):
             present[values - lowest] = True
         known = np.flatnonzero(present) + lowest

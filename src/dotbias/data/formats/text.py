@@ -52,6 +52,8 @@ _AS_THEY_STAND = "quotation marks inside fields: taken as they stand"
 _NETFLIX = re.compile(r"\s*\w+:\s*\n\s*\w+,")
 # Its files without ratings: users, perhaps with dates.
 _UNRATED = re.compile(r"\s*\d+:\s*\n\s*\d+(?:,\d{4}-\d\d-\d\d)?\s*(?:\n|$)")
+# The test files of NCF.
+_NEGATIVES = re.compile(r"\(\d+,\s*\d+\)\t\d+\t\d+\t")
 _SEPARATOR_LINE = re.compile(r"sep=(.)\r?$", re.IGNORECASE)
 _COMMENTS = ("#", "%")
 # Bytes at the beginning that are looked at.
@@ -287,6 +289,11 @@ def open_text(blob: Blob, wanted: Wanted) -> Table:
         raise DataError(
             f"{blob.name}: users of items without ratings, as in the Netflix Prize's qualifying and "
             "probe: pass a file with ratings, such as combined_data_1.txt"
+        )
+    if _NEGATIVES.match("".join(lines[:1])):
+        raise DataError(
+            f"{blob.name}: items that users have not chosen, behind a pair such as (0,25): pass the file "
+            "with the pairs that they have, such as ml-1m.train.rating"
         )
     reading = _detected(lines, replace(wanted.reading, encoding=encoding))
     if reading.layout == "netflix":
