@@ -36,7 +36,15 @@ def installed(tmp_path_factory) -> Path:
             if not (packages / name).exists():
                 (packages / name).symlink_to(Path(str(needed.locate_file(name))))
     bin_folder = folder / "venv" / "bin"
-    install = [*pip, "--python", bin_folder / "python", "install", "--no-index", "--no-compile", wheel]
+    install = [
+        *pip,
+        "--python",
+        bin_folder / "python",
+        "install",
+        "--no-index",
+        "--no-compile",
+        wheel,
+    ]
     subprocess.run(install, check=True, capture_output=True, cwd=folder)
     return bin_folder
 

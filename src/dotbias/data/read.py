@@ -215,7 +215,7 @@ def read_ratings_with_report(
     if duplicates == "error":
         frame = numbered(table, frame)  # before any more rows are left out
     n_bad = n_rows - frame.height
-    table, frame = values.of_one_kind(table, frame)
+    table, frame = values.kinds_of_rows(table, frame)
     table, frame = values.without_codes(table, frame, found)
     table, found = values.what_values_are(
         table, frame, found, sure=of_model == "ratings" or scale is not None

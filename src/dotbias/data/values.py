@@ -38,19 +38,19 @@ def without_codes(table: Table, frame: pl.DataFrame, kind: Kind) -> tuple[Table,
     return table, kept
 
 
-def of_one_kind(table: Table, frame: pl.DataFrame) -> tuple[Table, pl.DataFrame]:
-    """The rows whose values say something, where a column tells kinds of rows apart: with one word all
-    values may be the same, as of purchases beside hours of play.
+def kinds_of_rows(table: Table, frame: pl.DataFrame) -> tuple[Table, pl.DataFrame]:
+    """What to say where a column tells kinds of rows apart, and the rows without that column: all of
+    them, for each says that somebody has something. With one word all values may be the same, as of
+    purchases beside hours of play: then the others are what to ask for.
     """
     if WHERE not in frame.columns:
         return table, frame
     words = frame.drop_in_place(WHERE)
     column = clipped(table.column(WHERE))
     known = words.drop_nulls().value_counts().sort(WHERE)
-    if not 1 < known.height <= MOST_WORDS:
+    if table.reading.where_values or not 1 < known.height <= MOST_WORDS:
         return table, frame
     shown = ", ".join(f"{clipped(word)} ({n:,} rows)" for word, n in known.iter_rows())
-    said = f"column {column} tells {shown} apart"
     same: dict[str, float] = {}
     if "value" in frame.columns:
         grouped = frame.select(words, "value").drop_nulls().group_by(WHERE)
@@ -59,14 +59,14 @@ def of_one_kind(table: Table, frame: pl.DataFrame) -> tuple[Table, pl.DataFrame]
         same = dict(spread.filter(constant).select(WHERE, "low").sort(WHERE).iter_rows())
     varied = [word for word in known[WHERE] if word not in same]
     if not same or not varied:
-        option = f"{column}={known.sort('count', WHERE)[WHERE][0]}"
-        advice = f"pass where={option!r} (on the command line --where {option}) for some of them"
-        return table.noted(f"{said}: all are read; {advice}"), frame
-    always = ", ".join(f"{value:g} where {word}" for word, value in same.items())
-    said += f": values are always {always}, so only {', '.join(varied)} is read"
-    advice = "pass where='none' (on the command line --where none) to read all rows"
-    where = f"{column}={','.join(varied)}"
-    return table.noted(f"{said}; {advice}").known(where=where), frame.filter(words.is_in(varied))
+        same, varied = {}, [known.sort("count", WHERE)[WHERE][0]]
+    always = ", ".join(f"always {value:g} where {word}" for word, value in same.items())
+    option = f"{column}={','.join(varied)}"
+    return table.noted(
+        f"column {column} tells {shown} apart: all are read"
+        + (f", and values are {always}" if always else "")
+        + f"; pass where={option!r} (on the command line --where {option}) for some of them"
+    ), frame
 
 
 def what_values_are(

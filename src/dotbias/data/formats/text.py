@@ -292,8 +292,8 @@ def open_text(blob: Blob, wanted: Wanted) -> Table:
         )
     if _NEGATIVES.match("".join(lines[:1])):
         raise DataError(
-            f"{blob.name}: items that users have not chosen, behind a pair such as (0,25): pass the file "
-            "with the pairs that they have, such as ml-1m.train.rating"
+            f"{blob.name}: items that users have not chosen, behind a pair such as (0,25): pass the "
+            "file with the pairs that they have, such as ml-1m.train.rating"
         )
     reading = _detected(lines, replace(wanted.reading, encoding=encoding))
     if reading.layout == "netflix":
