@@ -18,8 +18,8 @@ Run = Callable[..., subprocess.CompletedProcess[str]]
 
 @pytest.fixture(scope="session")
 def installed(tmp_path_factory) -> Path:
-    """Folder of the executables of an environment that holds the wheel, what it needs without extras, and
-    nothing else.
+    """Folder of the executables of an environment that holds the wheel, what it needs without extras,
+    and nothing else.
 
     What it needs is that of the tests, linked: to fetch and unpack it took longer than all tests of the
     command. That pip finds it on an index, installing for the tests has shown.
@@ -36,7 +36,15 @@ def installed(tmp_path_factory) -> Path:
             if not (packages / name).exists():
                 (packages / name).symlink_to(Path(str(needed.locate_file(name))))
     bin_folder = folder / "venv" / "bin"
-    install = [*pip, "--python", bin_folder / "python", "install", "--no-index", "--no-compile", wheel]
+    install = [
+        *pip,
+        "--python",
+        bin_folder / "python",
+        "install",
+        "--no-index",
+        "--no-compile",
+        wheel,
+    ]
     subprocess.run(install, check=True, capture_output=True, cwd=folder)
     return bin_folder
 
