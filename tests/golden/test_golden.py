@@ -73,10 +73,17 @@ def test_a_run_goes_on_from_its_checkpoint(path: Path) -> None:
         return
     run.restore(checkpoint)
     assert run.epoch == 2
+    again = run.checkpoint().arrays
+    assert again.keys() == checkpoint.arrays.keys()
+    for name, array in checkpoint.arrays.items():
+        np.testing.assert_array_equal(again[name], array)
     parameters = run.run().result()
     predictions = model.predict(parameters, train.users[:50], train.items[:50])
-    # Other versions of NumPy and PyTorch, and other processors, round differently.
-    assert np.allclose(predictions, expected[path.name], rtol=0, atol=1e-4)
+    # Other versions of NumPy and PyTorch, and other processors, round differently. The gradients of
+    # biases before a batch norm are rounding and nothing else, of which Adam makes steps as long as any:
+    # on another processor the net's end was seen to differ by 0.0065, and without Adam's state by 0.026.
+    atol = 0.013 if path.stem == "net" else 1e-4
+    assert np.allclose(predictions, expected[path.name], rtol=0, atol=atol)
 
 
 # What a later version adds to each class that files are made of.
