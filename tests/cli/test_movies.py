@@ -43,7 +43,7 @@ def test_what_was_used_in_fitting_is_not_measured_on(run, model, zip_file):
 
 def test_split_fit_evaluate_on_files(run, zip_file):
     run("split", zip_file, "--train", "train.csv", "--test", "test.parquet", "--seed", 42)
-    run("fit", "train.csv", "-o", "train.dotbias", "--test-size", 0, "--budget", 10)
+    run("fit", "train.csv", "-o", "train.dotbias", "--test-size", 0, "--list-decay", 0.06)
     report = json.loads(run("evaluate", "train.dotbias", "test.parquet", "--json").stdout)
     assert report["n_rows"] == 20_167
     assert report["rmse"] < 0.845

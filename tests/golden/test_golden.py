@@ -73,10 +73,17 @@ def test_a_run_goes_on_from_its_checkpoint(path: Path) -> None:
         return
     run.restore(checkpoint)
     assert run.epoch == 2
+    again = run.checkpoint().arrays
+    assert again.keys() == checkpoint.arrays.keys()
+    for name, array in checkpoint.arrays.items():
+        np.testing.assert_array_equal(again[name], array)
     parameters = run.run().result()
     predictions = model.predict(parameters, train.users[:50], train.items[:50])
-    # Other versions of NumPy and PyTorch, and other processors, round differently.
-    assert np.allclose(predictions, expected[path.name], rtol=0, atol=1e-4)
+    # Other versions of NumPy and PyTorch, and other processors, round differently. The gradients of
+    # biases before a batch norm are rounding and nothing else, of which Adam makes steps as long as any:
+    # on another processor the net's end was seen to differ by 0.0065, and without Adam's state by 0.026.
+    atol = 0.013 if path.stem == "net" else 1e-4
+    assert np.allclose(predictions, expected[path.name], rtol=0, atol=atol)
 
 
 # What a later version adds to each class that files are made of.
@@ -119,27 +126,30 @@ from dotbias.plain import to_plain
 from dotbias.solvers.descent.checkpoint import Checkpoint
 from dotbias.solvers.registry import solver_from_plain
 from tests.golden.make import solvers
-golden, target = map(Path, sys.argv[1:])
-for path in golden.glob("*.dotbias"):
-    if path.stem != "network":
-        rec = db.Recommender.load(path)
-        assert rec.facts.history.later == "later"
-        assert solver_from_plain(rec.facts.solver).later == 0.25
-        if (held := HeldOut.of(rec)) is not None:
-            assert (held.later, held.ranking.later) == (7, None)
-            assert "ndcg" in str(held)
-            held = to_plain(replace(held, ranking=replace(held.ranking, later=0.5)))
-        solver = to_plain(solver_from_plain(rec.facts.solver))
-        facts = replace(rec.facts, held_out=held, solver=solver, later={"x": 1.0})
-        replace(rec, facts=facts).save(target / path.name)
-        assert b"later" in (target / path.name).read_bytes()
-expected = json.loads((golden / "expected.json").read_text())
-train = db.Ratings.from_columns(*map(list, zip(*expected["train"])), scale=(0.5, 5.0))
-for path in golden.glob("sigmoid.checkpoint"):
-    model, solver = solvers()[path.stem]
-    run = solver.start(model, train, seed=5)
-    assert run.restore(Checkpoint.load(path)).epoch == 2
-    run.checkpoint().save(target / path.name)
+targets, *versions = map(Path, sys.argv[1:])
+for golden in versions:
+    target = targets / golden.name
+    target.mkdir()
+    for path in golden.glob("*.dotbias"):
+        if path.stem != "network":
+            rec = db.Recommender.load(path)
+            assert rec.facts.history.later == "later"
+            assert solver_from_plain(rec.facts.solver).later == 0.25
+            if (held := HeldOut.of(rec)) is not None:
+                assert (held.later, held.ranking.later) == (7, None)
+                assert "ndcg" in str(held)
+                held = to_plain(replace(held, ranking=replace(held.ranking, later=0.5)))
+            solver = to_plain(solver_from_plain(rec.facts.solver))
+            facts = replace(rec.facts, held_out=held, solver=solver, later={"x": 1.0})
+            replace(rec, facts=facts).save(target / path.name)
+            assert b"later" in (target / path.name).read_bytes()
+    expected = json.loads((golden / "expected.json").read_text())
+    train = db.Ratings.from_columns(*map(list, zip(*expected["train"])), scale=(0.5, 5.0))
+    for path in golden.glob("sigmoid.checkpoint"):
+        model, solver = solvers()[path.stem]
+        run = solver.start(model, train, seed=5)
+        assert run.restore(Checkpoint.load(path)).epoch == 2
+        run.checkpoint().save(target / path.name)
 """
 
 
@@ -163,11 +173,13 @@ def test_fields_and_settings_may_be_added(tmp_path: Path) -> None:
     target = tmp_path / "written"
     target.mkdir()
     environment = os.environ | {"PYTHONPATH": str(later_version(tmp_path))}
+    command = [sys.executable, "-c", SCRIPT, str(target), *map(str, VERSIONS)]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
     for folder in VERSIONS:
-        command = [sys.executable, "-c", SCRIPT, str(folder), str(target)]
-        done = subprocess.run(command, env=environment, capture_output=True, text=True)
-        assert done.returncode == 0, done.stderr
-        for path in target.glob("*.dotbias"):
+        written = sorted((target / folder.name).glob("*.dotbias"))
+        assert len(written) == len([p for p in MODELS if p.parent == folder]) - 1
+        for path in written:
             rec, before = db.Recommender.load(path), db.Recommender.load(folder / path.name)
             assert rec.facts.history == before.facts.history
             assert rec.facts.notes == {"later": {"x": 1.0}}

@@ -13,6 +13,7 @@ import numba
 import numpy as np
 import pytest
 
+from dotbias import compiled
 from dotbias.data.ratings import Ratings
 from dotbias.models import DotBias
 from dotbias.solvers.decay import WeightDecay
@@ -34,6 +35,12 @@ Rows = list[int]
 @pytest.fixture(scope="module")
 def ratings() -> Ratings:
     return random_ratings(n_users=20, n_items=15, n=130, seed=1)
+
+
+@pytest.fixture
+def one_thread(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Loops compiled for one thread, which takes half as long; the bits are the same."""
+    monkeypatch.setattr(compiled, "_alone", True)
 
 
 def new_run(
@@ -159,6 +166,7 @@ KINDS: dict[str, tuple[dict[str, Any], Callable[[Training, Plain, float], None]]
 }
 
 
+@pytest.mark.usefixtures("one_thread")
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("output", OUTPUTS)
 @pytest.mark.parametrize("decoupled", [False, True], ids=["coupled", "decoupled"])
@@ -184,6 +192,7 @@ def test_single_precision_equals_a_plain_loop_but_for_rounding(
     check(training, Plain(training, DECAY, decoupled=False), 1e-4)
 
 
+@pytest.mark.usefixtures("one_thread")
 @pytest.mark.parametrize(("kind", "clip"), [("walk", 0.8), ("batches", 0.35)])
 def test_clipping_shortens_the_gradient_of_a_step_without_its_decay(
     ratings: Ratings, kind: str, clip: float
@@ -218,6 +227,7 @@ def objective(training: Training, tables: list[Any], rows: Rows, *, dense: bool)
     return total
 
 
+@pytest.mark.usefixtures("one_thread")
 @pytest.mark.parametrize("output", OUTPUTS)
 @pytest.mark.parametrize("kind", ["one rating", "lazy batch", "dense batch", "full batch"])
 def test_a_step_of_length_one_is_the_gradient_of_the_stated_objective(
@@ -252,6 +262,7 @@ def test_a_step_of_length_one_is_the_gradient_of_the_stated_objective(
         np.testing.assert_allclose(before[number] - table, gradient, rtol=1e-6, atol=1e-9)
 
 
+@pytest.mark.usefixtures("one_thread")
 @pytest.mark.parametrize("rule", [SGD(lr=0.03), Momentum(lr=0.01)], ids=["sgd", "momentum"])
 def test_batches_of_one_in_the_order_of_the_grid_equal_the_walk(
     ratings: Ratings, rule: Rule
@@ -270,6 +281,7 @@ def test_batches_of_one_in_the_order_of_the_grid_equal_the_walk(
         np.testing.assert_allclose(ours, theirs, rtol=1e-9, atol=1e-12)
 
 
+@pytest.mark.usefixtures("one_thread")
 @pytest.mark.parametrize(
     ("rule", "decay"),
     [(Momentum(lr=0.01), 0.0), (SGD(lr=0.01), 0.1)],
@@ -335,6 +347,7 @@ def assert_standard_normal(noise: Any) -> None:
     assert (np.abs(between) < error).all()
 
 
+@pytest.mark.usefixtures("one_thread")
 def test_the_noise_of_batches_is_normal_with_the_stated_variance() -> None:
     training = silent_run(batch_size=None)
     steps = [noise_of(training, lambda run: run.step(np.ones(1))) for _ in range(8)]
@@ -343,6 +356,7 @@ def test_the_noise_of_batches_is_normal_with_the_stated_variance() -> None:
     assert abs(np.corrcoef(steps[0].ravel(), steps[1].ravel())[0, 1]) < 4.5 / np.sqrt(steps[0].size)
 
 
+@pytest.mark.usefixtures("one_thread")
 def test_the_noise_of_single_ratings_is_normal_with_the_stated_variance() -> None:
     training = silent_run()
     noise = noise_of(training, lambda run: run.run(1))
@@ -357,6 +371,7 @@ def test_the_noise_of_single_ratings_is_normal_with_the_stated_variance() -> Non
     assert_standard_normal(noise)
 
 
+@pytest.mark.usefixtures("one_thread")
 @pytest.mark.parametrize("batch_size", [1, 512, None])
 def test_the_noise_follows_from_the_seed(batch_size: int | None) -> None:
     a, again, b = (

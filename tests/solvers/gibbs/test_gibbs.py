@@ -75,18 +75,21 @@ def test_data_drawn_anew_from_each_sample_leave_the_chain_at_its_prior(histories
             precision = users.precision[:2, :2].astype(np.float64)
             away = chain.table[0, :2].astype(np.float64) - users.prior_mean[0, :2]
             seen.append(
-                [
-                    expon().cdf(chain.noise_precision),  # Gamma(1, 1)
-                    gamma(3, scale=1 / 3).cdf(chain.weights[0]),
-                    gamma(3, scale=1 / 3).cdf(chain.weights[chain.firsts[1]]),
-                    chi2(2).cdf(precision[0, 0]),  # Wishart, two degrees of freedom
-                    chi2(2).cdf(precision[1, 1]),
-                    chi2(2).cdf(away @ precision @ away),
-                ]
+                (
+                    chain.noise_precision,
+                    chain.weights[0],
+                    chain.weights[chain.firsts[1]],
+                    precision[0, 0],
+                    precision[1, 1],
+                    away @ precision @ away,
+                )
             )
+    weight, of_wishart = gamma(3, scale=1 / 3), chi2(2)  # with two degrees of freedom
+    priors = expon(), weight, weight, of_wishart, of_wishart, of_wishart  # of the noise Gamma(1, 1)
+    shares = [prior.cdf(own) for prior, own in zip(priors, np.array(seen).T, strict=True)]
     # Uniform numbers, each like its neighbours: so many draws are worth some fifty or more.
-    np.testing.assert_allclose(np.mean(seen, 0), 0.5, atol=0.15)
-    np.testing.assert_allclose(np.std(seen, 0), np.sqrt(1 / 12), atol=0.06)
+    np.testing.assert_allclose(np.mean(shares, 1), 0.5, atol=0.15)
+    np.testing.assert_allclose(np.std(shares, 1), np.sqrt(1 / 12), atol=0.06)
 
 
 # What is planted.

@@ -17,7 +17,7 @@ class Problem:
     def __init__(self, k: int, counts: list[int], seed: int = 0) -> None:
         rng = np.random.default_rng(seed)
         n, n_others, self.k, width = len(counts), max(5, *counts), k, padded(k)
-        self.starts = np.concatenate([[0], np.cumsum(counts)]).astype(np.int32)
+        self.starts = np.concatenate([[0], np.cumsum(counts)]).astype(np.int64)
         self.partners = np.concatenate(
             [rng.choice(n_others, c, replace=False) for c in counts]
         ).astype(np.int32)

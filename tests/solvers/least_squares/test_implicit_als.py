@@ -4,8 +4,12 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from numba import typeof
 
 import dotbias as db
+from dotbias.solvers.least_squares import fold_in as folding
+from dotbias.solvers.least_squares import implicit_als
+from dotbias.solvers.least_squares.conjugate_gradients import improve_rows
 from dotbias.solvers.least_squares.fold_in import fold_in
 from dotbias.solvers.least_squares.implicit_als import _Iterations
 from dotbias.testing import SolverContract
@@ -208,6 +212,23 @@ def test_two_parts_share_the_target(ratings):
     parts = ([x[name][:, :4] for name in model.groups] for x in (whole, half))
     scores, halved = (p @ q.T for p, q in parts)
     np.testing.assert_allclose(halved, scores / 2, atol=1e-5)
+
+
+def test_fitting_and_folding_in_are_one_piece_of_machine_code(ratings, monkeypatch):
+    """Counts of 32 bits here and of 64 there: the loop was compiled for both, which takes seconds."""
+    seen = set()
+
+    def noting(*arguments):
+        seen.add(tuple(map(typeof, arguments)))
+        return improve_rows(*arguments)
+
+    for module in (implicit_als, folding):
+        monkeypatch.setattr(module, "improve_rows", noting)
+    model = db.DotProduct(n_factors=4)
+    parameters, _ = db.ImplicitALS(n_iterations=1).fit(model, ratings)
+    starts = np.arange(0, 41)
+    fold_in(model, parameters, "user", starts, np.zeros(40, np.int32), np.ones(40, np.float32))
+    assert len(seen) == 1
 
 
 def test_a_second_part_is_taken_over(ratings):

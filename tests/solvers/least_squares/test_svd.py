@@ -15,7 +15,7 @@ def rows(table):
     sparse = csr_array(table)
     order = np.argsort(-np.diff(sparse.indptr), kind="stable")
     values = sparse.data.astype(np.float32)
-    return Rows(order, sparse.indptr, sparse.indices.astype(np.int32), values)
+    return Rows(order, sparse.indptr.astype(np.int64), sparse.indices.astype(np.int32), values)
 
 
 def decomposed(table, k, seed=0):

@@ -333,7 +333,9 @@ class _Rows:
         table = coo_array((values, (own, partners)), (n, int(partners.max(initial=0)) + 1))
         table.has_canonical_format = True  # else a pair that is there twice would be added up
         by_row = table.tocsr()
-        self._starts, self._partners = by_row.indptr, by_row.indices.astype(np.int32, copy=False)
+        # The types that folding in has too, lest loops be compiled for both.
+        self._starts = by_row.indptr.astype(np.int64, copy=False)
+        self._partners = by_row.indices.astype(np.int32, copy=False)
         known = model.observed(start, side, self._starts, self._partners, by_row.data)
         targets, weights = known.checked(len(values))
         self._targets = _shared(targets)
