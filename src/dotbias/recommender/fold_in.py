@@ -3,6 +3,7 @@
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias, Unpack
 
 import numpy as np
@@ -89,7 +90,7 @@ class FoldedUser(_Folded):
         ``UnknownIdError`` if ``strict``.
         """
         index = self.recommender.indices("item", items, strict=strict)
-        alone = self._beside("user")
+        alone = self._alone
         of_one = np.zeros(len(index), np.int32)
         predictions = alone.model.predict(alone.parameters, of_one, index)
         return float(predictions[0]) if is_id(items) else predictions
@@ -106,23 +107,36 @@ class FoldedUser(_Folded):
             ``preference`` as far as there are models of them.
         """
         check_k(k)
-        rec, alone = self.recommender, self._beside("user")
-        wanted = ListOptions.of_ids(rec, options)
+        rec, wanted = self.recommender, ListOptions.of_ids(self.recommender, options)
+        chosen = self.top_items(k, wanted)
+        wanted.say_short(rec, np.array([len(chosen)]), k)
+        return pl.DataFrame(
+            {
+                "rank": np.arange(1, len(chosen) + 1),
+                **rec.named(chosen),
+                **self.scored(chosen),
+            }
+        )
+
+    def top_items(self, k: int, wanted: ListOptions) -> Index:
+        """What ``recommend`` gives, in indices, shape (at most k,)."""
+        rec, alone = self.recommender, self._alone
         if len(self.not_interested):
             excluded = () if wanted.exclude is None else wanted.exclude
             never = np.append(self.not_interested, np.asarray(excluded, np.int32))
             wanted = replace(wanted, exclude=never)
         first, rated = np.zeros(1, np.int32), [np.sort(self.rated)]
         chosen = wanted.top_items(rec, alone, first, rated, k)[0]
-        chosen = chosen[chosen >= 0]
-        wanted.say_short(rec, np.array([len(chosen)]), k)
-        return pl.DataFrame(
-            {
-                "rank": np.arange(1, len(chosen) + 1),
-                **rec.named(chosen),
-                **alone.scored(np.zeros(len(chosen), np.int32), chosen),
-            }
-        )
+        index: Index = chosen[chosen >= 0]
+        return index
+
+    def scored(self, items: Index) -> dict[str, Array]:
+        """Columns ``prediction`` and ``preference`` of items, as far as there are models."""
+        return self._alone.scored(np.zeros(len(items), np.int32), items)
+
+    @cached_property
+    def _alone(self) -> Fitted:
+        return self._beside("user")
 
     def explain(
         self, item: RawId, *, of: Scores | None = None, strict: bool = False
@@ -132,7 +146,7 @@ class FoldedUser(_Folded):
         """
         scores = self.recommender.ranked_by(of)
         alone = self.recommender.by(scores)
-        own = self._beside("user").by(scores).parameters
+        own = self._alone.by(scores).parameters
         given = Given(self.rated, self.values, self.not_interested)
         return explain_row(alone, own, 0, given, item, strict=strict)
 
@@ -174,26 +188,65 @@ def fold_in_user(
     on_unknown: OnUnknown = "error",
 ) -> FoldedUser:
     """See ``Recommender.fold_in_user``."""
-    return FoldedUser(rec, *_fold(rec, "user", ratings, on_unknown, not_interested))
+    given, unknown = _given(rec, "user", ratings, on_unknown, not_interested)
+    return folded_user(rec, given, unknown)
+
+
+def known_user(rec: Fitted, index: int, given: Given) -> FoldedUser:
+    """A user of the model, by the model's own row, as if folded in."""
+    at = np.array([index], np.int32)
+    first, second = rec.model.row_form(rec.parameters, "user").rows(at)[0], None
+    if rec.preference is not None:
+        form = rec.preference.model.row_form(rec.preference.parameters, "user")
+        second = form.rows(at)[0, 1:]
+    return FoldedUser(rec, float(first[0]), first[1:], second, *given, ())
+
+
+def mean_user(rec: Fitted, users: Sequence[FoldedUser]) -> FoldedUser:
+    """Who has the mean of several users' biases and embeddings, so that each item's score is the mean of
+    theirs (before the response function, where ratings have one), and has rated what any of them has.
+    """
+    rated = np.unique(np.concatenate([user.rated for user in users]))
+    refused = np.unique(np.concatenate([user.not_interested for user in users]))
+    preferences = [user.preference for user in users if user.preference is not None]
+    factors, preference = (
+        None if not rows else np.stack(rows).mean(axis=0, dtype=np.float64).astype(np.float32)
+        for rows in ([user.factors for user in users], preferences)
+    )
+    assert factors is not None
+    return FoldedUser(
+        rec,
+        float(np.mean([user.bias for user in users])),
+        factors,
+        preference,
+        rated,
+        np.zeros(len(rated), np.float32),
+        np.setdiff1d(refused, rated).astype(np.int32),
+        (),
+    )
+
+
+def folded_user(rec: Fitted, given: Given, unknown: tuple[RawId, ...] = ()) -> FoldedUser:
+    """The user who is known by what is given, in indices."""
+    return FoldedUser(rec, *_rows(rec, "user", given), *given, unknown)
 
 
 def fold_in_item(
     rec: Fitted, ratings: RatingsOfOne, *, on_unknown: OnUnknown = "error"
 ) -> FoldedItem:
     """See ``Recommender.fold_in_item``."""
-    return FoldedItem(rec, *_fold(rec, "item", ratings, on_unknown))
+    given, unknown = _given(rec, "item", ratings, on_unknown)
+    return FoldedItem(rec, *_rows(rec, "item", given), *given, unknown)
 
 
-def _fold(
+def _given(
     rec: Fitted,
     side: Side,
     ratings: RatingsOfOne,
     on_unknown: OnUnknown,
     not_interested: Iterable[RawId] = (),
-) -> tuple[float, Array, Array | None, Index, Array, Index, tuple[RawId, ...]]:
-    """Bias, factors, factors in the second model, indices of what was rated, the ratings, indices of
-    what someone is not interested in, and the ids that were left out.
-    """
+) -> tuple[Given, tuple[RawId, ...]]:
+    """What is known of a row, and the ids that were left out."""
     if on_unknown not in ("error", "skip"):
         raise SettingError(f"on_unknown={on_unknown!r}: on_unknown must be 'error' or 'skip'")
     if is_id(not_interested):
@@ -219,16 +272,21 @@ def _fold(
         np.array(list(known.values()), np.float32),
         np.unique(refused_index[refused_index >= 0]).astype(np.int32),
     )
-    row = _solved(rec, side, given)
-    preference = None
-    if rec.preference is not None:
-        preference = _solved(rec.by("preference"), side, given)[1:]
     left_out = tuple(
         name
         for name, at in zip([*names, *refused], [*index, *refused_index], strict=True)
         if at < 0
     )
-    return float(row[0]), row[1:], preference, *given, left_out
+    return given, left_out
+
+
+def _rows(rec: Fitted, side: Side, given: Given) -> tuple[float, Array, Array | None]:
+    """Bias, factors, and factors in the second model."""
+    row = _solved(rec, side, given)
+    preference = None
+    if rec.preference is not None:
+        preference = _solved(rec.by("preference"), side, given)[1:]
+    return float(row[0]), row[1:], preference
 
 
 def _known(

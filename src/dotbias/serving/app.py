@@ -1,0 +1,62 @@
+"""The service as an ASGI application."""
+
+import asyncio
+import contextlib
+import logging
+import signal
+from collections.abc import AsyncIterator
+
+from fastapi import FastAPI
+from starlette.types import ASGIApp
+
+from dotbias import __version__
+from dotbias.errors import DotbiasError
+from dotbias.serving.api import about, items, lists, people, problems
+from dotbias.serving.gate import Gate, Limits
+from dotbias.serving.measures import Measures
+from dotbias.serving.security import Guard, Keys
+from dotbias.serving.service import Service
+
+_log = logging.getLogger("dotbias.serving")
+
+
+def make_app(service: Service, *, limits: Limits, needs_key: bool) -> ASGIApp:
+    """The application.
+
+    Args:
+        service: what answers.
+        limits: what a request may take.
+        needs_key: whether writes, explanations and exports need an API key.
+    """
+
+    @contextlib.asynccontextmanager
+    async def lifespan(_: FastAPI) -> AsyncIterator[None]:
+        loop = asyncio.get_running_loop()
+        with contextlib.suppress(NotImplementedError, RuntimeError, AttributeError):
+            # Not on Windows, and not where another thread than the first one serves.
+            loop.add_signal_handler(signal.SIGHUP, lambda: loop.create_task(_reload(service)))
+        yield
+        await service.close()
+
+    app = FastAPI(
+        title="dotbias",
+        summary="Predictions, recommendations and reasons that know a rating as soon as it is given.",
+        version=__version__,
+        lifespan=lifespan,
+        docs_url=None,  # which would load a page's scripts from elsewhere
+        redoc_url=None,
+    )
+    measures = Measures(service)
+    app.state.guard = Guard(Keys(service.store.database), is_needed=needs_key)
+    problems.install(app)
+    for group in (items, lists, people, about):
+        app.include_router(group.routes(service), prefix="/v1")
+    app.include_router(about.health(service, measures))
+    return Gate(app, limits=limits, measures=measures)
+
+
+async def _reload(service: Service) -> None:
+    try:
+        await service.load(service.generation.source)
+    except DotbiasError as error:
+        _log.error("reload refused", extra={"fields": {"said": str(error)}})
