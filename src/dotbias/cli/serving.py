@@ -16,8 +16,8 @@ DatabaseOption = Annotated[
     str,
     typer.Option(
         metavar="URL",
-        help="Where what people say is kept: a file for SQLite, or the address of a PostgreSQL database, "
-        "postgresql+psycopg://user@host/name.",
+        help="Where what people say is kept: a file of SQLite, or the address of a PostgreSQL "
+        "database, postgresql+psycopg://user@host/name.",
     ),
 ]
 NameArgument = Annotated[str, typer.Argument(help="A name for the key.")]

@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import logging
 import signal
+import threading
 from collections.abc import AsyncIterator
 
 from fastapi import FastAPI
@@ -31,9 +32,9 @@ def make_app(service: Service, *, limits: Limits, needs_key: bool) -> ASGIApp:
 
     @contextlib.asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
-        loop = asyncio.get_running_loop()
-        with contextlib.suppress(NotImplementedError, RuntimeError, AttributeError):
-            # Not on Windows, and not where another thread than the first one serves.
+        # Not on Windows, and not where another thread than the first one serves.
+        if hasattr(signal, "SIGHUP") and threading.current_thread() is threading.main_thread():
+            loop = asyncio.get_running_loop()
             loop.add_signal_handler(signal.SIGHUP, lambda: loop.create_task(_reload(service)))
         yield
         await service.close()
@@ -50,7 +51,7 @@ def make_app(service: Service, *, limits: Limits, needs_key: bool) -> ASGIApp:
     app.state.guard = Guard(Keys(service.store.database), is_needed=needs_key)
     problems.install(app)
     for group in (items, lists, people, about):
-        app.include_router(group.routes(service), prefix="/v1")
+        app.include_router(group.routes(service))
     app.include_router(about.health(service, measures))
     return Gate(app, limits=limits, measures=measures)
 

@@ -64,14 +64,14 @@ class Generation:
 
     @cached_property
     def mean_rating(self) -> Array | None:
-        """Mean training rating of each item, NaN where there is none; None where there are no ratings."""
+        """Mean training rating of each item, NaN without any; None of a model without ratings."""
         rec = self.recommender
         if rec.facts.kind != "ratings":
             return None
         sums = np.bincount(rec.rated.indices, rec.rated.data, len(rec.item_counts))
-        return np.divide(
-            sums, rec.item_counts, np.full(len(sums), np.nan), where=rec.item_counts > 0
-        )
+        nothing, rated = np.full(len(sums), np.nan), rec.item_counts > 0
+        means: Array = np.divide(sums, rec.item_counts, nothing, where=rated)
+        return means
 
     @cached_property
     def info(self) -> dict[str, Any]:

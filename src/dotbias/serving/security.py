@@ -52,7 +52,8 @@ class Keys:
     def all(self) -> list[tuple[str, int]]:
         """Names of all keys, and when they were made, in milliseconds since 1970."""
         with self._database.connected(self._database.reading) as connection:
-            return list(connection.execute(sa.select(KEYS.c.name, KEYS.c.made)).tuples())
+            rows = connection.execute(sa.select(KEYS.c.name, KEYS.c.made))
+            return [(name, made) for name, made in rows]
 
     def hashes(self) -> list[str]:
         """Hashes of all keys."""

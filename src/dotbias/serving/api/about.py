@@ -15,7 +15,7 @@ from dotbias.serving.service import Service
 
 def routes(service: Service) -> APIRouter:
     """The calls under /v1."""
-    router = APIRouter(tags=["model"])
+    router = APIRouter(prefix="/v1", tags=["model"])
 
     @router.get("/model", responses=answers(About))
     async def model() -> Response:

@@ -18,7 +18,7 @@ Limit = Annotated[int, Query(ge=1, le=200, description="How many.")]
 
 def routes(service: Service) -> APIRouter:
     """The calls of this file."""
-    router = APIRouter(tags=["items"])
+    router = APIRouter(prefix="/v1", tags=["items"])
 
     @router.get("/items", responses=answers(Items))
     async def find(

@@ -3,7 +3,7 @@
 from typing import Any
 
 import numpy as np
-from fastapi import APIRouter
+from fastapi import APIRouter, Depends
 from fastapi.responses import Response
 
 from dotbias.data.vocabulary import Index
@@ -17,7 +17,6 @@ from dotbias.serving.api.schemas import (
     AskedGroup,
     AskedList,
     AskedWhy,
-    GivenRating,
     GroupList,
     Id,
     List,
@@ -35,6 +34,7 @@ from dotbias.serving.generation import (
     top_items_together,
 )
 from dotbias.serving.ids import item_at, item_indices, key, own_type
+from dotbias.serving.security import with_key
 from dotbias.serving.service import Service
 from dotbias.serving.states import checked
 from dotbias.serving.store.store import Known
@@ -44,7 +44,7 @@ _BASES = {(True, True): "both", (True, False): "user", (False, True): "item"}
 
 def routes(service: Service) -> APIRouter:
     """The calls of this file."""
-    router = APIRouter(tags=["recommendations"])
+    router = APIRouter(prefix="/v1", tags=["recommendations"])
 
     @router.post("/predict", responses=answers(Predictions))
     async def predict(asked: Pairs) -> Response:
@@ -85,7 +85,7 @@ def routes(service: Service) -> APIRouter:
 
     @router.post("/recommend/group", responses=answers(GroupList))
     async def group(asked: AskedGroup) -> Response:
-        """One list for several users: by the mean of their scores, without what any of them has rated."""
+        """One list for several users, by the mean of their scores; nothing that one of them has rated."""
         now = service.generation
         users = dict.fromkeys(key(now, "user", user) for user in asked.users)
         members = [await service.person(now, user) for user in users]
@@ -101,7 +101,7 @@ def routes(service: Service) -> APIRouter:
         basis = [whom.basis for whom in members]
         return answer({"items": rows, "basis": basis, "generation": now.number})
 
-    @router.post("/explain", responses=answers(Why, 404))
+    @router.post("/explain", responses=answers(Why, 401, 404), dependencies=[Depends(with_key)])
     async def explain(asked: AskedWhy) -> Response:
         """One prediction or preference as a sum: which ratings put the item there."""
         now = service.generation
@@ -133,19 +133,22 @@ async def _whom(
                 "not_interested goes with ratings; a user's own is kept with the user"
             )
         whom = await service.person(now, key(now, "user", asked.user or ""))
-        return whom, list(whom.unknown_items)
-    refused = [GivenRating(item=item) for item in asked.not_interested]
-    states = {}
-    for one, kind in [
-        *((r, "rating") for r in asked.ratings),
-        *((r, "not-interested") for r in refused),
-    ]:
-        state = checked(now, one.item, kind, one.rating)
-        if state.item in states:
-            raise SettingError(f"item {state.item} occurs twice: keep one of the two")
-        states[state.item] = state
-    whom = person(now, "", Known(tuple(states.values()), erased=False))
-    return whom, list(whom.unknown_items)
+        return whom, _unknown(whom)
+    states = [
+        *(checked(now, one.item, "rating", one.rating) for one in asked.ratings),
+        *(checked(now, item, "not-interested", None) for item in asked.not_interested),
+    ]
+    if len({state.item for state in states}) < len(states):
+        raise SettingError(
+            "an item occurs twice among ratings and not_interested: keep one of them"
+        )
+    whom = person(now, "", Known(tuple(states), erased=False))
+    return whom, _unknown(whom)
+
+
+def _unknown(whom: Person) -> list[Id]:
+    vocabulary = whom.generation.recommender.item_vocabulary
+    return [own_type(vocabulary, item) for item in whom.unknown_items]
 
 
 def _options(now: Generation, asked: Wanted) -> ListOptions:
@@ -191,7 +194,7 @@ def _explained(whom: Person, item: Id, of: Scores | None) -> Explanation:
 
 
 def _predicted(whom: Person, items: Index) -> list[dict[str, Any]]:
-    """Predictions of items for one user, what they rest on, and how sure they are where that is known."""
+    """Predictions for one user, what they rest on, and how sure they are where that is known."""
     columns = {name: values.tolist() for name, values in scores(whom, items).items()}
     is_user = whom.basis == "user"
     columns["basis"] = [_BASES.get((is_user, at >= 0), "neither") for at in items.tolist()]

@@ -81,7 +81,9 @@ class Store:
             first = {"secret": secrets.token_hex(32), "changes": "0"}
             for name, value in first.items():
                 connection.execute(self._put(FACTS, "nothing"), {"name": name, "value": value})
-            facts: dict[str, str] = dict(connection.execute(sa.select(FACTS)).tuples().all())
+            facts: dict[str, str] = {
+                name: value for name, value in connection.execute(sa.select(FACTS))
+            }
         self._secret = bytes.fromhex(facts["secret"])
         self.writer = Writer(database, self._write)
 
