@@ -1,6 +1,8 @@
-"""A model and a service that all tests of this folder may ask."""
+"""A model, databases and a service that all tests of this folder may ask."""
 
-from collections.abc import Iterator
+import os
+from collections.abc import Callable, Iterator
+from itertools import count
 from pathlib import Path
 
 import httpx
@@ -9,6 +11,7 @@ import pytest
 
 import dotbias as db
 from dotbias.recommender.recommender import Recommender
+from tests.serving.postgres import Postgres, postgres
 from tests.serving.server import serving
 
 ITEMS = pl.DataFrame(
@@ -45,3 +48,27 @@ def client(model: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[ht
     """A service that tests share: each takes users of its own."""
     with serving(model, tmp_path_factory.mktemp("database") / "ratings.db") as client:
         yield client
+
+
+@pytest.fixture(scope="session")
+def server() -> Iterator[Postgres]:
+    with postgres() as server:
+        yield server
+
+
+_numbers = count()
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def new_database(request: pytest.FixtureRequest, tmp_path: Path) -> Callable[[], str]:
+    """Makes the address of a new database, of either kind."""
+    if request.param == "sqlite":
+        return lambda: str(tmp_path / f"{next(_numbers)}.db")
+    server: Postgres = request.getfixturevalue("server")
+    return lambda: server.database(f"ratings{os.getpid()}_{next(_numbers)}")
+
+
+@pytest.fixture
+def address(new_database: Callable[[], str]) -> str:
+    """The address of a new database, of either kind."""
+    return new_database()

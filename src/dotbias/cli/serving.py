@@ -69,7 +69,7 @@ def serve(
     _needs_extra()
     from dotbias.serving import logs
     from dotbias.serving.gate import Limits
-    from dotbias.serving.server import LOCAL, is_local, listen
+    from dotbias.serving.server import BACKLOG, LOCAL, is_local, listen
     from dotbias.serving.server import serve as answer
     from dotbias.serving.service import Service, load
     from dotbias.serving.store.database import Database
@@ -84,6 +84,7 @@ def serve(
     address = f"http://{where}:{bound.getsockname()[1]}"
     show.say(f"{model}: {generation.recommender!r}")
     show.say(f"{service.store.database.name}: {service.store.database.promise}")
+    bound.listen(BACKLOG)  # from here on requests wait until they are answered
     typer.echo(f"Serving at {address}, described at {address}/openapi.json. Ctrl-C ends it.")
     logs.start(requests=log_requests and not show.quiet())
     answer(service, bound, limits=limits, needs_key=not is_local(host))

@@ -43,7 +43,7 @@ class Keys:
         key = _BEGINS + secrets.token_urlsafe(32)
         row = {"name": name, "hash": hashed(key), "made": now()}
         try:
-            with self._database.writing.begin() as connection:
+            with self._database.transaction(self._database.writing) as connection:
                 connection.execute(sa.insert(KEYS), row)
         except IntegrityError:
             raise SettingError(f"name={name!r}: there is a key of that name") from None

@@ -12,7 +12,7 @@ from dotbias.serving.service import Service
 
 LOCAL = ("localhost", "127.0.0.1", "::1")
 _GRACE_SECONDS = 20
-_BACKLOG = 2048
+BACKLOG = 2048
 _MOST_CONNECTIONS = 2_000
 
 
@@ -56,7 +56,7 @@ def serve(service: Service, bound: socket.socket, *, limits: Limits, needs_key: 
         log_config=None,
         access_log=False,
         server_header=False,
-        backlog=_BACKLOG,
+        backlog=BACKLOG,
         limit_concurrency=_MOST_CONNECTIONS,
         timeout_graceful_shutdown=_GRACE_SECONDS,
     )

@@ -85,7 +85,7 @@ def routes(service: Service) -> APIRouter:
 
     @router.post("/recommend/group", responses=answers(GroupList))
     async def group(asked: AskedGroup) -> Response:
-        """One list for several users, by the mean of their scores; nothing that one of them has rated."""
+        """One list for several users, by the mean of their scores, of what none of them has rated."""
         now = service.generation
         users = dict.fromkeys(key(now, "user", user) for user in asked.users)
         members = [await service.person(now, user) for user in users]

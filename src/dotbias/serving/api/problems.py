@@ -94,7 +94,7 @@ def install(app: FastAPI) -> None:
     async def _(_: Request, error: DotbiasError) -> Response:
         if isinstance(error, DatabaseError):
             _log.error("database", extra={"fields": {"said": str(error)}})
-            return problem(503, f"the database cannot be used just now: {type(error).__name__}")
+            return problem(503, f"the database cannot be used just now: {error.reason}")
         return problem(404 if isinstance(error, UnknownIdError) else 422, str(error))
 
     @app.exception_handler(Exception)

@@ -1,7 +1,7 @@
 """The database of a service, its form and how it is reached: SQLite, or PostgreSQL by its address."""
 
 from collections.abc import Iterator
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 from typing import Any, Literal, get_args
 
@@ -23,7 +23,16 @@ _CONNECT_SECONDS = 5
 
 
 class DatabaseError(DotbiasError, OSError):
-    """A database that cannot be reached, written, or whose form is not the one that is known here."""
+    """A database that cannot be reached or written, or whose form is not the one that is known here.
+
+    Args:
+        name: which database.
+        reason: what is wrong, in one line.
+    """
+
+    def __init__(self, name: str, reason: str) -> None:
+        super().__init__(f"{name}: {reason}")
+        self.reason = reason
 
 
 class Database:
@@ -45,12 +54,18 @@ class Database:
             raise SettingError(f"durability={durability!r}: durability must be {known}")
         self.url = _url(address)
         self.is_sqlite = self.url.get_backend_name() == "sqlite"
-        self.name = self.url.render_as_string(hide_password=True)
+        self.name = self._path or self.url.render_as_string(hide_password=True)
         self.durability = durability
+        self._file: tuple[int, int] | None = None  # which file of SQLite it is
         self.reading = self._engine("BEGIN")
         # Whoever begins to write waits for the turn at once: a transaction that has read, and only then
         # wants to write, would be refused where somebody has written in between.
         self.writing = self._engine("BEGIN IMMEDIATE") if self.is_sqlite else self.reading
+
+    @property
+    def _path(self) -> str:
+        """The file of SQLite; nothing of another kind of database."""
+        return self.url.database or "" if self.is_sqlite else ""
 
     @property
     def promise(self) -> str:
@@ -81,20 +96,23 @@ class Database:
                 tables = sa.inspect(connection).get_table_names()
                 if tables:
                     raise DatabaseError(
-                        f"{self.name}: it holds tables of something else, {listed(tables)}; name a "
-                        "database of its own for the service"
+                        self.name,
+                        f"it holds tables of something else, {listed(tables)}; name a database of its "
+                        "own for the service",
                     )
                 _migrate(connection)
                 return
             known = {script.revision for script in scripts.walk_revisions()}
         if found in known:
             raise DatabaseError(
-                f"{self.name}: its form is {found}, of an older version of dotbias; stop what uses it "
-                f"and run dotbias db upgrade --database {self.name}"
+                self.name,
+                f"its form is {found}, of an older version of dotbias; stop what uses it and run "
+                f"dotbias db upgrade --database {self.name}",
             )
         raise DatabaseError(
-            f"{self.name}: its form is {found}, which this version of dotbias does not know; install "
-            "the newer version that made it"
+            self.name,
+            f"its form is {found}, which this version of dotbias does not know; install the newer "
+            "version that made it",
         )
 
     def upgrade(self) -> tuple[str | None, str | None]:
@@ -116,10 +134,38 @@ class Database:
             DatabaseError: for whatever the database refuses.
         """
         try:
-            with engine.begin() as connection:
+            with self.transaction(engine) as connection:
                 yield connection
         except SQLAlchemyError as error:
             raise unavailable(self.name, error) from error
+
+    @contextmanager
+    def transaction(self, engine: Engine) -> Iterator[Connection]:
+        """A transaction, whose errors are those of SQLAlchemy."""
+        self._check_file()
+        with engine.begin() as connection:
+            yield connection
+        self._check_file()
+
+    def _check_file(self) -> None:
+        """Refuse a file that was taken away or replaced: SQLite would go on with what has no name."""
+        if not self.is_sqlite:
+            return
+        path = Path(self._path)
+        try:
+            status = path.stat()
+        except OSError as error:
+            if self._file is None and isinstance(error, FileNotFoundError):
+                with suppress(OSError):
+                    path.touch(0o600, exist_ok=False)  # what people say is nobody else's
+                return
+            raise DatabaseError(self.name, error.strerror or str(error)) from error
+        found = status.st_dev, status.st_ino
+        if self._file not in (None, found):
+            self._file = None
+            self.close()
+            raise DatabaseError(self.name, "another file has taken its place")
+        self._file = found
 
     def _engine(self, begin: str) -> Engine:
         if not self.is_sqlite:
@@ -163,7 +209,7 @@ def _migrate(connection: Connection) -> None:
 def unavailable(name: str, error: SQLAlchemyError) -> DatabaseError:
     """What a database says, in one line."""
     said = str(getattr(error, "orig", None) or error).strip().splitlines()
-    return DatabaseError(f"{name}: {said[0] if said else type(error).__name__}")
+    return DatabaseError(name, said[0] if said else type(error).__name__)
 
 
 def _url(address: str | Path) -> URL:

@@ -81,10 +81,8 @@ class Store:
             first = {"secret": secrets.token_hex(32), "changes": "0"}
             for name, value in first.items():
                 connection.execute(self._put(FACTS, "nothing"), {"name": name, "value": value})
-            facts: dict[str, str] = {
-                name: value for name, value in connection.execute(sa.select(FACTS))
-            }
-        self._secret = bytes.fromhex(facts["secret"])
+            secret = sa.select(FACTS.c.value).where(FACTS.c.name == "secret")
+            self._secret = bytes.fromhex(connection.execute(secret).scalar_one())
         self.writer = Writer(database, self._write)
 
     def close(self) -> None:

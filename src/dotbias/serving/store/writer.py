@@ -6,15 +6,16 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 from typing import Generic, NamedTuple, TypeVar
 
-import sqlalchemy as sa
 from sqlalchemy.engine import Connection
-from sqlalchemy.exc import SQLAlchemyError
+from sqlalchemy.exc import InterfaceError, OperationalError, SQLAlchemyError
 
 from dotbias.serving.store.database import Database, DatabaseError, unavailable
 
 # As many as one transaction takes; and as many as may wait: more are refused rather than kept waiting.
 _MOST_TOGETHER = 500
 _MOST_WAITING = 5_000
+# Where it is the database that fails, and not what was to be written.
+_AWAY = (OperationalError, InterfaceError, DatabaseError)
 
 Change = TypeVar("Change")
 
@@ -60,7 +61,7 @@ class Writer(Generic[Change]):
             self._waiting.put_nowait(_Waiting(change, done))
         except queue.Full:
             raise DatabaseError(
-                f"{self._database.name}: {_MOST_WAITING:,} writes are waiting; try again later"
+                self._database.name, f"{_MOST_WAITING:,} writes are waiting; try again later"
             ) from None
         return done
 
@@ -86,10 +87,10 @@ class Writer(Generic[Change]):
 
     def _commit(self, together: list[_Waiting[Change]]) -> None:
         try:
-            with self._database.writing.begin() as connection:
+            with self._database.transaction(self._database.writing) as connection:
                 self._write(connection, [waiting.change for waiting in together])
-        except (SQLAlchemyError, ValueError) as error:
-            if len(together) > 1 and not _is_away(error):
+        except Exception as error:
+            if len(together) > 1 and not isinstance(error, _AWAY):
                 for waiting in together:
                     self._commit([waiting])
                 return
@@ -100,14 +101,6 @@ class Writer(Generic[Change]):
             )
             for waiting in together:
                 waiting.done.set_exception(refused)
-        except BaseException as error:
-            for waiting in together:
-                waiting.done.set_exception(error)
         else:
             for waiting in together:
                 waiting.done.set_result(None)
-
-
-def _is_away(error: Exception) -> bool:
-    """Whether it is the database that fails, and not what was to be written."""
-    return isinstance(error, sa.exc.OperationalError | sa.exc.InterfaceError)
