@@ -91,6 +91,10 @@ def solvers() -> dict[str, tuple[Any, Any]]:
             db.DotProduct(n_factors=3),
             db.ImplicitALS(n_iterations=3, weighting="bm25", balance=0.2),
         ),
+        "svd": (
+            db.DotProduct(n_factors=3, n_svd_factors=4),
+            db.ImplicitALS(n_iterations=3, weight_decay=0.1),
+        ),
         "pair": (linear, db.ALS(n_iterations=4)),
     }
 

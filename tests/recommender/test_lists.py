@@ -11,7 +11,7 @@ from dotbias.errors import DataError
 from dotbias.models import Baseline, DotBias
 from dotbias.models.scoring import Scoring, row_sums, scored
 from dotbias.recommender import lists
-from dotbias.recommender.lists import top_items, top_k
+from dotbias.recommender.lists import Catalogue, top_items, top_k
 from dotbias.recommender.recommender import Recommender
 from tests.ratings import random_ratings
 
@@ -36,7 +36,7 @@ def random_case(seed):
     """
     rng = np.random.default_rng(seed)
     n, n_items = rng.choice([0, 1, 3, 20]), rng.choice([1, 2, 30, 600])
-    width = rng.choice([0, 1, 7, 8, 19])
+    width = rng.choice([0, 1, 7, 8, 19, 64, 131])
     scoring = Scoring(
         rng.integers(-1, 2, (n, width)).astype(np.float32),
         rng.integers(-1, 2, (n_items, width)).astype(np.float32),
@@ -52,18 +52,52 @@ def random_case(seed):
         candidates = rng.choice(n_items, rng.choice([0, 1, n_items // 2, 2 * n_items]))
     rare = rng.random(n_items) < rng.choice([0, 0.5, 1])
     k = int(rng.choice([1, 4, 20, n_items, n_items + 5]))
-    return scoring, k, excluded, candidates, rare
+    catalogue = Catalogue.of(scoring.item_vectors) if rng.random() < 0.7 else None
+    return scoring, k, excluded, candidates, rare, catalogue
 
 
 @given(st.integers(0, 2**32))
 def test_the_best_are_those_of_sorting(seed):
-    scoring, k, excluded, candidates, rare = random_case(seed)
+    scoring, k, excluded, candidates, rare, catalogue = random_case(seed)
     scores = scoring.user_vectors @ scoring.item_vectors.T + scoring.bias
-    items, found = top_k(scoring, k, excluded=excluded, candidates=candidates, rare=rare)
+    items, found = top_k(
+        scoring, k, excluded=excluded, candidates=candidates, rare=rare, catalogue=catalogue
+    )
     expected = sorted_lists(scores, k, excluded, candidates, rare)
     np.testing.assert_array_equal(items, expected)
     listed = np.where(items >= 0, np.take_along_axis(scores, items, axis=1), -np.inf)
     np.testing.assert_array_equal(found, listed)
+
+
+@pytest.mark.parametrize("scale", [1e-25, 1e-3, 1.0, 1e17])
+@pytest.mark.parametrize("width", [3, 64, 70, 200])
+def test_what_may_be_on_a_list_is_never_passed_over(width, scale):
+    """Vectors that point all the same way are as good as their lengths allow, and next to equal: what
+    rounding does decides who is on the list. Some end in zeros, so that what is left adds nothing.
+    """
+    rng = np.random.default_rng(width)
+    for _ in range(20):
+        x = rng.standard_normal(width) * scale
+        lengths = 1 + rng.normal(0, 2e-7, 300)
+        lengths[rng.random(300) < 0.3] *= rng.random()
+        y = (x * lengths[:, None] / rng.choice([1, scale])).astype(np.float32)
+        y[:100, width // 2 :] = 0
+        bias = rng.choice([0, float(np.square(x).sum()) / 1e7]) * rng.random((1, 300))
+        scoring = Scoring(x[None, :].astype(np.float32), y, bias.astype(np.float32))
+        excluded = [np.sort(rng.choice(300, 40, replace=False)).astype(np.int32)]
+        every = top_k(scoring, 25, excluded=excluded)
+        quick = top_k(scoring, 25, excluded=excluded, catalogue=Catalogue.of(y))
+        for whole, part in zip(every, quick, strict=True):
+            np.testing.assert_array_equal(part, whole)
+
+
+def test_a_number_that_is_none_is_no_score():
+    """Nor does it rule anything out."""
+    y = np.ones((90, 70), np.float32)
+    y[3, 69], y[4, 0], y[5] = np.nan, np.inf, -np.inf
+    x = np.ones((1, 70), np.float32)
+    items, _ = top_k(Scoring(x, y, np.zeros((1, 90), np.float32)), 4, catalogue=Catalogue.of(y))
+    assert items.tolist() == [[4, 0, 1, 2]]
 
 
 @pytest.mark.parametrize("width", [0, 3, 8, 21, 64])

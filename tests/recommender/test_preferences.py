@@ -88,9 +88,9 @@ def weights_and_targets(
 def dense(
     rec: Recommender, side: str, rows: np.ndarray, values: np.ndarray, extra: tuple = ()
 ) -> np.ndarray:
-    """The row of these pairs by a dense regression on all rows of the other side."""
+    """The row of these pairs by a dense regression on all rows of the other side, first parts alone."""
     other = {"user": "item", "item": "user"}[side]
-    y = rec.parameters[f"{other}_factors"].astype(float)
+    y = rec.parameters[f"{other}_factors"][:, : rec.model.n_factors].astype(float)
     c, t = weights_and_targets(rec, side, rows, values)
     for at, weight, target in extra:
         rows, c, t = np.append(rows, at), np.append(c, weight), np.append(t, target)
@@ -174,8 +174,9 @@ def test_what_someone_does_not_want_is_never_listed_and_lowers_what_is_like_it(b
         extra=[(0, 1, -0.125), (5, 1, -0.125)],
     )
     pulls = weights_and_targets(alone, "user", np.array([3, 8]), np.array([5.0, 4.0]))[1].tolist()
-    q = alone.parameters["item_svd"][[3, 8, 0, 5]]
-    beside = (pulls + [-0.125] * 2) @ q / alone.parameters["singular_values"]
+    values = alone.parameters["singular_values"]
+    q = alone.parameters["item_factors"][[3, 8, 0, 5], -len(values) :]
+    beside = (pulls + [-0.125] * 2) @ q / values
     expected = np.append(expected, beside)
     np.testing.assert_allclose(user.preference, expected, atol=1e-5)
     unwanted_vectors = alone.model.item_vectors(alone.parameters)[[0, 5]]

@@ -54,7 +54,7 @@ def as_id(raw: Any, noun: str = "user or item") -> int | str:
     """
     if isinstance(raw, np.generic) or (isinstance(raw, np.ndarray) and raw.ndim == 0):
         raw = raw.item()
-    if isinstance(raw, str):
+    if isinstance(raw, str) or (type(raw) is int and abs(raw) < _LARGEST_ID):
         return raw
     number = as_number(raw)
     if number is not None:
@@ -178,13 +178,24 @@ class Vocabulary:
             return codes.to_physical().cast(pl.Int32).fill_null(-1).to_numpy()
         # Text that came from a command line or a web form may well name an integer id.
         numbers = series.cast(pl.Int64, strict=False)
-        is_number: Any = True
-        if numbers.null_count():  # seldom; these calls take longer than a short list's other work
-            is_number = numbers.is_not_null().to_numpy()
-            numbers = numbers.fill_null(0)
-        values, known = numbers.to_numpy(), self.ids.to_numpy()
+        if not numbers.null_count():
+            return self._of_integers(numbers.to_numpy())
+        found = self._of_integers(numbers.fill_null(0).to_numpy())
+        return np.where(numbers.is_not_null().to_numpy(), found, np.int32(-1))
+
+    def _of_integers(self, values: NDArray[np.int64]) -> Index:
+        """``indices`` of integers, where ids are integers."""
+        known = self.ids.to_numpy()
         at = np.minimum(np.searchsorted(known, values), len(known) - 1)
-        return np.where((known[at] == values) & is_number, at, -1).astype(np.int32)
+        return np.where(known[at] == values, at, -1).astype(np.int32)
+
+    def _of_few(self, names: list[int | str]) -> Index:
+        """``indices`` of a few names (``as_id``), without the detour that pays for many."""
+        if self.ids.dtype == pl.String:
+            return np.array([self._places.get(str(name), -1) for name in names], np.int32)
+        if len(self) and all(type(name) is int and abs(name) <= _EXACT for name in names):
+            return self._of_integers(np.array(names, np.int64))
+        return self.indices(pl.Series([str(name) for name in names], dtype=pl.String))
 
     def in_own_type(self, raw: pl.Series | Iterable[Any]) -> pl.Series:
         """Ids in the type that they have here, integers or text; integers stay as text where one of them
@@ -218,10 +229,10 @@ class Vocabulary:
             DataError: for what is no id (``as_id``).
         """
         name = as_id(name, noun)
-        at = int(self.indices([str(name)])[0])
+        at = int(self._of_few([name])[0])
         if at < 0 and isinstance(name, str) and name != name.strip():
             name = name.strip()
-            at = int(self.indices([name])[0])
+            at = int(self._of_few([name])[0])
         if at >= 0:
             return at
         if self.titles is None or not isinstance(name, str):
@@ -323,11 +334,7 @@ class Vocabulary:
             DataError: for what is no id (``as_id``).
         """
         names = [as_id(name, noun) for name in names]
-        texts = [str(name) for name in names]
-        if self.ids.dtype == pl.String:
-            found = np.array([self._places.get(text, -1) for text in texts], np.int32)
-        else:
-            found = self.indices(pl.Series(texts, dtype=pl.String)).copy()
+        found = self._of_few(names).copy()
         refused = []
         for missed in np.flatnonzero(found < 0).tolist():
             try:

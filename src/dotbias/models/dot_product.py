@@ -52,8 +52,8 @@ class DotProduct(BilinearModel):
     users and of the items, say how: the prior of a row is ``a₀ Σ w y yᵀ + λ I`` over all rows ``y`` of
     the other side, ``w`` being the weights of users.
 
-    With ``n_svd_factors`` an embedding has a second part, from the singular value decomposition of the
-    whole table, in which a pair that nobody knows weighs as much as a known one (PureSVD: Cremonesi,
+    With ``n_svd_factors`` an embedding ends in a second part, from the singular value decomposition of
+    the whole table, in which a pair that nobody knows weighs as much as a known one (PureSVD: Cremonesi,
     Koren & Turrin 2010), and the score is the sum of two dot products. Known pairs are then drawn to
     half their target by either part. The second part of a row is a projection,
     ``Σ c t y / s`` over its known pairs, with ``s`` the ``singular_values``.
@@ -81,17 +81,17 @@ class DotProduct(BilinearModel):
         taken = (ratings.n_users + ratings.n_items) * (k + n_svd) + 2 * k**2  # and two priors
         check_memory(taken, f"DotProduct(n_factors={k}, n_svd_factors={n_svd})")
         std = np.float32(self.init_std / np.sqrt(k))
-        svd: Parameters = {
-            "user_svd": np.zeros((ratings.n_users, n_svd), np.float32),
-            "item_svd": np.zeros((ratings.n_items, n_svd), np.float32),
-            "singular_values": np.ones(n_svd, np.float32),
-        }
+
+        def drawn(n: int) -> Array:
+            return np.pad(rng.standard_normal((n, k), np.float32) * std, ((0, 0), (0, n_svd)))
+
+        svd: Parameters = {"singular_values": np.ones(n_svd, np.float32)}
         return (
             (svd if n_svd else {})
             | constants(ratings)
             | {
-                "user_factors": rng.standard_normal((ratings.n_users, k), np.float32) * std,
-                "item_factors": rng.standard_normal((ratings.n_items, k), np.float32) * std,
+                "user_factors": drawn(ratings.n_users),
+                "item_factors": drawn(ratings.n_items),
                 "target": np.array([1, 0], np.float32),
                 "confidence": np.array([1, 0, 0], np.float32),
                 "balance": np.array([0, 1], np.float32),
@@ -102,9 +102,9 @@ class DotProduct(BilinearModel):
 
     def fitted(self, parameters: Parameters) -> "DotProduct":
         """This model with the numbers of factors that the parameters have."""
-        factors = checked_array(parameters, "user_factors", (None, None))
-        n_svd = len(parameters.get("singular_values", ()))
-        return replace(self, n_factors=factors.shape[1], n_svd_factors=n_svd)
+        width = checked_array(parameters, "user_factors", (None, None)).shape[1]
+        n_svd = n_projected(parameters)
+        return replace(self, n_factors=width - n_svd, n_svd_factors=n_svd)
 
     @property
     def share(self) -> float:
@@ -125,7 +125,7 @@ class DotProduct(BilinearModel):
     def check(self, parameters: Parameters, n_users: int, n_items: int) -> None:
         """As ``Model.check``; also what the model was fitted to."""
         super().check(parameters, n_users, n_items)
-        checked_array(parameters, "stranger", self.user_vectors(parameters).shape[1:])
+        checked_array(parameters, "stranger", parameters["user_factors"].shape[1:])
         checked_array(parameters, "target", (2,))
         if not 0 <= checked_array(parameters, "balance", (2,))[0] <= 1:
             raise SettingError("the first number of the array balance must be from 0 to 1")
@@ -146,14 +146,13 @@ class DotProduct(BilinearModel):
     def formula(self, parameters: Parameters, side: Side) -> RowForm:
         """A row is an embedding, which meets that of the partner in a dot product."""
         check_constants(parameters)
-        svd = "singular_values" in parameters
         return RowForm(
             parameters=parameters,
             bias=None,
             held=None,
             terms={f"{side}_factors": f"{OTHER[side]}_factors"},
-            projected={f"{side}_svd": f"{OTHER[side]}_svd"} if svd else {},
             response=Linear(0.0),
+            projected=n_projected(parameters),
         )
 
     def predict(self, parameters: Parameters, users: Index, items: Index) -> Array:
@@ -161,7 +160,7 @@ class DotProduct(BilinearModel):
         preference = super().predict(parameters, users, items)
         at = np.flatnonzero((users < 0) & (items >= 0))
         if len(at):
-            q = self.item_vectors(parameters)[items[at]]
+            q = parameters["item_factors"][items[at]]
             preference[at] = row_sums(q * parameters["stranger"])
         return preference
 
@@ -210,10 +209,11 @@ class DotProduct(BilinearModel):
         """The mean taste; what users weigh; the priors, since all rows of the other side pull at a row;
         and what BM25 counts.
         """
-        p, counts = parameters["user_factors"], np.diff(rated.indptr)
+        form, counts = self.formula(parameters, "user").regressed, np.diff(rated.indptr)
+        p, q = (form.parameters[name] for name in self.groups)
         weights = user_weights(parameters["balance"], counts)
         own: Parameters = {
-            "stranger": mean_row(self.user_vectors(parameters)),
+            "stranger": mean_row(parameters["user_factors"]),
             "user_weight": weights,
         }
         if "penalty" in parameters:
@@ -222,7 +222,7 @@ class DotProduct(BilinearModel):
                 scale, _, power = parameters["item_prior_growth"]
                 own["item_prior_growth"] = np.array([scale, a0 * len(p), power], np.float32)
                 of_items = scale * (a0 * len(p)) ** power
-            pull = a0 * _gram(parameters["item_factors"])
+            pull = a0 * _gram(q)
             own["user_prior_precision"] = prior_precision(pull, float(of_users))
             pull = a0 * _gram(p * np.sqrt(weights)[:, None])
             own["item_prior_precision"] = prior_precision(pull, float(of_items))
@@ -237,20 +237,34 @@ class DotProduct(BilinearModel):
 
     def item_vectors(self, parameters: Parameters) -> Array:
         """The embeddings of items, shape (n_items, n_factors + n_svd_factors)."""
-        return _parts(parameters, "item")
+        return parameters["item_factors"]
 
     def user_vectors(self, parameters: Parameters) -> Array:
         """The embeddings of users, shape (n_users, n_factors + n_svd_factors)."""
-        return _parts(parameters, "user")
+        return parameters["user_factors"]
 
 
-def _parts(parameters: Parameters, side: Side) -> Array:
-    """Both parts of all embeddings of a side, side by side."""
-    factors = parameters[f"{side}_factors"]
+def n_projected(parameters: Parameters) -> int:
+    """How many numbers the second part of an embedding has."""
     if "singular_values" not in parameters:
-        return factors
-    both: Array = np.hstack([factors, parameters[f"{side}_svd"]])
-    return both
+        return 0
+    return len(checked_array(parameters, "singular_values", (None,)))
+
+
+def with_joined_parts(parameters: Parameters) -> Parameters:
+    """Parameters of version 0.8.0, which had the second parts in arrays of their own, as they are now.
+
+    Raises:
+        SettingError: for a second part without a first, or of another shape.
+    """
+    joined = dict(parameters)
+    for side in OTHER:
+        if (name := f"{side}_svd") in joined:
+            first = checked_array(joined, f"{side}_factors", (None, None))
+            second = checked_array(joined, name, (len(first), n_projected(joined)))
+            joined[f"{side}_factors"] = np.hstack([first, second])
+            del joined[name]
+    return joined
 
 
 def mean_row(table: Array) -> Array:

@@ -2,7 +2,7 @@
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any, ClassVar, Literal, NamedTuple, TypeAlias
 
@@ -84,8 +84,8 @@ class RowForm:
     bias and ``y = (1, ...)`` what the partner has for each term, ``z = h + y · x`` and ``r̂ = f(z)``. A
     model without biases has zeros in their place, which nothing moves, and ``y = (0, ...)``.
 
-    Bias and terms are found by regression. At the end of a row may come numbers that are a projection:
-    sums over what is known, divided by ``singular_values`` (``fold_in``).
+    A row is found by regression. Its last numbers may be a projection instead: sums over what is known,
+    divided by ``singular_values`` (``fold_in``).
 
     Args:
         parameters: the fitted arrays.
@@ -93,8 +93,8 @@ class RowForm:
         held: name of its partners' bias, shape (m,); None likewise.
         terms: name of each further group of the row, shape (n, w), and of what its partners have for it,
             shape (m, w).
-        projected: the same of the groups of a row that are a projection.
         response: ``f``.
+        projected: how many of a row's last numbers are a projection, the ends of its last term.
 
     Raises:
         SettingError: when arrays are missing or their types and shapes do not fit together.
@@ -105,41 +105,46 @@ class RowForm:
     held: str | None
     terms: Mapping[str, str]
     response: Response
-    projected: Mapping[str, str] = field(default_factory=dict)
+    projected: int = 0
 
     def __post_init__(self) -> None:
         n, m = (
             None if name is None else len(checked_array(self.parameters, name, (None,)))
             for name in (self.bias, self.held)
         )
-        for own, other in self.all_terms.items():
+        for own, other in self.terms.items():
             n, width = checked_array(self.parameters, own, (n, None)).shape
             m = len(checked_array(self.parameters, other, (m, width)))
         if self.projected:
-            wide = self.width - self.regressed.width
-            if checked_array(self.parameters, "singular_values", (wide,)).min(initial=1) <= 0:
+            values = checked_array(self.parameters, "singular_values", (self.projected,))
+            if values.min() <= 0:
                 raise SettingError("the array singular_values must be above 0")
-
-    @cached_property
-    def all_terms(self) -> Mapping[str, str]:
-        """Terms, then what is projected."""
-        return {**self.terms, **self.projected}
+            if width < self.projected:
+                raise SettingError(
+                    f"the array singular_values has {self.projected} numbers, and {own} only {width} "
+                    "columns"
+                )
 
     @cached_property
     def regressed(self) -> "RowForm":
         """Rows without what is projected."""
-        return replace(self, projected={}) if self.projected else self
+        if not self.projected:
+            return self
+        kept = {
+            name: self.parameters[name][:, : -self.projected] for name in [*self.terms.items()][-1]
+        }
+        return replace(self, parameters=self.parameters | kept, projected=0)
 
     @property
     def groups(self) -> tuple[str, ...]:
         """Names of the arrays that make up a row."""
-        own = tuple(self.all_terms)
+        own = tuple(self.terms)
         return own if self.bias is None else (self.bias, *own)
 
     @property
     def held_groups(self) -> tuple[str, ...]:
         """Names of the arrays that the partners bring."""
-        others = tuple(self.all_terms.values())
+        others = tuple(self.terms.values())
         return others if self.held is None else (self.held, *others)
 
     @property
@@ -179,7 +184,7 @@ class RowForm:
     @property
     def width(self) -> int:
         """How many numbers a row has."""
-        return 1 + sum(int(self.parameters[own].shape[1]) for own in self.all_terms)
+        return 1 + sum(int(self.parameters[own].shape[1]) for own in self.terms)
 
     def widened(self, row: Array) -> Array:
         """A row of bias and terms with zeros for what is projected, shape (width,)."""
@@ -187,25 +192,25 @@ class RowForm:
 
     def rows(self, indices: Index) -> Array:
         """Some rows as a table, the bias first: shape (n, width)."""
-        return np.hstack([self.own_bias[indices, None], self._terms(self.all_terms, indices)])
+        return np.hstack([self.own_bias[indices, None], self._terms(self.terms, indices)])
 
     def others(self, indices: Index) -> Array:
         """What some partners are to a row: ``h``, then ``y`` without its lead, shape (n, width)."""
-        terms = self._terms(self.all_terms.values(), indices)
+        terms = self._terms(self.terms.values(), indices)
         return np.hstack([self.held_bias[indices, None], terms])
 
     def split(self, rows: Array) -> Parameters:
         """The groups that a table of rows holds: the way back from ``rows``."""
-        ends = np.cumsum([1, *(self.parameters[own].shape[1] for own in self.all_terms)])
+        ends = np.cumsum([1, *(self.parameters[own].shape[1] for own in self.terms)])
         bias, *tables = np.split(rows, ends[:-1], axis=1)
-        groups = dict(zip(self.all_terms, tables, strict=True))
+        groups = dict(zip(self.terms, tables, strict=True))
         return groups if self.bias is None else {self.bias: bias[:, 0], **groups}
 
     def largest(self) -> float:
         """No prediction and no slope of one is larger than this; infinite where that is not finite."""
         p = self.parameters
         most = [float(np.abs(bias).max(initial=0)) for bias in (self.own_bias, self.held_bias)]
-        for pair in self.all_terms.items():
+        for pair in self.terms.items():
             lengths = (np.einsum("nk,nk->n", p[n], p[n], dtype=np.float64) for n in pair)
             most.append(float(np.sqrt(np.prod([squares.max(initial=0) for squares in lengths]))))
         edge = self.response.rating(np.array([-sum(most), 0.0, sum(most)]))
@@ -219,7 +224,7 @@ class RowForm:
             double: whether to add up in double precision. In single precision the sum is taken as
                 scans of all items take it, so that predictions keep the order of lists.
         """
-        x, y = self._terms(self.all_terms, rows), self._terms(self.all_terms.values(), partners)
+        x, y = self._terms(self.terms, rows), self._terms(self.terms.values(), partners)
         if double:
             dot = np.einsum("nk,nk->n", x, y, dtype=np.float64)
         else:
@@ -234,8 +239,8 @@ class RowForm:
     def scoring(self, rows: Index) -> Scoring:
         """What orders the partners of some rows: all of ``z`` but the row's own bias."""
         known = (rows >= 0)[:, None]
-        x = np.where(known, self._terms(self.all_terms, rows), np.float32(0))
-        y = self._terms(self.all_terms.values(), None)
+        x = np.where(known, self._terms(self.terms, rows), np.float32(0))
+        y = self._terms(self.terms.values(), None)
         return Scoring(x, y, self.held_bias[None, :])
 
     def _terms(self, names: Iterable[str], indices: Index | None) -> Array:

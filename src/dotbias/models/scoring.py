@@ -8,6 +8,8 @@ from dotbias.models.parameters import Array
 
 # Sums that a dot product keeps side by side: they fill a vector register of today's laptops.
 LANES = 8
+# Columns of a vector that a scan reads before it asks how much the others may add: a multiple of LANES.
+SPAN = 64
 
 
 class Scoring(NamedTuple):

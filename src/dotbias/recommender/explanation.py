@@ -363,7 +363,7 @@ def _table(
         }
     )
     first = pl.DataFrame({"part": list(kept), "contribution": list(kept.values())})
-    return pl.concat([first, items], how="diagonal").select(items.columns)
+    return pl.concat([first, items], how="diagonal")[items.columns]
 
 
 def _cosines(form: RowForm, items: NDArray[np.int32], item: int) -> NDArray[np.float64]:

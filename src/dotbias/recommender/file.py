@@ -17,6 +17,7 @@ from dotbias.data.vocabulary import Vocabulary
 from dotbias.errors import DataError, ModelFileError, SettingError
 from dotbias.models import MODELS
 from dotbias.models.base import Model
+from dotbias.models.dot_product import DotProduct, with_joined_parts
 from dotbias.models.network import Network
 from dotbias.models.parameters import Parameters
 from dotbias.plain import from_plain, settings_from_plain, to_plain
@@ -133,6 +134,8 @@ def _checked(
     """A model with its arrays, which are those with a prefix to their names."""
     made = _model(saved, given)
     own = {n.removeprefix(prefix): a for n, a in arrays.items() if n.startswith(prefix)}
+    if isinstance(made, DotProduct):
+        own = with_joined_parts(own)
     made.check(own, *shape)
     fitted = made.fitted(own)
     if given is None and fitted != made:

@@ -177,6 +177,12 @@ class Fitted:
         """Number of training ratings of each item, shape (n_items,)."""
         return np.bincount(self.rated.indices, minlength=len(self.item_vocabulary))
 
+    @cached_property
+    def catalogue(self) -> lists.Catalogue:
+        """What the lists by the (first) model share."""
+        nobody = np.empty(0, np.int32)
+        return lists.Catalogue.of(self.model.scoring(self.parameters, nobody).item_vectors)
+
     def rare(self, min_ratings: int) -> NDArray[np.bool_]:
         """Which items have fewer training ratings than that, shape (n_items,).
 

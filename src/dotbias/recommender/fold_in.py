@@ -126,9 +126,8 @@ class FoldedUser(_Folded):
             never = np.append(self.not_interested, np.asarray(excluded, np.int32))
             wanted = replace(wanted, exclude=never)
         first, rated = np.zeros(1, np.int32), [np.sort(self.rated)]
-        chosen = wanted.top_items(rec, alone, first, rated, k)[0]
-        index: Index = chosen[chosen >= 0]
-        return index
+        items = wanted.top_items(rec, alone, first, rated, k)
+        return items[items >= 0]
 
     def scored(self, items: Index) -> dict[str, Array]:
         """Columns ``prediction`` and ``preference`` of items, as far as there are models."""
@@ -342,11 +341,14 @@ def _columns(ratings: Any, noun: Side, kind: Kind) -> tuple[list[Any], list[floa
         raise DataError(
             f"ratings must be {{{noun}: rating, ...}}, pairs of {noun} and rating{alone}, or a frame"
         ) from None
-    values = []
+    numbers = []
     for name, value in pairs:
         number = as_number(value)
         if number is None or not math.isfinite(number):
             raise DataError(f"{noun} {name!r}: rating {value!r} is not a finite number")
-        # Far beyond any scale, single precision would overflow.
-        values.append(float(np.float32(number)) if abs(number) <= LARGEST else number)
-    return [name for name, _ in pairs], values
+        numbers.append(number)
+    values = np.array(numbers, np.float64)
+    # Far beyond any scale, single precision would overflow.
+    fit = np.abs(values) <= LARGEST
+    values[fit] = values[fit].astype(np.float32)
+    return [name for name, _ in pairs], values.tolist()

@@ -111,7 +111,8 @@ class ListOptions(Settings):
                 a model without embeddings.
             DataError: for an index that is no item's.
         """
-        ranking = models.by(models.ranked_by(self.rank_by))
+        scores = models.ranked_by(self.rank_by)
+        ranking = models.by(scores)
         vectors = None
         if self.diversity:
             compared = ranking.compared_by(None)
@@ -125,6 +126,7 @@ class ListOptions(Settings):
             rated=rated,
             include_rated=self.include_rated,
             candidates=self._allowed(rec),
+            catalogue=rec.by(scores).catalogue,
             lift=self._lift(rec) if self.well_known else None,
             vectors=vectors,
             diversity=self.diversity,

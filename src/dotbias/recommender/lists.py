@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from itertools import accumulate
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,7 +12,7 @@ from dotbias.data.vocabulary import Index
 from dotbias.errors import DataError
 from dotbias.models.base import Model
 from dotbias.models.parameters import Array, Parameters
-from dotbias.models.scoring import Scoring
+from dotbias.models.scoring import SPAN, Scoring
 from dotbias.recommender.diversity import POOL, diversified
 
 # Scores of a chunk of users against all items stay below this many numbers (about 64 MB), for models
@@ -24,6 +25,40 @@ _BLOCK = 16
 _GOOD, _FAIR = 10, 100
 
 
+class Catalogue(NamedTuple):
+    """What the scans of all users' lists share.
+
+    Args:
+        lengths: of the vectors of items (``Scoring.item_vectors``), and of what is left of them after
+            each ``SPAN`` of their columns, shape (n_items, number of spans), float32.
+        order: all items, the longest first: a scan that has seen those passes over many others.
+    """
+
+    lengths: Array
+    order: Index
+
+    @classmethod
+    def of(cls, item_vectors: Array) -> "Catalogue":
+        """That of these vectors, shape (n_items, w)."""
+        parts = (item_vectors[:, at : at + SPAN] for at in _spans(item_vectors))
+        squares = [np.einsum("nf,nf->n", part, part, dtype=np.float64) for part in parts]
+        left = np.cumsum(squares[::-1], axis=0)[::-1].T  # (n_items, number of spans)
+        lengths = np.ascontiguousarray(np.sqrt(left), np.float32)
+        return cls(lengths, np.argsort(-lengths[:, 0], kind="stable").astype(np.int32))
+
+    @classmethod
+    def unknown(cls, item_vectors: Array) -> "Catalogue":
+        """One that passes over nothing: for a single list it is quicker to read all vectors."""
+        n_items = len(item_vectors)
+        lengths = np.full((n_items, len(_spans(item_vectors))), np.inf, np.float32)
+        return cls(lengths, np.arange(n_items, dtype=np.int32))
+
+
+def _spans(vectors: Array) -> range:
+    """Where the spans of vectors start; there is one of those that have no numbers too."""
+    return range(0, max(1, vectors.shape[1]), SPAN)
+
+
 def top_items(
     model: Model,
     parameters: Parameters,
@@ -34,6 +69,7 @@ def top_items(
     rated: Sequence[Index] | None = None,
     include_rated: bool = False,
     candidates: Index | None = None,
+    catalogue: Catalogue | None = None,
     lift: Array | None = None,
     vectors: Array | None = None,
     diversity: float = 0.0,
@@ -46,6 +82,7 @@ def top_items(
         k, rare, candidates: as in ``top_k``.
         rated: for each user the indices of the items they have rated, ascending.
         include_rated: whether those may appear.
+        catalogue: that of the model, which takes longer than a list where it is not given.
         lift: what is added to each item's score, in spreads of the user's scores: shape (n_items,).
         vectors: the items' embeddings, shape (n_items, f), to tell near-duplicates by.
         diversity: how much lists avoid those; see ``diversified``.
@@ -59,11 +96,18 @@ def top_items(
         chunk = slice(start, start + step)
         scoring = model.scoring(parameters, users[chunk])
         own = None if rated is None else rated[chunk]
+        if catalogue is None:
+            catalogue = Catalogue.of(scoring.item_vectors)
         if lift is not None:
-            scoring = _lifted(scoring, lift, own, rare)
-        pool = k if vectors is None else POOL * k
-        excluded = None if include_rated else own
-        items, scores = top_k(scoring, pool, excluded=excluded, candidates=candidates, rare=rare)
+            scoring = _lifted(scoring, lift, own, rare, catalogue)
+        items, scores = top_k(
+            scoring,
+            k if vectors is None else POOL * k,
+            excluded=None if include_rated else own,
+            candidates=candidates,
+            rare=rare,
+            catalogue=catalogue,
+        )
         if vectors is not None:
             items = diversified(items, scores, vectors, rare, diversity, k)
         tops.append(items)
@@ -71,14 +115,18 @@ def top_items(
 
 
 def _lifted(
-    scoring: Scoring, lift: Array, rated: Sequence[Index] | None, rare: NDArray[np.bool_]
+    scoring: Scoring,
+    lift: Array,
+    rated: Sequence[Index] | None,
+    rare: NDArray[np.bool_],
+    catalogue: Catalogue,
 ) -> Scoring:
     """Scores to which so many spreads of the user's own are added.
 
     The spread is the way from a good item that they have not rated to a fair one. It depends on no
     filter, so a filtered list has the order of the whole one.
     """
-    best = top_k(scoring, _FAIR, excluded=rated, rare=rare)[1]
+    best = top_k(scoring, _FAIR, excluded=rated, rare=rare, catalogue=catalogue)[1]
     last = np.isfinite(best).sum(axis=1) - 1  # (n,)
     good, fair = (best[np.arange(len(best)), np.minimum(last, at - 1)] for at in (_GOOD, _FAIR))
     # Where there is none, all items are as good as each other.
@@ -94,6 +142,7 @@ def top_k(
     excluded: Sequence[Index] | None = None,
     candidates: Index | None = None,
     rare: NDArray[np.bool_] | None = None,
+    catalogue: Catalogue | None = None,
 ) -> tuple[Index, Array]:
     """The k items with the highest scores for each of n users; of equals the lower index comes first.
 
@@ -103,6 +152,7 @@ def top_k(
         excluded: for each user the indices of items that must not appear, ascending.
         candidates: indices of the only items to choose from, in any order; all by default.
         rare: which items come after all others, shape (n_items,); by default none.
+        catalogue: that of the scores' item vectors; without it all of them are read.
 
     Returns:
         Item indices, best first, and their scores, both of shape (n, min(k, n_items)); -1 and minus
@@ -118,9 +168,9 @@ def top_k(
 
     user_vectors, item_vectors, bias = (np.ascontiguousarray(a, np.float32) for a in scoring)
     n, n_items = len(user_vectors), bias.shape[1]
-    chosen_from = (
-        np.arange(n_items, dtype=np.int32) if candidates is None else ascending(candidates, n_items)
-    )
+    if catalogue is None:
+        catalogue = Catalogue.unknown(item_vectors)
+    chosen_from = catalogue.order if candidates is None else ascending(candidates, n_items)
     last = np.zeros(n_items, np.bool_) if rare is None else rare
     items = np.full((n, min(k, n_items)), -1, np.int32)
     scores = np.full(items.shape, -np.inf, np.float32)
@@ -133,6 +183,7 @@ def top_k(
             user_vectors[block],
             item_vectors,
             bias if len(bias) == 1 else bias[block],
+            catalogue.lengths,
             np.array([0, *accumulate(len(left_out) for left_out in own)], np.int64),
             np.concatenate([nothing, *own], dtype=np.int32, casting="same_kind"),
             chosen_from,

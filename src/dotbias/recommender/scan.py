@@ -1,5 +1,9 @@
 """The compiled scan of all items: score them and keep the best, in one pass.
 
+What takes time is to read the items' vectors. What the rest of a vector adds to a score is at most the
+product of two lengths, so most vectors need not be read to their ends to know that others are better.
+The sooner long ones come, the less of the rest is read.
+
 Dot products are summed in the order of ``dotbias.models.scoring.row_sums``, so an item's score has the
 same bits here as in its prediction.
 """
@@ -12,32 +16,37 @@ from numba import types
 from numba.extending import intrinsic, register_jitable
 
 from dotbias.compiled import compiled
-from dotbias.models.scoring import LANES
+from dotbias.models.scoring import LANES, SPAN
 from dotbias.solvers.arithmetic import folded, loop
 
 # Registers of products that are added in one round of a dot product's loop.
 _REGISTERS = 4
 # Items whose vectors stay in the second cache while the users of a block go over them.
 _TILE = 512
+# How far rounding may take a dot product, relative to the product of the lengths: twice what it may for
+# each term, and for lengths that were rounded themselves; and where numbers are as small as can be.
+_ROUNDING, _MORE_TERMS, _SMALLEST = 2.0**-22, 8, 1e-36
 
 
-def _dot_code(
+def _add_products_code(
     typing_context: Any,  # noqa: ARG001
     left: Any,  # noqa: ARG001
     right: Any,  # noqa: ARG001
     n: Any,  # noqa: ARG001
+    sums: Any,  # noqa: ARG001
 ) -> Any:
-    """The dot product of n numbers, a multiple of ``LANES``, at two addresses.
+    """Add the products of n numbers, a multiple of ``LANES``, at two addresses to ``LANES`` sums at a
+    third one; gives what these come to together.
 
     Not the ``dot`` of the solvers: products are rounded before they are added, as predictions have it.
     """
-    signature = types.float32(*[types.intp] * 3)
+    signature = types.float32(*[types.intp] * 4)
 
     def generate(_context: Any, builder: Any, _signature: Any, arguments: Any) -> Any:
-        left, right, n = arguments
+        left, right, n, sums = arguments
         integer = n.type
         vector = ir.VectorType(ir.FloatType(), LANES)
-        zero = ir.Constant(vector, [0.0] * LANES)
+        kept = builder.inttoptr(sums, vector.as_pointer())
 
         def load(start: Any, at: Any) -> Any:
             address = builder.add(start, builder.mul(at, ir.Constant(integer, 4)))
@@ -58,14 +67,16 @@ def _dot_code(
 
         step = LANES * _REGISTERS
         most = builder.sub(n, builder.srem(n, ir.Constant(integer, step)))
-        lanes = loop(builder, ir.Constant(integer, 0), most, step, add(_REGISTERS), [zero])
+        first = ir.Constant(integer, 0)
+        lanes = loop(builder, first, most, step, add(_REGISTERS), [load(sums, first)])
         (total,) = loop(builder, most, n, LANES, add(1), lanes)
+        builder.store(total, kept).align = 4
         return folded(builder, total)
 
     return signature, generate
 
 
-_dot: Any = intrinsic(_dot_code)
+_add_products: Any = intrinsic(_add_products_code)
 
 
 @register_jitable
@@ -111,11 +122,26 @@ def _full(rare: Any, items: Any, count: Any) -> Any:
     return count == len(items) and not rare[items[0]]
 
 
+@register_jitable
+def _is_among(ascending: Any, start: Any, end: Any, item: Any) -> Any:
+    """Whether an item is among ``ascending[start:end]``."""
+    while start < end:
+        middle = (start + end) // 2
+        if ascending[middle] < item:
+            start = middle + 1
+        elif ascending[middle] > item:
+            end = middle
+        else:
+            return True
+    return False
+
+
 @compiled(nogil=True)
 def scan(
     user_vectors: Any,
     item_vectors: Any,
     bias: Any,
+    lengths: Any,
     starts: Any,
     excluded: Any,
     candidates: Any,
@@ -127,8 +153,10 @@ def scan(
 
     Args:
         user_vectors, item_vectors, bias: as in ``Scoring``, C-contiguous.
+        lengths: of the item vectors, and of what is left of them after each ``SPAN``, shape
+            (n_items, number of spans); infinity where nobody knows.
         starts, excluded: user n must not get the items ``excluded[starts[n]:starts[n + 1]]``, ascending.
-        candidates: the only items to choose from, ascending.
+        candidates: the only items to choose from, each once, such as may be good ones first.
         rare: which items come after all others, shape (n_items,).
         scores: filled with the scores of the best, shape (n, k); what it holds where a list has ended is
             left there.
@@ -139,31 +167,54 @@ def scan(
     whole = width - width % LANES
     shared = len(bias) == 1
     found = [0 for _ in range(n)]
-    cursors = [starts[row] for row in range(n)]
+    sums, n_spans = np.zeros(LANES, np.float32), lengths.shape[1]
+    reach = np.zeros((n, n_spans))
+    for row in range(n):
+        square = 0.0
+        for f in range(width - 1, -1, -1):
+            square += np.float64(user_vectors[row, f]) ** 2
+            if f % SPAN == 0:
+                reach[row, f // SPAN] = np.sqrt(square)
+    rounding = _ROUNDING * (width + _MORE_TERMS)
     for first in range(0, len(candidates), _TILE):
         tile = candidates[first : first + _TILE]
         for row in range(n):
             own_bias = bias[0 if shared else row]
             best, chosen = scores[row], items[row]
-            count, cursor, end = found[row], cursors[row], starts[row + 1]
+            count = found[row]
             full = _full(rare, chosen, count)
-            # What a score must exceed to be looked at more closely; minus infinity and NaN never do.
+            # What a score must reach to be looked at more closely.
             floor = best[0] if full else np.float32(-np.inf)
             left = user_vectors.ctypes.data + 4 * width * row
             for item in tile:
                 if full and rare[item]:
                     continue
-                score = _dot(left, item_vectors.ctypes.data + 4 * width * item, whole)
+                right = item_vectors.ctypes.data + 4 * width * item
+                score = np.float32(0)
+                sums[:] = 0
+                slack = rounding * reach[row, 0] * lengths[item, 0] + _SMALLEST + own_bias[item]
+                hopeless: Any = False
+                for span in range(n_spans):
+                    if full:
+                        most = score + reach[row, span] * lengths[item, span] + slack
+                        # Rounded as scores are: whatever is below the floor before, is so then.
+                        hopeless = np.float32(most) < floor
+                        if hopeless:
+                            break
+                    at = span * SPAN
+                    score = _add_products(
+                        left + 4 * at, right + 4 * at, min(SPAN, whole - at), sums.ctypes.data
+                    )
+                if hopeless:
+                    continue
                 for f in range(whole, width):
                     score += user_vectors[row, f] * item_vectors[item, f]
                 score += own_bias[item]
-                if not score > floor:
+                if not (score >= floor and score > -np.inf):  # as NaN is not
                     continue
                 if count == k and not _comes_after(rare, best[0], chosen[0], score, item):
                     continue
-                while cursor < end and excluded[cursor] < item:
-                    cursor += 1
-                if cursor < end and excluded[cursor] == item:
+                if _is_among(excluded, starts[row], starts[row + 1], item):
                     continue
                 if count < k:
                     best[count], chosen[count] = score, item
@@ -174,7 +225,7 @@ def scan(
                     _sift_down(rare, best, chosen, k)
                 full = _full(rare, chosen, count)
                 floor = best[0] if full else np.float32(-np.inf)
-            found[row], cursors[row] = count, cursor
+            found[row] = count
     for row in range(n):
         best, chosen = scores[row], items[row]
         # The root is named last: to the end with it, and so on.

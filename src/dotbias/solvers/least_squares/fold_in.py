@@ -221,7 +221,8 @@ def gradients(
     errors = csr_array((slopes, partners, starts), shape=(len(rows), len(others)))
     away = prior.weights(counts)[:, None] * ((x - prior.mean) @ prior.precision)
     away += prior.ridge(counts)[:, None] * (x - prior.mean)
-    total: Array = (errors @ others + away).astype(np.float32)
+    with np.errstate(over="ignore"):  # fold_in refuses what is not finite
+        total: Array = (errors @ others + away).astype(np.float32)
     if not form.projected:
         return total
     beside = projection * form.singular_values - pulled(
@@ -291,7 +292,8 @@ def _is_weak(
 
 def _longest_square(others: NDArray[np.floating[Any]]) -> float:
     """Square of the length of the longest embedding of a table; 0 where there is none."""
-    return float(np.square(others[:, 1:]).sum(1).max(initial=0))
+    terms = others[:, 1:]
+    return float(np.einsum("nk,nk->n", terms, terms, dtype=np.float64).max(initial=0))
 
 
 def units(
@@ -326,13 +328,13 @@ def _solve(
 ) -> Array:
     """The linear form, all chosen rows at once; the others stay where they were."""
     size = len(prior.mean)
-    wide = (0, padded(size) - size)
+    width = padded(size)
     unit = units(response, others, prior.precision)
     mean = np.tile(prior.mean, (len(before), 1))
     if linear[chosen].any():  # ½ w (x - m)ᵀ P (x - m) - g · x is the penalty around another mean
         shift = np.linalg.solve(prior.precision.astype(np.float64), linear.T).T
         mean += (shift / np.maximum(weights, 1)[:, None]).astype(np.float32)
-    rows = np.pad(before / unit, ((0, 0), wide))
+    rows = _within((len(before), width), before / unit)
     costliest_first = np.argsort(-np.diff(starts), kind="stable")
     with threads(None, len(partners)):  # a single row is done before a second thread has woken up
         solve_rows(
@@ -340,15 +342,24 @@ def _solve(
             starts.astype(np.int32),
             partners.astype(np.int32),
             targets,
-            np.pad(others * unit, ((0, 0), wide)),
+            _within((len(others), width), others * unit),
             rows,
-            np.pad(mean / unit, ((0, 0), wide)),
-            np.pad(prior.precision * unit * unit[:, None], wide),
+            _within((len(mean), width), mean / unit),
+            _within((width, width), prior.precision * unit * unit[:, None]),
             weights,
             0,
             _N_STEPS,
         )
     return rows[:, :size] * unit
+
+
+def _within(shape: tuple[int, int], table: Array) -> Array:
+    """A table with zeros to its right and below it; of a small one ``np.pad`` would take longer than the
+    solution does.
+    """
+    whole = np.zeros(shape, np.float32)
+    whole[: table.shape[0], : table.shape[1]] = table
+    return whole
 
 
 class _Weighted(NamedTuple):
@@ -403,7 +414,6 @@ def _solve_many(regressions: _Weighted) -> Array:
     """
     form, prior, _, starts, partners, known, others, before, linear = regressions
     k = others.shape[1] - 1
-    wide = (0, padded(k) - k)
     precision = prior.precision[1:, 1:].astype(np.float64)
     mean, ridge = prior.mean[1:], prior.ridge(np.diff(starts)).astype(np.float32)
     pulled = linear[:, 1:] + (precision @ mean).astype(np.float32) + np.outer(ridge, mean)
@@ -412,7 +422,7 @@ def _solve_many(regressions: _Weighted) -> Array:
         if basis.values[k - 1] <= _NARROW * basis.values[0]:
             return _solve_weighted(regressions)
         y, rows, pulled = (
-            turned(np.pad(table, ((0, 0), wide)), basis.vectors)
+            turned(_within((len(table), padded(k)), table), basis.vectors)
             for table in (others[:, 1:], before[:, 1:], pulled)
         )
         costliest_first = np.argsort(-np.diff(starts), kind="stable")

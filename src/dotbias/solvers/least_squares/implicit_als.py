@@ -43,7 +43,6 @@ _TO_THE_END = 20
 # held-out training rows some 540 was best for the 72,000 pairs of ml-100k and of ml-latest-small, and
 # 3,400 for the 720,000 of ml-1m.
 _SHRINKAGE, _POWER = 0.07, 0.8
-_SVD = "user_svd", "item_svd", "singular_values"
 _NO_LINEAR_TERM = np.zeros((0, 0), np.float32)
 
 
@@ -158,8 +157,11 @@ class ImplicitALS(Solver):
         run.solve_users()
         parameters = run.parameters()
         if model.n_svd_factors:
-            parameters |= run.svd() if svd is None else {name: svd[name] for name in _SVD}
-            parameters["stranger"] = mean_row(model.user_vectors(parameters))
+            users, items, values = run.svd() if svd is None else _second_part(svd)
+            for name, second in zip(model.groups, (users, items), strict=True):
+                parameters[name] = np.hstack([parameters[name], second])
+            parameters["singular_values"] = values
+            parameters["stranger"] = mean_row(parameters["user_factors"])
         run.history.seconds = time.perf_counter() - started
         return parameters, run.history
 
@@ -209,6 +211,8 @@ class _Iterations(EpochLoop):
         self.start["target"] *= np.float32(model.share)
         if start is not None:
             self.start |= {name: start[name] for name in model.groups}
+        for name in model.groups:  # the second part is no matter of iterations
+            self.start[name] = self.start[name][:, : model.n_factors]
         super().__init__(solver.n_epochs, Validation.hold_out(ratings, 0, rng))
         weights = user_weights(self.start["balance"], ratings.user_counts)
         self.start["user_weight"], self.lengths = weights, np.sqrt(weights)
@@ -262,8 +266,8 @@ class _Iterations(EpochLoop):
         self.history.half_steps.append(total)
         return squares, total
 
-    def svd(self) -> Parameters:
-        """The second part of all embeddings."""
+    def svd(self) -> tuple[Array, Array, Array]:
+        """The second part of users and of items, and the singular values."""
         with self.threads():
             found = truncated_svd(
                 self.users.pulls(), self.items.pulls(), self.model.n_svd_factors, self.rng
@@ -274,11 +278,8 @@ class _Iterations(EpochLoop):
         kept = s**2 / (s**2 + penalty)
         lengths = np.sqrt(s * kept).astype(np.float32)
         values = np.where(s > 0, mean_weight * s, 1)
-        return {
-            "user_svd": found.left * lengths / self.lengths[:, None],
-            "item_svd": found.right * lengths,
-            "singular_values": values.astype(np.float32),
-        }
+        users = found.left * lengths / self.lengths[:, None]
+        return users, found.right * lengths, values.astype(np.float32)
 
     def validate(self) -> float | None:
         """There are no validation rows: the error of known pairs says nothing of lists."""
@@ -400,6 +401,15 @@ class _Rows:
         )
         self.pull = float(pull.sum())
         return float(squares.sum())
+
+
+def _second_part(parameters: Parameters) -> tuple[Array, Array, Array]:
+    """That of users and of items, and the singular values, of an earlier fit."""
+    values = parameters["singular_values"]
+    users, items = (
+        parameters[name][:, -len(values) :] for name in ("user_factors", "item_factors")
+    )
+    return users, items, values
 
 
 def _shared(numbers: Array) -> Array:
