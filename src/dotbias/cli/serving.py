@@ -7,6 +7,7 @@ import typer
 from dotbias.cli import options as o
 from dotbias.cli import show
 from dotbias.cli.groups import add
+from dotbias.cli.planning import seconds
 from dotbias.errors import SettingError
 
 if TYPE_CHECKING:
@@ -59,6 +60,17 @@ def serve(
         float,
         typer.Option(min=0, help="Requests a second of one key or address; 0 for any number."),
     ] = 0.0,
+    refit_every: Annotated[
+        str | None,
+        typer.Option(
+            metavar="TIME",
+            help="Fit anew after so long, such as 6h, in a process beside; a model that is not worse on "
+            "held-out ratings takes the place of MODEL, which is kept beside it.",
+        ),
+    ] = None,
+    refit_after: Annotated[
+        int | None, typer.Option(min=1, help="Fit anew after so many changes.")
+    ] = None,
     log_requests: Annotated[bool, typer.Option(help="A line of the log for each request.")] = True,
 ) -> None:
     """Answer over HTTP: predictions, lists and reasons that know a rating as soon as it is given.
@@ -69,12 +81,17 @@ def serve(
     _needs_extra()
     from dotbias.serving import logs
     from dotbias.serving.gate import Limits
+    from dotbias.serving.refitting import When
     from dotbias.serving.server import BACKLOG, LOCAL, is_local, listen
     from dotbias.serving.server import serve as answer
     from dotbias.serving.service import Service, load
     from dotbias.serving.store.database import Database
     from dotbias.serving.store.store import Store
 
+    when = None
+    if refit_every is not None or refit_after is not None:
+        every = None if refit_every is None else seconds(refit_every, "--refit-every")
+        when = When(every=every, after=refit_after)
     hosts = (*(LOCAL if is_local(host) else ()), *(allow_host or ()))
     limits = Limits(rate=rate, hosts=hosts if is_local(host) or allow_host else ())
     bound = listen(host, port)
@@ -87,7 +104,7 @@ def serve(
     bound.listen(BACKLOG)  # from here on requests wait until they are answered
     typer.echo(f"Serving at {address}, described at {address}/openapi.json. Ctrl-C ends it.")
     logs.start(requests=log_requests and not show.quiet())
-    answer(service, bound, limits=limits, needs_key=not is_local(host))
+    answer(service, bound, limits=limits, needs_key=not is_local(host), when=when)
 
 
 def upgrade(database: DatabaseOption = _DATABASE) -> None:

@@ -360,13 +360,13 @@ class Vocabulary:
             )
         other = Vocabulary(joining, other.titles, other.genres)
         merged = Vocabulary(pl.concat([self.ids, other.ids]).unique().sort())
-        both = [vocabulary._described() for vocabulary in (self, other)]
+        both = [vocabulary.described() for vocabulary in (self, other)]
         named = pl.concat(both, how="diagonal")
         return merged.with_titles(named) if named.width > 1 else merged
 
     def take(self, indices: Index) -> "Vocabulary":
         """The vocabulary of the given indices, which must be ascending."""
-        taken = self._described()[indices]
+        taken = self.described()[indices]
         return Vocabulary(taken["id"], *(taken.get_column(c, default=None) for c in _DESCRIBED))
 
     def with_titles(self, titles: pl.DataFrame) -> "Vocabulary":
@@ -379,7 +379,7 @@ class Vocabulary:
         joined = self.ids.to_frame().join(named, on="id", how="left", maintain_order="left")
         return Vocabulary(self.ids, *(joined.get_column(c, default=None) for c in _DESCRIBED))
 
-    def _described(self) -> pl.DataFrame:
+    def described(self) -> pl.DataFrame:
         """Ids, and the columns of what is said of them where there are any."""
         columns = [self.ids, self.titles, self.genres]
         return pl.DataFrame([column for column in columns if column is not None])

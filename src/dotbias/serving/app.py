@@ -15,19 +15,23 @@ from dotbias.errors import DotbiasError
 from dotbias.serving.api import about, items, lists, people, problems
 from dotbias.serving.gate import Gate, Limits
 from dotbias.serving.measures import Measures
+from dotbias.serving.refitting import When, refit_when_due
 from dotbias.serving.security import Guard, Keys
 from dotbias.serving.service import Service
 
 _log = logging.getLogger("dotbias.serving")
 
 
-def make_app(service: Service, *, limits: Limits, needs_key: bool) -> ASGIApp:
+def make_app(
+    service: Service, *, limits: Limits, needs_key: bool, when: When | None = None
+) -> ASGIApp:
     """The application.
 
     Args:
         service: what answers.
         limits: what a request may take.
         needs_key: whether writes, explanations and exports need an API key.
+        when: when the model is fitted anew.
     """
 
     @contextlib.asynccontextmanager
@@ -36,7 +40,11 @@ def make_app(service: Service, *, limits: Limits, needs_key: bool) -> ASGIApp:
         if hasattr(signal, "SIGHUP") and threading.current_thread() is threading.main_thread():
             loop = asyncio.get_running_loop()
             loop.add_signal_handler(signal.SIGHUP, lambda: loop.create_task(_reload(service)))
+        refitting = None if when is None else asyncio.create_task(refit_when_due(service, when))
         yield
+        if refitting is not None:
+            refitting.cancel()
+            await asyncio.wait([refitting])
         await service.close()
 
     app = FastAPI(

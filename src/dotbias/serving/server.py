@@ -8,6 +8,7 @@ import uvicorn
 from dotbias.errors import SettingError
 from dotbias.serving.app import make_app
 from dotbias.serving.gate import Limits
+from dotbias.serving.refitting import When
 from dotbias.serving.service import Service
 
 LOCAL = ("localhost", "127.0.0.1", "::1")
@@ -43,16 +44,23 @@ def listen(host: str, port: int) -> socket.socket:
     return bound
 
 
-def serve(service: Service, bound: socket.socket, *, limits: Limits, needs_key: bool) -> None:
+def serve(
+    service: Service,
+    bound: socket.socket,
+    *,
+    limits: Limits,
+    needs_key: bool,
+    when: When | None = None,
+) -> None:
     """Answer requests until SIGTERM or Ctrl-C; what was begun is answered, what waits is written.
 
     Args:
         service: what answers.
         bound: where from.
-        limits, needs_key: as in ``make_app``.
+        limits, needs_key, when: as in ``make_app``.
     """
     config = uvicorn.Config(
-        make_app(service, limits=limits, needs_key=needs_key),
+        make_app(service, limits=limits, needs_key=needs_key, when=when),
         log_config=None,
         access_log=False,
         server_header=False,

@@ -53,7 +53,7 @@ class Service:
             return found
         read = self._reads[user] = object()
         try:
-            known = await self._in_thread(lambda: self.store.known(user))
+            known = await self.in_thread(lambda: self.store.known(user))
             is_fresh = self._reads.get(user) is read
         finally:
             if self._reads.get(user) is read:
@@ -105,13 +105,13 @@ class Service:
         Raises:
             DatabaseError: where it does not answer.
         """
-        await self._in_thread(self.store.n_changes)
+        await self.in_thread(self.store.n_changes)
 
     async def compute(self, work: Callable[[], _T]) -> _T:
         """What takes a moment, here; what takes longer, in a thread."""
         if len(self.generation.recommender.item_vocabulary) <= _MANY_ITEMS:
             return work()
-        return await self._in_thread(work)
+        return await self.in_thread(work)
 
     async def load(self, path: Path) -> Generation:
         """Put the model of a file in the place of the present one, as soon as all of it is there.
@@ -120,7 +120,7 @@ class Service:
             DotbiasError: for a file that is none, or does not go with the ids of the database: the
                 present model stays.
         """
-        made = await self._in_thread(lambda: self._loaded(path))
+        made = await self.in_thread(lambda: self._loaded(path))
         self.generation = made
         _log.info("generation", extra={"fields": {"generation": made.number}})
         return made
@@ -140,12 +140,13 @@ class Service:
             )
         return made
 
-    async def _in_thread(self, work: Callable[[], _T]) -> _T:
+    async def in_thread(self, work: Callable[[], _T]) -> _T:
+        """What waits for a disk or a network."""
         return await asyncio.get_running_loop().run_in_executor(self._threads, work)
 
     async def close(self) -> None:
         """Write what waits, and end."""
-        await self._in_thread(self.store.close)
+        await self.in_thread(self.store.close)
         self._threads.shutdown()
 
 

@@ -53,6 +53,7 @@ class Database:
             known = " or ".join(get_args(Durability))
             raise SettingError(f"durability={durability!r}: durability must be {known}")
         self.url = _url(address)
+        self.address = self.url.render_as_string(hide_password=False)
         self.is_sqlite = self.url.get_backend_name() == "sqlite"
         self.name = self._path or self.url.render_as_string(hide_password=True)
         self.durability = durability
