@@ -111,6 +111,17 @@ def test_the_tables_are_those_that_the_migrations_make(store: Store) -> None:
         assert compare_metadata(MigrationContext.configure(connection), METADATA) == []
 
 
+def test_one_service_uses_a_database(address: str) -> None:
+    first, second = Database(address), Database(address)
+    first.claim()
+    with pytest.raises(DatabaseError, match="another service is using it"):
+        second.claim()
+    first.close()
+    second.close()
+    second.claim()
+    second.close()
+
+
 @pytest.mark.parametrize(
     ("address", "message"),
     [

@@ -1,5 +1,7 @@
 """Commands about the service: serve, db upgrade, keys."""
 
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
 from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
@@ -94,17 +96,22 @@ def serve(
         when = When(every=every, after=refit_after)
     hosts = (*(LOCAL if is_local(host) else ()), *(allow_host or ()))
     limits = Limits(rate=rate, hosts=hosts if is_local(host) or allow_host else ())
-    bound = listen(host, port)
-    generation = load(model)
-    service = Service(generation, Store(Database(database, durability)))
-    where = f"[{host}]" if ":" in host else host
-    address = f"http://{where}:{bound.getsockname()[1]}"
-    show.say(f"{model}: {generation.recommender!r}")
-    show.say(f"{service.store.database.name}: {service.store.database.promise}")
-    bound.listen(BACKLOG)  # from here on requests wait until they are answered
-    typer.echo(f"Serving at {address}, described at {address}/openapi.json. Ctrl-C ends it.")
-    logs.start(requests=log_requests and not show.quiet())
-    answer(service, bound, limits=limits, needs_key=not is_local(host), when=when)
+    with (
+        closing(listen(host, port)) as bound,  # what can fail at once, before what takes longer
+        closing(Database(database, durability)) as kept,
+    ):
+        kept.claim()
+        store = Store(kept)
+        generation = load(model)
+        where = f"[{host}]" if ":" in host else host
+        address = f"http://{where}:{bound.getsockname()[1]}"
+        show.say(f"{model}: {generation.recommender!r}")
+        show.say(f"{kept.name}: {kept.promise}")
+        bound.listen(BACKLOG)  # from here on requests wait until they are answered
+        typer.echo(f"Serving at {address}, described at {address}/openapi.json. Ctrl-C ends it.")
+        logs.start(requests=log_requests and not show.quiet())
+        service = Service(generation, store)
+        answer(service, bound, limits=limits, needs_key=not is_local(host), when=when)
 
 
 def upgrade(database: DatabaseOption = _DATABASE) -> None:
@@ -112,11 +119,10 @@ def upgrade(database: DatabaseOption = _DATABASE) -> None:
 
     Example: [bold]dotbias db upgrade --database ratings.db[/bold]
     """
-    made = _database(database)
-    before, after = made.upgrade()
-    typer.echo(
-        f"{made.name}: was and is {after}" if before == after else f"{made.name}: now {after}"
-    )
+    with _opened(database) as made:
+        before, after = made.upgrade()
+    is_new = "now" if before != after else "was and is"
+    typer.echo(f"{made.name}: {is_new} {after}")
 
 
 def add_key(name: NameArgument, database: DatabaseOption = _DATABASE) -> None:
@@ -126,7 +132,9 @@ def add_key(name: NameArgument, database: DatabaseOption = _DATABASE) -> None:
     """
     from dotbias.serving.security import Keys
 
-    typer.echo(Keys(_checked(database)).add(name))
+    with _opened(database) as made:
+        made.check()
+        typer.echo(Keys(made).add(name))
 
 
 def list_keys(
@@ -142,7 +150,9 @@ def list_keys(
 
     from dotbias.serving.security import Keys
 
-    rows = Keys(_checked(database)).all()
+    with _opened(database) as made:
+        made.check()
+        rows = Keys(made).all()
     table = pl.DataFrame(rows, {"name": pl.String, "made": pl.Int64}, orient="row")
     made = pl.from_epoch("made", time_unit="ms")
     show.frame(table.with_columns(made), "Keys", as_json=as_json, as_csv=as_csv)
@@ -155,20 +165,18 @@ def revoke(name: NameArgument, database: DatabaseOption = _DATABASE) -> None:
     """
     from dotbias.serving.security import Keys
 
-    Keys(_checked(database)).revoke(name)
+    with _opened(database) as made:
+        made.check()
+        Keys(made).revoke(name)
 
 
-def _database(address: str) -> "Database":
+@contextmanager
+def _opened(address: str) -> "Iterator[Database]":
     _needs_extra()
     from dotbias.serving.store.database import Database
 
-    return Database(address)
-
-
-def _checked(address: str) -> "Database":
-    made = _database(address)
-    made.check()
-    return made
+    with closing(Database(address)) as made:
+        yield made
 
 
 def _needs_extra() -> None:

@@ -43,8 +43,8 @@ class Verdict:
 
     Both are measured on the same held-out ratings, which neither has seen: a fifth of those that are new
     to the old one. The old one knows the other new ratings as the service does, by folding in; the new
-    one was fitted to them. It is refused where its squared errors are larger, or the nDCG@10 of its lists
-    is lower, by more than two standard errors of the paired differences.
+    one was fitted to them. It is refused where its squared errors are larger, or the nDCG@10 of its
+    lists lower, by more than two standard errors of the paired differences.
 
     Args:
         accepted: the verdict.

@@ -31,13 +31,13 @@ def listen(host: str, port: int) -> socket.socket:
     Raises:
         SettingError: for a place that cannot be bound.
     """
+    bound = socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET, socket.SOCK_STREAM)
     try:
-        family = socket.AF_INET6 if ":" in host else socket.AF_INET
-        bound = socket.socket(family, socket.SOCK_STREAM)
         bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         bound.bind((host, port))
-    except (OSError, OverflowError) as error:
-        said = getattr(error, "strerror", None) or error
+    except OSError as error:
+        bound.close()
+        said = error.strerror or error
         raise SettingError(
             f"{host}, port {port}: {said}; name another with --host or --port"
         ) from None

@@ -1,7 +1,7 @@
 """The database of a service, its form and how it is reached: SQLite, or PostgreSQL by its address."""
 
 from collections.abc import Iterator
-from contextlib import closing, contextmanager, suppress
+from contextlib import ExitStack, closing, contextmanager, suppress
 from pathlib import Path
 from typing import Any, Literal, get_args
 
@@ -15,9 +15,15 @@ from sqlalchemy.exc import ArgumentError, NoSuchModuleError, SQLAlchemyError
 
 from dotbias.errors import DotbiasError, SettingError, listed
 
+try:
+    import fcntl
+except ImportError:  # Windows
+    fcntl = None  # type: ignore[assignment]
+
 Durability = Literal["power-loss", "process"]
 """What an acknowledged write outlives: the loss of power, or the end of the process alone."""
 
+_CLAIM = 7_030_214_990_141_275_650  # an advisory lock is named by a number of 63 bits
 _BUSY_SECONDS = 10
 _CONNECT_SECONDS = 5
 
@@ -57,6 +63,7 @@ class Database:
         self.is_sqlite = self.url.get_backend_name() == "sqlite"
         self.name = self._path or self.url.render_as_string(hide_password=True)
         self.durability = durability
+        self._held = ExitStack()
         self._file: tuple[int, int] | None = None  # which file of SQLite it is
         self.reading = self._engine("BEGIN")
         # Whoever begins to write waits for the turn at once: a transaction that has read, and only then
@@ -78,8 +85,33 @@ class Database:
 
     def close(self) -> None:
         """Let go of all connections."""
+        self._held.close()
         self.reading.dispose()
         self.writing.dispose()
+
+    def claim(self) -> None:
+        """Be the only service that uses it, until ``close``: what is in memory is not asked for again.
+
+        Raises:
+            DatabaseError: where another one does.
+        """
+        taken = DatabaseError(self.name, "another service is using it")
+        if not self.is_sqlite:
+            with self.connected(self.reading):  # whether it can be reached at all
+                pass
+            connection = self._held.enter_context(self.reading.connect())
+            if not connection.execute(sa.select(sa.func.pg_try_advisory_lock(_CLAIM))).scalar_one():
+                raise taken
+            connection.rollback()  # the lock is the session's, not the transaction's
+        elif fcntl is not None:
+            try:
+                lock = Path(f"{self._path}-lock").open("w")  # noqa: SIM115
+                self._held.callback(lock.close)
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                raise taken from None
+            except OSError as error:
+                raise DatabaseError(self.name, error.strerror or str(error)) from error
 
     def check(self) -> None:
         """Refuse a database whose form is not the one that is known here; make the tables of a new one.
