@@ -154,8 +154,8 @@ def list_keys(
         made.check()
         rows = Keys(made).all()
     table = pl.DataFrame(rows, {"name": pl.String, "made": pl.Int64}, orient="row")
-    made = pl.from_epoch("made", time_unit="ms")
-    show.frame(table.with_columns(made), "Keys", as_json=as_json, as_csv=as_csv)
+    when = pl.from_epoch("made", time_unit="ms")
+    show.frame(table.with_columns(when), "Keys", as_json=as_json, as_csv=as_csv)
 
 
 def revoke(name: NameArgument, database: DatabaseOption = _DATABASE) -> None:

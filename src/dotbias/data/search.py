@@ -2,6 +2,7 @@
 
 import re
 import unicodedata
+from functools import cached_property
 
 import numpy as np
 import polars as pl
@@ -10,6 +11,7 @@ from numpy.typing import NDArray
 from dotbias.data.vocabulary import Index, Vocabulary
 
 _NO_LETTERS = re.compile(r"[\W_]+")
+_YEAR = re.compile(r" \d{4}$")
 _MOST_WORDS = 20
 
 
@@ -22,6 +24,11 @@ def plain_text(text: str) -> str:
     parts = unicodedata.normalize("NFKD", text.casefold())
     bare = "".join(part for part in parts if not unicodedata.combining(part))
     return _NO_LETTERS.sub(" ", bare).strip()
+
+
+def _in_order(text: str) -> str:
+    """Words in the order of the alphabet, so that "Matrix, The" is "The Matrix"."""
+    return " ".join(sorted(text.split()))
 
 
 class Search:
@@ -39,6 +46,29 @@ class Search:
         # A blank before each word, so that words are found where they begin.
         self._names = pl.Series("name", [f" {plain_text(name)}" for name in names], pl.String)
         self._counts = counts
+
+    def same(self, title: str) -> int:
+        """Index of the item with this title: the same words in any order, with or without the year at
+        its end; of several the best known. -1 where there is none.
+
+        >>> titles = pl.Series(["Matrix, The (1999)", "Léon (1994)"])
+        >>> search = Search(Vocabulary(pl.Series([1, 2]), titles), np.array([9, 5]))
+        >>> search.same("The Matrix"), search.same("leon 1994"), search.same("The")
+        (0, 1, -1)
+        """
+        return self._by_words.get(_in_order(plain_text(title)), -1)
+
+    @cached_property
+    def _by_words(self) -> dict[str, int]:
+        """Items by the words of their titles, with the year and without it."""
+        rarest_first = np.argsort(self._counts, kind="stable").tolist()
+        names = [self._names[at].strip() for at in rarest_first]
+        # What a title is as a whole counts before what another one is without its year.
+        without = {
+            _in_order(_YEAR.sub("", name)): at for name, at in zip(names, rarest_first, strict=True)
+        }
+        whole = {_in_order(name): at for name, at in zip(names, rarest_first, strict=True)}
+        return {**without, **whole}
 
     def find(self, query: str, allowed: NDArray[np.bool_] | None = None) -> Index:
         """Indices of the items that fit, the best first: the whole title, its beginning, all others.
@@ -61,7 +91,7 @@ class Search:
         words = sorted(text.split())
         same = names.str.strip_chars() == text
         # "Matrix, The (1999)" is The Matrix: the same words in another order, perhaps with a year.
-        bare = names.str.replace(r" \d{4}$", "").str.strip_chars()
+        bare = names.str.replace(_YEAR.pattern, "").str.strip_chars()
         ordered = bare.str.split(" ").list.sort() == pl.Series(
             [words] * len(found), dtype=pl.List(pl.String)
         )

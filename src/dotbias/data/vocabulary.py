@@ -291,6 +291,15 @@ class Vocabulary:
         table = named.agg(pl.col("genres").min(), pl.col("index").cast(pl.Int32)).sort("lower")
         return {lower: (name, np.array(own, np.int32)) for lower, name, own in table.iter_rows()}
 
+    def genre_counts(self) -> dict[str, int]:
+        """How many items have each genre, by name in the order of the alphabet.
+
+        >>> genres = pl.Series(["Crime|Drama", None, "War|Crime"])
+        >>> Vocabulary(pl.Series([10, 30, 50]), genres=genres).genre_counts()
+        {'Crime': 2, 'Drama': 1, 'War': 1}
+        """
+        return {name: len(own) for name, own in self._genre_table.values()}
+
     def of_genres(self, names: Iterable[str]) -> NDArray[np.bool_]:
         """Which items have any of these genres, in any case: shape (n,).
 

@@ -133,6 +133,12 @@ class FoldedUser(_Folded):
         """Columns ``prediction`` and ``preference`` of items, as far as there are models."""
         return self._alone.scored(np.zeros(len(items), np.int32), items)
 
+    def vector(self, scores: Scores) -> Array:
+        """The embedding in one of the models, shape (k,), to be compared with its items'."""
+        alone = self._alone.by(scores)
+        vector: Array = alone.model.user_vectors(alone.parameters)[0]
+        return vector
+
     @cached_property
     def _alone(self) -> Fitted:
         return self._beside("user")

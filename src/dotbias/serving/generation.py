@@ -22,7 +22,11 @@ from dotbias.recommender.fold_in import FoldedUser, folded_user, known_user, mea
 from dotbias.recommender.given import Given
 from dotbias.recommender.list_options import ListOptions
 from dotbias.recommender.recommender import Recommender
+from dotbias.recommender.start_list import start_list
 from dotbias.serving.store.store import Known
+
+# A scale of more levels has no steps.
+_MOST_LEVELS = 50
 
 
 @dataclass(frozen=True, eq=False)
@@ -72,6 +76,23 @@ class Generation:
         nothing, rated = np.full(len(sums), np.nan), rec.item_counts > 0
         means: Array = np.divide(sums, rec.item_counts, nothing, where=rated)
         return means
+
+    @cached_property
+    def start(self) -> Index:
+        """Well-known items, those first whose ratings tell most apart, shape (at most 300,)."""
+        return start_list(self.unit_vectors, self.recommender.item_counts)
+
+    @cached_property
+    def levels(self) -> list[float]:
+        """The ratings that were given in training, ascending; none of a model without ratings, or of a
+        scale without steps.
+        """
+        rec = self.recommender
+        if rec.facts.kind != "ratings":
+            return []
+        found = np.unique(rec.rated.data)
+        levels: list[float] = found.tolist() if len(found) <= _MOST_LEVELS else []
+        return levels
 
     @cached_property
     def info(self) -> dict[str, Any]:
@@ -224,6 +245,15 @@ def scores(asked: Person, items: Index) -> dict[str, Array]:
         return asked.folded.scored(items)
     users = np.full(len(items), asked.index, np.int32)
     return asked.generation.recommender.scored(users, items)
+
+
+def std(asked: Person, items: Index) -> dict[str, Array]:
+    """How sure the predictions are (``std``, in rating units), where samples say so."""
+    if asked.folded is not None or not asked.generation.has_std:
+        return {}
+    rec = asked.generation.recommender
+    users = np.full(len(items), asked.index, np.int32)
+    return {"std": rec.model.std(rec.parameters, users, items)}
 
 
 def top_items_together(

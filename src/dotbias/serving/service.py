@@ -11,6 +11,7 @@ from dotbias.errors import SettingError
 from dotbias.recommender.list_options import ListOptions
 from dotbias.recommender.recommender import Recommender
 from dotbias.serving.generation import Generation, Person, person, top_items
+from dotbias.serving.maps import Maps
 from dotbias.serving.people import People
 from dotbias.serving.store.store import Known, State, Store
 
@@ -38,6 +39,7 @@ class Service:
         self.generation = generation
         self.store = store
         self.people = People(most_people)
+        self.maps = Maps()
         self._threads = ThreadPoolExecutor(4, "service")
         # Reads that go on: what is read of someone while something of theirs is written is not kept.
         self._reads: dict[str, object] = {}
@@ -146,6 +148,7 @@ class Service:
 
     async def close(self) -> None:
         """Write what waits, and end."""
+        await self.maps.close()
         await self.in_thread(self.store.close)
         self._threads.shutdown()
 
@@ -157,7 +160,7 @@ def load(path: Path, number: int = 1) -> Generation:
         DotbiasError: for a file that is no model, or one that cannot list items.
     """
     made = Generation(number, Recommender.load(path), path)
-    _ = made.search, made.unit_vectors, made.item_bias, made.mean_rating
+    _ = made.search, made.unit_vectors, made.item_bias, made.mean_rating, made.start, made.levels
     first = str(made.recommender.item_vocabulary.raw(0))
     known = Known((State(first, "not-interested", None, 0),), erased=False)
     top_items(person(made, "", known), 1, ListOptions())

@@ -22,7 +22,15 @@ def routes(service: Service) -> APIRouter:
         """What the model is, how it was fitted, and how good it was on held-out ratings."""
         now = service.generation
         loaded = datetime.fromtimestamp(now.loaded, UTC).isoformat(timespec="seconds")
-        return answer({"generation": now.number, "loaded": loaded, "model": now.info})
+        return answer(
+            {
+                "generation": now.number,
+                "loaded": loaded,
+                "levels": now.levels,
+                "has_std": now.has_std,
+                "model": now.info,
+            }
+        )
 
     @router.post("/reload", responses=answers(About), dependencies=[Depends(with_key)])
     async def reload() -> Response:

@@ -8,9 +8,18 @@ from fastapi.responses import Response
 
 from dotbias.data.vocabulary import Index
 from dotbias.serving.api.common import PathId, answer, answers
-from dotbias.serving.api.schemas import ItemPage, Items, SimilarItems
+from dotbias.serving.api.schemas import (
+    Genres,
+    Id,
+    ItemPage,
+    Items,
+    Matches,
+    Names,
+    SimilarItems,
+    StartItems,
+)
 from dotbias.serving.generation import Generation
-from dotbias.serving.ids import item_at
+from dotbias.serving.ids import item_at, item_indices
 from dotbias.serving.service import Service
 
 Limit = Annotated[int, Query(ge=1, le=200, description="How many.")]
@@ -36,6 +45,35 @@ def routes(service: Service) -> APIRouter:
         items = counted(now, found[:limit])
         return answer({"items": items, "n_found": len(found), "generation": now.number})
 
+    @router.post("/items/match", responses=answers(Matches))
+    async def match(asked: Names) -> Response:
+        """Which items are meant by ids or titles, such as those of a file that somebody brings along. A
+        title may lack its year, and its words may stand in another order.
+        """
+        now = service.generation
+        found = await service.in_thread(lambda: _matched(now, asked.names))
+        named = iter(now.item_names(np.array([at for at in found if at >= 0], np.int32)))
+        items = [next(named) if at >= 0 else None for at in found]
+        return answer({"items": items, "generation": now.number})
+
+    @router.get("/start", responses=answers(StartItems))
+    async def start(
+        n: Annotated[int, Query(ge=1, le=200, description="How many.")] = 20,
+    ) -> Response:
+        """Items for somebody new to rate: well known, and spread over the embedding, so that little is
+        asked and much is learnt.
+        """
+        now = service.generation
+        return answer({"items": counted(now, now.start[:n]), "generation": now.number})
+
+    @router.get("/genres", responses=answers(Genres))
+    async def genres() -> Response:
+        """The genres of the items, where they are known."""
+        now = service.generation
+        counts = now.recommender.item_vocabulary.genre_counts()
+        found = [{"genre": name, "n_items": n} for name, n in counts.items()]
+        return answer({"genres": found, "generation": now.number})
+
     @router.get("/items/{item}", responses=answers(ItemPage, 404))
     async def one(item: PathId) -> Response:
         """All that is known of an item."""
@@ -58,6 +96,15 @@ def routes(service: Service) -> APIRouter:
         return answer({"items": found, "generation": now.number})
 
     return router
+
+
+def _matched(generation: Generation, names: list[Id]) -> list[int]:
+    """Index of the item that each id or title means; -1 where it means none."""
+    found = item_indices(generation, names)
+    return [
+        generation.search.same(str(name)) if at < 0 else at
+        for name, at in zip(names, found, strict=True)
+    ]
 
 
 def counted(generation: Generation, items: Index) -> list[dict[str, Any]]:

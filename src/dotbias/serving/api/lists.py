@@ -3,19 +3,21 @@
 from typing import Any
 
 import numpy as np
-from fastapi import APIRouter, Depends
+from fastapi import APIRouter, Depends, Request
 from fastapi.responses import Response
 
 from dotbias.data.vocabulary import Index
 from dotbias.errors import SettingError
 from dotbias.models.base import Scores
 from dotbias.models.parameters import Array
-from dotbias.recommender.explanation import Explanation, explain_row
+from dotbias.recommender.explanation import Explanation, explain_row, ratings_behind
 from dotbias.recommender.list_options import ListOptions
 from dotbias.serving.api.common import answer, answers
 from dotbias.serving.api.schemas import (
+    MOST_EXPLAINED,
     AskedGroup,
     AskedList,
+    AskedPosition,
     AskedWhy,
     GroupList,
     Id,
@@ -30,6 +32,7 @@ from dotbias.serving.generation import (
     Person,
     person,
     scores,
+    std,
     top_items,
     top_items_together,
 )
@@ -67,15 +70,28 @@ def routes(service: Service) -> APIRouter:
         return answer({"predictions": found, "generation": now.number})
 
     @router.post("/recommend", responses=answers(List))
-    async def recommend(asked: AskedList) -> Response:
+    async def recommend(asked: AskedList, request: Request) -> Response:
         """The best items for a user, or for the ratings of somebody without an id."""
+        if asked.reasons:
+            await with_key(request)
+            if asked.k > MOST_EXPLAINED:
+                raise SettingError(
+                    f"k={asked.k}: reasons are given for at most {MOST_EXPLAINED} items"
+                )
         now = service.generation
-        whom, unknown = await _whom(service, now, asked)
+        whom, unknown = await whom_of(service, now, asked)
         wanted = _options(now, asked)
         items, scored = await service.compute(lambda: _listed(whom, asked.k, wanted))
+        rows = _rows(now, items, scored)
+        if asked.reasons:
+            reasons = await service.compute(
+                lambda: _reasons(whom, items, asked.rank_by, asked.reasons)
+            )
+            for row, own in zip(rows, reasons, strict=True):
+                row["reasons"] = own
         return answer(
             {
-                "items": _rows(now, items, scored),
+                "items": rows,
                 "basis": whom.basis,
                 "n_ratings": len(whom.given.rated),
                 "unknown": unknown,
@@ -105,7 +121,7 @@ def routes(service: Service) -> APIRouter:
     async def explain(asked: AskedWhy) -> Response:
         """One prediction or preference as a sum: which ratings put the item there."""
         now = service.generation
-        whom, _ = await _whom(service, now, asked)
+        whom, _ = await whom_of(service, now, asked)
         rec = now.recommender
         item = rec.item_vocabulary.raw(item_at(now, asked.item))
         found = await service.compute(lambda: _explained(whom, item, asked.of))
@@ -117,8 +133,8 @@ def routes(service: Service) -> APIRouter:
     return router
 
 
-async def _whom(
-    service: Service, now: Generation, asked: AskedList | AskedWhy
+async def whom_of(
+    service: Service, now: Generation, asked: AskedList | AskedWhy | AskedPosition
 ) -> tuple[Person, list[Id]]:
     """Who is asked about, and the ids of their ratings that the model does not know.
 
@@ -171,7 +187,26 @@ def _known(now: Generation, raw: list[Id]) -> Index:
 
 def _listed(whom: Person, k: int, wanted: ListOptions) -> tuple[Index, dict[str, Array]]:
     items = top_items(whom, k, wanted)
-    return items, scores(whom, items)
+    return items, scores(whom, items) | std(whom, items)
+
+
+def _reasons(
+    whom: Person, items: Index, rank_by: Scores | None, k: int
+) -> list[list[dict[str, Any]]]:
+    """For each item of a list the user's ratings that put it there, by name."""
+    now, given = whom.generation, whom.given
+    rec = now.recommender
+    alone = rec.by(rec.ranked_by(rank_by))
+    of_item = dict(zip(given.rated.tolist(), given.values.tolist(), strict=True))
+    has_value = rec.facts.kind != "events"
+    found = []
+    for rated, adds in ratings_behind(alone, given, items, k):
+        rows = now.item_names(rated)
+        for row, at, added in zip(rows, rated.tolist(), adds.tolist(), strict=True):
+            row["rating"] = of_item[at] if has_value else None
+            row["contribution"] = added
+        found.append(rows)
+    return found
 
 
 def _rows(now: Generation, items: Index, scored: dict[str, Array]) -> list[dict[str, Any]]:
@@ -198,8 +233,5 @@ def _predicted(whom: Person, items: Index) -> list[dict[str, Any]]:
     columns = {name: values.tolist() for name, values in scores(whom, items).items()}
     is_user = whom.basis == "user"
     columns["basis"] = [_BASES.get((is_user, at >= 0), "neither") for at in items.tolist()]
-    rec = whom.generation.recommender
-    if whom.folded is None and whom.generation.has_std:
-        users = np.full(len(items), whom.index, np.int32)
-        columns["std"] = rec.model.std(rec.parameters, users, items).tolist()
+    columns |= {name: values.tolist() for name, values in std(whom, items).items()}
     return [dict(zip(columns, row, strict=True)) for row in zip(*columns.values(), strict=True)]

@@ -12,6 +12,7 @@ from starlette.exceptions import HTTPException
 from starlette.types import Send
 
 from dotbias.errors import DotbiasError, UnknownIdError
+from dotbias.serving.maps import NotYetError
 from dotbias.serving.store.database import DatabaseError
 
 _log = logging.getLogger("dotbias.serving")
@@ -95,6 +96,8 @@ def install(app: FastAPI) -> None:
         if isinstance(error, DatabaseError):
             _log.error("database", extra={"fields": {"said": str(error)}})
             return problem(503, f"the database cannot be used just now: {error.reason}")
+        if isinstance(error, NotYetError):
+            return problem(503, str(error))
         return problem(404 if isinstance(error, UnknownIdError) else 422, str(error))
 
     @app.exception_handler(Exception)

@@ -5,7 +5,9 @@ from typing import Annotated, Any, Literal
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
 MOST_LISTED = 1_000
+MOST_EXPLAINED = 100
 MOST_PAIRS = 10_000
+MOST_NAMES = 1_000
 MOST_RATINGS = 10_000
 MOST_MEMBERS = 20
 LONGEST_ID = 500
@@ -99,6 +101,16 @@ class Wanted(BaseModel):
     ] = 0.0
 
 
+class AskedPosition(BaseModel):
+    """Somebody to find on the map: a user, or the ratings of somebody without an id."""
+
+    model_config = _named("AskedPosition", ratings=[{"item": 1, "rating": 5}])
+
+    user: Id | None = None
+    ratings: Annotated[list[GivenRating] | None, Field(max_length=MOST_RATINGS)] = None
+    not_interested: Annotated[list[Id], Field(max_length=MOST_RATINGS)] = []
+
+
 class AskedList(Wanted):
     """A list for a user, or for the ratings of somebody without an id."""
 
@@ -107,6 +119,15 @@ class AskedList(Wanted):
     user: Id | None = None
     ratings: Annotated[list[GivenRating] | None, Field(max_length=MOST_RATINGS)] = None
     not_interested: Annotated[list[Id], Field(max_length=MOST_RATINGS)] = []
+    reasons: Annotated[
+        int,
+        Field(
+            ge=0,
+            le=5,
+            description="How many of the ratings that put it there are named with each of at most "
+            f"{MOST_EXPLAINED} items. As explanations, they need a key where any call does.",
+        ),
+    ] = 0
 
 
 class AskedGroup(Wanted):
@@ -155,6 +176,14 @@ class SaidOfMany(BaseModel):
     ratings: Annotated[list[SaidOfNamed], Field(min_length=1, max_length=MOST_RATINGS)]
 
 
+class Names(BaseModel):
+    """Items by id or title."""
+
+    model_config = _named("Names", names=[1, "The Matrix", "Heat (1995)"])
+
+    names: Annotated[list[Id], Field(min_length=1, max_length=MOST_NAMES)]
+
+
 class Item(BaseModel):
     """An item by its id; title and genres where they are known."""
 
@@ -180,6 +209,59 @@ class Items(BaseModel):
 
     items: list[CountedItem]
     n_found: int
+    generation: int
+
+
+class StartItems(BaseModel):
+    """Items to begin with."""
+
+    items: list[CountedItem]
+    generation: int
+
+
+class Matches(BaseModel):
+    """For each name the item that is meant, None where it means none."""
+
+    items: list[Item | None]
+    generation: int
+
+
+class Genre(BaseModel):
+    """A genre, and how many items have it."""
+
+    genre: str
+    n_items: int
+
+
+class Genres(BaseModel):
+    """All genres in the order of the alphabet."""
+
+    genres: list[Genre]
+    generation: int
+
+
+class PlacedItem(CountedItem):
+    """An item on the map."""
+
+    x: float
+    y: float
+
+
+class MapOfItems(BaseModel):
+    """Items on a plane; ``warning`` says where it cannot be believed."""
+
+    items: list[PlacedItem]
+    note: str
+    warning: str
+    generation: int
+
+
+class Position(BaseModel):
+    """Where somebody is on the map, and the items that are nearest to them in the embedding."""
+
+    x: float | None
+    y: float | None
+    near: list[Item]
     generation: int
 
 
@@ -223,12 +305,23 @@ class Predictions(BaseModel):
     generation: int
 
 
+class Reason(Item):
+    """One of the user's ratings that put an item on the list, and what it adds to the item's score."""
+
+    rating: float | None = None
+    contribution: float
+
+
 class ListedItem(Item):
-    """An item of a list, with the predicted rating and the preference as far as models say them."""
+    """An item of a list, with the predicted rating and the preference as far as models say them, how
+    sure the prediction is (``std``) where the model keeps samples, and the reasons that were asked for.
+    """
 
     rank: int
     prediction: float | None = None
     preference: float | None = None
+    std: float | None = None
+    reasons: list[Reason] | None = None
 
 
 class List(BaseModel):
@@ -299,10 +392,14 @@ class SaidOfAll(BaseModel):
 
 
 class About(BaseModel):
-    """What the model is, and how good it was on held-out ratings."""
+    """What the model is, and how good it was on held-out ratings; ``levels`` are the ratings that people
+    give, ascending, where they are steps.
+    """
 
     generation: int
     loaded: str
+    levels: list[float]
+    has_std: bool
     model: dict[str, Any]
 
 
