@@ -1,6 +1,7 @@
 """A model, databases and a service that all tests of this folder may ask."""
 
 import os
+import time
 from collections.abc import Callable, Iterator
 from itertools import count
 from pathlib import Path
@@ -48,6 +49,13 @@ def client(model: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[ht
     """A service that tests share: each takes users of its own."""
     with serving(model, tmp_path_factory.mktemp("database") / "ratings.db") as client:
         yield client
+
+
+@pytest.fixture(scope="session")
+def mapped(client: httpx.Client) -> None:
+    """The map is there."""
+    while client.get("/v1/map/state").json()["state"] == "making":
+        time.sleep(0.05)
 
 
 @pytest.fixture(scope="session")

@@ -1,14 +1,20 @@
 """The calls of the service, over loopback: what they answer is what the library says."""
 
+import time
 from itertools import count
 from pathlib import Path
 from typing import Any
 
 import httpx
+import numpy as np
 import pytest
 
+import dotbias as db
+from dotbias.insight.maps import embedding_map
 from dotbias.recommender.recommender import Recommender
+from dotbias.recommender.start_list import start_list
 from dotbias.serving.gate import Limits
+from dotbias.serving.placing import MOST_POINTS
 from dotbias.serving.security import Keys
 from dotbias.serving.store.database import Database
 from tests.serving.server import serving
@@ -191,6 +197,90 @@ def test_about_the_service(client: httpx.Client) -> None:
     assert "dotbias_generation 1.0" in metrics
 
 
+def test_a_start_list_genres_and_whose_titles_are_meant(
+    client: httpx.Client, rec: Recommender
+) -> None:
+    start = client.get("/v1/start", params={"n": 7}).json()["items"]
+    vectors = rec.compared_by(None).unit_vectors()
+    order = start_list(vectors, rec.item_counts)[:7]
+    assert [row["item"] for row in start] == rec.item_vocabulary.ids[order].to_list()
+    assert start[0]["n_ratings"] == rec.item_counts.max()
+    found = {row["genre"]: row["n_items"] for row in client.get("/v1/genres").json()["genres"]}
+    assert found == {"Action": 3, "Drama": 38, "Sci-Fi": 1}
+    names = ["2", 3, "the matrix", "LEON", "Film 4", "Film 4 (1984)", "Film", "777"]
+    matched = asked(client, "items/match", names=names)["items"]
+    assert [one and one["item"] for one in matched] == [2, 3, 1, 2, 4, 4, None, None]
+
+
+@pytest.mark.parametrize("rank_by", ["preference", "rating"])
+@pytest.mark.parametrize("known", [True, False])
+def test_reasons_of_a_list_are_those_of_the_explanations(
+    client: httpx.Client, rank_by: str, known: bool
+) -> None:
+    given = [{"item": 2, "rating": 5}, {"item": 3, "rating": 2}, {"item": 9, "rating": 4}]
+    whom = {"user": 7} if known else {"ratings": given, "not_interested": [30]}
+    for row in asked(client, "recommend", **whom, k=6, rank_by=rank_by, reasons=3)["items"]:
+        parts = asked(client, "explain", **whom, item=row["item"], of=rank_by, k=100)["parts"]
+        own = [part for part in parts if part["part"] == "rated item" and part["contribution"] > 0]
+        own.sort(key=lambda part: -part["contribution"])
+        assert [why["item"] for why in row["reasons"]] == [part["item"] for part in own[:3]]
+        for why, part in zip(row["reasons"], own[:3], strict=True):
+            assert (why["title"], why["rating"]) == (part["title"], part["rating"])
+            assert why["contribution"] == pytest.approx(part["contribution"], abs=1e-9)
+
+
+@pytest.mark.usefixtures("mapped")
+def test_the_map_and_ones_place_on_it(client: httpx.Client, rec: Recommender) -> None:
+    found = client.get("/v1/map").json()
+    rows = {row["item"]: row for row in found["items"]}
+    # What the library places, of an embedding that a test can see through.
+    expected = embedding_map(rec, max_points=MOST_POINTS, n_threads=1).table
+    assert [row["x"] for row in rows.values()] == pytest.approx(expected["x"].to_list())
+    assert list(rows) == expected["item"].to_list()
+    own = asked(client, "map/position", ratings=[{"item": 2, "rating": 5}])
+    near = [row["item"] for row in own["near"]]
+    folded = rec.fold_in_user({2: 5.0}).vector("preference")
+    vectors = rec.compared_by(None).unit_vectors()
+    at = rec.item_vocabulary.indices(list(rows))
+    cosines = dict(zip(rows, vectors[at] @ (folded / np.linalg.norm(folded)), strict=True))
+    best = sorted((item for item in rows if cosines[item] > 0), key=lambda item: -cosines[item])[
+        :10
+    ]
+    assert near == best
+    weights = [cosines[item] for item in near]
+    for axis in ("x", "y"):
+        places = [rows[item][axis] for item in near]
+        assert own[axis] == pytest.approx(np.average(places, weights=weights), rel=1e-4)
+    assert asked(client, "map/position", user=4444)["x"] is None
+
+
+def test_the_map_does_not_keep_anybody_waiting(model: Path, tmp_path: Path) -> None:
+    with serving(model, tmp_path / "r.db") as client:
+        first = client.get("/v1/map")
+        assert first.status_code == 503
+        assert first.headers["retry-after"] == "1"
+        assert client.get("/v1/map/state").json()["state"] == "making"
+        begin = time.monotonic()
+        assert client.post("/v1/recommend", json={"user": 7}).status_code == 200
+        assert time.monotonic() - begin < 2
+    # And a service that ends does not wait for it.
+
+
+def test_a_model_without_embeddings_has_no_map(tmp_path: Path) -> None:
+    drawn, _ = db.simulate(30, 20, 200, n_factors=2, seed=0)
+    path = tmp_path / "m.dotbias"
+    db.fit(drawn, db.Baseline(), seed=0).save(path)
+    with serving(path, tmp_path / "r.db") as client:
+        while (state := client.get("/v1/map/state").json()["state"]) == "making":
+            time.sleep(0.1)
+        assert state == "none"
+        assert client.get("/v1/map").status_code == 404
+        assert "no embeddings" in client.get("/v1/map").json()["detail"]
+        counts = [row["n_ratings"] for row in client.get("/v1/start").json()["items"]]
+        assert counts == sorted(counts, reverse=True)
+
+
+@pytest.mark.usefixtures("mapped")
 def test_the_examples_of_the_description_work(client: httpx.Client) -> None:
     described = client.get("/openapi.json").json()
     assert described["openapi"].startswith("3.1")
@@ -206,7 +296,7 @@ def test_the_examples_of_the_description_work(client: httpx.Client) -> None:
             answer = client.request(method, filled, json=example)
             assert answer.status_code == 200, (path, answer.text)
             n += 1
-    assert n == 6
+    assert n == 8
 
 
 @pytest.mark.parametrize(
@@ -235,6 +325,7 @@ def test_the_examples_of_the_description_work(client: httpx.Client) -> None:
         ("POST", "/v1/recommend", b'{"user": 1, "genres": ["x"]}', 422, "no item has the genre"),
         ("POST", "/v1/recommend", b'{"user": 1, "year_from": 1e400}', 422, "year_from"),
         ("POST", "/v1/explain", b'{"user": 1, "item": 777}', 404, "777"),
+        ("POST", "/v1/recommend", b'{"user": 1, "k": 101, "reasons": 1}', 422, "at most 100"),
         ("POST", "/v1/predict", b'{"pairs": []}', 422, "body.pairs"),
         ("DELETE", "/v1/items/1", None, 405, "Method Not Allowed"),
     ],
@@ -285,6 +376,7 @@ def test_elsewhere_a_key_is_needed(model: Path, tmp_path: Path) -> None:
             ("GET", "/v1/users/1/export", None),
             ("DELETE", "/v1/users/1", None),
             ("POST", "/v1/explain", {"user": 1, "item": 1}),
+            ("POST", "/v1/recommend", {"user": 1, "reasons": 1}),
             ("POST", "/v1/reload", None),
         ):
             for given in (None, "Bearer wrong", f"Basic {key}"):

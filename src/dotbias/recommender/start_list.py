@@ -8,7 +8,7 @@ from dotbias.models.parameters import Array
 
 
 def start_list(
-    unit_vectors: Array | None, counts: NDArray[np.integer], *, n_known: int = 300
+    unit_vectors: Array | None, counts: NDArray[np.integer], *, n_known: int = 200
 ) -> Index:
     """Well-known items, those first whose ratings tell most apart.
 

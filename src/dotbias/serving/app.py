@@ -12,7 +12,7 @@ from starlette.types import ASGIApp
 
 from dotbias import __version__
 from dotbias.errors import DotbiasError
-from dotbias.serving.api import about, items, lists, maps, people, problems
+from dotbias.serving.api import about, items, lists, maps, page, people, problems
 from dotbias.serving.gate import Gate, Limits
 from dotbias.serving.measures import Measures
 from dotbias.serving.refitting import When, refit_when_due
@@ -61,6 +61,7 @@ def make_app(
     for group in (items, lists, people, maps, about):
         app.include_router(group.routes(service))
     app.include_router(about.health(service, measures))
+    page.install(app)
     return Gate(app, limits=limits, measures=measures)
 
 

@@ -55,10 +55,9 @@ class Generation:
     def unit_vectors(self) -> Array | None:
         """Embeddings of the items at length 1, which say what is like what; None where none do."""
         try:
-            compared = self.recommender.compared_by(None)
+            return self.recommender.compared_by(None).unit_vectors()
         except SettingError:
             return None
-        return compared.unit_vectors()
 
     @cached_property
     def item_bias(self) -> Array | None:
@@ -79,7 +78,7 @@ class Generation:
 
     @cached_property
     def start(self) -> Index:
-        """Well-known items, those first whose ratings tell most apart, shape (at most 300,)."""
+        """Well-known items, those first whose ratings tell most apart, shape (at most 200,)."""
         return start_list(self.unit_vectors, self.recommender.item_counts)
 
     @cached_property

@@ -6,6 +6,7 @@ import json
 import logging
 import sys
 from dataclasses import dataclass
+from typing import Literal, TypeAlias
 
 import numpy as np
 
@@ -19,6 +20,8 @@ _log = logging.getLogger("dotbias.serving")
 
 # Somebody's place is the mean of those of so many items.
 _NEAR = 10
+
+MapState: TypeAlias = Literal["making", "ready", "none"]
 
 
 class NotYetError(DotbiasError):
@@ -75,13 +78,24 @@ class Maps:
             NotYetError: until it is there.
             UnknownIdError: for a model of which there is no map.
         """
+        making = self._task(generation)
+        if not making.done():
+            raise NotYetError("the map is being made; it takes some seconds")
+        return making.result()
+
+    def state(self, generation: Generation) -> MapState:
+        """How far the map of a generation is; the first to ask has it made."""
+        making = self._task(generation)
+        if not making.done():
+            return "making"
+        return "ready" if making.exception() is None else "none"
+
+    def _task(self, generation: Generation) -> "asyncio.Task[ItemMap]":
         if self._making is None or self._of is not generation:
             if self._making is not None:
                 self._making.cancel()
             self._of, self._making = generation, asyncio.create_task(_made(generation))
-        if not self._making.done():
-            raise NotYetError("the map is being made; it takes some seconds")
-        return self._making.result()
+        return self._making
 
     async def close(self) -> None:
         """Make nothing any more."""

@@ -6,7 +6,7 @@ from fastapi.responses import Response
 from dotbias.serving.api.common import answer, answers
 from dotbias.serving.api.items import counted
 from dotbias.serving.api.lists import whom_of
-from dotbias.serving.api.schemas import AskedPosition, MapOfItems, Position
+from dotbias.serving.api.schemas import AskedPosition, MapOfItems, Position, StateOfMap
 from dotbias.serving.service import Service
 
 
@@ -32,6 +32,14 @@ def routes(service: Service) -> APIRouter:
                 "generation": now.number,
             }
         )
+
+    @router.get("/state", responses=answers(StateOfMap))
+    async def state() -> Response:
+        """Whether the map is there (``ready``), is being made, or cannot be (``none``); the first to ask
+        has it made.
+        """
+        now = service.generation
+        return answer({"state": service.maps.state(now), "generation": now.number})
 
     @router.post("/position", responses=answers(Position, 404))
     async def position(asked: AskedPosition) -> Response:

@@ -256,6 +256,13 @@ class MapOfItems(BaseModel):
     generation: int
 
 
+class StateOfMap(BaseModel):
+    """How far the map is."""
+
+    state: Literal["making", "ready", "none"]
+    generation: int
+
+
 class Position(BaseModel):
     """Where somebody is on the map, and the items that are nearest to them in the embedding."""
 
