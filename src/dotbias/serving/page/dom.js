@@ -71,7 +71,8 @@ export const ask = (title, body, { yes, no, danger = false, field = null }) =>
       h(
         "div.row",
         {},
-        h("button", { type: "submit", value: "no", formNoValidate: true }, no),
+        // No submit: the Enter key would take the first one of these.
+        h("button", { type: "button", onclick: () => dialog.close("no") }, no),
         h(danger ? "button.danger" : "button.main", { type: "submit", value: "yes" }, yes),
       ),
     );

@@ -88,6 +88,7 @@ const inWords = (item, said) => {
 export const say = (item, said, { undoing = false } = {}) => {
   const before = saidOf(item.item) ?? null;
   put(item, said);
+  untoast(); // whose button would undo what was before
   tell("shown");
   writing = writing.then(async () => {
     try {
@@ -100,13 +101,13 @@ export const say = (item, said, { undoing = false } = {}) => {
       return;
     }
     if (!undoing) done.push({ item, before });
-    if (undoing) untoast();
-    else toast(inWords(item, said), t("undo"), undo);
+    if (!undoing) toast(inWords(item, said), t("undo"), undo);
     tell("said");
   });
   return writing;
 };
-export const undo = () => {
+export const undo = async () => {
+  await writing; // what is on its way is the last thing that was said
   const last = done.pop();
   if (last) say(last.item, last.before, { undoing: true });
 };
