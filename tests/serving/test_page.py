@@ -249,6 +249,7 @@ def test_what_is_not_wanted_and_what_is_to_be_remembered_leave_the_list(guest: G
     guest.page.wait_for_selector("main li .prediction")
     guest.page.locator("main li button[data-state=wish]").click()
     guest.page.wait_for_selector("main li", state="detached")
+    guest.page.wait_for_selector("#toast:has-text('taken back')")
     guest.page.locator("#toast button").click()
     guest.page.wait_for_selector("main li")
 
@@ -395,7 +396,7 @@ def test_ratings_are_brought_along_taken_along_and_deleted(guest: Guest, tmp_pat
     bad = page.locator(".bad li").all_inner_texts()
     assert [re.sub(r": .* — ", ": ", line) for line in bad] == [
         "Line 4: “No such film” is not known here",
-        "Line 5: 9 is not from 0.5 to 5",
+        "Line 5: 9 is not from 1 to 5",
         "Line 6: the rating is missing",
         "Line 7: “x” is no rating",
         "Line 8: this item stands above already",
