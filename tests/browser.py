@@ -28,10 +28,10 @@ def chromium() -> Iterator[Any]:
         browser.close()
 
 
-class Visit:
-    """A page that is open, with everything that it asked for and complained of."""
+class Watched:
+    """A tab, with everything that its page asks for and complains of."""
 
-    def __init__(self, browser: Any, path: Path, **settings: Any) -> None:
+    def __init__(self, browser: Any, **settings: Any) -> None:
         self.page = browser.new_page(**{"viewport": {"width": 1280, "height": 800}} | settings)
         self.requests: list[str] = []
         self.complaints: list[str] = []
@@ -39,10 +39,17 @@ class Visit:
         self.page.on("pageerror", lambda error: self.complaints.append(str(error)))
         self.page.on("dialog", lambda dialog: self.complaints.append(dialog.message))
         self.page.on("console", self._listen)
-        self.url = path.as_uri()
-        self.page.goto(self.url)
-        self.page.wait_for_function("document.documentElement.dataset.drawn")
 
     def _listen(self, message: Any) -> None:
         if message.type in ("error", "warning"):
             self.complaints.append(message.text)
+
+
+class Visit(Watched):
+    """A page from a file that is open."""
+
+    def __init__(self, browser: Any, path: Path, **settings: Any) -> None:
+        super().__init__(browser, **settings)
+        self.url = path.as_uri()
+        self.page.goto(self.url)
+        self.page.wait_for_function("document.documentElement.dataset.drawn")

@@ -53,6 +53,7 @@ LAYERS = [
     ("fitting",),
     ("evaluation", "tuning"),
     ("insight",),
+    ("serving",),
     ("cli", "__main__", "testing"),
 ]
 

@@ -221,17 +221,18 @@ def budget(solving: Solving) -> float:
     return BUDGET if solving.budget is None else seconds(solving.budget)
 
 
-def seconds(text: str) -> float:
-    """A time: a number of seconds, or one with the unit s or m.
+def seconds(text: str, option: str = "--budget") -> float:
+    """A time: a number of seconds, or one with the unit s, m or h.
 
-    >>> seconds("90"), seconds("30s"), seconds("1.5m")
-    (90.0, 30.0, 90.0)
+    >>> seconds("90"), seconds("30s"), seconds("1.5m"), seconds("6h")
+    (90.0, 30.0, 90.0, 21600.0)
     """
-    number, unit = (text[:-1], text[-1]) if text[-1:] in ("s", "m") else (text, "s")
+    units = {"s": 1, "m": 60, "h": 3600}
+    number, unit = (text[:-1], text[-1]) if text[-1:] in units else (text, "s")
     try:
-        value = float(number) * (60 if unit == "m" else 1)
+        value = float(number) * units[unit]
     except ValueError:
         value = 0.0
     if not 0 < value < float("inf"):
-        raise SettingError(f"--budget {text}: write a time above 0, such as 30s, 2m or 90")
+        raise SettingError(f"{option} {text}: write a time above 0, such as 30s, 2m, 6h or 90")
     return value

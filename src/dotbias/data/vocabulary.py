@@ -295,6 +295,15 @@ class Vocabulary:
         table = named.agg(pl.col("genres").min(), pl.col("index").cast(pl.Int32)).sort("lower")
         return {lower: (name, np.array(own, np.int32)) for lower, name, own in table.iter_rows()}
 
+    def genre_counts(self) -> dict[str, int]:
+        """How many items have each genre, by name in the order of the alphabet.
+
+        >>> genres = pl.Series(["Crime|Drama", None, "War|Crime"])
+        >>> Vocabulary(pl.Series([10, 30, 50]), genres=genres).genre_counts()
+        {'Crime': 2, 'Drama': 1, 'War': 1}
+        """
+        return {name: len(own) for name, own in self._genre_table.values()}
+
     def of_genres(self, names: Iterable[str]) -> NDArray[np.bool_]:
         """Which items have any of these genres, in any case: shape (n,).
 
@@ -367,13 +376,13 @@ class Vocabulary:
             )
         other = Vocabulary(joining, other.titles, other.genres)
         merged = Vocabulary(pl.concat([self.ids, other.ids]).unique().sort())
-        both = [vocabulary._described() for vocabulary in (self, other)]
+        both = [vocabulary.described() for vocabulary in (self, other)]
         named = pl.concat(both, how="diagonal")
         return merged.with_titles(named) if named.width > 1 else merged
 
     def take(self, indices: Index) -> "Vocabulary":
         """The vocabulary of the given indices, which must be ascending."""
-        taken = self._described()[indices]
+        taken = self.described()[indices]
         return Vocabulary(taken["id"], *(taken.get_column(c, default=None) for c in _DESCRIBED))
 
     def with_titles(self, titles: pl.DataFrame) -> "Vocabulary":
@@ -386,7 +395,7 @@ class Vocabulary:
         joined = self.ids.to_frame().join(named, on="id", how="left", maintain_order="left")
         return Vocabulary(self.ids, *(joined.get_column(c, default=None) for c in _DESCRIBED))
 
-    def _described(self) -> pl.DataFrame:
+    def described(self) -> pl.DataFrame:
         """Ids, and the columns of what is said of them where there are any."""
         columns = [self.ids, self.titles, self.genres]
         return pl.DataFrame([column for column in columns if column is not None])

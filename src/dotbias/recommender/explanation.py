@@ -8,6 +8,7 @@ import polars as pl
 from numpy.typing import NDArray
 
 from dotbias.data.ratings import Kind
+from dotbias.data.vocabulary import Index
 from dotbias.errors import SettingError
 from dotbias.models.base import Scores
 from dotbias.models.parameters import Parameters
@@ -15,7 +16,11 @@ from dotbias.models.row_form import RowForm
 from dotbias.recommender.facts import Facts
 from dotbias.recommender.fitted import Fitted, RawId, check_k
 from dotbias.recommender.given import Given
-from dotbias.solvers.least_squares.contributions import Contributions, contributions
+from dotbias.solvers.least_squares.contributions import (
+    Contributions,
+    contributions,
+    contributions_to,
+)
 
 if TYPE_CHECKING:
     from dotbias.pictures import BarPicture
@@ -261,6 +266,36 @@ def explain(
     found = explain_row(alone, alone.parameters, int(at[0]), given, item, strict=strict)
     raw = rec.in_own_type("user", user, at)[0]
     return replace(found, user=raw, left_by=_left_by(alone.facts))
+
+
+def ratings_behind(
+    rec: Fitted, given: Given, items: Index, k: int
+) -> list[tuple[Index, NDArray[np.float64]]]:
+    """Which ratings put items on somebody's list: parts of what ``explain_row`` says, of all in one go.
+
+    Args:
+        rec: the model, alone.
+        given: what somebody has rated.
+        items: indices of the items of the list, shape (m,).
+        k: how many for each item.
+
+    Returns:
+        For each item the indices of those that somebody has rated and that add the most to its score,
+        the most first, shape (at most k,), and what they add; none where all users get the same.
+    """
+    form = rec.model.row_form(rec.parameters, "user")
+    if form.width == 1 or rec.for_all or len(given.rated) == 0:
+        return [(np.empty(0, np.int32), np.empty(0, np.float64))] * len(items)
+    rated, values, observed = given.regression(rec.model, rec.parameters, "user")
+    found = []
+    for parts in contributions_to(
+        rec.model, rec.parameters, rated, values, items, observed=observed
+    ):
+        own = parts.rated[: len(given.rated)]
+        most = np.argsort(-own, kind="stable")[:k]
+        most = most[own[most] > 0]
+        found.append((given.rated[most], own[most]))
+    return found
 
 
 def explain_row(

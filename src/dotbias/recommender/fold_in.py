@@ -140,6 +140,12 @@ class FoldedUser(_Folded):
         """Columns ``prediction`` and ``preference`` of items, as far as there are models."""
         return self._alone.scored(np.zeros(len(items), np.int32), items)
 
+    def vector(self, scores: Scores) -> Array:
+        """The embedding in one of the models, shape (k,), to be compared with its items'."""
+        alone = self._alone.by(scores)
+        vector: Array = alone.model.user_vectors(alone.parameters)[0]
+        return vector
+
     @cached_property
     def _alone(self) -> Fitted:
         return self._beside("user")
@@ -198,6 +204,40 @@ def fold_in_user(
         raise DataError(f"not_interested={not_interested!r}: give a list of ids")
     given, unknown = _given(rec, "user", ratings, list(not_interested), strict=strict)
     return folded_user(rec, given, unknown)
+
+
+def known_user(rec: Fitted, index: int, given: Given) -> FoldedUser:
+    """A user of the model, by the model's own row, as if folded in."""
+    at = np.array([index], np.int32)
+    first, second = rec.model.row_form(rec.parameters, "user").rows(at)[0], None
+    if rec.preference is not None:
+        form = rec.preference.model.row_form(rec.preference.parameters, "user")
+        second = form.rows(at)[0, 1:]
+    return FoldedUser(rec, float(first[0]), first[1:], second, *given, ())
+
+
+def mean_user(rec: Fitted, users: Sequence[FoldedUser]) -> FoldedUser:
+    """Who has the mean of several users' biases and embeddings, so that each item's score is the mean of
+    theirs (before the response function, where ratings have one), and has rated what any of them has.
+    """
+    rated = np.unique(np.concatenate([user.rated for user in users]))
+    refused = np.unique(np.concatenate([user.not_interested for user in users]))
+    preferences = [user.preference for user in users if user.preference is not None]
+    factors, preference = (
+        None if not rows else np.stack(rows).mean(axis=0, dtype=np.float64).astype(np.float32)
+        for rows in ([user.factors for user in users], preferences)
+    )
+    assert factors is not None
+    return FoldedUser(
+        rec,
+        float(np.mean([user.bias for user in users])),
+        factors,
+        preference,
+        rated,
+        np.zeros(len(rated), np.float32),
+        np.setdiff1d(refused, rated).astype(np.int32),
+        (),
+    )
 
 
 def folded_user(rec: Fitted, given: Given, unknown: tuple[RawId, ...] = ()) -> FoldedUser:

@@ -53,7 +53,21 @@ def contributions(
     *,
     observed: Observed | None = None,
 ) -> Contributions:
-    """What the rating that a folded-in user would give to one item is made of.
+    """What the rating that a folded-in user would give to one item is made of (``contributions_to``)."""
+    items = np.array([item], np.int32)
+    return contributions_to(model, parameters, rated, values, items, observed=observed)[0]
+
+
+def contributions_to(
+    model: Model,
+    parameters: Parameters,
+    rated: Index,
+    values: Array,
+    items: Index,
+    *,
+    observed: Observed | None = None,
+) -> list[Contributions]:
+    """What the ratings that a folded-in user would give to each of several items are made of.
 
     The user's row ``x = (b, p)`` minimises ``½ Σ (r̂ - r)² + ½ w (x - m)ᵀ P (x - m)`` (``fold_in``), with
     ``y = (1, q)`` of each rating's item and that item's bias ``b_i``. Where the gradient vanishes, with
@@ -82,11 +96,12 @@ def contributions(
         parameters: its fitted arrays.
         rated: indices of the items that the user has rated, shape (n,).
         values: the ratings, shape (n,).
-        item: index of the item whose prediction is taken apart; -1 for one of which nothing is known.
+        items: indices of the m items whose predictions are taken apart, by one regression; -1 for one of
+            which nothing is known.
         observed: as in ``fold_in``.
 
     Returns:
-        Parts that add up to the folded-in prediction before it is cut off.
+        For each item parts that add up to the folded-in prediction before it is cut off.
 
     Raises:
         ModelFileError: for a model without priors, which an older version has saved.
@@ -101,11 +116,10 @@ def contributions(
     # (n, 1 + k) and (n, w)
     y, beside = np.split(form.others(rated).astype(np.float64), [width], axis=1)
     held, y[:, 0] = y[:, 0].copy(), form.lead
-    asked = np.zeros(form.width)
-    if item >= 0:
-        asked += form.others(np.array([item], np.int32))[0]
-    asked, asked_beside = np.split(asked, [width])
-    item_bias, asked[0] = float(asked[0]), 0
+    asked = np.zeros((len(items), form.width))
+    asked[items >= 0] = form.others(items[items >= 0])
+    asked, asked_beside = np.split(asked, [width], axis=1)  # (m, 1 + k) and (m, w)
+    item_bias, asked[:, 0] = asked[:, 0].copy(), 0
 
     x = mean  # from where the linear form takes one step to the solution
     if not form.response.linear:
@@ -129,20 +143,23 @@ def contributions(
     kept = mean - inverse @ (y.T @ (squares * (y @ mean)))
 
     user_bias = float(inverse[0] @ (y.T @ targets) + kept[0])
-    assumed = float(asked @ kept)
-    parts = (y @ (inverse @ asked)) * targets
+    assumed = asked @ kept  # (m,)
+    parts = (y @ (inverse @ asked.T)) * targets[:, None]  # (n, m)
     if form.projected:
         pull = wanted if importance is None else importance * wanted
-        parts += pull * (beside @ (asked_beside / form.singular_values))
-    end = user_bias + item_bias + assumed + float(parts.sum())
-    start, mean_slope = _line(form.response, end)
-    return Contributions(
-        global_mean=start,
-        user_bias=mean_slope * user_bias,
-        item_bias=mean_slope * item_bias,
-        assumed=mean_slope * assumed,
-        rated=mean_slope * parts,
-    )
+        parts += pull[:, None] * (beside @ (asked_beside / form.singular_values).T)
+    found = []
+    for one, end in enumerate(user_bias + item_bias + assumed + parts.sum(axis=0)):
+        start, mean_slope = _line(form.response, float(end))
+        made = Contributions(
+            global_mean=start,
+            user_bias=mean_slope * user_bias,
+            item_bias=mean_slope * float(item_bias[one]),
+            assumed=mean_slope * float(assumed[one]),
+            rated=mean_slope * parts[:, one],
+        )
+        found.append(made)
+    return found
 
 
 def _line(response: Response, z: float) -> tuple[float, float]:

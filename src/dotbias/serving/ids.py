@@ -1,0 +1,60 @@
+"""Ids as they are in addresses, bodies and the database: text, the same for all ways to write one."""
+
+from collections.abc import Iterable
+
+from dotbias.data.vocabulary import Vocabulary
+from dotbias.errors import SettingError, UnknownIdError
+from dotbias.models.row_form import Side
+from dotbias.serving.generation import Generation
+
+
+def key(generation: Generation, side: Side, raw: int | str, *, new: bool = False) -> str:
+    """An id as text, the same for all ways to write it.
+
+    Args:
+        generation: whose ids.
+        side: a user's or an item's.
+        raw: the id.
+        new: whether it may join the model.
+
+    Raises:
+        SettingError: for an id that could not join, because ids are integers.
+    """
+    text = str(raw).strip()
+    if generation.recommender.vocabulary(side).id_type == "text":
+        return text
+    try:
+        return str(int(text))
+    except ValueError:
+        if new:
+            raise SettingError(f"{side} {text!r}: {side} ids are integers here") from None
+        return text
+
+
+def own_type(vocabulary: Vocabulary, text: str) -> int | str:
+    """An id in the type of the model's."""
+    if vocabulary.id_type == "text":
+        return text
+    try:
+        return int(text)
+    except ValueError:
+        return text
+
+
+def item_at(generation: Generation, raw: int | str) -> int:
+    """The index of an item.
+
+    Raises:
+        UnknownIdError: where there is none.
+    """
+    vocabulary = generation.recommender.item_vocabulary
+    at = int(vocabulary.indices([key(generation, "item", raw)])[0])
+    if at < 0:
+        raise UnknownIdError(f"item {raw!r} is not among the {len(vocabulary):,} of the model")
+    return at
+
+
+def item_indices(generation: Generation, raw: Iterable[int | str]) -> list[int]:
+    """Indices of items; -1 for those that the model does not know."""
+    keys = [key(generation, "item", one) for one in raw]
+    return generation.recommender.item_vocabulary.indices(keys).tolist() if keys else []

@@ -1,0 +1,35 @@
+// What the page says, in the language of the browser or the one that was chosen.
+
+const LANGUAGES = ["en", "zh"];
+const KEPT = "dotbias-language";
+let words = {};
+export let language = "en";
+
+const wished = () => {
+  const kept = localStorage.getItem(KEPT);
+  if (LANGUAGES.includes(kept)) return kept;
+  const known = navigator.languages.map((name) => name.slice(0, 2)).find((name) => LANGUAGES.includes(name));
+  return known ?? "en";
+};
+
+export const speak = async (wish) => {
+  if (wish) localStorage.setItem(KEPT, wish);
+  language = wish ?? wished();
+  words = await (await fetch(`page/${language}.json`)).json();
+  document.documentElement.lang = language === "zh" ? "zh-Hans" : "en";
+};
+export const other = () => LANGUAGES.find((name) => name !== language);
+
+// A text by its name; {name} in it is filled in, and of several forms the one that goes with n is taken.
+export const t = (name, values = {}) => {
+  let said = words[name];
+  if (typeof said === "object") said = said[new Intl.PluralRules(language).select(values.n)] ?? said.other;
+  return said.replace(/\{(\w+)\}/g, (_, key) => (typeof values[key] === "number" ? number(values[key]) : values[key]));
+};
+export const number = (value, digits) =>
+  new Intl.NumberFormat(language, { minimumFractionDigits: digits, maximumFractionDigits: digits ?? 2 }).format(value);
+export const percent = (value) => new Intl.NumberFormat(language, { style: "percent" }).format(value);
+export const listed = (texts) => new Intl.ListFormat(language, { type: "conjunction" }).format(texts);
+
+// A rating in words: stars where there are stars.
+export const rated = (value, scale) => (scale.stars ? t("n_stars", { n: value }) : number(value));

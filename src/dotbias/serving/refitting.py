@@ -1,0 +1,101 @@
+"""When the service fits anew, and how the new model takes its place."""
+
+import asyncio
+import contextlib
+import json
+import logging
+import os
+import shutil
+import sys
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+from dotbias.errors import DotbiasError
+from dotbias.serving.refit import DATABASE
+from dotbias.serving.service import Service
+from dotbias.settings import Settings, setting
+
+_log = logging.getLogger("dotbias.serving")
+
+_LOOK_SECONDS = 2.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class When(Settings):
+    """When to fit anew; with neither, never.
+
+    Args:
+        every: after so many seconds, where anything was said.
+        after: after so many changes.
+    """
+
+    every: float | None = setting(None, above=0)
+    after: int | None = setting(None, at_least=1)
+
+    def is_due(self, seconds: float, n_changes: int) -> bool:
+        """Whether it is time, so long after the last fit and with so many changes since."""
+        if n_changes == 0:
+            return False
+        is_time = self.every is not None and seconds >= self.every
+        return is_time or (self.after is not None and n_changes >= self.after)
+
+
+async def refit_when_due(service: Service, when: When) -> None:
+    """Look every two seconds whether it is time; without end."""
+    began, counted = time.monotonic(), await _counted(service)
+    while True:
+        await asyncio.sleep(_LOOK_SECONDS)
+        try:
+            n_changes = await _counted(service)
+            if not when.is_due(time.monotonic() - began, n_changes - counted):
+                continue
+            began, counted = time.monotonic(), n_changes
+            await refit(service)
+        except DotbiasError as error:
+            _log.error("refit failed", extra={"fields": {"said": str(error)}})
+
+
+async def refit(service: Service) -> bool:
+    """Fit anew in a child process; where the new model is not worse, it takes the place of the old one.
+
+    Also in the file: the old one lies beside it then, as ``*.previous.dotbias``.
+
+    Returns:
+        Whether it did.
+    """
+    source = service.generation.source
+    with TemporaryDirectory(prefix=".refit-", dir=source.parent) as folder:
+        made = Path(folder) / source.name
+        child = await asyncio.create_subprocess_exec(
+            *(sys.executable, "-m", "dotbias.serving.refit"),
+            *(str(source), str(made)),
+            env={
+                **os.environ,
+                DATABASE: service.store.database.address,
+            },  # its password is no argument
+            stdout=asyncio.subprocess.PIPE,
+        )
+        try:
+            said, _ = await child.communicate()
+        finally:
+            with contextlib.suppress(ProcessLookupError):
+                child.kill()
+        if child.returncode:
+            _log.error("refit failed", extra={"fields": {"exit": child.returncode}})
+            return False
+        verdict = json.loads(said.splitlines()[-1])
+        _log.info("refit", extra={"fields": verdict})
+        if not verdict["accepted"]:
+            return False
+        kept = source.with_name(f"{source.stem}.previous{source.suffix}")
+        shutil.copy2(source, made.with_name("previous"))
+        made.with_name("previous").replace(kept)
+        made.replace(source)
+    await service.load(source)
+    return True
+
+
+async def _counted(service: Service) -> int:
+    return await service.in_thread(service.store.n_changes)

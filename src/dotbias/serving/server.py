@@ -1,0 +1,71 @@
+"""The server that carries the service."""
+
+import socket
+from ipaddress import ip_address
+
+import uvicorn
+
+from dotbias.errors import SettingError
+from dotbias.serving.app import make_app
+from dotbias.serving.gate import Limits
+from dotbias.serving.refitting import When
+from dotbias.serving.service import Service
+
+LOCAL = ("localhost", "127.0.0.1", "::1")
+_GRACE_SECONDS = 20
+BACKLOG = 2048
+_MOST_CONNECTIONS = 2_000
+
+
+def is_local(host: str) -> bool:
+    """Whether only programs of this machine reach a service bound there."""
+    try:
+        return host in LOCAL or ip_address(host).is_loopback
+    except ValueError:
+        return False
+
+
+def listen(host: str, port: int) -> socket.socket:
+    """A socket that is bound, before anything slow is done.
+
+    Raises:
+        SettingError: for a place that cannot be bound.
+    """
+    bound = socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET, socket.SOCK_STREAM)
+    try:
+        bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        bound.bind((host, port))
+    except OSError as error:
+        bound.close()
+        said = error.strerror or error
+        raise SettingError(
+            f"{host}, port {port}: {said}; name another with --host or --port"
+        ) from None
+    return bound
+
+
+def serve(
+    service: Service,
+    bound: socket.socket,
+    *,
+    limits: Limits,
+    needs_key: bool,
+    when: When | None = None,
+) -> None:
+    """Answer requests until SIGTERM or Ctrl-C; what was begun is answered, what waits is written.
+
+    Args:
+        service: what answers.
+        bound: where from.
+        limits, needs_key, when: as in ``make_app``.
+    """
+    config = uvicorn.Config(
+        make_app(service, limits=limits, needs_key=needs_key, when=when),
+        log_config=None,
+        access_log=False,
+        server_header=False,
+        backlog=BACKLOG,
+        limit_concurrency=_MOST_CONNECTIONS,
+        timeout_graceful_shutdown=_GRACE_SECONDS,
+    )
+    uvicorn.Server(config).run([bound])

@@ -1,0 +1,1 @@
+"""What people have told a service, in a database."""

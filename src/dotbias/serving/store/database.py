@@ -1,0 +1,262 @@
+"""The database of a service, its form and how it is reached: SQLite, or PostgreSQL by its address."""
+
+from collections.abc import Iterator
+from contextlib import ExitStack, closing, contextmanager, suppress
+from pathlib import Path
+from typing import Any, Literal, get_args
+
+import sqlalchemy as sa
+from alembic import command
+from alembic.config import Config
+from alembic.runtime.migration import MigrationContext
+from alembic.script import ScriptDirectory
+from sqlalchemy.engine import URL, Connection, Engine, make_url
+from sqlalchemy.exc import ArgumentError, NoSuchModuleError, SQLAlchemyError
+
+from dotbias.errors import DotbiasError, SettingError, listed
+
+try:
+    import fcntl
+except ImportError:  # Windows
+    fcntl = None  # type: ignore[assignment]
+
+Durability = Literal["power-loss", "process"]
+"""What an acknowledged write outlives: the loss of power, or the end of the process alone."""
+
+_CLAIM = 7_030_214_990_141_275_650  # an advisory lock is named by a number of 63 bits
+_BUSY_SECONDS = 10
+_CONNECT_SECONDS = 5
+
+
+class DatabaseError(DotbiasError, OSError):
+    """A database that cannot be reached or written, or whose form is not the one that is known here.
+
+    Args:
+        name: which database.
+        reason: what is wrong, in one line.
+    """
+
+    def __init__(self, name: str, reason: str) -> None:
+        super().__init__(f"{name}: {reason}")
+        self.reason = reason
+
+
+class Database:
+    """A database with the tables of ``schema``.
+
+    Args:
+        address: a path, which is a file of SQLite, or an address such as
+            ``postgresql+psycopg://user@host/name``.
+        durability: what an acknowledged write outlives. PostgreSQL decides for itself
+            (``synchronous_commit``).
+
+    Raises:
+        SettingError: for an address that is none, or of another kind of database.
+    """
+
+    def __init__(self, address: str | Path, durability: Durability = "power-loss") -> None:
+        if durability not in get_args(Durability):
+            known = " or ".join(get_args(Durability))
+            raise SettingError(f"durability={durability!r}: durability must be {known}")
+        self.url = _url(address)
+        self.address = self.url.render_as_string(hide_password=False)
+        self.is_sqlite = self.url.get_backend_name() == "sqlite"
+        self.name = self._path or self.url.render_as_string(hide_password=True)
+        self.durability = durability
+        self._held = ExitStack()
+        self._file: tuple[int, int] | None = None  # which file of SQLite it is
+        self.reading = self._engine("BEGIN")
+        # Whoever begins to write waits for the turn at once: a transaction that has read, and only then
+        # wants to write, would be refused where somebody has written in between.
+        self.writing = self._engine("BEGIN IMMEDIATE") if self.is_sqlite else self.reading
+
+    @property
+    def _path(self) -> str:
+        """The file of SQLite; nothing of another kind of database."""
+        return self.url.database or "" if self.is_sqlite else ""
+
+    @property
+    def promise(self) -> str:
+        """What an acknowledged write outlives, in words."""
+        if not self.is_sqlite:
+            return "as synchronous_commit of PostgreSQL says"
+        outlives = {"power-loss": "a loss of power", "process": "the end of the process"}
+        return f"an acknowledged write outlives {outlives[self.durability]}"
+
+    def close(self) -> None:
+        """Let go of all connections."""
+        self._held.close()
+        self.reading.dispose()
+        self.writing.dispose()
+
+    def claim(self) -> None:
+        """Be the only service that uses it, until ``close``: what is in memory is not asked for again.
+
+        Raises:
+            DatabaseError: where another one does.
+        """
+        taken = DatabaseError(self.name, "another service is using it")
+        if not self.is_sqlite:
+            with self.connected(self.reading):  # whether it can be reached at all
+                pass
+            connection = self._held.enter_context(self.reading.connect())
+            if not connection.execute(sa.select(sa.func.pg_try_advisory_lock(_CLAIM))).scalar_one():
+                raise taken
+            connection.rollback()  # the lock is the session's, not the transaction's
+        elif fcntl is not None:
+            try:
+                lock = Path(f"{self._path}-lock").open("w")  # noqa: SIM115
+                self._held.callback(lock.close)
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                raise taken from None
+            except OSError as error:
+                raise DatabaseError(self.name, error.strerror or str(error)) from error
+
+    def check(self) -> None:
+        """Refuse a database whose form is not the one that is known here; make the tables of a new one.
+
+        Raises:
+            DatabaseError: saying what to do.
+        """
+        scripts = ScriptDirectory.from_config(_scripts())
+        with self.connected(self.writing) as connection:
+            found = MigrationContext.configure(connection).get_current_revision()
+            newest = scripts.get_current_head()
+            if found == newest:
+                return
+            if found is None:
+                tables = sa.inspect(connection).get_table_names()
+                if tables:
+                    raise DatabaseError(
+                        self.name,
+                        f"it holds tables of something else, {listed(tables)}; name a database of its "
+                        "own for the service",
+                    )
+                _migrate(connection)
+                return
+            known = {script.revision for script in scripts.walk_revisions()}
+        if found in known:
+            raise DatabaseError(
+                self.name,
+                f"its form is {found}, of an older version of dotbias; stop what uses it and run "
+                f"dotbias db upgrade --database {self.name}",
+            )
+        raise DatabaseError(
+            self.name,
+            f"its form is {found}, which this version of dotbias does not know; install the newer "
+            "version that made it",
+        )
+
+    def upgrade(self) -> tuple[str | None, str | None]:
+        """Bring the tables to the newest form; returns the revision before and after.
+
+        Raises:
+            DatabaseError: where that fails: the database stays as it was.
+        """
+        with self.connected(self.writing) as connection:
+            before = MigrationContext.configure(connection).get_current_revision()
+            _migrate(connection)
+            return before, MigrationContext.configure(connection).get_current_revision()
+
+    @contextmanager
+    def connected(self, engine: Engine) -> Iterator[Connection]:
+        """A transaction.
+
+        Raises:
+            DatabaseError: for whatever the database refuses.
+        """
+        try:
+            with self.transaction(engine) as connection:
+                yield connection
+        except SQLAlchemyError as error:
+            raise unavailable(self.name, error) from error
+
+    @contextmanager
+    def transaction(self, engine: Engine) -> Iterator[Connection]:
+        """A transaction, whose errors are those of SQLAlchemy."""
+        self._check_file()
+        with engine.begin() as connection:
+            yield connection
+        self._check_file()
+
+    def _check_file(self) -> None:
+        """Refuse a file that was taken away or replaced: SQLite would go on with what has no name."""
+        if not self.is_sqlite:
+            return
+        path = Path(self._path)
+        try:
+            status = path.stat()
+        except OSError as error:
+            if self._file is None and isinstance(error, FileNotFoundError):
+                with suppress(OSError):
+                    path.touch(0o600, exist_ok=False)  # what people say is nobody else's
+                return
+            raise DatabaseError(self.name, error.strerror or str(error)) from error
+        found = status.st_dev, status.st_ino
+        if self._file not in (None, found):
+            self._file = None
+            self.close()
+            raise DatabaseError(self.name, "another file has taken its place")
+        self._file = found
+
+    def _engine(self, begin: str) -> Engine:
+        if not self.is_sqlite:
+            return sa.create_engine(
+                self.url,
+                pool_pre_ping=True,
+                pool_size=4,
+                isolation_level="REPEATABLE READ",
+                connect_args={"connect_timeout": _CONNECT_SECONDS},
+            )
+        engine = sa.create_engine(self.url, connect_args={"timeout": _BUSY_SECONDS})
+        synchronous = "FULL" if self.durability == "power-loss" else "NORMAL"
+
+        @sa.event.listens_for(engine, "connect")
+        def connect(connection: Any, _: Any) -> None:
+            connection.isolation_level = None  # the driver begins nothing by itself
+            with closing(connection.cursor()) as cursor:
+                cursor.execute("PRAGMA journal_mode = WAL")
+                cursor.execute(f"PRAGMA synchronous = {synchronous}")
+
+        @sa.event.listens_for(engine, "begin")
+        def do_begin(connection: Connection) -> None:
+            connection.exec_driver_sql(begin)
+
+        return engine
+
+
+def _scripts() -> Config:
+    config = Config()
+    folder = Path(__file__).parent / "migrations"
+    config.set_main_option("script_location", str(folder).replace("%", "%%"))
+    return config
+
+
+def _migrate(connection: Connection) -> None:
+    config = _scripts()
+    config.attributes["connection"] = connection
+    command.upgrade(config, "head")
+
+
+def unavailable(name: str, error: SQLAlchemyError) -> DatabaseError:
+    """What a database says, in one line."""
+    said = str(getattr(error, "orig", None) or error).strip().splitlines()
+    return DatabaseError(name, said[0] if said else type(error).__name__)
+
+
+def _url(address: str | Path) -> URL:
+    text = str(address)
+    if "://" not in text:
+        return URL.create("sqlite+pysqlite", database=str(Path(text).expanduser()))
+    try:
+        url = make_url(text)
+        backend = url.get_backend_name()
+        url.get_dialect()
+    except (ArgumentError, NoSuchModuleError, ValueError) as error:
+        raise SettingError(f"{text}: no address of a database ({error})") from None
+    if backend not in ("sqlite", "postgresql"):
+        raise SettingError(f"{text}: a service keeps what it is told in SQLite or PostgreSQL")
+    if backend == "sqlite" and not url.database:
+        raise SettingError(f"{text}: name a file, such as sqlite:///ratings.db")
+    return url

@@ -1,0 +1,175 @@
+"""What people have said, kept: states of (user, item) pairs, in the ids of the model as text."""
+
+import hashlib
+import hmac
+import secrets
+import time
+from collections.abc import Iterable, Sequence
+from concurrent.futures import Future
+from typing import Any, Literal, NamedTuple
+
+import polars as pl
+import sqlalchemy as sa
+from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy.engine import Connection
+
+from dotbias.serving.store.database import Database
+from dotbias.serving.store.schema import ERASED, FACTS, STATES
+from dotbias.serving.store.writer import Writer
+
+Kind = Literal["rating", "not-interested", "wish", "deleted"]
+"""A rating (or a count, or a choice); no interest; on the wish list; or nothing any more, whatever a
+model was fitted to."""
+
+
+class State(NamedTuple):
+    """What a user has last said of an item.
+
+    Args:
+        item: its id as text.
+        kind: what kind of thing.
+        value: the rating or count; None where there is none.
+        time: when, in milliseconds since 1970.
+    """
+
+    item: str
+    kind: Kind
+    value: float | None
+    time: int
+
+
+class Known(NamedTuple):
+    """All that is known of a user beside what a model was fitted to.
+
+    Args:
+        states: at most one of each item.
+        erased: whether what a model was fitted to is to be forgotten.
+    """
+
+    states: tuple[State, ...]
+    erased: bool
+
+
+class _Change(NamedTuple):
+    """What a user says of items; None, that everything is to be deleted."""
+
+    user: str
+    states: tuple[State, ...] | None
+
+
+def now() -> int:
+    """Milliseconds since 1970."""
+    return time.time_ns() // 1_000_000
+
+
+class Store:
+    """A database with its writer.
+
+    Args:
+        database: whose form is known; see ``Database.check``.
+        id_types: of users and items of the model that it is used with, ``integers`` or ``text``.
+
+    Raises:
+        DatabaseError: where it cannot be reached, or was made with ids of another type.
+    """
+
+    def __init__(self, database: Database) -> None:
+        database.check()
+        self.database = database
+        self._insert = sqlite.insert if database.is_sqlite else postgresql.insert
+        with database.connected(database.writing) as connection:
+            first = {"secret": secrets.token_hex(32), "changes": "0"}
+            for name, value in first.items():
+                connection.execute(self._put(FACTS, "nothing"), {"name": name, "value": value})
+            secret = sa.select(FACTS.c.value).where(FACTS.c.name == "secret")
+            self._secret = bytes.fromhex(connection.execute(secret).scalar_one())
+        self.writer = Writer(database, self._write)
+
+    def close(self) -> None:
+        """Write what waits, and let go of the database."""
+        self.writer.close()
+        self.database.close()
+
+    def known(self, user: str) -> Known:
+        """All that is known of a user."""
+        own = sa.select(*STATES.c["item_id", "kind", "value", "time"]).where(
+            STATES.c.user_id == user
+        )
+        mark = sa.select(ERASED.c.mark).where(ERASED.c.mark == self._mark(user))
+        with self.database.connected(self.database.reading) as connection:
+            states = tuple(State(*row) for row in connection.execute(own))
+            erased = connection.execute(mark).first() is not None
+        return Known(states, erased)
+
+    def put(self, user: str, states: Sequence[State]) -> "Future[None]":
+        """Say these things, all or none of them; of what was said of the same items nothing is left.
+
+        The future is done when they are on disk; its error is a ``DatabaseError``.
+        """
+        return self.writer.submit(_Change(user, tuple(states)))
+
+    def erase(self, user: str) -> "Future[None]":
+        """Delete everything of a user; of the id itself a keyed hash is left."""
+        return self.writer.submit(_Change(user, None))
+
+    def _write(self, connection: Connection, changes: Sequence[_Change]) -> None:
+        rows: dict[tuple[str, str], dict[str, Any]] = {}
+        for user, states in changes:
+            if states is None:
+                rows = {pair: row for pair, row in rows.items() if pair[0] != user}
+                connection.execute(sa.delete(STATES).where(STATES.c.user_id == user))
+                connection.execute(self._put(ERASED, "nothing"), {"mark": self._mark(user)})
+            else:
+                rows |= {(user, state.item): _row(user, state) for state in states}
+        if rows:
+            connection.execute(self._put(STATES, "update"), list(rows.values()))
+        n = sum(1 if states is None else len(states) for _, states in changes)
+        count = sa.cast(sa.cast(FACTS.c.value, sa.BigInteger) + n, sa.String)
+        connection.execute(sa.update(FACTS).where(FACTS.c.name == "changes").values(value=count))
+
+    def n_changes(self) -> int:
+        """How many changes there have ever been."""
+        query = sa.select(FACTS.c.value).where(FACTS.c.name == "changes")
+        with self.database.connected(self.database.reading) as connection:
+            return int(connection.execute(query).scalar_one())
+
+    def everything(self) -> pl.DataFrame:
+        """All states at one moment: columns ``user``, ``item``, ``kind``, ``value``, ``time``."""
+        schema = {
+            "user": pl.String,
+            "item": pl.String,
+            "kind": pl.String,
+            "value": pl.Float64,
+            "time": pl.Int64,
+        }
+        with self.database.connected(self.database.reading) as connection:
+            rows = connection.execute(sa.select(STATES)).all()
+        return pl.DataFrame(rows, schema, orient="row")
+
+    def erased(self, users: Iterable[str]) -> set[str]:
+        """Which of these users have had everything deleted."""
+        with self.database.connected(self.database.reading) as connection:
+            marks = set(connection.execute(sa.select(ERASED.c.mark)).scalars())
+        return {user for user in users if self._mark(user) in marks} if marks else set()
+
+    def _mark(self, user: str) -> str:
+        return hmac.new(self._secret, user.encode(), hashlib.sha256).hexdigest()
+
+    def _put(self, table: sa.Table, where_there: Literal["update", "nothing"]) -> Any:
+        """Insert rows; those that are there are updated, or left."""
+        insert = self._insert(table)
+        keys = list(table.primary_key.columns)
+        if where_there == "nothing":
+            return insert.on_conflict_do_nothing(index_elements=keys)
+        rest = {c.name: insert.excluded[c.name] for c in table.columns if not c.primary_key}
+        return insert.on_conflict_do_update(index_elements=keys, set_=rest)
+
+
+def _row(user: str, state: State) -> dict[str, Any]:
+    return {
+        "user_id": user,
+        "item_id": state.item,
+        "kind": state.kind,
+        "value": state.value,
+        "time": state.time,
+    }

@@ -1,0 +1,43 @@
+"""The commands about the service; what it answers is tried in tests/serving."""
+
+from pathlib import Path
+
+import pytest
+
+from tests.cli.command import fails, run
+
+
+@pytest.fixture(autouse=True)
+def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+
+
+def test_keys_are_shown_once() -> None:
+    key = run("keys add shop").stdout.strip()
+    assert key.startswith("dotbias_")
+    assert "there is a key of that name" in fails("keys add shop")
+    listed = run("keys list --csv").stdout
+    assert "shop" in listed
+    assert key not in listed
+    run("keys revoke shop")
+    assert "there is no key of that name" in fails("keys revoke shop")
+
+
+def test_a_database_is_brought_up() -> None:
+    assert run("db upgrade --database r.db").stdout == "r.db: now 0001\n"
+    assert run("db upgrade --database r.db").stdout == "r.db: was and is 0001\n"
+    assert Path("r.db").stat().st_mode & 0o077 == 0
+
+
+@pytest.mark.parametrize(
+    ("command", "said"),
+    [
+        ("serve no.dotbias --port 0", "there is no model file no.dotbias"),
+        ("serve no.dotbias --port 0 --database no/r.db", "no/r.db"),
+        ("serve no.dotbias --port 0 --database mysql://x/y", "mysql://x/y"),
+        ("serve no.dotbias --host 203.0.113.7", "name another with --host or --port"),
+        ("serve no.dotbias --port 0 --refit-every x", "--refit-every x: write a time"),
+    ],
+)
+def test_what_cannot_be_served_is_said_before_the_work(command: str, said: str) -> None:
+    assert said in fails(command)
