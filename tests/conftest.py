@@ -56,9 +56,16 @@ SLOW = (
 )
 
 
+# Single tests that take up to half a minute: at the end one of them would keep other workers waiting.
+FIRST = ("test_docs.py", "test_readme.py", "end_to_end", "cli/test_movies.py")
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Mark what is slow."""
-    slow = tuple(str(PROJECT / "tests" / name) for name in SLOW)
+    """Mark what is slow, and begin with what is longest."""
+    first, slow = (
+        tuple(str(PROJECT / "tests" / name) for name in names) for names in (FIRST, SLOW)
+    )
+    items.sort(key=lambda item: not str(item.path).startswith(first))
     for item in items:
         if str(item.path).startswith((*slow, str(PROJECT / "src"))):
             item.add_marker(pytest.mark.slow)
