@@ -56,7 +56,7 @@ class Connection(asyncio.Protocol):
             self.received = b""
             self.load.answered(self, head[9:12] == b"200")
 
-    def connection_lost(self, error: Exception | None) -> None:
+    def connection_lost(self, _: Exception | None) -> None:
         self.load.lost += 1
 
 
@@ -136,17 +136,15 @@ def requests(call: str, model: Path, n_users: int) -> list[bytes]:
     made = []
     for user in users:
         some = [{"item": item, "rating": rng.choice([1, high])} for item in rng.sample(items, 50)]
-        made.append(
-            {
-                "recommend": lambda: request("POST", "/v1/recommend", {"user": user}),
-                "ratings": lambda: request("POST", "/v1/recommend", {"ratings": some}),
-                "write": lambda: request("POST", f"/v1/users/{user}/ratings", {"ratings": some}),
-                "star": lambda: request(
-                    "PUT", f"/v1/users/{user}/ratings/{some[0]['item']}", {"rating": high}
-                ),
-                "health": lambda: request("GET", "/health"),
-            }[call]()
-        )
+        star = f"/v1/users/{user}/ratings/{some[0]['item']}"
+        calls = {
+            "recommend": ("POST", "/v1/recommend", {"user": user}),
+            "ratings": ("POST", "/v1/recommend", {"ratings": some}),
+            "write": ("POST", f"/v1/users/{user}/ratings", {"ratings": some}),
+            "star": ("PUT", star, {"rating": high}),
+            "health": ("GET", "/health", None),
+        }
+        made.append(request(*calls[call]))
     return made
 
 
@@ -159,7 +157,9 @@ def cpu_seconds(pid: int) -> float:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("model", type=Path)
-    parser.add_argument("--call", default="recommend", help="recommend, ratings, write, star, health")
+    parser.add_argument(
+        "--call", default="recommend", help="recommend, ratings, write, star, health"
+    )
     parser.add_argument("--rate", type=float, default=1000)
     parser.add_argument("--seconds", type=float, default=10)
     parser.add_argument("--users", type=int, default=5000)
