@@ -229,6 +229,25 @@ def test_reasons_of_a_list_are_those_of_the_explanations(
             assert why["contribution"] == pytest.approx(part["contribution"], abs=1e-9)
 
 
+def test_lists_say_how_sure_they_are_where_samples_are_kept(tmp_path: Path) -> None:
+    drawn, _ = db.simulate(60, 40, 900, n_factors=2, seed=0)
+    solver = db.Gibbs(n_samples=12, burn_in=4, n_factors=2, keep_samples=8)
+    made = db.fit(drawn, db.DotBias(n_factors=2), solver, purpose="predict", seed=0)
+    made.save(tmp_path / "m.dotbias")
+    user = int(made.user_vocabulary.raw(0))
+    folded = made.fold_in_user({1: 5.0, 2: 1.0})
+    with serving(tmp_path / "m.dotbias", tmp_path / "r.db") as client:
+        assert client.get("/v1/model").json()["has_std"]
+        known = asked(client, "recommend", user=user)["items"]
+        items = made.item_vocabulary.indices([row["item"] for row in known])
+        own = made.model.std(made.parameters, np.zeros(len(items), np.int32), items)
+        assert [row["std"] for row in known] == pytest.approx(own.tolist())
+        given = [{"item": 1, "rating": 5}, {"item": 2, "rating": 1}]
+        new = asked(client, "recommend", ratings=given)["items"]
+        items = made.item_vocabulary.indices([row["item"] for row in new])
+        assert [row["std"] for row in new] == pytest.approx(folded.std(items).tolist())
+
+
 @pytest.mark.usefixtures("mapped")
 def test_the_map_and_ones_place_on_it(client: httpx.Client, rec: Recommender) -> None:
     found = client.get("/v1/map").json()

@@ -20,6 +20,7 @@ from dotbias.models.row_form import Side
 from dotbias.models.scoring import Scoring, scored
 from dotbias.recommender import lists
 from dotbias.recommender.facts import Facts
+from dotbias.solvers.gibbs.new_user import UserPriors
 from dotbias.solvers.least_squares.most_rated import MostRated
 
 _log = logging.getLogger("dotbias")
@@ -183,6 +184,11 @@ class Fitted:
     def item_counts(self) -> NDArray[np.int64]:
         """Number of training ratings of each item, shape (n_items,)."""
         return np.bincount(self.rated.indices, minlength=len(self.item_vocabulary))
+
+    @cached_property
+    def user_priors(self) -> UserPriors | None:
+        """What the users of each kept sample are; None without samples."""
+        return UserPriors.of(self.parameters)
 
     @cached_property
     def catalogue(self) -> lists.Catalogue:

@@ -21,6 +21,7 @@ from dotbias.recommender.explanation import Explanation, explain_row
 from dotbias.recommender.fitted import MIN_RATINGS, Fitted, RawId, check_k, warn_left_out
 from dotbias.recommender.given import Given
 from dotbias.recommender.list_options import ListKeywords, ListOptions
+from dotbias.solvers.gibbs.new_user import std_of_new_user
 from dotbias.solvers.least_squares.fold_in import fold_in
 
 if TYPE_CHECKING:
@@ -139,6 +140,15 @@ class FoldedUser(_Folded):
     def scored(self, items: Index) -> dict[str, Array]:
         """Columns ``prediction`` and ``preference`` of items, as far as there are models."""
         return self._alone.scored(np.zeros(len(items), np.int32), items)
+
+    def std(self, items: Index) -> Array | None:
+        """Standard deviations of the ratings that this user would give to items, in rating units, shape
+        (n,). None where the model keeps no samples.
+        """
+        rec, priors = self.recommender, self.recommender.user_priors
+        if priors is None:
+            return None
+        return std_of_new_user(rec.parameters, priors, self.rated, self.values, items)
 
     def vector(self, scores: Scores) -> Array:
         """The embedding in one of the models, shape (k,), to be compared with its items'."""

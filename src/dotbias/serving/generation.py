@@ -248,8 +248,11 @@ def scores(asked: Person, items: Index) -> dict[str, Array]:
 
 def std(asked: Person, items: Index) -> dict[str, Array]:
     """How sure the predictions are (``std``, in rating units), where samples say so."""
-    if asked.folded is not None or not asked.generation.has_std:
+    if not asked.generation.has_std:
         return {}
+    if asked.folded is not None:
+        of_new = asked.folded.std(items)
+        return {} if of_new is None else {"std": of_new}
     rec = asked.generation.recommender
     users = np.full(len(items), asked.index, np.int32)
     return {"std": rec.model.std(rec.parameters, users, items)}

@@ -161,6 +161,7 @@ def load(path: Path, number: int = 1) -> Generation:
     """
     made = Generation(number, Recommender.load(path), path)
     _ = made.search, made.unit_vectors, made.item_bias, made.mean_rating, made.start, made.levels
+    _ = made.recommender.user_priors
     first = str(made.recommender.item_vocabulary.raw(0))
     known = Known((State(first, "not-interested", None, 0),), erased=False)
     top_items(person(made, "", known), 1, ListOptions())

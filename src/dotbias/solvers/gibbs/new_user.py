@@ -1,0 +1,93 @@
+"""How sure a prediction is for somebody who was not there at training, from kept samples."""
+
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from dotbias.data.vocabulary import Index
+from dotbias.models.parameters import Array, Parameters
+
+Table = NDArray[np.float64]
+
+
+class UserPriors(NamedTuple):
+    """What users are in each of S samples: rows ``(bias, factors)`` of a normal distribution.
+
+    Args:
+        mean: shape (S, 1 + k).
+        precision: shape (S, 1 + k, 1 + k).
+    """
+
+    mean: Table
+    precision: Table
+
+    @classmethod
+    def of(cls, parameters: Parameters) -> "UserPriors | None":
+        """Mean and precision over the users of each sample; None where no samples are kept.
+
+        Of few users the covariance is drawn towards its diagonal, as if by 1 + k more.
+        """
+        if "user_samples" not in parameters:
+            return None
+        means, precisions = [], []
+        for sample in parameters["user_samples"]:
+            rows = sample[:-1].astype(np.float64)  # without the stranger
+            n, width = rows.shape
+            mean = rows.mean(axis=0)
+            centred = rows - mean
+            scatter = centred.T @ centred
+            variances = np.diag(scatter) / n + np.finfo(np.float32).eps
+            covariance = (scatter + width * np.diag(variances)) / (n + width)
+            means.append(mean)
+            precisions.append(np.linalg.inv(covariance))
+        return cls(np.stack(means), np.stack(precisions))
+
+
+def std_of_new_user(
+    parameters: Parameters, priors: UserPriors, rated: Index, values: Array, items: Index
+) -> Array:
+    """Standard deviation of the ratings that a user would give to items, from kept samples.
+
+    In each sample the user's row is normal a posteriori: with ``y = (1, q)`` and the bias ``b`` of each
+    rated item, and ``v`` the variance of the noise of its ratings,
+
+    ``A = P + Σ y yᵀ / v``, ``x = A⁻¹ (P m + Σ y (r - μ - b) / v)``.
+
+    The variance of a rating is the mean over samples of ``yᵀ A⁻¹ y``, the variance over samples of
+    ``b + xᵀ y`` (the law of total variance), and the noise. As ``DotBias.std``, before clipping.
+
+    Args:
+        parameters: of a ``DotBias`` with samples.
+        priors: what its users are.
+        rated: indices of the items that the user has rated, shape (n,).
+        values: those ratings, shape (n,).
+        items: indices of the m items asked about; -1 for one of which nothing is known.
+
+    Returns:
+        In rating units, shape (m,).
+    """
+    samples = parameters["item_samples"]
+    variance = float(parameters["noise_variance"][0]) * float(parameters["user_noise"][-1])
+    noise = variance * parameters["item_noise"].astype(np.float64)
+    y, b = _rows(samples, rated)  # (S, n, 1 + k) and (S, n)
+    weighted = y / noise[rated][:, None]
+    targets = values.astype(np.float64) - float(parameters["global_mean"][0]) - b
+    normal = priors.precision + np.swapaxes(weighted, 1, 2) @ y
+    right = np.einsum("skl,sl->sk", priors.precision, priors.mean)
+    right += np.einsum("snk,sn->sk", weighted, targets)
+    asked, bias = _rows(samples, items)
+    both = np.concatenate([right[:, :, None], np.swapaxes(asked, 1, 2)], axis=2)
+    solved = np.linalg.solve(normal, both)  # (S, 1 + k, 1 + m)
+    z = bias + np.einsum("smk,sk->sm", asked, solved[:, :, 0])
+    within = np.einsum("smk,skm->sm", asked, solved[:, :, 1:]).mean(axis=0)
+    std: Array = np.sqrt(within + z.var(axis=0) + noise[items]).astype(np.float32)
+    return std
+
+
+def _rows(samples: Array, items: Index) -> tuple[Table, Table]:
+    """``(1, q)`` and the bias of items in each sample."""
+    rows = samples[:, items].astype(np.float64)
+    bias = rows[:, :, 0].copy()
+    rows[:, :, 0] = 1
+    return rows, bias
