@@ -4,6 +4,7 @@ import json
 import re
 import zlib
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -47,20 +48,27 @@ class Guest(Watched):
 
     @property
     def listed(self) -> list[int]:
-        return [
-            int(row.get_attribute("data-key")) for row in self.page.locator(".ranked > li").all()
-        ]
+        keys = (
+            "rows => rows.map((row) => row.dataset.key)"  # at once: the list may change meanwhile
+        )
+        return [int(key) for key in self.page.locator(".ranked > li").evaluate_all(keys)]
 
     def row(self, item: int, part: str = ".rate") -> Any:
         return self.page.locator(f'{part} li[data-key="{item}"]')
 
-    def star(self, row: Any, share: float) -> None:
-        """Click where so much of the stars is to the left, and wait for the next list."""
+    @contextmanager
+    def relisted(self) -> Iterator[None]:
+        """What is done here changes the list; afterwards the next one is there."""
         filled = self.page.locator(".ranked").get_attribute("data-filled")
+        yield
+        self.page.wait_for_selector(f'.ranked:not([data-filled="{filled}"])')
+
+    def star(self, row: Any, share: float) -> None:
+        """Click where so much of the stars is to the left."""
         track = row.locator(".track")
         box = track.bounding_box()
-        track.click(position={"x": share * box["width"] - 1, "y": box["height"] / 2})
-        self.page.wait_for_selector(f'.ranked:not([data-filled="{filled}"])')
+        with self.relisted():
+            track.click(position={"x": share * box["width"] - 1, "y": box["height"] / 2})
 
     @property
     def user(self) -> Any:
@@ -239,8 +247,9 @@ def test_by_touch(browser: Any, client: httpx.Client) -> None:
 def test_what_is_not_wanted_and_what_is_to_be_remembered_leave_the_list(guest: Guest) -> None:
     for state in ("not-interested", "wish"):
         item = guest.listed[0]
-        guest.row(item, ".ranked").locator(f"button[data-state={state}]").click()
-        guest.row(item, ".ranked").wait_for(state="detached")
+        with guest.relisted():
+            guest.row(item, ".ranked").locator(f"button[data-state={state}]").click()
+        assert item not in guest.listed
     first, second = guest.said
     assert second == item
     assert guest.said == {first: "not-interested", second: "wish"}
@@ -256,20 +265,22 @@ def test_what_is_not_wanted_and_what_is_to_be_remembered_leave_the_list(guest: G
 
 def test_what_a_list_is_told(guest: Guest) -> None:
     page = guest.page
-    page.locator(".filters select").select_option("Action")
-    page.wait_for_selector(".ranked li:nth-child(3):last-child")
+    genres, first = page.locator(".filters select"), page.locator(".filters input.year").first
+    with guest.relisted():
+        genres.select_option("Action")
     assert set(guest.listed) == {1, 2, 3}
-    page.locator(".filters select").select_option("")
-    page.locator(".filters input.year").first.fill("2010")
-    page.keyboard.press("Enter")
-    page.wait_for_selector('.ranked:not(:has(li[data-key="1"]))')
-    assert set(guest.listed) <= set(range(30, 41))
-    page.locator(".filters input.year").first.fill("")
-    page.keyboard.press("Enter")
-    page.wait_for_selector(".ranked li:nth-child(20)")
-    before, filled = guest.listed, page.locator(".ranked").get_attribute("data-filled")
-    page.locator(".filters input[type=range]").fill("-1")
-    page.wait_for_selector(f'.ranked:not([data-filled="{filled}"])')
+    with guest.relisted():
+        genres.select_option("")
+    with guest.relisted():
+        first.fill("2010")
+        page.keyboard.press("Enter")
+    assert set(guest.listed) == set(range(30, 41))
+    with guest.relisted():
+        first.fill("")
+        page.keyboard.press("Enter")
+    before = guest.listed
+    with guest.relisted():
+        page.locator(".filters input[type=range]").fill("-1")
     assert guest.listed != before
 
 

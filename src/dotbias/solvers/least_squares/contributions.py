@@ -7,6 +7,7 @@ is solved from, and so is each prediction.
 from typing import NamedTuple
 
 import numpy as np
+from scipy.linalg import lapack
 
 from dotbias.data.vocabulary import Index
 from dotbias.models.base import Model, Observed
@@ -16,6 +17,8 @@ from dotbias.solvers.least_squares.fold_in import Table, checked_ratings, fold_i
 
 # Directions that hold a smaller share of the normal equations than this count as open.
 _OPEN = 1e-12
+# Reciprocal condition above which none does.
+_FAR_FROM_OPEN = 1e-9
 # Nearer to the global mean than this, in ``z``, the slope there serves for that of the line to it.
 _AT_THE_MEAN = 1e-7
 
@@ -138,7 +141,7 @@ def contributions_to(
     # In units, lest that of the ratings decide which directions are open.
     unit = units(form.response, y, prior.precision)
     unit = np.outer(unit, unit)
-    inverse = unit * np.linalg.pinv(unit * normal, rcond=_OPEN, hermitian=True)
+    inverse = unit * _inverse(unit * normal)
     # w P m and what stays at the mean in open directions.
     kept = mean - inverse @ (y.T @ (squares * (y @ mean)))
 
@@ -160,6 +163,18 @@ def contributions_to(
         )
         found.append(made)
     return found
+
+
+def _inverse(normal: Table) -> Table:
+    """The inverse, and where ratings and penalty leave directions open, the pseudo-inverse."""
+    factor, failed = lapack.dpotrf(normal, lower=1)
+    if not failed:
+        closeness, _ = lapack.dpocon(factor, np.linalg.norm(normal, 1), uplo="L")
+        if closeness > _FAR_FROM_OPEN:  # by far the quicker way
+            lower = np.tril(lapack.dpotri(factor, lower=1)[0])
+            inverse: Table = lower + np.tril(lower, -1).T
+            return inverse
+    return np.asarray(np.linalg.pinv(normal, rcond=_OPEN, hermitian=True), np.float64)
 
 
 def _line(response: Response, z: float) -> tuple[float, float]:
