@@ -70,7 +70,7 @@ if TYPE_CHECKING:
     from dotbias.tuning.surfaces import surface_race as surface_race
 
 
-__version__ = "0.8.0"
+__version__ = "0.9.0"
 
 # Rules and schedules are public because they are in their tables, which need nothing but NumPy.
 _LISTED = {made.__name__: made for made in (*RULES.values(), *SCHEDULES.values())}
