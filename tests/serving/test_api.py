@@ -1,6 +1,8 @@
 """The calls of the service, over loopback: what they answer is what the library says."""
 
+import shutil
 import time
+from dataclasses import replace
 from itertools import count
 from pathlib import Path
 from typing import Any
@@ -283,6 +285,20 @@ def test_the_map_does_not_keep_anybody_waiting(model: Path, tmp_path: Path) -> N
         assert client.post("/v1/recommend", json={"user": 7}).status_code == 200
         assert time.monotonic() - begin < 2
     # And a service that ends does not wait for it.
+
+
+def test_a_map_is_never_that_of_another_model(model: Path, tmp_path: Path) -> None:
+    path = tmp_path / "m.dotbias"
+    shutil.copy(model, path)
+    with serving(path, tmp_path / "r.db") as client:
+        other = Recommender.load(model)
+        turned = {"item_factors": other.preference.parameters["item_factors"] * np.float32(-1)}
+        second = replace(other.preference, parameters=other.preference.parameters | turned)
+        replace(other, preference=second).save(path)
+        while (state := client.get("/v1/map/state").json()["state"]) == "making":
+            time.sleep(0.1)
+        assert state == "none"
+        assert "another one now" in client.get("/v1/map").json()["detail"]
 
 
 def test_a_model_without_embeddings_has_no_map(tmp_path: Path) -> None:

@@ -326,7 +326,7 @@ def test_the_map_shows_where_one_is(guest: Guest) -> None:
     page.wait_for_selector("#toast:has-text('Léon')")
     assert 2 in guest.said
     x, y = page.locator("canvas").evaluate("canvas => canvas.place(2)")
-    page.locator(".card button[aria-label=Close]").click()
+    page.locator(".card button:has-text('Close')").click()
     page.locator("canvas").click(position={"x": x, "y": y})
     page.wait_for_selector(".card:has-text('Léon')")
 

@@ -6,7 +6,7 @@ import { t } from "./words.js";
 const KEY = "dotbias-key";
 
 // What the service said against a call: its status and reason.
-export class Refused extends Error {
+class Refused extends Error {
   constructor(status, detail) {
     super(detail);
     this.status = status;

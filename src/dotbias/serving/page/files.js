@@ -28,7 +28,7 @@ export const decoded = (bytes, language) => {
 };
 
 // Rows of fields with the number of the line on which each begins.
-export const parsed = (text) => {
+const parsed = (text) => {
   const head = text.slice(0, text.search(/[\r\n]|$/));
   const count = (sign) => head.split(sign).length;
   const separator = [",", ";", "\t"].sort((a, b) => count(b) - count(a))[0];

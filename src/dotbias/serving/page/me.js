@@ -85,7 +85,7 @@ const inWords = (item, said) => {
 
 // Say something of an item, or take back (null) what was said. It is shown at once, and gone again where it
 // could not be kept.
-export const say = (item, said, { undoing = false } = {}) => {
+const say = (item, said, { undoing = false } = {}) => {
   const before = saidOf(item.item) ?? null;
   put(item, said);
   untoast(); // whose button would undo what was before

@@ -16,7 +16,7 @@ export const link = (item) => {
 };
 
 // Stars, or where there are none a button "have it".
-export const rater = (item) => {
+const rater = (item) => {
   const said = saidOf(item.item);
   if (model.scale) {
     const value = said?.state === "rating" ? said.rating : null;

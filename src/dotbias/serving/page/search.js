@@ -1,4 +1,4 @@
-// <title-search>: finds items by what is typed; arrow keys walk through them.
+// Finds items by what is typed; arrow keys walk through them.
 
 import { get } from "./api.js";
 import { h } from "./dom.js";

@@ -68,7 +68,6 @@ class StarRating extends HTMLElement {
     if (value === null) this.removeAttribute("aria-valuenow");
     else this.setAttribute("aria-valuenow", value);
     this.setAttribute("aria-valuetext", value === null ? t("not_rated") : rated(value, this.scale));
-    this.classList.toggle("is-rated", value !== null);
   }
   choose(value) {
     clearTimeout(this.timer);

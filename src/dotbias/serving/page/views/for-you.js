@@ -85,7 +85,7 @@ export const mount = (place) => {
         found.basis === "neither" ? t("for_anybody") : t("for_you_from", { n: found.n_ratings });
       if (!found.items.length) basis.textContent = t("list_empty");
       longer.hidden = found.items.length < wanted.k || wanted.k >= MOST;
-      list.dataset.filled = String(turn);
+      list.dataset.filled = String(turn); // for whoever drives the page
     } catch (error) {
       if (turn === asked) trouble.replaceChildren(failed(error, refill));
     }
@@ -94,7 +94,7 @@ export const mount = (place) => {
 
   const change = (name) => (event) => {
     wanted[name] = name === "well_known" ? Number(event.target.value) : event.target.value;
-    Object.assign(wanted, { k: STEP });
+    wanted.k = STEP;
     refill();
   };
   const year = (name) =>

@@ -58,7 +58,10 @@ export const mount = (place) => {
     waiting = true;
   };
   const screen = ({ x, y }) => [view.width / 2 + (x - view.x) * view.scale, view.height / 2 - (y - view.y) * view.scale];
-  const isRated = (point) => saidOf(point.item)?.state === "rating";
+  const colour = (point, ink) => {
+    if (saidOf(point.item)?.state === "rating") return ink.rated;
+    return lit.has(String(point.item)) ? ink.lit : ink.point;
+  };
   const room = () => Math.min(1, (view.width * view.height) / (950 * 600));
 
   const disc = (x, y, radius, fill, edge, wide = 1.5) => {
@@ -87,11 +90,11 @@ export const mount = (place) => {
     }
     pen.globalAlpha = 1;
     for (const point of points) {
-      if (!isRated(point) && !lit.has(String(point.item))) continue;
+      if (colour(point, ink) === ink.point) continue;
       const [x, y] = screen(point);
-      disc(x, y, Math.max(5, point.size * small), isRated(point) ? ink.rated : ink.lit, ink.ground);
+      disc(x, y, Math.max(5, point.size * small), colour(point, ink), ink.ground);
     }
-    if (selected) disc(...screen(selected), Math.max(7, selected.size), isRated(selected) ? ink.rated : ink.lit, ink.ink, 2.5);
+    if (selected) disc(...screen(selected), Math.max(7, selected.size), colour(selected, ink), ink.ink, 2.5);
     const taken = [];
     if (you) {
       const [x, y] = screen(you);
@@ -228,7 +231,7 @@ export const mount = (place) => {
     selected = point;
     card.hidden = !point;
     if (point) {
-      const close = h("button.quiet", { type: "button", onclick: () => select(null), "aria-label": t("close") }, "✕");
+      const close = h("button.quiet", { type: "button", onclick: () => select(null) }, t("close"));
       const genres = (point.genres ?? []).join(" · ");
       card.replaceChildren(h("div.row", {}, link(point), close), h("div.genres", {}, genres), actions(point));
       refresh(card, point);
