@@ -5,8 +5,14 @@ import pytest
 import dotbias as db
 from dotbias import memory
 from dotbias.errors import SettingError
+from dotbias.insight.neighbours import neighbour_stability
+from dotbias.insight.spectrum import eigenpairs, spectral_density
+from dotbias.solvers.descent.schedules import WarmRestarts
+from dotbias.solvers.gibbs.convergence import convergence
 from dotbias.tuning.surfaces import surface_race
 from tests.cli.command import fails
+
+RESTARTS = WarmRestarts(first_cycle=1, cycle_mult=1)
 
 
 @pytest.fixture(autouse=True)
@@ -45,6 +51,49 @@ def test_the_laboratory_says_what_it_would_take():
     with pytest.raises(SettingError, match="n_steps=1000000 would take"):
         surface_race("beale", [db.SGD()], n_steps=10**6)
     assert "--epochs 9999999 --points 50 would take" in fails("schedule one-cycle --epochs 9999999")
+
+
+ABSURD = 10**12
+
+
+@pytest.mark.parametrize(
+    ("ask", "message"),
+    [
+        (
+            lambda r: convergence(db.Gibbs(n_samples=ABSURD), r),
+            "2 chains of 999,999,999,960 samples",
+        ),
+        (
+            lambda r: db.fit(
+                r, db.DotBias(n_factors=2), db.GradientDescent(n_epochs=ABSURD, schedule=RESTARTS)
+            ),
+            "1,000,000,000,000 epochs of WarmRestarts",
+        ),
+        (lambda _: spectral_density(lambda v: v, 5000, n_steps=ABSURD), "n_steps=5,000 of Lanczos"),
+        (lambda _: eigenpairs(lambda v: v, 5000, 4000), "k=4,000 eigenvalues"),
+        (
+            lambda r: neighbour_stability(
+                db.fit(r, db.DotBias(n_factors=2), db.ALS(n_iterations=1)), 1, n_fits=ABSURD
+            ),
+            "n_fits=1,000,000,000,000",
+        ),
+    ],
+    ids=["chains", "cycles", "Lanczos", "eigenvalues", "fits"],
+)
+def test_absurd_numbers_of_steps_say_what_they_would_take(ratings, ask, message):
+    with pytest.raises(SettingError, match=f"{message}.* of memory, and this machine has 10 MB"):
+        ask(ratings)
+
+
+def test_absurd_numbers_that_take_no_memory_are_none_of_its_business(ratings):
+    """They were refused as arrays that are too large."""
+    train, test = ratings.split(0.3)
+    rec = db.fit(
+        train, db.DotBias(n_factors=2), db.Gibbs(n_samples=9, burn_in=2, keep_samples=ABSURD)
+    )
+    assert rec.parameters["user_samples"].shape[0] == 7
+    figures = db.evaluate(rec, test, k=ABSURD).to_dict()
+    assert figures["ranking"]["k"] == ABSURD
 
 
 def test_numbers_of_bytes_are_readable():

@@ -11,9 +11,6 @@ True
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-from dotbias.solvers.descent.rules import RULES
-from dotbias.solvers.descent.schedules import SCHEDULES
-
 if TYPE_CHECKING:
     from dotbias.data.features import Features as Features
     from dotbias.data.ratings import Ratings as Ratings
@@ -72,12 +69,8 @@ if TYPE_CHECKING:
 
 __version__ = "0.9.0"
 
-# Rules and schedules are public because they are in their tables, which need nothing but NumPy.
-_LISTED = {made.__name__: made for made in (*RULES.values(), *SCHEDULES.values())}
-globals().update(_LISTED)
-
-# Where each other public name lives. They are imported when first used, so that `dotbias --help` and
-# `import dotbias` do not wait for Numba and Polars.
+# Where each public name lives. They are imported when first used, so that `dotbias --help` and
+# `import dotbias` do not wait for Numba and Polars, nor a Ctrl-C for NumPy.
 _HOME = {
     "ALS": "dotbias.solvers.least_squares.als",
     "Baseline": "dotbias.models",
@@ -132,16 +125,25 @@ _HOME = {
     "surface_race": "dotbias.tuning.surfaces",
 }
 
-__all__ = ["__version__", *_HOME, *_LISTED]
+
+def _listed() -> dict[str, str]:
+    """Rules and schedules, which are public because they are in their tables, and where they live."""
+    from dotbias.solvers.descent.rules import RULES
+    from dotbias.solvers.descent.schedules import SCHEDULES
+
+    return {made.__name__: made.__module__ for made in (*RULES.values(), *SCHEDULES.values())}
 
 
 def __getattr__(name: str) -> Any:
-    if name not in _HOME:
+    if name == "__all__":
+        return ["__version__", *_HOME, *_listed()]
+    home = _HOME.get(name) or (None if name.startswith("_") else _listed().get(name))
+    if home is None:
         raise AttributeError(f"module 'dotbias' has no attribute {name!r}")
-    value = getattr(import_module(_HOME[name]), name)
+    value = getattr(import_module(home), name)
     globals()[name] = value
     return value
 
 
 def __dir__() -> list[str]:
-    return sorted(__all__)
+    return sorted(__getattr__("__all__"))

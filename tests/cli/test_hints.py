@@ -76,6 +76,17 @@ def test_every_next_command_runs_as_it_is_printed(run, workplace, ratings):
     assert "Recommendations for user -a 0" in run(*words_of(fitted)).stdout
 
 
+def test_every_next_command_is_known_here():
+    """Those of fit and lr-find run above, and that of demo with the installed command."""
+    found = set()
+    for path in (PROJECT / "src" / "dotbias").rglob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.FunctionDef) and "Next: " in ast.unparse(node):
+                found.add((path.name, node.name))
+                assert "hints." in ast.unparse(node)
+    assert found == {("fitting.py", "fit"), ("laboratory.py", "lr_find"), ("demo.py", "demo")}
+
+
 def test_messages_name_only_options_that_there_are():
     group = typer.main.get_command(app)
     there_are = {"--help", "--version", "--quiet"}

@@ -2,6 +2,7 @@
 
 import json
 import os
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -10,6 +11,7 @@ import pytest
 from typer.testing import CliRunner
 
 import dotbias as db
+from dotbias import __main__
 from dotbias.cli.main import app
 
 FULL = Path("/dev/full")
@@ -40,6 +42,55 @@ def unread() -> int:
     reading, writing = os.pipe()
     os.close(reading)
     return writing
+
+
+def ended(process: subprocess.Popen[str]) -> bool:
+    """Whether it has ended, or does so in half a second."""
+    try:
+        return process.wait(0.5) is not None
+    except subprocess.TimeoutExpired:
+        return False
+
+
+def test_ctrl_c_while_a_pipe_is_read_is_exit_code_130(tmp_path):
+    """Since Polars takes the signal, it was noticed with the next bytes alone."""
+    pipe = tmp_path / "ratings.csv"
+    os.mkfifo(pipe)
+    typed = [sys.executable, "-m", "dotbias", "fit", pipe.name, "-o", "m"]
+    with (
+        subprocess.Popen(typed, cwd=tmp_path, stderr=subprocess.PIPE, text=True) as process,
+        pipe.open("w"),  # once it is opened for reading too
+    ):
+        tries = 0
+        while not ended(process) and tries < 20:  # one right before it begins to wait is missed
+            process.send_signal(signal.SIGINT)
+            tries += 1
+        process.kill()
+        assert process.stderr.read() == "Interrupted.\n"
+    assert process.returncode == 130
+    assert list(tmp_path.iterdir()) == [pipe]
+
+
+@pytest.mark.parametrize("moment", ["loading", "a command"])
+def test_ctrl_c_ends_the_process_at_once_with_exit_code_130(monkeypatch, capsys, moment):
+    """While the command line was still loading, there was a traceback."""
+
+    class App:
+        def __call__(self):
+            raise SystemExit(130) if moment == "a command" else KeyboardInterrupt
+
+    codes = []
+    monkeypatch.setattr("dotbias.cli.main.app", App())
+    monkeypatch.setattr(os, "_exit", codes.append)
+    __main__.main()
+    assert codes == [130]
+    assert capsys.readouterr().err == ("" if moment == "a command" else "Interrupted.\n")
+
+
+def test_the_package_loads_nothing_that_ctrl_c_would_have_to_wait_for():
+    program = "import sys, dotbias.__main__; print('numpy' in sys.modules, dotbias.Adam.__name__)"
+    done = subprocess.run([sys.executable, "-c", program], stdout=subprocess.PIPE, text=True)
+    assert done.stdout == "False Adam\n"
 
 
 @full_disk

@@ -258,6 +258,30 @@ def test_an_interrupted_fit_saves_what_there_is_says_so_and_exits_130(
     assert "interrupted" in run("info m").stdout
 
 
+@pytest.mark.parametrize("moment", ["measuring", "fitting again"])
+def test_what_is_fitted_is_saved_where_ctrl_c_comes_outside_the_epochs(monkeypatch, moment):
+    """It was lost."""
+    from dotbias.evaluation import evaluate
+    from dotbias.fitting import fit
+
+    run("simulate -o r.csv --users 60 --items 40 --ratings 900")
+    whole, fitted = fit.fit, []
+
+    def press(*given: Any, **how: Any) -> Any:
+        fitted.append(given)
+        if moment == "measuring" or len(fitted) == 2:
+            raise KeyboardInterrupt
+        return whole(*given, **how)
+
+    monkeypatch.setattr(*((evaluate, "evaluate") if moment == "measuring" else (fit, "fit")), press)
+    done = run("fit r.csv -o m --solver als --factors 2 --for predict", code=130)
+    assert "Saved m (0.0 MB), fitted on 720 ratings" in done.stderr
+    assert ("Held out" in done.stdout) is (moment != "measuring")
+    assert done.stderr.endswith("\nInterrupted.\n")
+    assert db.Recommender.load("m").rated.nnz == 720
+    assert sorted(path.name for path in Path().iterdir()) == ["m", "r.csv"]
+
+
 def test_an_interrupted_race_writes_what_there_is_and_exits_130(monkeypatch):
     from dotbias.tuning import race
 

@@ -6,6 +6,7 @@ What single commands print, save and refuse is tested without them, in ``tests/c
 import json
 import os
 import re
+import shlex
 import signal
 import socket
 import subprocess
@@ -35,13 +36,15 @@ def test_the_demo_comes_close_to_the_noise_floor(run, workplace):
     assert (workplace / "demo.dotbias").is_file()
     excess = float(re.search(r"within ([\d.]+) % of the noise floor", done.stdout).group(1))
     assert excess < 3
+    (words,) = re.findall(r"Next: dotbias (.*)", done.stdout)
+    assert "is predicted for user" in run(*shlex.split(words)).stdout
 
 
 def test_help_imports_nothing_heavy(installed, environment):
     program = (
         "import sys; sys.argv = ['dotbias', '--help']\n"
-        "from dotbias.cli.main import run\n"
-        "try: run()\n"
+        "from dotbias.__main__ import main\n"
+        "try: main()\n"
         "except SystemExit: pass\n"
         # The names of rules and schedules come from their registries, which need NumPy.
         "heavy = {'numba', 'polars', 'matplotlib', 'plotly', 'scipy', 'safetensors', 'httpx'}\n"

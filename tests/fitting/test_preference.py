@@ -10,6 +10,7 @@ import dotbias as db
 from dotbias.fitting import preference
 from dotbias.fitting.preference import PATH, choose_preference
 from dotbias.recommender.facts import TriedPenalty
+from dotbias.solvers.least_squares import implicit_als
 
 
 def events(chosen: np.ndarray) -> db.Ratings:
@@ -148,6 +149,24 @@ def test_of_many_users_a_sample_is_held_out_and_of_many_pairs_a_part_is_fitted(t
     again = choose_preference(tastes, budget=0.01, seed=7)
     assert replace(again.record, seconds=0) == replace(choice.record, seconds=0)
     assert choose_preference(tastes, budget=1e6, seed=7).record.n_users == 50
+
+
+@pytest.mark.parametrize("ask", ["choose", "fit"])
+def test_ctrl_c_ends_the_choice_and_the_fit(tastes, monkeypatch, ask):
+    """The best so far was taken, and the fit went on."""
+    begun = []
+    one_epoch = implicit_als._Iterations.one_epoch
+
+    def press(loop):
+        begun.append(loop)
+        if len(begun) == 8:  # at the second penalty
+            raise KeyboardInterrupt
+        return one_epoch(loop)
+
+    monkeypatch.setattr(implicit_als._Iterations, "one_epoch", press)
+    with pytest.raises(KeyboardInterrupt):
+        choose_preference(tastes, budget=30) if ask == "choose" else db.fit(tastes)
+    assert len(begun) == 8
 
 
 @pytest.mark.parametrize(

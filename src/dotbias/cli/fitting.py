@@ -103,7 +103,7 @@ def fit(
     table = reading.read(ratings)
     show.say(_summary(table))
     purpose = ranking.purpose_for(table, plan)
-    report, rec = None, None
+    report, rec, interrupted = None, None, False
     if test_size > 0 and round(test_size * len(table)) in (0, len(table)):
         show.say(
             f"Too few {table.kind} to hold out a share of {test_size:g}: the error is not measured."
@@ -137,8 +137,12 @@ def fit(
         )
     if test is not None:
         rec = fit_model(train, model, solver, **how)
-        report = measure(rec, test, new_users="fold" if new_users else "cold")
-        if not as_json:
+        try:
+            report = measure(rec, test, new_users="fold" if new_users else "cold")
+        except KeyboardInterrupt:
+            show.say("Interrupted: the error is not measured.")
+            interrupted = True
+        if report is not None and not as_json:
             with show.before_saving(unprinted):
                 show.console().print(
                     f"Held out: {len(test):,} of {len(table):,} {table.kind}, seed {seed}."
@@ -148,8 +152,14 @@ def fit(
         with show.before_saving(unprinted):
             show.console().print(str(told), markup=False)
     if output is not None:
-        if rec is None or (refit and not rec.interrupted):
+        if rec is None:
             rec = fit_model(table, model, solver, **how)
+        elif refit and not (interrupted or rec.interrupted):
+            try:
+                rec = fit_model(table, model, solver, **how)
+            except KeyboardInterrupt:  # before or after the epochs, of which the best are kept
+                show.say("Interrupted: saved is what was measured.")
+                interrupted = True
         choice = None if plan.choice is None else plan.choice.record
         held_out = None
         if report is not None:
@@ -187,7 +197,7 @@ def fit(
         )
     for error in unprinted:
         raise error
-    if rec is not None and rec.interrupted:
+    if interrupted or (rec is not None and rec.interrupted):
         raise KeyboardInterrupt  # what there is is saved and told
 
 

@@ -121,8 +121,3 @@ def main(
     logger.handlers[:] = [_Notes()]
     logger.setLevel(logging.ERROR if quiet else logging.INFO)
     logger.propagate = False
-
-
-def run() -> None:
-    """Entry point of the console script."""
-    app()

@@ -237,7 +237,7 @@ def _stability(
 
     seconds = n_fits * rec.facts.history.seconds
     if seconds > 1:
-        times = "once" if n_fits == 1 else f"{n_fits} times"
+        times = "once" if n_fits == 1 else f"{n_fits:,} times"
         show.say(f"Fitting the model {times} more, about {seconds:.2g} s in all.")
     return neighbour_stability(
         rec, item, k, n_fits=n_fits, min_ratings=min_ratings, progress=not show.quiet()

@@ -19,6 +19,7 @@ from http import HTTPStatus
 from pathlib import Path
 from types import MappingProxyType
 
+from dotbias.data.waiting import let_interrupt
 from dotbias.errors import DataError, DownloadError
 from dotbias.progress import progress_bar
 
@@ -249,6 +250,7 @@ def _stream(named: NamedSet, part: Path, progress: bool) -> bool:
     """Receive what the part file lacks; True if that was added to bytes already there."""
     import httpx
 
+    let_interrupt()
     present = part.stat().st_size if part.exists() else 0
     # A range counts bytes of the file itself, so the server must not compress it on the way.
     headers = {"Accept-Encoding": "identity"}

@@ -63,7 +63,7 @@ def fit(
         progress: show a progress bar on stderr when it is a terminal.
 
     Ctrl-C ends the fit, not the program: the best parameters so far are kept, and a warning is logged
-    (logger ``dotbias``).
+    (logger ``dotbias``). Before there are any it is a ``KeyboardInterrupt``.
 
     Raises:
         SettingError: for a solver that cannot estimate the model, a budget that is not above 0, a
@@ -83,7 +83,8 @@ def fit(
     purpose = purpose_of(purpose, ratings, model, solver, preference)
     if purpose == "recommend":
         how = solver or preference
-        first = _fit_preference(ratings, model, how, budget, seed, progress=progress)
+        how = _chosen_preference(ratings, model, how, budget, seed, progress=progress)
+        first = _fit_preference(ratings, model, how, seed, progress=progress)
         return Recommender.of(first.model, first.parameters, ratings, first.facts)
     choice = None
     if model is None and solver is None:
@@ -91,11 +92,13 @@ def fit(
         choice = choose_solver(ratings, budget=budget, lists=lists)
         _log.info("Solver: %s", choice)
         model, solver = choice.model, choice.solver
+    if purpose == "both":  # before anything is fitted, which Ctrl-C would lose
+        preference = _chosen_preference(ratings, None, preference, budget, seed, progress=progress)
     first = _fit_one(ratings, model, solver, seed, progress=progress)
     facts = replace(first.facts, choice=None if choice is None else choice.record)
     second = None
-    if purpose == "both" and facts.history.stopped != "interrupted":
-        second = _fit_preference(ratings, None, preference, budget, seed, progress=progress)
+    if preference is not None and facts.history.stopped != "interrupted":
+        second = _fit_preference(ratings, None, preference, seed, progress=progress)
     return Recommender.of(first.model, first.parameters, ratings, facts, second)
 
 
@@ -150,7 +153,7 @@ def purpose_of(
     return purpose
 
 
-def _fit_preference(
+def _chosen_preference(
     ratings: Ratings,
     model: Model | None,
     how: Solver | PreferenceChoice | None,
@@ -158,12 +161,26 @@ def _fit_preference(
     seed: int,
     *,
     progress: bool,
-) -> Part:
-    """Preferences, by what was named and, where that leaves anything open, what suits these ratings."""
+) -> Solver | PreferenceChoice:
+    """What estimates preferences: what was named and, where that leaves anything open, what suits these
+    ratings.
+    """
     if how is None and model is not None:
         how = default_solver(model)
     if how is None or (isinstance(how, ImplicitALS) and how.weight_decay is None):
-        how = choose_preference(ratings, how, model, budget=budget, seed=seed, progress=progress)
+        return choose_preference(ratings, how, model, budget=budget, seed=seed, progress=progress)
+    return how
+
+
+def _fit_preference(
+    ratings: Ratings,
+    model: Model | None,
+    how: Solver | PreferenceChoice,
+    seed: int,
+    *,
+    progress: bool,
+) -> Part:
+    """Preferences."""
     if isinstance(how, PreferenceChoice):
         part = _fit_one(ratings, how.model, how.solver, seed, progress=progress)
         return replace(part, facts=replace(part.facts, preference_choice=how.record))

@@ -117,9 +117,8 @@ def choose_preference(
         seed: of what is held out, and of the fits.
         progress: show a progress bar on stderr when it is a terminal.
 
-    Ctrl-C ends the path: the best of what was tried is chosen.
-
     Raises:
+        KeyboardInterrupt: on Ctrl-C, for there is nothing to keep.
         SettingError: for a ``seed`` that is none, or a model that ``ImplicitALS`` does not estimate.
 
     >>> import dotbias as db
@@ -145,16 +144,13 @@ def choose_preference(
 
             usual = replace(usual_model(ratings), n_factors=DotProduct().n_factors)
             tried, of_best = _walk(task, model or usual, solver, on_penalty)
-        if of_best is None:
-            reason = "interrupted before a list was measured."
-        else:
-            penalty = float(f"{(1 - HELD_OUT) * _top(tried):.2g}")
-            better = _is_better(of_best, of_popular)
-            reason = (
-                f"nDCG@{K} {float(of_best.mean()):.3f} on held-out training rows, where that of the "
-                f"most rated items is {popular:.3f}"
-            )
-            reason += "." if better else ": that is not clearly better."
+        penalty = float(f"{(1 - HELD_OUT) * _top(tried):.2g}")
+        better = _is_better(of_best, of_popular)
+        reason = (
+            f"nDCG@{K} {float(of_best.mean()):.3f} on held-out training rows, where that of the most "
+            f"rated items is {popular:.3f}"
+        )
+        reason += "." if better else ": that is not clearly better."
     chosen: Solver = replace(solver, weight_decay=penalty)
     if better or named:
         model = model or usual_model(ratings)
@@ -255,11 +251,11 @@ class _Task:
 
 def _walk(
     task: _Task, model: Model, solver: ImplicitALS, on_penalty: OnPenalty
-) -> tuple[list[TriedPenalty], NDArray[np.float64] | None]:
+) -> tuple[list[TriedPenalty], NDArray[np.float64]]:
     """The path, from weak to strong, until it goes down; the nDCG of each user at its best value."""
     parameters = None
     tried: list[TriedPenalty] = []
-    of_best, best = None, 0
+    of_best, best = np.zeros(0), 0
     for value in PATH:
         n_iterations = _MORE_ITERATIONS if tried else _FIRST_ITERATIONS
         own = replace(solver, weight_decay=value, n_iterations=n_iterations)
@@ -267,11 +263,11 @@ def _walk(
             model, task.rows, seed=task.seed, start=parameters, svd=parameters
         )
         if history.stopped == "interrupted":
-            break
+            raise KeyboardInterrupt
         of_users = task.ndcg(model, parameters)
         tried.append(TriedPenalty(value, float(of_users.mean())))
         on_penalty(tried[-1])
-        if of_best is None or tried[-1].ndcg > tried[best].ndcg:
+        if len(tried) == 1 or tried[-1].ndcg > tried[best].ndcg:
             of_best, best = of_users, len(tried) - 1
         if len(tried) - 1 - best >= _PATIENCE:
             break

@@ -12,6 +12,7 @@ from dotbias.data.vocabulary import Index
 from dotbias.errors import SettingError
 from dotbias.evaluation.evaluate import text_table
 from dotbias.insight.map_quality import nearest
+from dotbias.memory import check_memory
 from dotbias.models.base import Scores
 from dotbias.progress import progress_bar
 from dotbias.recommender.fitted import MIN_RATINGS, RawId, check_k
@@ -166,6 +167,7 @@ def neighbour_stability(
 
     solver = _solver_of(rec) if solver is None else solver
     first = (rec.facts.seed or 0) + 1 if seed is None else seed
+    check_memory(n_fits, f"n_fits={n_fits:,}", size=64)
     seeds = tuple(range(first, first + n_fits))
     lists = [neighbours(rec)]
     with progress_bar("fitting again", n_fits, enabled=progress) as advance:

@@ -11,6 +11,7 @@ from scipy.linalg import eigh_tridiagonal
 from scipy.sparse.linalg import ArpackNoConvergence, LinearOperator, eigsh
 
 from dotbias.errors import SettingError
+from dotbias.memory import check_memory
 from dotbias.settings import generator
 
 Floats: TypeAlias = NDArray[np.float64]
@@ -75,6 +76,8 @@ def eigenpairs(
             on_product()
         return out
 
+    n_vectors = min(n, max(2 * k + 1, _BASIS))
+    check_memory(n_vectors * n, f"k={k:,} eigenvalues", size=8)
     start = generator(seed).standard_normal(n)
     try:
         values, vectors = eigsh(
@@ -82,7 +85,7 @@ def eigenpairs(
             k,
             which="LA" if which == "largest" else "SA",
             v0=start,
-            ncv=min(n, max(2 * k + 1, _BASIS)),
+            ncv=n_vectors,
             tol=tolerance,
             maxiter=_MOST_RESTARTS,
         )
@@ -183,6 +186,7 @@ def lanczos(
     [1.0, 3.0]
     """
     n_steps = min(n_steps, len(start))
+    check_memory(n_steps * len(start), f"n_steps={n_steps:,} of Lanczos", size=8)
     basis = np.empty((n_steps, len(start)))
     diagonal, beside = np.empty(n_steps), np.empty(n_steps)
     v = start / np.linalg.norm(start)

@@ -53,7 +53,7 @@ def figures_per_user(top: Index, relevant: csr_array, k: int) -> dict[str, NDArr
     at = np.minimum(np.searchsorted(keys, wanted), len(keys) - 1)
     hits = (keys[at] == wanted) & (top >= 0)  # (n, at most k)
 
-    ranks = np.arange(1, k + 1)
+    ranks = np.arange(1, min(k, n_items) + 1)
     discount = 1 / np.log2(ranks + 1)
     most = np.minimum(n_relevant, k)  # (n,): hits of the best list
     width = hits.shape[1]

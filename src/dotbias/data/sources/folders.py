@@ -14,6 +14,7 @@ from dotbias.data.sources.blob import Blob, shown
 from dotbias.data.sources.containers import Container
 from dotbias.data.sources.limits import Limit
 from dotbias.data.sources.packing import Bounded
+from dotbias.data.waiting import let_interrupt
 from dotbias.errors import DataError
 
 # Tables whose files hold rows that are no longer part of them: what tells them, and what reads them.
@@ -67,6 +68,7 @@ def file_blob(path: Path, limit: Limit) -> Blob:
     if stat.S_ISCHR(mode) or stat.S_ISBLK(mode):
         raise DataError(f"{shown(path)}: a device, and no file")
     if not stat.S_ISREG(mode):
+        let_interrupt()  # for a writer is waited for, too
         with path.open("rb") as pipe:
             return Blob(shown(path), read_pipe(shown(path), pipe, limit), limit)
     try:
@@ -103,5 +105,6 @@ def _cut(name: str) -> str:
 
 def read_pipe(name: str, pipe: IO[bytes], limit: Limit) -> bytes:
     """All that comes out of a pipe, which can be read only once."""
+    let_interrupt()
     endless = replace(limit, ratio=math.inf)
     return Bounded(name, pipe, 0, endless).read_whole()

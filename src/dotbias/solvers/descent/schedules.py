@@ -39,6 +39,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dotbias.errors import SettingError
+from dotbias.memory import check_memory
 from dotbias.settings import Settings, setting
 
 Steps: TypeAlias = NDArray[np.float64]
@@ -253,6 +254,7 @@ class WarmRestarts(Schedule):
     def cycle_ends(self, n_epochs: float) -> Steps:
         """``T_0 (1 + T_mult + T_mult² + …)``, up to ``n_epochs``."""
         n_cycles = int(self._position(np.array(n_epochs)))
+        check_memory(3 * n_cycles, f"{n_epochs:,} epochs of {self}", size=8)
         ends = self.first_cycle * np.cumsum(self.cycle_mult ** np.arange(float(n_cycles)))
         return np.minimum(ends, n_epochs)  # rounding may carry the last one past the end
 

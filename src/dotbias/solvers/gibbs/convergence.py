@@ -9,6 +9,7 @@ from threadpoolctl import threadpool_limits
 
 from dotbias.data.ratings import Ratings
 from dotbias.errors import SettingError
+from dotbias.memory import check_memory
 from dotbias.progress import progress_bar
 from dotbias.settings import generator
 from dotbias.solvers.gibbs.gibbs import Gibbs
@@ -116,6 +117,7 @@ def convergence(
             f"n_samples={solver.n_samples}, burn_in={solver.burn_in}: convergence needs at least "
             f"{_LEAST_KEPT} samples after the burn-in"
         )
+    check_memory(2 * n_chains * kept, f"figures of {n_chains} chains of {kept:,} samples", size=8)
     share = solver.validation_size or _HELD_OUT
     validation = Validation.hold_out(ratings, share, generator(seed))
     rmse, noise = np.empty((2, n_chains, kept))

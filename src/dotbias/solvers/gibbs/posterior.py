@@ -218,6 +218,7 @@ class Posterior:
             it.
         """
         chain = self.chain
+        n = min(n, len(self.samples))
         chosen = np.unique(np.linspace(0, len(self.samples) - 1, n).round().astype(int))
         drawn = [self._averaged(self.samples[s]) for s in chosen]
         scale = np.full(chain.n_columns, np.sqrt(chain.std))
