@@ -242,6 +242,8 @@ def test_a_csv_a_json_file_and_a_frame_of_the_same_rows_are_the_same(
         ([0.5, 1, 5] * 9 + [4.5] * 40, ()),
         ([-10, -5, 0, 5, 10] * 9, ()),
         ([1, 2, 3, 4, 5] * 20 + [99], ()),
+        ([3, 4, 5, 8, 9, 10] * 2, ()),  # a small table of ratings from 1 to 10
+        ([1, 1.5, 2, 9, 10] * 3, ()),
     ],
 )
 def test_codes(values: list[float], found: tuple[float, ...]) -> None:
@@ -392,7 +394,7 @@ def test_encodings(text: str, encoding: str | None) -> None:
     content = f"user,item,rating\n1,{text},3\n".encode(encoding or "cp1252")
     assert rows(content, encoding=encoding) == [(1, text, 3.0)]
     message = error_of(b"user,item,rating\n1,\xe9,3\n", encoding="utf-8")
-    assert "not text in UTF-8; name another with encoding=" in message
+    assert "r.csv, row 2: damaged, or not text in UTF-8" in message
 
 
 def test_columns_that_are_not_wanted() -> None:

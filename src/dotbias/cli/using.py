@@ -10,7 +10,7 @@ from dotbias.cli import options as o
 from dotbias.cli import show
 from dotbias.cli.groups import add
 from dotbias.cli.listing import Listing
-from dotbias.cli.reading import PairColumns, RatedColumns, Reading, WithoutScale
+from dotbias.cli.reading import PairColumns, RatedColumns, Reading, WithoutScale, without_panics
 from dotbias.cli.writing import TableOption, WritesModel, write_table
 
 if TYPE_CHECKING:
@@ -65,7 +65,8 @@ def predict(
     show.one_format(as_json, as_csv)
     rec = Recommender.load(model)
     if pairs is not None:
-        asked = read_pairs(pairs, max_unpacked=reading.max_unpacked, **reading.how(rec))
+        with without_panics():
+            asked = read_pairs(pairs, max_unpacked=reading.max_unpacked, **reading.how(rec))
         table = rec.predict_table(asked, with_std=with_std, strict=strict)
     else:
         assert user is not None
@@ -158,13 +159,14 @@ def folded_user(
     from dotbias.errors import UnknownIdError, listed
 
     scale = rec.parameters["scale"] if rec.facts.kind == "ratings" else None
-    rated = read_rated(
-        source,
-        of_model=rec.facts.kind,
-        scale=None if scale is None else (float(scale[0]), float(scale[1])),
-        max_unpacked=reading.max_unpacked,
-        **reading.how(rec),
-    )
+    with without_panics():
+        rated = read_rated(
+            source,
+            of_model=rec.facts.kind,
+            scale=None if scale is None else (float(scale[0]), float(scale[1])),
+            max_unpacked=reading.max_unpacked,
+            **reading.how(rec),
+        )
     unwanted = [rec.item_vocabulary.raw(rec.item_vocabulary.find(i)) for i in not_interested or []]
     user = rec.fold_in_user(rated.iter_rows(), not_interested=unwanted, on_unknown="skip")
     if user.n_ratings == 0:

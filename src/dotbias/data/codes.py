@@ -15,9 +15,11 @@ _MOST_CODES = 3
 def recognised(values: NDArray[np.float32]) -> tuple[float, ...]:
     """Values, apart from all others, that many rows have.
 
-    Apart is what lies beyond the others by more than they do from each other; a lone negative number
-    under others from 0 or 1 on; and a 0 under others from 1 on, if it is far more frequent than the
-    lowest of them. Of fewer than three other values nothing is said: they may be thumbs.
+    Apart is what lies beyond the others by more than they do from each other, below 0 or at over five
+    times the largest (a small table may have but the low and the high ratings of its scale); a lone
+    negative number under others from 0 or 1 on; and a 0 under others from 1 on, if it is far more
+    frequent than the lowest of them. Of fewer than three other values nothing is said: they may be
+    thumbs.
 
     Args:
         values: ratings, shape (n,).
@@ -47,7 +49,8 @@ def _apart(values: NDArray[np.float32]) -> tuple[float, ...]:
             share = counts[:n].sum() if below else counts[-n:].sum()
             gap = gaps[n - 1] if below else gaps[-n]
             inside = codes[-1] - codes[0]
-            far = gap > rest[-1] - rest[0] and gap > inside and abs(codes).min() > 1
+            beyond = codes[-1] < -1 if below else codes[0] > max(5 * abs(rest).max(), 1)
+            far = gap > rest[-1] - rest[0] and gap > inside and beyond
             if far and share >= enough:
                 return tuple(map(float, codes))
     lowest, following = float(known[0]), float(known[1])

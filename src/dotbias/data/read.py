@@ -21,7 +21,7 @@ from dotbias.data.formats.titles import reshaped, with_whole_lines
 from dotbias.data.ratings import Kind, Ratings, Scale, declared_scale
 from dotbias.data.reading import NONE, How, Reading
 from dotbias.data.scan import BadRow, parse, usable
-from dotbias.data.sources.blob import Blob, Frame
+from dotbias.data.sources.blob import Blob, Frame, in_part
 from dotbias.data.sources.limits import Limit, limit_of
 from dotbias.data.sources.locate import RATINGS, TITLES, locate, titles_beside
 from dotbias.data.vocabulary import Vocabulary
@@ -216,6 +216,8 @@ def read_ratings_with_report(
     rows = frame.drop_in_place("row") if "row" in frame.columns else None
     own = values.own_titles(frame)
     every = _encode(frame, limits, found)
+    if any(map(_over_lines, (every.user_vocabulary, every.item_vocabulary))):
+        table.check_quotes()
     ratings = _without_repeats(every, duplicates or _DUPLICATES[found], table, rows)
     notices = list(table.notices)
     if titles is None and own is not None:
@@ -480,6 +482,12 @@ def _encode(frame: pl.DataFrame, limits: Scale | None, kind: Kind) -> Ratings:
     return Ratings(users, items, values, user_vocabulary, item_vocabulary, times, limits, kind=kind)
 
 
+def _over_lines(vocabulary: Vocabulary) -> bool:
+    """Whether an id goes over several lines, as one does where a quotation mark is misplaced."""
+    is_text = vocabulary.id_type == "text"
+    return is_text and bool(vocabulary.ids.str.contains("\n", literal=True).any())
+
+
 # The value of a pair, of its values in the order of time.
 _KEPT = {
     "last": pl.col("value").last(),
@@ -544,14 +552,14 @@ def _repeated_error(
     user = ratings.user_vocabulary.raw(ratings.users[row])
     item = ratings.item_vocabulary.raw(ratings.items[row])
     numbers = [first[pair], row] if rows is None else [rows[first[pair]], rows[row]]
-    one, two = (found.place for found in table.rows(numbers))
+    one, two = (in_part(found.part, found.place) for found in table.rows(numbers))
     advice = (
         'duplicates="last" or "mean" (on the command line --duplicates last) to keep one rating'
         if ratings.kind == "ratings"
         else 'duplicates="sum" (on the command line --duplicates sum) to add them up'
     )
     return DataError(
-        f"{table.name}, rows {one:,} and {two:,}: both {_DO[ratings.kind]} user {user!r}, item "
+        f"{table.name}, rows {one} and {two}: both {_DO[ratings.kind]} user {user!r}, item "
         f"{item!r}; pass {advice}"
     )
 

@@ -16,12 +16,14 @@ from dotbias.data.columns import VALUES, clipped
 from dotbias.data.formats.table import Row, Table, id_type
 from dotbias.data.ratings import LARGEST, Kind, Scale
 from dotbias.data.reading import Reading
-from dotbias.data.sources.blob import PARSER_ERRORS
+from dotbias.data.sources.blob import PARSER_ERRORS, in_part
 from dotbias.errors import DataError
 
 # What stands where an item has no genre, the second in MovieLens.
 _NO_GENRES = ("", "(no genres listed)")
 _ISO_FORMS = ("%Y-%m-%d", "%Y-%m-%dT%H:%M", "%Y-%m-%dT%H:%M:%S%.f", "%Y-%m-%dT%H:%M:%S%.f%:z")
+# No more is left of a date that breaks off in its year.
+_LAST_YEAR = 9999
 _SHOWN_ROWS = 5
 # What stands for nothing where a user, an item or a time should be.
 _NOTHING = (
@@ -50,6 +52,7 @@ class BadRow:
             whole is wrong.
         value: what stands there; empty where nothing does.
         reason: what is wrong with it.
+        part: name of the file, of a table in several.
 
     >>> str(BadRow(17, "rating", "'abc'", "is not a number"))
     "row 17, column rating: 'abc' is not a number"
@@ -59,9 +62,11 @@ class BadRow:
     column: str
     value: str
     reason: str
+    part: str = ""
 
     def __str__(self) -> str:
-        where = f"row {self.row:,}, column {self.column}" if self.column else f"row {self.row:,}"
+        where = f"row {in_part(self.part, self.row)}"
+        where += f", column {self.column}" if self.column else ""
         return f"{where}: {self.value} {self.reason}" if self.value else f"{where}: {self.reason}"
 
 
@@ -223,7 +228,8 @@ def _whole_rows(frame: pl.DataFrame, table: Table) -> pl.DataFrame:
         return frame
     gap = pl.col("time").is_null() & pl.col("problem").is_null()
     numbers = frame.filter(gap)["row"].to_list()
-    if not (short := table.cut_short(numbers)):
+    lengths = zip(numbers, table.lengths(numbers), strict=True)
+    if not (short := [number for number, length in lengths if length < len(table.columns)]):
         return frame
     wrong = pl.col("row").is_in(short)
     return frame.with_columns(
@@ -379,7 +385,12 @@ def _value(
 
 def _time(raw: pl.Expr, dtype: pl.DataType) -> _Taken:
     if dtype == pl.String:
-        seconds = raw.map_batches(_seconds, return_dtype=pl.Int64, is_elementwise=True)
+        dates = raw.map_batches(_dates, return_dtype=pl.Int64, is_elementwise=True)
+        numbers = raw.cast(pl.Int64, strict=False).fill_null(
+            raw.cast(pl.Float64, strict=False).floor().cast(pl.Int64, strict=False)
+        )
+        left_over = numbers.is_between(0, _LAST_YEAR) & dates.is_not_null().any()
+        seconds = dates.fill_null(pl.when(~left_over).then(numbers))
     elif dtype in (pl.Date, pl.Datetime):
         seconds = raw.dt.epoch("s").cast(pl.Int64)
     elif dtype.is_numeric():
@@ -407,15 +418,16 @@ def _genres(raw: pl.Expr, dtype: pl.DataType) -> pl.Expr:
     return text.replace(dict.fromkeys(_NO_GENRES))
 
 
-def _seconds(text: pl.Series) -> pl.Series:
-    """Seconds since 1970 from numbers and ISO dates (UTC where no zone is given), else null."""
-    seconds = text.cast(pl.Int64, strict=False)
-    if seconds.null_count() == 0:  # nearly always; trying the other forms takes ten times as long
-        return seconds
-    fraction = text.cast(pl.Float64, strict=False).floor().cast(pl.Int64, strict=False)
+def _dates(text: pl.Series) -> pl.Series:
+    """Seconds since 1970 of ISO dates (UTC where no zone is given), else null."""
+    if text.cast(pl.Int64, strict=False).null_count() == text.null_count():
+        return pl.repeat(
+            None, len(text), dtype=pl.Int64, eager=True
+        )  # looking takes ten times as long
     iso = text.str.replace(" ", "T", literal=True).str.replace("Z$", "+00:00")
+    iso = iso.set(~iso.str.contains(r"^\d{4}-"), None)
     dates = (iso.str.to_datetime(form, strict=False).dt.epoch("s") for form in _ISO_FORMS)
-    return pl.select(pl.coalesce(seconds, fraction, *dates)).to_series()
+    return pl.select(pl.coalesce(*dates)).to_series()
 
 
 def usable(
@@ -456,7 +468,8 @@ def usable(
 
 def _bad_row(table: Table, row: Row, check: Check) -> BadRow:
     if row.fault:
-        return BadRow(row.place, "", "", row.fault)
+        return BadRow(row.place, "", "", row.fault, row.part)
     value = "" if check.reason == "missing" else repr(row.values[check.role])
     column = clipped(row.column or table.column(check.role))
-    return BadRow(row.place, column, value[:57] + "..." if len(value) > 60 else value, check.reason)
+    value = value[:57] + "..." if len(value) > 60 else value
+    return BadRow(row.place, column, value, check.reason, row.part)

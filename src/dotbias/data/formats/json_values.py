@@ -19,7 +19,7 @@ _BLANKS = " \t\r\n,"
 
 
 def open_json(blob: Blob, wanted: Wanted) -> Table:
-    """The table of a text of JSON.
+    """The table of a text of JSON, in UTF-8.
 
     Of an array each object is made one line, so that row 3 is its third object.
 
@@ -30,8 +30,9 @@ def open_json(blob: Blob, wanted: Wanted) -> Table:
     first = head.removeprefix(codecs.BOM_UTF8).lstrip().partition(b"\n")[0]
     if not first.startswith(b"[") and (json_object(first) is not None or b"\n" not in head.strip()):
         return open_json_lines(blob, wanted)
-    text_blob, encoding, notices = as_utf8(blob, wanted.reading.encoding)
-    text = text_blob.read().removeprefix(codecs.BOM_UTF8).decode(errors="replace")
+    # What comes after the first lines may show another encoding.
+    blob, later, notices = as_utf8(blob)
+    text = blob.read().decode("utf-8-sig")
     lines, rows = [], []
     for value, written in _values(text, blob.name):
         if isinstance(value, dict):
@@ -42,21 +43,27 @@ def open_json(blob: Blob, wanted: Wanted) -> Table:
             raise _no_table(blob.name)
     if rows and not lines:
         frame = of_rows(blob.name, "JSON array of rows", rows)
-        return open_frame(frame.name, frame.format, frame.lf, wanted, header=False)
+        table = open_frame(frame.name, frame.format, frame.lf, wanted, header=False)
+        return table.noted(*notices).known(encoding=later if notices else None)
     if rows or not lines:
         raise _no_table(blob.name)
     table = open_json_lines(replace(blob, content="\n".join(lines).encode()), wanted)
-    return replace(table, format="JSON array").noted(*notices).known(encoding=encoding)
+    return (
+        replace(table, format="JSON array")
+        .noted(*notices)
+        .known(encoding=later if notices else None)
+    )
 
 
 def _values(text: str, name: str) -> Iterator[tuple[Any, str]]:
     """The values of an array, or of a text of several values, and how each is written."""
     decoder = json.JSONDecoder()
-    at = _after_blanks(text, 0)
-    is_array = text[at] == "["
-    at += is_array
-    n_read = 0
-    while (at := _after_blanks(text, at)) < len(text) and not (is_array and text[at] == "]"):
+    at, n_read, is_array, inside = 0, 0, False, False
+    while (at := _after_blanks(text, at)) < len(text):
+        # Parts of one table may be arrays, one after the other.
+        if text[at] == ("]" if inside else "["):
+            at, is_array, inside = at + 1, True, not inside
+            continue
         try:
             value, end = decoder.raw_decode(text, at)
         except (ValueError, RecursionError) as error:
@@ -66,7 +73,7 @@ def _values(text: str, name: str) -> Iterator[tuple[Any, str]]:
             raise DataError(f"{name}, row {n_read + 1:,}: not well-formed JSON ({said})") from error
         yield value, text[at:end]
         at, n_read = end, n_read + 1
-    if is_array and at >= len(text):
+    if inside:
         raise DataError(f"{name}: the JSON array is damaged or cut short (after row {n_read:,})")
 
 

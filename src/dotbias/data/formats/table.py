@@ -26,12 +26,14 @@ class Row(NamedTuple):
         values: raw value of each role.
         fault: what is wrong with the row as a whole, empty where nothing is.
         column: name of the column of the value, where it is not that of the role.
+        part: name of the file, of a table in several.
     """
 
     place: int
     values: Mapping[str, Any]
     fault: str = ""
     column: str = ""
+    part: str = ""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -71,9 +73,16 @@ class Table(ABC):
     def rows(self, numbers: Sequence[int]) -> list[Row]:
         """The rows with the given ascending numbers."""
 
-    def cut_short(self, numbers: Sequence[int]) -> list[int]:  # noqa: ARG002 - where none can be
-        """Which rows, of those with the given ascending numbers, lack a field."""
-        return []
+    def lengths(self, numbers: Sequence[int]) -> list[int]:
+        """How many fields the rows with the given ascending numbers have."""
+        return [len(self.columns)] * len(numbers)
+
+    def check_quotes(self) -> None:  # noqa: B027 - there are quotation marks in text alone
+        """Make sure that all quotation marks are where they may be.
+
+        Raises:
+            DataError: naming the row where one is not.
+        """
 
     def repaired(self, error: Exception) -> Self:
         """A table whose ``text`` works, where that of this one failed with an error.

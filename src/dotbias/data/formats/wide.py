@@ -3,6 +3,7 @@
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import Any, Self
 
 import polars as pl
@@ -33,7 +34,7 @@ class WideTable(Table):
 
     def text(self) -> pl.LazyFrame:
         """See ``Table``."""
-        lf = self.inner.text()
+        lf = self._told_apart()
         items = [role for role in self.inner.places if role != str(self.user)]
         n = len(self.columns)
         names = [
@@ -42,17 +43,30 @@ class WideTable(Table):
         ]
         user = pl.col("row") + 1 if self.user is None else pl.col(str(self.user))
         cells = lf.with_columns(user=user).unpivot(
-            items, index=["row", "user"], variable_name="item", value_name="rating"
+            items, index=["row", "user", "extra"], variable_name="item", value_name="rating"
         )
         rating = pl.col("rating").cast(pl.String).str.strip_chars()
-        place = pl.col("item").cast(pl.Int64)
+        place, first = pl.col("item").cast(pl.Int64), int(items[0])
         return (
             cells.with_columns(rating=rating, row=pl.col("row").cast(pl.Int64) * n + place)
-            .filter(pl.col("rating") != "")
+            .filter((pl.col("rating") != "") | (pl.col("extra").is_not_null() & (place == first)))
             .with_columns(item=pl.col("item").replace_strict(items, names, return_dtype=pl.String))
             .sort("row")
-            .select("row", "user", "item", "rating")
+            .select("row", "user", "item", "rating", "extra")
         )
+
+    def _told_apart(self) -> pl.LazyFrame:
+        """The rows, and ``extra`` that is not null where one is longer or shorter than the others: each
+        of its cells may stand in the place of another.
+        """
+        wrong = pl.when(pl.col("row").is_in(self._odd)).then(pl.lit(""))
+        return self.inner.text().with_columns(extra=wrong)
+
+    @cached_property
+    def _odd(self) -> list[int]:
+        rows = self.inner.text().select("row").collect(engine="streaming")["row"].to_list()
+        lengths = zip(rows, self.inner.lengths(rows), strict=True)
+        return [row for row, length in lengths if length != len(self.columns)]
 
     def rows(self, numbers: Sequence[int]) -> list[Row]:
         """See ``Table``."""
@@ -64,8 +78,12 @@ class WideTable(Table):
             row = found[line]
             user: Any = line + 1 if self.user is None else row.values[str(self.user)]
             values = {"user": user, "rating": row.values[str(at)]}
-            shown.append(Row(row.place, values, row.fault, self.columns[at]))
+            shown.append(Row(row.place, values, row.fault, self.columns[at], row.part))
         return shown
+
+    def check_quotes(self) -> None:
+        """See ``Table``."""
+        self.inner.check_quotes()
 
     def column(self, role: str) -> str:
         """See ``Table``."""

@@ -2,6 +2,7 @@
 
 import io
 import os
+import sqlite3
 import struct
 import zipfile
 from collections.abc import Iterator
@@ -17,6 +18,7 @@ from dotbias.data.sources.packing import PACKING_ERRORS, Bounded, packing_of
 from dotbias.errors import DataError
 
 _HEAD_BYTES = 1 << 16
+_LONGEST_SAID = 300
 
 
 @dataclass(frozen=True)
@@ -29,6 +31,7 @@ class Blob:
         limit: what they may unpack to.
         format: what they were before they became text, where that was something else.
         notices: what the user should know.
+        parts: of text in several files the first line here, the name, and the first line there, of each.
     """
 
     name: str
@@ -36,6 +39,7 @@ class Blob:
     limit: Limit = field(default=LIMIT, repr=False)
     format: str = ""
     notices: tuple[str, ...] = ()
+    parts: tuple[tuple[int, str, int], ...] = field(default=(), repr=False)
 
     def open(self) -> IO[bytes]:
         """The bytes as a file, to be closed after use."""
@@ -59,6 +63,14 @@ class Blob:
     def lines(self) -> io.TextIOWrapper:
         """The lines of text, to be closed after use."""
         return io.TextIOWrapper(self.open(), encoding="utf-8-sig", newline="\n")
+
+    def place(self, line: int) -> tuple[str, int]:
+        """In which of several files a line is, and its number there; both counted from 1."""
+        earlier = [part for part in self.parts if part[0] <= line]
+        if not earlier:
+            return "", line
+        first, name, there = earlier[-1]
+        return name, line - first + there
 
     @contextmanager
     def stream(self) -> Iterator[Bounded]:
@@ -148,10 +160,34 @@ def named_errors(name: str) -> Iterator[None]:
         ) from error
 
 
+# What ``named_errors``, or whoever opens a database, gives a name.
+_NAMED: tuple[type[Exception], ...] = (
+    *(DataError, MemoryError, NotImplementedError, sqlite3.Error),
+    *_DAMAGED,
+)
+
+
+@contextmanager
+def parsing(name: str, format: str) -> Iterator[None]:
+    """Give whatever a parser raises on damaged bytes, which may be anything, the name of the file."""
+    try:
+        yield
+    except _NAMED:
+        raise
+    except Exception as error:
+        raise damaged(name, format, error) from error
+
+
 def damaged(name: str, format: str, error: BaseException) -> DataError:
     """The error of a file that cannot be parsed."""
     said = str(error).strip().partition("\n")[0]
+    said = said if len(said) <= _LONGEST_SAID else f"{said[:_LONGEST_SAID]}..."
     return DataError(f"{name}: the {format} is damaged or cut short ({said})")
+
+
+def in_part(part: str, row: int) -> str:
+    """A row of a table, which may be in several files, in messages."""
+    return f"{row:,} of {part}" if part else f"{row:,}"
 
 
 def shown(path: str | os.PathLike[str]) -> str:
