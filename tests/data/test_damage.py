@@ -28,7 +28,8 @@ def _folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 def write(name: str, content: str | bytes) -> str:
     Path(name).parent.mkdir(exist_ok=True)
-    Path(name).write_bytes(content if isinstance(content, bytes) else content.encode())
+    raw = content if isinstance(content, bytes) else content.encode(errors="surrogateescape")
+    Path(name).write_bytes(raw)
     return name
 
 
@@ -144,6 +145,21 @@ def test_parts_may_be_arrays_of_json() -> None:
     assert "r.json, row 2: not well-formed JSON" in error_of(write("r.json", after))
 
 
+def test_no_value_of_an_array_is_missing() -> None:
+    """Commas were taken for blanks."""
+    said = error_of(write("r.json", "[[1, 2, 3], [1, 3, 4],, [1, 4, 5]]"))
+    assert said == "r.json, row 3: not well-formed JSON (a value is missing)"
+    assert len(rows(write("r.json", "[[1, 2, 3],\n[1, 3, 4],\n]\n"))) == 2
+
+
+def test_a_misspelt_name_of_one_object_is_not_that_of_a_column() -> None:
+    """All times but one were missing."""
+    lines = [{"user": 1, "item": k, "rating": 1 + k % 4, "timestamp": 10 + k} for k in range(9)]
+    lines[0] = {"time(stamp": 5} | lines[0]
+    write("r.jsonl", "".join(json.dumps(line) + "\n" for line in lines))
+    assert [row[3] for row in rows("r.jsonl")] == list(range(10, 19))
+
+
 # MatrixMarket -------------------------------------------------------------------------------------
 
 MARKET = "%%MatrixMarket matrix coordinate real general\n% ours\n3 4 3\n1 2 5\n3 4 1\n2 2 3\n"
@@ -162,6 +178,7 @@ MARKET = "%%MatrixMarket matrix coordinate real general\n% ours\n3 4 3\n1 2 5\n3
         ("3 4 3", "3 x 3", "is damaged or cut short (its first lines are"),
         ("general", "symmetric", "a matrix of ratings is general and real, not symmetric real"),
         ("real", "complex", "not general complex"),
+        ("2 2 3\n", "2 2 \udcc8", "row 6, column 3"),
     ],
 )
 def test_a_damaged_matrix_is_an_error_with_its_row(old: str, new: str, said: str) -> None:

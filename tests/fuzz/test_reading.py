@@ -313,8 +313,8 @@ def wrong_rows(case: Case, ratings: Ratings, report: ReadReport) -> str | None:
         return None  # or one of users: then each row is one
     if reading.skip_lines and written.suffix != "mtx":
         return None  # so are lines above the table
-    if any("taken as they stand" in notice for notice in report.notices):
-        return None  # so are quotation marks that do not match
+    if re.search("taken as they stand|holds no times", " ".join(report.notices)):
+        return None  # so are quotation marks that do not match, and a column of other things
     try:
         said = case.plain()
     except Exception as error:

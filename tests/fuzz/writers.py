@@ -265,7 +265,7 @@ def blanks(rng: random.Random) -> Written:
     def plain(content: bytes) -> list[Row | None]:
         text = decoded(content).replace("\r\n", "\n")
         lines = [re.split("[ \t]+", line.strip(" \t")) for line in text.split("\n") if line.strip()]
-        usual = n_columns if len(lines) > 1 else len(lines[0])
+        usual = n_columns if len(lines) != 1 else len(lines[0])
         return [plain_row(line) if len(line) == usual else None for line in lines]
 
     return Written(rows, text.encode(), "txt", plain, True, header=False, n_header=0)

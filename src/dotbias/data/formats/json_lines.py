@@ -3,6 +3,7 @@
 import codecs
 import glob
 import json
+from collections import Counter
 from collections.abc import Mapping, Sequence, Set
 from dataclasses import dataclass, replace
 from typing import Any, NoReturn, Self
@@ -90,7 +91,8 @@ def open_json_lines(blob: Blob, wanted: Wanted) -> Table:
     objects = [one for line in lines if (one := json_object(line)) is not None]
     if not objects:
         raise DataError(f"{blob.name}: JSON, but not with one object on each line")
-    columns = list(dict.fromkeys(name for one in objects for name in one))
+    # What few objects have may be the name of another column, misspelt.
+    columns = [name for name, _ in Counter(name for one in objects for name in one).most_common()]
     reading = replace(wanted.reading, header=True)
     table = JsonLinesTable(
         name=blob.name,

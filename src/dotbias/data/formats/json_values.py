@@ -59,7 +59,14 @@ def _values(text: str, name: str) -> Iterator[tuple[Any, str]]:
     """The values of an array, or of a text of several values, and how each is written."""
     decoder = json.JSONDecoder()
     at, n_read, is_array, inside = 0, 0, False, False
-    while (at := _after_blanks(text, at)) < len(text):
+    while True:
+        start, at = at, _after_blanks(text, at)
+        if text.count(",", start, at) > 1:
+            raise DataError(
+                f"{name}, row {n_read + 1:,}: not well-formed JSON (a value is missing)"
+            )
+        if at == len(text):
+            break
         # Parts of one table may be arrays, one after the other.
         if text[at] == ("]" if inside else "["):
             at, is_array, inside = at + 1, True, not inside

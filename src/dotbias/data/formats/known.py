@@ -110,7 +110,8 @@ def _open_blob(content: Blob, wanted: Wanted) -> Table:
         known = _format(head)
         encoding, notices = None, content.notices
         if known.is_text:
-            whole = head[: head.rfind(b"\n") + 1] or head
+            # The last line may break off where the head does, but not where the file does.
+            whole = head if blob.size() == len(head) else head[: head.rfind(b"\n") + 1] or head
             blob, encoding, more = as_utf8(blob, wanted.reading.encoding, whole)
             notices = (*notices, *more)
             known = _format(head := blob.head())
