@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from typing import IO
 
 from dotbias.data.sources.blob import Blob, damaged
+from dotbias.data.sources.packing import zstd
 
 _MAGIC = b"ARROW1"
 _FOOTER = struct.Struct("<i6s")
@@ -19,6 +20,7 @@ _CONTINUED = 0xFFFFFFFF
 _DICTIONARIES, _BATCHES = 2, 3
 _HEADER_TYPE, _HEADER, _BODY_LENGTH = 1, 2, 3
 _LENGTH, _NODES, _BUFFERS, _COMPRESSION, _N_VARIADIC = 0, 1, 2, 3, 4
+_CODEC, _ZSTD = 0, 1
 _DICTIONARY_BATCH, _RECORD_BATCH, _DATA = 2, 3, 1
 
 
@@ -34,7 +36,7 @@ def check_messages(blob: Blob) -> None:
             places = _blocks(file, blob.size()) if is_file else _one_by_one(file, blob.size())
             for place in places:
                 _check_message(file, place, blob)
-        except (ValueError, IndexError, struct.error) as error:
+        except (ValueError, IndexError, struct.error, zstd.ZstdError) as error:
             raise damaged(blob.name, "file", error) from error
 
 
@@ -101,6 +103,15 @@ def _check_message(file: IO[bytes], at: int, blob: Blob) -> None:
                 raise ValueError("a buffer has no possible length")
             if unpacked > blob.limit.largest:
                 raise ValueError(f"a buffer unpacks to {unpacked:,} bytes")
+            if batch.table(_COMPRESSION).number(_CODEC, "<b") == _ZSTD and unpacked >= 0:
+                _check_zstd(file.read(n - _COUNT.size), unpacked)
+
+
+def _check_zstd(packed: bytes, size: int) -> None:
+    """Look at the checksum, which Polars does not."""
+    unpacker = zstd.ZstdDecompressor()
+    if len(unpacker.decompress(packed, size + 1)) != size or not unpacker.eof:
+        raise ValueError("a buffer is not as long as it says")
 
 
 class _Table:
