@@ -8,7 +8,6 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import polars as pl
 import pyarrow.parquet as pq
 import pytest
@@ -271,19 +270,11 @@ def test_messages_of_arrow_are_as_long_as_they_may_be() -> None:
                 assert "r.arrow" in error_of(write("r.arrow", content))
 
 
-def test_checksums_of_arrow_are_looked_at() -> None:
-    """Polars does not read as far as they are."""
-    rng = np.random.default_rng(1)
-    columns = {"user": rng.integers(0, 9, 400), "item": range(400)}
-    frame = pl.DataFrame({**columns, "rating": rng.integers(2, 11, 400) / 2})
-    whole = binary(frame.write_ipc_stream, compression="zstd")
-    expected = rows(write("r.arrow", whole))
-    for at in range(len(whole) // 4, len(whole) - 8, 50):
-        damaged = whole[:at] + bytes([whole[at] ^ 4]) + whole[at + 1 :]
-        try:
-            assert rows(write("r.arrow", damaged)) == expected, at
-        except DataError as error:
-            assert "r.arrow" in str(error)  # noqa: PT017 - either will do
+def test_a_checksum_of_arrow_is_looked_at() -> None:
+    """Polars does not read as far as it is."""
+    whole = bytearray(binary(FRAME.write_ipc_stream, compression="zstd"))
+    whole[whole.index(b"\x28\xb5\x2f\xfd") + 4] |= 4  # now a frame should end with one
+    assert "r.arrow" in error_of(write("r.arrow", bytes(whole)))
 
 
 def test_whatever_the_reader_of_archives_raises_is_an_error_of_the_file() -> None:
