@@ -295,6 +295,13 @@ def test_messages_of_arrow_are_as_long_as_they_may_be() -> None:
                 assert "r.arrow" in error_of(write("r.arrow", content))
 
 
+def test_a_checksum_of_arrow_is_looked_at() -> None:
+    """Polars does not read as far as it is."""
+    whole = bytearray(binary(FRAME.write_ipc_stream, compression="zstd"))
+    whole[whole.index(b"\x28\xb5\x2f\xfd") + 4] |= 4  # now a frame should end with one
+    assert "r.arrow" in error_of(write("r.arrow", bytes(whole)))
+
+
 def test_whatever_the_reader_of_archives_raises_is_an_error_of_the_file() -> None:
     """A central directory that is said to lie before the beginning was a traceback."""
     out = io.BytesIO()

@@ -212,9 +212,9 @@ SEPARATORS = (",", ";", "\t", "|", "::", "\t\t")
 
 def _csv(text: str, **options: Any) -> list[list[str]]:
     """Rows of cells, in which a carriage return that ends no line is a letter like others."""
-    alone = re.sub(r"\r(?!\n|\Z)", "\x1e", text)
+    alone = re.sub(r"\r(?!\n|\Z)", "\ue000", text)
     lines = csv.reader(io.StringIO(alone, newline=""), **options)
-    return [[cell.replace("\x1e", "\r") for cell in line] for line in lines]
+    return [[cell.replace("\ue000", "\r") for cell in line] for line in lines]
 
 
 def separated(rng: random.Random) -> Written:

@@ -21,6 +21,8 @@ _DICTIONARIES, _BATCHES = 2, 3
 _HEADER_TYPE, _HEADER, _BODY_LENGTH = 1, 2, 3
 _LENGTH, _NODES, _BUFFERS, _COMPRESSION, _N_VARIADIC = 0, 1, 2, 3, 4
 _CODEC, _ZSTD = 0, 1
+# The byte of a Zstandard frame that tells whether it ends with a checksum.
+_DESCRIPTOR, _HAS_CHECKSUM = 4, 4
 _DICTIONARY_BATCH, _RECORD_BATCH, _DATA = 2, 3, 1
 
 
@@ -108,7 +110,9 @@ def _check_message(file: IO[bytes], at: int, blob: Blob) -> None:
 
 
 def _check_zstd(packed: bytes, size: int) -> None:
-    """Look at the checksum, which Polars does not."""
+    """Look at the checksum where there is one, which Polars does not."""
+    if not packed[_DESCRIPTOR] & _HAS_CHECKSUM:
+        return
     unpacker = zstd.ZstdDecompressor()
     if len(unpacker.decompress(packed, size + 1)) != size or not unpacker.eof:
         raise ValueError("a buffer is not as long as it says")
