@@ -203,7 +203,8 @@ FINER = ((1e17, 10**9), (1e14, 10**6), (1e11, 10**3))
 OF_THE_WHOLE = re.compile(
     "damaged or cut short|a binary file|is empty|no rows|only one column|recognised among|"
     "rows are bad|JSON, but|is not read, since|is refused|different formats|a matrix of|"
-    "have no rating|mixed types|cannot be (read|unpacked)|named like ratings|is a bomb|no column"
+    "have no rating|without ratings|mixed types|cannot be (read|unpacked)|named like ratings|is a bomb|"
+    "no column"
 )
 
 
