@@ -13,6 +13,7 @@ from typer.testing import CliRunner
 import dotbias as db
 from dotbias import __main__
 from dotbias.cli.main import app
+from dotbias.cli.reading import without_panics
 
 FULL = Path("/dev/full")
 full_disk = pytest.mark.skipif(not FULL.is_char_device(), reason="no device that is always full")
@@ -136,3 +137,30 @@ def test_a_title_that_the_output_has_no_letters_for_is_shown_as_far_as_it_has(
         assert shown in done.stdout
     done = CliRunner(charset=charset).invoke(app, [*asked, "--json"], catch_exceptions=False)
     assert "Amélie ★" in {row["title"] for row in json.loads(done.stdout)}  # nothing is lost
+
+
+def test_what_a_parser_says_of_its_panic_is_said_by_the_error_alone(capfd, monkeypatch):
+    monkeypatch.setattr(sys, "stderr", os.fdopen(os.dup(2), "w", buffering=1))
+    monkeypatch.setattr(sys, "__stderr__", sys.stderr)
+    with without_panics():
+        os.write(2, b"thread 'polars-1' (7) panicked at crates/x.rs:1:2:\nassertion failed\n")
+        print("a note", file=sys.stderr)
+        assert capfd.readouterr().err == "a note\n"
+    assert capfd.readouterr().err == ""
+    with without_panics():
+        os.write(2, b"a warning of a library\n")
+    assert capfd.readouterr().err == "a warning of a library\n"
+    sys.stderr.close()
+
+
+def test_a_file_at_which_polars_panics_is_one_message(tmp_path, capfd):
+    """``thread 'polars-1' panicked at``... stood above it."""
+    frame = db.simulate(20, 10, 100, seed=1)[0].to_frame()
+    frame.write_parquet(tmp_path / "r.parquet", compression="uncompressed")
+    whole = (tmp_path / "r.parquet").read_bytes()
+    command = f"split {tmp_path}/r.parquet --train {tmp_path}/a.csv --test {tmp_path}/b.csv --force"
+    for at in (186, 200, 210):
+        (tmp_path / "r.parquet").write_bytes(whole[:at] + b"\0" + whole[at + 1 :])
+        done = CliRunner().invoke(app, command.split())
+        assert done.exit_code in (0, 1)
+        assert capfd.readouterr().err == ""

@@ -511,7 +511,7 @@ def test_json_lines() -> None:
 USERS = st.sampled_from(["1", "2", "x", ""])
 ITEMS = st.sampled_from(["7", "8", "9", "9,9", ""])
 VALUES = st.sampled_from(["3", "4.5", " 2 ", "1", "9", "", "abc", "nan", "-inf", "1_0"])
-TIMES = st.sampled_from(["5", "6", "7.5", "2001-01-01", "", "soon"])
+TIMES = st.sampled_from(["50000", "60000", "70000.5", "2001-01-01", "", "soon"])
 
 
 def fault(cells: list[str]) -> tuple[str, str, str] | None:
@@ -535,8 +535,8 @@ def fault(cells: list[str]) -> tuple[str, str, str] | None:
 
 row_of_cells = st.tuples(USERS, ITEMS, VALUES, TIMES).map(list)
 misshapen = st.builds(lambda row, n: (row * 2)[:n], row_of_cells, st.sampled_from([0, 2, 5, 6]))
-good_cells = ["1", "7", "3", "5"]
-good_row = st.tuples(st.just("1"), st.just("7"), st.just("3"), st.just("5")).map(list)
+good_cells = ["1", "7", "3", "50000"]
+good_row = st.just(good_cells)
 
 
 @settings(max_examples=100)
@@ -690,8 +690,16 @@ def test_one_rating_and_a_constant_rating_are_read(values: list[int]) -> None:
 @pytest.mark.usefixtures("folder")
 def test_times(text: str, seconds: int) -> None:
     assert rows(read_ratings(write(HEADER + f"1,2,3,{text}\n"))) == [(1, 2, 3.0, seconds)]
-    mixed = read_ratings(write(HEADER + f"1,2,3,{text}\n1,3,3,7\n"))
-    assert mixed.to_frame()["timestamp"].to_list() == [seconds, 7]
+    mixed = read_ratings(write(HEADER + f"1,2,3,{text}\n1,3,3,70000\n"))
+    assert mixed.to_frame()["timestamp"].to_list() == [seconds, 70_000]
+
+
+@pytest.mark.usefixtures("folder")
+def test_what_is_left_of_a_date_is_no_time() -> None:
+    """A file was cut short in the last date, and 200 was the second in which it was rated."""
+    for rest in ("200", "20", "2018", "201-02-03"):
+        said = error_of(read_ratings, write(HEADER + f"1,2,3,2018-09-26\n1,3,3,{rest}"))
+        assert said.startswith(f"ratings.csv, row 3, column timestamp: '{rest}' is not a time")
 
 
 @pytest.mark.parametrize("unit", ["ms", "us", "ns"])

@@ -304,6 +304,7 @@ def test_a_csv_a_json_file_and_a_frame_of_the_same_rows_are_the_same(
         ([0] * 60 + list(range(1, 11)) * 5, (0,)),
         ([99] * 20 + [-9.7, -3, 0, 4.85, 9.7] * 5, (99,)),
         ([98] * 5 + [99] * 20 + [1, 2, 3, 4, 5] * 9, (98, 99)),
+        ([255] * 20 + [0, 10, 50, 90, 100] * 9, (255,)),
         ([-999] * 20 + [1, 2, 3, 4, 5] * 9, (-999,)),
         ([1, 2, 3, 4, 5] * 20, ()),
         ([0, 1, 2, 3, 4, 5] * 20, ()),
@@ -313,6 +314,8 @@ def test_a_csv_a_json_file_and_a_frame_of_the_same_rows_are_the_same(
         ([0.5, 1, 5] * 9 + [4.5] * 40, ()),
         ([-10, -5, 0, 5, 10] * 9, ()),
         ([1, 2, 3, 4, 5] * 20 + [99], ()),
+        ([3, 4, 5, 8, 9, 10] * 2, ()),  # a small table of ratings from 1 to 10
+        ([1, 1.5, 2, 9, 10] * 3, ()),
     ],
 )
 def test_codes(values: list[float], found: tuple[float, ...]) -> None:
@@ -628,9 +631,9 @@ def test_too_little_text_or_text_that_breaks_off_is_windows_1252() -> None:
 
 def test_an_encoding_that_is_said_and_wrong_is_an_error() -> None:
     message = error_of(b"user,item,rating\n1,\xe9,3\n", encoding="utf-8")
-    assert "not text in UTF-8; name another with encoding=" in message
+    assert "r.csv, row 2: damaged, or not text in UTF-8" in message
     message = error_of(named(WESTERN, "cp1252"), encoding="gb18030")
-    assert "not text in gb18030" in message
+    assert "damaged, or not text in GB18030" in message
 
 
 def test_columns_that_are_not_wanted() -> None:

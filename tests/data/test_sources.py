@@ -1,4 +1,4 @@
-"""Sources: every container and object that ratings come in, and damage to each of them."""
+"""Sources: every container and object that ratings come in. Damage: test_damage.py and tests/fuzz."""
 
 import bz2
 import datetime
@@ -612,42 +612,6 @@ def test_sizes_that_are_none(size: Any) -> None:
 
 
 # Damage -------------------------------------------------------------------------------------------
-
-DAMAGED = [
-    name
-    for name in CONTAINERS
-    if not name.startswith(("folder", "pattern", "list", "parts")) and "named" not in name
-]
-
-
-@pytest.mark.parametrize("container", [*DAMAGED, "Parquet"])
-@pytest.mark.usefixtures("folder")
-def test_damage_is_an_error_with_the_name_of_the_file_or_changes_nothing_that_is_checked(
-    container: str,
-) -> None:
-    """Truncation and altered bytes; where a checksum covers the rows, none may differ."""
-    if container == "Parquet":
-        source: Any = write("r.parquet", binary(pl.DataFrame.write_parquet, PLANTED))
-    else:
-        source = CONTAINERS[container]()
-    source = source[0] if isinstance(source, tuple) else source
-    path = Path(source.rpartition("///")[2].partition("?")[0])
-    whole = path.read_bytes()
-    random = np.random.default_rng(7)
-    checked = container in ("bzip2", "xz", "workbook", "tar.gz", "tar.xz", "SQLite, zipped")
-    for trial in range(40):
-        content = bytearray(whole)
-        if trial % 4 == 0:
-            del content[random.integers(len(content)) :]
-        else:
-            for at in random.integers(len(content), size=random.choice([1, 4])):
-                content[at] ^= random.integers(1, 256)
-        path.write_bytes(content)
-        try:
-            right = triples(read_ratings(source, on_bad="skip")) == EXPECTED or not checked
-        except DataError as error:
-            right = path.name in str(error)
-        assert right, trial
 
 
 @pytest.mark.usefixtures("folder")

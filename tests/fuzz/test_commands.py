@@ -6,9 +6,7 @@ Some with ``make test``; any number by hand: ``python -m tests.fuzz.test_command
 import contextlib
 import inspect
 import random
-import resource
 import shlex
-import signal
 import sys
 import traceback
 from collections.abc import Collection, Iterator
@@ -18,19 +16,15 @@ from types import UnionType
 from typing import Annotated, Any, Union, get_args, get_origin
 
 import pytest
-import typer
-from typer.testing import CliRunner
 
 from dotbias.cli.main import app
+from tests.fuzz.running import GROUP, bounded, command
 
 N_CASES = 100
-# Beyond what is there already; what would take more must be refused, or end in a message.
-MEMORY = 4 << 30
 SECONDS = 60
 
 # Those that need the network, or take a tour of half a minute.
 LEFT_OUT = {"download", "demo"}
-GROUP = typer.main.get_command(app)
 
 # Values, as a shell takes them apart.
 NUMBERS = shlex.split("-1 0 1 2 3 7 100 1.5 1e300 -1e300 nan inf x ''")
@@ -190,9 +184,9 @@ def _typed(rng: random.Random, parameter: Any, kind: Any) -> list[str]:
 
 def fault(words: list[str]) -> str | None:
     """What is wrong with how a command line ends; None where nothing is."""
-    with _bounded():
-        done = CliRunner(env={"COLUMNS": "100"}).invoke(app, words)
-    if done.exception is not None and not isinstance(done.exception, SystemExit):
+    with bounded(SECONDS):
+        done = command(words)
+    if done.exception is not None:
         return "".join(traceback.format_exception(done.exception))[-3000:]
     if done.exit_code not in (0, 1, 2):
         return f"exit code {done.exit_code}"
@@ -203,30 +197,11 @@ def fault(words: list[str]) -> str | None:
     return None
 
 
-@contextlib.contextmanager
-def _bounded() -> Iterator[None]:
-    """So much more memory and no more, lest a test take the machine with it; a bell for what hangs."""
-
-    def ring(*_: Any) -> None:
-        raise TimeoutError(f"it has not ended within {SECONDS} s")
-
-    size = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
-    before, bell = resource.getrlimit(resource.RLIMIT_AS), signal.signal(signal.SIGALRM, ring)
-    resource.setrlimit(resource.RLIMIT_AS, (size + MEMORY, before[1]))
-    signal.alarm(SECONDS)
-    try:
-        yield
-    finally:
-        signal.alarm(0)
-        signal.signal(signal.SIGALRM, bell)
-        resource.setrlimit(resource.RLIMIT_AS, before)
-
-
 def make_files() -> None:
     """Small inputs, in the present folder."""
 
-    def run(command: str) -> None:
-        done = CliRunner().invoke(app, shlex.split(command))
+    def run(line: str) -> None:
+        done = command(shlex.split(line))
         assert done.exit_code == 0, done.stderr
 
     run("simulate -o ratings.csv --users 40 --items 20 --ratings 400")

@@ -1,7 +1,12 @@
 """How ratings are read: the options that all commands share which read ratings."""
 
+import os
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext, redirect_stderr
 from dataclasses import dataclass
 from pathlib import Path
+from tempfile import TemporaryFile
 from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
@@ -238,7 +243,10 @@ class Reading:
 
         if source in NAMED_SETS and not Path(source).exists():
             source = str(fetch(source, progress=not show.quiet()))
-        with progress_bar(f"reading {source}", None, enabled=not show.quiet()):
+        with (
+            without_panics(),
+            progress_bar(f"reading {source}", None, enabled=not show.quiet()),
+        ):
             return read_ratings(
                 source,
                 scale=self.scale,
@@ -256,6 +264,33 @@ class _Untitled(Reading):
     """Of commands that make no use of titles: those beside the ratings are not looked for."""
 
     titles: Path | None = Path(NONE)
+
+
+@contextmanager
+def without_panics() -> Iterator[None]:
+    """Keep what a parser of machine code says when it panics off stderr: the error of the file says it.
+
+    What else libraries say there comes at the end, and what Python says at once. This takes the whole
+    process's stderr, so it is for the command, whose process does nothing else meanwhile.
+    """
+    try:
+        own = os.dup(2)
+    except OSError:  # there is no stderr
+        yield
+        return
+    with os.fdopen(own, "w", buffering=1, errors="replace") as stderr, TemporaryFile() as said:
+        is_own = sys.stderr is not None and sys.stderr is sys.__stderr__
+        os.dup2(said.fileno(), 2)
+        try:
+            with redirect_stderr(stderr) if is_own else nullcontext():
+                yield
+        finally:
+            stderr.flush()
+            os.dup2(own, 2)
+            said.seek(0)
+            text = said.read()
+            if b"panicked at" not in text:
+                os.write(2, text)
 
 
 _FORMAT = (

@@ -10,7 +10,7 @@ from dotbias.cli import options as o
 from dotbias.cli import show
 from dotbias.cli.groups import add
 from dotbias.cli.listing import Listing
-from dotbias.cli.reading import PairColumns, RatedColumns, Reading, WithoutScale
+from dotbias.cli.reading import PairColumns, RatedColumns, Reading, WithoutScale, without_panics
 from dotbias.cli.writing import TableOption, WritesModel, write_table
 
 if TYPE_CHECKING:
@@ -65,7 +65,8 @@ def predict(
     show.one_format(as_json, as_csv)
     rec = Recommender.load(model)
     if pairs is not None:
-        asked = read_pairs(pairs, max_unpacked=reading.max_unpacked, **reading.how(rec))
+        with without_panics():
+            asked = read_pairs(pairs, max_unpacked=reading.max_unpacked, **reading.how(rec))
         table = rec.predict_table(asked, with_std=with_std, strict=strict)
     else:
         assert user is not None
@@ -161,13 +162,14 @@ def folded_user(
     """The user of a file of items and ratings."""
     from dotbias.data.read import read_rated
 
-    rated = read_rated(
-        source,
-        of_model=rec.facts.kind,
-        scale=rec.scale,
-        max_unpacked=reading.max_unpacked,
-        **reading.how(rec),
-    )
+    with without_panics():
+        rated = read_rated(
+            source,
+            of_model=rec.facts.kind,
+            scale=rec.scale,
+            max_unpacked=reading.max_unpacked,
+            **reading.how(rec),
+        )
     return rec.fold_in_user(rated, not_interested=not_interested or (), strict=strict)
 
 

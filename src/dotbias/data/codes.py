@@ -10,14 +10,17 @@ _SHARE, _SHARE_OF_ZEROS = 0.02, 0.1
 _FEWEST = 5
 _SAMPLED = 1 << 16
 _MOST_CODES = 3
+_LARGEST_BYTE = 255
 
 
 def recognised(values: NDArray[np.float32]) -> tuple[float, ...]:
     """Values, apart from all others, that many rows have.
 
-    Apart is what lies beyond the others by more than they do from each other; a lone negative number
-    under others from 0 or 1 on; and a 0 under others from 1 on, if it is far more frequent than the
-    lowest of them. Of fewer than three other values nothing is said: they may be thumbs.
+    Apart is what lies beyond the others by more than they do from each other, below 0, at over five
+    times the largest (a small table may have but the low and the high ratings of its scale), or at 255,
+    the largest of a byte; a lone negative number under others from 0 or 1 on; and a 0 under others from
+    1 on, if it is far more frequent than the lowest of them. Of fewer than three other values nothing is
+    said: they may be thumbs.
 
     Args:
         values: ratings, shape (n,).
@@ -47,7 +50,9 @@ def _apart(values: NDArray[np.float32]) -> tuple[float, ...]:
             share = counts[:n].sum() if below else counts[-n:].sum()
             gap = gaps[n - 1] if below else gaps[-n]
             inside = codes[-1] - codes[0]
-            far = gap > rest[-1] - rest[0] and gap > inside and abs(codes).min() > 1
+            over = min(max(5 * abs(rest).max(), 1), _LARGEST_BYTE - 1)
+            beyond = codes[-1] < -1 if below else codes[0] > over
+            far = gap > rest[-1] - rest[0] and gap > inside and beyond
             if far and share >= enough:
                 return tuple(map(float, codes))
     lowest, following = float(known[0]), float(known[1])

@@ -4,6 +4,7 @@ import codecs
 import io
 import re
 from collections.abc import Collection
+from dataclasses import replace
 from functools import cache
 from itertools import islice
 from unicodedata import category
@@ -55,6 +56,9 @@ _APART = {"cp1250": "¹œŸ", "iso8859-2": "±¶¼"}
 # characters than these nothing is said.
 _LOOKED_AT, _SHARE = 5_000, 0.75
 _FEWEST_OF_TWO_BYTES, _FEWEST_CYRILLIC = 4, 6
+# What stands for a byte that is no part of a letter in UTF-8, where Python shall go on.
+_NO_LETTER = re.compile("[\udc80-\udcff]")
+_LETTERS = re.compile("[\u0080-\ud7ff\ue000-\U0010ffff]")
 
 
 def as_utf8(
@@ -62,7 +66,8 @@ def as_utf8(
 ) -> tuple[Blob, str, tuple[str, ...]]:
     """The blob in UTF-8, the encoding that it was in, and what the user should know.
 
-    Text without a mark that is not UTF-8 is in the encoding that makes words of it, see ``recognised``.
+    Text without a mark that is not UTF-8 is in the encoding that makes words of it, see ``recognised``,
+    unless more of its letters are in UTF-8 than are not: then it is damaged.
 
     Args:
         blob: its bytes.
@@ -70,42 +75,49 @@ def as_utf8(
         sample: some of the bytes, where they shall do to find it out.
 
     Raises:
-        DataError: for bytes that are no text in the encoding that is known.
+        DataError: for bytes that are no text in the encoding that is known, or in the one that the
+            others are in.
     """
     head = blob.head()
     marked = next((name for mark, name in _MARKS if head.startswith(mark)), None)
     encoding = encoding or marked
-    if encoding is not None and encoding not in ("utf-8", "utf-8-sig", "ascii"):
-        try:
-            text = blob.read().decode(encoding)
-        except UnicodeDecodeError as error:
-            line = blob.read()[: error.start].count(b"\n") + 1
-            raise DataError(
-                f"{blob.name}, row {line:,}: not text in {encoding} ({error.reason}); name another with "
-                "encoding= (on the command line --encoding)"
-            ) from None
-        return Blob(blob.name, text.removeprefix("\ufeff").encode()), encoding, ()
+    if encoding not in (None, "utf-8", "utf-8-sig", "ascii"):
+        text = _decoded(blob.name, blob.read(), encoding)
+        return replace(blob, content=text.removeprefix("\ufeff").encode()), encoding, ()
     try:
         (blob.read() if sample is None else sample).decode()
     except UnicodeDecodeError:
-        if encoding is not None:
-            raise DataError(
-                f"{blob.name}: not text in UTF-8; name another with encoding= (on the command line "
-                "--encoding)"
-            ) from None
         raw = blob.read()
-        found = recognised(raw)
-        try:
-            text = _windows(raw) if found == _FALLBACK else raw.decode(found)
-        except UnicodeDecodeError:  # in a line that was not looked at
-            found, text = _FALLBACK, _windows(raw)
-        others = ", such as cp1251 or gb18030," if found == _FALLBACK else ""
-        said = (
-            f"not UTF-8: read as {_NAMES[found]}; pass encoding= (on the command line --encoding)"
-            f"{others} if names look wrong"
-        )
-        return Blob(blob.name, text.encode()), found, (said,)
+        if encoding is None and not raw.startswith(codecs.BOM_UTF8) and not _is_mostly_utf8(raw):
+            found = recognised(raw)
+            try:
+                text = _windows(raw) if found == _FALLBACK else raw.decode(found)
+            except UnicodeDecodeError:  # in a line that was not looked at
+                found, text = _FALLBACK, _windows(raw)
+            others = ", such as cp1251 or gb18030," if found == _FALLBACK else ""
+            said = (
+                f"not UTF-8: read as {_NAMES[found]}; pass encoding= (on the command line --encoding)"
+                f"{others} if names look wrong"
+            )
+            return replace(blob, content=text.encode()), found, (said,)
+        _decoded(blob.name, raw, "utf-8")
     return blob, "utf-8", ()
+
+
+def _decoded(name: str, raw: bytes, encoding: str) -> str:
+    try:
+        return raw.decode(encoding)
+    except UnicodeDecodeError as error:
+        row = raw[: error.start].decode(encoding, errors="ignore").count("\n") + 1
+        raise DataError(
+            f"{name}, row {row:,}: damaged, or not text in {encoding.upper()} ({error.reason}); name "
+            "another encoding with encoding= (on the command line --encoding)"
+        ) from None
+
+
+def _is_mostly_utf8(raw: bytes) -> bool:
+    text = raw.decode(errors="surrogateescape")
+    return len(_LETTERS.findall(text)) > len(_NO_LETTER.findall(text))
 
 
 def recognised(raw: bytes) -> str:

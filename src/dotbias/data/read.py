@@ -225,6 +225,8 @@ def read_ratings_with_report(
     rows = frame.drop_in_place("row") if "row" in frame.columns else None
     own = values.own_titles(frame)
     every = _encode(frame, limits, found)
+    if any(map(_over_lines, (every.user_vocabulary, every.item_vocabulary))):
+        table.check_quotes()
     ratings = _without_repeats(every, duplicates or _DUPLICATES[found], table, rows)
     notices = list(table.notices)
     if titles is None and own is not None:
@@ -509,6 +511,12 @@ def _encode(frame: pl.DataFrame, limits: Scale | None, kind: Kind) -> Ratings:
     )
     times = frame.drop_in_place("time").rechunk().to_numpy() if "time" in frame.columns else None
     return Ratings(users, items, values, user_vocabulary, item_vocabulary, times, limits, kind=kind)
+
+
+def _over_lines(vocabulary: Vocabulary) -> bool:
+    """Whether an id goes over several lines, as one does where a quotation mark is misplaced."""
+    is_text = vocabulary.id_type == "text"
+    return is_text and bool(vocabulary.ids.str.contains("\n", literal=True).any())
 
 
 # The value of a pair, of its values in the order of time.

@@ -7,7 +7,6 @@ shown and left out.
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from functools import partial
 from typing import NamedTuple
 
 import polars as pl
@@ -304,7 +303,8 @@ def _whole_rows(frame: pl.DataFrame, table: Table) -> pl.DataFrame:
         return frame
     gap = pl.col("time").is_null() & pl.col("problem").is_null()
     numbers = frame.filter(gap)["row"].to_list()
-    if not (short := table.cut_short(numbers)):
+    lengths = zip(numbers, table.lengths(numbers), strict=True)
+    if not (short := [number for number, length in lengths if length < len(table.columns)]):
         return frame
     wrong = pl.col("row").is_in(short)
     return frame.with_columns(
@@ -460,8 +460,7 @@ def _value(
 
 def _time(raw: pl.Expr, dtype: pl.DataType, form: str | None) -> _Taken:
     if dtype == pl.String:
-        read = partial(times.read_as, form=form)
-        seconds = raw.map_batches(read, return_dtype=pl.Int64, is_elementwise=True)
+        seconds = times.read_as(raw, form)
     elif dtype in (pl.Date, pl.Datetime):
         seconds = raw.dt.epoch("s").cast(pl.Int64)
     elif dtype.is_numeric():

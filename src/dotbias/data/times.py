@@ -1,6 +1,7 @@
 """Times: seconds since 1970 from numbers and from dates, however they are written."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
+from functools import partial
 from typing import NamedTuple
 
 import polars as pl
@@ -22,6 +23,11 @@ _DATES = (
     *("%a %b %d %H:%M:%S %z %Y", "%a, %d %b %Y %H:%M:%S%#z"),
 )
 _CLOCKS = (" %H:%M", " %H:%M:%S%.f", " %I:%M %p", " %I:%M:%S %p")
+# No more is left of a date that breaks off in its year.
+_LAST_YEAR = 9999
+# Before lies what a year without its century, or what is left of one, is taken for; years have four
+# digits.
+_EARLIEST, _LATEST = -(2**32), 253_402_300_799
 # Dates whose day and month may be the other way round.
 _AMBIGUOUS = {"%m/%d/%Y": "%d/%m/%Y"}
 
@@ -78,38 +84,51 @@ def in_seconds(times: pl.Series) -> tuple[pl.Series, str]:
     return times, ""
 
 
-def read_as(text: pl.Series, form: str | None = None) -> pl.Series:
+def read_as(text: pl.Expr, form: str | None = None) -> pl.Expr:
     """Seconds since 1970 from text (UTC where no zone is given), null where it is no time.
+
+    A small number among dates is what is left of one that breaks off, and no time.
 
     Args:
         text: numbers and ISO dates, or dates of the form.
         form: of dates, as ``strptime`` has it, with the time of the day or without.
 
-    >>> read_as(pl.Series(["2004-12-03 20:54:28", "1102107268"])).to_list()
-    [1102107268, 1102107268]
-    >>> read_as(pl.Series(["3.12.2004 20:54"]), "%d.%m.%Y").to_list()
-    [1102107240]
+    >>> text = pl.Series(["2004-12-03 20:54:28", "1102107268", "2004-", "2004"])
+    >>> pl.select(read_as(pl.lit(text))).to_series().to_list()
+    [1102107268, 1102107268, None, None]
+    >>> pl.select(read_as(pl.lit("3.12.2004 20:54"), "%d.%m.%Y")).item()
+    1102107240
     """
-    seconds = text.cast(pl.Int64, strict=False)
-    if seconds.null_count() == 0 and form is None:  # trying the others takes ten times as long
-        return seconds
-    numbers = text.cast(pl.Float64, strict=False).floor().cast(pl.Int64, strict=False)
+    dates = text.map_batches(partial(_dates, form=form), return_dtype=pl.Int64, is_elementwise=True)
+    numbers = text.cast(pl.Int64, strict=False).fill_null(
+        text.cast(pl.Float64, strict=False).floor().cast(pl.Int64, strict=False)
+    )
+    left_over = numbers.is_between(0, _LAST_YEAR) & dates.is_not_null().any()
+    return dates.fill_null(pl.when(~left_over).then(numbers))
+
+
+def _dates(text: pl.Series, form: str | None) -> pl.Series:
+    """Seconds since 1970 of the dates, null for what is none."""
+    n_numbers = text.cast(pl.Int64, strict=False).count()
+    if n_numbers == text.count() and form is None:  # trying dates takes ten times as long
+        return pl.repeat(None, len(text), dtype=pl.Int64, eager=True)
     own = [] if form is None else [form, *(form + clock for clock in _CLOCKS)]
-    iso = text.str.replace(" ", "T", literal=True).str.replace("Z$", "+00:00")
-    found = pl.select(
-        pl.coalesce(seconds, numbers, *_parsed(text, own), *_parsed(iso, _ISO))
-    ).to_series()
-    if found.null_count() == text.null_count():
+    found = _read(text, own, text.str.replace(" ", "T", literal=True).str.replace("Z$", "+00:00"))
+    if found.count() + n_numbers >= text.count():
         return found
     spelled = text.str.replace(r" ?(?:Z|UTC|GMT)$", "+00:00")
     iso = spelled.str.replace(r"^(\d{4}-\d\d-\d\d)[ T](\d\d)$", "${1}T$2:00")
     iso = iso.str.replace(r"^(\d{4}-\d\d-\d\d) ", "${1}T")
-    dates = [*_parsed(spelled, own), *_parsed(iso, _ISO)]
-    return pl.select(pl.coalesce(found, *dates)).to_series()
+    return found.fill_null(_read(spelled, own, iso))
 
 
-def _parsed(text: pl.Series, forms: Sequence[str]) -> Iterator[pl.Series]:
-    return (text.str.to_datetime(form, strict=False).dt.epoch("s") for form in forms)
+def _read(text: pl.Series, own: Sequence[str], iso: pl.Series) -> pl.Series:
+    """Seconds of the dates of some forms, else of ISO dates; a year has four digits."""
+    iso = iso.set(~iso.str.contains(r"^\d{4}-"), None)
+    tried = [*((text, form) for form in own), *((iso, form) for form in _ISO)]
+    found = (text.str.to_datetime(form, strict=False).dt.epoch("s") for text, form in tried)
+    seconds = pl.select(pl.coalesce(*found)).to_series()
+    return seconds.set(~seconds.is_between(_EARLIEST, _LATEST), None)
 
 
 def recognised(text: pl.Series) -> str | None:
@@ -136,5 +155,5 @@ _SAMPLED, _MOST = 500, 0.9
 
 
 def _n_read(text: pl.Series, form: str) -> int:
-    """How many are of the form; a year without its century is not that of ``%Y``."""
-    return int((read_as(text, form) > -(2**32)).sum())
+    """How many are dates, of the form or of ISO."""
+    return _dates(text, form).count()

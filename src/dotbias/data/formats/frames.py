@@ -80,10 +80,19 @@ def _cells(lf: pl.LazyFrame, schema: Mapping[str, pl.DataType]) -> list[list[str
     return list(map(list, lf.head(SAMPLED_ROWS).select(plain).collect().iter_rows()))
 
 
-def scanned(format: str, scan: Scan) -> Callable[[Blob, Wanted], Table]:
-    """What opens a binary format that Polars scans."""
+def scanned(
+    format: str, scan: Scan, check: Callable[[Blob], None] = lambda _: None
+) -> Callable[[Blob, Wanted], Table]:
+    """What opens a binary format that Polars scans.
+
+    Args:
+        format: in messages.
+        scan: by Polars.
+        check: what Polars does not look at.
+    """
 
     def opened(blob: Blob, wanted: Wanted) -> Table:
+        check(blob)
         content = blob.content
         file = io.BytesIO(content) if isinstance(content, bytes) else content
         return open_frame(blob.name, format, scan(file), wanted)

@@ -3,6 +3,7 @@
 import codecs
 import glob
 import json
+from collections import Counter
 from collections.abc import Mapping, Sequence, Set
 from dataclasses import dataclass, replace
 from typing import Any, NoReturn, Self
@@ -65,7 +66,7 @@ class JsonLinesTable(Table):
         """
         blob, encoding, notices = as_utf8(self.blob)
         if blob is not self.blob:
-            return replace(self, blob=blob).noted(*notices).known(encoding=encoding)
+            return replace(self, blob=blob).recoded(encoding, notices)
         if self.broken is not None:
             raise damaged(self.name, self.format, error) from error
         return self._without_broken()
@@ -77,22 +78,21 @@ class JsonLinesTable(Table):
         broken = {row for row, k in enumerate(filled) if json_object(lines[k]) is None}
         for row in broken:
             lines[filled[row]] = b"{}"
-        return replace(self, broken=broken, blob=Blob(self.blob.name, b"\n".join(lines)))
+        return replace(self, broken=broken, blob=replace(self.blob, content=b"\n".join(lines)))
 
 
 def open_json_lines(blob: Blob, wanted: Wanted) -> Table:
-    """The table of a text of one JSON object a line."""
+    """The table of a text of one JSON object a line, in UTF-8."""
     head = blob.head()
-    sample = head[: head.rfind(b"\n")] or head
-    blob, encoding, notices = as_utf8(blob, wanted.reading.encoding, sample)
     if head.startswith(codecs.BOM_UTF8):
-        blob = Blob(blob.name, blob.read().removeprefix(codecs.BOM_UTF8))
+        blob = replace(blob, content=blob.read().removeprefix(codecs.BOM_UTF8))
     lines = blob.head().decode(errors="replace").split("\n")[:SAMPLED_ROWS]
     objects = [one for line in lines if (one := json_object(line)) is not None]
     if not objects:
         raise DataError(f"{blob.name}: JSON, but not with one object on each line")
-    columns = list(dict.fromkeys(name for one in objects for name in one))
-    reading = replace(wanted.reading, header=True, encoding=encoding)
+    # What few objects have may be the name of another column, misspelt.
+    columns = [name for name, _ in Counter(name for one in objects for name in one).most_common()]
+    reading = replace(wanted.reading, header=True)
     table = JsonLinesTable(
         name=blob.name,
         format="JSON lines",
@@ -100,7 +100,6 @@ def open_json_lines(blob: Blob, wanted: Wanted) -> Table:
         wanted=wanted,
         places={},
         reading=reading,
-        notices=notices,
         blob=blob,
     )
     cells = [[_cell(one.get(name)) for name in columns] for one in objects]

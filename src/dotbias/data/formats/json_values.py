@@ -22,7 +22,8 @@ _BLANKS = " \t\r\n,"
 
 
 def open_json(blob: Blob, wanted: Wanted) -> Table:
-    """The table of a text of JSON in any shape (see ``json_shapes``), or of Python's dictionaries.
+    """The table of a text of JSON in UTF-8, in any shape (see ``json_shapes``), or of Python's
+    dictionaries.
 
     Of an array each object is made one line, so that row 3 is its third object.
 
@@ -32,11 +33,11 @@ def open_json(blob: Blob, wanted: Wanted) -> Table:
     head = blob.head()
     first = head.removeprefix(codecs.BOM_UTF8).lstrip().partition(b"\n")[0]
     if json_object(first) is None and is_python(first):
-        text_blob, encoding, notices = as_utf8(blob, wanted.reading.encoding)
-        text = text_blob.read().decode("utf-8-sig")
+        blob, encoding, notices = as_utf8(blob)
+        text = blob.read().decode("utf-8-sig")
         lines = "\n".join(as_json(text, blob.name))
         table = _in_any_shape(replace(blob, content=lines.encode()), wanted)
-        return replace(table, format="lines of Python").noted(*notices).known(encoding=encoding)
+        return replace(table, format="lines of Python").recoded(encoding, notices)
     return _in_any_shape(blob, wanted)
 
 
@@ -50,20 +51,18 @@ def _in_any_shape(blob: Blob, wanted: Wanted) -> Table:
     except DataError as error:
         fault = error
     try:
-        first = _first_values(blob, wanted)
+        first = _first_values(blob)
         for shape in shapes(first):
             try:
                 _open_flat(_as_lines(blob, shape(first)), wanted)
             except DataError:
                 continue
-            text_blob, encoding, notices = as_utf8(blob, wanted.reading.encoding)
+            text_blob, encoding, notices = as_utf8(blob)
             text = text_blob.read().decode("utf-8-sig")
             rows = shape([value for value, _ in _values(text, blob.name)])
             nested = _open_flat(_as_lines(blob, rows), wanted)
             if not _is_nested(nested):
-                return (
-                    replace(nested, format="nested JSON").noted(*notices).known(encoding=encoding)
-                )
+                return replace(nested, format="nested JSON").recoded(encoding, notices)
     except DataError:  # what is wrong with the text itself has been said
         pass
     if fault is not None:
@@ -71,7 +70,7 @@ def _in_any_shape(blob: Blob, wanted: Wanted) -> Table:
     return table
 
 
-def _first_values(blob: Blob, wanted: Wanted) -> list[Any]:
+def _first_values(blob: Blob) -> list[Any]:
     """The first objects of a text of lines, which tell whether any shape helps; else the first values of
     the whole text.
     """
@@ -79,7 +78,7 @@ def _first_values(blob: Blob, wanted: Wanted) -> list[Any]:
     objects = [one for line in lines if (one := json_object(line)) is not None]
     if len(objects) > 1:
         return objects[:SAMPLED_ROWS]
-    text = as_utf8(blob, wanted.reading.encoding)[0].read().decode("utf-8-sig")
+    text = as_utf8(blob)[0].read().decode("utf-8-sig")
     return [value for value, _ in islice(_values(text, blob.name), SAMPLED_ROWS)]
 
 
@@ -106,8 +105,9 @@ def _open_flat(blob: Blob, wanted: Wanted) -> Table:
     first = head.removeprefix(codecs.BOM_UTF8).lstrip().partition(b"\n")[0]
     if not first.startswith(b"[") and (json_object(first) is not None or b"\n" not in head.strip()):
         return open_json_lines(blob, wanted)
-    text_blob, encoding, notices = as_utf8(blob, wanted.reading.encoding)
-    text = text_blob.read().removeprefix(codecs.BOM_UTF8).decode(errors="replace")
+    # What comes after the first lines may show another encoding.
+    blob, encoding, notices = as_utf8(blob)
+    text = blob.read().decode("utf-8-sig")
     lines, rows = [], []
     for value, written in _values(text, blob.name):
         if isinstance(value, dict):
@@ -118,21 +118,30 @@ def _open_flat(blob: Blob, wanted: Wanted) -> Table:
             raise _no_table(blob.name)
     if rows and not lines:
         frame = of_rows(blob.name, "JSON array of rows", rows)
-        return open_frame(frame.name, frame.format, frame.lf, wanted, header=False)
+        table = open_frame(frame.name, frame.format, frame.lf, wanted, header=False)
+        return table.recoded(encoding, notices)
     if rows or not lines:
         raise _no_table(blob.name)
     table = open_json_lines(replace(blob, content="\n".join(lines).encode()), wanted)
-    return replace(table, format="JSON array").noted(*notices).known(encoding=encoding)
+    return replace(table, format="JSON array").recoded(encoding, notices)
 
 
 def _values(text: str, name: str) -> Iterator[tuple[Any, str]]:
     """The values of an array, or of a text of several values, and how each is written."""
     decoder = json.JSONDecoder()
-    at = _after_blanks(text, 0)
-    is_array = text[at] == "["
-    at += is_array
-    n_read = 0
-    while (at := _after_blanks(text, at)) < len(text) and not (is_array and text[at] == "]"):
+    at, n_read, is_array, inside = 0, 0, False, False
+    while True:
+        start, at = at, _after_blanks(text, at)
+        if text.count(",", start, at) > 1:
+            raise DataError(
+                f"{name}, row {n_read + 1:,}: not well-formed JSON (a value is missing)"
+            )
+        if at == len(text):
+            break
+        # There may be several arrays, one after the other.
+        if text[at] == ("]" if inside else "["):
+            at, is_array, inside = at + 1, True, not inside
+            continue
         try:
             value, end = decoder.raw_decode(text, at)
         except (ValueError, RecursionError) as error:
@@ -142,7 +151,7 @@ def _values(text: str, name: str) -> Iterator[tuple[Any, str]]:
             raise DataError(f"{name}, row {n_read + 1:,}: not well-formed JSON ({said})") from error
         yield value, text[at:end]
         at, n_read = end, n_read + 1
-    if is_array and at >= len(text):
+    if inside:
         raise DataError(f"{name}: the JSON array is damaged or cut short (after row {n_read:,})")
 
 

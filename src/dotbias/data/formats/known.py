@@ -15,11 +15,13 @@ from typing import Any, NamedTuple
 import polars as pl
 
 from dotbias.data.columns import Wanted
-from dotbias.data.encodings import MARKS
+from dotbias.data.encodings import as_utf8
+from dotbias.data.formats.arrow import check_messages
 from dotbias.data.formats.frames import open_frame, scanned
 from dotbias.data.formats.json_values import open_json
 from dotbias.data.formats.matrix_market import open_matrix_market
 from dotbias.data.formats.objects import open_object
+from dotbias.data.formats.parquet import check_pages
 from dotbias.data.formats.parts import open_parts
 from dotbias.data.formats.printed import BLOCKS, PRINTED, open_blocks, open_printed
 from dotbias.data.formats.table import Table
@@ -56,13 +58,21 @@ def _arrow_stream(file: Path | io.BytesIO) -> pl.LazyFrame:
 
 
 FORMATS = (
-    Format((b"PAR1",), ("parquet",), scanned("Parquet", partial(pl.scan_parquet, glob=False))),
+    Format(
+        (b"PAR1",),
+        ("parquet",),
+        scanned("Parquet", partial(pl.scan_parquet, glob=False), check_pages),
+    ),
     Format(
         (b"ARROW1",),
         ("arrow", "feather", "ipc"),
-        scanned("Arrow IPC", partial(pl.scan_ipc, glob=False)),
+        scanned("Arrow IPC", partial(pl.scan_ipc, glob=False), check_messages),
     ),
-    Format((b"\xff\xff\xff\xff",), ("arrows",), scanned("Arrow stream", _arrow_stream)),
+    Format(
+        (b"\xff\xff\xff\xff",),
+        ("arrows",),
+        scanned("Arrow stream", _arrow_stream, check_messages),
+    ),
     Format((b"%%MatrixMarket",), ("mtx",), open_matrix_market, is_text=True),
     Format((b"{", b"["), ("jsonl", "json", "ndjson"), open_json, is_text=True),
     Format((b"",), (), open_printed, is_text=True, lines=PRINTED),
@@ -106,17 +116,36 @@ def _open_blob(content: Blob, wanted: Wanted) -> Table:
         refuse(blob.name, head)
         if not head.strip():
             raise DataError(f"{blob.name}: the file is empty")
-        begin = head.removeprefix(codecs.BOM_UTF8).lstrip()
-        known = next(known for known in FORMATS if known.begins(begin))
-        wide = wanted.reading.encoding or head.startswith(MARKS)
-        if known.is_text and b"\0" in head and not wide:
-            raise DataError(
-                f"{blob.name}: a binary file of a kind that dotbias does not read, or text that is "
-                "not in UTF-8 or Windows-1252: pass encoding= (on the command line --encoding)"
-            )
+        known = _format(head)
+        encoding, notices = None, content.notices
+        if known.is_text:
+            # The last line may break off where the head does, but not where the file does.
+            whole = head if blob.size() == len(head) else head[: head.rfind(b"\n") + 1] or head
+            blob, encoding, more = as_utf8(blob, wanted.reading.encoding, whole)
+            notices = (*notices, *more)
+            known = _format(head := blob.head())
+            if _is_binary(head):
+                raise DataError(
+                    f"{blob.name}: a binary file of a kind that dotbias does not read, or text that is "
+                    "not in UTF-8 or Windows-1252: pass encoding= (on the command line --encoding)"
+                )
         table = known.open(blob, wanted)
         return replace(
-            table,
+            table.known(encoding=table.reading.encoding or encoding),
             format=(content.format or table.format) + packing,
-            notices=(*content.notices, *table.notices),
+            notices=(*notices, *table.notices),
         )
+
+
+def _format(head: bytes) -> Format:
+    begin = head.removeprefix(codecs.BOM_UTF8).lstrip()
+    return next(known for known in FORMATS if known.begins(begin))
+
+
+# What text has none of, or few: a stray one is an error of its row.
+_CONTROL = re.compile(rb"[\x02-\x08\x0e-\x1a\x7f]")
+_MOST_CONTROL = 0.05
+
+
+def _is_binary(head: bytes) -> bool:
+    return b"\0" in head or len(_CONTROL.findall(head)) > _MOST_CONTROL * len(head)

@@ -1,6 +1,7 @@
 """Lists: a line for each user, with all of the user's items, as LightGCN and CiteULike have them."""
 
 import re
+from collections import Counter
 from collections.abc import Sequence
 
 import polars as pl
@@ -12,6 +13,7 @@ from dotbias.data.reading import Reading
 from dotbias.data.sources.blob import Blob
 from dotbias.errors import DataError
 
+_MOST_ALIKE = 0.9
 _INTEGERS = re.compile(r"\s*\d+(?:[ \t]+\d+)*\s*")
 
 
@@ -20,12 +22,14 @@ def are_lists(lines: Sequence[str]) -> bool:
     lines = [line for line in lines[:SAMPLED_ROWS] if line.strip()]
     if len(lines) < 2 or not all(_INTEGERS.fullmatch(line) for line in lines):
         return False
-    lengths = {len(line.split()) for line in lines}
+    lengths = Counter(len(line.split()) for line in lines)
     users = {line.split()[0] for line in lines}
-    return len(lengths) > 1 and max(lengths) > 2 and (len(users) == len(lines) or _count(lines))
+    # Else a few rows of a table are broken.
+    differ = max(lengths.values()) < _MOST_ALIKE * len(lines) and len(users) == len(lines)
+    return len(lengths) > 1 and max(lengths) > 2 and (differ or _count(lines))
 
 
-def open_lists(blob: Blob, wanted: Wanted, reading: Reading, notices: tuple[str, ...]) -> Table:
+def open_lists(blob: Blob, wanted: Wanted, reading: Reading) -> Table:
     """The pairs of a text of lists. Where the first number of each line counts the others, users are
     numbered from 1.
 
@@ -35,8 +39,9 @@ def open_lists(blob: Blob, wanted: Wanted, reading: Reading, notices: tuple[str,
     lines = blob.read().decode("utf-8-sig").splitlines()[reading.skip_lines or 0 :]
     separator = None if reading.separator in (None, " ") else reading.separator
     rows = [[cell.strip() for cell in line.split(separator)] for line in lines if line.strip()]
+    notices = []
     if counted := _count([" ".join(row) for row in rows]):
-        notices = (*notices, "the first number of each line counts its items: left out")
+        notices.append("the first number of each line counts its items: left out")
         rows = [[str(number), *row[1:]] for number, row in enumerate(rows, 1)]
     # A list may end in a separator.
     pairs = [(row[0], item) for row in rows for item in row[1:] if item]

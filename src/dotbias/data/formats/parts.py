@@ -13,6 +13,7 @@ from dotbias.data.columns import Wanted
 from dotbias.data.encodings import as_utf8
 from dotbias.data.formats.frames import FrameTable, open_frame
 from dotbias.data.formats.json_lines import JsonLinesTable
+from dotbias.data.formats.parquet import check_pages
 from dotbias.data.formats.table import Origin, Table
 from dotbias.data.formats.wide import WideTable
 from dotbias.data.sources.blob import Blob, Parts
@@ -42,6 +43,8 @@ def open_parts(parts: Parts, wanted: Wanted, open_blob: Callable[[Blob, Wanted],
     on_disk = [path for path in paths if isinstance(path, Path)]
     partitioned = any("=" in part for part in _beyond(parts))
     if len(on_disk) == len(blobs):
+        for blob, _ in blobs:
+            check_pages(blob)
         lf = pl.scan_parquet(on_disk, hive_partitioning=partitioned, glob=False)
         table = open_frame(parts.name, "Parquet", lf, wanted)
         scans = [pl.scan_parquet(path, glob=False) for path in on_disk]
@@ -51,7 +54,8 @@ def open_parts(parts: Parts, wanted: Wanted, open_blob: Callable[[Blob, Wanted],
             f"{parts.name}: partitions whose columns are names of folders are read of Parquet only"
         )
     tables = [open_blob(blob, wanted) for blob, _ in blobs]
-    if len(formats := dict.fromkeys(table.format for table in tables)) > 1:
+    if len({type(table) for table in tables}) > 1:
+        formats = dict.fromkeys(table.format for table in tables)
         raise DataError(f"{parts.name}: its parts are of different formats: {', '.join(formats)}")
     frames = [table for table in tables if isinstance(table, FrameTable)]
     if len(frames) == len(tables):
@@ -84,10 +88,10 @@ def _beyond(parts: Parts) -> list[str]:
 
 def _in_utf8(blob: Blob, table: Table, encoding: str | None) -> tuple[bytes, str, tuple[str, ...]]:
     """The text of a part, the encoding that it was in, and what the user should know."""
-    lines = table.inner if isinstance(table, WideTable) else table
-    if isinstance(lines, JsonLinesTable):  # which has made lines of an array, in UTF-8
-        blob, encoding = lines.blob, None
     text, found, notices = as_utf8(blob.unpacked()[0], encoding)
+    lines = table.inner if isinstance(table, WideTable) else table
+    if isinstance(lines, JsonLinesTable):  # which has made lines of an array
+        text, _, _ = as_utf8(lines.blob)
     return text.read().removeprefix(codecs.BOM_UTF8), found, notices
 
 

@@ -28,21 +28,22 @@ def open_printed(blob: Blob, wanted: Wanted) -> Table:
     """The table between the rules; lines that are none of it become blank, so that rows keep their
     numbers.
     """
-    text_blob, encoding, notices = as_utf8(blob, wanted.reading.encoding)
-    text = text_blob.read().decode("utf-8-sig")
+    # What comes after the first lines may show another encoding.
+    blob, encoding, notices = as_utf8(blob)
+    text = blob.read().decode("utf-8-sig")
     text = re.sub(rf"(?m)^(?:{_RULE}|{_FOOTER})$", "", text)
     text = re.sub(r"(?m)^[ \t]*\|[ \t]?|[ \t]*\|[ \t]*(?=\r?$)", "", text)
     reading = wanted.reading.known(separator=wanted.reading.separator or "|")
     table = open_text(replace(blob, content=text.encode()), replace(wanted, reading=reading))
     said = "a printed table: rules and what stands below it are left out"
-    return replace(table, format="printed table").noted(*notices, said).known(encoding=encoding)
+    return replace(table, format="printed table").noted(said).recoded(encoding, notices)
 
 
 def open_blocks(blob: Blob, wanted: Wanted) -> Table:
     """The table of a text in which each line has a name and a value, and a blank line ends a row."""
-    text_blob, encoding, notices = as_utf8(blob, wanted.reading.encoding)
+    blob, encoding, notices = as_utf8(blob)
     rows: list[dict[str, str]] = [{}]
-    for line in text_blob.read().decode("utf-8-sig").split("\n"):
+    for line in blob.read().decode("utf-8-sig").split("\n"):
         name, colon, value = line.partition(":")
         if colon and re.fullmatch(r"\w+/\w+", name):
             rows[-1][name] = value.strip()
@@ -50,4 +51,4 @@ def open_blocks(blob: Blob, wanted: Wanted) -> Table:
             rows.append({})
     lines = "\n".join(json.dumps(row) for row in rows if row)
     table = open_json(replace(blob, content=lines.encode()), wanted)
-    return replace(table, format="blocks of lines").noted(*notices).known(encoding=encoding)
+    return replace(table, format="blocks of lines").recoded(encoding, notices)

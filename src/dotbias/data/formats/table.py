@@ -94,9 +94,16 @@ class Table(ABC):
         """The table, once it is known where its rows come from."""
         return replace(self, origin=origin)
 
-    def cut_short(self, numbers: Sequence[int]) -> list[int]:  # noqa: ARG002 - where none can be
-        """Which rows, of those with the given ascending numbers, lack a field."""
-        return []
+    def lengths(self, numbers: Sequence[int]) -> list[int]:
+        """How many fields the rows with the given ascending numbers have."""
+        return [len(self.columns)] * len(numbers)
+
+    def check_quotes(self) -> None:  # noqa: B027 - there are quotation marks in text alone
+        """Make sure that all quotation marks are where they may be.
+
+        Raises:
+            DataError: naming the row where one is not.
+        """
 
     def repaired(self, error: Exception) -> Self:
         """A table whose ``text`` works, where that of this one failed with an error.
@@ -133,6 +140,12 @@ class Table(ABC):
             integers=id_integers(self.wanted, found.places, integers),
             notices=(*self.notices, *found.notices),
         )
+
+    def recoded(self, encoding: str, notices: Sequence[str]) -> Self:
+        """The table, whose text was in an encoding that its beginning did not show, if there are notices
+        of it.
+        """
+        return self.noted(*notices).known(encoding=encoding) if notices else self
 
     def known(self, **found: Any) -> Self:
         """The table, with what is now known of the reading."""

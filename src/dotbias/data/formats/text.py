@@ -7,6 +7,7 @@ from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
+from functools import cached_property
 from itertools import islice, pairwise
 from typing import Any, Self
 
@@ -45,8 +46,11 @@ _BLANK = " "
 # Polars splits at a single byte, so what is longer becomes this one, which was made for the purpose.
 _UNIT_SEPARATOR = "\x1f"
 _INTEGER = re.compile(r"(?:0|-?[1-9]\d*)(?:\.0+)?")
+_NUMBER = re.compile(r'"?[-+\d.,]+(?:[eE][-+]\d+)?"?')
 # Fields between tabs, each in quotation marks or without any; the last may be cut short.
 _WELL_QUOTED = re.compile(r'(?>(?:"(?:[^"]|"")*+"|[^"\t\r\n]*+)(?:\t|\r?\n))*+(?:"[^"]*|[^"]*)"?')
+# What looks like a field in quotation marks.
+_LIKE_QUOTED = re.compile(r'(?:^|\t)"[^\t\r\n]*"(?:\t|\r?$)', re.MULTILINE)
 _BACKSLASHED = re.compile(rb'\\"(?![;,\t|\r\n])')
 _AS_THEY_STAND = "quotation marks inside fields: taken as they stand"
 _NETFLIX = re.compile(r"\s*\w+:\s*\n\s*\w+,")
@@ -87,6 +91,8 @@ class TextTable(Table):
         return filled.select("row", *self._roles())
 
     def _scan(self, types: Mapping[str, type[pl.DataType]]) -> pl.LazyFrame:
+        if self._breaks_off:
+            raise pl.exceptions.ComputeError("the last quotation mark is not closed")
         # One column more than there should be catches rows that are too long.
         schema: dict[str, Any] = {str(k): pl.String for k in range(len(self.columns) + 1)}
         schema |= {str(self.places[role]): types[role] for role in types if role in self.places}
@@ -103,6 +109,20 @@ class TextTable(Table):
             glob=False,
         )
 
+    @cached_property
+    def _breaks_off(self) -> bool:
+        """Whether the text ends between two quotation marks, which Polars takes for a whole field."""
+        quote = (_quote(self.reading) or "").encode()
+        with self.blob.open() as file:
+            file.seek(max(0, self.blob.size() - _ENOUGH))
+            last = file.read().rstrip().rpartition(b"\n")[2]
+            if not quote or last.count(quote) % 2 == 0:
+                return False
+            file.seek(0)  # the field may have begun on an earlier line
+            return (
+                sum(chunk.count(quote) for chunk in iter(lambda: file.read(1 << 20), b"")) % 2 > 0
+            )
+
     @property
     def _skip(self) -> int:
         """Number of lines before the first row."""
@@ -118,16 +138,16 @@ class TextTable(Table):
             Row(place, self._values(fields), self._fault(len(fields)))
             for place, fields in self._records(numbers)
         ]
-        if len(found) < len(numbers):  # quotation marks so odd that two parsers disagree on them
+        if len(found) < len(numbers):
             raise self._misquoted()
         return found
 
-    def cut_short(self, numbers: Sequence[int]) -> list[int]:
+    def lengths(self, numbers: Sequence[int]) -> list[int]:
         """See ``Table``."""
-        lengths = [len(fields) for _, fields in self._records(numbers)]
-        return [
-            n for n, length in zip(numbers, lengths, strict=False) if length < len(self.columns)
-        ]
+        found = [len(fields) for _, fields in self._records(numbers)]
+        if len(found) < len(numbers):
+            raise self._misquoted()
+        return found
 
     def _records(self, numbers: Sequence[int]) -> Iterator[tuple[int, list[str]]]:
         """The line and the fields of each row of the given ascending numbers."""
@@ -145,20 +165,31 @@ class TextTable(Table):
         n_columns = len(self.columns)
         return "" if n_fields == n_columns else f"has {n_fields} columns instead of {n_columns}"
 
+    def check_quotes(self) -> None:
+        """See ``Table``."""
+        try:
+            with self.blob.lines() as lines:
+                for _ in csv.reader(lines, strict=True, **_dialect(self.reading)):
+                    pass
+        except csv.Error as error:
+            raise self._misquoted() from error
+
     def repaired(self, error: Exception) -> Self:
         """The table of the text in another encoding, where it is not UTF-8; else, between tabs, without
         quotation marks that mean anything.
         """
         blob, encoding, notices = as_utf8(self.blob)
         if blob is not self.blob:
-            return replace(self, blob=blob).noted(*notices).known(encoding=encoding)
+            return replace(self, blob=blob).recoded(encoding, notices)
         given = self.wanted.reading.quote
         if given is None and self.reading.separator == "\t" and self.reading.quote != NONE:
             return self.noted(_AS_THEY_STAND).known(quote=NONE)
         raise self._misquoted() from error
 
     def _misquoted(self) -> DataError:
-        """Names the first row whose quotation marks are, as far as can be told, misplaced."""
+        """Names the first row whose quotation marks are, as far as can be told, misplaced: so odd that
+        two parsers disagree on them.
+        """
         row = 1
         with self.blob.lines() as lines, suppress(csv.Error):
             records = csv.reader(lines, strict=True, **_dialect(self.reading))
@@ -278,12 +309,11 @@ def _dialect(reading: Reading) -> dict[str, Any]:
 
 
 def open_text(blob: Blob, wanted: Wanted) -> Table:
-    """The table of separated text, whatever separates it, with or without a header."""
+    """The table of separated text in UTF-8, whatever separates it, with or without a header."""
     head = blob.head()
     whole = head[: head.rfind(b"\n") + 1] or head
-    blob, encoding, notices = as_utf8(blob, wanted.reading.encoding, whole)
     if b"\r" in whole and b"\n" not in whole:  # as old Macintoshes end lines
-        blob = Blob(blob.name, blob.read().replace(b"\r", b"\n"))
+        blob = replace(blob, content=blob.read().replace(b"\r", b"\n"))
     lines = _head(blob)
     if _UNRATED.match("".join(lines[:2])):
         raise DataError(
@@ -295,14 +325,17 @@ def open_text(blob: Blob, wanted: Wanted) -> Table:
             f"{blob.name}: items that users have not chosen, behind a pair such as (0,25): pass the "
             "file with the pairs that they have, such as ml-1m.train.rating"
         )
-    reading = _detected(lines, replace(wanted.reading, encoding=encoding))
+    reading = _detected(lines, wanted.reading)
     if reading.layout == "netflix":
-        return _open_netflix(blob, wanted, reading, notices)
+        return _open_netflix(blob, wanted, reading)
     if reading.layout == "lists":
-        return open_lists(blob, wanted, reading, notices)
+        return open_lists(blob, wanted, reading)
+    notices: tuple[str, ...] = ()
+    if reading.quote == NONE != wanted.reading.quote and _LIKE_QUOTED.search("".join(lines)):
+        notices = (_AS_THEY_STAND,)
     if _BACKSLASHED.search(blob.head()) and _quote(reading) == '"':
-        blob = Blob(blob.name, _BACKSLASHED.sub(b'""', blob.read()))
-        notices = (*notices, 'quotation marks written \\": read as ""')
+        blob = replace(blob, content=_BACKSLASHED.sub(b'""', blob.read()))
+        notices = ('quotation marks written \\": read as ""',)
     blob, lines = _separated(blob, lines, reading)
     return _open_rows(blob, lines, wanted, reading, notices)
 
@@ -342,7 +375,9 @@ def _detected(lines: Sequence[str], given: Reading) -> Reading:
     if comment is None and rows and rows[0].startswith(_COMMENTS):
         mark = rows[0][0]
         others = [line for line in rows if not line.startswith(mark)]
-        comment, rows = (mark, others) if others else (None, rows)
+        between = separator or _separator(others[:SAMPLED_ROWS])
+        if others and not _is_row(rows[0], others[:SAMPLED_ROWS], between):
+            comment, rows = mark, others
     elif comment not in (None, NONE):
         rows = [line for line in rows if not line.startswith(str(comment))]
     if separator is None:
@@ -362,6 +397,18 @@ def _detected(lines: Sequence[str], given: Reading) -> Reading:
     )
 
 
+def _is_row(line: str, others: Sequence[str], separator: str) -> bool:
+    """Whether a line that begins like a comment has numbers wherever most of the others have some."""
+    cells = _fields(line, separator)
+    rows = [row for other in others if len(row := _fields(other, separator)) == len(cells)]
+    numbers = [
+        at
+        for at in range(len(cells))
+        if 2 * sum(_NUMBER.fullmatch(row[at].strip()) is not None for row in rows) > len(rows)
+    ]
+    return bool(numbers) and all(_NUMBER.fullmatch(cells[at].strip()) for at in numbers)
+
+
 def _quoted(rows: Sequence[str], separator: str) -> bool:
     """Whether fields that a longer separator divides have quotation marks around them all."""
     fields = [
@@ -375,13 +422,12 @@ def _separator(rows: Sequence[str]) -> str:
     """What stands between columns: what most lines have equally often; else blanks between numbers."""
     best, found = (0.0, 0.0), ","
     for separator in _SEPARATORS:
-        counts = Counter(_n_fields(row, separator) for row in rows)
+        counts = Counter(len(_fields(row, separator)) for row in rows)
         counts.pop(1, None)
         if not counts:
             continue
-        if separator == "\t\t" and any(
-            "\t" in cell for row in rows for cell in row.rstrip("\r\n").split(separator)
-        ):
+        tabs = sum("\t" in row.replace("\t\t", "") for row in rows)
+        if separator == "\t\t" and 2 * tabs > len(rows):
             continue  # empty fields between single tabs
         n, lines = counts.most_common(1)[0]
         score = (round(lines / len(rows), 1), float(n))
@@ -394,11 +440,9 @@ def _separator(rows: Sequence[str]) -> str:
     if best[0] < 0.9 and rows:
         lengths = Counter(len(row.split()) for row in rows[1:] or rows)
         n, lines = lengths.most_common(1)[0]
-        numbers = any(
-            re.fullmatch(r'"?[-+\d.,]+(?:[eE][-+]\d+)?"?', cell) for cell in rows[-1].split()
-        )
+        numbers = any(_NUMBER.fullmatch(cell) for cell in rows[-1].split())
         # R leaves the name of the rows' names out of the header.
-        is_even = lines == len(rows[1:] or rows) and len(rows[0].split()) in (n, n - 1)
+        is_even = lines >= 0.9 * len(rows[1:] or rows) and len(rows[0].split()) in (n, n - 1)
         if is_even and n > 1 and numbers:
             return _BLANK
     return found
@@ -410,12 +454,14 @@ def _are_decimals(rows: Sequence[str]) -> bool:
     return bool(cells) and all(re.fullmatch(r"-?\d*,\d+", cell) for cell in cells)
 
 
-def _n_fields(row: str, separator: str) -> int:
+def _fields(row: str, separator: str) -> list[str]:
+    if separator == _BLANK:
+        return row.split()
     if len(separator) > 1 or '"' not in row:
-        return row.rstrip("\r\n").count(separator) + 1
+        return row.rstrip("\r\n").split(separator)
     with suppress(csv.Error, StopIteration):
-        return len(next(csv.reader([row], delimiter=separator)))
-    return 1
+        return next(csv.reader([row], delimiter=separator))
+    return [row]
 
 
 def _separated(blob: Blob, lines: list[str], reading: Reading) -> tuple[Blob, list[str]]:
@@ -429,7 +475,7 @@ def _separated(blob: Blob, lines: list[str], reading: Reading) -> tuple[Blob, li
         raw = re.sub(rb"[ \t]+", _UNIT_SEPARATOR.encode(), raw)
     else:
         raw = raw.replace(separator.encode(), _UNIT_SEPARATOR.encode())
-    blob = Blob(blob.name, raw)
+    blob = replace(blob, content=raw)
     return blob, _head(blob)
 
 
@@ -453,7 +499,9 @@ def _open_rows(
             ends.append(reader.line_num)
     except csv.Error as error:
         if not records:
-            raise DataError(f"{blob.name}: not text in rows and columns ({error})") from error
+            raise DataError(
+                f"{blob.name}, row 1: not text in rows and columns ({error})"
+            ) from error
     filled = [number for number, fields in enumerate(records) if any(fields)]
     if not filled:
         raise DataError(f"{blob.name}: there are no rows")
@@ -562,9 +610,7 @@ def _are_row_names(cells: Sequence[str]) -> bool:
     return len(set(cells)) == len(cells)
 
 
-def _open_netflix(
-    blob: Blob, wanted: Wanted, reading: Reading, notices: tuple[str, ...]
-) -> NetflixTable:
+def _open_netflix(blob: Blob, wanted: Wanted, reading: Reading) -> NetflixTable:
     """The table of text with a line for each item."""
     columns = ["item", "user", "rating", "date"]
     places = {
@@ -580,6 +626,5 @@ def _open_netflix(
         places=places,
         reading=replace(reading, quote=NONE, comment=NONE),
         integers=id_integers(wanted, places, places),
-        notices=notices,
         blob=blob,
     )

@@ -4,6 +4,7 @@ import re
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from itertools import zip_longest
 from typing import Any, Literal, Self
 
@@ -43,43 +44,68 @@ class WideTable(Table):
     key: int | None
     names: Sequence[str]
 
+    @property
+    def _across(self) -> str:
+        """What the columns are."""
+        return "item" if self.by == "user" else "user"
+
     def typed(self) -> pl.LazyFrame:
         """See ``Table``."""
         return self.text().drop("row")
 
     def text(self) -> pl.LazyFrame:
         """See ``Table``."""
-        lf = self.inner.text()
-        across = "item" if self.by == "user" else "user"
+        lf = self._told_apart()
+        across = self._across
         columns = [role for role in self.inner.places if role != str(self.key)]
         n = len(self.columns)
         key = pl.col("row") + 1 if self.key is None else pl.col(str(self.key))
         cells = lf.with_columns(key.alias(self.by)).unpivot(
-            columns, index=["row", self.by], variable_name=across, value_name="rating"
+            columns, index=["row", self.by, "extra"], variable_name=across, value_name="rating"
         )
         rating = pl.col("rating").cast(pl.String).str.strip_chars()
-        place = pl.col(across).cast(pl.Int64)
+        place, first = pl.col(across).cast(pl.Int64), int(columns[0])
         name = pl.col(across).replace_strict(columns, self.names, return_dtype=pl.String)
+        is_rating = pl.col("rating").is_not_null() & ~pl.col("rating").is_in(NOTHING)
         return (
             cells.with_columns(rating=rating, row=pl.col("row").cast(pl.Int64) * n + place)
-            .filter(pl.col("rating").is_not_null() & ~pl.col("rating").is_in(NOTHING))
+            .filter(is_rating | (pl.col("extra").is_not_null() & (place == first)))
             .with_columns(name.alias(across))
             .sort("row")
-            .select("row", "user", "item", "rating")
+            .select("row", "user", "item", "rating", "extra")
         )
+
+    def _told_apart(self) -> pl.LazyFrame:
+        """The rows, and ``extra`` that is not null where one is longer or shorter than the others: each
+        of its cells may stand in the place of another.
+        """
+        wrong = pl.when(pl.col("row").is_in(self._odd)).then(pl.lit(""))
+        return self.inner.text().with_columns(extra=wrong)
+
+    @cached_property
+    def _odd(self) -> list[int]:
+        rows = self.inner.text().select("row").collect(engine="streaming")["row"].to_list()
+        lengths = zip(rows, self.inner.lengths(rows), strict=True)
+        return [row for row, length in lengths if length != len(self.columns)]
 
     def rows(self, numbers: Sequence[int]) -> list[Row]:
         """See ``Table``."""
         cells = [divmod(number, len(self.columns)) for number in numbers]
         lines = sorted({line for line, _ in cells})
         found = dict(zip(lines, self.inner.rows(lines), strict=True))
+        columns = [at for role, at in self.inner.places.items() if role != str(self.key)]
+        names = dict(zip(columns, self.names, strict=True))
         shown = []
         for line, at in cells:
             row = found[line]
             key: Any = line + 1 if self.key is None else row.values[str(self.key)]
-            values = {self.by: key, "rating": row.values[str(at)]}
+            values = {self.by: key, self._across: names[at], "rating": row.values[str(at)]}
             shown.append(Row(row.place, values, row.fault, self.columns[at]))
         return shown
+
+    def check_quotes(self) -> None:
+        """See ``Table``."""
+        self.inner.check_quotes()
 
     def column(self, role: str) -> str:
         """See ``Table``."""

@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from pathlib import PureWindowsPath
 from typing import NoReturn
 
-from dotbias.data.sources.blob import Blob, damaged
+from dotbias.data.sources.blob import Blob, parsing
 from dotbias.data.sources.containers import Container
 from dotbias.data.sources.limits import LIMIT, Limit
 from dotbias.data.sources.packing import Bounded
@@ -24,18 +24,27 @@ class Zip(Container):
 
     def names(self) -> list[str]:
         """See ``Container``."""
-        with self.blob.open() as file, zipfile.ZipFile(file) as archive:
+        with self._opened() as archive:
             members = safe_members(archive, self.blob.limit, self.name)
         return [member.filename for member in members]
 
     def member(self, name: str) -> Blob:
         """See ``Container``."""
         where = f"{self.name}/{name}"
-        with self.blob.open() as file, zipfile.ZipFile(file) as archive:
+        with self._opened() as archive:
             known = archive.getinfo(name)
             packed = archive.open(known)
             with Bounded(where, packed, known.compress_size, self.blob.limit) as stream:
                 return Blob(where, stream.read_whole(), self.blob.limit)
+
+    @contextmanager
+    def _opened(self) -> Iterator[zipfile.ZipFile]:
+        with (
+            parsing(self.name, "archive"),
+            self.blob.open() as file,
+            zipfile.ZipFile(file) as archive,
+        ):
+            yield archive
 
 
 class Tar(Container):
@@ -69,18 +78,14 @@ class Tar(Container):
 
     @contextmanager
     def _opened(self) -> Iterator[tarfile.TarFile]:
-        try:
-            with (
-                self.blob.stream() as stream,
-                tarfile.open(fileobj=stream, mode="r|") as archive,  # type: ignore[call-overload]
-            ):
-                yield archive
-                # The archive ends before the checksum of its packing does.
-                stream.drain()
-        except (tarfile.TarError, ValueError) as error:
-            if isinstance(error, DataError):
-                raise
-            raise damaged(self.name, "archive", error) from error
+        with (
+            parsing(self.name, "archive"),
+            self.blob.stream() as stream,
+            tarfile.open(fileobj=stream, mode="r|") as archive,  # type: ignore[call-overload]
+        ):
+            yield archive
+            # The archive ends before the checksum of its packing does.
+            stream.drain()
 
 
 def is_tar(head: bytes) -> bool:

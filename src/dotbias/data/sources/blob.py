@@ -2,6 +2,7 @@
 
 import io
 import os
+import sqlite3
 import struct
 import zipfile
 from collections.abc import Iterator
@@ -17,6 +18,7 @@ from dotbias.data.sources.packing import PACKING_ERRORS, Bounded, packing_of
 from dotbias.errors import DataError
 
 _HEAD_BYTES = 1 << 16
+_LONGEST_SAID = 300
 
 
 @dataclass(frozen=True)
@@ -148,9 +150,28 @@ def named_errors(name: str) -> Iterator[None]:
         ) from error
 
 
+# What ``named_errors``, or whoever opens a database, gives a name.
+_NAMED: tuple[type[Exception], ...] = (
+    *(DataError, MemoryError, NotImplementedError, sqlite3.Error),
+    *_DAMAGED,
+)
+
+
+@contextmanager
+def parsing(name: str, format: str) -> Iterator[None]:
+    """Give whatever a parser raises on damaged bytes, which may be anything, the name of the file."""
+    try:
+        yield
+    except _NAMED:
+        raise
+    except Exception as error:
+        raise damaged(name, format, error) from error
+
+
 def damaged(name: str, format: str, error: BaseException) -> DataError:
     """The error of a file that cannot be parsed."""
     said = str(error).strip().partition("\n")[0]
+    said = said if len(said) <= _LONGEST_SAID else f"{said[:_LONGEST_SAID]}..."
     return DataError(f"{name}: the {format} is damaged or cut short ({said})")
 
 

@@ -9,7 +9,7 @@ from urllib.parse import parse_qsl, quote, unquote, urlsplit
 
 import polars as pl
 
-from dotbias.data.sources.blob import PARSER_ERRORS, Blob, Frame, shown
+from dotbias.data.sources.blob import PARSER_ERRORS, Blob, Frame, parsing, shown
 from dotbias.data.sources.containers import Container
 from dotbias.data.sources.folders import user_path
 from dotbias.data.sources.limits import Limit
@@ -37,13 +37,17 @@ class SQLite(Container):
     def member(self, name: str) -> Frame:
         """See ``Container``."""
         with self._connected() as connection:
+            # A damaged page may lack rows, or have those of another.
+            (found, *_) = connection.execute(f"PRAGMA quick_check({_quoted(name)})")
+            if found != ("ok",):
+                raise sqlite3.DatabaseError(found[0].rpartition("\n")[2])
             frame = _sqlite_frame(connection, _quoted(name))
         return Frame(f"{self.name}/{name}", "SQLite", frame.lazy())
 
     @contextmanager
     def _connected(self) -> Iterator[sqlite3.Connection]:
         try:
-            with closing(self._connection()) as connection:
+            with parsing(self.name, "database"), closing(self._connection()) as connection:
                 # A view may not call what has effects.
                 connection.execute("PRAGMA trusted_schema = OFF")
                 yield connection

@@ -120,7 +120,9 @@ def locate(
     """
     if isinstance(source, list | tuple) and source and all(map(_is_path, source)):
         paths = [os.fspath(path) for path in source]
-        return _joined(f"{len(paths)} files", [_file(path, limit) for path in paths]), None
+        blobs = [_file(path, limit) for path in paths]
+        more = f" and {len(paths) - 1:,} more" if len(paths) > 1 else ""
+        return _joined(f"{blobs[0].name}{more}", blobs), None
     if not _is_path(source):
         return source, None
     name = os.fsdecode(source)  # type: ignore[arg-type]

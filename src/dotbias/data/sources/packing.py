@@ -13,9 +13,9 @@ from typing import IO, NamedTuple, Protocol, Self
 from dotbias.data.sources.limits import Limit
 
 if sys.version_info >= (3, 14):
-    from compression import zstd
+    from compression import zstd as zstd
 else:
-    from backports import zstd
+    from backports import zstd as zstd
 
 _CHUNK = 1 << 20
 # What undoing xz may take: no preset of the program needs more than 65 MB. That of zstd takes up to
