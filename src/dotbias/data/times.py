@@ -25,6 +25,8 @@ _DATES = (
 _CLOCKS = (" %H:%M", " %H:%M:%S%.f", " %I:%M %p", " %I:%M:%S %p")
 # No more is left of a date that breaks off in its year.
 _LAST_YEAR = 9999
+# What has the look of a date in any form; to read all of them again would take far longer.
+_LIKE_DATE = r"\d\D+\d+\D+\d|\d.*\pL{3}|\pL{3}.*\d"
 # Before lies what a year without its century, or what is left of one, is taken for; years have four
 # digits.
 _EARLIEST, _LATEST = -(2**32), 253_402_300_799
@@ -103,7 +105,7 @@ def read_as(text: pl.Expr, form: str | None = None) -> pl.Expr:
     numbers = text.cast(pl.Int64, strict=False).fill_null(
         text.cast(pl.Float64, strict=False).floor().cast(pl.Int64, strict=False)
     )
-    left_over = numbers.is_between(0, _LAST_YEAR) & dates.is_not_null().any()
+    left_over = numbers.is_between(0, _LAST_YEAR) & text.str.contains(_LIKE_DATE).any()
     return dates.fill_null(pl.when(~left_over).then(numbers))
 
 
