@@ -446,6 +446,9 @@ def test_parts_are_said_and_of_one_format() -> None:
     report = read_ratings_with_report(spark())[1]
     assert report.source == "spark"
     assert report.notices[0] == "spark: 3 parts of one table, in order"
+    write("spark/part-00009-ab.csv", b"")
+    report = read_ratings_with_report("spark")[1]
+    assert report.notices[1] == "1 of 4 parts are empty: spark/part-00009-ab.csv"
     write("spark/part-00001-ab.csv", PLANTED.write_ndjson().encode())
     assert "of different formats: CSV, JSON lines" in error_of("spark")
     for part in Path("spark").glob("part*"):

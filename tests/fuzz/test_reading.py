@@ -315,8 +315,8 @@ def wrong_rows(case: Case, ratings: Ratings, report: ReadReport) -> str | None:
         return None  # or one of users: then each row is one
     if reading.skip_lines and written.suffix != "mtx":
         return None  # so are lines above the table
-    if re.search("taken as they stand|holds no times", " ".join(report.notices)):
-        return None  # so are quotation marks that do not match, and a column of other things
+    if re.search("taken as they stand|holds no times|parts are empty", " ".join(report.notices)):
+        return None  # so are quotation marks that do not match, a column of other things, an empty part
     try:
         said = case.plain()
     except CannotTellError:

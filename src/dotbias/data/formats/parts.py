@@ -17,7 +17,7 @@ from dotbias.data.formats.parquet import check_pages
 from dotbias.data.formats.table import Origin, Table
 from dotbias.data.formats.wide import WideTable
 from dotbias.data.sources.blob import Blob, Parts
-from dotbias.errors import DataError
+from dotbias.errors import DataError, listed
 
 
 def open_parts(parts: Parts, wanted: Wanted, open_blob: Callable[[Blob, Wanted], Table]) -> Table:
@@ -35,9 +35,13 @@ def open_parts(parts: Parts, wanted: Wanted, open_blob: Callable[[Blob, Wanted],
         DataError: where they are none, or of different formats.
     """
     blobs = [(blob, blob.head()) for blob in parts.blobs]
+    empty = [blob.name for blob, head in blobs if not head.strip()]
     blobs = [(blob, head) for blob, head in blobs if head.strip()]
     if not blobs:
         raise DataError(f"{parts.name}: all parts are empty")
+    if empty:
+        said = f"{len(empty):,} of {len(parts.blobs):,} parts are empty: {listed(empty)}"
+        parts = replace(parts, notices=(*parts.notices, said))
     names = [blob.name for blob, _ in blobs]
     paths = [blob.content for blob, head in blobs if head.startswith(b"PAR1")]
     on_disk = [path for path in paths if isinstance(path, Path)]
