@@ -40,8 +40,8 @@ def open_parts(parts: Parts, wanted: Wanted, open_blob: Callable[[Blob, Wanted],
     if not blobs:
         raise DataError(f"{parts.name}: all parts are empty")
     if empty:
-        said = f"{len(empty):,} of {len(parts.blobs):,} parts are empty: {listed(empty)}"
-        parts = replace(parts, notices=(*parts.notices, said))
+        left_out = f"{len(empty):,} of {len(parts.blobs):,} parts are empty: {listed(empty)}"
+        parts = replace(parts, notices=(*parts.notices, left_out))
     names = [blob.name for blob, _ in blobs]
     paths = [blob.content for blob, head in blobs if head.startswith(b"PAR1")]
     on_disk = [path for path in paths if isinstance(path, Path)]
