@@ -198,7 +198,7 @@ def test_times(text, expected):
     assert planning.seconds(text) == expected
 
 
-@pytest.mark.parametrize("text", ["", "s", "soon", "-3", "0", "3h", "nan", "inf", "1m30s"])
+@pytest.mark.parametrize("text", ["", "s", "soon", "-3", "0", "3d", "nan", "inf", "1m30s"])
 def test_a_text_that_is_no_time_is_refused(text):
     with pytest.raises(SettingError, match=r"--budget .*: write a time above 0, such as 30s, 2m"):
         planning.plan(Solving(budget=text))

@@ -38,13 +38,21 @@ class Option:
 
 def parameters() -> Iterator[tuple[str, Any, inspect.Parameter]]:
     """Of all commands: name, parameter as the command line sees it, and as its function declares it."""
-    for name, command in typer.main.get_command(app).commands.items():  # type: ignore[attr-defined]
-        declared = inspect.signature(
-            next(c for c in app.registered_commands if _name(c) == name).callback
-        ).parameters
+    for name, command, callback in commands(typer.main.get_command(app), app):
+        declared = inspect.signature(callback).parameters
         for parameter in command.params:
             if parameter.name in declared:
                 yield name, parameter, declared[parameter.name]
+
+
+def commands(group: Any, declared: typer.Typer) -> Iterator[tuple[str, Any, Any]]:
+    """Of all commands, those of groups too: name, the command, and its function."""
+    for inner in declared.registered_groups:
+        assert inner.typer_instance is not None
+        for name, command, callback in commands(group.commands[inner.name], inner.typer_instance):
+            yield f"{inner.name} {name}", command, callback
+    for info in declared.registered_commands:
+        yield _name(info), group.commands[_name(info)], info.callback
 
 
 def _name(command: Any) -> str:

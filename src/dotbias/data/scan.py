@@ -460,7 +460,7 @@ def _value(
 
 def _time(raw: pl.Expr, dtype: pl.DataType, form: str | None) -> _Taken:
     if dtype == pl.String:
-        seconds = times.read_as(raw, form)
+        seconds = times.read_as(pl.when(~raw.is_in(_NO_TIMES)).then(raw), form)
     elif dtype in (pl.Date, pl.Datetime):
         seconds = raw.dt.epoch("s").cast(pl.Int64)
     elif dtype.is_numeric():

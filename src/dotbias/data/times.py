@@ -26,7 +26,7 @@ _CLOCKS = (" %H:%M", " %H:%M:%S%.f", " %I:%M %p", " %I:%M:%S %p")
 # No more is left of a date that breaks off in its year.
 _LAST_YEAR = 9999
 # What has the look of a date in any form; to read all of them again would take far longer.
-_LIKE_DATE = r"\d\D+\d+\D+\d|\d.*\pL{3}|\pL{3}.*\d"
+_LIKE_DATE = r"\d[-/. 年]\d+[-/. 月]\d|\d.*\pL{3}|\pL{3}.*\d"
 # Before lies what a year without its century, or what is left of one, is taken for; years have four
 # digits.
 _EARLIEST, _LATEST = -(2**32), 253_402_300_799
