@@ -11,15 +11,17 @@ With another version's sources the two take turns, and the last column is the ra
 """
 
 import argparse
+import json
 import multiprocessing
 import os
 import resource
+import subprocess
 import sys
 import time
 from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 RATINGS_PER_USER = 144
 N_ITEMS = 26_744
@@ -72,25 +74,20 @@ def measure(path: Path) -> Measured:
     return Measured(seconds, (peak - before) * unit, n_ratings)
 
 
-def apart(work: Any, *arguments: Any) -> Any:
-    """The result of a function that runs in a fresh process."""
-    with ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("spawn")) as process:
-        return process.submit(work, *arguments).result()
-
-
 def measured(path: Path, sources: str | None) -> Measured:
-    """``measure`` in a fresh process, which takes the package from there."""
-    before = os.environ.get("PYTHONPATH")
-    if sources is not None:
-        os.environ["PYTHONPATH"] = sources
-    try:
-        found: Measured = apart(measure, path)
-    finally:
-        if before is None:
-            os.environ.pop("PYTHONPATH", None)
-        else:
-            os.environ["PYTHONPATH"] = before
-    return found
+    """``measure`` in a process of its own, which takes the package from there.
+
+    No process of ``multiprocessing``: it would take the package from where this one does.
+    """
+    own = [] if sources is None else [sources]
+    paths = [*own, *filter(None, [os.environ.get("PYTHONPATH")])]
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(paths)}
+    command = [sys.executable, __file__, "--measure", str(path)]
+    done = subprocess.run(command, env=environment, check=True, stdout=subprocess.PIPE)
+    seconds, n_bytes, n_ratings, package = json.loads(done.stdout.splitlines()[-1])
+    if sources is not None and not Path(package).is_relative_to(Path(sources).resolve()):
+        raise SystemExit(f"{sources}: the package was taken from {package}")
+    return Measured(seconds, n_bytes, n_ratings)
 
 
 def main() -> None:
@@ -101,13 +98,21 @@ def main() -> None:
     parser.add_argument("--rows", type=int, default=4_000_000)
     parser.add_argument("--repeats", type=int, default=3)
     parser.add_argument("--against", help="src folder of another version, to compare with")
+    parser.add_argument("--measure", type=Path, help=argparse.SUPPRESS)
     options = parser.parse_args()
+    if options.measure is not None:
+        import dotbias
+
+        print(json.dumps([*measure(options.measure), dotbias.__file__]))
+        return
 
     columns = ["file", "size, MB", "best, s", "million rows/s", "peak, bytes/rating"]
     table = Table(*columns, *(["times the other's"] if options.against else []))
     table.title = f"Reading {options.rows:,} ratings, best of {options.repeats}"
     with TemporaryDirectory() as folder:
-        apart(make, Path(folder), options.rows)
+        # In another process: what this one has held counts for those that it starts.
+        with ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("spawn")) as process:
+            process.submit(make, Path(folder), options.rows).result()
         for path in sorted(Path(folder).iterdir()):
             runs, others = [], []
             for _ in range(options.repeats):
