@@ -5,6 +5,7 @@ import io
 import json
 import zipfile
 from collections.abc import Callable
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -288,11 +289,18 @@ def test_messages_of_arrow_are_as_long_as_they_may_be() -> None:
             n = FRAME.height.to_bytes(8, "little")
             places = [at for at in range(len(whole) - 8) if whole[at : at + 8] == n]
             assert len(places) >= 2
-            for at in places:
-                damaged = whole[:at] + b"\xff" * 8 + whole[at + 8 :]
+            shorter = (FRAME.height - 1).to_bytes(8, "little")  # than the other columns
+            for at, wrong in product(places, (b"\xff" * 8, shorter)):
+                damaged = whole[:at] + wrong + whole[at + 8 :]
                 assert "r.arrow" in error_of(write("r.arrow", damaged))
             for content in (whole[:-9], whole[: len(whole) // 2]):
                 assert "r.arrow" in error_of(write("r.arrow", content))
+
+
+def test_columns_of_arrow_that_are_made_of_others_have_lengths_of_their_own() -> None:
+    nested = FRAME.with_columns(tags=pl.lit([1, 2, 3]))
+    for write_frame in (nested.write_ipc, nested.write_ipc_stream):
+        assert len(rows(write("r.arrow", binary(write_frame)))) == FRAME.height
 
 
 def test_a_checksum_of_arrow_is_looked_at() -> None:

@@ -17,13 +17,14 @@ _BLOCK, _PAIR, _COUNT = struct.Struct("<qi4xq"), struct.Struct("<qq"), struct.St
 _BEGIN = struct.Struct("<Ii")
 _CONTINUED = 0xFFFFFFFF
 # Fields by their numbers in the definition of the format.
-_DICTIONARIES, _BATCHES = 2, 3
+_SCHEMA, _DICTIONARIES, _BATCHES = 1, 2, 3
+_COLUMNS, _CHILDREN = 1, 5
 _HEADER_TYPE, _HEADER, _BODY_LENGTH = 1, 2, 3
 _LENGTH, _NODES, _BUFFERS, _COMPRESSION, _N_VARIADIC = 0, 1, 2, 3, 4
 _CODEC, _ZSTD = 0, 1
 # The byte of a Zstandard frame that tells whether it ends with a checksum.
 _DESCRIPTOR, _HAS_CHECKSUM = 4, 4
-_DICTIONARY_BATCH, _RECORD_BATCH, _DATA = 2, 3, 1
+_SCHEMA_MESSAGE, _DICTIONARY_BATCH, _RECORD_BATCH, _DATA = 1, 2, 3, 1
 
 
 def check_messages(blob: Blob) -> None:
@@ -34,22 +35,42 @@ def check_messages(blob: Blob) -> None:
     """
     with blob.open() as file:
         try:
-            is_file = file.read(len(_MAGIC)) == _MAGIC
-            places = _blocks(file, blob.size()) if is_file else _one_by_one(file, blob.size())
+            if file.read(len(_MAGIC)) == _MAGIC:
+                footer = _footer(file, blob.size())
+                is_flat, places = _is_flat(footer.table(_SCHEMA)), _blocks(footer, blob.size())
+            else:
+                is_flat, places = _begins_flat(file), _one_by_one(file, blob.size())
             for place in places:
-                _check_message(file, place, blob)
+                _check_message(file, place, blob, is_flat=is_flat)
         except (ValueError, IndexError, struct.error, zstd.ZstdError) as error:
             raise damaged(blob.name, "file", error) from error
 
 
-def _blocks(file: IO[bytes], size: int) -> Iterator[int]:
-    """Where the messages of a file are."""
+def _footer(file: IO[bytes], size: int) -> "_Table":
     file.seek(max(0, size - _FOOTER.size))
     length, magic = _FOOTER.unpack(file.read())
     if magic != _MAGIC or not 0 < length <= size - _FOOTER.size:
         raise ValueError("there is no Arrow footer")
     file.seek(size - _FOOTER.size - length)
-    footer = _Table.root(file.read(length))
+    return _Table.root(file.read(length))
+
+
+def _begins_flat(file: IO[bytes]) -> bool:
+    """Whether a stream begins with columns of which none is made of others."""
+    file.seek(0)
+    _, length = _BEGIN.unpack(file.read(_BEGIN.size))
+    message = _Table.root(file.read(max(length, 0)))
+    is_schema = message.number(_HEADER_TYPE, "<B") == _SCHEMA_MESSAGE
+    return is_schema and _is_flat(message.table(_HEADER))
+
+
+def _is_flat(schema: "_Table") -> bool:
+    """Whether no column is made of others, so that all are as long as their batch."""
+    return not any(column.tables(_CHILDREN) for column in schema.tables(_COLUMNS))
+
+
+def _blocks(footer: "_Table", size: int) -> Iterator[int]:
+    """Where the messages of a file are."""
     for field in (_DICTIONARIES, _BATCHES):
         for offset, _, _ in footer.structs(field, _BLOCK):
             if not 0 <= offset < size:
@@ -70,7 +91,7 @@ def _one_by_one(file: IO[bytes], size: int) -> Iterator[int]:
         at += _BEGIN.size + length + message.number(_BODY_LENGTH, "<q")
 
 
-def _check_message(file: IO[bytes], at: int, blob: Blob) -> None:
+def _check_message(file: IO[bytes], at: int, blob: Blob, *, is_flat: bool) -> None:
     file.seek(at)
     mark, length = _BEGIN.unpack(file.read(_BEGIN.size))
     if mark != _CONTINUED or length == 0:
@@ -91,10 +112,11 @@ def _check_message(file: IO[bytes], at: int, blob: Blob) -> None:
     counts = [n for (n,) in batch.structs(_N_VARIADIC, _COUNT)]
     if min(counts, default=0) < 0 or sum(counts) > len(buffers):
         raise ValueError("a column has more buffers than there are")
-    if batch.number(_LENGTH, "<q") < 0 or any(
-        not 0 <= nulls <= n for n, nulls in batch.structs(_NODES, _PAIR)
-    ):
+    length, nodes = batch.number(_LENGTH, "<q"), batch.structs(_NODES, _PAIR)
+    if length < 0 or any(not 0 <= nulls <= n for n, nulls in nodes):
         raise ValueError("a column has no possible length")
+    if is_flat and kind == _RECORD_BATCH and any(n != length for n, _ in nodes):
+        raise ValueError("a column is longer or shorter than the others")
     for offset, n in buffers:
         if not 0 <= offset <= offset + n <= n_body:
             raise ValueError("a buffer is longer than its message")
@@ -159,6 +181,18 @@ class _Table:
         if not at:
             raise ValueError("a message is empty")
         return _Table(self.content, at + self._number(at, "<I"))
+
+    def tables(self, field: int) -> "list[_Table]":
+        """The tables in a list."""
+        at = self._place(field)
+        if not at:
+            return []
+        at += self._number(at, "<I")
+        n, at = self._number(at, "<I"), at + 4
+        if at + 4 * n > len(self.content):
+            raise ValueError("a list is longer than its message")
+        places = range(at, at + 4 * n, 4)
+        return [_Table(self.content, place + self._number(place, "<I")) for place in places]
 
     def structs(self, field: int, form: struct.Struct) -> list[tuple[int, ...]]:
         """The structures in a field."""
