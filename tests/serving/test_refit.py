@@ -56,6 +56,16 @@ def test_the_last_word_counts_in_training(rec: Recommender, address: str) -> Non
     store.close()
 
 
+def test_a_rating_that_single_precision_rounds_is_not_new_for_ever(tmp_path: Path) -> None:
+    ratings = db.Ratings.from_columns([1, 1, 2, 2], [1, 2, 1, 2], [4.1, 1.0, 2.3, 5.0])
+    rec = db.fit(ratings, db.DotBias(n_factors=1), db.ALS(n_iterations=1))
+    store = Store(Database(tmp_path / "r.db"))
+    say(store, 1, 1, 4.1)
+    say(store, 2, 1, 2.4)
+    assert unseen(store, rec)["value"].to_list() == [2.4]
+    store.close()
+
+
 def new_ratings(rec: Recommender, n_users: int, seed: int) -> dict[int, list[tuple[int, float]]]:
     """Ratings of new users who agree with the users of the model."""
     rng = np.random.default_rng(seed)

@@ -55,18 +55,13 @@ def unseen(store: Store, base: Recommender) -> pl.DataFrame:
     said = store.everything().filter(pl.col("kind") == "rating").select(*_PAIR, "value")
     known = trained(base).rename({"value": "before"})
     joined = said.join(known, on=_PAIR, how="left", maintain_order="left")
-    new = pl.col("before").is_null() | (pl.col("before") != pl.col("value"))
+    value = pl.col("value").cast(pl.Float32).cast(pl.Float64)  # as a model keeps them
+    new = pl.col("before").is_null() | (pl.col("before") != value)
     return joined.filter(new).drop("before").sort(_PAIR)
 
 
 def trained(base: Recommender) -> pl.DataFrame:
     """What a model was fitted to: columns ``user`` and ``item`` as text, ``value``."""
-    rated = base.rated
-    users = np.repeat(np.arange(rated.shape[0]), np.diff(rated.indptr))
-    return pl.DataFrame(
-        {
-            "user": base.user_vocabulary.ids[users].cast(pl.String),
-            "item": base.item_vocabulary.ids[rated.indices].cast(pl.String),
-            "value": rated.data.astype(np.float64),
-        }
-    )
+    ratings = base.training_ratings()
+    value = pl.Series("value", ratings.values.astype(np.float64))
+    return ratings.to_frame().select(pl.col(*_PAIR).cast(pl.String), value)
