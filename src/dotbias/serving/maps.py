@@ -1,10 +1,7 @@
 """Maps of generations: each is made once, when it is first asked for, while requests go on."""
 
 import asyncio
-import contextlib
-import json
 import logging
-import sys
 from dataclasses import dataclass
 from typing import Literal, TypeAlias
 
@@ -13,6 +10,7 @@ import numpy as np
 from dotbias.data.vocabulary import Index
 from dotbias.errors import DotbiasError, UnknownIdError
 from dotbias.models.parameters import Array, at_length_one
+from dotbias.serving import children
 from dotbias.serving.generation import Generation, Person
 from dotbias.serving.placing import Placed, fingerprint
 
@@ -105,17 +103,9 @@ class Maps:
 
 
 async def _made(generation: Generation) -> ItemMap:
-    child = await asyncio.create_subprocess_exec(
-        *(sys.executable, "-m", "dotbias.serving.placing", str(generation.source)),
-        stdout=asyncio.subprocess.PIPE,
-    )
-    try:
-        said, _ = await child.communicate()
-    finally:
-        with contextlib.suppress(ProcessLookupError):
-            child.kill()
-        await child.wait()
-    found = json.loads(said) if child.returncode == 0 else {"reason": "making it has failed"}
+    found = await children.run("dotbias.serving.placing", str(generation.source))
+    if found is None:
+        found = {"reason": "making it has failed"}
     vectors = generation.unit_vectors
     if "reason" not in found and (
         vectors is None or found["vectors"] != await asyncio.to_thread(fingerprint, vectors)

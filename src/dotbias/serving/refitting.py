@@ -1,18 +1,15 @@
 """When the service fits anew, and how the new model takes its place."""
 
 import asyncio
-import contextlib
-import json
 import logging
-import os
 import shutil
-import sys
 import time
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from dotbias.errors import DotbiasError
+from dotbias.serving import children
 from dotbias.serving.refit import DATABASE
 from dotbias.serving.service import Service
 from dotbias.settings import Settings, setting
@@ -68,24 +65,11 @@ async def refit(service: Service) -> bool:
     source = service.generation.source
     with TemporaryDirectory(prefix=".refit-", dir=source.parent) as folder:
         made = Path(folder) / source.name
-        child = await asyncio.create_subprocess_exec(
-            *(sys.executable, "-m", "dotbias.serving.refit"),
-            *(str(source), str(made)),
-            env={
-                **os.environ,
-                DATABASE: service.store.database.address,
-            },  # its password is no argument
-            stdout=asyncio.subprocess.PIPE,
-        )
-        try:
-            said, _ = await child.communicate()
-        finally:
-            with contextlib.suppress(ProcessLookupError):
-                child.kill()
-        if child.returncode:
-            _log.error("refit failed", extra={"fields": {"exit": child.returncode}})
+        database = {DATABASE: service.store.database.address}  # it may hold a password
+        verdict = await children.run("dotbias.serving.refit", str(source), str(made), **database)
+        if verdict is None:
+            _log.error("refit failed")
             return False
-        verdict = json.loads(said.splitlines()[-1])
         _log.info("refit", extra={"fields": verdict})
         if not verdict["accepted"]:
             return False
