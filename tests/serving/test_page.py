@@ -34,7 +34,9 @@ class Guest(Watched):
     """Somebody new, who looks at the page of a service."""
 
     def __init__(self, browser: Any, client: httpx.Client, **settings: Any) -> None:
-        super().__init__(browser, **{"locale": "en-GB", "color_scheme": "light"} | settings)
+        # Without motion: colours on their way from one to another are nobody's to judge.
+        usual = {"locale": "en-GB", "color_scheme": "light", "reduced_motion": "reduce"}
+        super().__init__(browser, **usual | settings)
         self.client = client
         self.page.set_default_timeout(10_000)
         self.open("for-you")
