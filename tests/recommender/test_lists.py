@@ -9,7 +9,8 @@ from hypothesis import strategies as st
 
 from dotbias.errors import DataError
 from dotbias.models import Baseline, DotBias
-from dotbias.models.scoring import Scoring, row_sums, scored
+from dotbias.models.pairs import dot_products
+from dotbias.models.scoring import Scoring, scored
 from dotbias.recommender import lists
 from dotbias.recommender.lists import Catalogue, top_items, top_k
 from dotbias.recommender.recommender import Recommender
@@ -106,7 +107,7 @@ def test_scores_have_the_bits_of_predictions(width):
     x, y = (rng.standard_normal((n, width), np.float32) for n in (1, 50))
     bias = rng.standard_normal((1, 50), np.float32)
     items, scores = top_k(Scoring(x, y, bias), 50)
-    alone = row_sums(x * y) + bias[0]
+    alone = dot_products(x, y, np.zeros(50, np.int32), np.arange(50, dtype=np.int32)) + bias[0]
     assert scores[0].tolist() == alone[items[0]].tolist()
     np.testing.assert_allclose(alone, (x @ y.T + bias)[0], atol=1e-5)
 

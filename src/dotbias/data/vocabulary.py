@@ -23,6 +23,7 @@ _LARGEST_TABLE = 50_000_000
 _BLOCK = 1 << 16
 # Whole numbers up to this are all floats of double precision.
 _EXACT = 2**53
+_DIGITS = 15
 # Integers have up to 128 bits, those of more than 64 as text.
 _LARGEST_ID = 2**127
 _NUMBER = re.compile(r"\s*[-+]?\d+\s*")
@@ -112,6 +113,15 @@ def _whole(ids: pl.Series) -> pl.Series:
     return numbers.cast(pl.Int64)
 
 
+def _exact(name: int | str) -> int | None:
+    """An integer id, also in digits; None for other text, and where there are too many."""
+    if isinstance(name, str):
+        if not (name.isascii() and name.isdigit() and len(name) <= _DIGITS):
+            return None
+        name = int(name)
+    return name if abs(name) <= _EXACT else None
+
+
 class Vocabulary:
     """Distinct raw ids in sorted order; the position of an id is its row in the parameters.
 
@@ -193,12 +203,13 @@ class Vocabulary:
         at = np.minimum(np.searchsorted(known, values), len(known) - 1)
         return np.where(known[at] == values, at, -1).astype(np.int32)
 
-    def _of_few(self, names: list[int | str]) -> Index:
-        """``indices`` of a few names (``as_id``), without the detour that pays for many."""
+    def indices_of_few(self, names: Sequence[int | str]) -> Index:
+        """``indices`` of a few ids (``as_id``), without the detour that pays for many."""
         if self.ids.dtype == pl.String:
             return np.array([self._places.get(str(name), -1) for name in names], np.int32)
-        if len(self) and all(type(name) is int and abs(name) <= _EXACT for name in names):
-            return self._of_integers(np.array(names, np.int64))
+        values = [_exact(name) for name in names]
+        if len(self) and None not in values:
+            return self._of_integers(np.array(values, np.int64))
         return self.indices(pl.Series([str(name) for name in names], dtype=pl.String))
 
     def in_own_type(self, raw: pl.Series | Iterable[Any]) -> pl.Series:
@@ -233,10 +244,10 @@ class Vocabulary:
             DataError: for what is no id (``as_id``).
         """
         name = as_id(name, noun)
-        at = int(self._of_few([name])[0])
+        at = int(self.indices_of_few([name])[0])
         if at < 0 and isinstance(name, str) and name != name.strip():
             name = name.strip()
-            at = int(self._of_few([name])[0])
+            at = int(self.indices_of_few([name])[0])
         if at >= 0:
             return at
         if self.titles is None or not isinstance(name, str):
@@ -350,7 +361,7 @@ class Vocabulary:
             DataError: for what is no id (``as_id``).
         """
         names = [as_id(name, noun) for name in names]
-        found = self._of_few(names).copy()
+        found = self.indices_of_few(names).copy()
         refused = {}
         for missed in np.flatnonzero(found < 0).tolist():
             try:

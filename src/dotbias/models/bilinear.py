@@ -15,9 +15,6 @@ from dotbias.models.scoring import Scoring
 
 # Ratings that single precision can hold, with room for sums over many of them.
 LARGEST_PREDICTION = 1e33
-# Numbers of each of the two gathered tables in a chunk of bulk predictions: about 1 MB, which the second
-# cache holds.
-_CHUNK_FLOATS = 250_000
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -72,12 +69,8 @@ class BilinearModel(Model):
     def predict(self, parameters: Parameters, users: Index, items: Index) -> Array:
         """Predicted rating of each pair, shape (n,)."""
         form = self.formula(parameters, "user")
-        out = np.empty(len(users), np.float32)
-        step = max(1, _CHUNK_FLOATS // form.width)
-        for start in range(0, len(users), step):
-            part = slice(start, start + step)
-            out[part] = form.response.rating(form.z(users[part], items[part]))
-        return clip_to_scale(parameters, out) if self.scores == "rating" else out
+        predictions = form.response.rating(form.z(users, items))
+        return clip_to_scale(parameters, predictions) if self.scores == "rating" else predictions
 
     def score_all(self, parameters: Parameters, users: Index) -> Array:
         """Rating of every item for each user before clipping, shape (n_users, n_items)."""

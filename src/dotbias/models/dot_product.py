@@ -22,7 +22,7 @@ from dotbias.models.parameters import (
     constants,
 )
 from dotbias.models.row_form import OTHER, Linear, RowForm, Side
-from dotbias.models.scoring import Scoring, row_sums
+from dotbias.models.scoring import Scoring
 from dotbias.settings import setting
 
 # Rows of a table that are taken to double precision at once.
@@ -160,8 +160,14 @@ class DotProduct(BilinearModel):
         preference = super().predict(parameters, users, items)
         at = np.flatnonzero((users < 0) & (items >= 0))
         if len(at):
-            q = parameters["item_factors"][items[at]]
-            preference[at] = row_sums(q * parameters["stranger"])
+            from dotbias.models.pairs import dot_products
+
+            preference[at] = dot_products(
+                parameters["stranger"][None, :],
+                parameters["item_factors"],
+                np.zeros(len(at), np.int32),
+                items[at],
+            )
         return preference
 
     def scoring(self, parameters: Parameters, users: Index) -> Scoring:

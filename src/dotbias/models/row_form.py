@@ -13,7 +13,7 @@ from scipy.special import expit
 from dotbias.data.vocabulary import Index
 from dotbias.errors import ModelFileError, SettingError
 from dotbias.models.parameters import Array, Parameters, checked_array, gather, refuse_not_finite
-from dotbias.models.scoring import Scoring, row_sums
+from dotbias.models.scoring import Scoring
 
 Side: TypeAlias = Literal["user", "item"]
 OTHER: dict[Side, Side] = {"user": "item", "item": "user"}
@@ -224,31 +224,39 @@ class RowForm:
             double: whether to add up in double precision. In single precision the sum is taken as
                 scans of all items take it, so that predictions keep the order of lists.
         """
-        x, y = self._terms(self.terms, rows), self._terms(self.terms.values(), partners)
         if double:
-            dot = np.einsum("nk,nk->n", x, y, dtype=np.float64)
+            x, y = self._terms(self.terms, rows), self._terms(self.terms.values(), partners)
+            known = (rows >= 0) & (partners >= 0)  # -1 has read the last row
+            z: NDArray[Any] = np.where(known, np.einsum("nk,nk->n", x, y, dtype=np.float64), 0.0)
         else:
-            # Where a run has diverged: whoever asked for predictions looks at them.
-            with np.errstate(over="ignore", invalid="ignore"):
-                dot = row_sums(np.multiply(x, y, out=x))
-        known = (rows >= 0) & (partners >= 0)  # -1 has read the last row: what it gave is dropped
+            # Imported here: who predicts nothing need not wait for Numba to load.
+            from dotbias.models.pairs import dot_products
+
+            z = dot_products(*self._tables, rows, partners)
         # The partner's part first: rounding then never turns the order that ``scoring`` gives around.
-        z: NDArray[Any] = np.where(known, dot, np.float32(0))
         return z + gather(self.held_bias, partners) + gather(self.own_bias, rows)
+
+    @cached_property
+    def _tables(self) -> tuple[Array, Array]:
+        """The terms of all rows and of all partners side by side: (n, width - 1), (m, width - 1)."""
+        if not self.terms:
+            return np.empty((self.n_rows, 0), np.float32), np.empty(
+                (self.n_partners, 0), np.float32
+            )
+        return self._terms(self.terms, None), self._terms(self.terms.values(), None)
 
     def scoring(self, rows: Index) -> Scoring:
         """What orders the partners of some rows: all of ``z`` but the row's own bias."""
         known = (rows >= 0)[:, None]
         x = np.where(known, self._terms(self.terms, rows), np.float32(0))
-        y = self._terms(self.terms.values(), None)
-        return Scoring(x, y, self.held_bias[None, :])
+        return Scoring(x, self._tables[1], self.held_bias[None, :])
 
     def _terms(self, names: Iterable[str], indices: Index | None) -> Array:
         """Groups side by side, of some rows or as they are: shape (n, width - 1)."""
         tables = [self.parameters[name] for name in names]
-        if not tables:
-            return np.empty((self.n_partners if indices is None else len(indices), 0), np.float32)
         if indices is not None:
+            if not tables:
+                return np.empty((len(indices), 0), np.float32)
             tables = [table.take(indices, axis=0) for table in tables]
         return tables[0] if len(tables) == 1 else np.hstack(tables)
 

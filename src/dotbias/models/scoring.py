@@ -30,24 +30,3 @@ def scored(scores: Array) -> Scoring:
     """Given scores as what orders the items: shape (n, n_items)."""
     n, n_items = scores.shape
     return Scoring(np.zeros((n, 0), np.float32), np.zeros((n_items, 0), np.float32), scores)
-
-
-def row_sums(products: Array) -> Array:
-    """The sum of each row of a table of shape (n, w), such as the products of a dot product: shape (n,).
-
-    The order of the sum is fixed, so that compiled loops can give the same bits: ``LANES`` sums side by
-    side, folded in half until one is left, and then one by one what was too few for all lanes.
-    """
-    n, width = products.shape
-    whole = width - width % LANES
-    lanes = np.zeros((n, LANES), np.float32)
-    for start in range(0, whole, LANES):
-        lanes += products[:, start : start + LANES]
-    half = LANES // 2
-    while half >= 1:
-        lanes = lanes[:, :half] + lanes[:, half:]
-        half //= 2
-    total: Array = lanes[:, 0]
-    for rest in range(whole, width):
-        total += products[:, rest]
-    return total

@@ -4,7 +4,7 @@ What takes time is to read the items' vectors. What the rest of a vector adds to
 product of two lengths, so most vectors need not be read to their ends to know that others are better.
 The sooner long ones come, the less of the rest is read.
 
-Dot products are summed in the order of ``dotbias.models.scoring.row_sums``, so an item's score has the
+Dot products are summed in the order of ``dotbias.models.pairs``, so an item's score has the
 same bits here as in its prediction.
 """
 

@@ -141,17 +141,26 @@ class Generation:
         found = items >= 0
         return items[found], cosines[found]
 
+    @cached_property
+    def _names(self) -> dict[str, list[Any]]:
+        """Ids, titles and genres of the items, for answers: a list's elements are at hand at once."""
+        vocabulary = self.recommender.item_vocabulary
+        columns: dict[str, list[Any]] = {"item": vocabulary.ids.to_list()}
+        if vocabulary.titles is not None:
+            columns["title"] = vocabulary.titles.to_list()
+        if vocabulary.genres is not None:
+            # The same genres are one list, however many items have them.
+            split: dict[str | None, list[str]] = {None: [], "": []}
+            columns["genres"] = [
+                split[genres] if genres in split else split.setdefault(genres, genres.split("|"))
+                for genres in vocabulary.genres.to_list()
+            ]
+        return columns
+
     def item_names(self, items: Index) -> list[dict[str, Any]]:
         """Of each item its ``item`` (id), ``title`` and ``genres``, as far as they are known."""
-        vocabulary = self.recommender.item_vocabulary
-        columns: dict[str, list[Any]] = {"item": vocabulary.ids[items].to_list()}
-        if vocabulary.titles is not None:
-            columns["title"] = vocabulary.titles[items].to_list()
-        if vocabulary.genres is not None:
-            columns["genres"] = [
-                genres.split("|") if genres else [] for genres in vocabulary.genres[items].to_list()
-            ]
-        return [dict(zip(columns, row, strict=True)) for row in zip(*columns.values(), strict=True)]
+        columns = self._names
+        return [{name: column[at] for name, column in columns.items()} for at in items.tolist()]
 
 
 @dataclass(frozen=True, eq=False)
@@ -198,13 +207,14 @@ class Person:
 def person(generation: Generation, user: str, known: Known) -> Person:
     """A user as a generation sees them; someone without an id is known by what is said alone."""
     rec = generation.recommender
-    index = -1 if not user or known.erased else int(rec.user_vocabulary.indices([user])[0])
-    row = rec.rated[[index]] if index >= 0 else None
+    index = -1 if not user or known.erased else int(rec.user_vocabulary.indices_of_few([user])[0])
     values: dict[int, float] = {}
-    if row is not None:
-        values = dict(zip(row.indices.tolist(), row.data.tolist(), strict=True))
+    if index >= 0:
+        own = slice(*rec.rated.indptr[index : index + 2])
+        rated, ratings = rec.rated.indices[own], rec.rated.data[own]
+        values = dict(zip(rated.tolist(), ratings.tolist(), strict=True))
     said = [state for state in known.states if state.kind != "wish"]
-    places = rec.item_vocabulary.indices([state.item for state in said]).tolist() if said else []
+    places = rec.item_vocabulary.indices_of_few([state.item for state in said]).tolist()
     refused, unknown, is_changed = [], [], False
     for state, at in zip(said, places, strict=True):
         if at < 0:

@@ -48,7 +48,7 @@ def item_at(generation: Generation, raw: int | str) -> int:
         UnknownIdError: where there is none.
     """
     vocabulary = generation.recommender.item_vocabulary
-    at = int(vocabulary.indices([key(generation, "item", raw)])[0])
+    at = int(vocabulary.indices_of_few([key(generation, "item", raw)])[0])
     if at < 0:
         raise UnknownIdError(f"item {raw!r} is not among the {len(vocabulary):,} of the model")
     return at
@@ -57,4 +57,4 @@ def item_at(generation: Generation, raw: int | str) -> int:
 def item_indices(generation: Generation, raw: Iterable[int | str]) -> list[int]:
     """Indices of items; -1 for those that the model does not know."""
     keys = [key(generation, "item", one) for one in raw]
-    return generation.recommender.item_vocabulary.indices(keys).tolist() if keys else []
+    return generation.recommender.item_vocabulary.indices_of_few(keys).tolist()

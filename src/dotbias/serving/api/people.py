@@ -101,7 +101,7 @@ def _said(whom: Person) -> dict[str, dict[str, Any]]:
     vocabulary = generation.recommender.item_vocabulary
     trained: dict[str, dict[str, Any]] = {}
     if not whom.known.erased:
-        at = generation.recommender.user_vocabulary.indices([whom.user])
+        at = generation.recommender.user_vocabulary.indices_of_few([whom.user])
         row = generation.recommender.rated[at[at >= 0]]
         names = generation.item_names(row.indices.astype(np.int32))
         for named, value in zip(names, row.data.tolist(), strict=True):
