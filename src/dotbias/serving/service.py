@@ -55,7 +55,12 @@ class Service:
             return found
         read = self._reads[user] = object()
         try:
-            known = await self.in_thread(lambda: self.store.known(user))
+            # A file is read sooner than a thread has its turn; a server far away is waited for in one.
+            known = (
+                self.store.known(user)
+                if self.store.database.is_sqlite
+                else await self.in_thread(lambda: self.store.known(user))
+            )
             is_fresh = self._reads.get(user) is read
         finally:
             if self._reads.get(user) is read:

@@ -62,6 +62,17 @@ def now() -> int:
     return time.time_ns() // 1_000_000
 
 
+# What is known of a user, and as one more row whether everything was deleted: one question, one answer.
+_KNOWN = sa.union_all(
+    sa.select(*STATES.c["item_id", "kind", "value", "time"]).where(
+        STATES.c.user_id == sa.bindparam("user")
+    ),
+    sa.select(sa.literal(""), sa.literal("erased"), sa.null(), sa.literal(0)).where(
+        sa.exists().where(ERASED.c.mark == sa.bindparam("mark"))
+    ),
+)
+
+
 class Store:
     """A database with its writer.
 
@@ -92,14 +103,11 @@ class Store:
 
     def known(self, user: str) -> Known:
         """All that is known of a user."""
-        own = sa.select(*STATES.c["item_id", "kind", "value", "time"]).where(
-            STATES.c.user_id == user
-        )
-        mark = sa.select(ERASED.c.mark).where(ERASED.c.mark == self._mark(user))
+        asked = {"user": user, "mark": self._mark(user)}
         with self.database.connected(self.database.reading) as connection:
-            states = tuple(State(*row) for row in connection.execute(own))
-            erased = connection.execute(mark).first() is not None
-        return Known(states, erased)
+            rows = connection.execute(_KNOWN, asked).all()
+        states = tuple(State(*row) for row in rows if row.kind != "erased")
+        return Known(states, erased=len(states) < len(rows))
 
     def put(self, user: str, states: Sequence[State]) -> "Future[None]":
         """Say these things, all or none of them; of what was said of the same items nothing is left.
