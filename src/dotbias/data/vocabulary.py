@@ -163,7 +163,7 @@ class Vocabulary:
     def __len__(self) -> int:
         return self.ids.len()
 
-    @property
+    @cached_property
     def id_type(self) -> IdType:
         """Whether the ids are integers or text."""
         return "text" if self.ids.dtype == pl.String else "integers"

@@ -260,10 +260,9 @@ def explain(
     """See ``Recommender.explain``."""
     alone = rec.by(rec.ranked_by(of))
     at = rec.indices("user", user, strict=strict)
-    own = rec.rated[at[at >= 0]]
-    # Of a model from a file indices have 64 bits.
-    given = Given(own.indices.astype(np.int32), own.data)
-    found = explain_row(alone, alone.parameters, int(at[0]), given, item, strict=strict)
+    index = int(at[0])
+    given = Given(*rec.rated_by(index))
+    found = explain_row(alone, alone.parameters, index, given, item, strict=strict)
     raw = rec.in_own_type("user", user, at)[0]
     return replace(found, user=raw, left_by=_left_by(alone.facts))
 

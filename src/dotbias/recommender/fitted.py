@@ -185,6 +185,15 @@ class Fitted:
         """Number of training ratings of each item, shape (n_items,)."""
         return np.bincount(self.rated.indices, minlength=len(self.item_vocabulary))
 
+    def rated_by(self, user: int) -> tuple[Index, Array]:
+        """What a user has rated in training, item indices ascending, and the ratings: shapes (n,);
+        nothing for -1.
+        """
+        starts = self.rated.indptr
+        own = slice(starts[user], starts[user + 1]) if user >= 0 else slice(0)
+        # Of a model from a file they have 64 bits.
+        return self.rated.indices[own].astype(np.int32, copy=False), self.rated.data[own]
+
     @cached_property
     def user_priors(self) -> UserPriors | None:
         """What the users of each kept sample are; None without samples."""

@@ -349,9 +349,7 @@ class Recommender(Fitted):
         return self._top_items(users, k, ListOptions(**options))  # type: ignore[arg-type]
 
     def _top_items(self, users: Index, k: int, wanted: ListOptions) -> Index:
-        starts, items = self.rated.indptr, self.rated.indices
-        # An unknown user, -1, has rated nothing: their span is empty.
-        rated = [items[starts[max(u, 0)] : starts[u + 1]] for u in users.tolist()]
+        rated = [self.rated_by(user)[0] for user in users.tolist()]
         return wanted.top_items(self, self, users, rated, k)
 
     # -- similar items ---------------------------------------------------------------------------

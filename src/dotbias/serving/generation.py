@@ -208,11 +208,8 @@ def person(generation: Generation, user: str, known: Known) -> Person:
     """A user as a generation sees them; someone without an id is known by what is said alone."""
     rec = generation.recommender
     index = -1 if not user or known.erased else int(rec.user_vocabulary.indices_of_few([user])[0])
-    values: dict[int, float] = {}
-    if index >= 0:
-        own = slice(*rec.rated.indptr[index : index + 2])
-        rated, ratings = rec.rated.indices[own], rec.rated.data[own]
-        values = dict(zip(rated.tolist(), ratings.tolist(), strict=True))
+    rated, ratings = rec.rated_by(index)
+    values = dict(zip(rated.tolist(), ratings.tolist(), strict=True))
     said = [state for state in known.states if state.kind != "wish"]
     places = rec.item_vocabulary.indices_of_few([state.item for state in said]).tolist()
     refused, unknown, is_changed = [], [], False

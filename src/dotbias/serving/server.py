@@ -4,6 +4,7 @@ import socket
 from ipaddress import ip_address
 
 import uvicorn
+from threadpoolctl import threadpool_limits
 
 from dotbias.errors import SettingError
 from dotbias.serving.app import make_app
@@ -68,4 +69,6 @@ def serve(
         limit_concurrency=_MOST_CONNECTIONS,
         timeout_graceful_shutdown=_GRACE_SECONDS,
     )
-    uvicorn.Server(config).run([bound])
+    # One user's regression is too small for several threads, which would get in the way of each other.
+    with threadpool_limits(1, "blas"):
+        uvicorn.Server(config).run([bound])

@@ -95,36 +95,8 @@ def routes(service: Service) -> APIRouter:
     return router
 
 
-def _said(whom: Person) -> dict[str, dict[str, Any]]:
-    """What a user has said of each item: from training, and over it from the database."""
-    generation = whom.generation
-    vocabulary = generation.recommender.item_vocabulary
-    trained: dict[str, dict[str, Any]] = {}
-    if not whom.known.erased:
-        at = generation.recommender.user_vocabulary.indices_of_few([whom.user])
-        row = generation.recommender.rated[at[at >= 0]]
-        names = generation.item_names(row.indices.astype(np.int32))
-        for named, value in zip(names, row.data.tolist(), strict=True):
-            trained[str(named["item"])] = {**named, "state": "rating", "rating": value, "at": None}
-    states = whom.known.states
-    at = np.array(item_indices(generation, [state.item for state in states]), np.int32)
-    known = iter(generation.item_names(at[at >= 0]))
-    for state, place in zip(states, at.tolist(), strict=True):
-        named = next(known) if place >= 0 else {"item": own_type(vocabulary, state.item)}
-        trained.pop(state.item, None)
-        if state.kind != "deleted":
-            when = datetime.fromtimestamp(state.time / 1000, UTC).isoformat(timespec="milliseconds")
-            trained[state.item] = {
-                **named,
-                "state": state.kind,
-                "rating": state.value,
-                "at": when,
-            }
-    return trained
-
-
 def _all_of(whom: Person, user: str) -> dict[str, Any]:
-    said = list(_said(whom).values())
+    said = _said(whom)
     return {
         "user": own_type(whom.generation.recommender.user_vocabulary, user.strip()),
         "ratings": said,
@@ -134,7 +106,42 @@ def _all_of(whom: Person, user: str) -> dict[str, Any]:
 
 
 def _one_of(whom: Person, item: str) -> dict[str, Any]:
-    said = _said(whom).get(item)
-    if said is None:
+    said = _said(whom, item)
+    if not said:
         raise UnknownIdError(f"nothing is said of item {item}")
-    return said
+    return said[0]
+
+
+def _said(whom: Person, alone: str | None = None) -> list[dict[str, Any]]:
+    """What a user has said of all items, or of one: of each from training, or since."""
+    generation = whom.generation
+    vocabulary = generation.recommender.item_vocabulary
+    states = [one for one in whom.known.states if alone in (None, one.item)]
+    places = item_indices(generation, [state.item for state in states])
+    found = _trained(whom, set(places), None if alone is None else item_indices(generation, [alone])[0])
+    known = iter(generation.item_names(np.array([at for at in places if at >= 0], np.int32)))
+    for state, place in zip(states, places, strict=True):
+        named = next(known) if place >= 0 else {"item": own_type(vocabulary, state.item)}
+        if state.kind != "deleted":
+            when = datetime.fromtimestamp(state.time / 1000, UTC).isoformat(timespec="milliseconds")
+            found.append({**named, "state": state.kind, "rating": state.value, "at": when})
+    return found
+
+
+def _trained(whom: Person, since: set[int], alone: int | None) -> list[dict[str, Any]]:
+    """What a user has rated in training, but for what was said of since; all, or one item alone."""
+    if whom.known.erased:
+        return []
+    generation = whom.generation
+    rec = generation.recommender
+    items, ratings = rec.rated_by(int(rec.user_vocabulary.indices_of_few([whom.user])[0]))
+    of_item = {
+        item: rating
+        for item, rating in zip(items.tolist(), ratings.tolist(), strict=True)
+        if item not in since and alone in (None, item)
+    }
+    names = generation.item_names(np.array(list(of_item), np.int32))
+    return [
+        {**named, "state": "rating", "rating": rating, "at": None}
+        for named, rating in zip(names, of_item.values(), strict=True)
+    ]
