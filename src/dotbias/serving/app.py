@@ -58,7 +58,13 @@ def make_app(
     measures = Measures(service)
     app.state.guard = Guard(Keys(service.store.database), is_needed=needs_key)
     problems.install(app)
-    for group in (lists, items, people, maps, about):  # what is asked most first: they are tried in turn
+    for group in (
+        lists,
+        items,
+        people,
+        maps,
+        about,
+    ):  # what is asked most first: they are tried in turn
         app.include_router(group.routes(service))
     app.include_router(about.health(service, measures))
     page.install(app)

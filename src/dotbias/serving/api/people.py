@@ -118,7 +118,9 @@ def _said(whom: Person, alone: str | None = None) -> list[dict[str, Any]]:
     vocabulary = generation.recommender.item_vocabulary
     states = [one for one in whom.known.states if alone in (None, one.item)]
     places = item_indices(generation, [state.item for state in states])
-    found = _trained(whom, set(places), None if alone is None else item_indices(generation, [alone])[0])
+    found = _trained(
+        whom, set(places), None if alone is None else item_indices(generation, [alone])[0]
+    )
     known = iter(generation.item_names(np.array([at for at in places if at >= 0], np.int32)))
     for state, place in zip(states, places, strict=True):
         named = next(known) if place >= 0 else {"item": own_type(vocabulary, state.item)}

@@ -71,6 +71,17 @@ _KNOWN = sa.union_all(
         sa.exists().where(ERASED.c.mark == sa.bindparam("mark"))
     ),
 )
+_FORGET = sa.delete(STATES).where(STATES.c.user_id == sa.bindparam("user"))
+_COUNT = (
+    sa.update(FACTS)
+    .where(FACTS.c.name == "changes")
+    .values(
+        value=sa.cast(
+            sa.cast(FACTS.c.value, sa.BigInteger) + sa.bindparam("n", type_=sa.BigInteger),
+            sa.String,
+        )
+    )
+)
 
 
 class Store:
@@ -87,11 +98,17 @@ class Store:
     def __init__(self, database: Database) -> None:
         database.check()
         self.database = database
-        self._insert = sqlite.insert if database.is_sqlite else postgresql.insert
+        insert = sqlite.insert if database.is_sqlite else postgresql.insert
+        # Made once, for to make a statement takes longer than to run it.
+        self._say, self._mark_erased, put_fact = (
+            _put(insert(STATES), "update"),
+            _put(insert(ERASED), "nothing"),
+            _put(insert(FACTS), "nothing"),
+        )
         with database.connected(database.writing) as connection:
             first = {"secret": secrets.token_hex(32), "changes": "0"}
             for name, value in first.items():
-                connection.execute(self._put(FACTS, "nothing"), {"name": name, "value": value})
+                connection.execute(put_fact, {"name": name, "value": value})
             secret = sa.select(FACTS.c.value).where(FACTS.c.name == "secret")
             self._secret = bytes.fromhex(connection.execute(secret).scalar_one())
         self.writer = Writer(database, self._write)
@@ -125,15 +142,14 @@ class Store:
         for user, states in changes:
             if states is None:
                 rows = {pair: row for pair, row in rows.items() if pair[0] != user}
-                connection.execute(sa.delete(STATES).where(STATES.c.user_id == user))
-                connection.execute(self._put(ERASED, "nothing"), {"mark": self._mark(user)})
+                connection.execute(_FORGET, {"user": user})
+                connection.execute(self._mark_erased, {"mark": self._mark(user)})
             else:
                 rows |= {(user, state.item): _row(user, state) for state in states}
         if rows:
-            connection.execute(self._put(STATES, "update"), list(rows.values()))
+            connection.execute(self._say, list(rows.values()))
         n = sum(1 if states is None else len(states) for _, states in changes)
-        count = sa.cast(sa.cast(FACTS.c.value, sa.BigInteger) + n, sa.String)
-        connection.execute(sa.update(FACTS).where(FACTS.c.name == "changes").values(value=count))
+        connection.execute(_COUNT, {"n": n})
 
     def n_changes(self) -> int:
         """How many changes there have ever been."""
@@ -163,14 +179,15 @@ class Store:
     def _mark(self, user: str) -> str:
         return hmac.new(self._secret, user.encode(), hashlib.sha256).hexdigest()
 
-    def _put(self, table: sa.Table, where_there: Literal["update", "nothing"]) -> Any:
-        """Insert rows; those that are there are updated, or left."""
-        insert = self._insert(table)
-        keys = list(table.primary_key.columns)
-        if where_there == "nothing":
-            return insert.on_conflict_do_nothing(index_elements=keys)
-        rest = {c.name: insert.excluded[c.name] for c in table.columns if not c.primary_key}
-        return insert.on_conflict_do_update(index_elements=keys, set_=rest)
+
+def _put(insert: Any, where_there: Literal["update", "nothing"]) -> Any:
+    """Insert rows; those that are there are updated, or left."""
+    columns = insert.table.columns
+    keys = list(insert.table.primary_key.columns)
+    if where_there == "nothing":
+        return insert.on_conflict_do_nothing(index_elements=keys)
+    rest = {c.name: insert.excluded[c.name] for c in columns if not c.primary_key}
+    return insert.on_conflict_do_update(index_elements=keys, set_=rest)
 
 
 def _row(user: str, state: State) -> dict[str, Any]:
