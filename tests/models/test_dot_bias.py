@@ -3,7 +3,6 @@ import pytest
 
 from dotbias.errors import SettingError
 from dotbias.models import DotBias
-from dotbias.models import bilinear as module
 from tests.models.rows_contract import RowsContract
 
 
@@ -18,12 +17,6 @@ class TestLinear(RowsContract):
         np.testing.assert_allclose(
             self.model.predict(parameters, u, i), np.clip(z, 1, 5), rtol=1e-5
         )
-
-    def test_chunks_do_not_show(self, ratings, parameters, monkeypatch):
-        whole = self.model.predict(parameters, ratings.users, ratings.items)
-        monkeypatch.setattr(module, "_CHUNK_FLOATS", 7 * self.model.n_factors)
-        parts = self.model.predict(parameters, ratings.users, ratings.items)
-        np.testing.assert_allclose(parts, whole, rtol=1e-6)
 
 
 class TestSigmoid(RowsContract):

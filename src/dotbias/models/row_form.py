@@ -224,16 +224,18 @@ class RowForm:
             double: whether to add up in double precision. In single precision the sum is taken as
                 scans of all items take it, so that predictions keep the order of lists.
         """
-        if double:
-            x, y = self._terms(self.terms, rows), self._terms(self.terms.values(), partners)
-            known = (rows >= 0) & (partners >= 0)  # -1 has read the last row
-            z: NDArray[Any] = np.where(known, np.einsum("nk,nk->n", x, y, dtype=np.float64), 0.0)
-        else:
+        if not double:
             # Imported here: who predicts nothing need not wait for Numba to load.
             from dotbias.models.pairs import dot_products
 
-            z = dot_products(*self._tables, rows, partners)
-        # The partner's part first: rounding then never turns the order that ``scoring`` gives around.
+            biases = {
+                name: None if group is None else self.parameters[group]
+                for name, group in (("own_bias", self.bias), ("held_bias", self.held))
+            }
+            return dot_products(*self._tables, rows, partners, **biases)
+        x, y = self._terms(self.terms, rows), self._terms(self.terms.values(), partners)
+        known = (rows >= 0) & (partners >= 0)  # -1 has read the last row
+        z: NDArray[Any] = np.where(known, np.einsum("nk,nk->n", x, y, dtype=np.float64), 0.0)
         return z + gather(self.held_bias, partners) + gather(self.own_bias, rows)
 
     @cached_property
@@ -247,8 +249,8 @@ class RowForm:
 
     def scoring(self, rows: Index) -> Scoring:
         """What orders the partners of some rows: all of ``z`` but the row's own bias."""
-        known = (rows >= 0)[:, None]
-        x = np.where(known, self._terms(self.terms, rows), np.float32(0))
+        x = self._terms(self.terms, rows)
+        x[rows < 0] = 0
         return Scoring(x, self._tables[1], self.held_bias[None, :])
 
     def _terms(self, names: Iterable[str], indices: Index | None) -> Array:

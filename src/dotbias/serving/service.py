@@ -10,7 +10,7 @@ from typing import TypeVar
 from dotbias.errors import SettingError
 from dotbias.recommender.list_options import ListOptions
 from dotbias.recommender.recommender import Recommender
-from dotbias.serving.generation import Generation, Person, person, top_items
+from dotbias.serving.generation import Generation, Person, person, scores, top_items
 from dotbias.serving.maps import Maps
 from dotbias.serving.people import People
 from dotbias.serving.store.store import Known, State, Store
@@ -169,5 +169,6 @@ def load(path: Path, number: int = 1) -> Generation:
     _ = made.recommender.user_priors
     first = str(made.recommender.item_vocabulary.raw(0))
     known = Known((State(first, "not-interested", None, 0),), erased=False)
-    top_items(person(made, "", known), 1, ListOptions())
+    somebody = person(made, "", known)
+    scores(somebody, top_items(somebody, 1, ListOptions()))
     return made
