@@ -232,7 +232,7 @@ def test_diversity_is_that_of_brute_force(seed):
 @given(st.integers(1, 20))
 def test_without_diversity_the_first_items_are_chosen(k):
     rec = recommender()
-    vectors, rare = rec.unit_vectors(), rec.rare(3)
+    vectors, rare = rec.unit_vectors, rec.rare(3)
     items = rec.top_items(USERS, 40, min_ratings=3)
     scores = np.tile(-np.sort(-np.arange(40, dtype=np.float32)), (len(items), 1))
     assert diversified(items, scores, vectors, rare, 0.0, k).tolist() == items[:, :k].tolist()
@@ -249,7 +249,7 @@ def test_a_list_is_chosen_from_ten_times_as_many_items_and_begins_with_the_best(
 
 def test_lists_are_less_alike_for_more_diversity():
     rec = recommender()
-    vectors = rec.unit_vectors()
+    vectors = rec.unit_vectors
 
     def likeness(diversity):
         top = rec.top_items(USERS, 5, diversity=diversity, min_ratings=0)

@@ -203,7 +203,7 @@ def test_a_start_list_genres_and_whose_titles_are_meant(
     client: httpx.Client, rec: Recommender
 ) -> None:
     start = client.get("/v1/start", params={"n": 7}).json()["items"]
-    vectors = rec.compared_by(None).unit_vectors()
+    vectors = rec.compared_by(None).unit_vectors
     order = start_list(vectors, rec.item_counts)[:7]
     assert [row["item"] for row in start] == rec.item_vocabulary.ids[order].to_list()
     assert start[0]["n_ratings"] == rec.item_counts.max()
@@ -261,7 +261,7 @@ def test_the_map_and_ones_place_on_it(client: httpx.Client, rec: Recommender) ->
     own = asked(client, "map/position", ratings=[{"item": 2, "rating": 5}])
     near = [row["item"] for row in own["near"]]
     folded = rec.fold_in_user({2: 5.0}).vector("preference")
-    vectors = rec.compared_by(None).unit_vectors()
+    vectors = rec.compared_by(None).unit_vectors
     at = rec.item_vocabulary.indices(list(rows))
     cosines = dict(zip(rows, vectors[at] @ (folded / np.linalg.norm(folded)), strict=True))
     best = sorted((item for item in rows if cosines[item] > 0), key=lambda item: -cosines[item])[

@@ -88,15 +88,14 @@ class Search:
             fits &= self._names.str.contains(f" {word}", literal=True).to_numpy()
         found = np.flatnonzero(fits)
         names = self._names.gather(found)
-        words = sorted(text.split())
         same = names.str.strip_chars() == text
         # "Matrix, The (1999)" is The Matrix: the same words in another order, perhaps with a year.
         bare = names.str.replace(_YEAR.pattern, "").str.strip_chars()
-        ordered = bare.str.split(" ").list.sort() == pl.Series(
-            [words] * len(found), dtype=pl.List(pl.String)
-        )
+        ordered = (bare.str.len_bytes() == len(text.encode())).to_numpy(writable=True)
+        for at in np.flatnonzero(ordered).tolist():
+            ordered[at] = _in_order(bare[at]) == _in_order(text)
         begins = names.str.starts_with(f" {text}")
-        quality = 4 * same.to_numpy() + 2 * ordered.to_numpy() + begins.to_numpy()
+        quality = 4 * same.to_numpy() + 2 * ordered + begins.to_numpy()
         order = np.lexsort((found, -self._counts[found], -quality))
         index: Index = found[order].astype(np.int32)
         return index

@@ -161,7 +161,7 @@ def neighbour_stability(
 
     def neighbours(of: Recommender) -> Index:
         if at is None:
-            return nearest(of.unit_vectors()[candidates], k)[0]
+            return nearest(of.unit_vectors[candidates], k)[0]
         found = of.similar(rec.item_vocabulary.raw(at), k, min_ratings=min_ratings)
         return of.item_vocabulary.indices(found["item"])[None, :]
 

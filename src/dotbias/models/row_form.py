@@ -228,11 +228,10 @@ class RowForm:
             # Imported here: who predicts nothing need not wait for Numba to load.
             from dotbias.models.pairs import dot_products
 
-            biases = {
-                name: None if group is None else self.parameters[group]
-                for name, group in (("own_bias", self.bias), ("held_bias", self.held))
-            }
-            return dot_products(*self._tables, rows, partners, **biases)
+            own, held = (
+                None if name is None else self.parameters[name] for name in (self.bias, self.held)
+            )
+            return dot_products(*self._tables, rows, partners, own_bias=own, held_bias=held)
         x, y = self._terms(self.terms, rows), self._terms(self.terms.values(), partners)
         known = (rows >= 0) & (partners >= 0)  # -1 has read the last row
         z: NDArray[Any] = np.where(known, np.einsum("nk,nk->n", x, y, dtype=np.float64), 0.0)

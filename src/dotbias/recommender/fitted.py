@@ -185,6 +185,14 @@ class Fitted:
         """Number of training ratings of each item, shape (n_items,)."""
         return np.bincount(self.rated.indices, minlength=len(self.item_vocabulary))
 
+    @cached_property
+    def mean_ratings(self) -> NDArray[np.float64]:
+        """Mean training rating of each item, NaN without any: shape (n_items,)."""
+        sums = np.bincount(self.rated.indices, self.rated.data, len(self.item_counts))
+        nothing, rated = np.full(len(sums), np.nan), self.item_counts > 0
+        means: NDArray[np.float64] = np.divide(sums, self.item_counts, nothing, where=rated)
+        return means
+
     def rated_by(self, user: int) -> tuple[Index, Array]:
         """What a user has rated in training, item indices ascending, and the ratings: shapes (n,);
         nothing for -1.
@@ -305,15 +313,13 @@ class Fitted:
             warn_left_out(option, [names[n] for n in refused], len(names), "item", "unknown")
         return found[found >= 0]
 
-    def nearest(
+    def nearest_items(
         self, vector: Array, k: int, *, min_ratings: int, excluded: int | None = None
-    ) -> pl.DataFrame:
-        """The k items, but for one, whose embeddings point most nearly the way of a vector.
-
-        Args and columns as in ``similar``.
+    ) -> tuple[Index, Array]:
+        """The k items, but for one, whose embeddings point most nearly the way of a vector, and the
+        cosines, both of shape (at most k,); arguments as in ``similar``.
         """
-        check_k(k)
-        vectors = self.unit_vectors()
+        vectors = self.unit_vectors
         cosines = Scoring(
             at_length_one(vector[None, :]), vectors, np.zeros((1, len(vectors)), np.float32)
         )
@@ -322,12 +328,19 @@ class Fitted:
             cosines, k, excluded=left_out, rare=self.rare(min_ratings)
         )
         found = items >= 0
-        items = items[found]
+        return items[found], cosine[found]
+
+    def nearest(
+        self, vector: Array, k: int, *, min_ratings: int, excluded: int | None = None
+    ) -> pl.DataFrame:
+        """The same as a table; columns as in ``similar``."""
+        check_k(k)
+        items, cosine = self.nearest_items(vector, k, min_ratings=min_ratings, excluded=excluded)
         return pl.DataFrame(
             {
                 "rank": np.arange(1, len(items) + 1),
                 **self.named(items),
-                "similarity": cosine[found],
+                "similarity": cosine,
                 "n_ratings": self.item_counts[items],
                 "basis": self.basis(-1, 0, len(items)),
             }
@@ -351,6 +364,7 @@ class Fitted:
             }
         )
 
+    @cached_property
     def unit_vectors(self) -> Array:
         """The embeddings of all items at length 1, zero where they are zero: (n_items, n_factors)."""
         return at_length_one(self.model.item_vectors(self.parameters))

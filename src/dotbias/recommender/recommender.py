@@ -356,7 +356,7 @@ class Recommender(Fitted):
 
     def similarity(self, item: RawId, other: RawId, *, by: Scores | None = None) -> float:
         """Cosine of two items' embeddings; 1 for an item with itself. ``by`` as in ``similar``."""
-        vectors = self.compared_by(by).unit_vectors()
+        vectors = self.compared_by(by).unit_vectors
         a, b = self.item_vocabulary.find(item), self.item_vocabulary.find(other)
         return float(vectors[a] @ vectors[b])
 
@@ -476,7 +476,6 @@ class Recommender(Fitted):
         if bias is None:
             raise SettingError(f"{type(self.model).__name__} has no biases to rank items by")
         counts = self.item_counts
-        sums = np.bincount(self.rated.indices, self.rated.data, len(counts))
         scores = -bias if lowest else bias
         chosen = lists.top_k(scored(scores[None, :]), k, rare=self.rare(min_ratings))[0][0]
         return pl.DataFrame(
@@ -484,7 +483,7 @@ class Recommender(Fitted):
                 "rank": np.arange(1, len(chosen) + 1),
                 **self.named(chosen),
                 "bias": bias[chosen],
-                "mean_rating": sums[chosen] / np.maximum(counts[chosen], 1),
+                "mean_rating": self.mean_ratings[chosen],
                 "n_ratings": counts[chosen],
             }
         )

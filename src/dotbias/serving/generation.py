@@ -15,8 +15,6 @@ from dotbias.data.search import Search
 from dotbias.data.vocabulary import Index
 from dotbias.errors import SettingError
 from dotbias.models.parameters import Array
-from dotbias.models.scoring import Scoring
-from dotbias.recommender import lists
 from dotbias.recommender.fitted import MIN_RATINGS
 from dotbias.recommender.fold_in import FoldedUser, folded_user, known_user, mean_user
 from dotbias.recommender.given import Given
@@ -51,11 +49,11 @@ class Generation:
         rec = self.recommender
         return Search(rec.item_vocabulary, rec.item_counts)
 
-    @cached_property
+    @property
     def unit_vectors(self) -> Array | None:
         """Embeddings of the items at length 1, which say what is like what; None where none do."""
         try:
-            return self.recommender.compared_by(None).unit_vectors()
+            return self.recommender.compared_by(None).unit_vectors
         except SettingError:
             return None
 
@@ -65,16 +63,11 @@ class Generation:
         rec = self.recommender
         return rec.model.bias(rec.parameters, "item") if rec.has("rating") else None
 
-    @cached_property
-    def mean_rating(self) -> Array | None:
+    @property
+    def mean_rating(self) -> NDArray[np.float64] | None:
         """Mean training rating of each item, NaN without any; None of a model without ratings."""
         rec = self.recommender
-        if rec.facts.kind != "ratings":
-            return None
-        sums = np.bincount(rec.rated.indices, rec.rated.data, len(rec.item_counts))
-        nothing, rated = np.full(len(sums), np.nan), rec.item_counts > 0
-        means: Array = np.divide(sums, rec.item_counts, nothing, where=rated)
-        return means
+        return rec.mean_ratings if rec.facts.kind == "ratings" else None
 
     @cached_property
     def start(self) -> Index:
@@ -131,15 +124,8 @@ class Generation:
         vectors = self.unit_vectors
         if vectors is None:
             return np.empty(0, np.int32), np.empty(0, np.float32)
-        none = np.zeros((1, len(vectors)), np.float32)
-        (items,), (cosines,) = lists.top_k(
-            Scoring(vectors[item][None, :], vectors, none),
-            k,
-            excluded=[np.array([item], np.int32)],
-            rare=self.recommender.rare(MIN_RATINGS),
-        )
-        found = items >= 0
-        return items[found], cosines[found]
+        compared = self.recommender.compared_by(None)
+        return compared.nearest_items(vectors[item], k, min_ratings=MIN_RATINGS, excluded=item)
 
     @cached_property
     def _names(self) -> dict[str, list[Any]]:

@@ -57,4 +57,5 @@ def item_at(generation: Generation, raw: int | str) -> int:
 def item_indices(generation: Generation, raw: Iterable[int | str]) -> list[int]:
     """Indices of items; -1 for those that the model does not know."""
     keys = [key(generation, "item", one) for one in raw]
-    return generation.recommender.item_vocabulary.indices_of_few(keys).tolist()
+    found: list[int] = generation.recommender.item_vocabulary.indices_of_few(keys).tolist()
+    return found

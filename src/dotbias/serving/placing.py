@@ -58,7 +58,7 @@ def placed(rec: Recommender) -> Placed:
     made = embedding_map(rec, method=method, max_points=MOST_POINTS, n_threads=1)
     items = rec.item_vocabulary.indices(made.table["item"])
     return Placed(
-        vectors=fingerprint(rec.compared_by(None).unit_vectors()),
+        vectors=fingerprint(rec.compared_by(None).unit_vectors),
         items=items.tolist(),
         x=made.table["x"].to_list(),
         y=made.table["y"].to_list(),
