@@ -33,6 +33,24 @@ def test_sums_are_taken_in_the_order_that_is_stated(width):
     assert dot_products(x, y, rows, partners).tolist() == expected
     turned = np.asfortranarray(x), y[:, ::-1].copy()[:, ::-1]
     assert dot_products(*turned, rows, partners).tolist() == expected
+    one = (
+        np.broadcast_to(rows[:1], len(rows)),
+        np.broadcast_to(partners[:1].astype("i8"), len(rows)),
+    )
+    assert dot_products(x, y, *one).tolist() == expected[:1] * len(rows)
+
+
+def test_biases_are_added_after_the_product_those_of_partners_first():
+    rng = np.random.default_rng(3)
+    x, y = (rng.normal(size=(n, 5)).astype("f4") for n in (4, 6))
+    own, held = (rng.normal(size=n).astype("f4") * 1e3 for n in (4, 6))
+    rows, partners = np.array([0, 3, -1, 2, -1], "i4"), np.array([5, 0, 1, -1, -1], "i4")
+    found = dot_products(x, y, rows, partners, own_bias=own, held_bias=held)
+    alone = dot_products(x, y, rows, partners)
+    expected = [(alone[0] + held[5]) + own[0], (alone[1] + held[0]) + own[3], held[1], own[2], 0]
+    assert found.tolist() == [float(value) for value in expected]
+    with pytest.raises(IndexError, match="3 biases of 4 rows"):
+        dot_products(x, y, rows, partners, own_bias=own[:3])
 
 
 @pytest.mark.parametrize(("row", "partner"), [(3, 0), (0, 2), (2**31 - 1, -1)])

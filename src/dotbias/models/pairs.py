@@ -42,8 +42,8 @@ def dot_products(
         if bias is not None and len(bias) != len(table):
             raise IndexError(f"{len(bias)} biases of {len(table)} rows")
     sums = np.zeros(len(rows), np.float32)
-    tables = np.ascontiguousarray(x), np.ascontiguousarray(y)
-    wrong = _dot_products(*tables, rows, partners, of_rows, of_partners, sums)
+    whole = (np.ascontiguousarray(array) for array in (x, y, rows, partners, of_rows, of_partners))
+    wrong = _dot_products(*whole, sums)
     if wrong >= 0:
         raise IndexError(
             f"pair {wrong}, ({rows[wrong]}, {partners[wrong]}): there are {len(x)} and {len(y)} rows"
