@@ -187,6 +187,7 @@ def top_k(
             np.array([0, *accumulate(len(left_out) for left_out in own)], np.int64),
             np.concatenate([nothing, *own], dtype=np.int32, casting="same_kind"),
             chosen_from,
+            candidates is None,
             last,
             scores[block],
             items[block],

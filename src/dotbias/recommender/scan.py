@@ -145,6 +145,7 @@ def scan(
     starts: Any,
     excluded: Any,
     candidates: Any,
+    longest_first: Any,
     rare: Any,
     scores: Any,
     items: Any,
@@ -157,6 +158,7 @@ def scan(
             (n_items, number of spans); no rows where nobody knows.
         starts, excluded: user n must not get the items ``excluded[starts[n]:starts[n + 1]]``, ascending.
         candidates: the only items to choose from, each once, such as may be good ones first.
+        longest_first: whether no vector among them is longer than one before it.
         rare: which items come after all others, shape (n_items,).
         scores: filled with the scores of the best, shape (n, k); what it holds where a list has ended is
             left there.
@@ -176,6 +178,12 @@ def scan(
             if f % SPAN == 0:
                 reach[row, f // SPAN] = np.sqrt(square)
     rounding = _ROUNDING * (width + _MORE_TERMS)
+    highest = np.full(len(bias), -np.inf)
+    ends = known and longest_first
+    if ends:
+        for row in range(len(bias)):
+            for item in candidates:
+                highest[row] = max(highest[row], bias[row, item])
     for first in range(0, len(candidates), _TILE):
         tile = candidates[first : first + _TILE]
         for row in range(n):
@@ -185,6 +193,11 @@ def scan(
             full = _full(rare, chosen, count)
             # What a score must reach to be looked at more closely.
             floor = best[0] if full else np.float32(-np.inf)
+            if full and ends:
+                # What none of the rest can reach, for no vector is longer.
+                most = reach[row, 0] * lengths[tile[0], 0] * (1 + rounding) + _SMALLEST
+                if np.float32(most + highest[0 if shared else row]) < floor:
+                    continue
             left = user_vectors.ctypes.data + 4 * width * row
             for item in tile:
                 if full and rare[item]:
