@@ -3,11 +3,13 @@
     python benchmarks/serve.py ml-1m.dotbias
     python benchmarks/serve.py ml-1m.dotbias --call write --rate 100 --durability process
     python benchmarks/serve.py ml-1m.dotbias --saturate
+    python benchmarks/serve.py ml-1m.dotbias --meanwhile refit --rate 300 --seconds 60
 
 Requests are sent at fixed moments, whether or not those before are answered, so that waiting counts: the
 latency of one, in milliseconds, is from the moment that it was due, and CPU what the server used of
-its core for each. ``--saturate`` raises the rate until a tenth of a second
-is not enough for all but one in a hundred.
+its core for each. ``--saturate`` raises the rate until a tenth of a second is not enough for all but one
+in a hundred. ``--meanwhile`` measures once in peace, and then while the model is read anew from its file
+(swap), or fitted anew in a child process that shares the server's core (refit).
 """
 
 import argparse
@@ -15,6 +17,8 @@ import asyncio
 import json
 import os
 import random
+import shutil
+import signal
 import subprocess
 import sys
 import time
@@ -22,8 +26,11 @@ from collections import deque
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
+from urllib.request import urlopen
 
 CONNECTIONS = 64
+# New ratings before a refit.
+WRITTEN = 2_000
 
 
 class Connection(asyncio.Protocol):
@@ -165,6 +172,7 @@ def main() -> None:
     parser.add_argument("--users", type=int, default=5000)
     parser.add_argument("--durability", default="power-loss")
     parser.add_argument("--saturate", action="store_true")
+    parser.add_argument("--meanwhile", choices=("swap", "refit"))
     options = parser.parse_args()
 
     made = requests(options.call, options.model, options.users)
@@ -172,6 +180,10 @@ def main() -> None:
     with TemporaryDirectory(dir=options.model.parent) as folder:
         command = [sys.executable, "-m", "dotbias", "-q", "serve", options.model, "--port", "0"]
         command += ["--database", f"{folder}/r.db", "--durability", options.durability]
+        if options.meanwhile:  # the file is replaced
+            command[5] = shutil.copy2(options.model, f"{folder}/m.dotbias")
+        if options.meanwhile == "refit":
+            command += ["--refit-after", str(WRITTEN)]
         server = subprocess.Popen(
             [*map(str, command)],
             stdout=subprocess.PIPE,
@@ -201,6 +213,15 @@ def main() -> None:
             measured(min(options.rate, 200), 3)  # what is warm afterwards is not part of it
             if not options.saturate:
                 measured(options.rate, options.seconds)
+            if options.meanwhile == "swap":
+                server.send_signal(signal.SIGHUP)
+            elif options.meanwhile == "refit":
+                written = Load(requests("write", options.model, WRITTEN // 50)[: WRITTEN // 50])
+                asyncio.run(written.run(port, 10, len(written.requests) / 10))
+            if options.meanwhile:
+                measured(options.rate, options.seconds)
+                with urlopen(f"http://127.0.0.1:{port}/v1/model") as answer:
+                    print(f"then generation {json.load(answer)['generation']} answers")
             rate = options.rate
             while options.saturate:
                 found = measured(rate, options.seconds)

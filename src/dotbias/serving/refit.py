@@ -28,7 +28,7 @@ from dotbias.serving.training import training_ratings, unseen
 from dotbias.solvers.registry import solver_from_plain
 
 DATABASE = "DOTBIAS_DATABASE"
-NICE = 10
+NICE = 19
 # With fewer new ratings there is nothing to tell two models apart by.
 LEAST_UNSEEN = 100
 _HELD_OUT, _MOST_HELD_OUT = 0.2, 5_000
