@@ -1,12 +1,15 @@
 """The server that carries the service."""
 
+import contextlib
 import socket
 from ipaddress import ip_address
 
 import uvicorn
+from starlette.types import ASGIApp
 
 from dotbias.errors import SettingError
 from dotbias.serving.app import make_app
+from dotbias.serving.connection import Connection
 from dotbias.serving.gate import Limits
 from dotbias.serving.refitting import When
 from dotbias.serving.service import Service
@@ -59,8 +62,17 @@ def serve(
         bound: where from.
         limits, needs_key, when: as in ``make_app``.
     """
+    _allow_files()
+    app = make_app(service, limits=limits, needs_key=needs_key, when=when)
+    make_server(app).run([bound])
+
+
+def make_server(app: ASGIApp) -> uvicorn.Server:
+    """What carries an application over HTTP."""
     config = uvicorn.Config(
-        make_app(service, limits=limits, needs_key=needs_key, when=when),
+        app,
+        http=Connection,
+        ws="none",
         log_config=None,
         access_log=False,
         server_header=False,
@@ -68,4 +80,17 @@ def serve(
         limit_concurrency=_MOST_CONNECTIONS,
         timeout_graceful_shutdown=_GRACE_SECONDS,
     )
-    uvicorn.Server(config).run([bound])
+    return uvicorn.Server(config)
+
+
+def _allow_files() -> None:
+    """As many open files as there may be connections, where the system lets a process have them."""
+    with contextlib.suppress(ImportError):  # Windows
+        import resource
+
+        soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+        wanted = 2 * _MOST_CONNECTIONS
+        if hard != resource.RLIM_INFINITY:
+            wanted = min(wanted, hard)
+        if soft != resource.RLIM_INFINITY and soft < wanted:
+            resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
