@@ -15,6 +15,7 @@ import dotbias as db
 from dotbias.insight.maps import embedding_map
 from dotbias.recommender.recommender import Recommender
 from dotbias.recommender.start_list import start_list
+from dotbias.serving.api import schemas
 from dotbias.serving.gate import Limits
 from dotbias.serving.placing import MOST_POINTS
 from dotbias.serving.security import Keys
@@ -197,6 +198,9 @@ def test_about_the_service(client: httpx.Client) -> None:
     metrics = client.get("/metrics").text
     assert 'dotbias_requests_total{method="GET",route="/v1/model",status="200"}' in metrics
     assert "dotbias_generation 1.0" in metrics
+    for path in ("/page/main.js", "/page/views/item.js"):
+        assert client.get(path).headers["content-type"].startswith("text/javascript")
+    assert 'route="/page/{name:path}",status="200"}' in client.get("/metrics").text
 
 
 def test_a_start_list_genres_and_whose_titles_are_meant(
@@ -330,6 +334,10 @@ def test_the_examples_of_the_description_work(client: httpx.Client) -> None:
             (example,) = schema["examples"]
             answer = client.request(method, filled, json=example)
             assert answer.status_code == 200, (path, answer.text)
+            content = call["responses"]["200"]["content"]["application/json"]
+            model = getattr(schemas, content["schema"]["$ref"].rpartition("/")[2])
+            own = answer.json()
+            assert own == model.model_validate(own).model_dump(exclude_unset=True)
             n += 1
     assert n == 8
 
@@ -353,6 +361,10 @@ def test_the_examples_of_the_description_work(client: httpx.Client) -> None:
         ("PUT", "/v1/users/%ff/ratings/1", b'{"rating": 3}', 422, "user"),
         ("PUT", "/v1/users/1/ratings/1", b"{", 400, "JSON"),
         ("PUT", "/v1/users/1/ratings/1", b"[" * 100_000, 400, ""),
+        ("PUT", f"/v1/users/{2**63}/ratings/1", b'{"rating": 3}', 422, "at most 64 bits"),
+        ("PUT", f"/v1/users/1/ratings/{'9' * 501}", b'{"rating": 3}', 422, "at most 500"),
+        ("GET", "/v1/model/", None, 404, "Not Found"),
+        ("GET", "/page/..%2fgate.py", None, 404, "Not Found"),
         ("POST", "/v1/recommend", b"{}", 422, "either a user or ratings"),
         ("POST", "/v1/recommend", b'{"user": 1, "k": 0}', 422, "body.k"),
         ("POST", "/v1/recommend", b'{"user": 1.5}', 422, "body.user"),
@@ -392,9 +404,14 @@ def test_limits(model: Path, tmp_path: Path) -> None:
         assert client.post("/v1/recommend", content=parts()).status_code == 413
         elsewhere = client.get("/health", headers={"host": "evil.example:8000"})
         assert elsewhere.status_code == 400
-        cross = client.post("/v1/reload", headers={"sec-fetch-site": "cross-site"})
-        assert cross.status_code == 400
-        refused = [client.get("/health").status_code for _ in range(12)]
+        nowhere = client.get("/health", headers={"host": "["})
+        assert nowhere.status_code == 400
+        for site in ("cross-site", "same-site"):
+            cross = client.post("/v1/reload", headers={"sec-fetch-site": site})
+            assert cross.status_code == 400
+        # Keys that are made up bring no more turns.
+        made_up = [{"authorization": f"Bearer {n}"} for n in range(12)]
+        refused = [client.get("/health", headers=key).status_code for key in made_up]
         assert refused.count(429) >= 5
         assert "retry-after" in client.get("/health").headers
 

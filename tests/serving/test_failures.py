@@ -4,10 +4,7 @@ import contextlib
 import os
 import resource
 import signal
-import subprocess
-import sys
 import threading
-from collections.abc import Iterator
 from pathlib import Path
 
 import httpx
@@ -16,29 +13,9 @@ import pytest
 from dotbias.serving.store.database import Database
 from dotbias.serving.store.store import Store
 from tests.serving.postgres import Postgres
+from tests.serving.server import process
 
 N_WRITES = 300
-
-
-@contextlib.contextmanager
-def process(model: Path, address: str) -> Iterator[tuple[subprocess.Popen[str], str]]:
-    """A service in a process of its own, and its address."""
-    command = [sys.executable, "-m", "dotbias", "--quiet", "serve", model, "--port", "0"]
-    started = subprocess.Popen(
-        [*map(str, command), "--database", address],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.DEVNULL,
-        text=True,
-    )
-    assert started.stdout is not None
-    try:
-        said = started.stdout.readline()
-        assert said.startswith("Serving at "), said
-        yield started, said.split()[2].rstrip(",")
-    finally:
-        started.kill()
-        started.wait()
-        started.stdout.close()
 
 
 def test_what_was_acknowledged_outlives_a_kill(model: Path, address: str) -> None:

@@ -54,9 +54,10 @@ def make_app(
         lifespan=lifespan,
         docs_url=None,  # which would load a page's scripts from elsewhere
         redoc_url=None,
+        redirect_slashes=False,  # to wherever a request says that this is
     )
     measures = Measures(service)
-    app.state.guard = Guard(Keys(service.store.database), is_needed=needs_key)
+    guard = app.state.guard = Guard(Keys(service.store.database), is_needed=needs_key)
     problems.install(app)
     for group in (
         lists,
@@ -68,7 +69,7 @@ def make_app(
         app.include_router(group.routes(service))
     app.include_router(about.health(service, measures))
     page.install(app)
-    return Gate(app, limits=limits, measures=measures)
+    return Gate(app, limits=limits, guard=guard, measures=measures)
 
 
 async def _reload(service: Service) -> None:

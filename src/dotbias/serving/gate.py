@@ -1,6 +1,7 @@
 """What every request goes through: limits, headers, counters, one line of the log."""
 
 import asyncio
+import contextlib
 import logging
 import time
 from collections import OrderedDict
@@ -13,6 +14,8 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from dotbias.serving.api.problems import send_problem
 from dotbias.serving.measures import Measures
+from dotbias.serving.security import Guard
+from dotbias.serving.store.database import DatabaseError
 from dotbias.settings import Settings, setting
 
 _log = logging.getLogger("dotbias.serving.requests")
@@ -51,14 +54,16 @@ class Gate:
     Args:
         app: what answers.
         limits: what a request may take.
+        guard: what knows keys.
         measures: what counts it.
     """
 
-    def __init__(self, app: ASGIApp, *, limits: Limits, measures: Measures) -> None:
+    def __init__(self, app: ASGIApp, *, limits: Limits, guard: Guard, measures: Measures) -> None:
         self._app = app
+        self._guard = guard
         self._limits = limits
         self._measures = measures
-        self._buckets: OrderedDict[object, tuple[float, float]] = OrderedDict()
+        self._buckets: OrderedDict[int, tuple[float, float]] = OrderedDict()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer a request."""
@@ -82,7 +87,7 @@ class Gate:
         scope["path"] = scope["raw_path"].decode("ascii", "replace").partition("?")[0]
         try:
             headers = dict(scope["headers"])
-            refused = self._refused(scope, headers)
+            refused = await self._refused(scope, headers)
             body = b"" if refused else await self._body(receive, headers)
             if refused is not None:
                 await send_problem(sent, *refused)
@@ -103,23 +108,35 @@ class Gate:
                 }
                 _log.info("request", extra={"fields": fields})
 
-    def _refused(self, scope: Scope, headers: MutableMapping[bytes, bytes]) -> Any:
+    async def _refused(self, scope: Scope, headers: MutableMapping[bytes, bytes]) -> Any:
         """Status and reason where a request is not let in."""
         limits = self._limits
         host = headers.get(b"host", b"").decode("latin-1")
         # A name of somebody else's that leads here: a page from there could ask in the user's name.
-        if limits.hosts and urlsplit(f"//{host}").hostname not in limits.hosts:
+        if limits.hosts and _named(host) not in limits.hosts:
             return 400, f"this service has not the name {host}; --allow-host adds one"
-        if headers.get(b"sec-fetch-site") == b"cross-site" and scope["method"] != "GET":
+        # Of the same site are other ports of this machine too.
+        site = headers.get(b"sec-fetch-site", b"none")
+        if site not in (b"same-origin", b"none") and scope["method"] != "GET":
             return 400, "a page from elsewhere may not ask this service"
-        if limits.rate and not self._has_turn(headers.get(b"authorization") or scope["client"]):
+        if limits.rate and not self._has_turn(await self._client(scope, headers)):
             return 429, f"more than {limits.rate:g} requests a second"
         return None
 
-    def _has_turn(self, client: object) -> bool:
+    async def _client(self, scope: Scope, headers: MutableMapping[bytes, bytes]) -> int:
+        """Who asks: a good key, else an address; whoever makes up keys has no more turns for it. As a
+        number, so that nobody is remembered at length.
+        """
+        key = None
+        given = headers.get(b"authorization", b"").decode("latin-1")
+        with contextlib.suppress(DatabaseError):  # lists go on without it
+            key = await self._guard.key_of(given)
+        address = scope["client"] and scope["client"][0]
+        return hash(address if key is None else key)
+
+    def _has_turn(self, client: int) -> bool:
         """Whether one more request is within the rate; as many as come in a second may come at once."""
         now, most = time.monotonic(), max(1.0, self._limits.rate)
-        client = client[0] if isinstance(client, tuple | list) else client
         left, before = self._buckets.pop(client, (most, now))
         left = min(most, left + (now - before) * self._limits.rate)
         has = left >= 1
@@ -155,6 +172,14 @@ class Gate:
                         return b"".join(parts)
         except TimeoutError:
             return 408, f"a body must arrive within {self._limits.body_seconds:g} seconds"
+
+
+def _named(host: str) -> str | None:
+    """The name in a ``Host`` header, without the port; None where there is none in it."""
+    try:
+        return urlsplit(f"//{host}").hostname
+    except ValueError:
+        return None
 
 
 def _replayed(body: bytes, receive: Receive) -> Receive:

@@ -7,6 +7,8 @@ from dotbias.errors import SettingError, UnknownIdError
 from dotbias.models.row_form import Side
 from dotbias.serving.generation import Generation
 
+_BEYOND = 2**63
+
 
 def key(generation: Generation, side: Side, raw: int | str, *, new: bool = False) -> str:
     """An id as text, the same for all ways to write it.
@@ -24,11 +26,15 @@ def key(generation: Generation, side: Side, raw: int | str, *, new: bool = False
     if generation.recommender.vocabulary(side).id_type == "text":
         return text
     try:
-        return str(int(text))
+        number = int(text)
     except ValueError:
         if new:
             raise SettingError(f"{side} {text!r}: {side} ids are integers here") from None
         return text
+    if new and not -_BEYOND <= number < _BEYOND:
+        # One that a model cannot hold as an integer would make the ids of the next one text.
+        raise SettingError(f"{side} {text!r}: {side} ids are integers of at most 64 bits here")
+    return str(number)
 
 
 def own_type(vocabulary: Vocabulary, text: str) -> int | str:

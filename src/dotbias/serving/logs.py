@@ -15,7 +15,7 @@ class JsonLines(logging.Formatter):
         said: dict[str, Any] = {
             "time": datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds"),
             "level": record.levelname.lower(),
-            "event": record.getMessage(),
+            "event": self._event(record),
             **getattr(record, "fields", {}),
         }
         if record.exc_info and record.exc_info[1] is not None:
@@ -28,6 +28,13 @@ class JsonLines(logging.Formatter):
             said |= {"error": type(error).__name__, "where": where[-8:]}
         return json.dumps(said)
 
+    @staticmethod
+    def _event(record: logging.LogRecord) -> str:
+        if record.name.startswith("dotbias.serving"):
+            return record.getMessage()
+        # Others may fill in or append what was sent, or what an error says of it.
+        return f"{record.name}: {str(record.msg).partition(chr(10))[0]}"
+
 
 def start(*, requests: bool) -> None:
     """Write the service's log to stderr.
@@ -37,10 +44,11 @@ def start(*, requests: bool) -> None:
     """
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(JsonLines())
-    logger = logging.getLogger("dotbias.serving")
-    logger.handlers[:] = [handler]
-    logger.setLevel(logging.INFO)
-    logger.propagate = False
+    # Of all: what uvicorn says of a request that is none is a line of JSON as well.
+    for name in (None, "dotbias"):
+        logging.getLogger(name).handlers[:] = [handler]
+    logging.getLogger("dotbias").propagate = False
+    logging.getLogger("dotbias.serving").setLevel(logging.INFO)
     logging.getLogger("dotbias.serving.requests").setLevel(
         logging.INFO if requests else logging.WARNING
     )

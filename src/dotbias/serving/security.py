@@ -100,13 +100,22 @@ class Guard:
         """
         if not self.is_needed:
             return
-        scheme, _, given = request.headers.get("authorization", "").partition(" ")
-        if scheme.lower() != "bearer" or not await self._is_good(given.strip()):
+        if await self.key_of(request.headers.get("authorization", "")) is None:
             raise HTTPException(
                 401,
                 "send a key, Authorization: Bearer ...; dotbias keys add makes one",
                 {"WWW-Authenticate": "Bearer"},
             )
+
+    async def key_of(self, authorization: str) -> str | None:
+        """The key in a header, if it is a good one.
+
+        Raises:
+            DatabaseError: where no key has ever been read.
+        """
+        scheme, _, given = authorization.partition(" ")
+        key = given.strip()
+        return key if scheme.lower() == "bearer" and await self._is_good(key) else None
 
     async def _is_good(self, key: str) -> bool:
         if time.monotonic() - self._read_at > _FRESH_SECONDS:

@@ -1,14 +1,17 @@
 """The server that carries the service."""
 
+import contextlib
 import socket
 import sys
 from ipaddress import ip_address
 
 import uvicorn
+from starlette.types import ASGIApp
 from threadpoolctl import threadpool_limits
 
 from dotbias.errors import SettingError
 from dotbias.serving.app import make_app
+from dotbias.serving.connection import Connection
 from dotbias.serving.gate import Limits
 from dotbias.serving.refitting import When
 from dotbias.serving.service import Service
@@ -62,8 +65,22 @@ def serve(
         bound: where from.
         limits, needs_key, when: as in ``make_app``.
     """
+    _allow_files()
+    app = make_app(service, limits=limits, needs_key=needs_key, when=when)
+    # The thread that writes asks for the interpreter some ten times a transaction, and acknowledging one
+    # would take as many times the five milliseconds for which it is kept unless told otherwise.
+    sys.setswitchinterval(_SWITCH_SECONDS)
+    # One user's regression is too small for several threads, which would get in the way of each other.
+    with threadpool_limits(1, "blas"):
+        make_server(app).run([bound])
+
+
+def make_server(app: ASGIApp) -> uvicorn.Server:
+    """What carries an application over HTTP."""
     config = uvicorn.Config(
-        make_app(service, limits=limits, needs_key=needs_key, when=when),
+        app,
+        http=Connection,
+        ws="none",
         log_config=None,
         access_log=False,
         server_header=False,
@@ -71,9 +88,17 @@ def serve(
         limit_concurrency=_MOST_CONNECTIONS,
         timeout_graceful_shutdown=_GRACE_SECONDS,
     )
-    # The thread that writes asks for the interpreter some ten times a transaction, and acknowledging one
-    # would take as many times the five milliseconds for which it is kept unless told otherwise.
-    sys.setswitchinterval(_SWITCH_SECONDS)
-    # One user's regression is too small for several threads, which would get in the way of each other.
-    with threadpool_limits(1, "blas"):
-        uvicorn.Server(config).run([bound])
+    return uvicorn.Server(config)
+
+
+def _allow_files() -> None:
+    """As many open files as there may be connections, where the system lets a process have them."""
+    with contextlib.suppress(ImportError):  # Windows
+        import resource
+
+        soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+        wanted = 2 * _MOST_CONNECTIONS
+        if hard != resource.RLIM_INFINITY:
+            wanted = min(wanted, hard)
+        if soft != resource.RLIM_INFINITY and soft < wanted:
+            resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))

@@ -3,7 +3,7 @@
 from datetime import UTC, datetime
 
 from fastapi import APIRouter, Depends
-from fastapi.responses import Response
+from fastapi.responses import PlainTextResponse, Response
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 
 from dotbias.serving.api.common import answer, answers
@@ -32,7 +32,7 @@ def routes(service: Service) -> APIRouter:
             }
         )
 
-    @router.post("/reload", responses=answers(About), dependencies=[Depends(with_key)])
+    @router.post("/reload", responses=answers(About, 401), dependencies=[Depends(with_key)])
     async def reload() -> Response:
         """Read the model's file again. One that is broken or does not fit is refused; the present model
         goes on.
@@ -58,7 +58,7 @@ def health(service: Service, measures: Measures) -> APIRouter:
         await service.ping()
         return answer({"status": "ok", "generation": service.generation.number})
 
-    @router.get("/metrics", response_class=Response)
+    @router.get("/metrics", response_class=PlainTextResponse)
     async def metrics() -> Response:
         """Counters for Prometheus."""
         return Response(generate_latest(measures.registry), media_type=CONTENT_TYPE_LATEST)

@@ -3,7 +3,6 @@
 from typing import Annotated, Any
 from urllib.parse import unquote
 
-from fastapi import Path
 from fastapi.responses import Response
 from pydantic import AfterValidator, BaseModel
 from pydantic_core import to_json
@@ -14,10 +13,13 @@ from dotbias.serving.api.schemas import LONGEST_ID, storable
 
 def _unquoted(raw: str) -> str:
     # The path is matched as it was sent, so that an id may hold a slash.
-    return str(storable(unquote(raw, errors="strict")))
+    found = str(storable(unquote(raw, errors="strict")))
+    if len(found) > LONGEST_ID:
+        raise ValueError(f"an id has at most {LONGEST_ID} letters")
+    return found
 
 
-PathId = Annotated[str, Path(max_length=3 * LONGEST_ID), AfterValidator(_unquoted)]
+PathId = Annotated[str, AfterValidator(_unquoted)]
 
 
 def answer(found: Any) -> Response:
@@ -25,10 +27,16 @@ def answer(found: Any) -> Response:
     return Response(to_json(found, inf_nan_mode="null"), media_type="application/json")
 
 
-def answers(model: type[BaseModel], *problems: int) -> dict[int | str, dict[str, Any]]:
-    """How a call's answers are described."""
-    described: dict[int | str, dict[str, Any]] = {200: {"model": model}}
-    for status in (*problems, 422, 503):
+# What the gate answers instead of any call, and what any call may.
+_ANY = (400, 408, 413, 429, 422, 503)
+
+
+def answers(model: type[BaseModel] | None, *problems: int) -> dict[int | str, dict[str, Any]]:
+    """How a call's answers are described; without a model there is nothing in the good one."""
+    described: dict[int | str, dict[str, Any]] = (
+        {204: {"description": "Done"}} if model is None else {200: {"model": model}}
+    )
+    for status in sorted({*problems, *_ANY}):
         described[status] = {
             "content": {"application/problem+json": {"schema": Problem.model_json_schema()}},
             "description": "A problem",

@@ -69,7 +69,7 @@ def routes(service: Service) -> APIRouter:
                 }
         return answer({"predictions": found, "generation": now.number})
 
-    @router.post("/recommend", responses=answers(List))
+    @router.post("/recommend", responses=answers(List, 401))
     async def recommend(asked: AskedList, request: Request) -> Response:
         """The best items for a user, or for the ratings of somebody without an id."""
         if asked.reasons:

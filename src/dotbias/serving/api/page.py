@@ -22,8 +22,11 @@ class _Files(StaticFiles):
 def install(app: FastAPI) -> None:
     """Answer with the page at ``/`` and with its parts below ``/page``."""
     files = _Files(directory=FOLDER)
-    app.mount("/page", files)
 
     @app.api_route("/", methods=["GET", "HEAD"], include_in_schema=False)
     async def index(request: Request) -> Response:
         return await files.get_response("index.html", request.scope)
+
+    @app.api_route("/page/{name:path}", methods=["GET", "HEAD"], include_in_schema=False)
+    async def part(name: str, request: Request) -> Response:
+        return await files.get_response(name, request.scope)

@@ -18,28 +18,26 @@ from dotbias.serving.service import Service
 from dotbias.serving.states import checked
 from dotbias.serving.store.store import State, now
 
-_NOTHING: dict[int | str, dict[str, Any]] = {204: {"description": "Done"}}
-
 
 def routes(service: Service) -> APIRouter:
     """The calls of this file."""
     router = APIRouter(prefix="/v1/users", tags=["users"], dependencies=[Depends(with_key)])
 
-    @router.post("", responses=answers(NewUser), status_code=200)
+    @router.post("", responses=answers(NewUser, 401), status_code=200)
     async def new() -> Response:
         """An id that nobody has: hard to guess, of the type that the ids of users have."""
         generation = service.generation
         text = str(2**52 + secrets.randbelow(2**52))
         return answer({"user": own_type(generation.recommender.user_vocabulary, text)})
 
-    @router.get("/{user}/ratings", responses=answers(SaidOfAll))
+    @router.get("/{user}/ratings", responses=answers(SaidOfAll, 401))
     async def ratings(user: PathId) -> Response:
         """All that a user has said, of training and since."""
         generation = service.generation
         whom = await service.person(generation, key(generation, "user", user))
         return answer(_all_of(whom, user))
 
-    @router.get("/{user}/export", responses=answers(SaidOfAll))
+    @router.get("/{user}/export", responses=answers(SaidOfAll, 401))
     async def export(user: PathId) -> Response:
         """The same as a file to take along."""
         generation = service.generation
@@ -48,7 +46,7 @@ def routes(service: Service) -> APIRouter:
         found.headers["Content-Disposition"] = 'attachment; filename="ratings.json"'
         return found
 
-    @router.post("/{user}/ratings", responses=answers(SaidOfAll))
+    @router.post("/{user}/ratings", responses=answers(SaidOfAll, 401))
     async def put_many(user: PathId, said: SaidOfMany) -> Response:
         """Say many things at once: all are kept, or none."""
         generation = service.generation
@@ -59,14 +57,14 @@ def routes(service: Service) -> APIRouter:
         whom = await service.put(key(generation, "user", user, new=True), list(states.values()))
         return answer(_all_of(whom, user))
 
-    @router.get("/{user}/ratings/{item}", responses=answers(Said, 404))
+    @router.get("/{user}/ratings/{item}", responses=answers(Said, 401, 404))
     async def one(user: PathId, item: PathId) -> Response:
         """What a user has said of an item."""
         generation = service.generation
         whom = await service.person(generation, key(generation, "user", user))
         return answer(_one_of(whom, key(generation, "item", item)))
 
-    @router.put("/{user}/ratings/{item}", responses=answers(Said))
+    @router.put("/{user}/ratings/{item}", responses=answers(Said, 401))
     async def put(user: PathId, item: PathId, said: SaidOfItem) -> Response:
         """Rate an item, or say that it is not wanted; when this is answered, it is kept, and the next
         list knows it. Saying the same again changes nothing.
@@ -76,7 +74,7 @@ def routes(service: Service) -> APIRouter:
         whom = await service.put(key(generation, "user", user, new=True), [state])
         return answer(_one_of(whom, state.item))
 
-    @router.delete("/{user}/ratings/{item}", responses=_NOTHING, status_code=204)
+    @router.delete("/{user}/ratings/{item}", responses=answers(None, 401), status_code=204)
     async def delete(user: PathId, item: PathId) -> Response:
         """Take back what was said of an item, in training too."""
         generation = service.generation
@@ -84,7 +82,7 @@ def routes(service: Service) -> APIRouter:
         await service.put(key(generation, "user", user, new=True), [state])
         return Response(status_code=204)
 
-    @router.delete("/{user}", responses=_NOTHING, status_code=204)
+    @router.delete("/{user}", responses=answers(None, 401), status_code=204)
     async def erase(user: PathId) -> Response:
         """Delete everything of a user. What the model has from them is not used any more, and is gone
         from the next fit on.

@@ -27,11 +27,13 @@ _TITLES = {
     415: "Not JSON",
     422: "Not usable",
     429: "Too many requests",
+    431: "Too large",
     500: "A fault of the service",
     503: "Not now",
 }
 # Of what is wrong in a body, so much is told.
 _MOST_NAMED = 5
+_LONGEST_NAME = 100
 RETRY_SECONDS = 1
 
 
@@ -107,5 +109,5 @@ def install(app: FastAPI) -> None:
 
 
 def _one(found: Any) -> str:
-    where = ".".join(str(part) for part in found["loc"])
+    where = ".".join(str(part)[:_LONGEST_NAME] for part in found["loc"])
     return f"{where}: {found['msg']}"

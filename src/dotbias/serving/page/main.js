@@ -19,6 +19,14 @@ const THEME = "dotbias-theme";
 const find = (id) => document.getElementById(id);
 const root = document.documentElement;
 
+const plain = (text) => {
+  try {
+    return decodeURIComponent(text);
+  } catch {
+    return text; // an address that somebody has typed
+  }
+};
+
 let leave = null;
 const show = ({ moved = false } = {}) => {
   const [name, ...rest] = location.hash.slice(1).split("/");
@@ -33,7 +41,7 @@ const show = ({ moved = false } = {}) => {
     link.setAttribute("aria-current", "page");
     link.scrollIntoView({ block: "nearest", inline: "nearest" });
   }
-  leave = VIEWS[route].mount(main, decodeURIComponent(rest.join("/")));
+  leave = VIEWS[route].mount(main, plain(rest.join("/")));
   root.dataset.view = route;
   if (moved) {
     scrollTo(0, 0);
