@@ -19,8 +19,7 @@ from tempfile import TemporaryDirectory
 import httpx
 import pytest
 
-from dotbias.serving.store.database import Database
-from dotbias.serving.store.store import Store
+from dotbias.serving.store.said import Said
 from tests.serving.conftest import make_model
 from tests.serving.postgres import Postgres, postgres
 
@@ -85,9 +84,8 @@ def check_kills(
             started.send_signal(signal.SIGKILL)
             for thread in threads:
                 thread.join()
-        store = Store(Database(address))
-        written = set(store.everything().select("user", "item", "value").rows())
-        store.close()
+        states = Said.read(address).states
+        written = set(states.select("user", "item", "value").rows())
         told, all_sent = set().union(*acknowledged), set().union(*sent)
         assert told <= written <= all_sent
     return (
@@ -121,9 +119,7 @@ def test_a_full_disk_refuses_writes_and_nothing_else(model: Path, tmp_path: Path
         assert put(client, 103).status_code == 200
         started.terminate()
         assert started.wait(10) in (0, -signal.SIGTERM)
-    store = Store(Database(database))
-    assert set(store.everything()["user"]) == {"101", "103"}
-    store.close()
+    assert set(Said.read(str(database)).states["user"]) == {"101", "103"}
 
 
 def test_a_file_that_is_taken_away(model: Path, tmp_path: Path) -> None:
@@ -136,9 +132,7 @@ def test_a_file_that_is_taken_away(model: Path, tmp_path: Path) -> None:
         assert client.get("/health").status_code == 200
         (tmp_path / "away.db").rename(database)
         assert put(client, 103).status_code == 200
-    store = Store(Database(database))
-    assert set(store.everything()["user"]) == {"101", "103"}
-    store.close()
+    assert set(Said.read(str(database)).states["user"]) == {"101", "103"}
 
 
 def test_a_stopped_postgresql(model: Path, server: Postgres) -> None:
@@ -153,9 +147,7 @@ def test_a_stopped_postgresql(model: Path, server: Postgres) -> None:
         finally:
             server.start()
         assert put(client, 103).status_code == 200
-    store = Store(Database(address))
-    assert set(store.everything()["user"]) == {"101", "103"}
-    store.close()
+    assert set(Said.read(address).states["user"]) == {"101", "103"}
 
 
 @pytest.mark.parametrize("end", [signal.SIGTERM, signal.SIGINT])

@@ -1,10 +1,12 @@
 """The database of a service, its form and how it is reached: SQLite, or PostgreSQL by its address."""
 
 import os
+import sqlite3
 from collections.abc import Iterator
 from contextlib import ExitStack, closing, contextmanager, suppress
 from pathlib import Path
 from typing import Any, Literal, get_args
+from urllib.parse import quote
 
 import sqlalchemy as sa
 from alembic import command
@@ -52,12 +54,19 @@ class Database:
             ``postgresql+psycopg://user@host/name``.
         durability: what an acknowledged write outlives. PostgreSQL decides for itself
             (``synchronous_commit``).
+        read_only: whether it stays as it is: nothing is made, changed or claimed.
 
     Raises:
         SettingError: for an address that is none, or of another kind of database.
     """
 
-    def __init__(self, address: str | Path, durability: Durability = "power-loss") -> None:
+    def __init__(
+        self,
+        address: str | Path,
+        durability: Durability = "power-loss",
+        *,
+        read_only: bool = False,
+    ) -> None:
         if durability not in get_args(Durability):
             known = " or ".join(get_args(Durability))
             raise SettingError(f"durability={durability!r}: durability must be {known}")
@@ -66,6 +75,7 @@ class Database:
         self.is_sqlite = self.url.get_backend_name() == "sqlite"
         self.name = self._path or self.url.render_as_string(hide_password=True)
         self.durability = durability
+        self.read_only = read_only
         self._held = ExitStack()
         self._file: tuple[int, int] | None = None  # which file of SQLite it is
         self.reading = self._engine("BEGIN")
@@ -117,19 +127,26 @@ class Database:
                 raise DatabaseError(self.name, error.strerror or str(error)) from error
 
     def check(self) -> None:
-        """Refuse a database whose form is not the one that is known here; make the tables of a new one.
+        """Refuse a database whose form is not the one that is known here; make the tables of a new one,
+        unless nothing is to be made.
 
         Raises:
             DatabaseError: saying what to do.
         """
         scripts = ScriptDirectory.from_config(_scripts())
-        with self.connected(self.writing) as connection:
+        with self.connected(self.reading if self.read_only else self.writing) as connection:
             found = MigrationContext.configure(connection).get_current_revision()
             newest = scripts.get_current_head()
             if found == newest:
                 return
             if found is None:
                 tables = sa.inspect(connection).get_table_names()
+                if self.read_only:
+                    held = f"tables of something else, {listed(tables)}" if tables else "nothing"
+                    advice = "; --table reads one of them" if tables else ""
+                    raise DatabaseError(
+                        self.name, f"no service keeps anything in it, it holds {held}{advice}"
+                    )
                 if tables:
                     raise DatabaseError(
                         self.name,
@@ -191,7 +208,8 @@ class Database:
         try:
             status = os.stat(path)  # noqa: PTH116  # a third of what a Path takes, for each request
         except OSError as error:
-            if self._file is None and isinstance(error, FileNotFoundError):
+            is_new = self._file is None and isinstance(error, FileNotFoundError)
+            if is_new and not self.read_only:
                 with suppress(OSError):
                     Path(path).touch(0o600, exist_ok=False)  # what people say is nobody else's
                 return
@@ -211,6 +229,12 @@ class Database:
                 pool_size=4,
                 isolation_level="REPEATABLE READ",
                 connect_args={"connect_timeout": _CONNECT_SECONDS},
+            )
+        if self.read_only:
+            address = f"file:{quote(self._path)}?mode=ro"
+            return sa.create_engine(
+                self.url,
+                creator=lambda: sqlite3.connect(address, _BUSY_SECONDS[begin], uri=True),
             )
         engine = sa.create_engine(self.url, connect_args={"timeout": _BUSY_SECONDS[begin]})
         synchronous = "FULL" if self.durability == "power-loss" else "NORMAL"
