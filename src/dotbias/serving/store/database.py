@@ -230,18 +230,21 @@ class Database:
                 isolation_level="REPEATABLE READ",
                 connect_args={"connect_timeout": _CONNECT_SECONDS},
             )
+        waits = {"timeout": _BUSY_SECONDS[begin]}
         if self.read_only:
             address = f"file:{quote(self._path)}?mode=ro"
-            return sa.create_engine(
-                self.url,
-                creator=lambda: sqlite3.connect(address, _BUSY_SECONDS[begin], uri=True),
+            engine = sa.create_engine(
+                self.url, creator=lambda: sqlite3.connect(address, uri=True, **waits)
             )
-        engine = sa.create_engine(self.url, connect_args={"timeout": _BUSY_SECONDS[begin]})
+        else:
+            engine = sa.create_engine(self.url, connect_args=waits)
         synchronous = "FULL" if self.durability == "power-loss" else "NORMAL"
 
         @sa.event.listens_for(engine, "connect")
         def connect(connection: Any, _: Any) -> None:
             connection.isolation_level = None  # the driver begins nothing by itself
+            if self.read_only:
+                return
             with closing(connection.cursor()) as cursor:
                 cursor.execute("PRAGMA journal_mode = WAL")
                 cursor.execute(f"PRAGMA synchronous = {synchronous}")
