@@ -16,6 +16,7 @@ from alembic.script import ScriptDirectory
 from sqlalchemy.engine import URL, Connection, Engine, make_url
 from sqlalchemy.exc import ArgumentError, NoSuchModuleError, SQLAlchemyError
 
+from dotbias.data.sources.databases import FORM, missing_driver, without_password
 from dotbias.errors import DotbiasError, SettingError, listed
 
 try:
@@ -73,7 +74,7 @@ class Database:
         self.url = _url(address)
         self.address = self.url.render_as_string(hide_password=False)
         self.is_sqlite = self.url.get_backend_name() == "sqlite"
-        self.name = self._path or self.url.render_as_string(hide_password=True)
+        self.name = self._path or without_password(self.address)
         self.durability = durability
         self.read_only = read_only
         self._held = ExitStack()
@@ -230,14 +231,11 @@ class Database:
                 isolation_level="REPEATABLE READ",
                 connect_args={"connect_timeout": _CONNECT_SECONDS},
             )
-        waits = {"timeout": _BUSY_SECONDS[begin]}
         if self.read_only:
             address = f"file:{quote(self._path)}?mode=ro"
-            engine = sa.create_engine(
-                self.url, creator=lambda: sqlite3.connect(address, uri=True, **waits)
-            )
+            engine = sa.create_engine(self.url, creator=lambda: sqlite3.connect(address, uri=True))
         else:
-            engine = sa.create_engine(self.url, connect_args=waits)
+            engine = sa.create_engine(self.url, connect_args={"timeout": _BUSY_SECONDS[begin]})
         synchronous = "FULL" if self.durability == "power-loss" else "NORMAL"
 
         @sa.event.listens_for(engine, "connect")
@@ -279,14 +277,20 @@ def _url(address: str | Path) -> URL:
     text = str(address)
     if "://" not in text:
         return URL.create("sqlite+pysqlite", database=str(Path(text).expanduser()))
+    shown = without_password(text)
     try:
         url = make_url(text)
         backend = url.get_backend_name()
-        url.get_dialect()
-    except (ArgumentError, NoSuchModuleError, ValueError) as error:
-        raise SettingError(f"{text}: no address of a database ({error})") from None
+    except (ArgumentError, ValueError):  # which may quote a password
+        raise SettingError(f"{shown}: no address of a database; {FORM}") from None
     if backend not in ("sqlite", "postgresql"):
-        raise SettingError(f"{text}: a service keeps what it is told in SQLite or PostgreSQL")
-    if backend == "sqlite" and not url.database:
-        raise SettingError(f"{text}: name a file, such as sqlite:///ratings.db")
+        raise SettingError(f"{shown}: a service keeps what it is told in SQLite or PostgreSQL")
+    if backend == "sqlite" and (url.host or not url.database):
+        raise SettingError(f"{shown}: name a file, such as sqlite:///ratings.db")
+    if backend == "sqlite" and url.query:
+        raise SettingError(f"{shown}: a file of SQLite has no parameters; leave out what follows ?")
+    try:
+        url.get_dialect().import_dbapi()
+    except (NoSuchModuleError, ImportError) as error:
+        raise SettingError(f"{shown}: {missing_driver(error)}") from None
     return url
