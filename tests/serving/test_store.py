@@ -126,8 +126,8 @@ def test_one_service_uses_a_database(address: str) -> None:
 @pytest.mark.parametrize(
     ("address", "message"),
     [
-        ("mysql://x/y", "SQLite or PostgreSQL|no address"),
-        ("nonsense://x", "no address"),
+        ("mysql://x/y", "SQLite or PostgreSQL"),
+        ("nonsense://x", "SQLite or PostgreSQL"),
         ("sqlite://", "name a file"),
         ("://", "no address"),
     ],
