@@ -27,16 +27,20 @@ ITEMS = pl.DataFrame(
 )
 
 
-@pytest.fixture(scope="session")
-def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def make_model(folder: Path) -> Path:
     """A model of stars and one of preferences, of 60 users and 40 items, in a file."""
     drawn, _ = db.simulate(60, 40, 900, n_factors=2, seed=0)
     ratings = db.read_ratings(drawn.to_frame(), titles=ITEMS)
     solver, preference = db.ALS(n_iterations=2), db.ImplicitALS(n_iterations=2)
     rec = db.fit(ratings, db.DotBias(n_factors=2), solver, preference=preference, seed=0)
-    path = tmp_path_factory.mktemp("serving") / "m.dotbias"
+    path = folder / "m.dotbias"
     rec.save(path)
     return path
+
+
+@pytest.fixture(scope="session")
+def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return make_model(tmp_path_factory.mktemp("serving"))
 
 
 @pytest.fixture(scope="session")

@@ -15,6 +15,7 @@ from dotbias.recommender.recommender import Recommender
 from dotbias.serving.refit import LEAST_UNSEEN, refit
 from dotbias.serving.refitting import When
 from dotbias.serving.store.database import Database
+from dotbias.serving.store.said import Said
 from dotbias.serving.store.store import State, Store
 from dotbias.serving.training import training_ratings, unseen
 from tests.serving.server import serving
@@ -43,7 +44,7 @@ def test_the_last_word_counts_in_training(rec: Recommender, address: str) -> Non
     say(store, 777, 98, None, "wish")
     store.erase(str(erased)).result()
     say(store, erased, 99, 4.0)
-    rows = training_ratings(store, rec)
+    rows = training_ratings(rec.training_ratings(), Said.of(store.database))
     after = {(u, i): v for u, i, v, *_ in rows.to_frame().rows()}
     expected = {pair: value for pair, value in before.items() if pair[0] != erased}
     expected |= {(777, 99): 3.0, (erased, 99): 4.0, changed: after[changed]}
@@ -52,7 +53,7 @@ def test_the_last_word_counts_in_training(rec: Recommender, address: str) -> Non
     assert after[changed] != before[changed]
     assert rows.item_vocabulary.titles is not None
     assert rows.declared_scale == rec.training_ratings().declared_scale
-    assert unseen(store, rec).height == 3
+    assert unseen(rec.training_ratings(), Said.of(store.database)).height == 3
     store.close()
 
 
@@ -62,7 +63,7 @@ def test_a_rating_that_single_precision_rounds_is_not_new_for_ever(tmp_path: Pat
     store = Store(Database(tmp_path / "r.db"))
     say(store, 1, 1, 4.1)
     say(store, 2, 1, 2.4)
-    assert unseen(store, rec)["value"].to_list() == [2.4]
+    assert unseen(rec.training_ratings(), Said.of(store.database))["value"].to_list() == [2.4]
     store.close()
 
 
@@ -89,11 +90,14 @@ def test_a_model_is_fitted_anew_and_judged(own: Path, rec: Recommender, tmp_path
         store.put(str(user), states).result()
     verdict = refit(own, database, tmp_path / "new.dotbias")
     assert verdict.accepted, verdict
-    assert verdict.n_ratings == rec.rated.nnz + unseen(store, rec).height
+    assert (
+        verdict.n_ratings
+        == rec.rated.nnz + unseen(rec.training_ratings(), Said.of(store.database)).height
+    )
     made = Recommender.load(tmp_path / "new.dotbias")
     assert len(made.user_vocabulary) == 80
     assert made.facts.solver == rec.facts.solver
-    assert unseen(store, made).height == 0
+    assert unseen(made.training_ratings(), Said.of(store.database)).height == 0
     store.close()
 
 

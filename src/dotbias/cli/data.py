@@ -84,7 +84,8 @@ def simulate(
 
 
 def split(
-    ratings: o.RatingsArgument,
+    ratings: o.RatingsArgument = None,
+    *,
     train: Annotated[
         Path, typer.Option(help="A .csv or .parquet file for the training part."), WritesTable
     ],
@@ -100,7 +101,6 @@ def split(
         ),
     ] = "rows",
     seed: o.SeedOption = 0,
-    *,
     reading: AsTheyAre,
 ) -> None:
     """Split ratings into a training and a held-out file.

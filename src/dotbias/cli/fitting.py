@@ -47,7 +47,7 @@ def register(app: typer.Typer) -> None:
 
 
 def fit(
-    ratings: o.RatingsArgument,
+    ratings: o.RatingsArgument = None,
     output: Annotated[
         Path | None,
         typer.Option("-o", "--output", help="Save the model in this file."),
@@ -81,7 +81,8 @@ def fit(
     which `recommend` ranks. Of data without ratings it is the second alone.
 
     Examples: [bold]dotbias fit ml-latest-small.zip -o movies.dotbias[/bold],
-    [bold]dotbias fit ratings.csv --solver gibbs --samples 400 -o movies.dotbias[/bold]
+    [bold]dotbias fit ratings.csv --solver gibbs --samples 400 -o movies.dotbias[/bold],
+    [bold]dotbias fit --database shop.db --table orders -o shop.dotbias[/bold]
     """
     from dotbias.evaluation.evaluate import HeldOut
     from dotbias.evaluation.evaluate import evaluate as measure
@@ -206,7 +207,7 @@ def evaluate(
     ratings: Annotated[
         str | None,
         typer.Argument(
-            metavar="[RATINGS]",
+            metavar="RATINGS",
             help="Held-out ratings; those used in fitting are left out. Without, the figures that "
             "`fit` measured and stored.",
         ),
@@ -240,7 +241,7 @@ def evaluate(
     from dotbias.recommender.recommender import Recommender
 
     rec = Recommender.load(model)
-    if ratings is None:
+    if not reading.are_named(ratings):
         stored = HeldOut.of(rec)
         if stored is None:
             raise DataError(f"{model} was fitted without held-out ratings: name some to measure on")
@@ -266,7 +267,7 @@ def evaluate(
 
 
 def cross_validate(
-    ratings: o.RatingsArgument,
+    ratings: o.RatingsArgument = None,
     folds: Annotated[int, typer.Option(min=2, help="Number of folds.")] = 5,
     seed: o.SeedOption = 0,
     lists: Annotated[

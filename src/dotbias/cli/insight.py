@@ -59,7 +59,7 @@ def register(app: typer.Typer) -> None:
 
 
 def curvature(
-    ratings: o.RatingsArgument,
+    ratings: o.RatingsArgument = None,
     saved: Annotated[
         Path | None,
         typer.Option(

@@ -57,7 +57,7 @@ def register(app: typer.Typer) -> None:
 
 def lr_find(
     context: typer.Context,
-    ratings: o.RatingsArgument,
+    ratings: o.RatingsArgument = None,
     *,
     solving: Annotated[Solving, descent_options("rule", "batch")],
     lowest: Annotated[float, typer.Option(help="Where the sweep begins.")] = 1e-6,
@@ -123,7 +123,7 @@ def lr_find(
 def race(
     ratings: Annotated[
         str | None,
-        typer.Argument(metavar="[RATINGS]", help="What to race on; not needed with --surface."),
+        typer.Argument(metavar="RATINGS", help="What to race on; not needed with --surface."),
     ] = None,
     rules: Annotated[
         str | None,
@@ -190,7 +190,7 @@ def race(
     if surface is not None:
         from dotbias.tuning.surfaces import surface_race
 
-        if ratings is not None:
+        if reading.are_named(ratings):
             raise SettingError("give ratings or --surface, not both")
         descent = surface_race(surface, racers, n_steps=steps)
         if numbers is not None:
@@ -201,7 +201,7 @@ def race(
             descent.frame(), f"Race on the surface {surface}", as_json=as_json, as_csv=as_csv
         )
         return
-    if ratings is None:
+    if not reading.are_named(ratings):
         raise typer.BadParameter("name the ratings to race on, or a --surface")
     from dotbias.tuning.race import race as run
 

@@ -9,12 +9,12 @@ _OUTPUT = "Output"
 
 
 RatingsArgument = Annotated[
-    str,
+    str | None,
     typer.Argument(
         metavar="RATINGS",
         help="CSV, TSV, .dat, u.data, Parquet, Arrow, JSON, Excel, MatrixMarket, SQLite (also packed "
         "with gzip, bzip2, xz, zstd), a zip, a tar, a folder, a pattern of parts, - for standard input, "
-        "or a named set such as ml-100k.",
+        "or a named set such as ml-100k. A --database may stand for it.",
     ),
 ]
 ModelArgument = Annotated[

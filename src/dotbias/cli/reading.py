@@ -4,7 +4,7 @@ import os
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext, redirect_stderr
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from tempfile import TemporaryFile
 from typing import TYPE_CHECKING, Annotated, Literal
@@ -18,6 +18,7 @@ from dotbias.data.reading import NONE
 if TYPE_CHECKING:
     from dotbias.data.ratings import Ratings
     from dotbias.data.reading import How
+    from dotbias.data.sources.blob import Frame
     from dotbias.recommender.recommender import Recommender
 
 _PANEL = "Reading the ratings"
@@ -25,8 +26,26 @@ _PANEL = "Reading the ratings"
 
 @dataclass(frozen=True, kw_only=True)
 class Reading:
-    """The options that say how ratings are read."""
+    """The options that say where ratings are, beside the argument, and how they are read."""
 
+    database: Annotated[
+        str | None,
+        typer.Option(
+            metavar="URL",
+            help="Read from a database: a file of SQLite, or an address such as "
+            "postgresql+psycopg://user@host/name. Without --table it is that of a service, and what "
+            "people told it counts over RATINGS, if those are named too.",
+            rich_help_panel=_PANEL,
+        ),
+    ] = None
+    table: Annotated[
+        str | None,
+        typer.Option(
+            metavar="NAME",
+            help="A table or view of the --database, any whose rows are ratings.",
+            rich_help_panel=_PANEL,
+        ),
+    ] = None
     user_column: Annotated[
         str | None, typer.Option(help="Name of the user column.", rich_help_panel=_PANEL)
     ] = None
@@ -227,25 +246,83 @@ class Reading:
             **types,
         }
 
+    def are_named(self, source: str | None) -> bool:
+        """Whether ratings are named, by the argument or as a database."""
+        return not (source is None and self.database is None)
+
     def read(
-        self, source: str, rec: "Recommender | None" = None, *, joining: bool = False
+        self, source: str | None, rec: "Recommender | None" = None, *, joining: bool = False
     ) -> "Ratings":
-        """Ratings from a file, folder or named set, with a sign of life while it reads.
+        """Ratings from a file, a folder, a named set or a database, with a sign of life while it reads.
 
         Args:
-            source: as the user has named it.
+            source: as the user has named it; None where the ratings are in a database alone.
             rec: the model that is to take them.
             joining: as for ``how``.
+
+        Raises:
+            DataError: for what cannot be read.
+            DatabaseError: for the database of a service that cannot be.
         """
+        if self.database is None:
+            if self.table is not None:
+                raise typer.BadParameter("--table is one of a --database: name that too")
+            if source is None:
+                raise typer.BadParameter("name RATINGS: a file, a folder, a set; or a --database")
+            return self._read(source, rec, joining=joining)
+        if self.table is None:
+            return self._told(self.database, source, rec, joining=joining)
+        if source is not None:
+            raise typer.BadParameter("name RATINGS or a --table, not both")
+        from dotbias.data.sources.databases import of_table
+
+        return self._read(of_table(self.database, self.table), rec, joining=joining)
+
+    def _told(
+        self, database: str, source: str | None, rec: "Recommender | None", *, joining: bool
+    ) -> "Ratings":
+        """What people told a service, over the ratings of a file where one is named."""
+        from dotbias.cli.serving import needs_extra
+        from dotbias.data.sources.blob import Frame
+        from dotbias.errors import DataError
+
+        needs_extra()
+        from dotbias.data.read import read_titles
+        from dotbias.data.sources.databases import without_password
+        from dotbias.serving.store.said import Said
+        from dotbias.serving.training import training_ratings
+
+        said, name = Said.read(database), without_password(database)
+        rows = said.ratings()
+        if source is not None:
+            show.say(f"{name}: {rows.height:,} ratings, which count over those of RATINGS")
+            ratings = training_ratings(self._read(source, rec, joining=joining), said)
+            if self.titles in (None, Path(NONE)):
+                return ratings
+            known = read_titles(self.titles)  # of items that only the service knows, too
+            titled = ratings.item_vocabulary.with_titles(known)
+            return replace(ratings, item_vocabulary=titled)
+        if rows.is_empty():
+            raise DataError(f"{name}: nobody has rated anything yet; name RATINGS besides")
+        told = rows.select("user", "item", "time", rating="value")
+        return self._read(Frame(name, "ratings of a service", told.lazy()), rec, joining=joining)
+
+    def _read(
+        self, source: "str | Frame", rec: "Recommender | None", *, joining: bool
+    ) -> "Ratings":
         from dotbias.data.catalog import NAMED_SETS, fetch
         from dotbias.data.read import read_ratings
+        from dotbias.data.sources.blob import Frame
+        from dotbias.data.sources.databases import without_password
         from dotbias.progress import progress_bar
 
-        if source in NAMED_SETS and not Path(source).exists():
-            source = str(fetch(source, progress=not show.quiet()))
+        name = source.name if isinstance(source, Frame) else without_password(source)
+        is_set = isinstance(source, str) and source in NAMED_SETS
+        if is_set and not Path(name).exists():
+            source = str(fetch(name, progress=not show.quiet()))
         with (
             without_panics(),
-            progress_bar(f"reading {source}", None, enabled=not show.quiet()),
+            progress_bar(f"reading {name}", None, enabled=not show.quiet()),
         ):
             return read_ratings(
                 source,
@@ -298,6 +375,7 @@ _FORMAT = (
     *("missing", "where", "rating_as", "max_unpacked"),
 )
 _COLUMNS = (
+    *("database", "table"),
     *("user_column", "item_column", "rating_column", "time_column", "time_as", "kind"),
     *_FORMAT,
 )

@@ -80,7 +80,7 @@ def serve(
     Example: [bold]dotbias serve movies.dotbias[/bold], then
     [bold]curl http://127.0.0.1:8000/v1/items?query=matrix[/bold]
     """
-    _needs_extra()
+    needs_extra()
     from dotbias.serving import logs
     from dotbias.serving.gate import Limits
     from dotbias.serving.refitting import When
@@ -172,14 +172,19 @@ def revoke(name: NameArgument, database: DatabaseOption = _DATABASE) -> None:
 
 @contextmanager
 def _opened(address: str) -> "Iterator[Database]":
-    _needs_extra()
+    needs_extra()
     from dotbias.serving.store.database import Database
 
     with closing(Database(address)) as made:
         yield made
 
 
-def _needs_extra() -> None:
+def needs_extra() -> None:
+    """Refuse where what a service takes is not installed.
+
+    Raises:
+        SettingError: saying what to install.
+    """
     try:
         import alembic  # noqa: F401
         import fastapi  # noqa: F401

@@ -352,13 +352,13 @@ def _chosen(choice: "Chosen") -> str:
 
 def update(
     model: o.ModelArgument,
-    ratings: o.RatingsArgument,
+    ratings: o.RatingsArgument = None,
+    *,
     output: Annotated[
         Path,
         typer.Option("-o", "--output", help="Where to save the model that knows them."),
         WritesModel,
     ],
-    *,
     reading: WithoutScale,
     as_json: o.JsonOption = False,
 ) -> None:

@@ -18,6 +18,7 @@ from dotbias.serving.measures import Measures
 from dotbias.serving.refitting import When, refit_when_due
 from dotbias.serving.security import Guard, Keys
 from dotbias.serving.service import Service
+from dotbias.serving.telemetry import traced
 
 _log = logging.getLogger("dotbias.serving")
 
@@ -69,7 +70,7 @@ def make_app(
         app.include_router(group.routes(service))
     app.include_router(about.health(service, measures))
     page.install(app)
-    return Gate(app, limits=limits, guard=guard, measures=measures)
+    return traced(Gate(app, limits=limits, guard=guard, measures=measures))
 
 
 async def _reload(service: Service) -> None:

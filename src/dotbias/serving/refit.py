@@ -22,8 +22,8 @@ from dotbias.recommender.list_options import ListOptions
 from dotbias.recommender.list_quality import figures_per_user
 from dotbias.recommender.recommender import Recommender
 from dotbias.serving.generation import Generation, Person, person, scores, top_items
-from dotbias.serving.store.database import Database
-from dotbias.serving.store.store import Known, State, Store
+from dotbias.serving.store.said import Said
+from dotbias.serving.store.store import Known, State
 from dotbias.serving.training import training_ratings, unseen
 from dotbias.solvers.registry import solver_from_plain
 
@@ -76,25 +76,18 @@ def refit(model: Path, database: str, output: Path, *, seed: int = 0) -> Verdict
         DotbiasError: where nothing can be fitted.
     """
     old = Recommender.load(model)
-    store = Store(Database(database))
-    try:
-        new_rows = unseen(store, old)
-        if new_rows.height < LEAST_UNSEEN:
-            return Verdict(
-                False,
-                f"there are fewer than {LEAST_UNSEEN} new ratings to judge by",
-                new_rows.height,
-            )
-        n = min(int(_HELD_OUT * new_rows.height), _MOST_HELD_OUT)
-        held_out = new_rows.sample(n, shuffle=True, seed=seed)
-        candidate = _fitted(old, training_ratings(store, old, held_out), seed)
-        verdict = _judged(store, old, candidate, held_out)
-        if not verdict.accepted:
-            return verdict
-        rows = training_ratings(store, old)
-    finally:
-        store.close()
-    made = _fitted(old, rows, seed)
+    before, said = old.training_ratings(), Said.read(database)
+    new_rows = unseen(before, said)
+    if new_rows.height < LEAST_UNSEEN:
+        reason = f"there are fewer than {LEAST_UNSEEN} new ratings to judge by"
+        return Verdict(False, reason, new_rows.height)
+    n = min(int(_HELD_OUT * new_rows.height), _MOST_HELD_OUT)
+    held_out = new_rows.sample(n, shuffle=True, seed=seed)
+    candidate = _fitted(old, training_ratings(before, said, held_out), seed)
+    verdict = _judged(said, old, candidate, held_out)
+    if not verdict.accepted:
+        return verdict
+    made = _fitted(old, training_ratings(before, said), seed)
     made = replace(made, facts=replace(made.facts, notes={"refit": asdict(verdict)}))
     made.save(output)
     return replace(verdict, n_ratings=made.rated.nnz)
@@ -108,14 +101,14 @@ def _fitted(old: Recommender, ratings: Ratings, seed: int) -> Recommender:
     return fit(ratings, old.model, solver, preference=preference, seed=seed)
 
 
-def _judged(store: Store, old: Recommender, new: Recommender, held_out: pl.DataFrame) -> Verdict:
+def _judged(said: Said, old: Recommender, new: Recommender, held_out: pl.DataFrame) -> Verdict:
     """The verdict on held-out ratings."""
     before, after = Generation(1, old, Path()), Generation(2, new, Path())
     errors: list[NDArray[np.float64]] = []
     gains: list[tuple[float, float]] = []
     for (user,), rows in held_out.group_by("user", maintain_order=True):
         items = set(rows["item"])
-        known = store.known(str(user))
+        known = said.known(str(user))
         shown = tuple(s for s in known.states if s.item not in items)
         # What the old model was fitted to of these very pairs must not tell it either.
         hidden = tuple(State(item, "deleted", None, 0) for item in sorted(items))

@@ -1,9 +1,10 @@
 """Databases, whose members are their tables: SQLite, DuckDB, and any other that SQLAlchemy knows."""
 
 import os
+import re
 import sqlite3
 from collections.abc import Iterator
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, suppress
 from typing import Any
 from urllib.parse import parse_qsl, quote, unquote, urlsplit
 
@@ -16,6 +17,15 @@ from dotbias.data.sources.limits import Limit
 from dotbias.errors import DataError
 
 _CHUNK_ROWS = 100_000
+FORM = "one is KIND+DRIVER://USER:PASSWORD@HOST:PORT/NAME, with %40 for an @ in a password"
+"""What an address looks like."""
+
+# Drivers whose package has another name, or that something simpler stands in for.
+_DRIVERS = {
+    "psycopg": "pip install 'dotbias[postgresql]'",
+    "psycopg2": "pip install 'dotbias[postgresql]', and begin the address with postgresql+psycopg://",
+    "MySQLdb": "pip install pymysql, and begin the address with mysql+pymysql://",
+}
 
 
 class SQLite(Container):
@@ -112,7 +122,7 @@ class DuckDB(Container):
         table = ".".join(map(_quoted, name.split(".", 1))) if "." in name else _quoted(name)
         with self._connected() as connection:
             frame = pl.DataFrame(connection.sql(f"FROM {table}"))
-        return Frame(f"{self.name}/{name}", "DuckDB", _plain_numbers(frame).lazy())
+        return Frame(f"{self.name}/{name}", "DuckDB", _plain(frame).lazy())
 
     @contextmanager
     def _connected(self) -> Iterator[Any]:
@@ -139,11 +149,16 @@ class DuckDB(Container):
 
 
 class Server(Container):
-    """A database behind an address of SQLAlchemy."""
+    """A database behind an address of SQLAlchemy.
+
+    Args:
+        address: where it is.
+        schema: a schema whose tables are wanted besides those that are found without naming one.
+    """
 
     noun = "tables"
 
-    def __init__(self, address: str) -> None:
+    def __init__(self, address: str, schema: str = "") -> None:
         parts = urlsplit(address)
         try:
             import sqlalchemy
@@ -154,10 +169,14 @@ class Server(Container):
             ) from error
         try:
             url = sqlalchemy.make_url(address).difference_update_query(["table"])
-            super().__init__(url.render_as_string(hide_password=True))
+            super().__init__(without_password(url.render_as_string(hide_password=False)))
             self.engine = sqlalchemy.create_engine(url, poolclass=sqlalchemy.NullPool)
-        except (sqlalchemy.exc.SQLAlchemyError, ImportError, ValueError) as error:
-            raise DataError(f"{parts.scheme}: this address cannot be read ({error})") from error
+        except (sqlalchemy.exc.NoSuchModuleError, ImportError) as error:
+            raise DataError(f"{without_password(address)}: {missing_driver(error)}") from error
+        except (sqlalchemy.exc.SQLAlchemyError, ValueError, TypeError) as error:
+            # Its text may quote a password.
+            raise DataError(f"{without_password(address)}: no address; {FORM}") from error
+        self.schema = schema
 
     def names(self) -> list[str]:
         """See ``Container``."""
@@ -165,16 +184,25 @@ class Server(Container):
 
         with self._named_errors():
             inspector = sqlalchemy.inspect(self.engine)
-            return [*inspector.get_table_names(), *inspector.get_view_names()]
+            names = [*inspector.get_table_names(), *inspector.get_view_names()]
+            with suppress(NotImplementedError):  # most databases have none
+                names += inspector.get_materialized_view_names()
+            if self.schema in inspector.get_schema_names():
+                tables = inspector.get_table_names(self.schema)
+                views = inspector.get_view_names(self.schema)
+                names += [f"{self.schema}.{name}" for name in (*tables, *views)]
+            return names
 
     def member(self, name: str) -> Frame:
         """See ``Container``."""
         import sqlalchemy
 
-        query = sqlalchemy.select(sqlalchemy.text("*")).select_from(sqlalchemy.table(name))
+        own = name.removeprefix(f"{self.schema}.") if self.schema else name
+        table = sqlalchemy.table(own, schema=self.schema if own != name else None)
+        query = sqlalchemy.select(sqlalchemy.text("*")).select_from(table)
         with self._named_errors(), self.engine.connect() as connection:
             frame = pl.read_database(query, connection, infer_schema_length=None)
-        return Frame(f"{self.name}/{name}", "database", _plain_numbers(frame).lazy())
+        return Frame(f"{self.name}/{name}", "database", _plain(frame).lazy())
 
     @contextmanager
     def _named_errors(self) -> Iterator[None]:
@@ -200,18 +228,56 @@ def at_address(address: str, limit: Limit) -> tuple[Container, str | None]:
     table = query.get("table")
     known = _FILES.get(parts.scheme)
     if known is None:
-        return Server(address), table
+        return Server(address, (table or "").rpartition(".")[0]), table
+    shown_address = without_password(address)
     if unknown := query.keys() - {"table"}:
-        raise DataError(f"{address}: no parameter {min(unknown)!r} is known: there is table=")
+        raise DataError(f"{shown_address}: no parameter {min(unknown)!r} is known: there is table=")
     if parts.netloc or len(parts.path) < 2:
         raise DataError(
-            f"{address}: three slashes come before the path of a file, four before one from the root: "
-            f"{parts.scheme}:///ratings.db?table=ratings"
+            f"{shown_address}: three slashes come before the path of a file, four before one from the "
+            f"root: {parts.scheme}:///ratings.db?table=ratings"
         )
     path = user_path(unquote(parts.path[1:]))
     if not path.is_file():
         raise DataError(f"{shown(path)}: there is no such file")
     return known(Blob(shown(path), path, limit)), table
+
+
+def of_table(database: str, table: str) -> str:
+    """The address of a table.
+
+    Args:
+        database: a path, which is a file of SQLite, or the address of a database.
+        table: name of a table or view.
+
+    >>> of_table("shop.db", "orders of May")
+    'sqlite:///shop.db?table=orders%20of%20May'
+    >>> of_table("postgresql+psycopg://shop?host=/run", "public.orders")
+    'postgresql+psycopg://shop?host=/run&table=public.orders'
+    """
+    address = database if "://" in database else f"sqlite:///{quote(database)}"
+    return f"{address}{'&' if '?' in address else '?'}table={quote(table, safe='')}"
+
+
+def without_password(address: str) -> str:
+    """An address as it may be printed.
+
+    >>> without_password("postgresql+psycopg://me:se@cret@host/base?sslpassword=x&port=1")
+    'postgresql+psycopg://me:***@host/base?sslpassword=***&port=1'
+    """
+    address = re.sub(r"(://[^:/?]*:).*@", r"\1***@", address)
+    return re.sub(r"(?i)([?&;]\w*(?:password|passwd|pwd|secret|token)=)[^&;]*", r"\1***", address)
+
+
+def missing_driver(error: Exception) -> str:
+    """What to install for an address, by what SQLAlchemy says of it."""
+    missing = getattr(error, "name", None)
+    if missing is None:
+        return (
+            "no kind of database that SQLAlchemy knows; install the package that teaches it, or export "
+            "the table as CSV or Parquet"
+        )
+    return f"{missing} is not installed: {_DRIVERS.get(missing, f'pip install {missing}')}"
 
 
 def _raised_by(library: type[Exception]) -> tuple[type[Exception], ...]:
@@ -227,10 +293,15 @@ def _quoted(name: str) -> str:
     return '"' + name.replace('"', '""') + '"'
 
 
-def _plain_numbers(frame: pl.DataFrame) -> pl.DataFrame:
-    """Exact decimals as the integers or numbers that they are."""
+def _plain(frame: pl.DataFrame) -> pl.DataFrame:
+    """Exact decimals as the integers or numbers that they are; what Polars has no type for, as text."""
     casts: dict[str, type[pl.DataType]] = {}
     for name, dtype in frame.schema.items():
         if isinstance(dtype, pl.Decimal):
             casts[name] = pl.Int64 if dtype.scale == 0 else pl.Float64
-    return frame.cast(casts) if casts else frame  # type: ignore[arg-type]
+    objects = frame.select(pl.col(pl.Object)).iter_columns()  # UUIDs, for one
+    texts = [
+        pl.Series(column.name, [None if v is None else str(v) for v in column], pl.String)
+        for column in objects
+    ]
+    return frame.cast(casts).with_columns(texts)  # type: ignore[arg-type]

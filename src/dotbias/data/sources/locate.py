@@ -6,6 +6,7 @@ import re
 import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
+from difflib import get_close_matches
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 
@@ -32,6 +33,7 @@ if TYPE_CHECKING:
         str
         | os.PathLike[str]
         | Sequence[str | os.PathLike[str]]
+        | Frame
         | pl.DataFrame
         | pl.LazyFrame
         | pd.DataFrame
@@ -185,7 +187,11 @@ def _at_address(
         return _chosen(database, patterns, suffixes)
     names = database.names()
     if table not in names:
-        raise DataError(f"{database.name}: there is no table {table!r}, but {_listed(names)}")
+        near = get_close_matches(table, names, 1)
+        meant = f" (did you mean {near[0]}?)" if near else ""
+        raise DataError(
+            f"{database.name}: there is no table {table!r}{meant}, but {_listed(names)}"
+        )
     return database.member(table), _titles_in(database, names, {table})
 
 

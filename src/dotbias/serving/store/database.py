@@ -1,10 +1,12 @@
 """The database of a service, its form and how it is reached: SQLite, or PostgreSQL by its address."""
 
 import os
+import sqlite3
 from collections.abc import Iterator
 from contextlib import ExitStack, closing, contextmanager, suppress
 from pathlib import Path
 from typing import Any, Literal, get_args
+from urllib.parse import quote
 
 import sqlalchemy as sa
 from alembic import command
@@ -14,6 +16,7 @@ from alembic.script import ScriptDirectory
 from sqlalchemy.engine import URL, Connection, Engine, make_url
 from sqlalchemy.exc import ArgumentError, NoSuchModuleError, SQLAlchemyError
 
+from dotbias.data.sources.databases import FORM, missing_driver, without_password
 from dotbias.errors import DotbiasError, SettingError, listed
 
 try:
@@ -52,20 +55,28 @@ class Database:
             ``postgresql+psycopg://user@host/name``.
         durability: what an acknowledged write outlives. PostgreSQL decides for itself
             (``synchronous_commit``).
+        read_only: whether it stays as it is: nothing is made, changed or claimed.
 
     Raises:
         SettingError: for an address that is none, or of another kind of database.
     """
 
-    def __init__(self, address: str | Path, durability: Durability = "power-loss") -> None:
+    def __init__(
+        self,
+        address: str | Path,
+        durability: Durability = "power-loss",
+        *,
+        read_only: bool = False,
+    ) -> None:
         if durability not in get_args(Durability):
             known = " or ".join(get_args(Durability))
             raise SettingError(f"durability={durability!r}: durability must be {known}")
         self.url = _url(address)
         self.address = self.url.render_as_string(hide_password=False)
         self.is_sqlite = self.url.get_backend_name() == "sqlite"
-        self.name = self._path or self.url.render_as_string(hide_password=True)
+        self.name = self._path or without_password(self.address)
         self.durability = durability
+        self.read_only = read_only
         self._held = ExitStack()
         self._file: tuple[int, int] | None = None  # which file of SQLite it is
         self.reading = self._engine("BEGIN")
@@ -117,19 +128,26 @@ class Database:
                 raise DatabaseError(self.name, error.strerror or str(error)) from error
 
     def check(self) -> None:
-        """Refuse a database whose form is not the one that is known here; make the tables of a new one.
+        """Refuse a database whose form is not the one that is known here; make the tables of a new one,
+        unless nothing is to be made.
 
         Raises:
             DatabaseError: saying what to do.
         """
         scripts = ScriptDirectory.from_config(_scripts())
-        with self.connected(self.writing) as connection:
+        with self.connected(self.reading if self.read_only else self.writing) as connection:
             found = MigrationContext.configure(connection).get_current_revision()
             newest = scripts.get_current_head()
             if found == newest:
                 return
             if found is None:
                 tables = sa.inspect(connection).get_table_names()
+                if self.read_only:
+                    held = f"tables of something else, {listed(tables)}" if tables else "nothing"
+                    advice = "; --table reads one of them" if tables else ""
+                    raise DatabaseError(
+                        self.name, f"no service keeps anything in it, it holds {held}{advice}"
+                    )
                 if tables:
                     raise DatabaseError(
                         self.name,
@@ -191,7 +209,8 @@ class Database:
         try:
             status = os.stat(path)  # noqa: PTH116  # a third of what a Path takes, for each request
         except OSError as error:
-            if self._file is None and isinstance(error, FileNotFoundError):
+            is_new = self._file is None and isinstance(error, FileNotFoundError)
+            if is_new and not self.read_only:
                 with suppress(OSError):
                     Path(path).touch(0o600, exist_ok=False)  # what people say is nobody else's
                 return
@@ -212,12 +231,18 @@ class Database:
                 isolation_level="REPEATABLE READ",
                 connect_args={"connect_timeout": _CONNECT_SECONDS},
             )
-        engine = sa.create_engine(self.url, connect_args={"timeout": _BUSY_SECONDS[begin]})
+        if self.read_only:
+            address = f"file:{quote(self._path)}?mode=ro"
+            engine = sa.create_engine(self.url, creator=lambda: sqlite3.connect(address, uri=True))
+        else:
+            engine = sa.create_engine(self.url, connect_args={"timeout": _BUSY_SECONDS[begin]})
         synchronous = "FULL" if self.durability == "power-loss" else "NORMAL"
 
         @sa.event.listens_for(engine, "connect")
         def connect(connection: Any, _: Any) -> None:
             connection.isolation_level = None  # the driver begins nothing by itself
+            if self.read_only:
+                return
             with closing(connection.cursor()) as cursor:
                 cursor.execute("PRAGMA journal_mode = WAL")
                 cursor.execute(f"PRAGMA synchronous = {synchronous}")
@@ -252,14 +277,20 @@ def _url(address: str | Path) -> URL:
     text = str(address)
     if "://" not in text:
         return URL.create("sqlite+pysqlite", database=str(Path(text).expanduser()))
+    shown = without_password(text)
     try:
         url = make_url(text)
         backend = url.get_backend_name()
-        url.get_dialect()
-    except (ArgumentError, NoSuchModuleError, ValueError) as error:
-        raise SettingError(f"{text}: no address of a database ({error})") from None
+    except (ArgumentError, ValueError):  # which may quote a password
+        raise SettingError(f"{shown}: no address of a database; {FORM}") from None
     if backend not in ("sqlite", "postgresql"):
-        raise SettingError(f"{text}: a service keeps what it is told in SQLite or PostgreSQL")
-    if backend == "sqlite" and not url.database:
-        raise SettingError(f"{text}: name a file, such as sqlite:///ratings.db")
+        raise SettingError(f"{shown}: a service keeps what it is told in SQLite or PostgreSQL")
+    if backend == "sqlite" and (url.host or not url.database):
+        raise SettingError(f"{shown}: name a file, such as sqlite:///ratings.db")
+    if backend == "sqlite" and url.query:
+        raise SettingError(f"{shown}: a file of SQLite has no parameters; leave out what follows ?")
+    try:
+        url.get_dialect().import_dbapi()
+    except (NoSuchModuleError, ImportError) as error:
+        raise SettingError(f"{shown}: {missing_driver(error)}") from None
     return url

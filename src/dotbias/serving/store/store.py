@@ -4,11 +4,10 @@ import hashlib
 import hmac
 import secrets
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from concurrent.futures import Future
 from typing import Any, Literal, NamedTuple
 
-import polars as pl
 import sqlalchemy as sa
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.engine import Connection
@@ -84,6 +83,11 @@ _COUNT = (
 )
 
 
+def mark(secret: bytes, user: str) -> str:
+    """What is left of the id of a user who has had everything deleted."""
+    return hmac.new(secret, user.encode(), hashlib.sha256).hexdigest()
+
+
 class Store:
     """A database with its writer.
 
@@ -157,27 +161,8 @@ class Store:
         with self.database.connected(self.database.reading) as connection:
             return int(connection.execute(query).scalar_one())
 
-    def everything(self) -> pl.DataFrame:
-        """All states at one moment: columns ``user``, ``item``, ``kind``, ``value``, ``time``."""
-        schema = {
-            "user": pl.String,
-            "item": pl.String,
-            "kind": pl.String,
-            "value": pl.Float64,
-            "time": pl.Int64,
-        }
-        with self.database.connected(self.database.reading) as connection:
-            rows = connection.execute(sa.select(STATES)).all()
-        return pl.DataFrame(rows, schema, orient="row")
-
-    def erased(self, users: Iterable[str]) -> set[str]:
-        """Which of these users have had everything deleted."""
-        with self.database.connected(self.database.reading) as connection:
-            marks = set(connection.execute(sa.select(ERASED.c.mark)).scalars())
-        return {user for user in users if self._mark(user) in marks} if marks else set()
-
     def _mark(self, user: str) -> str:
-        return hmac.new(self._secret, user.encode(), hashlib.sha256).hexdigest()
+        return mark(self._secret, user)
 
 
 def _put(insert: Any, where_there: Literal["update", "nothing"]) -> Any:
