@@ -237,7 +237,7 @@ def test_a_command_line_ends_in_an_answer_or_in_one_message(seed: int) -> None:
 
 
 if __name__ == "__main__":
-    n, first = (int(word) for word in (*sys.argv[1:], "100", "0")[:2])
+    n, first = (int(word) for word in (*sys.argv[1:], *["100", "0"][len(sys.argv) - 1 :]))
     with TemporaryDirectory() as folder, contextlib.chdir(folder):
         make_files()
         for seed in range(first, first + n):

@@ -28,7 +28,7 @@ from dotbias.serving.connection import Connection
 from dotbias.serving.gate import Limits
 from dotbias.serving.security import Keys
 from dotbias.serving.store.database import Database
-from dotbias.serving.store.store import Store
+from dotbias.serving.store.said import Said
 from tests.serving.hostile import FIRST_USER, RATING, TITLE, Hostile, hostile
 from tests.serving.server import process, serving
 
@@ -145,11 +145,7 @@ def run(model: Path, folder: Path, n: int, first: int) -> tuple[list[str], Count
 
 def rows(address: str) -> pl.DataFrame:
     """All that a database holds, in one order."""
-    store = Store(Database(address))
-    try:
-        return store.everything().sort("user", "item")
-    finally:
-        store.close()
+    return Said.read(address).states.sort("user", "item")
 
 
 def faults_of(log: str, key: str) -> list[str]:
