@@ -2,12 +2,15 @@
 
 import math
 import numbers
+from collections.abc import Mapping
 from dataclasses import MISSING, dataclass, field, fields
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 
-from dotbias.errors import SettingError
+from dotbias.errors import SettingError, did_you_mean
+
+T = TypeVar("T")
 
 
 def setting(
@@ -90,6 +93,29 @@ class Settings:
 
     def _refuse(self, name: str, value: Any, wanted: str) -> None:
         raise SettingError(f"{type(self).__name__}({name}={value!r}): {name} must be {wanted}")
+
+
+def named(what: str, name: str, known: Mapping[str, T]) -> T:
+    """What has a name, as the command line and Python both have it: in any case, and with ``_`` or a
+    blank for ``-``.
+
+    Args:
+        what: what was said, with the name, for the message.
+        name: the name.
+        known: all that there are.
+
+    Raises:
+        SettingError: for a name that there is not, with those that there are.
+
+    >>> named("--rule Adam", "Adam", {"sgd": 1, "adam": 2})
+    2
+    """
+    plain = name.strip().lower().replace("_", "-").replace(" ", "-")
+    if plain not in known:
+        raise SettingError(
+            f"{what}: it must be one of {', '.join(known)}{did_you_mean(plain, known)}"
+        )
+    return known[plain]
 
 
 def generator(seed: int) -> np.random.Generator:

@@ -193,7 +193,7 @@ def test_baseline_and_momentum(run, ratings):
         (["fit", "{ratings}", "--rule", "magic"], "--rule magic: it must be one of sgd, momentum"),
         (
             ["fit", "{ratings}", "--model", "magic"],
-            "--model magic: it must be dot-bias, net or baseline",
+            "--model magic: it must be one of dot-bias, net, baseline",
         ),
         (["fit", "{ratings}", "--weight-decay", "much"], "--weight-decay much"),
         (["fit", "{ratings}", "--weight-decay", "users=1"], "no group 'users'"),

@@ -22,6 +22,13 @@ _OTHERS = "Other solvers"
 _OF_MODEL = "model."
 
 
+# Options whose values are names of this library.
+_NAMES = (
+    *("model_name", "solver_name", "loss", "form", "batch", "order", "semantics", "decay_per"),
+    *("parallel", "weighting", "device"),
+)
+
+
 def _as_typed(value: Any) -> Any:
     return value
 
@@ -370,6 +377,12 @@ class Solving:
         ),
         Sets(gibbs="keep_samples"),
     ] = None
+
+    def __post_init__(self) -> None:
+        for name in _NAMES:  # in any case
+            value = getattr(self, name)
+            if value is not None:
+                object.__setattr__(self, name, value.lower())
 
     @property
     def finds_rate(self) -> bool:

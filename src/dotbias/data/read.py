@@ -256,6 +256,19 @@ def read_ratings_with_report(
     )
 
 
+def as_ratings(given: "Ratings | Source", *, of_model: Kind | None = None) -> Ratings:
+    """Ratings as they are, and whatever else holds ratings as ``read_ratings`` reads it.
+
+    Args:
+        given: ratings, or a frame, path, named set...
+        of_model: as for ``read_ratings``.
+
+    Raises:
+        DataError, DownloadError: as ``read_ratings``.
+    """
+    return given if isinstance(given, Ratings) else read_ratings(given, of_model=of_model)
+
+
 def load(name: str, **read_options: Any) -> Ratings:
     """The ratings of a named set, downloaded when it is first used.
 

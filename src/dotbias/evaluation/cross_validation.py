@@ -3,21 +3,27 @@
 import logging
 import statistics
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from os import PathLike
+from typing import TYPE_CHECKING, Any
 
 from dotbias.data.ratings import Ratings, k_fold
+from dotbias.data.read import as_ratings
 from dotbias.errors import DataError, SettingError
 from dotbias.evaluation.evaluate import Evaluation, evaluate, text_table
 from dotbias.evaluation.new_users import FOLD_SHARE
 from dotbias.evaluation.ranking import NAMES, By, Ranking, relevant_text
 from dotbias.fitting.choosing import BUDGET, choose_solver
 from dotbias.fitting.fit import Purpose, fit, purpose_of
+from dotbias.fitting.named import ModelLike, SolverLike, model_and_solver
 from dotbias.fitting.preference import PreferenceChoice
-from dotbias.models.base import Model, Scores
+from dotbias.models.base import Scores
 from dotbias.progress import progress_bar
 from dotbias.solvers.base import Solver
+
+if TYPE_CHECKING:
+    from dotbias.data.sources.locate import Source
 
 _log = logging.getLogger("dotbias")
 
@@ -128,9 +134,9 @@ class CrossValidation:
 
 
 def cross_validate(
-    ratings: Ratings | Iterable[tuple[Ratings, Ratings]],
-    model: Model | None = None,
-    solver: Solver | None = None,
+    ratings: "Ratings | Source | Iterable[tuple[Ratings, Ratings]]",
+    model: ModelLike = None,
+    solver: SolverLike = None,
     *,
     purpose: Purpose | None = None,
     preference: Solver | PreferenceChoice | None = None,
@@ -148,8 +154,8 @@ def cross_validate(
     """Fit on each fold's training part, and evaluate on the part held out of it.
 
     Args:
-        ratings: what ``k_fold`` cuts into folds; or the folds themselves, as pairs of training and
-            held-out ratings.
+        ratings: what ``k_fold`` cuts into folds, also a frame or path; or the folds themselves, as pairs
+            of training and held-out ratings, such as the official ones of a set.
         model: as for ``fit``; with neither model nor solver, what is chosen for the first fold's
             training part is used for all.
         solver: as for ``fit``.
@@ -176,8 +182,10 @@ def cross_validate(
     >>> len(result.folds), result.std["rmse"] < 0.1 < result.mean["rmse"] < 1
     (3, True)
     """
+    model, solver = model_and_solver(model, solver)
     pairs: Iterable[tuple[Ratings, Ratings]]
-    if isinstance(ratings, Ratings):
+    if isinstance(ratings, Ratings | str | PathLike | Mapping) or hasattr(type(ratings), "columns"):
+        ratings = as_ratings(ratings)
         pairs, total = k_fold(ratings, n_folds, seed=seed, new_users=new_users), n_folds
     else:
         if new_users:
@@ -185,7 +193,7 @@ def cross_validate(
                 f"cross_validate(new_users={new_users!r}): nobody can be held out of folds that are "
                 "given; give the ratings themselves"
             )
-        pairs, total = ratings, None
+        pairs, total = _folds(ratings), None
     named = model, solver
     folds: list[Evaluation] = []
     seconds: list[float] = []
@@ -229,6 +237,18 @@ def cross_validate(
     if len(folds) < 2:
         raise DataError(f"cross-validation needs at least 2 folds, not {len(folds)}: use evaluate")
     return CrossValidation(tuple(folds), tuple(seconds))
+
+
+def _folds(given: Any) -> Iterator[tuple[Ratings, Ratings]]:
+    """Folds that are given, each read where it is not read yet."""
+    for pair in given:
+        if not isinstance(pair, tuple | list) or len(pair) != 2:
+            raise DataError(
+                "cross-validation needs ratings, or folds as pairs of training and held-out ratings, "
+                f"not a {type(pair).__name__}"
+            )
+        train = as_ratings(pair[0])
+        yield train, as_ratings(pair[1], of_model=train.kind)
 
 
 def _figures(fold: Evaluation) -> dict[str, float]:

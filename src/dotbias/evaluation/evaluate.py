@@ -3,12 +3,13 @@
 import logging
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any, Literal, Self, get_args
+from typing import TYPE_CHECKING, Any, Literal, Self, get_args
 
 import numpy as np
 import polars as pl
 
 from dotbias.data.ratings import Kind, Ratings
+from dotbias.data.read import as_ratings
 from dotbias.errors import DataError, ModelFileError, SettingError
 from dotbias.evaluation.metrics import StarErrors, rmse_by_count, star_errors
 from dotbias.evaluation.new_users import (
@@ -32,6 +33,9 @@ from dotbias.models.parameters import Parameters
 from dotbias.plain import from_plain, to_plain
 from dotbias.recommender.recommender import Recommender
 from dotbias.solvers.least_squares.closed_form import ClosedForm
+
+if TYPE_CHECKING:
+    from dotbias.data.sources.locate import Source
 
 _log = logging.getLogger("dotbias")
 
@@ -182,7 +186,7 @@ class HeldOut(Evaluation):
 
 def evaluate(
     rec: Recommender,
-    test: Ratings,
+    test: "Ratings | Source",
     *,
     k: int | Sequence[int] = 10,
     relevant_from: float | None = None,
@@ -198,7 +202,7 @@ def evaluate(
     Args:
         rec: the recommender.
         test: the held-out ratings, counts or events. Errors in stars, and what was liked, are measured
-            where model and test both have ratings.
+            where model and test both have ratings. A frame or path is read as by ``read_ratings``.
         k: length of the lists of recommendations, or several.
         relevant_from: the lowest rating that makes an item relevant, where not every held-out item is;
             by default three quarters up the training scale, which is 4 on a scale from 1 to 5.
@@ -235,6 +239,7 @@ def evaluate(
                 f"evaluate({name}={value!r}): {name} must be {first!r} or {second!r}"
             )
     check_fold_share(fold_share)
+    test = as_ratings(test, of_model=rec.facts.kind)
     lengths = _lengths(k) if ranking else ()
     first = rec.ranked_by(rank_by)
     kinds = rec.facts.kind, test.kind

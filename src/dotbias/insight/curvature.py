@@ -11,6 +11,7 @@ import polars as pl
 from numpy.typing import NDArray
 
 from dotbias.data.ratings import Ratings
+from dotbias.data.read import as_ratings
 from dotbias.errors import DataError, SettingError
 from dotbias.insight.divergence import divergence_rate
 from dotbias.insight.spectrum import Product, SpectralDensity, eigenpairs, spectral_density
@@ -25,6 +26,7 @@ from dotbias.solvers.descent.rules import SGD
 from dotbias.tuning.lr_finder import lr_find
 
 if TYPE_CHECKING:
+    from dotbias.data.sources.locate import Source
     from dotbias.insight.loss_surface import LossSurface
     from dotbias.pictures import LinePicture, SurfacePicture
 
@@ -270,7 +272,7 @@ def _ends(largest: Floats, smallest: Floats) -> str:
 
 def curvature(
     rec: Recommender,
-    ratings: Ratings,
+    ratings: "Ratings | Source",
     solver: GradientDescent | None = None,
     *,
     n_eigenvalues: int = 3,
@@ -315,7 +317,7 @@ def curvature(
     if n_eigenvalues < 2:
         raise SettingError(f"n_eigenvalues={n_eigenvalues!r} must be at least 2")
     require_torch()
-    ratings = _known(rec, ratings)
+    ratings = _known(rec, as_ratings(ratings))
     surface = loss_surface(rec, ratings, solver)
     n_stages = 6 + 2 * find_rates
     with (

@@ -166,13 +166,15 @@ def test_divergence_stops_with_advice(ratings: Ratings) -> None:
         (lambda: GradientDescent(n_epochs=0), "n_epochs must be at least 1"),
         (
             lambda: GradientDescent(schedule="cosmic"),
-            "schedule must be a Schedule or one of 'constant', 'linear'",
+            "schedule='cosmic': it must be one of constant, linear",
         ),
         (
             lambda: GradientDescent(validation_size=1.0),
             "validation_size must be at least 0 and below 1",
         ),
-        (lambda: GradientDescent("sgd"), "rule must be an update rule"),
+        (lambda: GradientDescent(None), "rule must be an update rule .*, or the name of one"),
+        (lambda: GradientDescent(SGD), r"rule=SGD: write SGD\(\), with its settings"),
+        (lambda: GradientDescent("adm"), "rule='adm': .*did you mean 'adam'"),
         (lambda: GradientDescent(batch_size=0), "batch_size must be at least 1"),
         (lambda: GradientDescent(batch_size=1.5), "batch_size must be a whole number at least 1"),
         (lambda: GradientDescent(batch_size=True), "batch_size must be a number at least 1"),

@@ -34,6 +34,8 @@ DEFAULT_DECAY: Mapping[str, Mapping[str, float]] = {
     "rating": {"user_factors": 0.08, "item_factors": 0.08, "user_bias": 0.03, "item_bias": 0.1},
     "row": {"user_factors": 15.0, "item_factors": 15.0, "user_bias": 4.0, "item_bias": 4.0},
 }
+ALS_FACTORS = 64
+"""Length of the embeddings that suits it, where nobody says."""
 _PER: Mapping[str, Literal["rating", "row"]] = {"ratings": "rating", "rows": "row"}
 
 
@@ -104,6 +106,11 @@ class ALS(Solver):
                 )
             decay = replace(decay, per=_PER[self.weighting])
         return replace(decay, amount=decay.by_group(DEFAULT_DECAY[decay.per]))
+
+    @property
+    def default_model(self) -> Model:
+        """``DotBias`` with more factors than steps would have use for."""
+        return DotBias(n_factors=ALS_FACTORS)
 
     @property
     def n_epochs(self) -> int:
