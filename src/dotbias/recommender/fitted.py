@@ -258,7 +258,8 @@ class Fitted:
             except UnknownIdError as error:
                 if strict:
                     raise
-                _log.warning("%s. %s.", error, _FALLS_BACK)
+                end = "" if str(error).endswith("?") else "."
+                _log.warning("%s%s %s.", error, end, _FALLS_BACK)
                 return np.array([-1], np.int32)
         ids = as_ids(names)
         found = vocabulary.indices(ids)

@@ -78,6 +78,7 @@ def _pairs(given: Any) -> tuple[Any, Any]:
 
 # Standard deviations to either side of a normal mean between which lie nine cases of ten.
 _NINE_OF_TEN = 1.6449
+_NO_ITEMS: Any = object()  # None is an item that is missing
 
 
 @dataclass(frozen=True, eq=False)
@@ -180,7 +181,7 @@ class Recommender(Fitted):
         self, users: "Ratings | Frame", *, with_std: Literal[True], strict: bool = False
     ) -> tuple[Array, Array]: ...
     def predict(
-        self, users: Any, items: Any = None, *, with_std: bool = False, strict: bool = False
+        self, users: Any, items: Any = _NO_ITEMS, *, with_std: bool = False, strict: bool = False
     ) -> Any:
         """Predicted rating of one pair, or of many; the preference where there is no model of ratings.
 
@@ -202,7 +203,7 @@ class Recommender(Fitted):
             DataError: for two lists of different lengths, or what is no id.
             SettingError: for a standard deviation without samples, or users without items.
         """
-        if items is None:
+        if items is _NO_ITEMS:
             users, items = _pairs(users)
         u = self.indices("user", users, strict=strict)
         i = self.indices("item", items, strict=strict)

@@ -21,7 +21,7 @@ from dotbias.data.sources.limits import LIMIT, Limit
 from dotbias.data.sources.packing import PACKINGS
 from dotbias.data.sources.refused import refuse_zip
 from dotbias.data.sources.workbooks import Workbook
-from dotbias.errors import DataError
+from dotbias.errors import DataError, did_you_mean
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -301,6 +301,7 @@ def _fetched(name: str) -> Path:
         sets = ", ".join(NAMED_SETS)
         raise DataError(
             f"{shown(name)}: there is no such file, and no named set; the named sets are {sets}"
+            f"{did_you_mean(name, NAMED_SETS)}"
         )
     return fetch(name)
 
