@@ -176,13 +176,7 @@ def test_find_says_what_is_ambiguous_or_unknown() -> None:
         Vocabulary(pl.Series([1, 2])).find(3, noun="user")
 
 
-TITLES = [
-    "Toy Story 2 (1999)",
-    "Toy Story (1995)",
-    "Matrix, The (1999)",
-    "Amélie (2001)",
-    "再见霸王别姬",
-]
+TITLES = ["Toy Story 2 (1999)", "Toy Story (1995)", "Matrix, The (1999)", "Amélie", "再见霸王别姬"]
 
 
 @pytest.mark.parametrize(

@@ -149,9 +149,8 @@ def fetch(name: str, *, progress: bool = True) -> Path:
     dotbias.errors.DataError: no set is named 'ml-2m'; there are ml-latest-small, ml-100k, ...
     """
     if name not in NAMED_SETS:
-        raise DataError(
-            f"no set is named {name!r}; there are {', '.join(NAMED_SETS)}{did_you_mean(name, NAMED_SETS)}"
-        )
+        near = did_you_mean(name, NAMED_SETS)
+        raise DataError(f"no set is named {name!r}; there are {', '.join(NAMED_SETS)}{near}")
     named = NAMED_SETS[name]
     target = cache_folder() / named.filename
     if _is_verified(target, named):

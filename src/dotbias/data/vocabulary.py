@@ -345,6 +345,41 @@ class Vocabulary:
             found[table[lower][1]] = True
         return found
 
+    @cached_property
+    def years(self) -> NDArray[np.int16]:
+        """The year that each title ends in, as ``Heat (1995)`` does: shape (n,); 0 where there is none."""
+        if self.titles is None:
+            return np.zeros(len(self), np.int16)
+        found = self.titles.str.extract(r"\((\d{4})\)\s*$").cast(pl.Int16, strict=False)
+        return found.fill_null(0).to_numpy()
+
+    def of_years(self, first: int | None, last: int | None) -> NDArray[np.bool_]:
+        """Which items have titles with a year from the first to the last, both included: shape (n,).
+
+        Raises:
+            SettingError: for what is no year, or where no title has one.
+
+        >>> films = Vocabulary(pl.Series([10, 30]), pl.Series(["Heat (1995)", "Ran (1985)"]))
+        >>> films.of_years(1990, None)
+        array([ True, False])
+        """
+        for year in (first, last):
+            whole = isinstance(year, numbers.Integral) and not isinstance(year, bool)
+            if year is not None and not whole:
+                raise SettingError(
+                    f"year_from and year_to must be years such as 1995, not {year!r}"
+                )
+        if not self.years.any():
+            raise SettingError(
+                "no title says a year, as Heat (1995) does: leave year_from and year_to out"
+            )
+        within = self.years > 0
+        if first is not None:
+            within &= self.years >= first
+        if last is not None:
+            within &= self.years <= last
+        return within
+
     def _unknown_genre(self, name: Any) -> str:
         """What there is instead of a genre."""
         table = self._genre_table

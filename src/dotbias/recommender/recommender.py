@@ -365,6 +365,8 @@ class Recommender(Fitted):
                 cannot be ranked, and is left out with a warning in the log, unless ``strict``.
             exclude: ids or titles of items that must not appear; likewise.
             genres: of which an item must have one, such as ``("Comedy", "Drama")``; in any case.
+            not_genres: of which an item must have none.
+            year_from, year_to: the first and the last year, of items whose titles end in one.
             include_rated: whether items that the user has rated may appear; not by default.
             min_ratings: items with fewer training ratings, 5 by default, come after all others.
             well_known: from -1, hidden items, over 0, the default, where the score alone counts, to 1,

@@ -170,14 +170,14 @@ def _unknown(whom: Person) -> list[Id]:
 def _options(now: Generation, asked: Wanted) -> ListOptions:
     """What a list is told. Items that the model does not know can be neither chosen nor left out."""
     given = asked.model_dump(
-        include={"rank_by", "include_rated", "min_ratings", "well_known", "diversity"}
+        include={
+            *("rank_by", "genres", "not_genres", "year_from", "year_to", "include_rated"),
+            *("min_ratings", "well_known", "diversity"),
+        }
     )
     exclude = _known(now, asked.exclude) if asked.exclude else None
     candidates = None if asked.candidates is None else _known(now, asked.candidates)
-    if asked.year_from is not None or asked.year_to is not None:
-        within = now.within(asked.year_from, asked.year_to)
-        candidates = within if candidates is None else np.intersect1d(candidates, within)
-    return ListOptions(**given, exclude=exclude, candidates=candidates, genres=asked.genres)
+    return ListOptions(**given, exclude=exclude, candidates=candidates)
 
 
 def _known(now: Generation, raw: list[Id]) -> Index:
