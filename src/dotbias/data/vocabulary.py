@@ -347,7 +347,7 @@ class Vocabulary:
 
     @cached_property
     def years(self) -> NDArray[np.int16]:
-        """The year that each title ends in, as ``Heat (1995)`` does: shape (n,); 0 where there is none."""
+        """The year at the end of each title, ``Heat (1995)``: shape (n,); 0 where there is none."""
         if self.titles is None:
             return np.zeros(len(self), np.int16)
         found = self.titles.str.extract(r"\((\d{4})\)\s*$").cast(pl.Int16, strict=False)

@@ -28,6 +28,7 @@ from dotbias.recommender.fitted import (
     rating_table,
 )
 from dotbias.recommender.list_options import ListKeywords, ListOptions
+from dotbias.recommender.tables import embeddings_of, known_of
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -78,6 +79,14 @@ def _pairs(given: Any) -> tuple[Any, Any]:
 
 # Standard deviations to either side of a normal mean between which lie nine cases of ten.
 _NINE_OF_TEN = 1.6449
+# What tab completion lists.
+_CONTENTS = (
+    *("predict", "predict_table", "predict_pair", "recommend", "explain", "similar", "similarity"),
+    *("fold_in_user", "fold_in_item", "partial_fit"),
+    *("items", "users", "item_embeddings", "user_embeddings", "item_bias_ranking"),
+    *("info", "facts", "scale", "training_ratings", "has", "by"),
+    *("model", "parameters", "user_vocabulary", "item_vocabulary", "to_torch", "save", "load"),
+)
 _NO_ITEMS: Any = object()  # None is an item that is missing
 
 
@@ -124,6 +133,10 @@ class Recommender(Fitted):
             part.model.check(part.parameters, ratings.n_users, ratings.n_items)
         vocabularies = ratings.user_vocabulary, ratings.item_vocabulary
         return cls(model, parameters, *vocabularies, rating_table(ratings), facts, preference)
+
+    def __dir__(self) -> list[str]:
+        """What a user may want, for tab completion; the rest is for other modules."""
+        return list(_CONTENTS)
 
     def __repr__(self) -> str:
         second = "" if self.preference is None else f"and {self.preference.model}, "
@@ -520,6 +533,51 @@ class Recommender(Fitted):
         from dotbias.recommender.partial_fit import partial_fit
 
         return partial_fit(self, new)
+
+    # -- what it has learned -----------------------------------------------------------------------
+
+    def items(self) -> pl.DataFrame:
+        """What is known of each item, in the order of their ids.
+
+        Returns:
+            Columns ``item``; ``title`` and ``genres`` where they are known; ``n_ratings`` in training;
+            ``mean_rating``, of a model of ratings; and ``bias``, in rating units, where it has biases.
+
+        >>> import dotbias as db
+        >>> rec = db.fit(db.simulate(n_ratings=2000, seed=1)[0], db.DotBias(n_factors=4))
+        >>> rec.items().columns
+        ['item', 'title', 'n_ratings', 'mean_rating', 'bias']
+        """
+        return known_of(self, "item")
+
+    def users(self) -> pl.DataFrame:
+        """The same of each user: ``user``, ``n_ratings``, ``mean_rating``, ``bias``."""
+        return known_of(self, "user")
+
+    def item_embeddings(self, *, by: Scores | None = None) -> pl.DataFrame:
+        """The embedding of each item, in the order of their ids.
+
+        Args:
+            by: whose embeddings, as in ``similar``.
+
+        Returns:
+            Columns ``item``, ``title`` where titles are known, and ``vector``, an array column:
+            ``table["vector"].to_numpy()`` has the shape (n_items, n_factors). Their cosines are those of
+            ``similar``.
+
+        Raises:
+            SettingError: for a model without embeddings, or a ``by`` of which there is no model.
+
+        >>> import dotbias as db
+        >>> rec = db.fit(db.simulate(n_ratings=2000, seed=1)[0], db.DotBias(n_factors=4))
+        >>> rec.item_embeddings()["vector"].to_numpy().shape
+        (341, 4)
+        """
+        return embeddings_of(self, "item", by)
+
+    def user_embeddings(self, *, by: Scores | None = None) -> pl.DataFrame:
+        """The same of each user: ``user`` and ``vector``."""
+        return embeddings_of(self, "user", by)
 
     # -- the whole -------------------------------------------------------------------------------
 
