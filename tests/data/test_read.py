@@ -902,6 +902,15 @@ def test_pairs() -> None:
     assert read_pairs(write("1\t2\n1\t2\n")).rows() == [(1, 2), (1, 2)]
     assert read_pairs(write("1\t2\t5\n"), user=2, item="1").rows() == [(2, 1)]
     assert read_pairs(FRAME).columns == ["user", "item"]
+    kept = read_pairs(write("id,userId,item,basis\n7,1,2,x\n\n8,3,4,y\n"), keep=True)
+    assert kept.columns == ["user", "item", "id", "basis of the file"]
+    assert kept.rows() == [(1, 2, "7", "x"), (3, 4, "8", "y")]
+    lines = '{"user": 1, "item": 2, "tags": ["a"], "score": 0.5}\n'
+    assert read_pairs(write(lines), keep=True).rows() == [(1, 2, '["a"]', "0.5")]
+    nested = pl.DataFrame({"item": [2], "tags": [["a"]], "user": ["x"], "n": [1.5]})
+    assert read_pairs(nested, keep=True).rows() == [("x", 2, 1.5)]
+    assert read_pairs(write("1\t2\t5\n"), keep=True).rows() == [(1, 2, "5")]
+    assert read_pairs(write("1\t2\n"), keep=True).rows() == [(1, 2)]
     assert error_of(read_pairs, write("user,item\n1,2\n,3\n")) == (
         "ratings.csv, row 3, column user: missing"
     )
