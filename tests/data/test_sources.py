@@ -366,7 +366,7 @@ def test_what_is_not_read_is_named_with_what_to_do(name: str, folder: Path) -> N
         ("sqlite:///none.db?tabel=x", "no parameter 'tabel'"),
         ("nosuch://host/base", "nosuch"),
         ("*.parquet", "there is no such file"),
-        ("ratings.csv/more", "Not a directory"),
+        ("ratings.csv/more", "ratings.csv: a file and no archive, so there is no more in it"),
     ],
 )
 @pytest.mark.usefixtures("folder")

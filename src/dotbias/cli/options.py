@@ -36,6 +36,14 @@ NotInterested = Annotated[
     ),
 ]
 SeedOption = Annotated[int, typer.Option(min=0, help="Seed of everything that is drawn.")]
+SplitSeedOption = Annotated[
+    int | None,
+    typer.Option(
+        min=0,
+        help="Seed of which ratings are held out, apart from the others.",
+        show_default="--seed",
+    ),
+]
 StrictOption = Annotated[
     bool,
     typer.Option(

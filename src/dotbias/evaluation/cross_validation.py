@@ -8,10 +8,12 @@ from dataclasses import dataclass
 from os import PathLike
 from typing import TYPE_CHECKING, Any
 
+import polars as pl
+
 from dotbias.data.ratings import Ratings, k_fold
 from dotbias.data.read import as_ratings
 from dotbias.errors import DataError, SettingError
-from dotbias.evaluation.evaluate import Evaluation, evaluate, text_table
+from dotbias.evaluation.evaluate import Evaluation, Metric, evaluate, text_table
 from dotbias.evaluation.new_users import FOLD_SHARE
 from dotbias.evaluation.ranking import NAMES, By, Ranking, relevant_text
 from dotbias.fitting.choosing import BUDGET, choose_solver
@@ -44,9 +46,10 @@ class CrossValidation:
     def mean(self) -> dict[str, float]:
         """Mean over the folds of the figures that every fold has.
 
-        ``rmse`` and ``mae``; if measured, ``ndcg@10`` and so on of ``Evaluation.ranking``; and all of
-        the rankings by users, order, reading and length: ``known/preference/all/ndcg@10``,
-        ``new/rating/liked/recall@10``. Errors for new users are ``new/rmse`` and ``new/mae``.
+        ``rmse`` and ``mae``, and metrics of one's own by name; if measured, ``ndcg@10`` and so on of
+        ``Evaluation.ranking``; and all of the rankings by users, order, reading and length:
+        ``known/preference/all/ndcg@10``, ``new/rating/liked/recall@10``. Errors for new users are
+        ``new/rmse`` and ``new/mae``.
         """
         return {name: statistics.fmean(values) for name, values in self._columns().items()}
 
@@ -57,6 +60,11 @@ class CrossValidation:
 
     spread = std
     """Its name in version 0.5."""
+
+    def frame(self) -> pl.DataFrame:
+        """A row for each fold: ``fold``, from 1, the figures of ``mean``, and ``seconds`` of the fit."""
+        numbers = range(1, len(self.folds) + 1)
+        return pl.DataFrame({"fold": numbers, **self._columns(), "seconds": self.seconds})
 
     def to_dict(self) -> dict[str, Any]:
         """Plain data for JSON."""
@@ -71,7 +79,8 @@ class CrossValidation:
         return "\n".join(self._lines())
 
     def _lines(self) -> Iterator[str]:
-        shown = ("rmse", "mae", *(name for name in self.mean if name.startswith("ndcg@")))
+        own = self.folds[0].metrics
+        shown = ("rmse", "mae", *own, *(n for n in self.mean if n.startswith("ndcg@")))
         columns = {name: column for name, column in self._columns().items() if name in shown}
         rows = [
             [str(fold), *(f"{value:.4f}" for value in values), f"{seconds:.2f}"]
@@ -143,10 +152,12 @@ def cross_validate(
     n_folds: int = 5,
     budget: float = BUDGET,
     seed: int = 0,
+    split_seed: int | None = None,
     k: int | Sequence[int] = 10,
     relevant_from: float | None = None,
     ranking: bool = False,
     rank_by: Scores | None = None,
+    metrics: Sequence[Metric] = (),
     new_users: float | int = 0,
     fold_share: float = FOLD_SHARE,
     progress: bool = False,
@@ -163,9 +174,10 @@ def cross_validate(
             ``ranking`` nothing would be measured of a second model, and none is fitted.
         n_folds: number of folds; without effect on given ones.
         budget: seconds that each fold's fit may take, where the solver is chosen.
-        seed: of the folds, of every fit and of every evaluation.
+        seed: of every fit and of every evaluation.
+        split_seed: of the folds; by default the same.
         k: length of the lists of recommendations, or several.
-        relevant_from, rank_by, fold_share: as for ``evaluate``.
+        relevant_from, rank_by, metrics, fold_share: as for ``evaluate``.
         ranking: whether to measure recommendations too.
         new_users: share of the users, or their number, whom each fold holds out whole besides, to fold
             them in (``evaluate``); not for given folds.
@@ -183,10 +195,11 @@ def cross_validate(
     (3, True)
     """
     model, solver = model_and_solver(model, solver)
+    split = seed if split_seed is None else split_seed
     pairs: Iterable[tuple[Ratings, Ratings]]
     if isinstance(ratings, Ratings | str | PathLike | Mapping) or hasattr(type(ratings), "columns"):
         ratings = as_ratings(ratings)
-        pairs, total = k_fold(ratings, n_folds, seed=seed, new_users=new_users), n_folds
+        pairs, total = k_fold(ratings, n_folds, seed=split, new_users=new_users), n_folds
     else:
         if new_users:
             raise SettingError(
@@ -227,6 +240,7 @@ def cross_validate(
                 relevant_from=relevant_from,
                 ranking=ranking,
                 rank_by=rank_by,
+                metrics=metrics,
                 new_users="fold" if new_users else "cold",
                 fold_share=fold_share,
                 seed=seed,
@@ -255,6 +269,7 @@ def _figures(fold: Evaluation) -> dict[str, float]:
     new = fold.new_users
     errors = {"rmse": fold.rmse, "mae": fold.mae}
     figures = {name: value for name, value in errors.items() if value is not None}
+    figures |= fold.metrics
     if new is not None and new.rmse is not None and new.mae is not None:
         figures |= {"new/rmse": new.rmse, "new/mae": new.mae}
     if fold.ranking is not None:
