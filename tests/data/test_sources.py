@@ -28,6 +28,7 @@ import scipy.sparse
 from dotbias.data.ratings import Ratings
 from dotbias.data.read import read_ratings, read_ratings_with_report, read_titles
 from dotbias.errors import DataError, SettingError
+from dotbias.extras import install
 
 if sys.version_info >= (3, 14):
     from compression import zstd
@@ -407,8 +408,8 @@ def test_missing_libraries_are_named(monkeypatch: pytest.MonkeyPatch) -> None:
     book, base = workbook("r.xlsx", Data=PLANTED), duck()
     for library in ("fastexcel", "duckdb", "sqlalchemy"):
         monkeypatch.setitem(sys.modules, library, None)
-    assert "pip install 'dotbias[excel]'" in error_of(book)
-    assert "pip install 'dotbias[duckdb]'" in error_of(base)
+    assert install("excel") in error_of(book)
+    assert install("duckdb") in error_of(base)
     assert "pip install sqlalchemy" in error_of("postgresql://me:secret@host/base?table=ratings")
 
 

@@ -298,7 +298,7 @@ def test_without_pytorch_the_message_names_the_command(recs, ratings, monkeypatc
     import sys
 
     monkeypatch.setitem(sys.modules, "torch", None)
-    with pytest.raises(SettingError, match=r'pip install "dotbias\[torch\]"'):
+    with pytest.raises(SettingError, match=r'pip install .*\[torch\]"'):
         curvature(recs["linear"], ratings)
 
 
