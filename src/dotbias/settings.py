@@ -1,10 +1,11 @@
 """Settings objects: frozen, keyword-only dataclasses whose legal ranges stand beside the defaults."""
 
+import inspect
 import math
 import numbers
 from collections.abc import Mapping
 from dataclasses import MISSING, dataclass, field, fields
-from typing import Any, TypeVar
+from typing import Any, Self, TypeVar
 
 import numpy as np
 
@@ -65,6 +66,20 @@ class Settings:
     Raises:
         SettingError: naming the class, the setting, its value and the legal range.
     """
+
+    def __new__(cls, *_: Any, **given: Any) -> Self:
+        """Names that are none of a setting, such as an option's of the command line, are answered with
+        the nearest that is.
+        """
+        for name in given:
+            if (
+                name not in cls.__dataclass_fields__
+                and name not in inspect.signature(cls).parameters
+            ):
+                known = [spec.name for spec in fields(cls) if spec.init]
+                near = did_you_mean(name, known) or f"; there are {', '.join(known) or 'none'}"
+                raise TypeError(f"{cls.__name__} has no setting {name!r}{near}")
+        return super().__new__(cls)
 
     def __post_init__(self) -> None:
         for spec in fields(self):

@@ -5,6 +5,8 @@ from typing import Annotated, Literal
 
 import typer
 
+from dotbias.cli import completion
+
 _OUTPUT = "Output"
 
 
@@ -12,6 +14,7 @@ RatingsArgument = Annotated[
     str,
     typer.Argument(
         metavar="RATINGS",
+        autocompletion=completion.ratings,
         help="CSV, TSV, .dat, u.data, Parquet, Arrow, JSON, Excel, MatrixMarket, SQLite (also packed "
         "with gzip, bzip2, xz, zstd), a zip, a tar, a folder, a pattern of parts, - for standard input, "
         "or a named set such as ml-100k.",

@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from dotbias.cli import show
-from dotbias.cli.solving import SOLVERS, SolverName, Solving
+from dotbias.cli.solving import MODELS, SOLVERS, SolverName, Solving
 from dotbias.errors import SettingError
 from dotbias.settings import named
 
@@ -128,7 +128,7 @@ def make_model(solving: Solving, solver: SolverName = "sgd") -> "Model":
         return EmbeddingNet(**settings)
     if name == "baseline":
         return Baseline()
-    names = {known: known for known in ("dot-bias", "net", "baseline")}
+    names = {known: known for known in MODELS}
     named(f"--model {name}", name, names)
     if LOSSES.get(solving.loss or "squared", Squared).samples():
         settings.setdefault("output", "preference")
