@@ -66,7 +66,7 @@ LAYERS = [
     ("solvers",),
     ("recommender",),
     ("fitting",),
-    ("evaluation", "tuning"),
+    ("evaluation", "sklearn", "tuning"),
     ("insight",),
     ("serving",),
     ("cli", "__main__", "testing"),

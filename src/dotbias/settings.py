@@ -4,7 +4,7 @@ import inspect
 import math
 import numbers
 from collections.abc import Mapping
-from dataclasses import MISSING, dataclass, field, fields
+from dataclasses import MISSING, dataclass, field, fields, replace
 from typing import Any, Self, TypeVar
 
 import numpy as np
@@ -80,6 +80,41 @@ class Settings:
                 near = did_you_mean(name, known) or f"; there are {', '.join(known) or 'none'}"
                 raise TypeError(f"{cls.__name__} has no setting {name!r}{near}")
         return super().__new__(cls)
+
+    def get_params(self, deep: bool = True) -> dict[str, Any]:
+        """The settings by name, as scikit-learn asks for them; with ``deep`` also those of settings
+        among them, ``rule__lr``.
+        """
+        params = {spec.name: getattr(self, spec.name) for spec in fields(self) if spec.init}
+        for name, value in list(params.items()):
+            if deep and isinstance(value, Settings):
+                params |= {f"{name}__{inner}": one for inner, one in value.get_params().items()}
+        return params
+
+    def set_params(self, **params: Any) -> Self:
+        """Settings with other values, by the names of ``get_params``; these stay as they are.
+
+        Raises:
+            SettingError: for a name that is no setting, or a value outside its range.
+
+        >>> from dotbias.solvers.descent.gradient import GradientDescent
+        >>> GradientDescent().set_params(rule__lr=0.1, n_epochs=3).rule.lr
+        0.1
+        """
+        own = {spec.name for spec in fields(self) if spec.init}
+        changes: dict[str, Any] = {}
+        for name, value in params.items():
+            whole, _, part = name.partition("__")
+            if whole not in own or (part and not isinstance(getattr(self, whole), Settings)):
+                near = did_you_mean(name, self.get_params())
+                raise SettingError(f"{type(self).__name__} has no setting {name!r}{near}")
+            if part:
+                changes[whole] = changes.get(whole, getattr(self, whole)).set_params(
+                    **{part: value}
+                )
+            else:
+                changes[whole] = value
+        return replace(self, **changes)
 
     def __post_init__(self) -> None:
         for spec in fields(self):

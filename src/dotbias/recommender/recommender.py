@@ -57,7 +57,7 @@ def _pair_columns(frame: Any) -> dict[Side, str]:
     return found
 
 
-def _pairs(given: Any) -> tuple[Any, Any]:
+def pairs_of(given: Any) -> tuple[Any, Any]:
     """The users and items of a frame, or of ratings.
 
     Raises:
@@ -217,7 +217,7 @@ class Recommender(Fitted):
             SettingError: for a standard deviation without samples, or users without items.
         """
         if items is _NO_ITEMS:
-            users, items = _pairs(users)
+            users, items = pairs_of(users)
         u = self.indices("user", users, strict=strict)
         i = self.indices("item", items, strict=strict)
         if len(u) != len(i) and not (is_id(users) or is_id(items)):
