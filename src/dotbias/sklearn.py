@@ -70,7 +70,7 @@ class RatingRegressor(RegressorMixin, BaseEstimator):  # type: ignore[misc]
 
     def get_params(self, deep: bool = True) -> dict[str, Any]:
         """Parameters by name; with ``deep`` also the settings of model and solver, ``solver__lr``."""
-        params = super().get_params(deep=False)
+        params: dict[str, Any] = super().get_params(deep=False)
         if deep:
             for name in ("model", "solver"):
                 if isinstance(params[name], Settings):
