@@ -629,7 +629,7 @@ def test_latin_1_is_read_with_a_notice(at: int) -> None:
     lines[at] = "café,0,3"
     write("\n".join(["user,item,rating", *lines]).encode("latin-1"))
     ratings, report = read_ratings_with_report("ratings.csv")
-    assert ratings.user_vocabulary.raw(ratings.users[at]) == "café"
+    assert ratings.user_vocabulary.raw(ratings.user_indices[at]) == "café"
     assert report.reading.encoding == "cp1252"
     assert report.lines() == [
         "not UTF-8: read as Windows-1252; pass encoding= (on the command line --encoding), such as "
@@ -750,7 +750,7 @@ def test_duplicates_against_a_dictionary(table: list[tuple[int, ...]], timed: bo
     means = read_ratings(frame, duplicates="mean")
     for user, item, value, *_ in rows(means):
         assert value == pytest.approx(np.mean(values[user, item]))
-    assert means.users.tolist() == ratings.users.tolist()
+    assert means.user_indices.tolist() == ratings.user_indices.tolist()
 
     if len(kept) == len(table):
         assert rows(read_ratings(frame, duplicates="error")) == rows(ratings)
@@ -1067,7 +1067,7 @@ def test_counts_and_events_add_up(table: list[tuple[int, ...]], timed: bool, cou
         assert not timed or row["timestamp"] == max(given[3] for given in same)
     last = read_ratings(frame, duplicates="last")
     assert last.kind == ("counts" if counted else "events")
-    assert last.users.tolist() == ratings.users.tolist()
+    assert last.user_indices.tolist() == ratings.user_indices.tolist()
 
 
 @pytest.mark.usefixtures("folder")

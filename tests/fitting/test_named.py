@@ -109,6 +109,17 @@ def test_pairs_come_in_and_go_out_in_either_kind(rec):
     assert rec.predict_table(RATINGS).equals(rec.predict_table(frame))
 
 
+def test_indices_are_not_taken_for_ids():
+    """Predictions of ``test.users`` and ``test.items`` were those of other users and items."""
+    for side in ("user", "item"):
+        with pytest.raises(
+            AttributeError, match=f"{side}_indices are places .* are ids; rec.predict"
+        ):
+            getattr(RATINGS, f"{side}s")
+    with pytest.raises(AttributeError, match="no attribute 'userz'"):
+        _ = RATINGS.userz
+
+
 def test_pairs_that_are_none_are_said(rec):
     with pytest.raises(db.SettingError, match="name items too, or give the pairs as ratings"):
         rec.predict("7")

@@ -230,7 +230,7 @@ def test_a_model_of_an_older_version_says_to_fit_again(rec: Recommender) -> None
 
 def test_newcomers_are_predicted_better_than_by_what_is_known_without_them() -> None:
     ratings, _ = db.simulate(n_users=400, n_items=150, n_ratings=20_000, seed=2)
-    late = ratings.users % 10 == 0
+    late = ratings.user_indices % 10 == 0
     rec = db.fit(ratings.take(~late), db.DotBias(n_factors=8))
     known, asked = ratings.take(late).split(0.3, seed=0, by="user")
     errors: dict[str, list[float]] = {"cold": [], "folded": []}

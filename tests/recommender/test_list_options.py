@@ -30,7 +30,7 @@ def recommender(seed=0):
     """Random parameters, ratings of which some items have many, and genres of which some have none."""
     rng = np.random.default_rng(seed)
     pairs = random_ratings(n_users=N_USERS, n_items=N_ITEMS, n=700, seed=seed)
-    kept = rng.random(len(pairs)) < (pairs.items + 1) / N_ITEMS
+    kept = rng.random(len(pairs)) < (pairs.item_indices + 1) / N_ITEMS
     ratings = pairs.take(np.flatnonzero(kept))
     model = DotBias(n_factors=5)
     parameters = model.initialise(ratings, rng)

@@ -589,8 +589,8 @@ def _without_repeats(
     keep[kept["row"].to_numpy()] = True
     return replace(
         ratings,
-        users=ratings.users[keep],
-        items=ratings.items[keep],
+        user_indices=ratings.user_indices[keep],
+        item_indices=ratings.item_indices[keep],
         values=values[keep],
         times=None if ratings.times is None else ratings.times[keep],
         kind="counts" if duplicates == "sum" else ratings.kind,
@@ -608,8 +608,8 @@ def _repeated_error(
         if pair in first:
             break
         first[pair] = row
-    user = ratings.user_vocabulary.raw(ratings.users[row])
-    item = ratings.item_vocabulary.raw(ratings.items[row])
+    user = ratings.user_vocabulary.raw(ratings.user_indices[row])
+    item = ratings.item_vocabulary.raw(ratings.item_indices[row])
     where = places(table, [rows[first[pair]], rows[row]])
     advice = (
         'duplicates="last" or "mean" (on the command line --duplicates last) to keep one rating'

@@ -414,7 +414,7 @@ def _known(rec: Recommender, ratings: Ratings) -> Ratings:
                 f"the model does not know the {noun} {theirs.ids[int(np.argmin(index))]!r}: "
                 "curvature looks at ratings that it was fitted to"
             )
-        columns[f"{noun}s"] = index[getattr(ratings, f"{noun}s")]
+        columns[f"{noun}_indices"] = index[getattr(ratings, f"{noun}_indices")]
         columns[f"{noun}_vocabulary"] = mine
     return replace(ratings, features=None, **columns)
 
@@ -468,7 +468,9 @@ def _network_decay(module: Any, ratings: Ratings, decay: WeightDecay) -> dict[st
         return hook
 
     hooks = [table.register_forward_pre_hook(count(name)) for name, table in tables.items()]
-    users, items = (torch.from_numpy(a.astype(np.int64)) for a in (ratings.users, ratings.items))
+    users, items = (
+        torch.from_numpy(a.astype(np.int64)) for a in (ratings.user_indices, ratings.item_indices)
+    )
     with torch.no_grad():
         for start in range(0, len(ratings), 65_536):
             module(users[start : start + 65_536], items[start : start + 65_536])

@@ -355,7 +355,8 @@ def rating_table(ratings: Ratings) -> csr_array:
         DataError: when a (user, item) pair is rated twice.
     """
     table = csr_array(
-        (ratings.values, (ratings.users, ratings.items)), shape=(ratings.n_users, ratings.n_items)
+        (ratings.values, (ratings.user_indices, ratings.item_indices)),
+        shape=(ratings.n_users, ratings.n_items),
     )
     if table.nnz < len(ratings):
         raise DataError(

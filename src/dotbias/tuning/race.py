@@ -252,8 +252,8 @@ def race(
         if name not in names:
             raise SettingError(f"a rate is given for {name!r}, which is not in the race: {names}")
     train, test = ratings.split(test_size, seed=seed)
-    users = train.user_vocabulary.indices(test.user_vocabulary.ids)[test.users]
-    items = train.item_vocabulary.indices(test.item_vocabulary.ids)[test.items]
+    users = train.user_vocabulary.indices(test.user_vocabulary.ids)[test.user_indices]
+    items = train.item_vocabulary.indices(test.item_vocabulary.ids)[test.item_indices]
     for runner_solver in (replace(solver, batch_size=size) for size in batch_sizes):
         runner_solver.start(model, train, seed=seed)  # refuses a batch larger than the data
     runners = [

@@ -87,8 +87,8 @@ def test_another_scale_changes_nothing_else(ratings: Ratings, output: str) -> No
     wide = replace(ratings, values=ratings.values * 25 - 20)
     parameters, _ = solver.fit(model, ratings, seed=1)
     wide_parameters, _ = solver.fit(wide_model, wide, seed=1)
-    expected = 25 * model.predict(parameters, ratings.users, ratings.items) - 20
-    predicted = wide_model.predict(wide_parameters, ratings.users, ratings.items)
+    expected = 25 * model.predict(parameters, ratings.user_indices, ratings.item_indices) - 20
+    predicted = wide_model.predict(wide_parameters, ratings.user_indices, ratings.item_indices)
     np.testing.assert_allclose(predicted, expected, atol=0.02)
 
 
@@ -103,7 +103,9 @@ def test_it_overfits_when_asked_and_is_the_mean_when_over_regularised(ratings: R
         model = DotBias(n_factors=32)
         solver = GradientDescent(SGD(lr=0.05), n_epochs=n_epochs, weight_decay=decay)
         parameters, _ = solver.fit(model, ratings)
-        error = model.predict(parameters, ratings.users, ratings.items) - ratings.values
+        error = (
+            model.predict(parameters, ratings.user_indices, ratings.item_indices) - ratings.values
+        )
         return float(np.sqrt(np.mean(error**2)))
 
     assert train_rmse(0.0, 200) < 0.1

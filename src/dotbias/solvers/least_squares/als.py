@@ -155,8 +155,12 @@ class _Iterations(EpochLoop):
         inside = {g: self.start[g] / unit for g, unit in self.units.items()}
         inside |= prior_constants(solver.decay, model, counts, 1.0)
         targets = (rest.values - self.start["global_mean"][0]) / np.float32(self.std)
-        self.users = _RowRegressions("user", inside, rest.users, rest.items, targets, held)
-        self.items = _RowRegressions("item", inside, rest.items, rest.users, targets, held)
+        self.users = _RowRegressions(
+            "user", inside, rest.user_indices, rest.item_indices, targets, held
+        )
+        self.items = _RowRegressions(
+            "item", inside, rest.item_indices, rest.user_indices, targets, held
+        )
 
     def threads(self) -> AbstractContextManager[None]:
         """Numba's threads."""
