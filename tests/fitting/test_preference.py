@@ -105,7 +105,7 @@ def test_lists_are_measured_as_a_loop_would(tastes):
     assert len(task.rows) + task.relevant.nnz == len(tastes)
     counts, gains = task.rows.item_counts, []
     for row, user in enumerate(task.users):
-        rated = set(task.rows.items[task.rows.users == user].tolist())
+        rated = set(task.rows.item_indices[task.rows.user_indices == user].tolist())
         assert sorted(rated) == task.rated[row].tolist()
         left = [item for item in np.argsort(-counts, kind="stable") if item not in rated]
         relevant = set(task.relevant[[row]].indices.tolist())

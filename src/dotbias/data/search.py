@@ -143,14 +143,16 @@ class Search:
             fits = self._with_words(text, allowed, "")
         found = np.flatnonzero(fits)
         names = self._names.gather(found)
-        words = pl.Series([sorted(text.split())] * len(found), dtype=pl.List(pl.String))
         same = names.str.strip_chars() == text
         # "Matrix, The (1999)" is The Matrix: the same words in another order, perhaps with a year.
-        bare = names.str.replace(_YEAR.pattern, "")
         ordered = np.zeros(len(found), np.bool_)
-        for each in (names, bare):
-            own = each.str.strip_chars().str.split(" ").list.sort()
-            ordered |= (own == words).to_numpy()
+        for each in (
+            names.str.strip_chars(),
+            names.str.replace(_YEAR.pattern, "").str.strip_chars(),
+        ):
+            alike = (each.str.len_bytes() == len(text.encode())).to_numpy()
+            for at in np.flatnonzero(alike).tolist():
+                ordered[at] |= _in_order(each[at]) == _in_order(text)
         begins = names.str.starts_with(f" {text}")
         quality = _SAME * same.to_numpy() + _WORDS * ordered + begins.to_numpy()
         order = np.lexsort((found, -self._counts[found], -quality))
