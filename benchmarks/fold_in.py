@@ -33,7 +33,7 @@ def parts(train: db.Ratings) -> Iterator[tuple[str, db.Ratings, db.Ratings]]:
     """What joins, the ratings before, and those that join."""
     rng = np.random.default_rng(0)
     by_row = rng.random(len(train)) < SHARE
-    by_user = (rng.random(train.n_users) < SHARE)[train.users]
+    by_user = (rng.random(train.n_users) < SHARE)[train.user_indices]
     for what, joins in (("rows", by_row), ("users", by_user)):
         yield f"{SHARE:.0%} of {what}", train.take(~joins), train.take(joins)
 
@@ -59,7 +59,7 @@ def main() -> None:
                     "fit on all": (whole, whole_seconds),
                 }
                 late = set(new.user_vocabulary.ids) - set(first.user_vocabulary.ids)
-                theirs = np.isin(test.users, test.user_vocabulary.indices(list(late)))
+                theirs = np.isin(test.user_indices, test.user_vocabulary.indices(list(late)))
                 for way, (rec, took) in ways.items():
                     rmse = f"{db.evaluate(rec, test).rmse:.4f}"
                     of_late = "-"

@@ -143,8 +143,8 @@ def _aligned(train: db.Ratings, test: db.Ratings) -> Any:
     return tuple(
         ours.indices(theirs.ids)[index]
         for ours, theirs, index in (
-            (train.user_vocabulary, test.user_vocabulary, test.users),
-            (train.item_vocabulary, test.item_vocabulary, test.items),
+            (train.user_vocabulary, test.user_vocabulary, test.user_indices),
+            (train.item_vocabulary, test.item_vocabulary, test.item_indices),
         )
     )
 

@@ -71,7 +71,7 @@ fit(db.DotProduct(n_factors=k, n_svd_factors=min(n_svd, 2)), small)  # compiles,
 pairs, _ = db.simulate(users, items, n, seed=0)
 if kind != "ratings":
     values = () if kind == "events" else (pairs.values * 2,)
-    pairs = db.Ratings.from_columns(pairs.users, pairs.items, *values, kind=kind)
+    pairs = db.Ratings.from_columns(pairs.user_indices, pairs.item_indices, *values, kind=kind)
 with open("/proc/self/clear_refs", "w") as file:
     file.write("5")  # the peak is now what there is
 before, started = resident("VmRSS"), time.process_time()
@@ -90,7 +90,7 @@ def objective(pairs: db.Ratings, p: NDArray[Any], q: NDArray[Any], decay: float)
     total = float(((p.T @ p) * (q.T @ q)).sum()) + decay * float((p**2).sum() + (q**2).sum())
     for start in range(0, len(pairs), 100_000):
         part = slice(start, start + 100_000)
-        scores = np.einsum("nf,nf->n", p[pairs.users[part]], q[pairs.items[part]])
+        scores = np.einsum("nf,nf->n", p[pairs.user_indices[part]], q[pairs.item_indices[part]])
         total += float(((1 - scores) ** 2).sum())
     return total / 2
 
@@ -99,7 +99,7 @@ class Peer:
     """implicit, in a process of its own: an iteration at a time."""
 
     def __init__(self, python: str, pairs: db.Ratings, path: str, k: int, n: int, decay: float):
-        np.savez(path + ".npz", users=pairs.users, items=pairs.items)
+        np.savez(path + ".npz", users=pairs.user_indices, items=pairs.item_indices)
         command = [python, "-c", _PEER, path, str(k), str(n), str(2 * decay)]
         self.process = subprocess.Popen(
             command,
@@ -154,7 +154,7 @@ def speed(
     iterations: int = 10,
 ) -> None:
     ratings = db.read_ratings(protocols.DATA / "ml-1m" / "ratings.csv.gz")
-    pairs = db.Ratings.from_columns(ratings.users, ratings.items)
+    pairs = db.Ratings.from_columns(ratings.user_indices, ratings.item_indices)
     table = Table(
         "factors",
         "library",

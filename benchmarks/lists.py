@@ -100,13 +100,13 @@ class Split:
     def save(self, path: Path) -> None:
         """The arrays of ``list_methods.Data``."""
         items = self._items(self.given)
-        users = self.given.users
+        users = self.given.user_indices
         order = np.lexsort((items, users))
         order = order[items[order] >= 0]
         np.savez(
             path,
-            users=self.train.users,
-            items=self.train.items,
+            users=self.train.user_indices,
+            items=self.train.item_indices,
             values=self.train.values,
             owners=users[order],
             chosen=items[order],
@@ -117,7 +117,9 @@ class Split:
 
     def ndcg(self, top: NDArray[Any], relevant_from: float) -> PerUser:
         """nDCG of each user's list, by the user's id; of those who have a relevant item."""
-        users = self.given.user_vocabulary.indices(self.held.user_vocabulary.ids)[self.held.users]
+        users = self.given.user_vocabulary.indices(self.held.user_vocabulary.ids)[
+            self.held.user_indices
+        ]
         items = self._items(self.held)
         chosen = (items >= 0) & (self.held.values >= relevant_from)
         measured, row = np.unique(users[chosen], return_inverse=True)
@@ -131,7 +133,7 @@ class Split:
 
     def _items(self, ratings: db.Ratings) -> NDArray[np.int32]:
         """Item of each row as the training part numbers it, -1 where it has none."""
-        return self.train.item_vocabulary.indices(ratings.item_vocabulary.ids)[ratings.items]
+        return self.train.item_vocabulary.indices(ratings.item_vocabulary.ids)[ratings.item_indices]
 
 
 @dataclass(frozen=True)

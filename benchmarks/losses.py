@@ -28,10 +28,10 @@ K = 10
 def split(ratings: Ratings, seed: int) -> tuple[Ratings, Ratings]:
     """Four fifths of each user's rows, and the rest."""
     rng = np.random.default_rng(seed)
-    order = np.lexsort((rng.random(len(ratings)), ratings.users))
+    order = np.lexsort((rng.random(len(ratings)), ratings.user_indices))
     starts = np.cumsum(ratings.user_counts) - ratings.user_counts
-    place = np.arange(len(ratings)) - starts[ratings.users[order]]
-    held = place < np.round(0.2 * ratings.user_counts[ratings.users[order]])
+    place = np.arange(len(ratings)) - starts[ratings.user_indices[order]]
+    held = place < np.round(0.2 * ratings.user_counts[ratings.user_indices[order]])
     return ratings.take(np.sort(order[~held])), ratings.take(np.sort(order[held]))
 
 
@@ -42,10 +42,10 @@ def ndcg(scores: NDArray[Any], train: Ratings, test: Ratings) -> tuple[float, fl
         scores: of all items for each user of the training part, shape (n_users, n_items).
         train, test: what is left out of lists, and what they should hold.
     """
-    users = train.user_vocabulary.indices(test.user_vocabulary.ids)[test.users]
-    items = train.item_vocabulary.indices(test.item_vocabulary.ids)[test.items]
+    users = train.user_vocabulary.indices(test.user_vocabulary.ids)[test.user_indices]
+    items = train.item_vocabulary.indices(test.item_vocabulary.ids)[test.item_indices]
     scores = scores.copy()
-    scores[train.users, train.items] = -np.inf
+    scores[train.user_indices, train.item_indices] = -np.inf
     top = np.argsort(-scores, axis=1)[:, :K]
     gains = 1 / np.log2(np.arange(2, K + 2))
     out = []

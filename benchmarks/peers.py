@@ -47,7 +47,14 @@ def cornac(train: db.Ratings, test: db.Ratings, settings: Settings) -> tuple[Pre
     from cornac.data import Dataset
     from cornac.models import MF
 
-    rows = list(zip(train.users.tolist(), train.items.tolist(), train.values.tolist(), strict=True))
+    rows = list(
+        zip(
+            train.user_indices.tolist(),
+            train.item_indices.tolist(),
+            train.values.tolist(),
+            strict=True,
+        )
+    )
     data = Dataset.from_uir(rows)
     model = MF(**settings, use_bias=True, num_threads=1, seed=0, verbose=False)
     started = time.perf_counter()

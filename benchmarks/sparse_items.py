@@ -62,7 +62,7 @@ def errors(rule: db.Rule, default_rates: bool) -> Iterator[list[float]]:
 def groups(train: db.Ratings, test: db.Ratings) -> list[NDArray[np.bool_]]:
     """Which test ratings belong to each of ``GROUPS``, by the training ratings of their items."""
     known = np.append(train.item_counts, 0)  # index -1: never seen
-    counts = known[train.item_vocabulary.indices(test.item_vocabulary.ids)[test.items]]
+    counts = known[train.item_vocabulary.indices(test.item_vocabulary.ids)[test.item_indices]]
     rare = (counts > 0) & (counts < RARE)
     return [counts >= 0, rare, counts >= RARE, counts == 0]
 

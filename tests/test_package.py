@@ -1,13 +1,18 @@
 """The package as a whole: public names, versions, layers."""
 
 import ast
+import json
 import re
 import subprocess
 import sys
 from graphlib import TopologicalSorter
 from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
 
 import dotbias as db
+from dotbias import extras
 from dotbias.solvers.descent.rules import RULES
 from dotbias.solvers.descent.schedules import SCHEDULES
 from tests.conftest import PROJECT
@@ -45,13 +50,23 @@ def test_the_version_is_the_same_everywhere_and_in_the_changelog():
 
 # From the bottom up: a module may import from its own layer and from those before it.
 LAYERS = [
-    ("errors", "settings", "memory", "plain", "progress", "compiled", "whole_file", "model_file"),
+    (
+        "errors",
+        "extras",
+        "settings",
+        "memory",
+        "plain",
+        "progress",
+        "compiled",
+        "whole_file",
+        "model_file",
+    ),
     ("pictures", "data"),
     ("models",),
     ("solvers",),
     ("recommender",),
     ("fitting",),
-    ("evaluation", "tuning"),
+    ("evaluation", "sklearn", "tuning"),
     ("insight",),
     ("serving",),
     ("cli", "__main__", "testing"),
@@ -103,3 +118,26 @@ def test_nothing_is_loaded_that_could_run_code():
         # The method eval of a PyTorch module is something else.
         unsafe = r"\b(pickle|joblib)\b\s*[(.]|(?<![.\w])(eval|exec)\s*\(|allow_pickle=True"
         assert not re.search(unsafe, text), path
+
+
+@pytest.mark.parametrize(
+    ("place", "url", "command"),
+    [
+        ("checkout", None, 'pip install -e ".[plot]"'),  # its own files are in use
+        ("site-packages", "file://{folder}/checkout", 'pip install "{folder}/checkout[plot]"'),
+        ("site-packages", "file://{folder}/dotbias.whl", 'pip install "dotbias[plot]"'),
+        ("site-packages", None, 'pip install "dotbias[plot]"'),
+    ],
+)
+def test_how_an_extra_is_installed_names_what_works(tmp_path, monkeypatch, place, url, command):
+    """No index has the package of a checkout by its name."""
+    (tmp_path / "checkout").mkdir()
+    (tmp_path / "checkout" / "pyproject.toml").write_text('[project]\nname = "dotbias"\n')
+    noted = None if url is None else json.dumps({"url": url.format(folder=tmp_path)})
+    monkeypatch.setattr(
+        "importlib.metadata.distribution",
+        lambda _: SimpleNamespace(read_text=lambda _: noted),
+    )
+    monkeypatch.setattr(extras, "__file__", str(tmp_path / place / "src" / "dotbias" / "extras.py"))
+    monkeypatch.chdir(tmp_path / "checkout" if place == "checkout" else tmp_path)
+    assert extras.install("plot") == command.format(folder=tmp_path)

@@ -138,6 +138,8 @@ def __getattr__(name: str) -> Any:
     if name == "__all__":
         return ["__version__", *_HOME, *_listed()]
     home = _HOME.get(name) or (None if name.startswith("_") else _listed().get(name))
+    if name == "sklearn":  # a module, with an extra
+        return import_module("dotbias.sklearn")
     if home is None:
         raise AttributeError(f"module 'dotbias' has no attribute {name!r}")
     value = getattr(import_module(home), name)

@@ -5,6 +5,7 @@ what is wrong, where, and what to do about it.
 """
 
 from collections.abc import Iterable
+from difflib import get_close_matches
 
 # Names that a message lists: there may be as many as columns or ids.
 _LISTED = 10
@@ -19,6 +20,17 @@ def listed(names: Iterable[object]) -> str:
     texts = [str(name) for name in names]
     more = f" and {len(texts) - _LISTED:,} more" if len(texts) > _LISTED else ""
     return ", ".join(texts[:_LISTED]) + more
+
+
+def did_you_mean(name: str, known: Iterable[str]) -> str:
+    """A question about the known name that is most like one that is not known; empty where none is.
+
+    >>> did_you_mean("adm", ["sgd", "adam"]), did_you_mean("als", ["sgd", "adam"])
+    ("; did you mean 'adam'?", '')
+    """
+    by_lower = {each.lower(): each for each in known}
+    near = get_close_matches(name.lower(), by_lower, n=1)
+    return f"; did you mean {by_lower[near[0]]!r}?" if near else ""
 
 
 class DotbiasError(Exception):

@@ -1,13 +1,17 @@
 """Settings objects: frozen, keyword-only dataclasses whose legal ranges stand beside the defaults."""
 
+import inspect
 import math
 import numbers
-from dataclasses import MISSING, dataclass, field, fields
-from typing import Any
+from collections.abc import Mapping
+from dataclasses import MISSING, dataclass, field, fields, replace
+from typing import Any, Self, TypeVar
 
 import numpy as np
 
-from dotbias.errors import SettingError
+from dotbias.errors import SettingError, did_you_mean
+
+T = TypeVar("T")
 
 
 def setting(
@@ -63,6 +67,55 @@ class Settings:
         SettingError: naming the class, the setting, its value and the legal range.
     """
 
+    def __new__(cls, *_: Any, **given: Any) -> Self:
+        """Names that are none of a setting, such as an option's of the command line, are answered with
+        the nearest that is.
+        """
+        for name in given:
+            if (
+                name not in cls.__dataclass_fields__
+                and name not in inspect.signature(cls).parameters
+            ):
+                known = [spec.name for spec in fields(cls) if spec.init]
+                near = did_you_mean(name, known) or f"; there are {', '.join(known) or 'none'}"
+                raise TypeError(f"{cls.__name__} has no setting {name!r}{near}")
+        return super().__new__(cls)
+
+    def get_params(self, deep: bool = True) -> dict[str, Any]:
+        """The settings by name, as scikit-learn asks for them; with ``deep`` also those of settings
+        among them, ``rule__lr``.
+        """
+        params = {spec.name: getattr(self, spec.name) for spec in fields(self) if spec.init}
+        for name, value in list(params.items()):
+            if deep and isinstance(value, Settings):
+                params |= {f"{name}__{inner}": one for inner, one in value.get_params().items()}
+        return params
+
+    def set_params(self, **params: Any) -> Self:
+        """Settings with other values, by the names of ``get_params``; these stay as they are.
+
+        Raises:
+            SettingError: for a name that is no setting, or a value outside its range.
+
+        >>> from dotbias.solvers.descent.gradient import GradientDescent
+        >>> GradientDescent().set_params(rule__lr=0.1, n_epochs=3).rule.lr
+        0.1
+        """
+        own = {spec.name for spec in fields(self) if spec.init}
+        changes: dict[str, Any] = {}
+        for name, value in params.items():
+            whole, _, part = name.partition("__")
+            if whole not in own or (part and not isinstance(getattr(self, whole), Settings)):
+                near = did_you_mean(name, self.get_params())
+                raise SettingError(f"{type(self).__name__} has no setting {name!r}{near}")
+            if part:
+                changes[whole] = changes.get(whole, getattr(self, whole)).set_params(
+                    **{part: value}
+                )
+            else:
+                changes[whole] = value
+        return replace(self, **changes)
+
     def __post_init__(self) -> None:
         for spec in fields(self):
             if "bounds" in spec.metadata:
@@ -90,6 +143,29 @@ class Settings:
 
     def _refuse(self, name: str, value: Any, wanted: str) -> None:
         raise SettingError(f"{type(self).__name__}({name}={value!r}): {name} must be {wanted}")
+
+
+def named(what: str, name: str, known: Mapping[str, T]) -> T:
+    """What has a name, as the command line and Python both have it: in any case, and with ``_`` or a
+    blank for ``-``.
+
+    Args:
+        what: what was said, with the name, for the message.
+        name: the name.
+        known: all that there are.
+
+    Raises:
+        SettingError: for a name that there is not, with those that there are.
+
+    >>> named("--rule Adam", "Adam", {"sgd": 1, "adam": 2})
+    2
+    """
+    plain = name.strip().lower().replace("_", "-").replace(" ", "-")
+    if plain not in known:
+        raise SettingError(
+            f"{what}: it must be one of {', '.join(known)}{did_you_mean(plain, known)}"
+        )
+    return known[plain]
 
 
 def generator(seed: int) -> np.random.Generator:

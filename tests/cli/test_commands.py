@@ -2,6 +2,7 @@
 
 import json
 import re
+import zipfile
 
 import pytest
 
@@ -52,6 +53,38 @@ def test_cross_validation(run, ratings):
     report = json.loads(done.stdout)
     assert len(report["folds"]) == 3
     assert "RMSE" in run("cross-validate", ratings, "--folds", 2, "--model", "baseline").stdout
+    by_fold = run("cross-validate", ratings, "--folds", 2, "--model", "baseline", "--csv").stdout
+    assert [line.partition(",")[0] for line in by_fold.splitlines()] == ["fold", "1", "2"]
+
+
+def test_folds_may_be_given(run, ratings, workplace):
+    parts = ["one.csv", "two.csv"]
+    run("split", ratings, "--train", parts[0], "--test", parts[1], "--test-size", 0.5)
+    with zipfile.ZipFile(workplace / "folds.zip", "w") as archive:
+        for part in parts:
+            archive.write(workplace / part, f"inside/{part}")
+    folds = f"{parts[0]}:{parts[1]},{parts[1]}:{parts[0]}"
+    how = "--folds", folds, "--model", "baseline", "--no-lists", "--json"
+    found = [
+        json.loads(run("cross-validate", source, *how).stdout)["mean"]
+        for source in (".", "folds.zip")
+    ]
+    pairs = [(parts[0], parts[1]), (parts[1], parts[0])]
+    assert found[0] == found[1] == db.cross_validate(pairs, "baseline").mean
+    for wrong in ("1", "one.csv", "one.csv:two.csv", "one.csv:,a:b"):
+        done = run("cross-validate", ".", "--folds", wrong, code=1)
+        assert f"Error: --folds {wrong}: " in done.stderr
+    done = run("cross-validate", "folds.zip", "--folds", "one.csv:two.cvs,a:b", code=1)
+    assert "folds.zip: there is no two.cvs in it, but inside/one.csv, inside/two.csv" in done.stderr
+
+
+def test_what_is_held_out_has_a_seed_of_its_own(run, ratings):
+    def held_out(*seeds):
+        how = "--model", "baseline", "--for", "predict", "--json"
+        return json.loads(run("fit", ratings, *how, *seeds).stdout)["held_out"]["mean_rmse"]
+
+    assert held_out("--seed", 5) == held_out("--seed", 1, "--split-seed", 5)
+    assert held_out("--seed", 5) != held_out("--seed", 5, "--split-seed", 0)
 
 
 def test_lists_are_measured_in_both_readings_at_any_length(run, ratings):
@@ -193,7 +226,7 @@ def test_baseline_and_momentum(run, ratings):
         (["fit", "{ratings}", "--rule", "magic"], "--rule magic: it must be one of sgd, momentum"),
         (
             ["fit", "{ratings}", "--model", "magic"],
-            "--model magic: it must be dot-bias, net or baseline",
+            "--model magic: it must be one of dot-bias, net, baseline",
         ),
         (["fit", "{ratings}", "--weight-decay", "much"], "--weight-decay much"),
         (["fit", "{ratings}", "--weight-decay", "users=1"], "no group 'users'"),

@@ -7,6 +7,7 @@ import re
 
 import pytest
 
+from dotbias.extras import install
 from tests.cli.command import fails, run
 
 SMALL = "--factors 2 --epochs 3 --steps 5 --threads 1"
@@ -107,7 +108,7 @@ def test_without_pytorch_it_names_the_command(folder, monkeypatch):
     import sys
 
     monkeypatch.setitem(sys.modules, "torch", None)
-    assert 'pip install "dotbias[torch]"' in fails(f"curvature {folder}/ratings.csv")
+    assert install("torch") in fails(f"curvature {folder}/ratings.csv")
 
 
 @pytest.mark.parametrize("options", ["--json --csv", "--eigenvalues 1", "--steps 0"])

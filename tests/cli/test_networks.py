@@ -120,7 +120,7 @@ def test_without_options_the_net_has_its_defaults():
         ({"model_name": "baseline", "batch_norm": True}, "--batch-norm is meant for --model net"),
         ({"model_name": "net", "hidden": "ten"}, "--hidden ten: write sizes such as 10 or 100,10"),
         ({"model_name": "net", "hidden": "0"}, "hidden must be one or more whole numbers from 1"),
-        ({"model_name": "mlp"}, "--model mlp: it must be dot-bias, net or baseline"),
+        ({"model_name": "mlp"}, "--model mlp: it must be one of dot-bias, net, baseline"),
     ],
 )
 def test_options_that_do_not_go_together_are_refused(options, message):

@@ -56,6 +56,7 @@ def test_a_rule_with_settings() -> None:
     assert specs.rule("adam:beta1=0.8") == Adam(beta1=0.8)
     assert specs.rule("adam:beta1=0.8,eps=1e-6,lr=0.5") == Adam(beta1=0.8, eps=1e-6, lr=0.5)
     assert specs.rule("sgd:") == SGD()
+    assert specs.rule("Adam") == specs.rule("ADAM") == Adam()
 
 
 @pytest.mark.parametrize(
@@ -63,7 +64,7 @@ def test_a_rule_with_settings() -> None:
     [
         ("magic", "--rule magic: it must be one of sgd, momentum, "),
         ("", "--rule : it must be one of sgd, "),
-        ("Adam", "--rule Adam: it must be one of "),
+        ("adm", "--rule adm: it must be one of "),
         (
             "adam:gamma=1",
             "--rule adam: 'gamma=1' is no setting of it; they are lr, beta1, beta2, eps",
@@ -176,7 +177,7 @@ def test_a_schedule_with_settings() -> None:
         ),
         (
             "warm-up:then=magic",
-            "WarmUp(then='magic'): then must be a Schedule or one of 'constant'",
+            "then='magic': it must be one of constant, linear",
         ),
         (
             "one-cycle:low_momentum=0.99",

@@ -177,11 +177,17 @@ def test_a_pair_that_is_rated_twice_is_named_before_any_fit() -> None:
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"users": np.array([0, 1, 3], np.int32)}, "user index 3 in row 2 is not one of 3 users"),
-        ({"items": np.array([-1, 1, 2], np.int32)}, "item index -1 in row 0 is not one of 3 items"),
-        ({"users": np.array([0, 1, 2.0])}, "user indices must be whole numbers"),
-        ({"users": np.array([[0, 1, 2]])}, "user indices must be whole numbers"),
-        ({"users": np.array([0, 1], np.int32)}, "equally long: there are 2 users, 3 items"),
+        (
+            {"user_indices": np.array([0, 1, 3], np.int32)},
+            "user index 3 in row 2 is not one of 3 users",
+        ),
+        (
+            {"item_indices": np.array([-1, 1, 2], np.int32)},
+            "item index -1 in row 0 is not one of 3 items",
+        ),
+        ({"user_indices": np.array([0, 1, 2.0])}, "user indices must be whole numbers"),
+        ({"user_indices": np.array([[0, 1, 2]])}, "user indices must be whole numbers"),
+        ({"user_indices": np.array([0, 1], np.int32)}, "equally long: there are 2 users, 3 items"),
         ({"features": Features(ratings={"month": np.array([1, 2])})}, "rating feature 'month'"),
         ({"features": Features(ratings={"month": np.array([-1, 0, 1])})}, "rating feature 'month'"),
     ],
@@ -193,7 +199,10 @@ def test_no_array_reaches_a_loop_unchecked(changes: dict[str, Any], message: str
 
 
 def test_indices_of_64_bits_are_made_those_that_loops_are_compiled_for() -> None:
-    assert replace(THREE, users=THREE.users.astype(np.int64)).users.dtype == np.int32
+    assert (
+        replace(THREE, user_indices=THREE.user_indices.astype(np.int64)).user_indices.dtype
+        == np.int32
+    )
 
 
 def test_categories_without_an_order_of_rows() -> None:

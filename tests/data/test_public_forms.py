@@ -392,7 +392,7 @@ def test_a_form_is_read_and_can_be_read_again(name: str, tmp_path: Path) -> None
 def triples(ratings: Ratings) -> set[tuple[Any, Any, float]]:
     users, items = ratings.user_vocabulary.ids, ratings.item_vocabulary.ids
     values = ratings.values.tolist()
-    return set(zip(users[ratings.users], items[ratings.items], values, strict=True))
+    return set(zip(users[ratings.user_indices], items[ratings.item_indices], values, strict=True))
 
 
 SECONDS, MINUTES, DAYS = 1, 60, 86_400

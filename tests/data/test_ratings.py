@@ -74,7 +74,7 @@ def test_a_part_learns_its_scale_from_its_own_rows() -> None:
 
 def test_columns_cannot_be_written() -> None:
     ratings = ratings_of([(1, "a", 3, 4)])
-    for column in (ratings.users, ratings.items, ratings.values, ratings.times):
+    for column in (ratings.user_indices, ratings.item_indices, ratings.values, ratings.times):
         assert column is not None
         with pytest.raises(ValueError, match="read-only"):
             column[0] = 0
@@ -113,7 +113,7 @@ def test_columns_are_read_only_and_the_callers_arrays_are_not() -> None:
     with pytest.raises(ValueError, match="read-only"):
         ratings.values[0] = 5
     with pytest.raises(ValueError, match="read-only"):
-        ratings.users[0] = 5
+        ratings.user_indices[0] = 5
 
 
 COUNTS = Ratings.from_columns(["a", "a", "b"], [1, 2, 1], [3, 0.5, 12], kind="counts")

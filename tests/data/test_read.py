@@ -629,7 +629,7 @@ def test_latin_1_is_read_with_a_notice(at: int) -> None:
     lines[at] = "café,0,3"
     write("\n".join(["user,item,rating", *lines]).encode("latin-1"))
     ratings, report = read_ratings_with_report("ratings.csv")
-    assert ratings.user_vocabulary.raw(ratings.users[at]) == "café"
+    assert ratings.user_vocabulary.raw(ratings.user_indices[at]) == "café"
     assert report.reading.encoding == "cp1252"
     assert report.lines() == [
         "not UTF-8: read as Windows-1252; pass encoding= (on the command line --encoding), such as "
@@ -750,7 +750,7 @@ def test_duplicates_against_a_dictionary(table: list[tuple[int, ...]], timed: bo
     means = read_ratings(frame, duplicates="mean")
     for user, item, value, *_ in rows(means):
         assert value == pytest.approx(np.mean(values[user, item]))
-    assert means.users.tolist() == ratings.users.tolist()
+    assert means.user_indices.tolist() == ratings.user_indices.tolist()
 
     if len(kept) == len(table):
         assert rows(read_ratings(frame, duplicates="error")) == rows(ratings)
@@ -902,6 +902,15 @@ def test_pairs() -> None:
     assert read_pairs(write("1\t2\n1\t2\n")).rows() == [(1, 2), (1, 2)]
     assert read_pairs(write("1\t2\t5\n"), user=2, item="1").rows() == [(2, 1)]
     assert read_pairs(FRAME).columns == ["user", "item"]
+    kept = read_pairs(write("id,userId,item,basis\n7,1,2,x\n\n8,3,4,y\n"), keep=True)
+    assert kept.columns == ["user", "item", "id", "basis of the file"]
+    assert kept.rows() == [(1, 2, "7", "x"), (3, 4, "8", "y")]
+    lines = '{"user": 1, "item": 2, "tags": ["a"], "score": 0.5}\n'
+    assert read_pairs(write(lines), keep=True).rows() == [(1, 2, '["a"]', "0.5")]
+    nested = pl.DataFrame({"item": [2], "tags": [["a"]], "user": ["x"], "n": [1.5]})
+    assert read_pairs(nested, keep=True).rows() == [("x", 2, 1.5)]
+    assert read_pairs(write("1\t2\t5\n"), keep=True).rows() == [(1, 2, "5")]
+    assert read_pairs(write("1\t2\n"), keep=True).rows() == [(1, 2)]
     assert error_of(read_pairs, write("user,item\n1,2\n,3\n")) == (
         "ratings.csv, row 3, column user: missing"
     )
@@ -1058,7 +1067,7 @@ def test_counts_and_events_add_up(table: list[tuple[int, ...]], timed: bool, cou
         assert not timed or row["timestamp"] == max(given[3] for given in same)
     last = read_ratings(frame, duplicates="last")
     assert last.kind == ("counts" if counted else "events")
-    assert last.users.tolist() == ratings.users.tolist()
+    assert last.user_indices.tolist() == ratings.user_indices.tolist()
 
 
 @pytest.mark.usefixtures("folder")

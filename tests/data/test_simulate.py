@@ -25,7 +25,7 @@ from dotbias.errors import DataError, SettingError
 
 
 def pairs(ratings: Ratings) -> set[tuple[int, int]]:
-    return set(zip(ratings.users.tolist(), ratings.items.tolist(), strict=True))
+    return set(zip(ratings.user_indices.tolist(), ratings.item_indices.tolist(), strict=True))
 
 
 @settings(deadline=None)  # the first example waits for the compiler
@@ -198,8 +198,8 @@ def test_biases_are_recovered_from_every_pair() -> None:
     n_users, n_items = 300, 200
     ratings, truth = simulate(n_users, n_items, n_users * n_items, n_factors=0, noise=0.3)
     rated, expected = np.empty((2, n_users, n_items))
-    rated[ratings.users, ratings.items] = ratings.values
-    expected[ratings.users, ratings.items] = truth.expected(ratings)
+    rated[ratings.user_indices, ratings.item_indices] = ratings.values
+    expected[ratings.user_indices, ratings.item_indices] = truth.expected(ratings)
     for axis, bias in ((1, truth.user_bias), (0, truth.item_bias)):
         means = rated.mean(axis)
         error = truth.noise_floor(ratings) / math.sqrt(rated.shape[axis])
@@ -293,11 +293,11 @@ def test_choices_go_by_popularity_and_by_preference() -> None:
     # What each user thinks of an item, beside what that user thinks of all.
     taste = truth.item_bias + truth.user_factors @ truth.item_factors.T
     taste -= taste.mean(1, keepdims=True)
-    users = ratings.user_vocabulary.ids.to_numpy()[ratings.users] - 1
-    items = ratings.item_vocabulary.ids.to_numpy()[ratings.items] - 1
+    users = ratings.user_vocabulary.ids.to_numpy()[ratings.user_indices] - 1
+    items = ratings.item_vocabulary.ids.to_numpy()[ratings.item_indices] - 1
     # The top quarter of a normal distribution is 1.27 standard deviations above its mean on average;
     # the busiest choose more than a quarter of all that there is.
-    quarter = ratings.user_counts[ratings.users] <= 25
+    quarter = ratings.user_counts[ratings.user_indices] <= 25
     assert 1.1 < (taste[users, items] / taste.std(1)[users])[quarter].mean() < 1.3
     liked = truth.expected(ratings)
     assert np.corrcoef(np.log(ratings.values), liked)[0, 1] > 0.8

@@ -28,6 +28,7 @@ import scipy.sparse
 from dotbias.data.ratings import Ratings
 from dotbias.data.read import read_ratings, read_ratings_with_report, read_titles
 from dotbias.errors import DataError, SettingError
+from dotbias.extras import install
 
 if sys.version_info >= (3, 14):
     from compression import zstd
@@ -366,7 +367,7 @@ def test_what_is_not_read_is_named_with_what_to_do(name: str, folder: Path) -> N
         ("sqlite:///none.db?tabel=x", "no parameter 'tabel'"),
         ("nosuch://host/base", "nosuch"),
         ("*.parquet", "there is no such file"),
-        ("ratings.csv/more", "Not a directory"),
+        ("ratings.csv/more", "ratings.csv: a file and no archive, so there is no more in it"),
     ],
 )
 @pytest.mark.usefixtures("folder")
@@ -407,8 +408,8 @@ def test_missing_libraries_are_named(monkeypatch: pytest.MonkeyPatch) -> None:
     book, base = workbook("r.xlsx", Data=PLANTED), duck()
     for library in ("fastexcel", "duckdb", "sqlalchemy"):
         monkeypatch.setitem(sys.modules, library, None)
-    assert "pip install 'dotbias[excel]'" in error_of(book)
-    assert "pip install 'dotbias[duckdb]'" in error_of(base)
+    assert install("excel") in error_of(book)
+    assert install("duckdb") in error_of(base)
     assert "pip install sqlalchemy" in error_of("postgresql://me:secret@host/base?table=ratings")
 
 

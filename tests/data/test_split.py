@@ -47,7 +47,7 @@ def assert_partition(whole: Ratings, train: Ratings, test: Ratings) -> None:
 def by_user(ratings: Ratings) -> dict[int, list[int]]:
     """Row numbers of each user index, in the order of the file."""
     grouped = defaultdict(list)
-    for row, user in enumerate(ratings.users.tolist()):
+    for row, user in enumerate(ratings.user_indices.tolist()):
         grouped[user].append(row)
     return grouped
 
@@ -118,7 +118,7 @@ def test_each_user_gives_the_share(ratings: Ratings, test_size: float, seed: int
 
 @given(some_ratings(), shares | st.integers(1, 8), st.integers(0, 5))
 def test_users_are_held_out_whole(ratings: Ratings, test_size: float, seed: int) -> None:
-    everyone = set(ratings.users.tolist())
+    everyone = set(ratings.user_indices.tolist())
     if isinstance(test_size, int):
         n_train = len(everyone) - test_size
     else:
@@ -166,7 +166,7 @@ def test_new_users_are_held_out_besides(ratings: Ratings, new_users: int, seed: 
     whole = {user for user in new if user not in known}
     assert len(whole) >= new_users
     extra = set(rows(test)) - set(rows(without))
-    assert {ratings.user_vocabulary.raw(ratings.users[row]) for row in extra} <= whole
+    assert {ratings.user_vocabulary.raw(ratings.user_indices[row]) for row in extra} <= whole
 
 
 def test_each_fold_holds_new_users_out_besides() -> None:

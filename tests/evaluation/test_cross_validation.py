@@ -190,3 +190,25 @@ def test_fewer_than_two_given_folds_are_refused(ratings):
         cross_validate([ratings.split()], Baseline())
     with pytest.raises(DataError, match="at least 2 folds, not 0"):
         cross_validate([], Baseline())
+
+
+def test_folds_are_a_frame_with_metrics_of_ones_own(ratings):
+    def worst(true, predicted):
+        return np.abs(true - predicted).max()
+
+    result = cross_validate(ratings, Baseline(), n_folds=3, metrics=[worst])
+    frame = result.frame()
+    assert frame.columns == ["fold", "rmse", "mae", "worst", "seconds"]
+    assert frame["worst"].to_list() == [fold.metrics["worst"] for fold in result.folds]
+    assert frame["rmse"].mean() == pytest.approx(result.mean["rmse"])
+    assert "worst" in str(result).splitlines()[0]
+
+
+def test_the_folds_have_a_seed_of_their_own(ratings):
+    solver = ALS(n_iterations=1)
+    result = cross_validate(ratings, MODEL, solver, n_folds=2, seed=3, split_seed=7)
+    expected = [
+        evaluate(fit(train, MODEL, solver, seed=3), test, ranking=False, seed=3)
+        for train, test in k_fold(ratings, 2, seed=7)
+    ]
+    assert as_dicts(result) == [fold.to_dict() for fold in expected]

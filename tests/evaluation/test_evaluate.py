@@ -399,3 +399,37 @@ def test_ratings_on_another_scale_are_warned_of(world, caplog):
     caplog.clear()
     assert evaluate(world.rec, world.test, ranking=False).outside_scale == 0
     assert not caplog.messages
+
+
+def largest_error(ratings, predictions):
+    return np.abs(ratings - predictions).max()
+
+
+def test_metrics_of_ones_own_are_of_the_same_rows(world):
+    def rmse(ratings, predictions):
+        assert ratings.dtype == predictions.dtype == np.float64
+        return np.sqrt(np.mean((ratings - predictions) ** 2))
+
+    report = evaluate(world.rec, world.test, ranking=False, metrics=[rmse, largest_error])
+    assert report.metrics["rmse"] == pytest.approx(report.rmse, rel=1e-12)
+    assert f"largest_error {report.metrics['largest_error']:.4f}" in str(report)
+    assert Evaluation.from_dict(json.loads(json.dumps(report.to_dict()))).metrics == report.metrics
+
+
+@pytest.mark.parametrize(
+    ("metric", "message"),
+    [
+        ("rmse", "metrics must be functions of true and predicted ratings, not 'rmse'"),
+        (lambda *_: None, "the metric <lambda> returned no finite number"),
+        (lambda *_: math.nan, "returned no finite number"),
+    ],
+)
+def test_a_metric_that_is_none_is_refused(world, metric, message):
+    with pytest.raises(SettingError, match=message):
+        evaluate(world.rec, world.test, ranking=False, metrics=[metric])
+
+
+def test_metrics_need_stars(world):
+    rec = fit(world.train, solver=ImplicitALS(weight_decay=1, n_iterations=1))
+    with pytest.raises(SettingError, match="metrics are of predicted stars, and here are none"):
+        evaluate(rec, world.test, ranking=False, metrics=[largest_error])

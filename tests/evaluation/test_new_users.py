@@ -38,7 +38,7 @@ def world():
 def parts(test, known, share, seed):
     """For each new user the rows that are given, and those that are measured, as (item, rating)."""
     new = np.array([user not in known for user in test.to_frame()["user"]])
-    frame, users = test.to_frame().filter(new), test.users[new]
+    frame, users = test.to_frame().filter(new), test.user_indices[new]
     asked = held_out(users, None, 1 - share, seed=seed, by="user")
     of_user = {}
     for (user, item, rating), measured in zip(

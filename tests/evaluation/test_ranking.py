@@ -284,7 +284,7 @@ def test_movielens_equals_plain_python(data_dir):
     users = np.arange(ratings.n_users, dtype=np.int32)
     scores = rec.model.score_all(rec.parameters, users)
     scores[:, ratings.item_counts < MIN_RATINGS] -= 100  # named after all others
-    scores[ratings.users, ratings.items] = -np.inf
+    scores[ratings.user_indices, ratings.item_indices] = -np.inf
     order = np.argsort(-scores, axis=1, kind="stable")[:, :10]
     catalogue = ratings.item_vocabulary.ids.to_list()
     at = {item: i for i, item in enumerate(catalogue)}

@@ -105,7 +105,7 @@ def test_lists_are_measured_as_a_loop_would(tastes):
     assert len(task.rows) + task.relevant.nnz == len(tastes)
     counts, gains = task.rows.item_counts, []
     for row, user in enumerate(task.users):
-        rated = set(task.rows.items[task.rows.users == user].tolist())
+        rated = set(task.rows.item_indices[task.rows.user_indices == user].tolist())
         assert sorted(rated) == task.rated[row].tolist()
         left = [item for item in np.argsort(-counts, kind="stable") if item not in rated]
         relevant = set(task.relevant[[row]].indices.tolist())
@@ -139,9 +139,9 @@ def test_of_many_users_a_sample_is_held_out_and_of_many_pairs_a_part_is_fitted(t
     monkeypatch.setattr(preference, "_LEAST_PAIRS", 500)
     part = preference._affordable(tastes, 0.01, 7)
     assert 400 < len(part) <= 500
-    ids = tastes.user_vocabulary.ids[tastes.users]
+    ids = tastes.user_vocabulary.ids[tastes.user_indices]
     for user in part.user_vocabulary.ids:  # with all their choices
-        mine = part.users == part.user_vocabulary.indices([user])[0]
+        mine = part.user_indices == part.user_vocabulary.indices([user])[0]
         assert mine.sum() == (ids == user).sum()
     assert preference._affordable(tastes, 1e6, 7) is tastes
     choice = choose_preference(tastes, budget=0.01, seed=7)

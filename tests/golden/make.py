@@ -36,7 +36,7 @@ class Biases(nn.Module):
 def rows(ratings: db.Ratings) -> list[tuple[Any, Any, float]]:
     """Raw ids and values."""
     users, items = ratings.user_vocabulary, ratings.item_vocabulary
-    triples = zip(ratings.users, ratings.items, ratings.values.tolist(), strict=True)
+    triples = zip(ratings.user_indices, ratings.item_indices, ratings.values.tolist(), strict=True)
     return [(users.raw(u), items.raw(i), value) for u, i, value in triples]
 
 
@@ -170,7 +170,7 @@ def main() -> None:
         run.checkpoint().save(FOLDER / f"{name}.checkpoint")
         run.run()
         parameters = run.result()
-        pairs = train.users[:50], train.items[:50]
+        pairs = train.user_indices[:50], train.item_indices[:50]
         expected[f"{name}.checkpoint"] = model.predict(parameters, *pairs).tolist()
     expected["train"] = rows(train)
     (FOLDER / "expected.json").write_text(json.dumps(expected, separators=(",", ":")) + "\n")

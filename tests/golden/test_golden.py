@@ -78,7 +78,7 @@ def test_a_run_goes_on_from_its_checkpoint(path: Path) -> None:
     for name, array in checkpoint.arrays.items():
         np.testing.assert_array_equal(again[name], array)
     parameters = run.run().result()
-    predictions = model.predict(parameters, train.users[:50], train.items[:50])
+    predictions = model.predict(parameters, train.user_indices[:50], train.item_indices[:50])
     # Other versions of NumPy and PyTorch, and other processors, round differently. The gradients of
     # biases before a batch norm are rounding and nothing else, of which Adam makes steps as long as any:
     # on another processor the net's end was seen to differ by 0.0065, and without Adam's state by 0.026.

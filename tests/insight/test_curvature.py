@@ -105,7 +105,7 @@ def test_the_loss_of_dot_bias_is_the_objective(output, per, ratings):
 
 def predictions(rec, ratings):
     """Before they are cut off at the ends of the scale."""
-    pairs = (torch.tensor(a).long() for a in (ratings.users, ratings.items))
+    pairs = (torch.tensor(a).long() for a in (ratings.user_indices, ratings.item_indices))
     return rec.to_torch()(*pairs).detach().numpy()
 
 
@@ -214,9 +214,9 @@ def test_the_same_seed_gives_the_same_bits(recs, ratings):
 
 def test_ratings_may_have_other_indices(recs, ratings):
     """They go by their ids: here without the first users, so that all others move up."""
-    kept = ratings.users >= 5
+    kept = ratings.user_indices >= 5
     part = ratings.take(kept)
-    assert part.users.max() < ratings.users.max()
+    assert part.user_indices.max() < ratings.user_indices.max()
     error = (predictions(recs["linear"], ratings) - ratings.values)[kept]
     wanted = 0.5 * np.mean((error / part.std) ** 2)
     free = replace(DESCENT, weight_decay=0)
@@ -298,7 +298,7 @@ def test_without_pytorch_the_message_names_the_command(recs, ratings, monkeypatc
     import sys
 
     monkeypatch.setitem(sys.modules, "torch", None)
-    with pytest.raises(SettingError, match=r'pip install "dotbias\[torch\]"'):
+    with pytest.raises(SettingError, match=r'pip install .*\[torch\]"'):
         curvature(recs["linear"], ratings)
 
 

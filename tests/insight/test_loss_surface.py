@@ -112,7 +112,7 @@ def plain_predictions(kind, surface, w, users, items):
 
 def plain_loss(kind, surface, w):
     r = surface.ratings
-    error = (plain_predictions(kind, surface, w, r.users, r.items) - r.values) / 1.3
+    error = (plain_predictions(kind, surface, w, r.user_indices, r.item_indices) - r.values) / 1.3
     return 0.5 * np.mean(error**2) + 0.5 * (surface.decay * w**2).sum()
 
 
@@ -155,7 +155,7 @@ def test_the_hessian_equals_finite_differences_of_the_gradient(kind, surfaces):
 @every_kind
 def test_gauss_newton_is_the_jacobian_squared(kind, surfaces):
     surface = surfaces[kind]
-    jacobian = surface.jacobian(surface.ratings.users, surface.ratings.items)
+    jacobian = surface.jacobian(surface.ratings.user_indices, surface.ratings.item_indices)
     wanted = jacobian.T @ jacobian / (40 * 1.3**2) + np.diag(surface.decay)
     assert np.allclose(surface.gauss_newton(), wanted, rtol=0, atol=1e-14)
     # What it leaves out is there.
@@ -178,7 +178,9 @@ def test_products_with_vectors_are_those_of_the_matrices(kind, surfaces):
 def test_with_perfect_predictions_gauss_newton_is_the_hessian(ratings):
     module = module_of("sigmoid", ratings)
     with torch.no_grad():
-        users, items = (torch.tensor(a).long() for a in (ratings.users, ratings.items))
+        users, items = (
+            torch.tensor(a).long() for a in (ratings.user_indices, ratings.item_indices)
+        )
         perfect = module.double()(users, items).numpy()
     surface = LossSurface(module, ratings)
     surface._values = torch.tensor(perfect)
@@ -189,7 +191,7 @@ def test_with_perfect_predictions_gauss_newton_is_the_hessian(ratings):
 def test_chunks_change_nothing_but_rounding(kind, ratings, monkeypatch, surfaces):
     v = np.random.default_rng(1).standard_normal(surfaces[kind].n_parameters)
     c = np.ones(40)
-    pairs = ratings.users, ratings.items
+    pairs = ratings.user_indices, ratings.item_indices
     calls = (
         lambda s: len(list(s._chunks())),
         lambda s: s.loss(),

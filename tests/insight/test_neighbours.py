@@ -25,7 +25,7 @@ QUICK = db.GradientDescent(n_epochs=5, n_threads=1)
 def sorted_ratings(n_users: int = 60, n_items: int = 40, n: int = 900) -> Ratings:
     """Ratings in the order in which a recommender keeps them."""
     ratings = random_ratings(n_users, n_items, n, seed=3)
-    return ratings.rows(np.lexsort((ratings.items, ratings.users)))
+    return ratings.rows(np.lexsort((ratings.item_indices, ratings.user_indices)))
 
 
 @dataclass(frozen=True, kw_only=True)

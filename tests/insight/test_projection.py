@@ -107,5 +107,5 @@ def test_a_perplexity_outside_its_range_is_refused(wish):
 )
 def test_a_library_that_is_missing_is_named(method, module, extra, clusters, monkeypatch):
     monkeypatch.setitem(sys.modules, module, None)
-    with pytest.raises(SettingError, match=rf"dotbias\[{extra}\]"):
+    with pytest.raises(SettingError, match=rf"pip install .*\[{extra}\]"):
         METHODS[method].project(clusters[0], how())

@@ -12,7 +12,7 @@ class TestLinear(RowsContract):
     def test_the_formula(self, ratings, parameters):
         p, q = parameters["user_factors"], parameters["item_factors"]
         b_u, b_i = parameters["user_bias"], parameters["item_bias"]
-        u, i = ratings.users, ratings.items
+        u, i = ratings.user_indices, ratings.item_indices
         z = ratings.global_mean + b_u[u] + b_i[i] + (p[u] * q[i]).sum(axis=1)
         np.testing.assert_allclose(
             self.model.predict(parameters, u, i), np.clip(z, 1, 5), rtol=1e-5
@@ -25,7 +25,7 @@ class TestSigmoid(RowsContract):
     def test_the_formula(self, ratings, parameters):
         p, q = parameters["user_factors"], parameters["item_factors"]
         b_u, b_i = parameters["user_bias"], parameters["item_bias"]
-        u, i = ratings.users, ratings.items
+        u, i = ratings.user_indices, ratings.item_indices
         low, high = 1 - 0.25, 5 + 0.25
         share = (ratings.global_mean - low) / (high - low)
         z = np.log(share / (1 - share)) + b_u[u] + b_i[i] + (p[u] * q[i]).sum(axis=1)
@@ -36,7 +36,7 @@ class TestSigmoid(RowsContract):
 
     def test_the_ends_of_the_scale_can_be_reached(self, ratings, parameters):
         parameters = parameters | {"user_bias": np.full_like(parameters["user_bias"], 20)}
-        prediction = self.model.predict(parameters, ratings.users, ratings.items)
+        prediction = self.model.predict(parameters, ratings.user_indices, ratings.item_indices)
         np.testing.assert_array_equal(prediction, np.float32(5))
 
 

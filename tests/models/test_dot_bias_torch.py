@@ -185,7 +185,7 @@ def test_it_can_be_trained_with_plain_torch_and_taken_back(ratings, output):
         ratings, DotBias(n_factors=3, output=output), db.GradientDescent(n_epochs=2), seed=0
     )
     module = rec.model.to_torch(rec.parameters).train()
-    u, i = (torch.tensor(a.astype(np.int64)) for a in (ratings.users, ratings.items))
+    u, i = (torch.tensor(a.astype(np.int64)) for a in (ratings.user_indices, ratings.item_indices))
     values, losses = torch.tensor(ratings.values), []
     optimiser = torch.optim.Adam(module.parameters(), lr=0.05)
     for _ in range(30):

@@ -88,7 +88,7 @@ def test_the_prediction_is_the_formula(output, batch_norm, n_factors, hidden):
             array[...] = rng.normal(0, 0.7, array.shape)
         elif name.endswith("running_var"):
             array[...] = rng.uniform(0.5, 2, array.shape)
-    users, items = ratings.users, ratings.items
+    users, items = ratings.user_indices, ratings.item_indices
     expected = np.clip(by_hand(model, parameters, users, items), *ratings.scale)
     np.testing.assert_allclose(model.predict(parameters, users, items), expected, atol=1e-5)
 
@@ -103,7 +103,7 @@ def test_it_starts_as_the_docstring_says(ratings):
     assert p["hidden.0.weight"].std() == pytest.approx(np.sqrt(2 / 400), rel=0.02)
     assert not p["hidden.0.bias"].any()
     flat = {name: np.zeros_like(a) if name == "output.weight" else a for name, a in p.items()}
-    start = model.predict(flat, ratings.users, ratings.items)
+    start = model.predict(flat, ratings.user_indices, ratings.item_indices)
     np.testing.assert_allclose(start, ratings.global_mean, rtol=1e-5)
 
 
@@ -113,9 +113,9 @@ def test_the_ends_of_the_scale_can_be_reached_because_of_the_margin(ratings):
     low, high = ratings.scale
     for bias, end in ((20.0, high + 0.5), (-20.0, low - 0.5)):
         p["output.bias"][...] = bias
-        np.testing.assert_allclose(model.score_all(p, ratings.users[:1]), end, atol=1e-5)
+        np.testing.assert_allclose(model.score_all(p, ratings.user_indices[:1]), end, atol=1e-5)
         np.testing.assert_allclose(
-            model.predict(p, ratings.users, ratings.items), np.clip(end, low, high)
+            model.predict(p, ratings.user_indices, ratings.item_indices), np.clip(end, low, high)
         )
 
 
@@ -136,7 +136,7 @@ def test_masking_ids_trains_the_network_for_the_unknown():
     ratings, _ = db.simulate(300, 40, 6000, n_factors=2, seed=2)
     train, test = ratings.split(0.3, seed=0)
     nobody = np.full(len(test), -1, np.int32)
-    items = train.item_vocabulary.indices(test.item_vocabulary.ids)[test.items]
+    items = train.item_vocabulary.indices(test.item_vocabulary.ids)[test.item_indices]
 
     def error_for_the_unknown(masked: float) -> float:
         model = db.EmbeddingNet(n_factors=8, masked=masked, dropout=0.0)
@@ -181,7 +181,9 @@ def test_batch_norm_uses_the_batch_in_training_and_running_figures_after(ratings
         n_factors=4, hidden=(6,), batch_norm=True, dropout=0.0, embedding_dropout=0.0
     )
     module = model.to_torch(model.initialise(ratings, np.random.default_rng(1)))
-    u, i = (torch.tensor(ids.astype(np.int64)) for ids in (ratings.users, ratings.items))
+    u, i = (
+        torch.tensor(ids.astype(np.int64)) for ids in (ratings.user_indices, ratings.item_indices)
+    )
     with torch.no_grad():  # far from 0, so that the ε of the normalisation does not show
         for table in (module.user_factors, module.item_factors):
             table.weight.mul_(100)

@@ -165,7 +165,9 @@ def descend(
     p, q, b_u, b_i = tables = [
         (0.3 * torch.randn(shape, generator=rng, dtype=dtype)).requires_grad_() for shape in shapes
     ]
-    users, items = (torch.tensor(a.astype(np.int64)) for a in (ratings.users, ratings.items))
+    users, items = (
+        torch.tensor(a.astype(np.int64)) for a in (ratings.user_indices, ratings.item_indices)
+    )
     values = torch.tensor(ratings.values).to(dtype)
     optimiser = torch.optim.SGD(tables, lr=0.05, momentum=momentum)
     for step in range(n_steps):
@@ -199,7 +201,7 @@ def test_ten_steps_of_one_rating_each_end_at_the_same_bits(
 def test_ten_steps_of_batches_with_repeated_rows_agree_to_rounding(
     ratings: Ratings, lookup: Embed, sigmoid: bool
 ) -> None:
-    assert len(set(ratings.items[:12].tolist())) < 12
+    assert len(set(ratings.item_indices[:12].tolist())) < 12
     by_lookup, by_product = (
         descend(embed, ratings, sigmoid=sigmoid, batch_size=12) for embed in (lookup, multiplied)
     )
@@ -247,10 +249,16 @@ def ten_steps_of_matrices(
     low, width = 0.5 / spread, 5 / spread
     share = (mean / spread - low) / width
     every_user, every_item = np.eye(ratings.n_users), np.eye(ratings.n_items)
-    n_u, n_i = every_user[ratings.users].sum(0)[:, None], every_item[ratings.items].sum(0)[:, None]
+    n_u, n_i = (
+        every_user[ratings.user_indices].sum(0)[:, None],
+        every_item[ratings.item_indices].sum(0)[:, None],
+    )
     for step in range(N_STEPS):
         batch = np.arange(step * batch_size, (step + 1) * batch_size) % len(values)
-        x, y = every_user[ratings.users[batch]], every_item[ratings.items[batch]]  # (B, m)
+        x, y = (
+            every_user[ratings.user_indices[batch]],
+            every_item[ratings.item_indices[batch]],
+        )  # (B, m)
         z = ((x @ p) * (y @ q)).sum(axis=1, keepdims=True) + x @ b_u + y @ b_i  # (B, 1)
         target = values[batch, None] / spread
         if output == "linear":

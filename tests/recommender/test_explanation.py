@@ -219,8 +219,8 @@ def test_unknown_users_and_items_are_named(rec) -> None:
         rec.explain(999, 7, strict=True)
     with pytest.raises(UnknownIdError, match="unknown item 999"):
         rec.explain(3, 999, strict=True)
-    with pytest.raises(UnknownIdError, match="'Ran' matches 2 titles"):
-        rec.explain(3, "Ran")
+    with pytest.raises(UnknownIdError, match="'Ra' matches 2 titles"):
+        rec.explain(3, "Ra")
     assert rec.explain("3", "Heat").item == 0
 
 

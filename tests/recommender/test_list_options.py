@@ -30,7 +30,7 @@ def recommender(seed=0):
     """Random parameters, ratings of which some items have many, and genres of which some have none."""
     rng = np.random.default_rng(seed)
     pairs = random_ratings(n_users=N_USERS, n_items=N_ITEMS, n=700, seed=seed)
-    kept = rng.random(len(pairs)) < (pairs.items + 1) / N_ITEMS
+    kept = rng.random(len(pairs)) < (pairs.item_indices + 1) / N_ITEMS
     ratings = pairs.take(np.flatnonzero(kept))
     model = DotBias(n_factors=5)
     parameters = model.initialise(ratings, rng)
@@ -42,7 +42,8 @@ def recommender(seed=0):
         "prior_per_rating": np.zeros(1, np.float32),
     }
     of_item = ["|".join(g for g in GENRES if rng.random() < 0.4) or None for _ in range(N_ITEMS)]
-    names = pl.Series([f"film {n:03}" for n in range(ratings.n_items)])
+    years = [f" ({1980 + n})" if n % 3 else "" for n in range(ratings.n_items)]
+    names = pl.Series([f"film {n:03}{year}" for n, year in enumerate(years)])
     items = Vocabulary(
         ratings.item_vocabulary.ids, names, pl.Series(of_item[: ratings.n_items], dtype=pl.String)
     )
@@ -61,6 +62,9 @@ options = st.fixed_dictionaries(
         "candidates": indices,
         "exclude": indices,
         "genres": st.lists(st.sampled_from(["comedy", "DRAMA", "War"]), max_size=3),
+        "not_genres": st.lists(st.sampled_from(["comedy", "war"]), max_size=2),
+        "year_from": st.integers(1970, 2100),
+        "year_to": st.integers(1970, 2140),
         "include_rated": st.booleans(),
         "min_ratings": st.integers(0, 8),
         "well_known": st.floats(-1, 1),
@@ -68,7 +72,8 @@ options = st.fixed_dictionaries(
     },
 )
 
-FILTERS = ("candidates", "exclude", "genres", "include_rated")
+YEARS = ("year_from", "year_to")
+FILTERS = ("candidates", "exclude", "genres", "not_genres", *YEARS, "include_rated")
 
 
 @given(options, st.integers(1, 200), st.integers(0, 2))
@@ -82,6 +87,12 @@ def test_filters_are_kept_to_and_rare_items_are_last(given_options, k, seed):
         allowed &= np.isin(np.arange(n_items), given_options["candidates"])
     if "genres" in given_options:
         allowed &= has_genre(rec, given_options["genres"])
+    allowed &= ~has_genre(rec, given_options.get("not_genres", []))
+    if not given_options.keys().isdisjoint(YEARS):
+        years = np.arange(1980, 1980 + n_items)
+        allowed &= np.arange(n_items) % 3 > 0
+        allowed &= years >= given_options.get("year_from", 0)
+        allowed &= years <= given_options.get("year_to", 9999)
     allowed &= ~np.isin(np.arange(n_items), given_options.get("exclude", []))
     rare = rec.rare(given_options.get("min_ratings", 5))
     for user, row in zip(USERS, top, strict=True):
@@ -362,6 +373,15 @@ def test_an_unknown_genre_names_those_there_are():
     nothing = replace(rec, item_vocabulary=Vocabulary(rec.item_vocabulary.ids))
     with pytest.raises(SettingError, match="nothing is known of the genres of these items"):
         nothing.recommend(3, genres="War")
+
+
+def test_years_are_years_of_titles():
+    rec = recommender()
+    with pytest.raises(SettingError, match="must be years such as 1995, not '1990'"):
+        rec.recommend(3, year_from="1990")
+    nothing = replace(rec, item_vocabulary=Vocabulary(rec.item_vocabulary.ids))
+    with pytest.raises(SettingError, match=r"no title says a year, as Heat \(1995\) does"):
+        nothing.recommend(3, year_to=1990)
 
 
 def test_of_very_many_genres_some_are_named():

@@ -193,7 +193,7 @@ def test_a_model_of_an_older_version_says_to_fit_again() -> None:
 def test_joining_comes_close_to_fitting_on_everything(solver) -> None:
     ratings, _ = db.simulate(n_users=400, n_items=150, n_ratings=20_000, seed=2)
     train, test = ratings.split(0.2, seed=1)
-    late = train.users % 10 == 0
+    late = train.user_indices % 10 == 0
     model = db.DotBias(n_factors=8)
     before = db.fit(train.take(~late), model, solver)
     rmse = [

@@ -200,9 +200,9 @@ def test_what_someone_does_not_want_is_checked(both):
 def test_bm25_with_all_pairs_at_once_is_the_formula(recs):
     """Where the solver takes its weights from, and the penalty from their sum."""
     rec, ratings = recs["bm25"], some("counts")
-    totals = np.bincount(ratings.items, ratings.values)
-    idf = np.log(N_ITEMS) - np.log1p(ratings.user_counts[ratings.users])
-    length = 1 - 0.7 + 0.7 * totals[ratings.items] / totals.mean()
+    totals = np.bincount(ratings.item_indices, ratings.values)
+    idf = np.log(N_ITEMS) - np.log1p(ratings.user_counts[ratings.user_indices])
+    length = 1 - 0.7 + 0.7 * totals[ratings.item_indices] / totals.mean()
     weights = 1 + 0.5 * idf * ratings.values * 21 / (20 * length + ratings.values)
     a0 = rec.parameters["unobserved_weight"][0]
     expected = 0.1 * np.sqrt(weights.sum()) * 2 * a0 / (1 + a0)
@@ -219,7 +219,7 @@ def test_a_user_who_has_everything_says_no_more_than_an_event():
     starts = np.array([0, n])
     model = rec.model
     _, weights = model.observed(
-        rec.parameters, "user", starts, ratings.items[:n], ratings.values[:n]
+        rec.parameters, "user", starts, ratings.item_indices[:n], ratings.values[:n]
     )
     np.testing.assert_allclose(weights, 1)
 

@@ -163,6 +163,7 @@ def test_a_group_is_ordered_by_the_mean_of_its_members(client: httpx.Client) -> 
     [
         ({"candidates": [5, 6, 777]}, {5, 6}),
         ({"genres": ["sci-fi"]}, {1}),
+        ({"genres": ["sci-fi"], "not_genres": ["Sci-Fi"]}, set()),
         ({"year_from": 1999, "year_to": 2003}, {1, 3, *range(19, 24)}),
         ({"candidates": list(range(1, 8)), "exclude": [1, 2, 3, 888]}, {4, 5, 6, 7}),
     ],

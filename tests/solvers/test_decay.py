@@ -184,7 +184,7 @@ def test_user_biases_alone_are_ridge_means(ratings: Ratings, per: Any, semantics
     parameters, _ = solver.fit(replace(MODEL, init_std=0.0), ratings)
     centred = ratings.values - ratings.values.mean(dtype=np.float64)
     for user in range(ratings.n_users):
-        own = centred[ratings.users == user]
+        own = centred[ratings.user_indices == user]
         shrink = amount * len(own) if per == "rating" else amount
         expected = own.sum() / (len(own) + shrink)
         assert parameters["user_bias"][user] == pytest.approx(expected, abs=1e-5)

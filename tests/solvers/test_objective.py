@@ -27,7 +27,7 @@ def by_hand(model: DotBias, parameters: Parameters, per: str) -> float:
     """The objective as docs/notation.md has it: in units of their std, then in rating units."""
     s, total = RATINGS.std, 0.0
     low, high = RATINGS.scale
-    for u, i, r in zip(RATINGS.users, RATINGS.items, RATINGS.values, strict=True):
+    for u, i, r in zip(RATINGS.user_indices, RATINGS.item_indices, RATINGS.values, strict=True):
         z = parameters["user_bias"][u] + parameters["item_bias"][i]
         z += parameters["user_factors"][u] @ parameters["item_factors"][i]
         if model.output == "linear":
@@ -39,7 +39,7 @@ def by_hand(model: DotBias, parameters: Parameters, per: str) -> float:
         total += 0.5 * ((prediction - r) / s) ** 2
     units = {"user_factors": s**0.5, "item_factors": s**0.5, "user_bias": s, "item_bias": s}
     for group, decay in DECAY.items():
-        rows = RATINGS.users if "user" in group else RATINGS.items
+        rows = RATINGS.user_indices if "user" in group else RATINGS.item_indices
         for row, w in enumerate(
             parameters[group] / (units[group] if model.output == "linear" else 1)
         ):
@@ -89,7 +89,9 @@ def test_a_prior_with_a_mean_and_a_full_matrix_counts_too():
 def test_a_baseline_is_measured_by_the_penalty_of_its_fit():
     parameters, _ = ClosedForm(user_decay=2, item_decay=3).fit(Baseline(), RATINGS)
     b_u, b_i = parameters["user_bias"], parameters["item_bias"]
-    errors = RATINGS.global_mean + b_u[RATINGS.users] + b_i[RATINGS.items] - RATINGS.values
+    errors = (
+        RATINGS.global_mean + b_u[RATINGS.user_indices] + b_i[RATINGS.item_indices] - RATINGS.values
+    )
     expected = 0.5 * (np.sum(errors**2) + 2 * np.sum(b_u**2) + 3 * np.sum(b_i**2))
     assert objective(Baseline(), parameters, RATINGS) == pytest.approx(float(expected), rel=1e-5)
 

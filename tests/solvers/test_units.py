@@ -61,7 +61,7 @@ def everything_predicted(name: str, a: float, b: float) -> dict[str, np.ndarray]
     make, solver = FITS[name]
     users, items = list(range(PLAIN.n_users)), list(range(PLAIN.n_items))
     rec = db.fit(changed(PLAIN, a, b), make(a), solver, seed=3)
-    found = {"fit": rec.predict(PLAIN.users, PLAIN.items)}
+    found = {"fit": rec.predict(PLAIN.user_indices, PLAIN.item_indices)}
     if name != "network":
         given = dict(zip(OTHERS, (a * GIVEN + b).astype(np.float32).tolist(), strict=True))
         grown = rec.partial_fit(changed(JOINING, a, b))

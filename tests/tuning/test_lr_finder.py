@@ -182,7 +182,7 @@ def test_a_full_batch_sweep_equals_plain_gradient_descent_at_rising_rates(rating
     solver = GradientDescent(SGD(), batch_size=None, weight_decay=0.0, validation_size=0.1)
     training = solver.start(MODEL, ratings, seed=3)
     rest, unit = training.validation.rest, ratings.std
-    u, i, r = rest.users, rest.items, rest.values / unit
+    u, i, r = rest.user_indices, rest.item_indices, rest.values / unit
     p, q, b_u, b_i = (np.array(t, np.float64) for t in training.tables.values)  # biases (n, 1)
     wanted, rates = [], np.geomspace(0.1, 30, 25)
     for rate in rates * solver.rule.top_rate:
@@ -576,8 +576,8 @@ def test_the_suggested_rate_is_as_good_as_the_best_of_a_grid(rule, grid, seed: i
     model = DotBias(n_factors=8)
     solver = GradientDescent(rule, n_epochs=20)
     train, test = SIMULATED.split(0.2, seed=seed)
-    users = train.user_vocabulary.indices(test.user_vocabulary.ids)[test.users]
-    items = train.item_vocabulary.indices(test.item_vocabulary.ids)[test.items]
+    users = train.user_vocabulary.indices(test.user_vocabulary.ids)[test.user_indices]
+    items = train.item_vocabulary.indices(test.item_vocabulary.ids)[test.item_indices]
 
     def rmse(lr: float) -> float:
         try:

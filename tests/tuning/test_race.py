@@ -58,8 +58,8 @@ def test_choices_race_for_the_loss_on_fixed_draws(ratings: Ratings) -> None:
     (runner,) = outcome.runners
     assert race(ratings, [SGD()], solver=solver, rates={"sgd": 0.1}).runners[0].state == "done"
     train, test = ratings.split(0.2, seed=1)
-    users = train.user_vocabulary.indices(test.user_vocabulary.ids)[test.users]
-    items = train.item_vocabulary.indices(test.item_vocabulary.ids)[test.items]
+    users = train.user_vocabulary.indices(test.user_vocabulary.ids)[test.user_indices]
+    items = train.item_vocabulary.indices(test.item_vocabulary.ids)[test.item_indices]
     run = runner.solver.start(model, train, seed=1).run()
     expected = run.choices(users, items).mean(model, run.parameters())
     assert outcome.frame()["final_loss"].to_list() == [expected]
@@ -124,8 +124,8 @@ def test_all_batch_sizes_start_from_the_same_parameters(ratings: Ratings) -> Non
     assert [r.solver.batch_size for r in outcome.runners] == sizes
     train, test = ratings.split(0.2, seed=0)
     start = SOLVER.start(MODEL, train, seed=0).parameters()
-    users = train.user_vocabulary.indices(test.user_vocabulary.ids)[test.users]
-    items = train.item_vocabulary.indices(test.item_vocabulary.ids)[test.items]
+    users = train.user_vocabulary.indices(test.user_vocabulary.ids)[test.user_indices]
+    items = train.item_vocabulary.indices(test.item_vocabulary.ids)[test.item_indices]
     rmse = math.sqrt(np.mean((MODEL.predict(start, users, items) - test.values) ** 2))
     for runner in outcome.runners:
         assert [e.validation_rmse for e in runner.epochs] == pytest.approx([rmse] * 4)

@@ -63,6 +63,7 @@ def fit(
         typer.Option(help="After measuring, fit the saved model on all ratings."),
     ] = True,
     seed: o.SeedOption = 0,
+    split_seed: o.SplitSeedOption = None,
     *,
     solving: Solving,
     ranking: Ranking,
@@ -115,7 +116,8 @@ def fit(
     plan.say()
     train, test = table, None
     if test_size > 0:
-        train, test = table.split(test_size, seed=seed, new_users=new_users)
+        split_seed = seed if split_seed is None else split_seed
+        train, test = table.split(test_size, seed=split_seed, new_users=new_users)
     model, solver = plan.model, plan.solver
     if isinstance(solver, GradientDescent) and model is not None:
         solver = planning.find_rate(solving, model, solver, train, seed)
@@ -146,7 +148,7 @@ def fit(
         if report is not None and not as_json:
             with show.before_saving(unprinted):
                 show.console().print(
-                    f"Held out: {len(test):,} of {len(table):,} {table.kind}, seed {seed}."
+                    f"Held out: {len(test):,} of {len(table):,} {table.kind}, seed {split_seed}."
                 )
                 show.console().print(str(report), markup=False, soft_wrap=True)
     if told is not None and not as_json:
@@ -169,7 +171,7 @@ def fit(
                 HeldOut(
                     **vars(report),
                     test_size=test_size,
-                    split_seed=seed,
+                    split_seed=split_seed or 0,
                     refit_on_all=again,
                     new_users_size=new_users,
                 )
@@ -268,8 +270,16 @@ def evaluate(
 
 def cross_validate(
     ratings: o.RatingsArgument = None,
-    folds: Annotated[int, typer.Option(min=2, help="Number of folds.")] = 5,
+    folds: Annotated[
+        str,
+        typer.Option(
+            help="Number of folds; or folds that are given, as pairs of files of RATINGS (a folder, an "
+            "archive or a set).",
+            metavar="NUMBER|TRAIN:TEST,...",
+        ),
+    ] = "5",
     seed: o.SeedOption = 0,
+    split_seed: o.SplitSeedOption = None,
     lists: Annotated[
         bool, typer.Option("--lists/--no-lists", help="Measure recommendations too.")
     ] = True,
@@ -282,30 +292,35 @@ def cross_validate(
     ranking: Ranking,
     reading: WithoutTitles,
     as_json: o.JsonOption = False,
+    as_csv: o.CsvOption = False,
 ) -> None:
     """Fit and measure on each of several folds; report mean and spread.
 
-    Example: [bold]dotbias cross-validate ratings.csv --folds 5[/bold]
+    Examples: [bold]dotbias cross-validate ratings.csv --folds 5[/bold],
+    [bold]dotbias cross-validate ml-100k --folds u1.base:u1.test,u2.base:u2.test[/bold]
     """
     from dotbias.errors import SettingError
     from dotbias.evaluation.cross_validation import cross_validate as run
 
     if solving.finds_rate:
         raise SettingError("--lr auto: cross-validate needs a rate; `dotbias lr-find` suggests one")
+    show.one_format(as_json, as_csv)
     plan = planning.plan(solving)
-    table = reading.read(ratings)
+    number, given = _folds(folds, ratings, reading)
+    table = given[0][0] if given else reading.read(ratings)
     show.say(_summary(table))
     purpose = ranking.purpose_for(table, plan)
     plan = _planned(plan, solving, table, purpose, n_fits=1)
     plan.say()
     result = run(
-        table,
+        given or table,
         plan.model,
         plan.solver,
         purpose=purpose,
         preference=ranking.solver(),
-        n_folds=folds,
+        n_folds=number,
         seed=seed,
+        split_seed=split_seed,
         k=k or 10,
         relevant_from=relevant_from,
         ranking=lists,
@@ -315,8 +330,34 @@ def cross_validate(
     )
     if as_json:
         show.data(result.to_dict())
+    elif as_csv:
+        show.frame(result.frame(), "", as_csv=True)
     else:
         show.console().print(str(result), markup=False, soft_wrap=True)
+
+
+def _folds(
+    text: str, source: str | None, reading: WithoutTitles
+) -> "tuple[int, list[tuple[Ratings, Ratings]]]":
+    """The number of folds, or the folds that are given as pairs of files of a source."""
+    from dotbias.errors import SettingError
+
+    if text.isdecimal():
+        if int(text) < 2:
+            raise SettingError(f"--folds {text}: there must be at least 2")
+        return int(text), []
+    pairs = [tuple(part.strip() for part in pair.split(":")) for pair in text.split(",")]
+    if len(pairs) < 2 or not all(len(pair) == 2 and all(pair) for pair in pairs):
+        raise SettingError(
+            f"--folds {text}: write a number, or two pairs of files or more, such as "
+            "u1.base:u1.test,u2.base:u2.test"
+        )
+    if source is None:
+        raise SettingError(
+            f"--folds {text}: name the folder, the archive or the set that holds them"
+        )
+    read = (tuple(reading.read(f"{source}/{name}") for name in pair) for pair in pairs)
+    return len(pairs), [(train, test) for train, test in read]
 
 
 def _planned(

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from dotbias.cli import hints, planning, show, specs
+from dotbias.cli import completion, hints, planning, show, specs
 from dotbias.cli import options as o
 from dotbias.cli.groups import Only, add
 from dotbias.cli.reading import WithoutTitles
@@ -123,11 +123,16 @@ def lr_find(
 def race(
     ratings: Annotated[
         str | None,
-        typer.Argument(metavar="RATINGS", help="What to race on; not needed with --surface."),
+        typer.Argument(
+            metavar="RATINGS",
+            help="What to race on; not needed with --surface.",
+            autocompletion=completion.ratings,
+        ),
     ] = None,
     rules: Annotated[
         str | None,
         typer.Option(
+            autocompletion=completion.several_among(RULES),
             help=f"Rules, separated by spaces or commas; all by default: {', '.join(RULES)}. As in "
             "`fit --rule`, with settings only between spaces.",
         ),
@@ -149,6 +154,7 @@ def race(
     surface: Annotated[
         str | None,
         typer.Option(
+            autocompletion=completion.among("beale", "rosenbrock", "saddle", "valley"),
             help="Race on a surface of two dimensions instead: beale, rosenbrock, saddle or valley.",
         ),
     ] = None,
@@ -242,6 +248,7 @@ def schedule(
         str,
         typer.Argument(
             metavar="SCHEDULE",
+            autocompletion=completion.among(*SCHEDULES),
             help=f"NAME or NAME:SETTING=NUMBER,... Names: {', '.join(SCHEDULES)}.",
         ),
     ],

@@ -45,6 +45,25 @@ class Listing:
             rich_help_panel=_PANEL,
         ),
     ] = None
+    not_genre: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="No items of this genre, or of any of several (repeatable).",
+            rich_help_panel=_PANEL,
+        ),
+    ] = None
+    year_from: Annotated[
+        int | None,
+        typer.Option(
+            help="The first year, of items whose titles end in one, as Heat (1995) does.",
+            metavar="YEAR",
+            rich_help_panel=_PANEL,
+        ),
+    ] = None
+    year_to: Annotated[
+        int | None,
+        typer.Option(help="The last year.", metavar="YEAR", rich_help_panel=_PANEL),
+    ] = None
     include_rated: Annotated[
         bool,
         typer.Option(
@@ -80,6 +99,9 @@ class Listing:
             "candidates": self.candidate,
             "exclude": self.exclude,
             "genres": self.genre,
+            "not_genres": self.not_genre,
+            "year_from": self.year_from,
+            "year_to": self.year_to,
             "include_rated": self.include_rated,
             "min_ratings": self.min_ratings,
             "well_known": self.well_known,

@@ -5,6 +5,8 @@ from typing import Annotated, Literal
 
 import typer
 
+from dotbias.cli import completion
+
 _OUTPUT = "Output"
 
 
@@ -12,6 +14,7 @@ RatingsArgument = Annotated[
     str | None,
     typer.Argument(
         metavar="RATINGS",
+        autocompletion=completion.ratings,
         help="CSV, TSV, .dat, u.data, Parquet, Arrow, JSON, Excel, MatrixMarket, SQLite (also packed "
         "with gzip, bzip2, xz, zstd), a zip, a tar, a folder, a pattern of parts, - for standard input, "
         "or a named set such as ml-100k. A --database may stand for it.",
@@ -36,6 +39,14 @@ NotInterested = Annotated[
     ),
 ]
 SeedOption = Annotated[int, typer.Option(min=0, help="Seed of everything that is drawn.")]
+SplitSeedOption = Annotated[
+    int | None,
+    typer.Option(
+        min=0,
+        help="Seed of which ratings are held out, apart from the others.",
+        show_default="--seed",
+    ),
+]
 StrictOption = Annotated[
     bool,
     typer.Option(

@@ -5,8 +5,9 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from dotbias.cli import show
-from dotbias.cli.solving import SOLVERS, SolverName, Solving
+from dotbias.cli.solving import MODELS, SOLVERS, SolverName, Solving
 from dotbias.errors import SettingError
+from dotbias.settings import named
 
 if TYPE_CHECKING:
     from dotbias.data.ratings import Ratings
@@ -63,10 +64,8 @@ def plan(solving: Solving, also: Mapping[str, tuple[SolverName, ...]] | None = N
     meant |= also or {}
     if solving.form not in (None, "linear"):
         meant[f"--form {solving.form}"] = ("sgd",)
-    if solving.solver_name not in ("auto", *SOLVERS):
-        raise SettingError(
-            f"--solver {solving.solver_name}: it must be one of auto, {', '.join(SOLVERS)}"
-        )
+    names = {name: name for name in ("auto", *SOLVERS)}
+    named(f"--solver {solving.solver_name}", solving.solver_name, names)
     model = make_model(solving)
     if solving.model_name == "net":
         if solving.solver_name not in ("auto", "sgd") or solving.budget is not None:
@@ -117,7 +116,6 @@ def make_model(solving: Solving, solver: SolverName = "sgd") -> "Model":
     Raises:
         SettingError: for a model that there is not, settings that it does not have, and illegal ones.
     """
-    from dotbias.fitting.choosing import ALS_FACTORS
     from dotbias.models import Baseline, DotBias, EmbeddingNet
     from dotbias.solvers.descent.losses import LOSSES, Squared
 
@@ -130,11 +128,13 @@ def make_model(solving: Solving, solver: SolverName = "sgd") -> "Model":
         return EmbeddingNet(**settings)
     if name == "baseline":
         return Baseline()
-    if name != "dot-bias":
-        raise SettingError(f"--model {name}: it must be dot-bias, net or baseline")
+    names = {known: known for known in MODELS}
+    named(f"--model {name}", name, names)
     if LOSSES.get(solving.loss or "squared", Squared).samples():
         settings.setdefault("output", "preference")
     if solver == "als":
+        from dotbias.solvers.least_squares.als import ALS_FACTORS
+
         settings.setdefault("n_factors", ALS_FACTORS)
     return DotBias(**settings)
 

@@ -11,6 +11,7 @@ from dotbias.cli import show
 from dotbias.cli.groups import add
 from dotbias.cli.planning import seconds
 from dotbias.errors import SettingError
+from dotbias.extras import install
 
 if TYPE_CHECKING:
     from dotbias.serving.store.database import Database
@@ -191,4 +192,4 @@ def needs_extra() -> None:
         import sqlalchemy  # noqa: F401
         import uvicorn  # noqa: F401
     except ImportError as error:
-        raise SettingError(f"{error.name} is not installed: pip install 'dotbias[serve]'") from None
+        raise SettingError(f"{error.name} is not installed: {install('serve')}") from None

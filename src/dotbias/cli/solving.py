@@ -6,13 +6,14 @@ from typing import Annotated, Any, Literal, NamedTuple, TypeAlias, get_args, get
 
 import typer
 
-from dotbias.cli import specs
+from dotbias.cli import completion, specs
 from dotbias.solvers.descent.losses import LOSSES
 from dotbias.solvers.descent.rules import RULES
 from dotbias.solvers.descent.schedules import SCHEDULES
 
 SolverName: TypeAlias = Literal["sgd", "als", "gibbs"]
 SOLVERS: tuple[SolverName, ...] = get_args(SolverName)
+MODELS = ("dot-bias", "net", "baseline")
 
 _MODEL = "Model"
 _TRAINING = "Training"
@@ -20,6 +21,13 @@ _FINE = "Gradient descent, in detail"
 _OTHERS = "Other solvers"
 
 _OF_MODEL = "model."
+
+
+# Options whose values are names of this library.
+_NAMES = (
+    *("model_name", "solver_name", "loss", "form", "batch", "order", "semantics", "decay_per"),
+    *("parallel", "weighting", "device"),
+)
 
 
 def _as_typed(value: Any) -> Any:
@@ -60,7 +68,10 @@ class Sets:
 
 @dataclass(frozen=True, kw_only=True)
 class Solving:
-    """The options that say what is fitted and how, as typed; None where they were not given."""
+    """The options that say what is fitted and how, as typed; None where they were not given.
+
+    One whose setting has another name in Python can be typed by that name too.
+    """
 
     model_name: Annotated[
         str,
@@ -68,18 +79,26 @@ class Solving:
             "--model",
             help="dot-bias, net (embeddings through hidden layers; needs the extra torch), or baseline "
             "(biases only).",
+            autocompletion=completion.among(*MODELS),
             rich_help_panel=_MODEL,
         ),
     ] = "dot-bias"
     factors: Annotated[
         int | None,
-        typer.Option(min=1, help="Length of each embedding.", rich_help_panel=_MODEL),
+        typer.Option(
+            "--factors",
+            "--n-factors",
+            min=1,
+            help="Length of each embedding.",
+            rich_help_panel=_MODEL,
+        ),
         Sets(sgd="model.n_factors", als="model.n_factors", gibbs="n_factors"),
     ] = None
     form: Annotated[
         str | None,
         typer.Option(
             help="linear, sigmoid (stretched), or preference (no ratings: see --loss).",
+            autocompletion=completion.among("linear", "sigmoid", "preference"),
             rich_help_panel=_MODEL,
         ),
         Sets(every="model.output"),
@@ -130,6 +149,7 @@ class Solving:
             "auto: the most accurate that fits the budget. An option that is meant for one solver "
             "chooses it.",
             metavar="NAME",
+            autocompletion=completion.among("auto", *SOLVERS),
             rich_help_panel=_MODEL,
         ),
     ] = "auto"
@@ -150,6 +170,7 @@ class Solving:
             "FILE.py/CLASS for one of your own.",
             metavar="RULE",
             show_default="sgd, for net momentum",
+            autocompletion=completion.among(*RULES),
             rich_help_panel=_TRAINING,
         ),
         Sets(sgd="rule", read=specs.rule),
@@ -160,6 +181,7 @@ class Solving:
             help=f"What is minimised: {', '.join(LOSSES)}. Those after the first learn what is chosen, "
             "not how it is rated.",
             show_default="squared",
+            autocompletion=completion.among(*LOSSES),
             rich_help_panel=_TRAINING,
         ),
         Sets(sgd="loss"),
@@ -167,6 +189,8 @@ class Solving:
     negatives: Annotated[
         int | None,
         typer.Option(
+            "--negatives",
+            "--n-negatives",
             help="logistic, bpr: items drawn for each known pair that its user has not chosen.",
             show_default="4",
             rich_help_panel=_TRAINING,
@@ -179,6 +203,7 @@ class Solving:
             help="Learning rate: a number, auto (the finder's), LOW:HIGH (spread over the groups), or "
             "GROUP=NUMBER (repeatable).",
             metavar="RATE",
+            autocompletion=completion.among("auto"),
             rich_help_panel=_TRAINING,
         ),
         Sets(sgd="rule.lr", read=specs.rates),
@@ -186,6 +211,8 @@ class Solving:
     epochs: Annotated[
         int | None,
         typer.Option(
+            "--epochs",
+            "--n-epochs",
             help="Passes over the ratings.",
             show_default="40, for net 16",
             rich_help_panel=_TRAINING,
@@ -195,9 +222,12 @@ class Solving:
     batch: Annotated[
         str | None,
         typer.Option(
+            "--batch",
+            "--batch-size",
             help="Ratings per step: 1, a number, or full.",
             metavar="SIZE",
             show_default="1, for net 512",
+            autocompletion=completion.among("full"),
             rich_help_panel=_TRAINING,
         ),
         Sets(sgd="batch_size", read=specs.batch),
@@ -218,6 +248,7 @@ class Solving:
             help="Learning rate over the epochs, NAME or NAME:SETTING=NUMBER,... Names: "
             f"{', '.join(SCHEDULES)}.",
             metavar="SCHEDULE",
+            autocompletion=completion.among(*SCHEDULES),
             rich_help_panel=_TRAINING,
         ),
         Sets(sgd="schedule", read=specs.schedule),
@@ -225,6 +256,8 @@ class Solving:
     early_stopping: Annotated[
         float | None,
         typer.Option(
+            "--early-stopping",
+            "--validation-size",
             help="Share of the training rows for validation: stop when their error no longer falls.",
             metavar="SHARE",
             rich_help_panel=_TRAINING,
@@ -233,7 +266,12 @@ class Solving:
     ] = None
     threads: Annotated[
         int | None,
-        typer.Option(help="Threads; the result is the same.", rich_help_panel=_TRAINING),
+        typer.Option(
+            "--threads",
+            "--n-threads",
+            help="Threads; the result is the same.",
+            rich_help_panel=_TRAINING,
+        ),
         Sets(every="n_threads"),
     ] = None
     decoupled: Annotated[
@@ -251,6 +289,7 @@ class Solving:
         typer.Option(
             help="Weight decay counts per rating, or per row.",
             show_default="rating",
+            autocompletion=completion.among("rating", "row"),
             rich_help_panel=_FINE,
         ),
         Sets(sgd="weight_decay.per"),
@@ -258,6 +297,8 @@ class Solving:
     freeze: Annotated[
         list[str] | None,
         typer.Option(
+            "--freeze",
+            "--frozen",
             help="Group that keeps its starting values (repeatable).",
             metavar="GROUP",
             rich_help_panel=_FINE,
@@ -269,6 +310,7 @@ class Solving:
         typer.Option(
             help="Rows that a batch does not touch: lazy leaves them, dense moves them too.",
             show_default="lazy",
+            autocompletion=completion.among("lazy", "dense"),
             rich_help_panel=_FINE,
         ),
         Sets(sgd="semantics"),
@@ -278,6 +320,7 @@ class Solving:
         typer.Option(
             help="Ratings shuffled, or as stored.",
             show_default="shuffled",
+            autocompletion=completion.among("shuffled", "stored"),
             rich_help_panel=_FINE,
         ),
         Sets(sgd="order", read=specs.order),
@@ -310,6 +353,7 @@ class Solving:
         typer.Option(
             help="grid, or hogwild (no locks, other bits each time).",
             show_default="grid",
+            autocompletion=completion.among("grid", "hogwild"),
             rich_help_panel=_FINE,
         ),
         Sets(sgd="parallel"),
@@ -319,13 +363,19 @@ class Solving:
         typer.Option(
             help="net: cpu, cuda or mps.",
             show_default="the fastest that is there",
+            autocompletion=completion.among("cpu", "cuda", "mps"),
             rich_help_panel=_TRAINING,
         ),
         Sets(sgd="device"),
     ] = None
     iterations: Annotated[
         int | None,
-        typer.Option(help="als: how often both sides are solved.", rich_help_panel=_OTHERS),
+        typer.Option(
+            "--iterations",
+            "--n-iterations",
+            help="als: how often both sides are solved.",
+            rich_help_panel=_OTHERS,
+        ),
         Sets(als="n_iterations"),
     ] = None
     weighting: Annotated[
@@ -333,13 +383,16 @@ class Solving:
         typer.Option(
             help="als: weight decay counts for a row's ratings, or for rows.",
             show_default="ratings",
+            autocompletion=completion.among("ratings", "rows"),
             rich_help_panel=_OTHERS,
         ),
         Sets(als="weighting"),
     ] = None
     samples: Annotated[
         int | None,
-        typer.Option(help="gibbs: samples in all.", rich_help_panel=_OTHERS),
+        typer.Option(
+            "--samples", "--n-samples", help="gibbs: samples in all.", rich_help_panel=_OTHERS
+        ),
         Sets(gibbs="n_samples"),
     ] = None
     burn_in: Annotated[
@@ -370,6 +423,12 @@ class Solving:
         ),
         Sets(gibbs="keep_samples"),
     ] = None
+
+    def __post_init__(self) -> None:
+        for name in _NAMES:  # in any case
+            value = getattr(self, name)
+            if value is not None:
+                object.__setattr__(self, name, value.lower())
 
     @property
     def finds_rate(self) -> bool:

@@ -3,11 +3,11 @@
 import importlib.util
 import inspect
 import sys
-from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from dotbias.errors import SettingError
+from dotbias.settings import named
 
 if TYPE_CHECKING:
     from dotbias.solvers.descent.rules import Rates, Rule
@@ -21,15 +21,14 @@ def rule(text: str) -> "Rule":
     from dotbias.solvers.descent.rules import RULES, Rule
 
     name, _, settings = text.partition(":")
-    known = RULES
     if ".py" in name:
         own = _own_rule(name)
-        known = {name: own}
         if not (isinstance(own, type) and issubclass(own, Rule)):
             raise SettingError(f"--rule {name}: that is no subclass of dotbias.Rule")
         if inspect.isabstract(own):
             raise SettingError(f"--rule {name}: it has no function update")
-    return _make("--rule", name, settings, known)
+        return _make(own, settings, "--rule", name)
+    return _make(named(f"--rule {name}", name, RULES), settings, "--rule", name)
 
 
 def schedule(text: str) -> "Schedule":
@@ -37,7 +36,7 @@ def schedule(text: str) -> "Schedule":
     from dotbias.solvers.descent.schedules import SCHEDULES
 
     name, _, settings = text.partition(":")
-    return _make("--schedule", name, settings, SCHEDULES)
+    return _make(named(f"--schedule {name}", name, SCHEDULES), settings, "--schedule", name)
 
 
 def batch(text: str) -> int | None:
@@ -99,14 +98,12 @@ def _number(option: str, text: str, whole: str) -> float:
         raise SettingError(f"{option} {whole}: {text!r} is not a number") from None
 
 
-def _make(option: str, name: str, settings: str, known: Mapping[str, type[T]]) -> T:
-    """An object of one of several classes from its name and ``SETTING=VALUE,...``."""
+def _make(kind: type[T], settings: str, option: str, name: str) -> T:
+    """An object of a class, which is what an option names, from ``SETTING=VALUE,...``."""
     from dataclasses import fields
 
-    if name not in known:
-        raise SettingError(f"{option} {name}: it must be one of {', '.join(known)}")
     values: dict[str, Any] = {}
-    legal = {f.name: f for f in fields(known[name])}  # type: ignore[arg-type]
+    legal = {f.name: f for f in fields(kind)}  # type: ignore[arg-type]
     for part in filter(None, settings.split(",")):
         key, equals, value = part.partition("=")
         if not equals or key not in legal:
@@ -115,7 +112,7 @@ def _make(option: str, name: str, settings: str, known: Mapping[str, type[T]]) -
             )
         text = isinstance(legal[key].default, str)
         values[key] = value if text else _number(option, value, part)
-    return known[name](**values)
+    return kind(**values)
 
 
 def _own_rule(name: str) -> Any:

@@ -52,7 +52,8 @@ def predict(
 ) -> None:
     """Predict ratings: of one user and item, or of a file of pairs.
 
-    Users and items never seen get a prediction too; the column "basis" says what it rests on.
+    Users and items never seen get a prediction too; the column "basis" says what it rests on. The other
+    columns of a file of pairs are kept.
 
     Examples: [bold]dotbias predict movies.dotbias --user 42 --item "Toy Story"[/bold],
     [bold]dotbias predict movies.dotbias pairs.csv -o predictions.csv[/bold]
@@ -66,7 +67,9 @@ def predict(
     rec = Recommender.load(model)
     if pairs is not None:
         with without_panics():
-            asked = read_pairs(pairs, max_unpacked=reading.max_unpacked, **reading.how(rec))
+            asked = read_pairs(
+                pairs, keep=True, max_unpacked=reading.max_unpacked, **reading.how(rec)
+            )
         table = rec.predict_table(asked, with_std=with_std, strict=strict)
     else:
         assert user is not None

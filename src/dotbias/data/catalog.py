@@ -20,7 +20,7 @@ from pathlib import Path
 from types import MappingProxyType
 
 from dotbias.data.waiting import let_interrupt
-from dotbias.errors import DataError, DownloadError
+from dotbias.errors import DataError, DownloadError, did_you_mean
 from dotbias.progress import progress_bar
 
 _log = logging.getLogger("dotbias")
@@ -149,7 +149,8 @@ def fetch(name: str, *, progress: bool = True) -> Path:
     dotbias.errors.DataError: no set is named 'ml-2m'; there are ml-latest-small, ml-100k, ...
     """
     if name not in NAMED_SETS:
-        raise DataError(f"no set is named {name!r}; there are {', '.join(NAMED_SETS)}")
+        near = did_you_mean(name, NAMED_SETS)
+        raise DataError(f"no set is named {name!r}; there are {', '.join(NAMED_SETS)}{near}")
     named = NAMED_SETS[name]
     target = cache_folder() / named.filename
     if _is_verified(target, named):

@@ -4,7 +4,7 @@ import logging
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 import polars as pl
@@ -68,8 +68,8 @@ class Ratings:
     of ratings that lie far from zero against how much they differ, such as years, subtract a constant.
 
     Args:
-        users: user index of each rating, shape (n,), int32.
-        items: item index of each rating, shape (n,), int32.
+        user_indices: user index of each rating, shape (n,), int32: a place in the vocabulary, no id.
+        item_indices: item index of each rating, likewise.
         values: the rating, or the count, shape (n,), float32, up to ``LARGEST`` in size.
         user_vocabulary: raw id of each user index; every user has a rating.
         item_vocabulary: raw id (and title) of each item index; every item has a rating.
@@ -90,8 +90,8 @@ class Ratings:
         SettingError: for a kind that is none.
     """
 
-    users: Index
-    items: Index
+    user_indices: Index
+    item_indices: Index
     values: NDArray[np.float32]
     user_vocabulary: Vocabulary
     item_vocabulary: Vocabulary
@@ -105,14 +105,17 @@ class Ratings:
         if self.kind not in KINDS:
             raise SettingError(f"kind={self.kind!r}: kind must be one of {', '.join(KINDS)}")
         checked: dict[str, NDArray[Any]] = {
-            "users": _index("user", self.users, self.n_users),
-            "items": _index("item", self.items, self.n_items),
+            "user_indices": _index("user", self.user_indices, self.n_users),
+            "item_indices": _index("item", self.item_indices, self.n_items),
             "values": as_values(self.values, self.kind),
         }
         if self.times is not None:
             checked["times"] = as_whole_numbers(self.times, "time")
         if len({len(column) for column in checked.values()}) > 1:
-            counted = ", ".join(f"{len(column):,} {name}" for name, column in checked.items())
+            counted = ", ".join(
+                f"{len(column):,} {name.replace('_indices', 's')}"
+                for name, column in checked.items()
+            )
             raise DataError(f"users, items and ratings must be equally long: there are {counted}")
         for name, column in checked.items():
             # A view, lest the array that was handed in become read-only too.
@@ -204,6 +207,18 @@ class Ratings:
             )
         return ratings
 
+    if not TYPE_CHECKING:  # to which any name would then be one
+
+        def __getattr__(self, name: str) -> Any:
+            # What was called so would be taken for the ids, of which rec.predict(users, items) is asked.
+            if name in ("users", "items"):
+                side = name[:-1]
+                raise AttributeError(
+                    f"Ratings has no {name}: {side}_indices are places in {side}_vocabulary, and "
+                    f"to_frame()[{side!r}] are ids; rec.predict takes the ratings themselves"
+                )
+            raise AttributeError(f"'Ratings' object has no attribute {name!r}")
+
     def __len__(self) -> int:
         return len(self.values)
 
@@ -268,12 +283,12 @@ class Ratings:
     @cached_property
     def user_counts(self) -> NDArray[np.int64]:
         """Number of ratings of each user, shape (n_users,)."""
-        return np.bincount(self.users, minlength=self.n_users)
+        return np.bincount(self.user_indices, minlength=self.n_users)
 
     @cached_property
     def item_counts(self) -> NDArray[np.int64]:
         """Number of ratings of each item, shape (n_items,)."""
-        return np.bincount(self.items, minlength=self.n_items)
+        return np.bincount(self.item_indices, minlength=self.n_items)
 
     def take(self, rows: NDArray[Any]) -> "Ratings":
         """The given rows as ratings in their own right: ids that do not occur leave the vocabularies.
@@ -281,15 +296,15 @@ class Ratings:
         Args:
             rows: row numbers, shape (m,), or a mask, shape (n,).
         """
-        users, user_vocabulary, kept_users = _compact(self.users[rows], self.user_vocabulary)
-        items, item_vocabulary, kept_items = _compact(self.items[rows], self.item_vocabulary)
+        users, user_vocabulary, kept_users = _compact(self.user_indices[rows], self.user_vocabulary)
+        items, item_vocabulary, kept_items = _compact(self.item_indices[rows], self.item_vocabulary)
         features = self.features
         if features is not None:
             features = features.take_rows(rows).take_sides(kept_users, kept_items)
         return replace(
             self,
-            users=users,
-            items=items,
+            user_indices=users,
+            item_indices=items,
             values=self.values[rows],
             times=None if self.times is None else self.times[rows],
             user_vocabulary=user_vocabulary,
@@ -305,8 +320,8 @@ class Ratings:
         """
         return replace(
             self,
-            users=self.users[rows],
-            items=self.items[rows],
+            user_indices=self.user_indices[rows],
+            item_indices=self.item_indices[rows],
             values=self.values[rows],
             times=None if self.times is None else self.times[rows],
             declared_scale=self.scale,
@@ -397,7 +412,9 @@ class Ratings:
         >>> cold(train, test)
         ColdCount(users=0, items=1, rows=1)
         """
-        held = held_out(self.users, self.times, test_size, seed=seed, by=by, new_users=new_users)
+        held = held_out(
+            self.user_indices, self.times, test_size, seed=seed, by=by, new_users=new_users
+        )
         if held.all() or not held.any():
             part = "training" if held.all() else "held-out"
             size = "" if by == "last" else f", test_size={test_size!r}"
@@ -420,9 +437,9 @@ class Ratings:
         """One number for each rating's (user, item) pair, shape (n,), in four bytes where that fits."""
         fits = self.n_users * self.n_items <= 2**32
         number: type[np.unsignedinteger[Any]] = np.uint32 if fits else np.uint64
-        pairs = self.users.astype(number)
+        pairs = self.user_indices.astype(number)
         pairs *= number(self.n_items)
-        pairs += self.items.view(np.uint32)
+        pairs += self.item_indices.view(np.uint32)
         return pairs
 
     def to_frame(self) -> pl.DataFrame:
@@ -430,8 +447,8 @@ class Ratings:
         there are times, ``timestamp``, with the raw ids.
         """
         columns = {
-            "user": self.user_vocabulary.ids.gather(self.users),
-            "item": self.item_vocabulary.ids.gather(self.items),
+            "user": self.user_vocabulary.ids.gather(self.user_indices),
+            "item": self.item_vocabulary.ids.gather(self.item_indices),
         }
         if self.kind != "events":
             columns[_ONE[self.kind]] = pl.Series(self.values)
@@ -462,7 +479,7 @@ def k_fold(
     >>> [(len(train), len(test)) for train, test in k_fold(ratings, 2)]
     [(2, 3), (3, 2)]
     """
-    masks = folds(ratings.users, n_folds, seed=seed, new_users=new_users)
+    masks = folds(ratings.user_indices, n_folds, seed=seed, new_users=new_users)
     return (_parts(ratings, held) for held in masks)
 
 
@@ -470,7 +487,7 @@ def cold(train: Ratings, test: Ratings) -> ColdCount:
     """How many users and items of ``test`` are not in ``train``, and how many rows have either."""
     users = train.user_vocabulary.indices(test.user_vocabulary.ids) < 0
     items = train.item_vocabulary.indices(test.item_vocabulary.ids) < 0
-    rows = users[test.users] | items[test.items]
+    rows = users[test.user_indices] | items[test.item_indices]
     return ColdCount(*(int(np.count_nonzero(mask)) for mask in (users, items, rows)))
 
 

@@ -21,7 +21,7 @@ from dotbias.data.formats.titles import reshaped, with_whole_lines
 from dotbias.data.names import WHERE, counts, usual_place
 from dotbias.data.ratings import Kind, Ratings, Scale, declared_scale
 from dotbias.data.reading import NONE, How, Reading
-from dotbias.data.scan import BadRow, as_text, numbered, parse, places, usable
+from dotbias.data.scan import BadRow, as_text, numbered, others, parse, places, usable
 from dotbias.data.sources.blob import Blob, Frame
 from dotbias.data.sources.limits import Limit, limit_of
 from dotbias.data.sources.locate import RATINGS, TITLES, locate, titles_beside
@@ -38,6 +38,8 @@ _log = logging.getLogger("dotbias")
 
 # What is kept of repeated pairs where nobody says.
 _DUPLICATES: dict[Kind, Duplicates] = {"ratings": "last", "counts": "sum", "events": "sum"}
+# Columns of a table of predictions.
+_PREDICTED = ("user", "item", "prediction", "preference", "basis", "std", "lower", "upper")
 _RATED = ("user", "item", "rating", "time", "title", "genres")
 
 
@@ -256,6 +258,19 @@ def read_ratings_with_report(
     )
 
 
+def as_ratings(given: "Ratings | Source", *, of_model: Kind | None = None) -> Ratings:
+    """Ratings as they are, and whatever else holds ratings as ``read_ratings`` reads it.
+
+    Args:
+        given: ratings, or a frame, path, named set...
+        of_model: as for ``read_ratings``.
+
+    Raises:
+        DataError, DownloadError: as ``read_ratings``.
+    """
+    return given if isinstance(given, Ratings) else read_ratings(given, of_model=of_model)
+
+
 def load(name: str, **read_options: Any) -> Ratings:
     """The ratings of a named set, downloaded when it is first used.
 
@@ -297,14 +312,20 @@ def read_titles(
 
 
 def read_pairs(
-    source: "Source", *, max_unpacked: int | str | None = None, **how: Unpack[How]
+    source: "Source",
+    *,
+    keep: bool = False,
+    max_unpacked: int | str | None = None,
+    **how: Unpack[How],
 ) -> pl.DataFrame:
     """Read (user, item) pairs: columns ``user`` and ``item`` with raw ids (Int64 or String).
 
-    Takes what ``read_ratings`` takes; other columns are ignored.
+    Takes what ``read_ratings`` takes.
 
     Args:
         source: path or frame.
+        keep: whether the other columns come along, under their own names (with ``of the file`` behind
+            one of a column that a table of predictions has itself); text where the source is text.
         how: what is known of it, by the names in ``Reading``.
 
     Raises:
@@ -315,7 +336,13 @@ def read_pairs(
     """
     content = locate(source, RATINGS, SUFFIXES, limit_of(max_unpacked))[0]
     table = open_table(content, Wanted(("user", "item"), Reading(**how)))
-    return as_text(usable(*parse(table), skip=None)[0].select("user", "item"))
+    table, parsed = parse(table)
+    pairs = as_text(usable(table, parsed, skip=None)[0].select("user", "item"))
+    if not keep:
+        return pairs
+    given = others(table)
+    own = {name: f"{name} of the file" for name in _PREDICTED}
+    return pl.concat([pairs, given.rename(own, strict=False)], how="horizontal")
 
 
 @dataclass(frozen=True, eq=False)
@@ -562,8 +589,8 @@ def _without_repeats(
     keep[kept["row"].to_numpy()] = True
     return replace(
         ratings,
-        users=ratings.users[keep],
-        items=ratings.items[keep],
+        user_indices=ratings.user_indices[keep],
+        item_indices=ratings.item_indices[keep],
         values=values[keep],
         times=None if ratings.times is None else ratings.times[keep],
         kind="counts" if duplicates == "sum" else ratings.kind,
@@ -581,8 +608,8 @@ def _repeated_error(
         if pair in first:
             break
         first[pair] = row
-    user = ratings.user_vocabulary.raw(ratings.users[row])
-    item = ratings.item_vocabulary.raw(ratings.items[row])
+    user = ratings.user_vocabulary.raw(ratings.user_indices[row])
+    item = ratings.item_vocabulary.raw(ratings.item_indices[row])
     where = places(table, [rows[first[pair]], rows[row]])
     advice = (
         'duplicates="last" or "mean" (on the command line --duplicates last) to keep one rating'

@@ -126,6 +126,20 @@ def parse(
     return table, parsed
 
 
+def others(table: Table) -> pl.DataFrame:
+    """The columns of a long table that are none of its ids, row by row of what ``parse`` has read: text
+    where the source is text. Lists and the like, which no table of text can hold, are left out.
+    """
+    ids = {place for role, place in table.places.items() if role in IDS}
+    rest = {f"other {at}": at for at in range(len(table.columns)) if at not in ids}
+    if table.reading.layout != "long" or not rest:
+        return pl.DataFrame()
+    every = replace(table, places={**table.places, **rest})
+    names = {role: table.columns[at] for role, at in rest.items()}
+    frame = _chosen(table, every.text()).select(*names).collect(engine="streaming")
+    return frame.drop(selectors.nested()).rename(names, strict=False)
+
+
 def _chosen(table: Table, lf: pl.LazyFrame) -> pl.LazyFrame:
     """The rows of a table that are read."""
     words = table.reading.where_values

@@ -2,17 +2,24 @@
 
 import re
 import unicodedata
+from difflib import get_close_matches
 from functools import cached_property
+from typing import TYPE_CHECKING
 
 import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from dotbias.data.vocabulary import Index, Vocabulary
+if TYPE_CHECKING:
+    from dotbias.data.vocabulary import Index, Vocabulary
 
 _NO_LETTERS = re.compile(r"[\W_]+")
 _YEAR = re.compile(r" \d{4}$")
 _MOST_WORDS = 20
+# How well a title fits: it is the query; it has the same words, but for the year; 1 where it begins so.
+_SAME, _WORDS = 4, 2
+# Titles that are compared with a misspelt query.
+_COMPARED = 200
 
 
 def plain_text(text: str) -> str:
@@ -39,7 +46,7 @@ class Search:
         counts: how often each was rated: of those that fit alike, the best known come first, shape (n,).
     """
 
-    def __init__(self, vocabulary: Vocabulary, counts: NDArray[np.integer]) -> None:
+    def __init__(self, vocabulary: "Vocabulary", counts: NDArray[np.integer]) -> None:
         names = vocabulary.ids.cast(pl.String)
         if vocabulary.titles is not None:
             names = vocabulary.titles.fill_null(names)
@@ -51,6 +58,7 @@ class Search:
         """Index of the item with this title: the same words in any order, with or without the year at
         its end; of several the best known. -1 where there is none.
 
+        >>> from dotbias.data.vocabulary import Vocabulary
         >>> titles = pl.Series(["Matrix, The (1999)", "Léon (1994)"])
         >>> search = Search(Vocabulary(pl.Series([1, 2]), titles), np.array([9, 5]))
         >>> search.same("The Matrix"), search.same("leon 1994"), search.same("The")
@@ -70,32 +78,91 @@ class Search:
         whole = {_in_order(name): at for name, at in zip(names, rarest_first, strict=True)}
         return {**without, **whole}
 
-    def find(self, query: str, allowed: NDArray[np.bool_] | None = None) -> Index:
-        """Indices of the items that fit, the best first: the whole title, its beginning, all others.
+    def find(self, query: str, allowed: NDArray[np.bool_] | None = None) -> "Index":
+        """Indices of the items that fit, the best first: the whole title, its words, its beginning, all
+        others. Where no word begins so, parts of words fit.
 
         Args:
             query: words in any order and case, with or without accents.
             allowed: which items may be found, shape (n,); all by default.
 
+        >>> from dotbias.data.vocabulary import Vocabulary
         >>> titles = pl.Series(["Matrix, The (1999)", "Léon (1994)", "The Matrix Reloaded (2003)"])
         >>> search = Search(Vocabulary(pl.Series([1, 2, 3]), titles), np.array([9, 5, 7]))
         >>> search.find("the matrix").tolist(), search.find("leon").tolist()
         ([0, 2], [1])
         """
+        return self._found(query, allowed)[0]
+
+    def meant(self, query: str) -> "Index":
+        """Indices of the items that may be meant by a name, the best first: those with this very title;
+        else those whose title has these words and no more, but for the year; else all that fit.
+
+        >>> from dotbias.data.vocabulary import Vocabulary
+        >>> titles = pl.Series(["Toy Story 2 (1999)", "Toy Story (1995)", "Matrix, The (1999)"])
+        >>> search = Search(Vocabulary(pl.Series([1, 2, 3]), titles), np.zeros(3, int))
+        >>> search.meant("toy story").tolist(), search.meant("The Matrix").tolist()
+        ([1], [2])
+        >>> search.meant("toy").tolist(), search.meant("...").tolist()
+        ([0, 1], [])
+        """
+        if not plain_text(query):
+            return np.empty(0, np.int32)
+        found, quality = self._found(query, None)
+        least = next((tier for tier in (_SAME, _WORDS) if (quality >= tier).any()), 0)
+        return found[quality >= least]
+
+    def near(self, query: str, k: int = 3) -> "Index":
+        """Indices of the items whose titles are most like a query in which something is misspelt.
+
+        >>> from dotbias.data.vocabulary import Vocabulary
+        >>> titles = pl.Series(["Toy Story (1995)", "Heat (1995)"])
+        >>> search = Search(Vocabulary(pl.Series([1, 2]), titles), np.zeros(2, int))
+        >>> search.near("Toy Stroy").tolist(), search.near("something else").tolist()
+        ([0], [])
+        """
         text = plain_text(query)
-        fits = np.ones(len(self._names), np.bool_) if allowed is None else allowed.copy()
-        for word in text.split()[:_MOST_WORDS]:
-            fits &= self._names.str.contains(f" {word}", literal=True).to_numpy()
+        # To compare letter by letter takes long: those alone that share most with the query.
+        shared = np.zeros(len(self._names), np.int16)
+        for part in {text[at : at + 2] for at in range(len(text) - 1)}:
+            shared += self._names.str.contains(part, literal=True).to_numpy()
+        likely = np.argsort(-shared, kind="stable")[:_COMPARED]
+        likely = likely[shared[likely] > 0]
+        bare = {at: _YEAR.sub("", self._names[at]).strip() for at in likely.tolist()}
+        near = get_close_matches(text, bare.values(), n=k)
+        alike = [at for name in near for at, own in bare.items() if own == name]
+        return np.array(list(dict.fromkeys(alike))[:k], np.int32)
+
+    def _found(
+        self, query: str, allowed: NDArray[np.bool_] | None
+    ) -> "tuple[Index, NDArray[np.int64]]":
+        """What ``find`` gives, and how well each fits."""
+        text = plain_text(query)
+        fits = self._with_words(text, allowed, " ")
+        if not fits.any():
+            fits = self._with_words(text, allowed, "")
         found = np.flatnonzero(fits)
         names = self._names.gather(found)
         same = names.str.strip_chars() == text
         # "Matrix, The (1999)" is The Matrix: the same words in another order, perhaps with a year.
-        bare = names.str.replace(_YEAR.pattern, "").str.strip_chars()
-        ordered = (bare.str.len_bytes() == len(text.encode())).to_numpy(writable=True)
-        for at in np.flatnonzero(ordered).tolist():
-            ordered[at] = _in_order(bare[at]) == _in_order(text)
+        ordered = np.zeros(len(found), np.bool_)
+        for each in (
+            names.str.strip_chars(),
+            names.str.replace(_YEAR.pattern, "").str.strip_chars(),
+        ):
+            alike = (each.str.len_bytes() == len(text.encode())).to_numpy()
+            for at in np.flatnonzero(alike).tolist():
+                ordered[at] |= _in_order(each[at]) == _in_order(text)
         begins = names.str.starts_with(f" {text}")
-        quality = 4 * same.to_numpy() + 2 * ordered + begins.to_numpy()
+        quality = _SAME * same.to_numpy() + _WORDS * ordered + begins.to_numpy()
         order = np.lexsort((found, -self._counts[found], -quality))
-        index: Index = found[order].astype(np.int32)
-        return index
+        return found[order].astype(np.int32), quality[order]
+
+    def _with_words(
+        self, text: str, allowed: NDArray[np.bool_] | None, before: str
+    ) -> NDArray[np.bool_]:
+        """Which names hold all words of a text, each with something before it."""
+        fits = np.ones(len(self._names), np.bool_) if allowed is None else allowed.copy()
+        for word in text.split()[:_MOST_WORDS]:
+            fits &= self._names.str.contains(before + word, literal=True).to_numpy()
+        return fits

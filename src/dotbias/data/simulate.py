@@ -93,7 +93,7 @@ class Truth:
         """Mean and variance of K, each row's number of steps above the lowest rating; (n,) each."""
         u = _rows(ratings.user_vocabulary, len(self.user_bias), "user")
         i = _rows(ratings.item_vocabulary, len(self.item_bias), "item")
-        scores = self._scores(u[ratings.users], i[ratings.items]).astype(np.float64)
+        scores = self._scores(u[ratings.user_indices], i[ratings.item_indices]).astype(np.float64)
         noise = max(self.noise, 1e-9)  # without noise the cdf below is a step
         mean, square = np.zeros((2, len(ratings)))
         for k, level in enumerate(_levels(self.scale, self.step)[1:], start=1):

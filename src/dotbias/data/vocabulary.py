@@ -1,7 +1,6 @@
 """The two-way table between the raw ids of a file and the row indices of the parameters."""
 
 import numbers
-import re
 from collections.abc import Iterable, Iterator, Sequence
 from difflib import get_close_matches
 from functools import cached_property
@@ -13,6 +12,7 @@ from numpy.typing import NDArray
 
 from dotbias.data.arrays import as_column, as_number
 from dotbias.data.reading import IdType
+from dotbias.data.search import Search, plain_text
 from dotbias.errors import AmbiguousTitleError, DataError, SettingError, UnknownIdError
 
 Index = NDArray[np.int32]
@@ -26,11 +26,12 @@ _EXACT = 2**53
 _DIGITS = 15
 # Integers have up to 128 bits, those of more than 64 as text.
 _LARGEST_ID = 2**127
-_NUMBER = re.compile(r"\s*[-+]?\d+\s*")
 # Columns of what is said of an id.
 _DESCRIBED = ("title", "genres")
 # Genres that a message names: categories may be as many as items.
 _SHOWN = 50
+# Of so many unknown names it is found out what is most like them.
+_HINTED = 3
 
 
 def is_id(raw: Any) -> bool:
@@ -233,16 +234,27 @@ class Vocabulary:
         return str(self.raw(index)) if title is None else str(title)
 
     def find(self, name: Any, *, noun: str = "item") -> int:
-        """Index of a raw id, an exact title, or a part of exactly one title (case ignored).
+        """Index of a raw id, an exact title, or of the one title that ``Search.meant`` by a name: case,
+        accents and the order of words are ignored, the year may be left out, and a part of exactly one
+        title will do.
 
         Where ids are integers, a number is one of them or a whole title, never a part of one: a wrong id
         must not stand for whatever has its digits in its name.
 
         Raises:
-            UnknownIdError: when nothing matches, or several titles do (they are listed, and the error is
-                an ``AmbiguousTitleError``).
+            UnknownIdError: when nothing matches, with what is most like it, or several titles do (they
+                are listed, and the error is an ``AmbiguousTitleError``).
             DataError: for what is no id (``as_id``).
         """
+        try:
+            return self._find(name, noun=noun)
+        except AmbiguousTitleError:
+            raise
+        except UnknownIdError as error:
+            raise UnknownIdError(f"{error}{self._nearest(name)}") from None
+
+    def _find(self, name: Any, *, noun: str) -> int:
+        """The same without a look for what is most like a name that is unknown, which takes long."""
         name = as_id(name, noun)
         at = int(self.indices_of_few([name])[0])
         if at < 0 and isinstance(name, str) and name != name.strip():
@@ -255,30 +267,40 @@ class Vocabulary:
                 f"unknown {noun} {name!r}: not among the {len(self):,} in training"
                 f"{self._no_titles(noun)}"
             )
-        exact = (self.titles == name).arg_true()
-        if exact.len() == 1:
+        exact = (self.titles == name).arg_true().to_numpy()
+        if len(exact) == 1:
             return int(exact[0])
-        if not exact.len() and self.ids.dtype != pl.String and _NUMBER.fullmatch(name):
+        number = not len(exact) and self.ids.dtype != pl.String
+        if number and plain_text(name).isdecimal():
             raise UnknownIdError(
                 f"unknown {noun} {name!r}: no id or whole title among {len(self):,} is this number; to "
                 "find a title by a part, give more of it"
             )
-        lowered = self.titles.str.to_lowercase()
-        matches = (
-            exact if exact.len() else lowered.str.contains(name.lower(), literal=True).arg_true()
-        )
-        if matches.len() == 1:
+        matches = exact if len(exact) else self._search.meant(name)
+        if len(matches) == 1:
             return int(matches[0])
-        if matches.len() == 0:
+        if len(matches) == 0:
             raise UnknownIdError(
                 f"unknown {noun} {name!r}: no id or title among {len(self):,} matches"
             )
-        shown = "\n".join(f"  {self.raw(m)}  {self.label(m)}" for m in matches.head(10))
-        more = f"\n  ... and {matches.len() - 10} more" if matches.len() > 10 else ""
+        shown = "\n".join(f"  {self.raw(m)}  {self.label(m)}" for m in matches[:10])
+        more = f"\n  ... and {len(matches) - 10} more" if len(matches) > 10 else ""
         raise AmbiguousTitleError(
-            f"{name!r} matches {matches.len()} titles; give the {noun}'s id or more of the title:\n"
+            f"{name!r} matches {len(matches)} titles; give the {noun}'s id or more of the title:\n"
             f"{shown}{more}"
         )
+
+    @cached_property
+    def _search(self) -> Search:
+        """Titles, or text ids where there are none, by what people type."""
+        return Search(self, np.zeros(len(self), np.int64))
+
+    def _nearest(self, name: Any) -> str:
+        """A question about what is most like an unknown name; empty where nothing is."""
+        if not isinstance(name, str) or (self.titles is None and self.ids.dtype != pl.String):
+            return ""
+        near = [repr(self.label(at)) for at in self._search.near(name)]
+        return f"; did you mean {' or '.join(near)}?" if near else ""
 
     def _no_titles(self, noun: str) -> str:
         """What to do where a name may be a title, and no titles are known."""
@@ -334,6 +356,41 @@ class Vocabulary:
             found[table[lower][1]] = True
         return found
 
+    @cached_property
+    def years(self) -> NDArray[np.int16]:
+        """The year at the end of each title, ``Heat (1995)``: shape (n,); 0 where there is none."""
+        if self.titles is None:
+            return np.zeros(len(self), np.int16)
+        found = self.titles.str.extract(r"\((\d{4})\)\s*$").cast(pl.Int16, strict=False)
+        return found.fill_null(0).to_numpy()
+
+    def of_years(self, first: int | None, last: int | None) -> NDArray[np.bool_]:
+        """Which items have titles with a year from the first to the last, both included: shape (n,).
+
+        Raises:
+            SettingError: for what is no year, or where no title has one.
+
+        >>> films = Vocabulary(pl.Series([10, 30]), pl.Series(["Heat (1995)", "Ran (1985)"]))
+        >>> films.of_years(1990, None)
+        array([ True, False])
+        """
+        for year in (first, last):
+            whole = isinstance(year, numbers.Integral) and not isinstance(year, bool)
+            if year is not None and not whole:
+                raise SettingError(
+                    f"year_from and year_to must be years such as 1995, not {year!r}"
+                )
+        if not self.years.any():
+            raise SettingError(
+                "no title says a year, as Heat (1995) does: leave year_from and year_to out"
+            )
+        within = self.years > 0
+        if first is not None:
+            within &= self.years >= first
+        if last is not None:
+            within &= self.years <= last
+        return within
+
     def _unknown_genre(self, name: Any) -> str:
         """What there is instead of a genre."""
         table = self._genre_table
@@ -362,10 +419,11 @@ class Vocabulary:
         """
         names = [as_id(name, noun) for name in names]
         found = self.indices_of_few(names).copy()
-        refused = {}
+        refused: dict[int, UnknownIdError] = {}
         for missed in np.flatnonzero(found < 0).tolist():
+            find = self.find if len(refused) < _HINTED else self._find
             try:
-                found[missed] = self.find(names[missed], noun=noun)
+                found[missed] = find(names[missed], noun=noun)
             except UnknownIdError as error:
                 refused[missed] = error
         return found, refused

@@ -3,21 +3,29 @@
 import logging
 import statistics
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from os import PathLike
+from typing import TYPE_CHECKING, Any
+
+import polars as pl
 
 from dotbias.data.ratings import Ratings, k_fold
+from dotbias.data.read import as_ratings
 from dotbias.errors import DataError, SettingError
-from dotbias.evaluation.evaluate import Evaluation, evaluate, text_table
+from dotbias.evaluation.evaluate import Evaluation, Metric, evaluate, text_table
 from dotbias.evaluation.new_users import FOLD_SHARE
 from dotbias.evaluation.ranking import NAMES, By, Ranking, relevant_text
 from dotbias.fitting.choosing import BUDGET, choose_solver
 from dotbias.fitting.fit import Purpose, fit, purpose_of
+from dotbias.fitting.named import ModelLike, SolverLike, model_and_solver
 from dotbias.fitting.preference import PreferenceChoice
-from dotbias.models.base import Model, Scores
+from dotbias.models.base import Scores
 from dotbias.progress import progress_bar
 from dotbias.solvers.base import Solver
+
+if TYPE_CHECKING:
+    from dotbias.data.sources.locate import Source
 
 _log = logging.getLogger("dotbias")
 
@@ -38,9 +46,10 @@ class CrossValidation:
     def mean(self) -> dict[str, float]:
         """Mean over the folds of the figures that every fold has.
 
-        ``rmse`` and ``mae``; if measured, ``ndcg@10`` and so on of ``Evaluation.ranking``; and all of
-        the rankings by users, order, reading and length: ``known/preference/all/ndcg@10``,
-        ``new/rating/liked/recall@10``. Errors for new users are ``new/rmse`` and ``new/mae``.
+        ``rmse`` and ``mae``, and metrics of one's own by name; if measured, ``ndcg@10`` and so on of
+        ``Evaluation.ranking``; and all of the rankings by users, order, reading and length:
+        ``known/preference/all/ndcg@10``, ``new/rating/liked/recall@10``. Errors for new users are
+        ``new/rmse`` and ``new/mae``.
         """
         return {name: statistics.fmean(values) for name, values in self._columns().items()}
 
@@ -51,6 +60,11 @@ class CrossValidation:
 
     spread = std
     """Its name in version 0.5."""
+
+    def frame(self) -> pl.DataFrame:
+        """A row for each fold: ``fold``, from 1, the figures of ``mean``, and ``seconds`` of the fit."""
+        numbers = range(1, len(self.folds) + 1)
+        return pl.DataFrame({"fold": numbers, **self._columns(), "seconds": self.seconds})
 
     def to_dict(self) -> dict[str, Any]:
         """Plain data for JSON."""
@@ -65,7 +79,8 @@ class CrossValidation:
         return "\n".join(self._lines())
 
     def _lines(self) -> Iterator[str]:
-        shown = ("rmse", "mae", *(name for name in self.mean if name.startswith("ndcg@")))
+        own = self.folds[0].metrics
+        shown = ("rmse", "mae", *own, *(n for n in self.mean if n.startswith("ndcg@")))
         columns = {name: column for name, column in self._columns().items() if name in shown}
         rows = [
             [str(fold), *(f"{value:.4f}" for value in values), f"{seconds:.2f}"]
@@ -128,19 +143,21 @@ class CrossValidation:
 
 
 def cross_validate(
-    ratings: Ratings | Iterable[tuple[Ratings, Ratings]],
-    model: Model | None = None,
-    solver: Solver | None = None,
+    ratings: "Ratings | Source | Iterable[tuple[Ratings, Ratings]]",
+    model: ModelLike = None,
+    solver: SolverLike = None,
     *,
     purpose: Purpose | None = None,
     preference: Solver | PreferenceChoice | None = None,
     n_folds: int = 5,
     budget: float = BUDGET,
     seed: int = 0,
+    split_seed: int | None = None,
     k: int | Sequence[int] = 10,
     relevant_from: float | None = None,
     ranking: bool = False,
     rank_by: Scores | None = None,
+    metrics: Sequence[Metric] = (),
     new_users: float | int = 0,
     fold_share: float = FOLD_SHARE,
     progress: bool = False,
@@ -148,8 +165,8 @@ def cross_validate(
     """Fit on each fold's training part, and evaluate on the part held out of it.
 
     Args:
-        ratings: what ``k_fold`` cuts into folds; or the folds themselves, as pairs of training and
-            held-out ratings.
+        ratings: what ``k_fold`` cuts into folds, also a frame or path; or the folds themselves, as pairs
+            of training and held-out ratings, such as the official ones of a set.
         model: as for ``fit``; with neither model nor solver, what is chosen for the first fold's
             training part is used for all.
         solver: as for ``fit``.
@@ -157,9 +174,10 @@ def cross_validate(
             ``ranking`` nothing would be measured of a second model, and none is fitted.
         n_folds: number of folds; without effect on given ones.
         budget: seconds that each fold's fit may take, where the solver is chosen.
-        seed: of the folds, of every fit and of every evaluation.
+        seed: of every fit and of every evaluation.
+        split_seed: of the folds; by default the same.
         k: length of the lists of recommendations, or several.
-        relevant_from, rank_by, fold_share: as for ``evaluate``.
+        relevant_from, rank_by, metrics, fold_share: as for ``evaluate``.
         ranking: whether to measure recommendations too.
         new_users: share of the users, or their number, whom each fold holds out whole besides, to fold
             them in (``evaluate``); not for given folds.
@@ -176,16 +194,19 @@ def cross_validate(
     >>> len(result.folds), result.std["rmse"] < 0.1 < result.mean["rmse"] < 1
     (3, True)
     """
+    model, solver = model_and_solver(model, solver)
+    split = seed if split_seed is None else split_seed
     pairs: Iterable[tuple[Ratings, Ratings]]
-    if isinstance(ratings, Ratings):
-        pairs, total = k_fold(ratings, n_folds, seed=seed, new_users=new_users), n_folds
+    if isinstance(ratings, Ratings | str | PathLike | Mapping) or hasattr(type(ratings), "columns"):
+        ratings = as_ratings(ratings)
+        pairs, total = k_fold(ratings, n_folds, seed=split, new_users=new_users), n_folds
     else:
         if new_users:
             raise SettingError(
                 f"cross_validate(new_users={new_users!r}): nobody can be held out of folds that are "
                 "given; give the ratings themselves"
             )
-        pairs, total = ratings, None
+        pairs, total = _folds(ratings), None
     named = model, solver
     folds: list[Evaluation] = []
     seconds: list[float] = []
@@ -219,6 +240,7 @@ def cross_validate(
                 relevant_from=relevant_from,
                 ranking=ranking,
                 rank_by=rank_by,
+                metrics=metrics,
                 new_users="fold" if new_users else "cold",
                 fold_share=fold_share,
                 seed=seed,
@@ -231,10 +253,23 @@ def cross_validate(
     return CrossValidation(tuple(folds), tuple(seconds))
 
 
+def _folds(given: Any) -> Iterator[tuple[Ratings, Ratings]]:
+    """Folds that are given, each read where it is not read yet."""
+    for pair in given:
+        if not isinstance(pair, tuple | list) or len(pair) != 2:
+            raise DataError(
+                "cross-validation needs ratings, or folds as pairs of training and held-out ratings, "
+                f"not a {type(pair).__name__}"
+            )
+        train = as_ratings(pair[0])
+        yield train, as_ratings(pair[1], of_model=train.kind)
+
+
 def _figures(fold: Evaluation) -> dict[str, float]:
     new = fold.new_users
     errors = {"rmse": fold.rmse, "mae": fold.mae}
     figures = {name: value for name, value in errors.items() if value is not None}
+    figures |= fold.metrics
     if new is not None and new.rmse is not None and new.mae is not None:
         figures |= {"new/rmse": new.rmse, "new/mae": new.mae}
     if fold.ranking is not None:

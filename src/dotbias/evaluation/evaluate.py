@@ -1,14 +1,18 @@
 """Everything about a recommender that held-out ratings can tell, beside what needs no model."""
 
 import logging
-from collections.abc import Iterator, Sequence
+import math
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any, Literal, Self, get_args
+from typing import TYPE_CHECKING, Any, Literal, Self, TypeAlias, get_args
 
 import numpy as np
 import polars as pl
+from numpy.typing import NDArray
 
+from dotbias.data.arrays import as_number
 from dotbias.data.ratings import Kind, Ratings
+from dotbias.data.read import as_ratings
 from dotbias.errors import DataError, ModelFileError, SettingError
 from dotbias.evaluation.metrics import StarErrors, rmse_by_count, star_errors
 from dotbias.evaluation.new_users import (
@@ -33,7 +37,13 @@ from dotbias.plain import from_plain, to_plain
 from dotbias.recommender.recommender import Recommender
 from dotbias.solvers.least_squares.closed_form import ClosedForm
 
+if TYPE_CHECKING:
+    from dotbias.data.sources.locate import Source
+
 _log = logging.getLogger("dotbias")
+
+Metric: TypeAlias = Callable[[NDArray[np.float64], NDArray[np.float64]], Any]
+"""A metric of one's own: a number from true and predicted ratings, each of shape (n,)."""
 
 OnSeen = Literal["drop", "keep"]
 NewUsersAs = Literal["cold", "fold"]
@@ -72,6 +82,7 @@ class Evaluation(StarErrors):
         new_users: how good it is for users whom it folds in, where that was asked for.
         kind: what was held out: ratings, counts or events.
         outside_scale: held-out ratings beyond the ends of the model's scale, where predictions end.
+        metrics: values of the metrics of one's own that were asked for, by name.
     """
 
     n_rows: int
@@ -89,6 +100,7 @@ class Evaluation(StarErrors):
     new_users: NewUsers | None = None
     kind: Kind = "ratings"
     outside_scale: int = 0
+    metrics: dict[str, float] = field(default_factory=dict)
 
     def to_dict(self) -> dict[str, Any]:
         """Plain data for JSON or a model file; tables become lists of rows."""
@@ -113,6 +125,8 @@ class Evaluation(StarErrors):
         noun = "ratings" if self.kind == "ratings" else "interactions"
         yield f"{self.n_rows:,} held-out {noun}" + (f", {note}" if self.seen_rows else "")
         yield from self.error_lines()
+        if self.metrics:
+            yield ", ".join(f"{name} {value:.4f}" for name, value in self.metrics.items())
         if self.coverage is not None:
             yield (
                 f"user and item known in {self.coverage:.2%} of the rows; never seen in training: "
@@ -182,12 +196,13 @@ class HeldOut(Evaluation):
 
 def evaluate(
     rec: Recommender,
-    test: Ratings,
+    test: "Ratings | Source",
     *,
     k: int | Sequence[int] = 10,
     relevant_from: float | None = None,
     ranking: bool = True,
     rank_by: Scores | None = None,
+    metrics: Sequence[Metric] = (),
     on_seen: OnSeen = "drop",
     new_users: NewUsersAs = "cold",
     fold_share: float = FOLD_SHARE,
@@ -198,13 +213,16 @@ def evaluate(
     Args:
         rec: the recommender.
         test: the held-out ratings, counts or events. Errors in stars, and what was liked, are measured
-            where model and test both have ratings.
+            where model and test both have ratings. A frame or path is read as by ``read_ratings``.
         k: length of the lists of recommendations, or several.
         relevant_from: the lowest rating that makes an item relevant, where not every held-out item is;
             by default three quarters up the training scale, which is 4 on a scale from 1 to 5.
         ranking: whether to measure recommendations too, for at most 10,000 users.
         rank_by: whose lists are the ``ranking`` of the result, by default those that ``recommend``
             gives; ``rankings`` are of all.
+        metrics: metrics of one's own: functions of true and predicted ratings, each of shape (n,), that
+            return a number; those of ``sklearn.metrics`` are such. ``metrics`` of the result has what
+            they say, by their names.
         on_seen: what to do with rows whose user-item pair was used in fitting.
         new_users: what to do with users whom training never saw. They are ``"cold"``, predicted from
             what is known of their items and without a list of their own; or ``"fold"``: each is folded
@@ -216,7 +234,8 @@ def evaluate(
     Raises:
         DataError: when every row was used in fitting, or users are to be folded in from counts or events
             where the model has ratings (or the other way round).
-        SettingError: for ``k`` below 1, an unknown ``on_seen`` or ``new_users``, a ``fold_share`` that
+        SettingError: for a metric that is no function, returns no number or is asked of what has no
+            stars; ``k`` below 1, an unknown ``on_seen`` or ``new_users``, a ``fold_share`` that
             is no share, a ``rank_by`` of which there is no model, or a model into which nobody can be
             folded.
         ModelFileError: for users to fold into a model that an older version has saved.
@@ -235,6 +254,7 @@ def evaluate(
                 f"evaluate({name}={value!r}): {name} must be {first!r} or {second!r}"
             )
     check_fold_share(fold_share)
+    test = as_ratings(test, of_model=rec.facts.kind)
     lengths = _lengths(k) if ranking else ()
     first = rec.ranked_by(rank_by)
     kinds = rec.facts.kind, test.kind
@@ -287,7 +307,7 @@ def evaluate(
         cold_users=len(np.unique(rows.owners[cold_user])),
         cold_items=len(np.unique(rows.choices[cold_item])),
         cold_rows=int(np.count_nonzero(cold)),
-        **_errors(rec, train, baseline, rows),
+        **_errors(rec, train, baseline, rows, metrics),
         ranking=shown.get(first),
         popularity=shown.get("popularity"),
         rankings=rankings,
@@ -319,9 +339,15 @@ def _lengths(k: int | Sequence[int]) -> tuple[int, ...]:
 
 
 def _errors(
-    rec: Recommender, train: Ratings, baseline: Parameters | None, rows: Rows
+    rec: Recommender,
+    train: Ratings,
+    baseline: Parameters | None,
+    rows: Rows,
+    metrics: Sequence[Metric],
 ) -> dict[str, Any]:
     """Fields of the errors in rating units; without a model of ratings there are none."""
+    if metrics and baseline is None:
+        raise SettingError("metrics are of predicted stars, and here are none: leave metrics out")
     nothing = pl.DataFrame(schema={"group": pl.String, "n_rows": pl.Int64, "rmse": pl.Float64})
     if baseline is None or not rows.n:
         return {"by_activity": nothing, "by_popularity": nothing}
@@ -341,7 +367,25 @@ def _errors(
         ),
         "by_activity": rmse_by_count(prediction, values, activity),
         "by_popularity": rmse_by_count(prediction, values, popularity),
+        "metrics": _own_metrics(metrics, values, prediction),
     }
+
+
+def _own_metrics(metrics: Sequence[Metric], values: Any, prediction: Any) -> dict[str, float]:
+    """What metrics of one's own say, by name."""
+    found: dict[str, float] = {}
+    columns = [np.asarray(column, np.float64) for column in (values, prediction)]
+    for metric in metrics:
+        if not callable(metric):
+            raise SettingError(
+                f"metrics must be functions of true and predicted ratings, not {metric!r}"
+            )
+        name = getattr(metric, "__name__", type(metric).__name__)
+        value = as_number(metric(*columns))
+        if value is None or not math.isfinite(value):
+            raise SettingError(f"the metric {name} returned no finite number")
+        found[name] = float(value)
+    return found
 
 
 def _ranking_lines(rankings: Sequence[Ranking], whom: str) -> Iterator[str]:

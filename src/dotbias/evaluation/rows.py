@@ -30,7 +30,7 @@ class Rows(NamedTuple):
     @classmethod
     def of(cls, rec: Fitted, test: Ratings) -> "Rows":
         """All rows of the held-out ratings."""
-        return cls(test.users, test.items, *align(rec, test), test.values)
+        return cls(test.user_indices, test.item_indices, *align(rec, test), test.values)
 
     def take(self, chosen: NDArray[Any]) -> "Rows":
         """Some rows, by number or mask."""
@@ -46,7 +46,7 @@ def align(rec: Fitted, test: Ratings) -> tuple[Index, Index]:
     """User and item of each held-out row as the recommender's indices, -1 for unknown ones."""
     users = rec.user_vocabulary.indices(test.user_vocabulary.ids)
     items = rec.item_vocabulary.indices(test.item_vocabulary.ids)
-    return users[test.users], items[test.items]
+    return users[test.user_indices], items[test.item_indices]
 
 
 def seen(rec: Fitted, users: Index, items: Index) -> NDArray[np.bool_]:

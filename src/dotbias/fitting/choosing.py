@@ -16,7 +16,7 @@ from dotbias.recommender.facts import Chosen, Considered
 from dotbias.solvers.base import Solver
 from dotbias.solvers.descent.gradient import GradientDescent
 from dotbias.solvers.gibbs.gibbs import Gibbs
-from dotbias.solvers.least_squares.als import ALS
+from dotbias.solvers.least_squares.als import ALS, ALS_FACTORS
 from dotbias.solvers.threads import threads
 
 BUDGET = 30.0
@@ -24,7 +24,6 @@ BUDGET = 30.0
 
 # Fewer samples than this have not left their start; as many as the most are the sampler's default.
 LEAST_SAMPLES, MOST_SAMPLES = 60, Gibbs().n_samples
-ALS_FACTORS = 64
 
 # Nanoseconds of one thread for each rating and each row, of one sample, epoch or iteration at the
 # default number of factors (of Gibbs: a bias and 15 factors). At least 1.5 times the processor time that

@@ -3,11 +3,13 @@
 import logging
 import time
 from dataclasses import replace
-from typing import Literal, TypeAlias, get_args
+from typing import TYPE_CHECKING, Literal, TypeAlias, get_args
 
 from dotbias.data.ratings import Ratings
+from dotbias.data.read import as_ratings
 from dotbias.errors import SettingError
 from dotbias.fitting.choosing import BUDGET, choose_solver
+from dotbias.fitting.named import ModelLike, SolverLike, model_and_solver
 from dotbias.fitting.preference import PreferenceChoice, choose_preference, usual_model
 from dotbias.models import Baseline, DotBias, DotProduct, EmbeddingNet
 from dotbias.models.base import Model, has_formula_of
@@ -24,6 +26,9 @@ from dotbias.solvers.gibbs.gibbs import Gibbs
 from dotbias.solvers.least_squares.closed_form import ClosedForm
 from dotbias.solvers.least_squares.implicit_als import ImplicitALS
 
+if TYPE_CHECKING:
+    from dotbias.data.sources.locate import Source
+
 _log = logging.getLogger("dotbias")
 
 Purpose: TypeAlias = Literal["both", "predict", "recommend"]
@@ -31,9 +36,9 @@ Purpose: TypeAlias = Literal["both", "predict", "recommend"]
 
 
 def fit(
-    ratings: Ratings,
-    model: Model | None = None,
-    solver: Solver | None = None,
+    ratings: "Ratings | Source",
+    model: ModelLike = None,
+    solver: SolverLike = None,
     *,
     purpose: Purpose | None = None,
     preference: Solver | PreferenceChoice | None = None,
@@ -45,11 +50,12 @@ def fit(
 
     Args:
         ratings: the training ratings; their range is the scale unless one was declared. Of counts and
-            events nothing but preferences is estimated.
-        model: what to estimate, alone. With neither model nor solver, ``choose_solver`` chooses both,
-            logs what it chose and why (logger ``dotbias``), and ``facts.choice`` keeps it. With a
-            solver alone, what that solver is for.
-        solver: with a model alone, that of ``default_solver``.
+            events nothing but preferences is estimated. A frame, a path or a named set is read as
+            ``read_ratings`` reads it.
+        model: what to estimate, alone; also by its name on the command line, as in ``"net"``. With
+            neither model nor solver, ``choose_solver`` chooses both, logs what it chose and why (logger
+            ``dotbias``), and ``facts.choice`` keeps it. With a solver alone, what that solver is for.
+        solver: with a model alone, that of ``default_solver``; also by name, as in ``"als"``.
         purpose: ``"both"``, the default unless a model or solver is named: ratings, and preferences by
             which ``recommend`` ranks. ``"predict"``: ratings alone. ``"recommend"``: preferences alone.
         preference: how preferences are estimated; to name it beside a model or solver of ratings asks
@@ -80,6 +86,8 @@ def fit(
     >>> rec.recommend(1, k=3).columns
     ['user', 'rank', 'item', 'title', 'prediction', 'preference', 'basis']
     """
+    ratings = as_ratings(ratings)
+    model, solver = model_and_solver(model, solver)
     purpose = purpose_of(purpose, ratings, model, solver, preference)
     if purpose == "recommend":
         how = solver or preference
@@ -243,6 +251,20 @@ def default_solver(model: Model) -> Solver:
     if isinstance(model, TorchModel):
         return GradientDescent(Adam(lr=0.003), n_epochs=16, batch_size=512)
     return GradientDescent()
+
+
+def default_descent(model: Model | None) -> GradientDescent:
+    """What trains a model by gradient descent when nobody says.
+
+    Raises:
+        SettingError: for a model that gradient descent does not estimate.
+    """
+    solver = default_solver(DotBias() if model is None else model)
+    if not isinstance(solver, GradientDescent):
+        raise SettingError(
+            f"{type(model).__name__} is not trained by gradient descent: there is no rate to find"
+        )
+    return solver
 
 
 def _describe(epoch: Epoch) -> str:

@@ -193,7 +193,7 @@ def _affordable(ratings: Ratings, budget: float, seed: int) -> Ratings:
     within[0] = True
     chosen = np.zeros(ratings.n_users, np.bool_)
     chosen[order[within]] = True
-    return ratings.take(np.flatnonzero(chosen[ratings.users]))
+    return ratings.take(np.flatnonzero(chosen[ratings.user_indices]))
 
 
 @dataclass(frozen=True, eq=False)
@@ -217,20 +217,22 @@ class _Task:
     @classmethod
     def of(cls, ratings: Ratings, seed: int) -> "_Task | None":
         """The task, or None where no list can be measured."""
-        held = held_out(ratings.users, None, HELD_OUT, seed=seed, by="user")
-        several = np.flatnonzero(np.bincount(ratings.users[held], minlength=ratings.n_users))
+        held = held_out(ratings.user_indices, None, HELD_OUT, seed=seed, by="user")
+        several = np.flatnonzero(np.bincount(ratings.user_indices[held], minlength=ratings.n_users))
         if len(several) > MOST_USERS:
             several = generator(seed).choice(several, MOST_USERS, replace=False)
-            held &= np.isin(ratings.users, several)
+            held &= np.isin(ratings.user_indices, several)
         rows = ratings.rows(np.flatnonzero(~held))
-        held &= (rows.item_counts > 0)[ratings.items]
+        held &= (rows.item_counts > 0)[ratings.item_indices]
         if not held.any():
             return None
-        users, row = np.unique(ratings.users[held], return_inverse=True)
+        users, row = np.unique(ratings.user_indices[held], return_inverse=True)
         shape = len(users), ratings.n_items
-        relevant = csr_array((np.ones(len(row), np.bool_), (row, ratings.items[held])), shape=shape)
+        relevant = csr_array(
+            (np.ones(len(row), np.bool_), (row, ratings.item_indices[held])), shape=shape
+        )
         table = csr_array(
-            (np.ones(len(rows), np.bool_), (rows.users, rows.items)),
+            (np.ones(len(rows), np.bool_), (rows.user_indices, rows.item_indices)),
             shape=(ratings.n_users, ratings.n_items),
         )
         table.sort_indices()

@@ -11,6 +11,7 @@ import polars as pl
 from numpy.typing import NDArray
 
 from dotbias.data.ratings import Ratings
+from dotbias.data.read import as_ratings
 from dotbias.errors import DataError, SettingError
 from dotbias.insight.divergence import divergence_rate
 from dotbias.insight.spectrum import Product, SpectralDensity, eigenpairs, spectral_density
@@ -25,6 +26,7 @@ from dotbias.solvers.descent.rules import SGD
 from dotbias.tuning.lr_finder import lr_find
 
 if TYPE_CHECKING:
+    from dotbias.data.sources.locate import Source
     from dotbias.insight.loss_surface import LossSurface
     from dotbias.pictures import LinePicture, SurfacePicture
 
@@ -270,7 +272,7 @@ def _ends(largest: Floats, smallest: Floats) -> str:
 
 def curvature(
     rec: Recommender,
-    ratings: Ratings,
+    ratings: "Ratings | Source",
     solver: GradientDescent | None = None,
     *,
     n_eigenvalues: int = 3,
@@ -315,7 +317,7 @@ def curvature(
     if n_eigenvalues < 2:
         raise SettingError(f"n_eigenvalues={n_eigenvalues!r} must be at least 2")
     require_torch()
-    ratings = _known(rec, ratings)
+    ratings = _known(rec, as_ratings(ratings))
     surface = loss_surface(rec, ratings, solver)
     n_stages = 6 + 2 * find_rates
     with (
@@ -412,7 +414,7 @@ def _known(rec: Recommender, ratings: Ratings) -> Ratings:
                 f"the model does not know the {noun} {theirs.ids[int(np.argmin(index))]!r}: "
                 "curvature looks at ratings that it was fitted to"
             )
-        columns[f"{noun}s"] = index[getattr(ratings, f"{noun}s")]
+        columns[f"{noun}_indices"] = index[getattr(ratings, f"{noun}_indices")]
         columns[f"{noun}_vocabulary"] = mine
     return replace(ratings, features=None, **columns)
 
@@ -466,7 +468,9 @@ def _network_decay(module: Any, ratings: Ratings, decay: WeightDecay) -> dict[st
         return hook
 
     hooks = [table.register_forward_pre_hook(count(name)) for name, table in tables.items()]
-    users, items = (torch.from_numpy(a.astype(np.int64)) for a in (ratings.users, ratings.items))
+    users, items = (
+        torch.from_numpy(a.astype(np.int64)) for a in (ratings.user_indices, ratings.item_indices)
+    )
     with torch.no_grad():
         for start in range(0, len(ratings), 65_536):
             module(users[start : start + 65_536], items[start : start + 65_536])

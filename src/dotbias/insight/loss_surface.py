@@ -103,7 +103,8 @@ class LossSurface:
         )
         self._decay = torch.as_tensor(self.decay, dtype=dtype)
         self._users, self._items = (
-            torch.from_numpy(a.astype(np.int64)) for a in (ratings.users, ratings.items)
+            torch.from_numpy(a.astype(np.int64))
+            for a in (ratings.user_indices, ratings.item_indices)
         )
         self._values = torch.tensor(ratings.values, dtype=dtype)
         with torch.no_grad():
@@ -261,7 +262,7 @@ class LossSurface:
         """
         self._check_size("Gauss-Newton matrix", "gnvp")
         total = np.diag(self.decay)
-        users, items = self.ratings.users, self.ratings.items
+        users, items = self.ratings.user_indices, self.ratings.item_indices
         for rows in _spans(len(users), max(1, _CHUNK_OF_MATRIX // self.n_parameters)):
             jacobian = self.jacobian(users[rows], items[rows])
             total += jacobian.T @ jacobian / (len(users) * self.std**2)

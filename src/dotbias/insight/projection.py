@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 
 from dotbias.errors import SettingError
+from dotbias.extras import install
 from dotbias.insight.map_quality import nearest
 from dotbias.models.base import Array
 from dotbias.progress import Advance
@@ -113,7 +114,7 @@ def by_umap(vectors: Array, options: ProjectionOptions) -> Array:
     try:
         umap = importlib.import_module("umap")
     except ImportError as error:
-        raise SettingError('UMAP needs the extra "umap": pip install "dotbias[umap]"') from error
+        raise SettingError(f'UMAP needs the extra "umap": {install("umap")}') from error
     start = by_pca(vectors, options)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # that a seed leaves it one thread
@@ -176,4 +177,4 @@ def _library(module: str) -> Any:
     try:
         return importlib.import_module(f"openTSNE.{module}")
     except ImportError as error:
-        raise SettingError('t-SNE needs the extra "map": pip install "dotbias[map]"') from error
+        raise SettingError(f't-SNE needs the extra "map": {install("map")}') from error

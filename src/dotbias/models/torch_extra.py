@@ -3,6 +3,7 @@
 from typing import Any
 
 from dotbias.errors import SettingError
+from dotbias.extras import install
 
 
 def require_torch() -> Any:
@@ -15,8 +16,7 @@ def require_torch() -> Any:
         import torch
     except ImportError:
         raise SettingError(
-            "this needs PyTorch, which is not installed: "
-            'pip install "dotbias[torch]" '
+            f"this needs PyTorch, which is not installed: {install('torch')} "
             "(for a build without GPU support, first "
             "pip install torch --index-url https://download.pytorch.org/whl/cpu)"
         ) from None

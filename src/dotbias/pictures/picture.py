@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 from dotbias.errors import DataError
+from dotbias.extras import install
 from dotbias.whole_file import FileKind, whole_file
 
 _PAGE = """\
@@ -128,9 +129,7 @@ def drawing_library(module: str, extra: str = "plot") -> Any:
     try:
         return importlib.import_module(module)
     except ImportError as error:
-        raise DataError(
-            f'drawing needs the extra "{extra}": pip install "dotbias[{extra}]"'
-        ) from error
+        raise DataError(f'drawing needs the extra "{extra}": {install(extra)}') from error
 
 
 # What a picture of ours has near its beginning: a PNG, a page.

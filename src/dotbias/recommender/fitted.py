@@ -275,7 +275,8 @@ class Fitted:
             except UnknownIdError as error:
                 if strict:
                     raise
-                _log.warning("%s. %s.", error, _FALLS_BACK)
+                end = "" if str(error).endswith("?") else "."
+                _log.warning("%s%s %s.", error, end, _FALLS_BACK)
                 return np.array([-1], np.int32)
         ids = as_ids(names)
         found = vocabulary.indices(ids)
@@ -377,7 +378,8 @@ def rating_table(ratings: Ratings) -> csr_array:
         DataError: when a (user, item) pair is rated twice.
     """
     table = csr_array(
-        (ratings.values, (ratings.users, ratings.items)), shape=(ratings.n_users, ratings.n_items)
+        (ratings.values, (ratings.user_indices, ratings.item_indices)),
+        shape=(ratings.n_users, ratings.n_items),
     )
     if table.nnz < len(ratings):
         raise DataError(

@@ -22,8 +22,9 @@ _log = logging.getLogger("dotbias")
 # (docs/shape-of-lists.md).
 _TO_KNOWN, _TO_HIDDEN = 10.0, 3.5
 
-# Options that name items.
+# Options that name items, and all that leave some out.
 _NAMED: tuple[Literal["candidates", "exclude"], ...] = ("candidates", "exclude")
+_FILTERS = (*_NAMED, "genres", "not_genres", "year_from", "year_to")
 
 
 class ListKeywords(TypedDict, total=False):
@@ -35,6 +36,9 @@ class ListKeywords(TypedDict, total=False):
     candidates: Iterable[RawId] | None
     exclude: Iterable[RawId] | None
     genres: Iterable[str] | None
+    not_genres: Iterable[str] | None
+    year_from: int | None
+    year_to: int | None
     include_rated: bool
     min_ratings: int
     well_known: float
@@ -51,6 +55,9 @@ class ListOptions(Settings):
         candidates: indices of the only items to choose from; all by default.
         exclude: indices of items that must not appear.
         genres: of which an item must have one; case does not matter.
+        not_genres: of which an item must have none.
+        year_from, year_to: the first and the last year of items whose titles end in one, as
+            ``Heat (1995)`` does; those without are left out.
         include_rated: whether items that the user has rated may appear.
         min_ratings: items with fewer training ratings come after all others.
         well_known: what being rated often counts for. At 0 the score alone orders a list; towards 1
@@ -65,6 +72,9 @@ class ListOptions(Settings):
     candidates: Index | None = None
     exclude: Index | None = None
     genres: Iterable[str] | None = None
+    not_genres: Iterable[str] | None = None
+    year_from: int | None = None
+    year_to: int | None = None
     include_rated: bool = False
     min_ratings: int = MIN_RATINGS
     well_known: float = setting(0.0, at_least=-1, at_most=1)
@@ -108,8 +118,8 @@ class ListOptions(Settings):
             Item indices, best first, shape (n, min(k, n_items)); -1 where no more are left.
 
         Raises:
-            SettingError: for a ``rank_by`` of which there is no model, an unknown genre, or diversity by
-                a model without embeddings.
+            SettingError: for a ``rank_by`` of which there is no model, an unknown genre, years where no
+                title has one, or diversity by a model without embeddings.
             DataError: for an index that is no item's.
         """
         scores = models.ranked_by(self.rank_by)
@@ -154,7 +164,7 @@ class ListOptions(Settings):
     def _why_empty(self, rec: Fitted) -> str:
         """What has left nothing to list."""
         allowed = self._allowed(rec)
-        given = [name for name in (*_NAMED, "genres") if getattr(self, name) is not None]
+        given = [name for name in _FILTERS if getattr(self, name) is not None]
         if allowed is not None and not len(allowed):
             return f"with {' and '.join(given)} there is none to choose from"
         those = "items" if allowed is None else f"items to choose from with {' and '.join(given)}"
@@ -166,15 +176,19 @@ class ListOptions(Settings):
 
     def _allowed(self, rec: Fitted) -> Index | None:
         """The only items to choose from; None for all."""
-        if self.candidates is None and self.exclude is None and self.genres is None:
+        if all(getattr(self, name) is None for name in _FILTERS):
             return None
-        n_items = len(rec.item_vocabulary)
+        items, n_items = rec.item_vocabulary, len(rec.item_vocabulary)
         allowed = np.ones(n_items, np.bool_)
         if self.candidates is not None:
             allowed[:] = False
             allowed[lists.ascending(self.candidates, n_items)] = True
         if self.genres is not None:
-            allowed &= rec.item_vocabulary.of_genres(several(self.genres))
+            allowed &= items.of_genres(several(self.genres))
+        if self.not_genres is not None:
+            allowed &= ~items.of_genres(several(self.not_genres))
+        if self.year_from is not None or self.year_to is not None:
+            allowed &= items.of_years(self.year_from, self.year_to)
         if self.exclude is not None:
             allowed[lists.ascending(self.exclude, n_items, "excluded item")] = False
         return np.flatnonzero(allowed).astype(np.int32)

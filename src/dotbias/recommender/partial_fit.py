@@ -3,11 +3,13 @@
 import time
 from collections.abc import Mapping
 from dataclasses import replace
+from typing import TYPE_CHECKING
 
 import numpy as np
 from scipy.sparse import coo_array, csr_array
 
 from dotbias.data.ratings import Ratings
+from dotbias.data.read import as_ratings
 from dotbias.data.vocabulary import Index, Vocabulary
 from dotbias.errors import DataError
 from dotbias.models.parameters import SAMPLES, Array, Parameters
@@ -17,8 +19,11 @@ from dotbias.recommender.fitted import AnyFitted, Fitted, Part, rating_table
 from dotbias.solvers.least_squares.fold_in import fold_in, gradients
 from dotbias.solvers.least_squares.most_rated import shares
 
+if TYPE_CHECKING:
+    from dotbias.data.sources.locate import Source
 
-def partial_fit(rec: AnyFitted, new: Ratings) -> AnyFitted:
+
+def partial_fit(rec: AnyFitted, new: "Ratings | Source") -> AnyFitted:
     """A recommender that knows these ratings too; the one it comes from stays as it was.
 
     Users and items that are new join the model; a pair that was rated before takes its new rating, and
@@ -37,7 +42,8 @@ def partial_fit(rec: AnyFitted, new: Ratings) -> AnyFitted:
 
     Args:
         rec: a fitted model.
-        new: the new ratings; titles of items that had none are taken over.
+        new: the new ratings, also a frame or path as ``read_ratings`` reads it; titles of items that had
+            none are taken over.
 
     Returns:
         The grown model; ``facts.partial_fits`` says what has joined and when.
@@ -56,7 +62,7 @@ def partial_fit(rec: AnyFitted, new: Ratings) -> AnyFitted:
     >>> len(rec.user_vocabulary), len(grown.user_vocabulary)
     (100, 101)
     """
-    new = _of_kind(rec, new)
+    new = _of_kind(rec, as_ratings(new, of_model=rec.facts.kind))
     second = rec.preference
     if second is None:
         return _grow(rec, new)

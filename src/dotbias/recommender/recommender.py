@@ -8,12 +8,13 @@ from typing import TYPE_CHECKING, Any, Literal, Unpack, overload
 import numpy as np
 import polars as pl
 
+from dotbias.data.names import usual_place
 from dotbias.data.ratings import Ratings, Scale
 from dotbias.data.vocabulary import Index, as_ids, is_id
 from dotbias.errors import DataError, DivergenceError, SettingError, listed
 from dotbias.models.base import Model, Scores
 from dotbias.models.parameters import Array, Parameters, clip_to_scale
-from dotbias.models.row_form import OTHER
+from dotbias.models.row_form import Side
 from dotbias.models.scoring import scored
 from dotbias.plain import from_plain, to_plain
 from dotbias.recommender import file, lists
@@ -27,15 +28,66 @@ from dotbias.recommender.fitted import (
     rating_table,
 )
 from dotbias.recommender.list_options import ListKeywords, ListOptions
+from dotbias.recommender.tables import embeddings_of, known_of
 
 if TYPE_CHECKING:
+    import pandas as pd
     from torch import nn
 
+    from dotbias.data.sources.locate import Source
     from dotbias.recommender.explanation import Explanation
-    from dotbias.recommender.fold_in import FoldedItem, FoldedUser, RatingsOfOne
+    from dotbias.recommender.fold_in import FoldedItem, FoldedUser, Frame, RatingsOfOne
+
+
+def _pair_columns(frame: Any) -> dict[Side, str]:
+    """The names of the columns of users and of items.
+
+    Raises:
+        DataError: for what is no frame, or lacks one of the two.
+    """
+    if not hasattr(frame, "columns"):
+        raise DataError(f"pairs must be a frame or ratings, not a {type(frame).__name__}")
+    columns, found = [str(name) for name in frame.columns], {}
+    sides: tuple[Side, Side] = ("user", "item")
+    for side in sides:
+        place = columns.index(side) if side in columns else usual_place(columns, side)
+        if place is None:
+            raise DataError(f"the pairs have no column {side!r}, only {listed(columns) or 'none'}")
+        found[side] = frame.columns[place]
+    return found
+
+
+def pairs_of(given: Any) -> tuple[Any, Any]:
+    """The users and items of a frame, or of ratings.
+
+    Raises:
+        SettingError: for users alone.
+        DataError: for a frame that lacks one of the two.
+    """
+    if isinstance(given, Ratings):
+        given = given.to_frame()
+    if isinstance(given, pl.LazyFrame):
+        given = given.collect()
+    if not hasattr(given, "columns"):
+        raise SettingError(
+            "predict(users, items): name items too, or give the pairs as ratings or as a frame of "
+            "columns user and item"
+        )
+    names = _pair_columns(given)
+    return given[names["user"]], given[names["item"]]
+
 
 # Standard deviations to either side of a normal mean between which lie nine cases of ten.
 _NINE_OF_TEN = 1.6449
+# What tab completion lists.
+_CONTENTS = (
+    *("predict", "predict_table", "predict_pair", "recommend", "explain", "similar", "similarity"),
+    *("fold_in_user", "fold_in_item", "partial_fit"),
+    *("items", "users", "item_embeddings", "user_embeddings", "item_bias_ranking"),
+    *("info", "facts", "scale", "training_ratings", "has", "by"),
+    *("model", "parameters", "user_vocabulary", "item_vocabulary", "to_torch", "save", "load"),
+)
+_NO_ITEMS: Any = object()  # None is an item that is missing
 
 
 @dataclass(frozen=True, eq=False)
@@ -81,6 +133,10 @@ class Recommender(Fitted):
             part.model.check(part.parameters, ratings.n_users, ratings.n_items)
         vocabularies = ratings.user_vocabulary, ratings.item_vocabulary
         return cls(model, parameters, *vocabularies, rating_table(ratings), facts, preference)
+
+    def __dir__(self) -> list[str]:
+        """What a user may want, for tab completion; the rest is for other modules."""
+        return list(_CONTENTS)
 
     def __repr__(self) -> str:
         second = "" if self.preference is None else f"and {self.preference.model}, "
@@ -131,13 +187,20 @@ class Recommender(Fitted):
         with_std: Literal[True],
         strict: bool = False,
     ) -> tuple[Array, Array]: ...
+    @overload
+    def predict(self, users: "Ratings | Frame", *, strict: bool = False) -> Array: ...
+    @overload
     def predict(
-        self, users: Any, items: Any, *, with_std: bool = False, strict: bool = False
+        self, users: "Ratings | Frame", *, with_std: Literal[True], strict: bool = False
+    ) -> tuple[Array, Array]: ...
+    def predict(
+        self, users: Any, items: Any = _NO_ITEMS, *, with_std: bool = False, strict: bool = False
     ) -> Any:
         """Predicted rating of one pair, or of many; the preference where there is no model of ratings.
 
         Args:
-            users: a user's id, or n of them; with n items, a single one stands for n.
+            users: a user's id, or n of them; with n items, a single one stands for n. Without items, a
+                frame of pairs as ``predict_table`` takes it, or ratings whose pairs are meant.
             items: an item's id or title, or n ids; with n users, a single id stands for n.
             with_std: whether to say how far the rating may be from its prediction; the model must have
                 kept samples of ``Gibbs``.
@@ -151,8 +214,10 @@ class Recommender(Fitted):
         Raises:
             UnknownIdError: for an ambiguous item, and for an unknown user or item if ``strict``.
             DataError: for two lists of different lengths, or what is no id.
-            SettingError: for a standard deviation without samples.
+            SettingError: for a standard deviation without samples, or users without items.
         """
+        if items is _NO_ITEMS:
+            users, items = pairs_of(users)
         u = self.indices("user", users, strict=strict)
         i = self.indices("item", items, strict=strict)
         if len(u) != len(i) and not (is_id(users) or is_id(items)):
@@ -168,36 +233,52 @@ class Recommender(Fitted):
         """Standard deviation of the rating of each pair, shape (n,)."""
         return self.model.std(self.parameters, users, items)
 
+    @overload
     def predict_table(
-        self, pairs: pl.DataFrame, *, with_std: bool = False, strict: bool = False
-    ) -> pl.DataFrame:
-        """Predictions for a frame of columns ``user`` and ``item``.
+        self,
+        pairs: "pl.DataFrame | pl.LazyFrame | Ratings",
+        *,
+        with_std: bool = False,
+        strict: bool = False,
+    ) -> pl.DataFrame: ...
+    @overload
+    def predict_table(
+        self, pairs: "pd.DataFrame", *, with_std: bool = False, strict: bool = False
+    ) -> "pd.DataFrame": ...
+    def predict_table(self, pairs: Any, *, with_std: bool = False, strict: bool = False) -> Any:
+        """Predictions for a frame of columns ``user`` and ``item``, or of other names that are usual
+        for them, such as ``userId`` and ``movieId``.
 
         Args:
-            pairs: the frame.
+            pairs: a frame of Polars or pandas, or ratings, whose pairs are meant.
             with_std, strict: as for ``predict``.
 
         Returns:
-            The frame, its ids in the type of the model's, with two more columns: ``prediction``
-            (``preference`` where there is no model of ratings), and ``basis``, which names what was
-            known at training: ``both``, ``user``, ``item`` or ``neither``. With ``with_std`` three more:
-            the standard deviation ``std``, and ``lower`` and ``upper``, between which a normal rating
-            around the prediction is in nine cases of ten, clipped to the scale.
+            The frame, of the same kind, its ids in the type of the model's, with two more columns:
+            ``prediction`` (``preference`` where there is no model of ratings), and ``basis``, which
+            names what was known at training: ``both``, ``user``, ``item`` or ``neither``. With
+            ``with_std`` three more: the standard deviation ``std``, and ``lower`` and ``upper``, between
+            which a normal rating around the prediction is in nine cases of ten, clipped to the scale.
 
         Raises:
             UnknownIdError: for an unknown user or item if ``strict``.
             DataError: for a frame without one of the two columns, or what is no id.
             SettingError: for a standard deviation without samples.
         """
-        for name in ("user", "item"):
-            if name not in pairs.columns:
-                raise DataError(
-                    f"the pairs have no column {name!r}, only {listed(pairs.columns) or 'none'}"
-                )
-        u = self.indices("user", pairs["user"], strict=strict)
-        i = self.indices("item", pairs["item"], strict=strict)
-        own = [self.vocabulary(side).in_own_type(pairs[side]).alias(side) for side in OTHER]
-        return self._predicted(pairs.with_columns(own), u, i, with_std=with_std)
+        if isinstance(pairs, Ratings):
+            pairs = pairs.to_frame()
+        if isinstance(pairs, pl.LazyFrame):
+            pairs = pairs.collect()
+        names = _pair_columns(pairs)
+        index = {side: self.indices(side, pairs[names[side]], strict=strict) for side in names}
+        ids = pl.DataFrame(
+            [self.vocabulary(s).in_own_type(pairs[name]).alias(name) for s, name in names.items()]
+        )
+        if isinstance(pairs, pl.DataFrame):
+            pairs = pairs.with_columns(ids)
+            return self._predicted(pairs, index["user"], index["item"], with_std=with_std)
+        found = self._predicted(ids, index["user"], index["item"], with_std=with_std)
+        return pairs.assign(**{column.name: column.to_numpy() for column in found})
 
     def predict_pair(
         self, user: RawId, item: RawId, *, with_std: bool = False, strict: bool = False
@@ -297,6 +378,8 @@ class Recommender(Fitted):
                 cannot be ranked, and is left out with a warning in the log, unless ``strict``.
             exclude: ids or titles of items that must not appear; likewise.
             genres: of which an item must have one, such as ``("Comedy", "Drama")``; in any case.
+            not_genres: of which an item must have none.
+            year_from, year_to: the first and the last year, of items whose titles end in one.
             include_rated: whether items that the user has rated may appear; not by default.
             min_ratings: items with fewer training ratings, 5 by default, come after all others.
             well_known: from -1, hidden items, over 0, the default, where the score alone counts, to 1,
@@ -443,11 +526,56 @@ class Recommender(Fitted):
 
         return fold_in_item(self, ratings, strict=strict)
 
-    def partial_fit(self, new: Ratings) -> "Recommender":
+    def partial_fit(self, new: "Ratings | Source") -> "Recommender":
         """A recommender that knows these ratings too: see ``dotbias.recommender.partial_fit``."""
         from dotbias.recommender.partial_fit import partial_fit
 
         return partial_fit(self, new)
+
+    # -- what it has learned -----------------------------------------------------------------------
+
+    def items(self) -> pl.DataFrame:
+        """What is known of each item, in the order of their ids.
+
+        Returns:
+            Columns ``item``; ``title`` and ``genres`` where they are known; ``n_ratings`` in training;
+            ``mean_rating``, of a model of ratings; and ``bias``, in rating units, where it has biases.
+
+        >>> import dotbias as db
+        >>> rec = db.fit(db.simulate(n_ratings=2000, seed=1)[0], db.DotBias(n_factors=4))
+        >>> rec.items().columns
+        ['item', 'title', 'n_ratings', 'mean_rating', 'bias']
+        """
+        return known_of(self, "item")
+
+    def users(self) -> pl.DataFrame:
+        """The same of each user: ``user``, ``n_ratings``, ``mean_rating``, ``bias``."""
+        return known_of(self, "user")
+
+    def item_embeddings(self, *, by: Scores | None = None) -> pl.DataFrame:
+        """The embedding of each item, in the order of their ids.
+
+        Args:
+            by: whose embeddings, as in ``similar``.
+
+        Returns:
+            Columns ``item``, ``title`` where titles are known, and ``vector``, an array column:
+            ``table["vector"].to_numpy()`` has the shape (n_items, n_factors). Their cosines are those of
+            ``similar``.
+
+        Raises:
+            SettingError: for a model without embeddings, or a ``by`` of which there is no model.
+
+        >>> import dotbias as db
+        >>> rec = db.fit(db.simulate(n_ratings=2000, seed=1)[0], db.DotBias(n_factors=4))
+        >>> rec.item_embeddings()["vector"].to_numpy().shape
+        (341, 4)
+        """
+        return embeddings_of(self, "item", by)
+
+    def user_embeddings(self, *, by: Scores | None = None) -> pl.DataFrame:
+        """The same of each user: ``user`` and ``vector``."""
+        return embeddings_of(self, "user", by)
 
     # -- the whole -------------------------------------------------------------------------------
 

@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import polars as pl
 from numpy.typing import NDArray
 
 from dotbias.data.search import Search
@@ -100,24 +99,6 @@ class Generation:
         except SettingError:
             return False
         return True
-
-    @cached_property
-    def years(self) -> NDArray[np.int16]:
-        """The year at the end of each title, as in ``Heat (1995)``; 0 where there is none."""
-        titles = self.recommender.item_vocabulary.titles
-        if titles is None:
-            return np.zeros(len(self.recommender.item_vocabulary), np.int16)
-        found = titles.str.extract(r"\((\d{4})\)\s*$").cast(pl.Int16, strict=False)
-        return found.fill_null(0).to_numpy()
-
-    def within(self, first: int | None, last: int | None) -> Index:
-        """Indices of the items of these years, whose titles say one."""
-        years, known = self.years, self.years > 0
-        if first is not None:
-            known &= years >= first
-        if last is not None:
-            known &= years <= last
-        return np.flatnonzero(known).astype(np.int32)
 
     def similar(self, item: int, k: int) -> tuple[Index, Array]:
         """The k items most like one, and the cosines; nothing where no model says it."""

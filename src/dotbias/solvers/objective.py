@@ -100,6 +100,6 @@ def _squares(form: RowForm, ratings: Ratings) -> float:
     total = 0.0
     for start in range(0, len(ratings), _CHUNK):
         part = slice(start, start + _CHUNK)
-        z = form.z(ratings.users[part], ratings.items[part], double=True)
+        z = form.z(ratings.user_indices[part], ratings.item_indices[part], double=True)
         total += float(((form.response.rating(z) - ratings.values[part]) ** 2).sum())
     return total

@@ -16,7 +16,7 @@ class Validation:
 
     def __init__(self, ratings: Ratings, rest: NDArray[Any], held: NDArray[Any]) -> None:
         self.rest = ratings if len(held) == 0 else ratings.rows(rest)
-        self.users, self.items = ratings.users[held], ratings.items[held]
+        self.users, self.items = ratings.user_indices[held], ratings.item_indices[held]
         self.values, self.scale = ratings.values[held], ratings.scale
         features = ratings.features
         self.codes = {} if features is None else features.take_rows(held).ratings

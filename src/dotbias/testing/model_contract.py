@@ -93,7 +93,7 @@ class ModelContract:
     ) -> None:
         """And are finite."""
         huge = parameters | {name: parameters[name] * 1e4 for name in self.trained(parameters)}
-        prediction = self.model.predict(huge, ratings.users, ratings.items)
+        prediction = self.model.predict(huge, ratings.user_indices, ratings.item_indices)
         low, high = ratings.scale
         assert np.isfinite(prediction).all()
         if self.model.scores == "rating":

@@ -95,14 +95,16 @@ class SolverContract:
     def test_fitting_leaves_ratings_alone(self, ratings: Ratings, fitted: OneFit) -> None:  # noqa: ARG002
         """Bit for bit."""
         before = random_ratings(n_users=60, n_items=40, n=1200, seed=0)
-        for name in ("users", "items", "values"):
+        for name in ("user_indices", "item_indices", "values"):
             np.testing.assert_array_equal(getattr(ratings, name), getattr(before, name))
 
     def test_beats_the_global_mean_on_its_training_ratings(
         self, ratings: Ratings, fitted: OneFit
     ) -> None:
         """By a tenth of the variance at least; preferences set what was rated apart from the rest."""
-        prediction = fitted.rec.model.predict(fitted.parameters, ratings.users, ratings.items)
+        prediction = fitted.rec.model.predict(
+            fitted.parameters, ratings.user_indices, ratings.item_indices
+        )
         if fitted.rec.model.scores == "preference":
             everyone = np.arange(ratings.n_users, dtype=np.int32)
             everything = fitted.rec.model.score_all(fitted.parameters, everyone)
@@ -126,7 +128,9 @@ class SolverContract:
         """And a constant rating is predicted as it is."""
         ratings = TINY[name]
         parameters, _ = estimate(self.solver, self.model, ratings)
-        prediction = self.model.fitted(parameters).predict(parameters, ratings.users, ratings.items)
+        prediction = self.model.fitted(parameters).predict(
+            parameters, ratings.user_indices, ratings.item_indices
+        )
         assert np.isfinite(prediction).all()
         if name == "a constant rating" and self.model.scores == "rating":
             np.testing.assert_allclose(prediction, 4)

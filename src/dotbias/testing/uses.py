@@ -122,7 +122,7 @@ def must_come_back(rec: Recommender, path: Path) -> None:
     assert again.parameters.keys() == rec.parameters.keys()
     ratings = rec.training_ratings()
     before, after = (
-        model.predict(p, ratings.users, ratings.items)
+        model.predict(p, ratings.user_indices, ratings.item_indices)
         for model, p in ((rec.model, rec.parameters), (again.model, again.parameters))
     )
     np.testing.assert_array_equal(after, before)

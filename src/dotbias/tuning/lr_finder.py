@@ -9,7 +9,10 @@ import numpy as np
 import polars as pl
 
 from dotbias.data.ratings import Ratings
+from dotbias.data.read import as_ratings
 from dotbias.errors import DivergenceError, SettingError
+from dotbias.fitting.fit import default_descent
+from dotbias.fitting.named import ModelLike, SolverLike, model_and_descent
 from dotbias.models.base import Model
 from dotbias.progress import progress_bar
 from dotbias.solvers.descent.gradient import GradientDescent
@@ -17,6 +20,7 @@ from dotbias.solvers.descent.rules import Steps
 from dotbias.solvers.descent.run import Run
 
 if TYPE_CHECKING:
+    from dotbias.data.sources.locate import Source
     from dotbias.pictures import LinePicture
 
 _EPOCHS = 3.0
@@ -146,9 +150,9 @@ class LrCurve:
 
 
 def lr_find(
-    model: Model,
-    solver: GradientDescent,
-    ratings: Ratings,
+    model: ModelLike,
+    solver: SolverLike,
+    ratings: "Ratings | Source",
     *,
     seed: int = 0,
     lowest: float = 1e-6,
@@ -168,8 +172,8 @@ def lr_find(
     ends, matters as much as how far it is from diverging, and no sweep of a few epochs shows that.
 
     Args:
-        model, solver, ratings: as for ``fit``; the solver's own rates set the proportions of the
-            groups.
+        model, solver, ratings: as for ``fit``; without a solver, that of ``default_solver``. The
+            solver's own rates set the proportions of the groups.
         seed: seed of the starting embeddings, the order and what is held out.
         lowest, highest: ends of the sweep.
         n_points: at how many rates the loss is measured.
@@ -182,6 +186,10 @@ def lr_find(
     Raises:
         SettingError: for ends or numbers that make no sweep.
     """
+    named_model, named_solver = model_and_descent(model, solver)
+    solver = default_descent(named_model) if named_solver is None else named_solver
+    model = solver.default_model if named_model is None else named_model
+    ratings = as_ratings(ratings)
     if not 0 < lowest < highest < math.inf:
         raise SettingError(
             f"the sweep must rise between rates above 0, not from {lowest!r} to {highest!r}"

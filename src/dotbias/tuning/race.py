@@ -11,20 +11,22 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 import numpy as np
 import polars as pl
 
-from dotbias.data.ratings import Ratings
+from dotbias.data.read import as_ratings
 from dotbias.errors import DivergenceError, SettingError
 from dotbias.evaluation.metrics import rmse
-from dotbias.fitting.fit import default_solver
-from dotbias.models.base import Model, Parameters
-from dotbias.models.dot_bias import DotBias
+from dotbias.fitting.fit import default_descent
+from dotbias.fitting.named import ModelLike, SolverLike, model_and_descent
+from dotbias.models.base import Parameters
 from dotbias.solvers.base import Epoch
 from dotbias.solvers.descent.gradient import GradientDescent
 from dotbias.solvers.descent.losses import Loss, Squared
-from dotbias.solvers.descent.rules import RULES, Rule
+from dotbias.solvers.descent.rules import RULES, Rule, as_rule
 from dotbias.solvers.descent.run import Run
 from dotbias.tuning.lr_finder import lr_find
 
 if TYPE_CHECKING:
+    from dotbias.data.ratings import Ratings
+    from dotbias.data.sources.locate import Source
     from dotbias.pictures import LinePicture
 
 
@@ -202,10 +204,10 @@ def race_table(runners: Sequence[Runner]) -> pl.DataFrame:
 
 
 def race(
-    ratings: Ratings,
-    rules: Sequence[Rule] | None = None,
-    model: Model | None = None,
-    solver: GradientDescent | None = None,
+    ratings: "Ratings | Source",
+    rules: Sequence[Rule | str] | None = None,
+    model: ModelLike = None,
+    solver: SolverLike = None,
     *,
     batch_sizes: Sequence[int | None] | None = None,
     rates: Mapping[str, float] | None = None,
@@ -221,7 +223,7 @@ def race(
 
     Args:
         ratings: what to race on.
-        rules: the rules, with their settings; all of ``RULES`` by default.
+        rules: the rules, with their settings or by name; all of ``RULES`` by default.
         model: ``DotBias()`` by default, with the output that the solver's loss judges.
         solver: all settings but the rule; that of ``default_solver`` by default.
         batch_sizes: each rule runs with each of them; None in it is the full batch. By default, that of
@@ -238,22 +240,20 @@ def race(
     Raises:
         SettingError: for a rate of a rule that is not in the race.
     """
-    if model is None:
-        model = DotBias() if solver is None else solver.default_model
-    if solver is None:
-        chosen = default_solver(model)
-        assert isinstance(chosen, GradientDescent)
-        solver = chosen
+    ratings = as_ratings(ratings)
+    named_model, named_solver = model_and_descent(model, solver)
+    solver = default_descent(named_model) if named_solver is None else named_solver
+    model = solver.default_model if named_model is None else named_model
     batch_sizes = [solver.batch_size] if batch_sizes is None else batch_sizes
-    rules = [rule() for rule in RULES.values()] if rules is None else list(rules)
+    racing = [as_rule(rule) for rule in (RULES if rules is None else rules)]
     rates = {} if rates is None else dict(rates)
-    names = [type(rule).__name__.lower() for rule in rules]
+    names = [type(rule).__name__.lower() for rule in racing]
     for name in rates:
         if name not in names:
             raise SettingError(f"a rate is given for {name!r}, which is not in the race: {names}")
     train, test = ratings.split(test_size, seed=seed)
-    users = train.user_vocabulary.indices(test.user_vocabulary.ids)[test.users]
-    items = train.item_vocabulary.indices(test.item_vocabulary.ids)[test.items]
+    users = train.user_vocabulary.indices(test.user_vocabulary.ids)[test.user_indices]
+    items = train.item_vocabulary.indices(test.item_vocabulary.ids)[test.item_indices]
     for runner_solver in (replace(solver, batch_size=size) for size in batch_sizes):
         runner_solver.start(model, train, seed=seed)  # refuses a batch larger than the data
     runners = [
@@ -261,7 +261,7 @@ def race(
             name if len(batch_sizes) == 1 else f"{name} {size or 'full'}",
             replace(solver, rule=rule, batch_size=size),
         )
-        for name, rule in zip(names, rules, strict=True)
+        for name, rule in zip(names, racing, strict=True)
         for size in batch_sizes
     ]
 

@@ -24,7 +24,7 @@ from dotbias.errors import SettingError
 from dotbias.memory import check_memory
 from dotbias.pictures import SurfacePicture
 from dotbias.solvers.descent.kernels import LOAD, STORE, is_ours
-from dotbias.solvers.descent.rules import RULES, Rule
+from dotbias.solvers.descent.rules import RULES, Rule, as_rule
 
 Numbers: TypeAlias = NDArray[np.float64]
 
@@ -289,7 +289,7 @@ class SurfaceRace:
 
 
 def surface_race(
-    surface: str | Surface, rules: Sequence[Rule] | None = None, *, n_steps: int = 300
+    surface: str | Surface, rules: Sequence[Rule | str] | None = None, *, n_steps: int = 300
 ) -> SurfaceRace:
     """Let rules go down a surface from the same start, each at its best learning rate.
 
@@ -314,7 +314,7 @@ def surface_race(
     """
     surface = _surface(surface)
     named: dict[str, Rule] = {}
-    for rule in [make() for make in RULES.values()] if rules is None else rules:
+    for rule in map(as_rule, RULES if rules is None else rules):
         name = type(rule).__name__.lower()
         if name in named:
             raise SettingError(f"surface_race(rules): two rules are called {name!r}")

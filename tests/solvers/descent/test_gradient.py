@@ -87,8 +87,8 @@ def test_another_scale_changes_nothing_else(ratings: Ratings, output: str) -> No
     wide = replace(ratings, values=ratings.values * 25 - 20)
     parameters, _ = solver.fit(model, ratings, seed=1)
     wide_parameters, _ = solver.fit(wide_model, wide, seed=1)
-    expected = 25 * model.predict(parameters, ratings.users, ratings.items) - 20
-    predicted = wide_model.predict(wide_parameters, ratings.users, ratings.items)
+    expected = 25 * model.predict(parameters, ratings.user_indices, ratings.item_indices) - 20
+    predicted = wide_model.predict(wide_parameters, ratings.user_indices, ratings.item_indices)
     np.testing.assert_allclose(predicted, expected, atol=0.02)
 
 
@@ -103,7 +103,9 @@ def test_it_overfits_when_asked_and_is_the_mean_when_over_regularised(ratings: R
         model = DotBias(n_factors=32)
         solver = GradientDescent(SGD(lr=0.05), n_epochs=n_epochs, weight_decay=decay)
         parameters, _ = solver.fit(model, ratings)
-        error = model.predict(parameters, ratings.users, ratings.items) - ratings.values
+        error = (
+            model.predict(parameters, ratings.user_indices, ratings.item_indices) - ratings.values
+        )
         return float(np.sqrt(np.mean(error**2)))
 
     assert train_rmse(0.0, 200) < 0.1
@@ -166,13 +168,15 @@ def test_divergence_stops_with_advice(ratings: Ratings) -> None:
         (lambda: GradientDescent(n_epochs=0), "n_epochs must be at least 1"),
         (
             lambda: GradientDescent(schedule="cosmic"),
-            "schedule must be a Schedule or one of 'constant', 'linear'",
+            "schedule='cosmic': it must be one of constant, linear",
         ),
         (
             lambda: GradientDescent(validation_size=1.0),
             "validation_size must be at least 0 and below 1",
         ),
-        (lambda: GradientDescent("sgd"), "rule must be an update rule"),
+        (lambda: GradientDescent(None), "rule must be an update rule .*, or the name of one"),
+        (lambda: GradientDescent(SGD), r"rule=SGD: write SGD\(\), with its settings"),
+        (lambda: GradientDescent("adm"), "rule='adm': .*did you mean 'adam'"),
         (lambda: GradientDescent(batch_size=0), "batch_size must be at least 1"),
         (lambda: GradientDescent(batch_size=1.5), "batch_size must be a whole number at least 1"),
         (lambda: GradientDescent(batch_size=True), "batch_size must be a number at least 1"),

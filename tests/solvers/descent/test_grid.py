@@ -18,7 +18,7 @@ def test_every_rating_stands_in_it_once_and_diagonals_share_no_row(n_users, n_it
     ratings = random_ratings(n_users, n_items, max(1, int(fill * n_users * n_items)), seed % 1000)
     grid = lay_out(ratings, seed)
     assert _rows(grid.users, grid.items, grid.values) == _rows(
-        ratings.users, ratings.items, ratings.values
+        ratings.user_indices, ratings.item_indices, ratings.values
     )
     n = grid.n_blocks
     assert grid.starts.shape == (n * n + 1,)

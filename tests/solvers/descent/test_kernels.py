@@ -149,7 +149,9 @@ def check_batches(training: Training, plain: Plain, rtol: float) -> None:
     assert isinstance(training._pass, Batches)
     ratings, t = training.ratings, 0
     units = ratings.values.astype(training.dtype) / training.dtype(ratings.std)
-    columns = list(zip(ratings.users.tolist(), ratings.items.tolist(), units, strict=True))
+    columns = list(
+        zip(ratings.user_indices.tolist(), ratings.item_indices.tolist(), units, strict=True)
+    )
     for _ in range(2):
         training.run(1)
         plain.squares = 0.0
@@ -273,7 +275,9 @@ def test_batches_of_one_in_the_order_of_the_grid_equal_the_walk(
 
     def place_in_the_walk(ratings: Ratings) -> Any:
         place = {pair: n for n, pair in enumerate(pairs)}
-        return [place[pair] for pair in zip(ratings.users, ratings.items, strict=True)]
+        return [
+            place[pair] for pair in zip(ratings.user_indices, ratings.item_indices, strict=True)
+        ]
 
     batches = new_run(rule, ratings, weight_decay=DECAY, n_epochs=1, order=place_in_the_walk)
     assert isinstance(batches._pass, Batches)
@@ -298,7 +302,7 @@ def test_rows_that_a_batch_does_not_touch_move_only_in_the_dense_form(
     before = copies(training)
     training.step(np.ones(1))
     first, second = slice(0, BATCH), slice(BATCH, 2 * BATCH)
-    for number, rows in enumerate((ratings.users, ratings.items)):
+    for number, rows in enumerate((ratings.user_indices, ratings.item_indices)):
         touched = np.unique(rows[second])
         only_before = np.setdiff1d(rows[first], touched)
         assert len(only_before)

@@ -153,7 +153,7 @@ def test_a_batch_follows_the_gradient_of_its_mean(ratings: Ratings, loss: str) -
     now = run._pass
     assert isinstance(now, Batches)
     now.begin(np.random.default_rng(0), first=True)
-    columns = ratings.users[:BATCH].tolist(), ratings.items[:BATCH].tolist()
+    columns = ratings.user_indices[:BATCH].tolist(), ratings.item_indices[:BATCH].tolist()
     batch = [
         example
         for row, (u, i) in enumerate(zip(*columns, strict=True))
@@ -181,7 +181,7 @@ def test_batches_equal_those_of_torch_step_by_step(ratings: Ratings, loss: str) 
     tables = [torch.tensor(table, requires_grad=True) for table in run.tables.values]
     optimiser = torch.optim.Adam(tables, lr=0.02)
     run.run(1)
-    pairs = list(zip(ratings.users.tolist(), ratings.items.tolist(), strict=True))
+    pairs = list(zip(ratings.user_indices.tolist(), ratings.item_indices.tolist(), strict=True))
     for begin in range(0, len(pairs), BATCH):
         rows = range(begin, min(begin + BATCH, len(pairs)))
         total = torch.zeros(())
@@ -205,7 +205,7 @@ def test_items_that_a_user_has_chosen_are_not_drawn_and_the_others_evenly() -> N
     counts = np.zeros((ratings.n_users, ratings.n_items))
     np.add.at(counts, (users.repeat(3), held.negatives.ravel()), 1)
     free = np.ones_like(counts, bool)
-    free[ratings.users, ratings.items] = False
+    free[ratings.user_indices, ratings.item_indices] = False
     assert not counts[~free].any()
     expected = 3000 / free.sum(axis=1, keepdims=True) * free
     squares = ((counts - expected)[free] ** 2 / expected[free]).sum()
@@ -322,11 +322,11 @@ def tastes() -> tuple[Ratings, Ratings]:
 def hits(scores: Any, train: Ratings, test: Ratings) -> float:
     """Share of each user's first ten items, but for those of the training part, that are in test."""
     scores = scores.copy()
-    scores[train.users, train.items] = -np.inf
+    scores[train.user_indices, train.item_indices] = -np.inf
     top = np.argsort(-scores, axis=1)[:, :10]
     held = np.zeros(scores.shape, bool)
-    users = train.user_vocabulary.indices(test.user_vocabulary.ids)[test.users]
-    held[users, train.item_vocabulary.indices(test.item_vocabulary.ids)[test.items]] = True
+    users = train.user_vocabulary.indices(test.user_vocabulary.ids)[test.user_indices]
+    held[users, train.item_vocabulary.indices(test.item_vocabulary.ids)[test.item_indices]] = True
     return float(np.take_along_axis(held, top, axis=1).mean())
 
 
@@ -433,4 +433,6 @@ def test_every_known_pair_is_a_choice(ratings: Ratings) -> None:
     negatives = Negatives.of(ratings, 3)
     for user in range(ratings.n_users):
         chosen = negatives.chosen[negatives.starts[user] : negatives.starts[user + 1]]
-        assert chosen.tolist() == sorted(ratings.items[ratings.users == user].tolist())
+        assert chosen.tolist() == sorted(
+            ratings.item_indices[ratings.user_indices == user].tolist()
+        )

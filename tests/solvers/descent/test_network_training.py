@@ -217,7 +217,9 @@ def test_a_step_is_that_of_plain_pytorch(ratings):
     run = NetworkTraining(descent, model, ratings, dtype=np.float64)
     twin = model.to_torch(run.start).double()
     optimiser = torch.optim.SGD(twin.parameters(), lr=0.05, momentum=0.9)
-    users, items = (torch.tensor(ids.astype(np.int64)) for ids in (ratings.users, ratings.items))
+    users, items = (
+        torch.tensor(ids.astype(np.int64)) for ids in (ratings.user_indices, ratings.item_indices)
+    )
     values = torch.tensor(ratings.values.astype(np.float64))
     for start in [0, 20, 40, 60] * 2:
         u, i, r = (column[start : start + 20] for column in (users, items, values))
@@ -504,7 +506,9 @@ def assert_as_plain(run: NetworkTraining, make: Any, ratings: Ratings) -> None:
     twin = make(ratings.n_users + 1, ratings.n_items + 1)
     twin.load_state_dict(run.module.state_dict())
     optimiser = torch.optim.SGD(twin.parameters(), lr=0.1)
-    users, items = (torch.tensor(ids.astype(np.int64)) for ids in (ratings.users, ratings.items))
+    users, items = (
+        torch.tensor(ids.astype(np.int64)) for ids in (ratings.user_indices, ratings.item_indices)
+    )
     values = torch.tensor(ratings.values.astype(np.float64))
     for start in [0, 16, 32, 48] * 2:
         u, i, r = (column[start : start + 16] for column in (users, items, values))

@@ -59,7 +59,7 @@ def descended(ratings: Ratings, start: Parameters, batch_size: int, lr: float) -
         gradient = {name: np.zeros_like(table) for name, table in w.items()}
         rows = range(begin, min(begin + batch_size, len(ratings)))
         for row in rows:
-            u, i = ratings.users[row], ratings.items[row]
+            u, i = ratings.user_indices[row], ratings.item_indices[row]
             p, q = w["user_factors"][u], w["item_factors"][i]
             e = mean + w["user_bias"][u] + w["item_bias"][i] + p @ q - ratings.values[row]
             e /= ratings.std**2 * len(rows)
@@ -217,7 +217,7 @@ def test_a_curriculum_sees_the_training_ratings_alone(ratings: Ratings) -> None:
     (given,) = seen
     assert len(given) == 450
     held_out = zip(training.validation.users, training.validation.items, strict=True)
-    assert not set(zip(given.users, given.items, strict=True)) & set(held_out)
+    assert not set(zip(given.user_indices, given.item_indices, strict=True)) & set(held_out)
     taken = given.values[training._pass.order]
     assert taken.tolist() == sorted(given.values.tolist(), reverse=True)
 
@@ -281,7 +281,7 @@ def test_lazy_rows_rest_until_a_batch_touches_them_and_dense_ones_never(ratings:
         training = one_step(ratings, batch_size=8, semantics=semantics)
         before = [table.copy() for table in training.tables.values]
         training.step(np.ones(1))
-        touched = {"user": set(ratings.users[8:16]), "item": set(ratings.items[8:16])}
+        touched = {"user": set(ratings.user_indices[8:16]), "item": set(ratings.item_indices[8:16])}
         for name, now, then in zip(GROUPS, training.tables.values, before, strict=True):
             if name.endswith("bias"):
                 continue  # dense too: it rests at zero until a batch has touched it
@@ -338,7 +338,7 @@ def test_hogwild_takes_one_shuffled_rating_at_a_time(settings: dict[str, Any]) -
 
 
 def train_rmse(model: DotBias, parameters: Parameters, ratings: Ratings) -> float:
-    error = model.predict(parameters, ratings.users, ratings.items) - ratings.values
+    error = model.predict(parameters, ratings.user_indices, ratings.item_indices) - ratings.values
     return float(np.sqrt(np.mean(error.astype(np.float64) ** 2)))
 
 

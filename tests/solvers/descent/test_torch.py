@@ -98,8 +98,8 @@ class Twin:
         self.low, self.width = 0.5 / spread, 5.0 / spread  # ratings 1 to 5, half a one of margin
         share = (mean - 0.5) / 5.0
         self.offset = np.log(share / (1 - share)) if self.sigmoid else mean / spread
-        self.users = torch.tensor(ratings.users.astype(np.int64))
-        self.items = torch.tensor(ratings.items.astype(np.int64))
+        self.users = torch.tensor(ratings.user_indices.astype(np.int64))
+        self.items = torch.tensor(ratings.item_indices.astype(np.int64))
         self.values = torch.tensor(values / spread)
 
     def batches(self, batch_size: int | None) -> Iterator[Any]:
@@ -195,7 +195,9 @@ def test_decay_per_rating_is_a_penalty_that_grows_with_the_ratings_of_a_row(
     ratings: Ratings, name: str, batch_size: int | None, output: str
 ) -> None:
     amounts = {"user_factors": 0.1, "item_factors": 0.05, "user_bias": 0.3, "item_bias": 0.2}
-    counts = [np.bincount(rows)[:, None] for rows in (ratings.users, ratings.items)] * 2
+    counts = [
+        np.bincount(rows)[:, None] for rows in (ratings.user_indices, ratings.item_indices)
+    ] * 2
     shares = [
         torch.tensor(amount * n / len(ratings))
         for amount, n in zip(amounts.values(), counts, strict=True)

@@ -192,7 +192,9 @@ def test_compiling_and_counting_steps_change_nothing(unbroken: Training) -> None
 
 def other_pairs(ratings: Ratings) -> Ratings:
     """The same values, given by other users to other items."""
-    return replace(ratings, users=ratings.users[::-1], items=ratings.items[::-1])
+    return replace(
+        ratings, user_indices=ratings.user_indices[::-1], item_indices=ratings.item_indices[::-1]
+    )
 
 
 CHANGES: dict[str, Callable[[Training], Training]] = {
@@ -279,7 +281,11 @@ def squared_errors(training: Training, rows: slice) -> Any:
     """``(r̂ - r)²`` without clipping, from the formula of the model, in float64."""
     now = {name: a.astype(np.float64) for name, a in training.parameters().items()}
     ratings, model = training.ratings, training.model
-    u, i, r = ratings.users[rows], ratings.items[rows], ratings.values[rows].astype(np.float64)
+    u, i, r = (
+        ratings.user_indices[rows],
+        ratings.item_indices[rows],
+        ratings.values[rows].astype(np.float64),
+    )
     mean = ratings.values.mean(dtype=np.float64)
     z = now["user_bias"][u] + now["item_bias"][i]
     z += (now["user_factors"][u] * now["item_factors"][i]).sum(axis=1)
@@ -475,10 +481,16 @@ def test_the_average_is_what_is_watched(ratings: Ratings) -> None:
         SGD(lr=0.05), n_epochs=5, average=3, validation_size=0.3, patience=100, schedule="constant"
     )
     training = solver.start(MODEL, ratings, seed=3)
-    trained = set(zip(training.validation.rest.users, training.validation.rest.items, strict=True))
+    trained = set(
+        zip(
+            training.validation.rest.user_indices,
+            training.validation.rest.item_indices,
+            strict=True,
+        )
+    )
     held = [
         row
-        for row, pair in enumerate(zip(ratings.users, ratings.items, strict=True))
+        for row, pair in enumerate(zip(ratings.user_indices, ratings.item_indices, strict=True))
         if pair not in trained
     ]
     assert len(held) == 180
@@ -489,7 +501,10 @@ def test_the_average_is_what_is_watched(ratings: Ratings) -> None:
         parts.append(plain.run(1).parameters())
         last = parts[-3:]
         mean = parts[-1] | {n: np.mean([p[n] for p in last], axis=0) for n in MODEL.groups}
-        error = MODEL.predict(mean, ratings.users[held], ratings.items[held]) - ratings.values[held]
+        error = (
+            MODEL.predict(mean, ratings.user_indices[held], ratings.item_indices[held])
+            - ratings.values[held]
+        )
         rmse = np.sqrt(np.mean(error.astype(np.float64) ** 2))
         assert training.history.epochs[-1].validation_rmse == pytest.approx(rmse, rel=1e-5)
 

@@ -42,8 +42,8 @@ def ratings() -> Ratings:
 def rows_of(train: Ratings, test: Ratings) -> tuple[Index, Index]:
     """Users and items of one part as the other's indices."""
     return (
-        train.user_vocabulary.indices(test.user_vocabulary.ids)[test.users],
-        train.item_vocabulary.indices(test.item_vocabulary.ids)[test.items],
+        train.user_vocabulary.indices(test.user_vocabulary.ids)[test.user_indices],
+        train.item_vocabulary.indices(test.item_vocabulary.ids)[test.item_indices],
     )
 
 
@@ -62,7 +62,7 @@ def test_data_drawn_anew_from_each_sample_leave_the_chain_at_its_prior(histories
     few = random_ratings(4, 4, 12, seed=5)
     solver = Gibbs(n_samples=1, burn_in=0, n_factors=1, histories=histories, noise_freedom=6.0)
     chain = solver.sample(few)[0].chain
-    members, rng = chain.members(few.users, few.items, {}), np.random.default_rng(0)
+    members, rng = chain.members(few.user_indices, few.item_indices, {}), np.random.default_rng(0)
     seen = []
     with threads(1, 1):
         for _ in range(1000):
@@ -122,7 +122,7 @@ def test_ratings_without_noise_are_fitted_and_never_give_nan():
     """Single precision once failed on more factors than the ratings have."""
     exact = normal_ratings(400, 300, 60_000, noise=0.0, n_factors=1, seed=0)
     posterior, _ = Gibbs(n_samples=40, burn_in=20, n_factors=5).sample(exact)
-    mean, std = posterior.predict(exact.users, exact.items)
+    mean, std = posterior.predict(exact.user_indices, exact.item_indices)
     assert rmse(mean, exact.values) < 0.01
     assert np.isfinite(std).all()
 
@@ -131,12 +131,14 @@ def test_users_who_rate_at_random_get_more_noise_than_others():
     """Half of the users have four times the noise of the others."""
     rng = np.random.default_rng(0)
     base = normal_ratings(200, 80, 8000, noise=0.0, seed=2)
-    erratic = base.users % 2 == 1
+    erratic = base.user_indices % 2 == 1
     noise = np.where(erratic, 1.2, 0.3) * rng.standard_normal(len(base))
-    noisy = Ratings.from_columns(base.users.tolist(), base.items.tolist(), base.values + noise)
+    noisy = Ratings.from_columns(
+        base.user_indices.tolist(), base.item_indices.tolist(), base.values + noise
+    )
     solver = Gibbs(n_samples=80, burn_in=40, n_factors=3, noise_freedom=4.0)
     posterior, _ = solver.sample(noisy, seed=1)
-    _, std = posterior.predict(noisy.users, noisy.items)
+    _, std = posterior.predict(noisy.user_indices, noisy.item_indices)
     calm, wild = std[~erratic].mean(), std[erratic].mean()
     assert 2.5 < wild / calm < 5
     assert calm == pytest.approx(0.35, abs=0.1)
@@ -196,7 +198,7 @@ def by_month() -> Ratings:
     base = normal_ratings(100, 60, 3000, noise=0.4, seed=4)
     month = np.random.default_rng(0).integers(0, 4, len(base))
     values = base.values + 1.5 * (month == 3)
-    moved = Ratings.from_columns(base.users.tolist(), base.items.tolist(), values)
+    moved = Ratings.from_columns(base.user_indices.tolist(), base.item_indices.tolist(), values)
     return moved.with_features(ratings={"month": month})
 
 
@@ -212,7 +214,7 @@ def test_a_feature_of_single_ratings_lowers_the_held_out_error(by_month):
 
 def test_a_category_that_no_training_rating_had_is_unknown(by_month):
     posterior, _ = SHORT.sample(by_month, seed=1)
-    u, i = by_month.users[:9], by_month.items[:9]
+    u, i = by_month.user_indices[:9], by_month.item_indices[:9]
     unknown, _ = posterior.predict(u, i)
     assert np.isfinite(unknown).all()
     for code in (-1, 4, 99):
@@ -335,7 +337,7 @@ def test_the_model_has_as_many_factors_as_its_parameters(kept):
 
 def test_kept_samples_give_the_posteriors_standard_deviation(kept, ratings):
     rec, posterior = kept
-    u, i = ratings.users.copy(), ratings.items.copy()
+    u, i = ratings.user_indices.copy(), ratings.item_indices.copy()
     u[:50], i[25:75] = -1, -1
     spread = rec.model.std(rec.parameters, u, i)
     np.testing.assert_allclose(spread, posterior.predict(u, i)[1], rtol=1e-4)
@@ -345,7 +347,7 @@ def test_kept_samples_are_in_the_file(kept, ratings, tmp_path):
     rec, _ = kept
     rec.save(tmp_path / "model")
     loaded = Recommender.load(tmp_path / "model")
-    u, i = ratings.users[:50], ratings.items[:50]
+    u, i = ratings.user_indices[:50], ratings.item_indices[:50]
     np.testing.assert_array_equal(
         loaded.model.std(loaded.parameters, u, i), rec.model.std(rec.parameters, u, i)
     )
@@ -357,7 +359,7 @@ def test_kept_samples_are_in_the_file(kept, ratings, tmp_path):
 def test_without_samples_there_is_no_standard_deviation(ratings):
     parameters, _ = SHORT.fit(MODEL, ratings)
     with pytest.raises(SettingError, match=r"Gibbs\(keep_samples=50\)"):
-        MODEL.std(parameters, ratings.users[:3], ratings.items[:3])
+        MODEL.std(parameters, ratings.user_indices[:3], ratings.item_indices[:3])
 
 
 def test_new_ratings_grow_the_model_and_end_what_its_samples_tell(kept):
@@ -372,11 +374,11 @@ def test_new_ratings_grow_the_model_and_end_what_its_samples_tell(kept):
 
 def test_a_user_folded_in_is_predicted_better_than_a_stranger():
     whole = normal_ratings(300, 60, 8000, noise=0.3, seed=9)
-    rec = db.fit(whole.take(whole.users < 250), MODEL, SHORT)
+    rec = db.fit(whole.take(whole.user_indices < 250), MODEL, SHORT)
     stranger, folded, truth = [], [], []
     for user in range(250, 300):
-        mine = whole.rows(whole.users == user)
-        items, half = mine.items.tolist(), len(mine) // 2
+        mine = whole.rows(whole.user_indices == user)
+        items, half = mine.item_indices.tolist(), len(mine) // 2
         known = dict(zip(items[:half], mine.values[:half].tolist(), strict=True))
         someone = rec.fold_in_user(known)
         truth += mine.values[half:].tolist()

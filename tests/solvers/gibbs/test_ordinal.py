@@ -84,8 +84,8 @@ def test_a_chain_with_ordered_categories_predicts_held_out_ratings():
     train, test = ratings.split(0.2, seed=1)
     solver = Gibbs(n_samples=60, burn_in=20, n_factors=3, histories=False, likelihood="ordinal")
     posterior, _ = solver.sample(train, seed=0)
-    users = train.user_vocabulary.indices(test.user_vocabulary.ids)[test.users]
-    items = train.item_vocabulary.indices(test.item_vocabulary.ids)[test.items]
+    users = train.user_vocabulary.indices(test.user_vocabulary.ids)[test.user_indices]
+    items = train.item_vocabulary.indices(test.item_vocabulary.ids)[test.item_indices]
     mean, std = posterior.predict(users, items)
     error = float(np.sqrt(np.mean((mean - test.values) ** 2)))
     normal, _ = replace(solver, likelihood="normal").sample(train, seed=0)

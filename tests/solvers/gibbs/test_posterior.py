@@ -73,7 +73,7 @@ def test_mean_and_deviation_are_those_of_the_samples_and_their_noise(posterior):
 
 def test_less_is_known_of_a_row_with_fewer_ratings():
     few = normal_ratings(60, 40, 1800, noise=0.5, seed=3)
-    poor = few.users >= 30
+    poor = few.user_indices >= 30
     kept = ~poor | (np.random.default_rng(0).random(len(few)) < 0.15)
     train = few.take(kept)
     u, i = (a.ravel().astype(np.int32) for a in np.indices((train.n_users, train.n_items)))
@@ -120,7 +120,7 @@ def test_features_of_ratings_do_not_widen_what_kept_samples_tell(with_month):
     """A month's offset and the users' mean make up for each other from sample to sample."""
     samples, _ = SOLVER.sample(with_month, seed=2)
     parameters = samples.kept(len(samples.samples))
-    u, i = with_month.users[:100], with_month.items[:100]
+    u, i = with_month.user_indices[:100], with_month.item_indices[:100]
     shares = np.bincount(with_month.features.ratings["month"]) / len(with_month)
     chain, z = samples.chain, []
     for sample in samples.samples:
@@ -137,8 +137,8 @@ def test_features_of_ratings_do_not_widen_what_kept_samples_tell(with_month):
 
 def test_the_rank_that_is_chosen_costs_next_to_nothing_on_held_out_ratings():
     train, test = simulate(600, 300, 50_000, n_factors=6, seed=1).ratings.split(0.2, seed=1)
-    u = train.user_vocabulary.indices(test.user_vocabulary.ids)[test.users]
-    i = train.item_vocabulary.indices(test.item_vocabulary.ids)[test.items]
+    u = train.user_vocabulary.indices(test.user_vocabulary.ids)[test.user_indices]
+    i = train.item_vocabulary.indices(test.item_vocabulary.ids)[test.item_indices]
     samples, _ = Gibbs(n_samples=50, burn_in=20, n_factors=8).sample(train, seed=1)
     parameters = samples.compress(256)
     whole = rmse(np.clip(samples.predict(u, i)[0], 0.5, 5), test.values)

@@ -83,8 +83,8 @@ def test_an_iteration_is_two_rounds_of_ridge_regressions(ratings, weighting, bia
         x |= {g: ClosedForm().fit(Baseline(), ratings)[0][g] for g in Baseline.groups}
     s = ratings.std
     for side, rows, other, partners in (
-        ("user", ratings.users, "item", ratings.items),
-        ("item", ratings.items, "user", ratings.users),
+        ("user", ratings.user_indices, "item", ratings.item_indices),
+        ("item", ratings.item_indices, "user", ratings.user_indices),
     ):
         for row in range(rows.max() + 1):
             mine = rows == row
@@ -161,8 +161,8 @@ def test_planted_factors_are_recovered_to_near_the_noise_floor():
     train, test = planted.split(0.2, seed=1)
     model = DotBias(n_factors=4)
     parameters, _ = ALS(weight_decay=0.02).fit(model, train)
-    u = train.user_vocabulary.indices(test.user_vocabulary.ids)[test.users]
-    i = train.item_vocabulary.indices(test.item_vocabulary.ids)[test.items]
+    u = train.user_vocabulary.indices(test.user_vocabulary.ids)[test.user_indices]
+    i = train.item_vocabulary.indices(test.item_vocabulary.ids)[test.item_indices]
     rmse = np.sqrt(np.mean((model.predict(parameters, u, i) - test.values) ** 2))
     floor = truth.noise_floor(test)
     assert floor < rmse < 1.03 * floor
@@ -177,7 +177,7 @@ def test_without_decay_few_ratings_are_fitted_exactly():
 
 def test_endless_decay_leaves_the_global_mean(ratings):
     parameters, _ = ALS(weight_decay=1e9).fit(MODEL, ratings)
-    prediction = MODEL.predict(parameters, ratings.users, ratings.items)
+    prediction = MODEL.predict(parameters, ratings.user_indices, ratings.item_indices)
     np.testing.assert_allclose(prediction, ratings.global_mean, rtol=1e-5)
 
 
@@ -257,15 +257,15 @@ def gradients(
     k = model.n_factors if isinstance(model, DotBias) else 0
     empty = {f"{s}_factors": np.zeros((len(x[f"{s}_bias"]), 0)) for s in ("user", "item")}
     x = {name: array.astype(np.float64) for name, array in (empty | x).items()}
-    p, q = x["user_factors"][ratings.users], x["item_factors"][ratings.items]
-    z = x["user_bias"][ratings.users] + x["item_bias"][ratings.items] + (p * q).sum(1)
+    p, q = x["user_factors"][ratings.user_indices], x["item_factors"][ratings.item_indices]
+    z = x["user_bias"][ratings.user_indices] + x["item_bias"][ratings.item_indices] + (p * q).sum(1)
     if isinstance(model, DotBias) and model.output == "sigmoid":
         low, width = model.stretch(x)
         share = expit(z + model.offset(x))
         e, slope = low + width * share - ratings.values, width * share * (1 - share)
     else:
         e, slope = z + ratings.global_mean - ratings.values, np.ones(len(z))
-    rows, others = (ratings.users, q) if side == "user" else (ratings.items, p)
+    rows, others = (ratings.user_indices, q) if side == "user" else (ratings.item_indices, p)
     y = np.column_stack([np.ones(len(z)), others])
     table = np.column_stack([x[f"{side}_bias"], x[f"{side}_factors"]])
     error = np.zeros((len(table), 1 + k))

@@ -264,9 +264,9 @@ def test_it_solves_the_rows_of_alternating_least_squares() -> None:
 
 
 def by_item(ratings: Ratings) -> tuple[Any, Any, Any]:
-    order = np.argsort(ratings.items, kind="stable")
+    order = np.argsort(ratings.item_indices, kind="stable")
     starts = np.append(0, np.cumsum(ratings.item_counts))
-    return starts, ratings.users[order], ratings.values[order]
+    return starts, ratings.user_indices[order], ratings.values[order]
 
 
 def test_a_model_without_priors_says_to_fit_again() -> None:

@@ -60,8 +60,8 @@ def test_half_steps_are_the_dense_solutions(ratings):
     parameters, history = solver.fit(model, ratings, seed=1)
     z = (ratings.values - ratings.global_mean) / ratings.std
     known, target = np.zeros((2, 30, 20))
-    known[ratings.users, ratings.items] = 1
-    target[ratings.users, ratings.items] = 1 + 0.3 * z
+    known[ratings.user_indices, ratings.item_indices] = 1
+    target[ratings.user_indices, ratings.item_indices] = 1 + 0.3 * z
     penalty = 0.2 * np.sqrt(len(ratings)) * 2 * 0.5 / 1.5
     n = ratings.user_counts
     w = n**-0.6 * n.sum() / (n * n**-0.6).sum()
@@ -99,7 +99,7 @@ def test_the_objective_never_rises(ratings, n_steps):
 
 def test_counts_weigh_the_known_pairs(ratings):
     counts = db.Ratings.from_columns(
-        ratings.users, ratings.items, np.round(ratings.values), kind="counts"
+        ratings.user_indices, ratings.item_indices, np.round(ratings.values), kind="counts"
     )
     solver = db.ImplicitALS(
         n_iterations=1,
@@ -114,7 +114,7 @@ def test_counts_weigh_the_known_pairs(ratings):
     parameters = stopped(solver, model, counts, seed=1)
     p, q = (parameters[f"{side}_factors"].astype(float) for side in ("user", "item"))
     c = np.zeros((counts.n_users, counts.n_items))
-    c[counts.users, counts.items] = 1 + 2 * np.log1p(counts.values)
+    c[counts.user_indices, counts.item_indices] = 1 + 2 * np.log1p(counts.values)
     penalty = 0.03 * np.sqrt(c.sum())
     for i in range(counts.n_items):
         normal = (p * c[:, [i]]).T @ p + p.T @ p + penalty * np.eye(4)
@@ -140,15 +140,15 @@ def test_a_users_weight_does_not_touch_their_own_regression(ratings):
 def test_a_user_is_what_folding_in_their_ratings_gives(ratings, balance, n_svd_factors):
     model = db.DotProduct(n_factors=12, n_svd_factors=n_svd_factors)
     parameters, _ = db.ImplicitALS(n_iterations=2, balance=balance).fit(model, ratings)
-    order = np.argsort(ratings.users, kind="stable")
+    order = np.argsort(ratings.user_indices, kind="stable")
     starts = np.append(0, np.cumsum(ratings.user_counts))
-    pairs = ratings.items[order], ratings.values[order]
+    pairs = ratings.item_indices[order], ratings.values[order]
     folded = fold_in(model, parameters, "user", starts, *pairs)[:, 1:]
     np.testing.assert_allclose(model.user_vectors(parameters), folded, rtol=1e-4, atol=2e-6)
 
 
 def test_events_and_more_factors_than_there_are_items(ratings):
-    events = db.Ratings.from_columns(ratings.users, ratings.items)
+    events = db.Ratings.from_columns(ratings.user_indices, ratings.item_indices)
     model = db.DotProduct(n_factors=4, n_svd_factors=64)
     rec = db.fit(events, model, db.ImplicitALS(n_iterations=2))
     assert rec.parameters["item_factors"].shape == (20, 68)
@@ -162,7 +162,7 @@ def pairs_of(ratings, kind):
     if kind == "ratings":
         return ratings
     return db.Ratings.from_columns(
-        ratings.users, ratings.items, np.round(ratings.values), kind="counts"
+        ratings.user_indices, ratings.item_indices, np.round(ratings.values), kind="counts"
     )
 
 
@@ -179,10 +179,10 @@ def test_the_second_part_is_ridge_regression_on_all_pairs(ratings, kind, balance
     table = np.zeros((30, 20))
     if kind == "ratings":
         z = (ratings.values - ratings.global_mean) / ratings.std
-        table[ratings.users, ratings.items] = 0.5 * (1 + 0.4 * z)
+        table[ratings.user_indices, ratings.item_indices] = 0.5 * (1 + 0.4 * z)
     else:
         c = 1 + 2 * np.log1p(ratings.values)
-        table[ratings.users, ratings.items] = 0.5 * c / c.mean()
+        table[ratings.user_indices, ratings.item_indices] = 0.5 * c / c.mean()
     _, s, v = np.linalg.svd(np.sqrt(w)[:, None] * table)
     basis = v[:6].T * s[:6]
     penalty = 0.25 * 0.07 * len(ratings) ** 0.8
@@ -195,9 +195,9 @@ def test_the_second_part_is_ridge_regression_on_all_pairs(ratings, kind, balance
 def test_an_item_that_was_there_is_projected_to_where_it_is(ratings, balance):
     model = db.DotProduct(n_factors=4, n_svd_factors=6)
     parameters, _ = db.ImplicitALS(n_iterations=1, balance=balance).fit(model, ratings)
-    order = np.argsort(ratings.items, kind="stable")
+    order = np.argsort(ratings.item_indices, kind="stable")
     starts = np.append(0, np.cumsum(ratings.item_counts))
-    pairs = ratings.users[order], ratings.values[order]
+    pairs = ratings.user_indices[order], ratings.values[order]
     folded = fold_in(model, parameters, "item", starts, *pairs)[:, 5:]
     np.testing.assert_allclose(parameters["item_factors"][:, 4:], folded, rtol=1e-3, atol=2e-5)
 

@@ -15,6 +15,7 @@ from dotbias.data.sources.containers import Container
 from dotbias.data.sources.folders import user_path
 from dotbias.data.sources.limits import Limit
 from dotbias.errors import DataError
+from dotbias.extras import install
 
 _CHUNK_ROWS = 100_000
 FORM = "one is KIND+DRIVER://USER:PASSWORD@HOST:PORT/NAME, with %40 for an @ in a password"
@@ -130,7 +131,7 @@ class DuckDB(Container):
             import duckdb
         except ImportError as error:
             raise DataError(
-                f"{self.name}: a DuckDB database is read with duckdb: pip install 'dotbias[duckdb]', "
+                f"{self.name}: a DuckDB database is read with duckdb: {install('duckdb')}, "
                 "or export the table as Parquet"
             ) from error
         if isinstance(self.blob.content, bytes):

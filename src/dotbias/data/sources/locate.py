@@ -5,6 +5,7 @@ import os
 import re
 import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import replace
 from difflib import get_close_matches
 from pathlib import Path, PurePosixPath
@@ -22,7 +23,7 @@ from dotbias.data.sources.limits import LIMIT, Limit
 from dotbias.data.sources.packing import PACKINGS
 from dotbias.data.sources.refused import refuse_zip
 from dotbias.data.sources.workbooks import Workbook
-from dotbias.errors import DataError
+from dotbias.errors import DataError, did_you_mean
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -137,6 +138,9 @@ def locate(
         return _from(_standard_input(limit), patterns, suffixes)
     if "://" in name and not os.path.lexists(name):
         return _at_address(name, patterns, suffixes, limit)
+    inside = _inside(name)
+    if inside is not None:
+        return _named_member(*inside, limit)
     path = user_path(name)
     with named_errors(shown(path)):
         if not os.path.lexists(path):
@@ -208,6 +212,41 @@ def _from(
         # A tar may be far larger than the member that is wanted.
         container = Tar(blob) if is_tar(head) else kind.open(blob.unpacked()[0])
         return _chosen(container, patterns, suffixes, depth)
+
+
+def _inside(name: str) -> tuple[Path, str] | None:
+    """The archive, and the member of it, that a path such as ``ml-100k.zip/u1.base`` names, also with
+    the name of a set before the slash; None for any other path.
+    """
+    parts = Path(name).parts
+    if len(parts) < 2 or "\0" in name or os.path.lexists(name):
+        return None
+    with suppress(OSError, RuntimeError):  # what leads nowhere is said of the path as a whole
+        for cut in range(len(parts) - 1, 0, -1):
+            outer = Path(*parts[:cut]).expanduser()
+            if outer.is_file():
+                return outer, "/".join(parts[cut:])
+            if outer.exists():
+                return None
+    return (fetch(parts[0]), "/".join(parts[1:])) if parts[0] in NAMED_SETS else None
+
+
+def _named_member(outer: Path, inner: str, limit: Limit) -> tuple[Content, Blob | Frame | None]:
+    """A member of an archive by its name, or the end of its path; and the titles beside it."""
+    blob = file_blob(outer, limit)
+    with named_errors(blob.name):
+        with blob.stream() as stream:
+            head = stream.read(_ENOUGH)
+        kind = next((kind for kind in KINDS if kind.begins(head)), None)
+        if kind is None:
+            raise DataError(f"{blob.name}: a file and no archive, so there is no {inner} in it")
+        container = Tar(blob) if is_tar(head) else kind.open(blob.unpacked()[0])
+        names = container.names()
+        found = [name for name in names if name == inner or name.endswith(f"/{inner}")]
+        if not found:
+            raise DataError(f"{blob.name}: there is no {inner} in it, but {_listed(names)}")
+        taken = min(found, key=len)
+        return container.member(taken), _titles_in(container, names, {taken})
 
 
 def _chosen(
@@ -307,6 +346,7 @@ def _fetched(name: str) -> Path:
         sets = ", ".join(NAMED_SETS)
         raise DataError(
             f"{shown(name)}: there is no such file, and no named set; the named sets are {sets}"
+            f"{did_you_mean(name, NAMED_SETS)}"
         )
     return fetch(name)
 

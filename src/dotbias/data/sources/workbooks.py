@@ -9,6 +9,7 @@ from dotbias.data.sources.archives import Zip
 from dotbias.data.sources.blob import PARSER_ERRORS, Blob, damaged
 from dotbias.data.sources.containers import Container
 from dotbias.errors import DataError
+from dotbias.extras import install
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -55,8 +56,8 @@ class Workbook(Container):
             import fastexcel
         except ImportError as error:
             raise DataError(
-                f"{self.name}: Excel workbooks are read with fastexcel: pip install "
-                "'dotbias[excel]', or save the sheet as CSV"
+                f"{self.name}: Excel workbooks are read with fastexcel: {install('excel')}, "
+                "or save the sheet as CSV"
             ) from error
         # Checksums and the limit are looked at here, for the reader asks for neither.
         archive = Zip(self.blob)

@@ -171,16 +171,14 @@ def _unknown(whom: Person) -> list[Id]:
 
 def _options(now: Generation, asked: Wanted) -> ListOptions:
     """What a list is told. Items that the model does not know can be neither chosen nor left out."""
-    exclude = _known(now, asked.exclude) if asked.exclude else None
-    candidates = None if asked.candidates is None else _known(now, asked.candidates)
-    if asked.year_from is not None or asked.year_to is not None:
-        within = now.within(asked.year_from, asked.year_to)
-        candidates = within if candidates is None else np.intersect1d(candidates, within)
     return ListOptions(
         rank_by=asked.rank_by,
-        candidates=candidates,
-        exclude=exclude,
+        candidates=None if asked.candidates is None else _known(now, asked.candidates),
+        exclude=_known(now, asked.exclude) if asked.exclude else None,
         genres=asked.genres,
+        not_genres=asked.not_genres,
+        year_from=asked.year_from,
+        year_to=asked.year_to,
         include_rated=asked.include_rated,
         min_ratings=asked.min_ratings,
         well_known=asked.well_known,

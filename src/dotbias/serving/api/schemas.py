@@ -82,6 +82,9 @@ class Wanted(BaseModel):
     genres: Annotated[
         list[Text] | None, Field(max_length=50, description="Of which an item must have one.")
     ] = None
+    not_genres: Annotated[
+        list[Text] | None, Field(max_length=50, description="Of which an item must have none.")
+    ] = None
     year_from: Annotated[int | None, Field(description="The first year, of titles with one.")] = (
         None
     )

@@ -18,7 +18,7 @@ from dotbias.solvers.base import History, OnEpoch, Solver
 from dotbias.solvers.decay import WeightDecay, as_weight_decay, row_counts
 from dotbias.solvers.descent.losses import LOSSES, Loss
 from dotbias.solvers.descent.passes import Order
-from dotbias.solvers.descent.rules import SGD, Rule
+from dotbias.solvers.descent.rules import SGD, Rule, as_rule
 from dotbias.solvers.descent.run import Run
 from dotbias.solvers.descent.schedules import Schedule, as_schedule
 from dotbias.solvers.descent.training import Training
@@ -41,7 +41,8 @@ class GradientDescent(Solver):
     ``output`` and ``biases``. The same seed gives the same bits on the same machine and device.
 
     Args:
-        rule: how a parameter moves along its gradient.
+        rule: how a parameter moves along its gradient; by name, such as ``"adam"``, with the rule's
+            default settings.
         n_epochs: passes over the training ratings.
         batch_size: ratings per step; 1 takes one at a time, None all of them (full batch).
         order: ``"shuffled"`` anew for each epoch, as ``"stored"``, or a curriculum: a function of the
@@ -98,10 +99,7 @@ class GradientDescent(Solver):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if not isinstance(self.rule, Rule):
-            raise SettingError(
-                f"rule must be an update rule such as SGD(lr=0.022), not {self.rule!r}"
-            )
+        object.__setattr__(self, "rule", as_rule(self.rule))
         if not callable(self.order) and self.order not in ("shuffled", "stored"):
             raise SettingError(
                 f"order must be 'shuffled', 'stored' or a function of the ratings, not {self.order!r}"

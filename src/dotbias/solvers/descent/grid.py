@@ -75,7 +75,7 @@ def lay_out(
     block_of_item[deal] = dealt
     block_of_group = _balanced_blocks(group_counts, n_blocks)
     columns = _scatter(
-        ratings.users, ratings.items, values, block_of_group, block_of_item, n_blocks
+        ratings.user_indices, ratings.item_indices, values, block_of_group, block_of_item, n_blocks
     )
     users, items, values, bucket_starts, block_starts = columns
     _shuffle(users, items, values, bucket_starts, np.uint64(seed % 2**64))

@@ -43,10 +43,10 @@ class Negatives(NamedTuple):
     @classmethod
     def of(cls, ratings: Ratings, n: int) -> "Negatives":
         """Of what users have chosen: every known pair counts, whatever its value."""
-        order = np.lexsort((ratings.items, ratings.users))
+        order = np.lexsort((ratings.item_indices, ratings.user_indices))
         starts = np.concatenate([[0], np.cumsum(ratings.user_counts)])
         pool = np.arange(ratings.n_items, dtype=np.int32)
-        return cls(pool, starts, ratings.items[order].astype(np.int32), n, np.uint64(0))
+        return cls(pool, starts, ratings.item_indices[order].astype(np.int32), n, np.uint64(0))
 
 
 @register_jitable

@@ -83,7 +83,10 @@ class Shuffled(Pass):
         ratings, n = self.ratings, len(self.ratings)
         order = rng.permutation(n) if self.order is None else self.order
         sides = []
-        for ids, unknown in ((ratings.users, ratings.n_users), (ratings.items, ratings.n_items)):
+        for ids, unknown in (
+            (ratings.user_indices, ratings.n_users),
+            (ratings.item_indices, ratings.n_items),
+        ):
             ids = ids[order].astype(np.int64)
             if self.masked:
                 ids[rng.random(n, np.float32) < self.masked] = unknown

@@ -255,7 +255,7 @@ class Hogwild(OneByOne):
 
         order = rng.permutation(self.n_updates)
         ratings, values = self.columns
-        self.users, self.items = ratings.users[order], ratings.items[order]
+        self.users, self.items = ratings.user_indices[order], ratings.item_indices[order]
         self.values = values[order]
         if self.negatives.n:
             self._new_draws(rng, np.arange(ratings.n_items))
@@ -279,7 +279,11 @@ class Batches(CompiledPass):
     ) -> None:
         rule, ratings, tables = inputs.rule, inputs.ratings, inputs.tables
         n, k = len(ratings), tables.values[0].shape[1]
-        self.users, self.items, self.values = ratings.users, ratings.items, inputs.values
+        self.users, self.items, self.values = (
+            ratings.user_indices,
+            ratings.item_indices,
+            inputs.values,
+        )
         self.given, self.order, self.batch_size = order, order, batch_size
         self.starts = np.append(np.arange(0, n, batch_size), n)
         self.sizes = np.diff(self.starts)

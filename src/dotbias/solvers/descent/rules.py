@@ -37,7 +37,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dotbias.errors import SettingError
-from dotbias.settings import Settings, setting
+from dotbias.settings import Settings, named, setting
 
 Steps: TypeAlias = NDArray[np.float64]
 """One number for each step, shape (n_steps,)."""
@@ -511,3 +511,23 @@ RULES: dict[str, type[Rule]] = {
     )
 }
 """Every rule by the name it has on the command line, in the documentation, the race and the tests."""
+
+
+def as_rule(value: Any) -> Rule:
+    """The rule itself, or the one of that name with its default settings.
+
+    Raises:
+        SettingError: for anything else, with what to write.
+
+    >>> as_rule("Adam") == Adam()
+    True
+    """
+    if isinstance(value, str):
+        return named(f"rule={value!r}", value, RULES)()
+    if isinstance(value, type) and issubclass(value, Rule):
+        raise SettingError(f"rule={value.__name__}: write {value.__name__}(), with its settings")
+    if not isinstance(value, Rule):
+        raise SettingError(
+            f"rule must be an update rule such as SGD(lr=0.022), or the name of one, not {value!r}"
+        )
+    return value

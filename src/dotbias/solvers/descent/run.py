@@ -330,7 +330,7 @@ class Run(EpochLoop, Generic[M]):
         """What makes a run the same run: settings, and plain data."""
         ratings, order = self.ratings, self.solver.order
         digest = hashlib.sha256()
-        for column in (ratings.users, ratings.items, ratings.values):
+        for column in (ratings.user_indices, ratings.item_indices, ratings.values):
             digest.update(np.ascontiguousarray(column).data)
         # Neither the number of threads nor the place of a function in memory is part of a run.
         solver = replace(self.solver, n_threads=None, order="stored")

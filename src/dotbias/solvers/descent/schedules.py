@@ -40,7 +40,7 @@ from numpy.typing import NDArray
 
 from dotbias.errors import SettingError
 from dotbias.memory import check_memory
-from dotbias.settings import Settings, setting
+from dotbias.settings import Settings, named, setting
 
 Steps: TypeAlias = NDArray[np.float64]
 """One number for each step, shape (n_steps,)."""
@@ -173,8 +173,7 @@ class WarmUp(Schedule):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if not _is_schedule(self.then):
-            self._refuse("then", self.then, _legal())
+        as_schedule(self.then, "then")
 
     def lr(self, epochs: Steps, n_epochs: float) -> Steps:
         """``start + (1 - start) e / length``, then the factor of ``then``."""
@@ -343,26 +342,26 @@ SCHEDULES: dict[str, type[Schedule]] = {
 """Every schedule by the name it has on the command line, in the documentation and in the tests."""
 
 
-def as_schedule(value: Schedule | str) -> Schedule:
+def as_schedule(value: Schedule | str, where: str = "schedule") -> Schedule:
     """The schedule itself, or the one of that name with its default settings.
+
+    Args:
+        value: what was given.
+        where: as what, for the message.
 
     Raises:
         SettingError: for anything else, with the list of names.
 
-    >>> as_schedule("cosine")
+    >>> as_schedule("Cosine")
     Cosine(lowest=0.0)
     """
-    if not _is_schedule(value):
-        raise SettingError(f"schedule={value!r}: schedule must be {_legal()}")
-    return SCHEDULES[value]() if isinstance(value, str) else value
-
-
-def _is_schedule(value: object) -> bool:
-    return isinstance(value, Schedule) or (isinstance(value, str) and value in SCHEDULES)
-
-
-def _legal() -> str:
-    return f"a Schedule or one of {', '.join(map(repr, SCHEDULES))}"
+    if isinstance(value, str):
+        return named(f"{where}={value!r}", value, SCHEDULES)()
+    if not isinstance(value, Schedule):
+        raise SettingError(
+            f"{where}={value!r}: it must be a Schedule or one of {', '.join(SCHEDULES)}"
+        )
+    return value
 
 
 def _half_cosine(share: Steps) -> Steps:

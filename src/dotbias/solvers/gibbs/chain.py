@@ -88,7 +88,7 @@ class Chain:
         self.weights = np.ones(len(self.table), np.float32)
         self.noise_precision = 1.0
         self._squares = float(len(ratings))
-        self._members = members = self.members(ratings.users, ratings.items, codes)
+        self._members = members = self.members(ratings.user_indices, ratings.item_indices, codes)
         targets = ((ratings.values - self.mean) / self.std).astype(np.float32)
         effects = _effects(ratings, histories)
         self.modes = [
@@ -311,7 +311,7 @@ def _effects(ratings: Ratings, histories: bool) -> tuple[list[csr_array], list[c
     if histories:
         shape = ratings.n_users, ratings.n_items
         ones = np.ones(len(ratings), np.float32)
-        rated = csr_array((ones, (ratings.users, ratings.items)), shape=shape)
+        rated = csr_array((ones, (ratings.user_indices, ratings.item_indices)), shape=shape)
         users.append(_normalised(rated))
         items.append(_normalised(csr_array(rated.T)))
     if ratings.features is not None:

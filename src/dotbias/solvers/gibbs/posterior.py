@@ -167,7 +167,9 @@ class Posterior:
         constant = b_u[-1] + b_i[-1] + float(p_0 @ q_0)
         b_u, b_i = b_u - b_u[-1] + p @ q_0, b_i - b_i[-1] + q @ p_0
         n = min(len(self.ratings), _MOST_PAIRS)
-        u, i = (rng.choice(side, n) for side in (self.ratings.users, self.ratings.items))
+        u, i = (
+            rng.choice(side, n) for side in (self.ratings.user_indices, self.ratings.item_indices)
+        )
         whole = _dots(p, q, u, i)
         allowed = 2 * np.sqrt(np.mean(self.noise_variances)) * MOST_LOST / chain.std
         most = min(n_factors, *p.shape, *q.shape)

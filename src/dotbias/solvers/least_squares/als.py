@@ -34,6 +34,8 @@ DEFAULT_DECAY: Mapping[str, Mapping[str, float]] = {
     "rating": {"user_factors": 0.08, "item_factors": 0.08, "user_bias": 0.03, "item_bias": 0.1},
     "row": {"user_factors": 15.0, "item_factors": 15.0, "user_bias": 4.0, "item_bias": 4.0},
 }
+ALS_FACTORS = 64
+"""Length of the embeddings that suits it, where nobody says."""
 _PER: Mapping[str, Literal["rating", "row"]] = {"ratings": "rating", "rows": "row"}
 
 
@@ -106,6 +108,11 @@ class ALS(Solver):
         return replace(decay, amount=decay.by_group(DEFAULT_DECAY[decay.per]))
 
     @property
+    def default_model(self) -> Model:
+        """``DotBias`` with more factors than steps would have use for."""
+        return DotBias(n_factors=ALS_FACTORS)
+
+    @property
     def n_epochs(self) -> int:
         """Epochs are iterations here."""
         return self.n_iterations
@@ -148,8 +155,12 @@ class _Iterations(EpochLoop):
         inside = {g: self.start[g] / unit for g, unit in self.units.items()}
         inside |= prior_constants(solver.decay, model, counts, 1.0)
         targets = (rest.values - self.start["global_mean"][0]) / np.float32(self.std)
-        self.users = _RowRegressions("user", inside, rest.users, rest.items, targets, held)
-        self.items = _RowRegressions("item", inside, rest.items, rest.users, targets, held)
+        self.users = _RowRegressions(
+            "user", inside, rest.user_indices, rest.item_indices, targets, held
+        )
+        self.items = _RowRegressions(
+            "item", inside, rest.item_indices, rest.user_indices, targets, held
+        )
 
     def threads(self) -> AbstractContextManager[None]:
         """Numba's threads."""

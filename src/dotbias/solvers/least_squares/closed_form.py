@@ -50,8 +50,8 @@ class ClosedForm(Solver):
         parameters = initialised(model, ratings, generator(seed))
         residual = ratings.values - np.float64(ratings.global_mean)
         for side, rows, counts, decay in (
-            ("item", ratings.items, ratings.item_counts, self.item_decay),
-            ("user", ratings.users, ratings.user_counts, self.user_decay),
+            ("item", ratings.item_indices, ratings.item_counts, self.item_decay),
+            ("user", ratings.user_indices, ratings.user_counts, self.user_decay),
         ):
             sums = np.bincount(rows, residual, len(counts))
             # Without a rating and without decay nothing is known: such a bias stays zero.

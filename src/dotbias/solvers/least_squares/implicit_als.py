@@ -174,7 +174,7 @@ class ImplicitALS(Solver):
             target[:] = 1 - slope * ratings.global_mean, slope
         elif ratings.kind == "counts" and self.weighting == "bm25":
             saturation = np.array([self.alpha, self.bm25_k1, self.bm25_b], np.float32)
-            totals = np.bincount(ratings.items, ratings.values, ratings.n_items)
+            totals = np.bincount(ratings.item_indices, ratings.values, ratings.n_items)
             bm25 = {"saturation": saturation, **bm25_sides(ratings.user_counts, totals)}
         elif ratings.kind == "counts":
             confidence[1 if self.weighting == "log" else 2] = self.alpha
@@ -221,8 +221,8 @@ class _Iterations(EpochLoop):
             "balance": np.array([0, 1], np.float32),
         }
         pairs: dict[Side, tuple[Index, Index]] = {
-            "user": (ratings.users, ratings.items),
-            "item": (ratings.items, ratings.users),
+            "user": (ratings.user_indices, ratings.item_indices),
+            "item": (ratings.item_indices, ratings.user_indices),
         }
         self.users, self.items = (
             _Rows(model, scaled, side, *indices, ratings.values, self.lengths)

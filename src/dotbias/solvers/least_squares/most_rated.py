@@ -48,7 +48,7 @@ class MostRated(Solver):
         parameters |= shares(ratings.n_users, ratings.item_counts)
         share = parameters["item_factors"][:, 0]
         seconds = time.perf_counter() - started
-        rmse = float(np.sqrt(np.mean((1 - share[ratings.items]) ** 2)))
+        rmse = float(np.sqrt(np.mean((1 - share[ratings.item_indices]) ** 2)))
         epoch = Epoch(1, 1, 0.0, rmse, None, seconds, len(ratings) / max(seconds, 1e-9))
         if on_epoch is not None:
             on_epoch(epoch)
