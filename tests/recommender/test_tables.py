@@ -63,8 +63,8 @@ def test_tab_completion_is_a_table_of_contents(rec):
     # What is public and not listed is for other modules: whatever joins must be one or the other.
     inside = (
         "basis catalogue compared_by for_all in_own_type indices interrupted item_counts known_items "
-        "mean_ratings most_rated named nearest nearest_items of preference ranked_by rare rated rated_by "
-        "scored top_items unit_vectors user_priors vocabulary"
+        "mean_ratings most_rated named nearest nearest_items of preference ranked_by rare rated "
+        "rated_by scored top_items unit_vectors user_priors vocabulary"
     )
     public = {name for name in object.__dir__(rec) if not name.startswith("_")}
     assert public - {*shown} == {*inside.split()}
