@@ -55,20 +55,17 @@ def make_app(
         lifespan=lifespan,
         docs_url=None,  # which would load a page's scripts from elsewhere
         redoc_url=None,
+        # Its own spans would hold addresses, and with them ids.
+        telemetry={"tracing": False, "metrics": False, "logs": False},
         redirect_slashes=False,  # to wherever a request says that this is
     )
     measures = Measures(service)
     guard = app.state.guard = Guard(Keys(service.store.database), is_needed=needs_key)
     problems.install(app)
-    for group in (
-        lists,
-        items,
-        people,
-        maps,
-        about,
-    ):  # what is asked most first: they are tried in turn
-        app.include_router(group.routes(service))
-    app.include_router(about.health(service, measures))
+    groups = [group.routes(service) for group in (lists, items, people, maps, about)]
+    for group in (*groups, about.health(service, measures)):
+        # Not include_router, by which a request would be matched twice; what is asked most comes first.
+        app.router.routes.extend(group.routes)
     page.install(app)
     return traced(Gate(app, limits=limits, guard=guard, measures=measures))
 
