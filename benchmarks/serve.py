@@ -3,6 +3,7 @@
     python benchmarks/serve.py ml-1m.dotbias
     python benchmarks/serve.py ml-1m.dotbias --call write --rate 100 --durability process
     python benchmarks/serve.py ml-1m.dotbias --saturate
+    python benchmarks/serve.py ml-1m.dotbias --users 20000 --rate 500 --seconds 80 --times 5
     python benchmarks/serve.py ml-1m.dotbias --meanwhile refit --rate 300 --seconds 60
 
 Requests are sent at fixed moments, whether or not those before are answered, so that waiting counts: the
@@ -137,7 +138,10 @@ def requests(call: str, model: Path, n_users: int) -> list[bytes]:
 
     rec = Recommender.load(model)
     rng = random.Random(0)
-    users = rng.sample(rec.user_vocabulary.ids.to_list(), min(n_users, len(rec.user_vocabulary)))
+    known = rec.user_vocabulary.ids.to_list()
+    users = rng.sample(known, min(n_users, len(known)))
+    new = int(max(known)) if rec.user_vocabulary.id_type == "integers" else 0
+    users += range(new + 1, new + 1 + n_users - len(users))
     items = rec.item_vocabulary.ids.to_list()
     _, high = map(float, rec.parameters["scale"])
     made = []
@@ -169,6 +173,7 @@ def main() -> None:
     )
     parser.add_argument("--rate", type=float, default=1000)
     parser.add_argument("--seconds", type=float, default=10)
+    parser.add_argument("--times", type=int, default=1)
     parser.add_argument("--users", type=int, default=5000)
     parser.add_argument("--durability", default="power-loss")
     parser.add_argument("--saturate", action="store_true")
@@ -211,7 +216,7 @@ def main() -> None:
                 return found
 
             measured(min(options.rate, 200), 3)  # what is warm afterwards is not part of it
-            if not options.saturate:
+            for _ in range(0 if options.saturate else options.times):
                 measured(options.rate, options.seconds)
             if options.meanwhile == "swap":
                 server.send_signal(signal.SIGHUP)
