@@ -284,7 +284,10 @@ def _url(address: str | Path) -> URL:
     except (ArgumentError, ValueError):  # which may quote a password
         raise SettingError(f"{shown}: no address of a database; {FORM}") from None
     if backend not in ("sqlite", "postgresql"):
-        raise SettingError(f"{shown}: a service keeps what it is told in SQLite or PostgreSQL")
+        raise SettingError(
+            f"{shown}: a service keeps what it is told in SQLite or PostgreSQL; "
+            "ratings in a table of another database are named with --table"
+        )
     if backend == "sqlite" and (url.host or not url.database):
         raise SettingError(f"{shown}: name a file, such as sqlite:///ratings.db")
     if backend == "sqlite" and url.query:

@@ -41,5 +41,4 @@ FACTS = Table(
     Column("name", String(32), primary_key=True),
     Column("value", String, nullable=False),
 )
-"""What is true of the whole database: the types of its ids, how many changes there were, the secret of
-the marks."""
+"""What is true of the whole database: how many changes there were, the secret of the marks."""

@@ -93,10 +93,9 @@ class Store:
 
     Args:
         database: whose form is known; see ``Database.check``.
-        id_types: of users and items of the model that it is used with, ``integers`` or ``text``.
 
     Raises:
-        DatabaseError: where it cannot be reached, or was made with ids of another type.
+        DatabaseError: where it cannot be reached, or its form is another one.
     """
 
     def __init__(self, database: Database) -> None:
