@@ -111,7 +111,8 @@ class Fitted:
 
     def has(self, scores: Scores) -> bool:
         """Whether there is a model of ratings, or of preferences."""
-        return scores in self._alone
+        second = self.preference
+        return scores == self.model.scores or (second is not None and scores == second.model.scores)
 
     @property
     def for_all(self) -> bool:
@@ -124,20 +125,20 @@ class Fitted:
         Raises:
             SettingError: when there is no such model.
         """
-        if scores not in self._alone:
+        if not self.has(scores):
             names = ", ".join(_LACKS)
             raise SettingError(
                 _LACKS.get(scores, f"there is no model of {scores!r}: it must be one of {names}")
             )
-        return self._alone[scores]  # type: ignore[return-value]
+        # Not among what is kept: who keeps itself is not let go of as soon as nobody needs it.
+        return self if self.preference is None else self._alone[scores]  # type: ignore[return-value]
 
     @cached_property
     def _alone(self) -> "dict[Scores, Fitted]":
-        first = self if self.preference is None else replace(self, preference=None)
-        alone: dict[Scores, Fitted] = {self.model.scores: first}
-        if self.preference is not None:
-            alone["preference"] = replace(first, **vars(self.preference))
-        return alone
+        """The models of two, each alone."""
+        assert self.preference is not None
+        first = replace(self, preference=None)
+        return {self.model.scores: first, "preference": replace(first, **vars(self.preference))}
 
     def ranked_by(self, scores: Scores | None) -> Scores:
         """What lists are ordered by: as asked, else by preference where there is a model of it.

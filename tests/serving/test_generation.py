@@ -1,0 +1,37 @@
+"""A model as the service sees it."""
+
+import gc
+import weakref
+from pathlib import Path
+
+import pytest
+
+import dotbias as db
+from dotbias.recommender.list_options import ListOptions
+from dotbias.serving.generation import person, scores, top_items
+from dotbias.serving.service import load
+from dotbias.serving.store.store import Known, State
+
+
+@pytest.mark.parametrize("alone", [False, True])
+def test_one_that_is_replaced_is_let_go_at_once(model: Path, tmp_path: Path, alone: bool) -> None:
+    """Its arrays would wait for a search for cycles, and what is frozen is never searched."""
+    path = model
+    if alone:
+        path = tmp_path / "m.dotbias"
+        db.Recommender.load(model).by("preference").save(path)
+    gc.collect()
+    gc.disable()
+    try:
+        generation = load(path)
+        for known in (Known((), False), Known((State("1", "not-interested", None, 0),), False)):
+            whom = person(generation, "5", known)
+            scores(whom, top_items(whom, 5, ListOptions(diversity=0.5, well_known=0.3)))
+        generation.similar(3, 5)
+        generation.recommender.explain(1, 2)
+        rec = generation.recommender
+        held = [weakref.ref(one) for one in (generation, rec, rec.by("preference"))]
+        del generation, rec, whom
+        assert [one() for one in held] == [None] * 3
+    finally:
+        gc.enable()
