@@ -68,8 +68,8 @@ def serve(
     """
     _allow_files()
     app = make_app(service, limits=limits, needs_key=needs_key, when=when)
-    # What is there now stays: to look it all through for what nobody needs would stop answers for a tenth
-    # of a second, again and again.
+    # What is there now stays: to look it all through for what nobody needs would stop all answers for a
+    # tenth of a second, again and again.
     gc.collect()
     gc.freeze()
     # The thread that writes asks for the interpreter some ten times a transaction, and acknowledging one
