@@ -346,28 +346,44 @@ def test_the_examples_of_the_description_work(client: httpx.Client) -> None:
 @pytest.mark.parametrize(
     ("method", "path", "body", "status", "said"),
     [
-        ("GET", "/v1/nothing", None, 404, "Not Found"),
+        ("GET", "/v1/nothing", None, 404, "there is no /v1/nothing; /openapi.json"),
         ("GET", "/v1/items/777", None, 404, "item '777' is not among the 40"),
         ("GET", "/v1/items/777/similar", None, 404, "777"),
         ("GET", "/v1/items?limit=0", None, 422, "query.limit"),
         ("GET", "/v1/items?genre=Kitchen", None, 422, "no item has the genre"),
         ("PUT", "/v1/users/1/ratings/1", b'{"rating": 9}', 422, "from"),
         ("PUT", "/v1/users/1/ratings/1", b'{"rating": NaN}', 422, "rating"),
-        ("PUT", "/v1/users/1/ratings/1", b"{}", 422, "not None"),
+        ("PUT", "/v1/users/1/ratings/1", b"{}", 422, "rating is missing: it must be from 1 to 5"),
         ("PUT", "/v1/users/1/ratings/1", b'{"rating": 3, "state": "wish"}', 422, "wish"),
-        ("PUT", "/v1/users/1/ratings/1", b'{"rating": 3, "stars": 3}', 422, "stars"),
+        (
+            "PUT",
+            "/v1/users/1/ratings/1",
+            b'{"rating": 3, "stars": 3}',
+            422,
+            "body.stars: there is no such field",
+        ),
         ("PUT", "/v1/users/x/ratings/1", b'{"rating": 3}', 422, "user ids are integers"),
         ("PUT", "/v1/users/1/ratings/x", b'{"rating": 3}', 422, "item ids are integers"),
         ("PUT", "/v1/users/%00/ratings/1", b'{"rating": 3}', 422, "control characters"),
         ("PUT", "/v1/users/%ff/ratings/1", b'{"rating": 3}', 422, "user"),
-        ("PUT", "/v1/users/1/ratings/1", b"{", 400, "JSON"),
+        ("PUT", "/v1/users/1/ratings/1", b"{", 400, "the body is no JSON, from letter 1 on"),
         ("PUT", "/v1/users/1/ratings/1", b"[" * 100_000, 400, ""),
         ("PUT", f"/v1/users/{2**63}/ratings/1", b'{"rating": 3}', 422, "at most 64 bits"),
         ("PUT", f"/v1/users/1/ratings/{'9' * 501}", b'{"rating": 3}', 422, "at most 500"),
-        ("GET", "/v1/model/", None, 404, "Not Found"),
-        ("GET", "/page/..%2fgate.py", None, 404, "Not Found"),
+        ("GET", "/v1/model/", None, 404, "there is no"),
+        ("GET", "/page/..%2fgate.py", None, 404, ""),
         ("POST", "/v1/recommend", b"{}", 422, "either a user or ratings"),
         ("POST", "/v1/recommend", b'{"user": 1, "k": 0}', 422, "body.k"),
+        ("POST", "/v1/recommend", b'{"user": "five"}', 422, "user ids are integers here"),
+        (
+            "POST",
+            "/v1/recommend",
+            b'{"user": 1, "year_from": 2000, "year_to": 1990}',
+            422,
+            "exchange",
+        ),
+        ("POST", "/v1/recommend", b'{"ratings": {"1": 5}}', 422, "body.ratings: must be a list"),
+        ("POST", "/v1/recommend", b"[1]", 422, "body: must be an object"),
         ("POST", "/v1/recommend", b'{"user": 1.5}', 422, "body.user"),
         ("POST", "/v1/recommend", b'{"user": "\\ud800"}', 422, "valid string"),
         ("POST", "/v1/recommend", b'{"user": 1, "genres": ["x"]}', 422, "no item has the genre"),
@@ -375,7 +391,7 @@ def test_the_examples_of_the_description_work(client: httpx.Client) -> None:
         ("POST", "/v1/explain", b'{"user": 1, "item": 777}', 404, "777"),
         ("POST", "/v1/recommend", b'{"user": 1, "k": 101, "reasons": 1}', 422, "at most 100"),
         ("POST", "/v1/predict", b'{"pairs": []}', 422, "body.pairs"),
-        ("DELETE", "/v1/items/1", None, 405, "Method Not Allowed"),
+        ("DELETE", "/v1/items/1", None, 405, "DELETE is not for this address, which takes GET"),
     ],
 )
 def test_what_is_wrong_is_a_problem(
@@ -387,6 +403,12 @@ def test_what_is_wrong_is_a_problem(
     assert answer.headers["content-type"] == "application/problem+json"
     assert answer.json()["status"] == status
     assert said in answer.json()["detail"]
+
+
+def test_a_body_that_is_not_called_json_is_told_how(client: httpx.Client) -> None:
+    answer = client.post("/v1/recommend", data={"user": 1})
+    assert answer.status_code == 422
+    assert "Content-Type: application/json" in answer.json()["detail"]
 
 
 def test_an_id_may_hold_a_slash(client: httpx.Client) -> None:

@@ -11,10 +11,14 @@ import polars as pl
 from numpy.typing import NDArray
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from dotbias.data.vocabulary import Index, Vocabulary
 
 _NO_LETTERS = re.compile(r"[\W_]+")
 _YEAR = re.compile(r" \d{4}$")
+_BRACKETED_YEAR, _BRACKETS = re.compile(r"\(\d{4}\)\s*$"), re.compile(r"\(([^()]*)\)")
+_ALIAS = re.compile(r"^\s*(a\.?k\.?a\.?)\s", re.IGNORECASE)
 _MOST_WORDS = 20
 # How well a title fits: it is the query; it has the same words, but for the year; 1 where it begins so.
 _SAME, _WORDS = 4, 2
@@ -38,6 +42,22 @@ def _in_order(text: str) -> str:
     return " ".join(sorted(text.split()))
 
 
+def _other_spellings(title: str) -> "Iterator[tuple[str, bool]]":
+    """What else a title such as ``City of God (Cidade de Deus) (2002)`` or ``Star Wars: A New Hope
+    (1977)`` is called, as plain text without its year; and whether that is a name by itself.
+    """
+    body = _BRACKETED_YEAR.sub("", title)
+    bare = _BRACKETS.sub(" ", body)
+    names = [(bare, True), *((_ALIAS.sub("", other), True) for other in _BRACKETS.findall(body))]
+    before, colon, _ = bare.partition(":")
+    if colon:
+        names.append((before, False))
+    for name, is_whole in names:
+        text = plain_text(name)
+        if text and name != title:
+            yield text, is_whole
+
+
 class Search:
     """Items whose titles hold all words of a query, or the beginnings of words.
 
@@ -52,31 +72,44 @@ class Search:
             names = vocabulary.titles.fill_null(names)
         # A blank before each word, so that words are found where they begin.
         self._names = pl.Series("name", [f" {plain_text(name)}" for name in names], pl.String)
+        self._titles = names
         self._counts = counts
 
     def same(self, title: str) -> int:
         """Index of the item with this title: the same words in any order, with or without the year at
-        its end; of several the best known. -1 where there is none.
+        its end, or another title that it has in brackets; of several the best known. What stands before
+        a colon is enough where the year is there. -1 where there is none.
 
         >>> from dotbias.data.vocabulary import Vocabulary
         >>> titles = pl.Series(["Matrix, The (1999)", "Léon (1994)"])
         >>> search = Search(Vocabulary(pl.Series([1, 2]), titles), np.array([9, 5]))
         >>> search.same("The Matrix"), search.same("leon 1994"), search.same("The")
         (0, 1, -1)
+        >>> titles = pl.Series(["Seven (a.k.a. Se7en) (1995)", "Léon: The Professional (Léon) (1994)"])
+        >>> search = Search(Vocabulary(pl.Series([1, 2]), titles), np.array([9, 5]))
+        >>> search.same("Se7en (1995)"), search.same("Seven"), search.same("Léon: The Professional")
+        (0, 0, 1)
         """
         return self._by_words.get(_in_order(plain_text(title)), -1)
 
     @cached_property
     def _by_words(self) -> dict[str, int]:
-        """Items by the words of their titles, with the year and without it."""
-        rarest_first = np.argsort(self._counts, kind="stable").tolist()
-        names = [self._names[at].strip() for at in rarest_first]
-        # What a title is as a whole counts before what another one is without its year.
-        without = {
-            _in_order(_YEAR.sub("", name)): at for name, at in zip(names, rarest_first, strict=True)
-        }
-        whole = {_in_order(name): at for name, at in zip(names, rarest_first, strict=True)}
-        return {**without, **whole}
+        """Items by the words of their titles, and of what else they are called, with the year and
+        without it.
+        """
+        found: list[dict[str, int]] = [{}, {}, {}, {}]
+        for at in np.argsort(self._counts, kind="stable").tolist():  # the best known last
+            others, other_years, without, whole = found
+            name = self._names[at].strip()
+            whole[_in_order(name)] = without[_in_order(_YEAR.sub("", name))] = at
+            year = _YEAR.search(name)
+            for spelling, is_whole in _other_spellings(self._titles[at]):
+                if is_whole:
+                    others[_in_order(spelling)] = at
+                if year:
+                    other_years[_in_order(spelling + year[0])] = at
+        # What a title is as a whole counts before what another one is in part.
+        return {name: at for names in found for name, at in names.items()}
 
     def find(self, query: str, allowed: NDArray[np.bool_] | None = None) -> "Index":
         """Indices of the items that fit, the best first: the whole title, its words, its beginning, all

@@ -380,6 +380,8 @@ class Vocabulary:
                 raise SettingError(
                     f"year_from and year_to must be years such as 1995, not {year!r}"
                 )
+        if first is not None and last is not None and first > last:
+            raise SettingError(f"year_from={first} is after year_to={last}: exchange them")
         if not self.years.any():
             raise SettingError(
                 "no title says a year, as Heat (1995) does: leave year_from and year_to out"

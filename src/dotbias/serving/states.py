@@ -30,8 +30,10 @@ def checked(generation: Generation, item: int | str, kind: Kind, rating: float |
             raise SettingError(f"{named}: rating={rating:g} does not go with the state {kind}")
     elif data == "ratings":
         low, high = map(float, generation.recommender.parameters["scale"])
-        if rating is None or not low <= rating <= high:
-            raise SettingError(f"{named}: rating must be from {low:g} to {high:g}, not {rating}")
+        if rating is None:
+            raise SettingError(f"{named}: rating is missing: it must be from {low:g} to {high:g}")
+        if not low <= rating <= high:
+            raise SettingError(f"{named}: rating must be from {low:g} to {high:g}, not {rating:g}")
     elif data == "counts":
         if rating is None or not 0 < rating <= LARGEST:
             raise SettingError(f"{named}: rating must be a count above 0, not {rating}")

@@ -56,7 +56,7 @@ def routes(service: Service) -> APIRouter:
         now = service.generation
         by_user: dict[str, list[int]] = {}
         for n, pair in enumerate(asked.pairs):
-            by_user.setdefault(key(now, "user", pair.user), []).append(n)
+            by_user.setdefault(key(now, "user", pair.user, new=True), []).append(n)
         items = np.array(item_indices(now, [pair.item for pair in asked.pairs]), np.int32)
         found: list[dict[str, Any]] = [{}] * len(asked.pairs)
         for user, rows in by_user.items():
@@ -105,7 +105,7 @@ def routes(service: Service) -> APIRouter:
     async def group(asked: AskedGroup) -> Response:
         """One list for several users, by the mean of their scores, of what none of them has rated."""
         now = service.generation
-        users = dict.fromkeys(key(now, "user", user) for user in asked.users)
+        users = dict.fromkeys(key(now, "user", user, new=True) for user in asked.users)
         members = [await service.person(now, user) for user in users]
         wanted = _options(now, asked)
         items, means, each = await service.compute(
@@ -145,13 +145,14 @@ async def whom_of(
     """
     if (asked.user is None) == (asked.ratings is None):
         raise SettingError("give either a user or ratings")
-    if asked.ratings is None:
+    if asked.user is not None:
         if asked.not_interested:
             raise SettingError(
                 "not_interested goes with ratings; a user's own is kept with the user"
             )
-        whom = await service.person(now, key(now, "user", asked.user or ""))
+        whom = await service.person(now, key(now, "user", asked.user, new=True))
         return whom, _unknown(whom)
+    assert asked.ratings is not None
     states = [
         *(checked(now, one.item, "rating", one.rating) for one in asked.ratings),
         *(checked(now, item, "not-interested", None) for item in asked.not_interested),

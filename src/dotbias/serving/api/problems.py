@@ -34,6 +34,13 @@ _TITLES = {
 # Of what is wrong in a body, so much is told.
 _MOST_NAMED = 5
 _LONGEST_NAME = 100
+# What Pydantic would say in terms of Python.
+_WORDS = {
+    "extra_forbidden": "there is no such field",
+    "missing": "is missing",
+    "model_attributes_type": "must be an object, such as {}",
+    "list_type": "must be a list, such as []",
+}
 RETRY_SECONDS = 1
 
 
@@ -83,15 +90,23 @@ def install(app: FastAPI) -> None:
     """Answer all that is raised in calls with problems."""
 
     @app.exception_handler(RequestValidationError)
-    async def _(_: Request, error: RequestValidationError) -> Response:
+    async def _(request: Request, error: RequestValidationError) -> Response:
+        kind = request.headers.get("content-type", "")
+        if error.body is not None and not kind.partition(";")[0].strip().endswith("json"):
+            return problem(422, "a body is JSON: send the header Content-Type: application/json")
         said = [_one(found) for found in error.errors()[:_MOST_NAMED]]
         more = len(error.errors()) - len(said)
         status = 400 if any(found["type"] == "json_invalid" for found in error.errors()) else 422
         return problem(status, "; ".join(said) + (f"; and {more:,} more" if more else ""))
 
     @app.exception_handler(HTTPException)
-    async def _(_: Request, error: HTTPException) -> Response:
-        return problem(error.status_code, str(error.detail), dict(error.headers or {}))
+    async def _(request: Request, error: HTTPException) -> Response:
+        headers, said = dict(error.headers or {}), str(error.detail)
+        if error.status_code == 404 and said == "Not Found":
+            said = f"there is no {request.url.path[:_LONGEST_NAME]}; /openapi.json lists all calls"
+        elif error.status_code == 405 and "Allow" in headers:
+            said = f"{request.method} is not for this address, which takes {headers['Allow']}"
+        return problem(error.status_code, said, headers)
 
     @app.exception_handler(DotbiasError)
     async def _(_: Request, error: DotbiasError) -> Response:
@@ -109,5 +124,7 @@ def install(app: FastAPI) -> None:
 
 
 def _one(found: Any) -> str:
-    where = ".".join(str(part)[:_LONGEST_NAME] for part in found["loc"])
-    return f"{where}: {found['msg']}"
+    kind, where = found["type"], ".".join(str(part)[:_LONGEST_NAME] for part in found["loc"])
+    if kind == "json_invalid":
+        return f"the body is no JSON, from letter {found['loc'][-1]} on: {found['ctx']['error']}"
+    return f"{where}: {_WORDS.get(kind, found['msg'])}"
