@@ -1,5 +1,6 @@
 """The calls of the service, over loopback: what they answer is what the library says."""
 
+import re
 import shutil
 import time
 from dataclasses import replace
@@ -403,6 +404,22 @@ def test_what_is_wrong_is_a_problem(
     assert answer.headers["content-type"] == "application/problem+json"
     assert answer.json()["status"] == status
     assert said in answer.json()["detail"]
+
+
+def test_the_bodies_of_the_page_on_serving_work(client: httpx.Client, stranger: int) -> None:
+    page = (Path(__file__).parents[2] / "docs" / "serving.md").read_text("utf-8")
+    rows = re.findall(r"^\| `((?:POST|PUT) [^`]+)` \| (`\{.*`) \|$", page, re.MULTILINE)
+    bodies = [(call, body) for call, row in rows for body in re.findall(r"`(\{.*?\})`(?:,|$)", row)]
+    for call, body in bodies:
+        method, path = call.replace("/42/", f"/{stranger}/").replace("2571", "3").split()
+        answer = client.request(
+            method,
+            path,
+            content=body.replace("2571", "3"),
+            headers={"content-type": "application/json"},
+        )
+        assert answer.status_code == 200, (call, body, answer.text)
+    assert len(bodies) == 11
 
 
 def test_a_body_that_is_not_called_json_is_told_how(client: httpx.Client) -> None:
