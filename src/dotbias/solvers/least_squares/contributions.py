@@ -138,16 +138,18 @@ def contributions_to(
     penalty = float(prior.weights(np.diff(ends))[0]) * prior.precision.astype(np.float64)
     penalty.flat[:: len(penalty) + 1] += prior.ridge(np.diff(ends))[0]
     normal = (y * squares[:, None]).T @ y + penalty
+    normal[0, 0] += 1 - form.lead  # without a bias nothing else is there
+    # A⁻¹ of what the items have, of the bias alone, and of what takes the prior's mean away.
+    rights = np.column_stack([asked.T, np.eye(1, width).T, y.T @ (squares * (y @ mean))])
     # In units, lest that of the ratings decide which directions are open.
-    unit = units(form.response, y, prior.precision)
-    unit = np.outer(unit, unit)
-    inverse = unit * _inverse(unit * normal)
-    # w P m and what stays at the mean in open directions.
-    kept = mean - inverse @ (y.T @ (squares * (y @ mean)))
+    unit = units(form.response, y, prior.precision).astype(np.float64)
+    solved = unit[:, None] * _solved(np.outer(unit, unit) * normal, unit[:, None] * rights)
+    of_items, of_bias, back = solved[:, :-2], solved[:, -2], solved[:, -1]
+    kept = mean - back  # w P m and what stays at the mean in open directions
 
-    user_bias = float(inverse[0] @ (y.T @ targets) + kept[0])
+    user_bias = float(of_bias @ (y.T @ targets) + kept[0])
     assumed = asked @ kept  # (m,)
-    parts = (y @ (inverse @ asked.T)) * targets[:, None]  # (n, m)
+    parts = (y @ of_items) * targets[:, None]  # (n, m)
     if form.projected:
         pull = wanted if importance is None else importance * wanted
         parts += pull[:, None] * (beside @ (asked_beside / form.singular_values).T)
@@ -165,16 +167,17 @@ def contributions_to(
     return found
 
 
-def _inverse(normal: Table) -> Table:
-    """The inverse, and where ratings and penalty leave directions open, the pseudo-inverse."""
+def _solved(normal: Table, rights: Table) -> Table:
+    """The solutions, shape (1 + k, m), for m right sides; and where ratings and penalty leave directions
+    open, those of the pseudo-inverse.
+    """
     factor, failed = lapack.dpotrf(normal, lower=1)
     if not failed:
         closeness, _ = lapack.dpocon(factor, np.linalg.norm(normal, 1), uplo="L")
         if closeness > _FAR_FROM_OPEN:  # by far the quicker way
-            lower = np.tril(lapack.dpotri(factor, lower=1)[0])
-            inverse: Table = lower + np.tril(lower, -1).T
-            return inverse
-    return np.asarray(np.linalg.pinv(normal, rcond=_OPEN, hermitian=True), np.float64)
+            solved: Table = lapack.dpotrs(factor, rights, lower=1)[0]
+            return solved
+    return np.asarray(np.linalg.pinv(normal, rcond=_OPEN, hermitian=True) @ rights, np.float64)
 
 
 def _line(response: Response, z: float) -> tuple[float, float]:
