@@ -8,6 +8,7 @@ from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.linalg import lapack
 from scipy.sparse import csr_array
 from threadpoolctl import threadpool_limits
 
@@ -404,7 +405,10 @@ def _solve_weighted(regressions: _Weighted) -> Array:
         normal[0, 0] += 1 - form.lead  # without a bias nothing else is there
         wanted -= normal @ before[row]
         normal.flat[:: len(normal) + 1] += _DAMPING * normal.diagonal().max()
-        rows[row] += np.linalg.solve(normal, wanted).astype(np.float32)
+        _, step, failed = lapack.dposv(normal, wanted, lower=1)
+        if failed:  # rounding has made it none that is positive definite
+            step = np.linalg.solve(normal, wanted)
+        rows[row] += step.astype(np.float32)
     return rows
 
 
