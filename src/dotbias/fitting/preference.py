@@ -28,6 +28,7 @@ from dotbias.recommender.fitted import MIN_RATINGS
 from dotbias.recommender.list_quality import figures_per_user
 from dotbias.recommender.lists import top_items
 from dotbias.settings import generator
+from dotbias.shown import Shown
 from dotbias.solvers.base import Solver
 from dotbias.solvers.least_squares.implicit_als import USUAL_DECAY, ImplicitALS
 from dotbias.solvers.least_squares.most_rated import MostRated
@@ -60,7 +61,7 @@ OnPenalty: TypeAlias = Callable[[TriedPenalty], None]
 
 
 @dataclass(frozen=True)
-class PreferenceChoice:
+class PreferenceChoice(Shown):
     """What estimates preferences, and why.
 
     Args:

@@ -1,6 +1,6 @@
 """The curvature of the loss where a fit has ended: stable rates, and whether it is a minimum."""
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import partial
@@ -20,6 +20,7 @@ from dotbias.models.dot_bias import DotBias
 from dotbias.models.torch_extra import require_torch
 from dotbias.progress import progress_bar
 from dotbias.recommender.recommender import Recommender
+from dotbias.shown import Part, Rows, Shown
 from dotbias.solvers.decay import WeightDecay, row_counts
 from dotbias.solvers.descent.gradient import GradientDescent
 from dotbias.solvers.descent.rules import SGD
@@ -47,7 +48,7 @@ _BELL = 0.01
 
 
 @dataclass(frozen=True, eq=False)
-class Slice:
+class Slice(Shown):
     """The loss on the plane of the two steepest directions, in the middle of which the fit has ended.
 
     Args:
@@ -65,7 +66,7 @@ class Slice:
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
-class Curvature:
+class Curvature(Shown):
     """What the second derivatives say about a fit.
 
     The loss is the mean over the ratings of ``½ ((r̂ - r) / s)²`` plus the weight decay, with ``s`` the
@@ -185,6 +186,11 @@ class Curvature:
         }
         shown = [f"{name} {rate:.3g}" for name, rate in rates.items() if rate is not None]
         return "\n".join([*lines, f"rates          {', '.join(shown) or 'none'}"])
+
+    def _parts(self) -> Iterable[Part]:
+        yield f"{self.model}, {self.n_parameters:,} parameters, {self.n_ratings:,} ratings."
+        yield self.verdict
+        yield Rows(self.frame())
 
     @property
     def verdict(self) -> str:

@@ -1,6 +1,7 @@
 """The map of an embedding: items or users on a plane, near each other where their vectors agree."""
 
 from collections import Counter
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias
@@ -21,6 +22,7 @@ from dotbias.progress import progress_bar
 from dotbias.recommender.fitted import MIN_RATINGS
 from dotbias.recommender.recommender import Recommender
 from dotbias.settings import generator
+from dotbias.shown import Part, Shown
 
 if TYPE_CHECKING:
     from dotbias.pictures import Groups, MapPicture
@@ -42,7 +44,7 @@ _MOST_GENRES = 50
 
 
 @dataclass(frozen=True, eq=False)
-class EmbeddingMap:
+class EmbeddingMap(Shown):
     """Items or users on a plane; see ``embedding_map``.
 
     Args:
@@ -114,6 +116,9 @@ class EmbeddingMap:
     def __str__(self) -> str:
         figures = [f"{name}: {figure}" for name, figure in self.evidence.items()]
         return "\n".join([self.note, *figures, *([self.warning] if self.warning else [])])
+
+    def _parts(self) -> Iterable[Part]:
+        yield from (self.note, self.evidence, self.warning)
 
     def labels(self) -> list[str]:
         """A title for each point, or its id where there is none."""

@@ -1,6 +1,6 @@
 """How many of an item's nearest neighbours are there again when the same model is fitted anew."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,12 +17,13 @@ from dotbias.models.base import Scores
 from dotbias.progress import progress_bar
 from dotbias.recommender.fitted import MIN_RATINGS, RawId, check_k
 from dotbias.recommender.recommender import Recommender
+from dotbias.shown import Part, Shown
 from dotbias.solvers.base import Solver, estimate
 from dotbias.solvers.registry import solver_from_plain
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
-class NeighbourStability:
+class NeighbourStability(Shown):
     """How far lists of nearest neighbours depend on the seed of the fit.
 
     Args:
@@ -63,6 +64,9 @@ class NeighbourStability:
             "chance": self.chance,
             rows: self.table.to_dicts(),
         }
+
+    def _parts(self) -> Iterable[Part]:
+        yield from (self.verdict, self.table)
 
     @property
     def verdict(self) -> str:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Literal, Unpack, overload
 import numpy as np
 import polars as pl
 
+from dotbias import shown
 from dotbias.data.names import usual_place
 from dotbias.data.ratings import Ratings, Scale
 from dotbias.data.vocabulary import Index, as_ids, is_id
@@ -144,6 +145,21 @@ class Recommender(Fitted):
             f"Recommender({self.model}, {second}{len(self.user_vocabulary):,} users, "
             f"{len(self.item_vocabulary):,} items, {self.rated.nnz:,} {self.facts.kind})"
         )
+
+    def _parts(self) -> Iterable[shown.Part]:
+        second = self.preference
+        models = [
+            (self.model, self.facts),
+            *([] if second is None else [(second.model, second.facts)]),
+        ]
+        for model, facts in models:
+            yield {"model": model, "solver": facts.solver_text, "seconds": facts.history.seconds}
+        yield {
+            "users": len(self.user_vocabulary),
+            "items": len(self.item_vocabulary),
+            self.facts.kind: self.rated.nnz,
+            **({} if self.scale is None else self.scale._asdict()),
+        }
 
     def training_ratings(self) -> Ratings:
         """The ratings that the model was fitted to, by user and item, without times and features."""

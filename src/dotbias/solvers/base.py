@@ -11,10 +11,11 @@ from dotbias.models.base import Model, Parameters, has_formula_of
 from dotbias.models.dot_bias import DotBias
 from dotbias.plain import to_plain
 from dotbias.settings import Settings
+from dotbias.shown import Shown
 
 
 @dataclass(frozen=True)
-class Epoch:
+class Epoch(Shown):
     """One pass over the training ratings.
 
     Args:
@@ -58,7 +59,7 @@ class Epoch:
 
 
 @dataclass
-class History:
+class History(Shown):
     """What happened during a fit.
 
     Args:

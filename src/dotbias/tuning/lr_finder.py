@@ -1,7 +1,7 @@
 """The learning-rate finder: which rate a rule needs on these ratings."""
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -15,6 +15,7 @@ from dotbias.fitting.fit import default_descent
 from dotbias.fitting.named import ModelLike, SolverLike, model_and_descent
 from dotbias.models.base import Model
 from dotbias.progress import progress_bar
+from dotbias.shown import Part, Shown
 from dotbias.solvers.descent.gradient import GradientDescent
 from dotbias.solvers.descent.rules import Steps
 from dotbias.solvers.descent.run import Run
@@ -33,7 +34,7 @@ _FLAT = 0.01
 
 
 @dataclass(frozen=True)
-class Suggestion:
+class Suggestion(Shown):
     """A rate that one way of reading the curve suggests.
 
     Args:
@@ -46,7 +47,7 @@ class Suggestion:
 
 
 @dataclass(frozen=True, eq=False)
-class LrCurve:
+class LrCurve(Shown):
     """What a learning-rate range test has seen.
 
     Args:
@@ -143,6 +144,11 @@ class LrCurve:
             panels=tuple(panels),
             note="Held out: a tenth of the training ratings.",
         )
+
+    def _parts(self) -> Iterable[Part]:
+        rows = [(name, s.lr, s.why) for name, s in self.suggestions.items()]
+        yield pl.DataFrame(rows, ["suggestion", "lr", "why"], orient="row")
+        yield f"The sweep ended because {self.stopped}."
 
     def __str__(self) -> str:
         lines = [f"{name:9} {s.why}" for name, s in self.suggestions.items()]

@@ -2,7 +2,7 @@
 
 import math
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 from itertools import accumulate
@@ -17,6 +17,7 @@ from dotbias.evaluation.metrics import rmse
 from dotbias.fitting.fit import default_descent
 from dotbias.fitting.named import ModelLike, SolverLike, model_and_descent
 from dotbias.models.base import Parameters
+from dotbias.shown import Part, Rows, Shown
 from dotbias.solvers.base import Epoch
 from dotbias.solvers.descent.gradient import GradientDescent
 from dotbias.solvers.descent.losses import Loss, Squared
@@ -35,7 +36,7 @@ def _held_out(epoch: Epoch) -> float:
 
 
 @dataclass(eq=False)
-class Runner:
+class Runner(Shown):
     """One rule with one batch size, and what became of it.
 
     Args:
@@ -70,7 +71,7 @@ OnChange: TypeAlias = Callable[[list[Runner]], None]
 
 
 @dataclass(eq=False)
-class Race:
+class Race(Shown):
     """The outcome of a race.
 
     Args:
@@ -94,6 +95,9 @@ class Race:
         minimised it stands in their place, as ``best_loss`` and ``final_loss``.
         """
         return race_table(self.runners)
+
+    def _parts(self) -> Iterable[Part]:
+        yield from (Rows(self.frame()), self.protocol)
 
     def curves(self) -> pl.DataFrame:
         """All numbers: one row for each epoch of each runner."""

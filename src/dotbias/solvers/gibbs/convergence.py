@@ -1,9 +1,11 @@
 """Whether several chains of the Gibbs sampler tell the same, and how much they know."""
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+import polars as pl
 from numpy.typing import NDArray
 from threadpoolctl import threadpool_limits
 
@@ -12,6 +14,7 @@ from dotbias.errors import SettingError
 from dotbias.memory import check_memory
 from dotbias.progress import progress_bar
 from dotbias.settings import generator
+from dotbias.shown import Part, Shown
 from dotbias.solvers.gibbs.gibbs import Gibbs
 from dotbias.solvers.threads import threads
 from dotbias.solvers.validation import Validation
@@ -25,7 +28,7 @@ _HELD_OUT = 0.1
 
 
 @dataclass(frozen=True, eq=False)
-class Convergence:
+class Convergence(Shown):
     """What the samples after the burn-in say about themselves.
 
     Args:
@@ -72,6 +75,15 @@ class Convergence:
                 "traces": self.noise.tolist(),
             },
         }
+
+    def _parts(self) -> Iterable[Part]:
+        told = self.to_dict()
+        yield f"{told['n_chains']} chains of {told['n_samples']} samples after the burn-in."
+        yield pl.DataFrame(
+            [(n, told[n]["r_hat"], told[n]["effective_size"]) for n in ("rmse", "noise")],
+            ["figure", "r_hat", "effective_size"],
+            orient="row",
+        )
 
     def __str__(self) -> str:
         n_chains, n = self.rmse.shape
