@@ -24,6 +24,7 @@ class Figures:
     lr: float = 0.0
     objective: float | None = None
     noise: float | None = None
+    momentum: float | None = None
 
 
 class EpochLoop(Shown, ABC):
