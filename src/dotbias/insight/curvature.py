@@ -18,7 +18,7 @@ from dotbias.insight.spectrum import Product, SpectralDensity, eigenpairs, spect
 from dotbias.models.base import Parameters, has_formula_of
 from dotbias.models.dot_bias import DotBias
 from dotbias.models.torch_extra import require_torch
-from dotbias.progress import progress_bar
+from dotbias.progress import Progress, progress_bar
 from dotbias.recommender.recommender import Recommender
 from dotbias.shown import Part, Rows, Shown
 from dotbias.solvers.decay import WeightDecay, row_counts
@@ -286,7 +286,7 @@ def curvature(
     n_steps: int = 40,
     find_rates: bool = False,
     seed: int = 0,
-    progress: bool = False,
+    progress: Progress = "auto",
 ) -> Curvature:
     """Second derivatives of the loss at a fitted model: eigenvalues, spectrum, and stable rates.
 
@@ -306,7 +306,7 @@ def curvature(
         find_rates: whether to ask the finder, which makes fits, and to find out at which rate full-batch
             descent from here diverges.
         seed: of all vectors that are drawn.
-        progress: show a progress bar on stderr when it is a terminal.
+        progress: whether to show a bar, on a terminal or in a notebook; False never does.
 
     Raises:
         DataError: when the model does not know a user or item.
@@ -374,7 +374,7 @@ def curvature(
         )
         if not find_rates:
             return found
-        return _with_rates(found, rec, ratings, solver, surface, seed, advance)
+        return _with_rates(found, rec, ratings, solver, surface, seed, advance, progress)
 
 
 def loss_surface(
@@ -517,11 +517,12 @@ def _with_rates(
     surface: "LossSurface",
     seed: int,
     advance: Callable[[float, str], None],
+    progress: Progress,
 ) -> Curvature:
     """The same with the finder's rate and the one from which descent diverges."""
     plain = _plain(rec, ratings, solver)
     advance(0, "the finder's rate")
-    suggested = lr_find(rec.model, plain, ratings, seed=seed).suggestion
+    suggested = lr_find(rec.model, plain, ratings, seed=seed, progress=progress).suggestion
     advance(1, "where descent diverges")
     first = None
     if found.stable_rate is not None:

@@ -18,7 +18,7 @@ from dotbias.insight.map_quality import Quality, nearest, quality
 from dotbias.insight.projection import METHODS, ProjectionOptions, perplexity_for
 from dotbias.models.base import Scores
 from dotbias.models.parameters import Array, at_length_one
-from dotbias.progress import progress_bar
+from dotbias.progress import Progress, progress_bar
 from dotbias.recommender.fitted import MIN_RATINGS
 from dotbias.recommender.recommender import Recommender
 from dotbias.settings import generator
@@ -261,7 +261,7 @@ def embedding_map(
     max_points: int = MAX_POINTS,
     seed: int = 0,
     n_threads: int | None = None,
-    progress: bool = False,
+    progress: Progress = "auto",
 ) -> EmbeddingMap:
     """Place items or users on a plane by the cosines of their embeddings, as ``similar`` compares them.
 
@@ -280,7 +280,7 @@ def embedding_map(
         seed: of what is drawn. The same model, settings and seed give the same map, for any number of
             threads.
         n_threads: how many threads to use; all cores by default.
-        progress: show a progress bar on stderr when it is a terminal.
+        progress: whether to show a bar, on a terminal or in a notebook; False never does.
 
     Raises:
         SettingError: for a setting outside its range, a model without embeddings or of one factor, or a

@@ -14,7 +14,7 @@ from dotbias.evaluation.evaluate import text_table
 from dotbias.insight.map_quality import nearest
 from dotbias.memory import check_memory
 from dotbias.models.base import Scores
-from dotbias.progress import progress_bar
+from dotbias.progress import Progress, progress_bar
 from dotbias.recommender.fitted import MIN_RATINGS, RawId, check_k
 from dotbias.recommender.recommender import Recommender
 from dotbias.shown import Part, Shown
@@ -107,7 +107,7 @@ def neighbour_stability(
     by: Scores | None = None,
     min_ratings: int = MIN_RATINGS,
     solver: Solver | None = None,
-    progress: bool = False,
+    progress: Progress = "auto",
 ) -> NeighbourStability:
     """How many of an item's nearest neighbours are the same when the model is fitted with other seeds.
 
@@ -131,7 +131,7 @@ def neighbour_stability(
         by: whose embeddings, as in ``similar``: the model that they belong to is fitted again.
         min_ratings: items with fewer training ratings are nobody's neighbours.
         solver: how to fit; by default as ``rec.facts.solver`` says.
-        progress: show a progress bar on stderr when it is a terminal.
+        progress: whether to show a bar, on a terminal or in a notebook; False never does.
 
     Ctrl-C ends it all: a mean over fewer fits is not what was asked for.
 

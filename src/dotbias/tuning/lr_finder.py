@@ -14,7 +14,7 @@ from dotbias.errors import DivergenceError, SettingError
 from dotbias.fitting.fit import default_descent
 from dotbias.fitting.named import ModelLike, SolverLike, model_and_descent
 from dotbias.models.base import Model
-from dotbias.progress import progress_bar
+from dotbias.progress import Progress, progress_bar
 from dotbias.shown import Part, Shown
 from dotbias.solvers.descent.gradient import GradientDescent
 from dotbias.solvers.descent.rules import Steps
@@ -167,7 +167,7 @@ def lr_find(
     sweep: Literal["exponential", "linear"] = "exponential",
     smoothing: float = 0.6,
     n_trials: int = 8,
-    progress: bool = False,
+    progress: Progress = "auto",
 ) -> LrCurve:
     """Learning-rate range test (Smith 2017, arXiv 1506.01186), and complete runs near its answer.
 
@@ -187,7 +187,7 @@ def lr_find(
         smoothing: weight of the past in the moving average of the loss, which is corrected for
             starting at nothing.
         n_trials: complete runs at most; 0 reads the curve alone.
-        progress: show a progress bar on stderr when it is a terminal.
+        progress: whether to show a bar, on a terminal or in a notebook; False never does.
 
     Raises:
         SettingError: for ends or numbers that make no sweep.

@@ -12,7 +12,7 @@ from threadpoolctl import threadpool_limits
 from dotbias.data.ratings import Ratings
 from dotbias.errors import SettingError
 from dotbias.memory import check_memory
-from dotbias.progress import progress_bar
+from dotbias.progress import Progress, progress_bar
 from dotbias.settings import generator
 from dotbias.shown import Part, Shown
 from dotbias.solvers.gibbs.gibbs import Gibbs
@@ -98,7 +98,12 @@ class Convergence(Shown):
 
 
 def convergence(
-    solver: Gibbs, ratings: Ratings, *, n_chains: int = 2, seed: int = 0, progress: bool = False
+    solver: Gibbs,
+    ratings: Ratings,
+    *,
+    n_chains: int = 2,
+    seed: int = 0,
+    progress: Progress = "auto",
 ) -> Convergence:
     """Run several chains of a sampler's settings, and compare them.
 
@@ -110,7 +115,7 @@ def convergence(
         ratings: the training ratings.
         n_chains: how many chains.
         seed: of the validation rows and of the first chain; the others follow.
-        progress: show a progress bar on stderr when it is a terminal.
+        progress: whether to show a bar, on a terminal or in a notebook; False never does.
 
     Raises:
         SettingError: for no chain, or fewer than 4 samples after the burn-in.
