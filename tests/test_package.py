@@ -55,6 +55,7 @@ LAYERS = [
         "extras",
         "settings",
         "memory",
+        "shown",
         "plain",
         "progress",
         "compiled",

@@ -6,10 +6,13 @@ import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, redirect_stderr
+from functools import partial
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
+import dotbias as db
 from dotbias.progress import Advance, progress_bar, say
 
 HIDE_CURSOR, SHOW_CURSOR, ERASE_LINE = "\x1b[?25l", "\x1b[?25h", "\x1b[2K"
@@ -129,3 +132,78 @@ def test_what_is_said_without_a_bar_is_a_note_on_a_terminal_alone(
     with redirect_stderr(io.StringIO()):
         say("compiling, once: descend")
     assert caplog.messages == ["Compiling, once: walk"]
+
+
+def test_a_bar_in_a_bar_is_its_text(terminal: Terminal) -> None:
+    with bar_on(terminal, "cross-validation", total=5) as advance:
+        with progress_bar("fitting", 4) as inner:
+            inner(1, "RMSE 0.9")
+            assert terminal.shows("fitting 25%  RMSE 0.9")
+        advance(1, "fold 1")
+        assert terminal.shows("20%")
+    assert terminal.getvalue().count(HIDE_CURSOR) == 1
+
+
+class Cell:
+    """The output of a notebook's cell, as IPython's ``display`` gives it."""
+
+    def __init__(self) -> None:
+        self.shown: list[str] = []
+
+    def HTML(self, page: str) -> str:
+        return page
+
+    def display(self, page: str, *, display_id: bool) -> "Cell":
+        assert display_id
+        self.update(page)
+        return self
+
+    def update(self, page: str) -> None:
+        self.shown.append(page)
+
+
+@pytest.fixture
+def cell(monkeypatch: pytest.MonkeyPatch) -> Cell:
+    made = Cell()
+    shell = SimpleNamespace(kernel=object())
+    module = SimpleNamespace(get_ipython=lambda: shell, display=made)
+    monkeypatch.setitem(sys.modules, "IPython", module)
+    monkeypatch.setattr("dotbias.progress._PAUSE", 0)
+    return made
+
+
+def test_in_a_notebook_the_bar_is_in_the_cell_and_vanishes(cell: Cell) -> None:
+    with bar_on(io.StringIO(), "fitting <b>", total=4) as advance:
+        advance(1, "rmse <i>")
+        with progress_bar("inner", 2) as inner:
+            inner(1, "")
+    assert '<progress value="0" max="4">' in cell.shown[0]
+    assert '<progress value="1" max="4">' in cell.shown[1]
+    assert "fitting &lt;b&gt; 25%  rmse &lt;i&gt;" in cell.shown[1]
+    assert "inner 50%" in cell.shown[2]
+    assert cell.shown[-1] == ""
+
+
+def test_in_a_notebook_nothing_is_shown_when_disabled(cell: Cell) -> None:
+    with bar_on(io.StringIO(), "fitting", total=2, enabled=False) as advance:
+        advance(2, "done")
+    assert cell.shown == []
+
+
+def test_what_takes_long_shows_one_bar_by_itself_and_none_when_told_so(cell: Cell) -> None:
+    ratings, _ = db.simulate(n_users=40, n_items=30, n_ratings=600, seed=0)
+    model, solver = db.DotBias(n_factors=2), db.GradientDescent(n_epochs=2)
+    rec = db.fit(ratings, model, solver, progress=False)
+    for name, work in {
+        "fitting": partial(db.fit, ratings, model, solver),
+        "sweeping": partial(db.lr_find, model, solver, ratings, n_trials=1),
+        "race": partial(db.race, ratings, [db.SGD()], model, solver, n_trials=1),
+        "cross-validation": partial(db.cross_validate, ratings, model, solver, n_folds=2),
+        "projecting items": partial(db.embedding_map, rec, method="pca", min_ratings=0),
+    }.items():
+        work(progress=False)
+        assert cell.shown == [], name
+        work()
+        assert name in cell.shown[0]
+        assert cell.shown.count("") == 1
+        cell.shown.clear()

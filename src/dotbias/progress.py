@@ -1,12 +1,17 @@
 """One progress bar for everything that takes long: downloads, fitting and evaluation."""
 
+import html
 import logging
 import sys
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Literal
+from typing import Any, Literal, TypeAlias
 
 _log = logging.getLogger("dotbias")
+
+Progress: TypeAlias = bool | Literal["auto"]
+"""Whether to show a bar: "auto" (or True) where somebody may see it, on a terminal or in a notebook."""
 
 Advance = Callable[[float, str], None]
 
@@ -21,6 +26,18 @@ def say(text: str) -> None:
         _log.info("%s", text[:1].upper() + text[1:])
 
 
+# Seconds between two states of a bar in a notebook: each is a message to the browser.
+_PAUSE = 0.1
+
+
+def _notebook() -> Any:
+    """The module that displays in the notebook that is running, or None outside of one."""
+    shell = getattr(sys.modules.get("IPython"), "get_ipython", lambda: None)()
+    if getattr(shell, "kernel", None) is None:
+        return None
+    return sys.modules["IPython"].display
+
+
 def _on_terminal() -> bool:
     return sys.stderr is not None and sys.stderr.isatty()
 
@@ -30,13 +47,14 @@ def progress_bar(
     description: str,
     total: float | None,
     *,
-    enabled: bool = True,
+    enabled: Progress = True,
     unit: Literal["steps", "bytes"] = "steps",
 ) -> Iterator[Advance]:
-    """Show a bar on stderr while the block runs; it vanishes at the end, however the block ends.
+    """Show a bar while the block runs, on stderr or in the output of a notebook's cell; it vanishes at
+    the end, however the block ends.
 
-    Nothing is shown, and nothing is imported, where stderr is no terminal. Bars do not nest: what
-    runs inside a block passes ``enabled=False`` to its own.
+    Nothing is shown, and nothing is imported, where stderr is no terminal and there is no notebook. A
+    bar within another one is a text in that.
 
     Args:
         description: what is under way, left of the bar.
@@ -52,10 +70,28 @@ def progress_bar(
     ...     for epoch in (1, 2):
     ...         advance(1, f"epoch {epoch}")
     """
-    if not (enabled and _on_terminal()):
+    notebook = _notebook()
+    if not enabled or (notebook is None and not _on_terminal()):
         yield lambda _amount, _text: None
         return
+    if _running:
+        yield _within(_running[-1], description, total)
+        return
+    if notebook is None:
+        bar = _on_stderr(description, total, unit)
+    else:
+        bar = _in_notebook(notebook, description, total)
+    with bar as advance:
+        _running.append(advance)
+        try:
+            yield advance
+        finally:
+            _running.pop()
 
+
+@contextmanager
+def _on_stderr(description: str, total: float | None, unit: str) -> Iterator[Advance]:
+    """A bar on a terminal."""
     from rich.console import Console
     from rich.progress import (
         BarColumn,
@@ -79,13 +115,50 @@ def progress_bar(
         redirect_stdout=False,
     )
     task = bar.add_task(description, total=total, text="")
+    with bar:
+        yield lambda amount, text: bar.update(task, advance=amount, text=text)
+
+
+def _share(done: float, total: float | None) -> str:
+    return "" if not total else f" {min(done / total, 1):.0%}"
+
+
+def _within(outer: Advance, description: str, total: float | None) -> Advance:
+    """A bar as the text of the one around it."""
+    done = 0.0
 
     def advance(amount: float, text: str) -> None:
-        bar.update(task, advance=amount, text=text)
+        nonlocal done
+        done += amount
+        outer(0, f"{description}{_share(done, total)}  {text}".rstrip())
 
-    _running.append(advance)
+    return advance
+
+
+@contextmanager
+def _in_notebook(notebook: Any, description: str, total: float | None) -> Iterator[Advance]:
+    """A bar in the output of the cell that is running, without widgets, which not every notebook has."""
+    done, started, shown = 0.0, time.monotonic(), 0.0
+
+    def page(text: str) -> Any:
+        known = f'value="{done:g}" max="{total:g}"' if total else ""
+        left = ""
+        if total and 0 < done < total:
+            left = f"{(time.monotonic() - started) * (total - done) / done:.0f} s left"
+        parts = (f"{description}{_share(done, total)}", text, left)
+        words = html.escape("  ".join(part for part in parts if part))
+        return notebook.HTML(f"<progress {known}></progress> <span>{words}</span>")
+
+    cell = notebook.display(page(""), display_id=True)
+
+    def advance(amount: float, text: str) -> None:
+        nonlocal done, shown
+        done += amount
+        if time.monotonic() - shown >= _PAUSE:
+            cell.update(page(text))
+            shown = time.monotonic()
+
     try:
-        with bar:
-            yield advance
+        yield advance
     finally:
-        _running.pop()
+        cell.update(notebook.HTML(""))

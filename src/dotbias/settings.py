@@ -10,6 +10,7 @@ from typing import Any, Self, TypeVar
 import numpy as np
 
 from dotbias.errors import SettingError, did_you_mean
+from dotbias.shown import as_html, parts_of
 
 T = TypeVar("T")
 
@@ -115,6 +116,9 @@ class Settings:
             else:
                 changes[whole] = value
         return replace(self, **changes)
+
+    def _repr_html_(self) -> str:
+        return as_html(self, parts_of(self))
 
     def __post_init__(self) -> None:
         for spec in fields(self):

@@ -120,6 +120,7 @@ class RatingRegressor(RegressorMixin, BaseEstimator):  # type: ignore[misc]
             purpose=None if named else "predict",
             budget=self.budget,
             seed=self.random_state,
+            progress=False,  # a search makes many fits
         )
         if not self.recommender_.has("rating"):
             raise SettingError(f"solver={self.solver!r} predicts no ratings")

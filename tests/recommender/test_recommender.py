@@ -158,13 +158,6 @@ def test_the_table_of_predictions_names_their_basis(any_rec):
     assert table["prediction"].to_list() == expected.tolist()
 
 
-def test_a_chunk_of_bulk_predictions_changes_nothing(rec, monkeypatch):
-    users, items = [u for u in USERS for _ in ITEMS], [*ITEMS] * len(USERS)
-    whole = rec.predict(users, items)
-    monkeypatch.setattr("dotbias.models.bilinear._CHUNK_FLOATS", 7 * rec.model.n_factors)
-    assert rec.predict(users, items).tolist() == whole.tolist()
-
-
 # -- recommendations -------------------------------------------------------------------------------
 
 

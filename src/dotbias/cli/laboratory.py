@@ -228,6 +228,7 @@ def race(
             seed=seed,
             n_trials=trials,
             on_change=on_change,
+            progress=False,
         )
     # Before anything is printed: whoever reads it may go before the end.
     if numbers is not None:

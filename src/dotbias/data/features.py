@@ -12,10 +12,11 @@ from scipy.sparse import csr_array, hstack
 from dotbias.data.arrays import as_column
 from dotbias.data.vocabulary import Index, Vocabulary
 from dotbias.errors import DataError, listed
+from dotbias.shown import Shown
 
 
 @dataclass(frozen=True, eq=False)
-class Features:
+class Features(Shown):
     """Sparse features of the rows of a rating table.
 
     Args:

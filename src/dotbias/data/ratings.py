@@ -18,6 +18,7 @@ from dotbias.data.reading import Reading
 from dotbias.data.split import TEST_SIZE, Mask, SplitBy, folds, held_out
 from dotbias.data.vocabulary import Index, Vocabulary, as_ids
 from dotbias.errors import DataError, SettingError
+from dotbias.shown import N_ROWS, Part, Rows, Shown
 
 LARGEST = 1e18
 """No rating may be larger: single precision overflows at squares not much above its own."""
@@ -61,7 +62,7 @@ class ColdCount(NamedTuple):
 
 
 @dataclass(frozen=True, eq=False)
-class Ratings:
+class Ratings(Shown):
     """A table of n ratings, or of what people did where they rated nothing, checked once, here.
 
     Ratings are kept in single precision, to seven digits, and predictions are no more exact than that:
@@ -229,6 +230,18 @@ class Ratings:
             f"Ratings({len(self):,} {self.noun}, {self.n_users:,} users, {self.n_items:,} items, "
             f"{values.get(self.kind, self.kind)})"
         )
+
+    def _parts(self) -> Iterable[Part]:
+        low, high = self.scale
+        figures: dict[str, float] = {
+            self.noun: len(self),
+            "users": self.n_users,
+            "items": self.n_items,
+        }
+        if self.kind != "events":
+            figures |= {"lowest": low, "highest": high, "mean": self.global_mean, "std": self.std}
+        yield figures
+        yield Rows(self.rows(np.arange(min(N_ROWS, len(self)))).to_frame(), len(self))
 
     @property
     def noun(self) -> str:

@@ -8,6 +8,7 @@ from typing import Any, Literal, TypedDict, get_args
 
 from dotbias.data.kind import KINDS, Kind
 from dotbias.errors import SettingError
+from dotbias.shown import Shown
 
 Column = str | int | None
 Layout = Literal["long", "wide", "netflix", "lists"]
@@ -50,7 +51,7 @@ class How(TypedDict, total=False):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Reading(Mapping[str, Any]):
+class Reading(Shown, Mapping[str, Any]):
     """How a source is read. What is None is still to be found out; what was found can be given back:
     ``read_ratings(path, **reading)``.
 

@@ -18,6 +18,7 @@ from dotbias.data.vocabulary import Index, Vocabulary
 from dotbias.errors import DataError, SettingError
 from dotbias.memory import check_memory
 from dotbias.settings import generator
+from dotbias.shown import Shown
 
 # With _HEAD, this exponent gives the users of MovieLens 1M: the busiest 1 % have 6 times, the
 # median user half the mean number of ratings.
@@ -38,7 +39,7 @@ _WEIGHT_SUM = 2.0**50
 
 
 @dataclass(frozen=True, eq=False)
-class Truth:
+class Truth(Shown):
     """What simulated ratings were drawn from.
 
     A rating is ``global_mean + b_u + b_i + p_u . q_i`` plus normal noise, clipped to the scale and

@@ -14,6 +14,7 @@ from dotbias.data.arrays import as_column, as_number
 from dotbias.data.reading import IdType
 from dotbias.data.search import Search, plain_text
 from dotbias.errors import AmbiguousTitleError, DataError, SettingError, UnknownIdError
+from dotbias.shown import N_ROWS, Part, Rows, Shown
 
 Index = NDArray[np.int32]
 
@@ -123,7 +124,7 @@ def _exact(name: int | str) -> int | None:
     return name if abs(name) <= _EXACT else None
 
 
-class Vocabulary:
+class Vocabulary(Shown):
     """Distinct raw ids in sorted order; the position of an id is its row in the parameters.
 
     Args:
@@ -173,6 +174,10 @@ class Vocabulary:
         return isinstance(other, Vocabulary) and self.ids.equals(other.ids)
 
     __hash__ = None  # type: ignore[assignment]
+
+    def _parts(self) -> Iterable[Part]:
+        columns = [column for column in (self.ids, self.titles, self.genres) if column is not None]
+        yield Rows(pl.DataFrame([column.head(N_ROWS) for column in columns]), len(self))
 
     def __repr__(self) -> str:
         shown = ", ".join(map(repr, self.ids.head(3).to_list()))

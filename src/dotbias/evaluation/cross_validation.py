@@ -21,7 +21,8 @@ from dotbias.fitting.fit import Purpose, fit, purpose_of
 from dotbias.fitting.named import ModelLike, SolverLike, model_and_solver
 from dotbias.fitting.preference import PreferenceChoice
 from dotbias.models.base import Scores
-from dotbias.progress import progress_bar
+from dotbias.progress import Progress, progress_bar
+from dotbias.shown import Part, Rows, Shown
 from dotbias.solvers.base import Solver
 
 if TYPE_CHECKING:
@@ -31,7 +32,7 @@ _log = logging.getLogger("dotbias")
 
 
 @dataclass(frozen=True, eq=False)
-class CrossValidation:
+class CrossValidation(Shown):
     """What the folds gave.
 
     Args:
@@ -74,6 +75,16 @@ class CrossValidation:
             "seconds": list(self.seconds),
             "folds": [fold.to_dict() for fold in self.folds],
         }
+
+    def _parts(self) -> Iterable[Part]:
+        of_lists = {name: mean for name, mean in self.mean.items() if name.count("/") == 3}
+        rows = [(n, mean, self.std[n]) for n, mean in self.mean.items() if n not in of_lists]
+        yield Rows(pl.DataFrame(rows, ["figure", "mean", "std"], orient="row"))
+        yield self.frame().drop(*of_lists)
+        if of_lists:
+            split = [(*name.rsplit("/", 1), mean) for name, mean in of_lists.items()]
+            means = pl.DataFrame(split, ["lists", "figure", "mean"], orient="row")
+            yield Rows(means.pivot("figure", index="lists", values="mean"))
 
     def __str__(self) -> str:
         return "\n".join(self._lines())
@@ -160,7 +171,7 @@ def cross_validate(
     metrics: Sequence[Metric] = (),
     new_users: float | int = 0,
     fold_share: float = FOLD_SHARE,
-    progress: bool = False,
+    progress: Progress = "auto",
 ) -> CrossValidation:
     """Fit on each fold's training part, and evaluate on the part held out of it.
 
@@ -181,7 +192,7 @@ def cross_validate(
         ranking: whether to measure recommendations too.
         new_users: share of the users, or their number, whom each fold holds out whole besides, to fold
             them in (``evaluate``); not for given folds.
-        progress: show a progress bar on stderr when it is a terminal.
+        progress: whether to show a bar, on a terminal or in a notebook; False never does.
 
     Raises:
         DataError: for fewer than two given folds.
@@ -229,6 +240,7 @@ def cross_validate(
                 preference=preference,
                 budget=budget,
                 seed=seed,
+                progress=progress,
             )
             if rec.interrupted:
                 raise KeyboardInterrupt  # whoever interrupts one fit does not want the next

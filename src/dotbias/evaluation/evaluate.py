@@ -2,7 +2,7 @@
 
 import logging
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Literal, Self, TypeAlias, get_args
 
@@ -35,6 +35,7 @@ from dotbias.models.baseline import Baseline
 from dotbias.models.parameters import Parameters
 from dotbias.plain import from_plain, to_plain
 from dotbias.recommender.recommender import Recommender
+from dotbias.shown import Part, parts_of
 from dotbias.solvers.least_squares.closed_form import ClosedForm
 
 if TYPE_CHECKING:
@@ -115,6 +116,10 @@ class Evaluation(StarErrors):
             DataError: for data of another form, naming the key.
         """
         return from_plain(cls, data)
+
+    def _parts(self) -> Iterable[Part]:
+        # Both are among the rankings.
+        yield from parts_of(self, without=("ranking", "popularity") if self.rankings else ())
 
     def __str__(self) -> str:
         return "\n".join(self._lines())

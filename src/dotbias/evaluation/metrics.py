@@ -10,6 +10,7 @@ import polars as pl
 from numpy.typing import ArrayLike, NDArray
 
 from dotbias.errors import DataError, SettingError
+from dotbias.shown import Shown
 
 COUNT_EDGES = (1, 5, 20, 100, 500)
 """Where the groups of ``rmse_by_count`` begin."""
@@ -33,7 +34,7 @@ NO_BETTER: dict[NoBetterThan, tuple[str, ...]] = {
 
 
 @dataclass(frozen=True, kw_only=True)
-class StarErrors:
+class StarErrors(Shown):
     """Errors in rating units; all None where no ratings are predicted, or none were held out.
 
     Args:

@@ -26,6 +26,7 @@ from dotbias.recommender.fitted import MIN_RATINGS
 from dotbias.recommender.list_quality import figures_per_user, measure_lists, novelty
 from dotbias.recommender.recommender import Recommender
 from dotbias.settings import generator
+from dotbias.shown import Shown
 
 MAX_USERS = 10_000
 # How far up the scale a rating must lie to count as liked: 4 on a scale from 1 to 5.
@@ -46,7 +47,7 @@ METRICS = ("precision", "recall", "ndcg", "map", "mrr", "hit_rate", "coverage", 
 
 
 @dataclass(frozen=True)
-class Gain:
+class Gain(Shown):
     """How much better lists are than those of the most rated items, in nDCG, as a mean over users.
 
     Args:
@@ -72,7 +73,7 @@ class Gain:
 
 
 @dataclass(frozen=True)
-class Ranking:
+class Ranking(Shown):
     """Quality of the first ``k`` recommendations; means over users, in [0, 1] but for ``novelty``.
 
     With ``h_j`` = 1 where the item at rank j is relevant, else 0, and R relevant items:

@@ -2,7 +2,7 @@
 
 import math
 import numbers
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -13,6 +13,7 @@ from dotbias.models.base import Model
 from dotbias.models.dot_bias import DotBias
 from dotbias.plain import to_plain
 from dotbias.recommender.facts import Chosen, Considered
+from dotbias.shown import Part, Shown
 from dotbias.solvers.base import Solver
 from dotbias.solvers.descent.gradient import GradientDescent
 from dotbias.solvers.gibbs.gibbs import Gibbs
@@ -41,7 +42,7 @@ SERIAL_SHARE = 0.3
 
 
 @dataclass(frozen=True)
-class Candidate:
+class Candidate(Shown):
     """One way to fit, and what it is expected to take.
 
     Args:
@@ -58,7 +59,7 @@ class Candidate:
 
 
 @dataclass(frozen=True)
-class Choice:
+class Choice(Shown):
     """What was chosen, and from what.
 
     Args:
@@ -98,6 +99,9 @@ class Choice:
         """What a model keeps of the choice."""
         candidates = (Considered(c.name, c.seconds) for c in self.candidates)
         return Chosen(self.chosen.name, self.seconds, self.budget, self.reason, tuple(candidates))
+
+    def _parts(self) -> Iterable[Part]:
+        yield from (str(self), self.candidates)
 
     def __str__(self) -> str:
         expected = f"about {_rounded(self.seconds)} s of a budget of {self.budget:g} s"

@@ -15,7 +15,7 @@ from dotbias.models import Baseline, DotBias, DotProduct, EmbeddingNet
 from dotbias.models.base import Model, has_formula_of
 from dotbias.models.network import TorchModel
 from dotbias.plain import to_plain
-from dotbias.progress import progress_bar
+from dotbias.progress import Progress, progress_bar
 from dotbias.recommender.facts import Facts
 from dotbias.recommender.fitted import Part
 from dotbias.recommender.recommender import Recommender
@@ -44,7 +44,7 @@ def fit(
     preference: Solver | PreferenceChoice | None = None,
     budget: float = BUDGET,
     seed: int = 0,
-    progress: bool = False,
+    progress: Progress = "auto",
 ) -> Recommender:
     """Estimate from training ratings a model that says how many stars, and one that ranks.
 
@@ -66,7 +66,7 @@ def fit(
             choice that was made before is taken as it is.
         budget: seconds that a fit may take whose solver is chosen.
         seed: of everything that is drawn.
-        progress: show a progress bar on stderr when it is a terminal.
+        progress: whether to show a bar, on a terminal or in a notebook; False never does.
 
     Ctrl-C ends the fit, not the program: the best parameters so far are kept, and a warning is logged
     (logger ``dotbias``). Before there are any it is a ``KeyboardInterrupt``.
@@ -168,7 +168,7 @@ def _chosen_preference(
     budget: float,
     seed: int,
     *,
-    progress: bool,
+    progress: Progress,
 ) -> Solver | PreferenceChoice:
     """What estimates preferences: what was named and, where that leaves anything open, what suits these
     ratings.
@@ -186,7 +186,7 @@ def _fit_preference(
     how: Solver | PreferenceChoice,
     seed: int,
     *,
-    progress: bool,
+    progress: Progress,
 ) -> Part:
     """Preferences."""
     if isinstance(how, PreferenceChoice):
@@ -198,7 +198,7 @@ def _fit_preference(
 
 
 def _fit_one(
-    ratings: Ratings, model: Model | None, solver: Solver | None, seed: int, *, progress: bool
+    ratings: Ratings, model: Model | None, solver: Solver | None, seed: int, *, progress: Progress
 ) -> Part:
     """One model of the ratings."""
     if model is None:

@@ -22,12 +22,13 @@ from dotbias.data.split import held_out
 from dotbias.data.vocabulary import Index
 from dotbias.models.base import Model, Parameters
 from dotbias.models.dot_product import DotProduct
-from dotbias.progress import progress_bar
+from dotbias.progress import Progress, progress_bar
 from dotbias.recommender.facts import ChosenPreference, TriedPenalty
 from dotbias.recommender.fitted import MIN_RATINGS
 from dotbias.recommender.list_quality import figures_per_user
 from dotbias.recommender.lists import top_items
 from dotbias.settings import generator
+from dotbias.shown import Shown
 from dotbias.solvers.base import Solver
 from dotbias.solvers.least_squares.implicit_als import USUAL_DECAY, ImplicitALS
 from dotbias.solvers.least_squares.most_rated import MostRated
@@ -60,7 +61,7 @@ OnPenalty: TypeAlias = Callable[[TriedPenalty], None]
 
 
 @dataclass(frozen=True)
-class PreferenceChoice:
+class PreferenceChoice(Shown):
     """What estimates preferences, and why.
 
     Args:
@@ -92,7 +93,7 @@ def choose_preference(
     *,
     budget: float,
     seed: int = 0,
-    progress: bool = False,
+    progress: Progress = "auto",
 ) -> PreferenceChoice:
     """The penalty of ``ImplicitALS`` under which lists hold most of what was held out.
 
@@ -115,7 +116,7 @@ def choose_preference(
         model: what is estimated, ``usual_model`` by default; the path is then over 128 factors.
         budget: seconds that the whole fit may take.
         seed: of what is held out, and of the fits.
-        progress: show a progress bar on stderr when it is a terminal.
+        progress: whether to show a bar, on a terminal or in a notebook; False never does.
 
     Raises:
         KeyboardInterrupt: on Ctrl-C, for there is nothing to keep.

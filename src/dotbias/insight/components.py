@@ -1,6 +1,7 @@
 """Principal components of the items' embeddings: along which directions items differ most."""
 
 import logging
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,6 +14,7 @@ from dotbias.errors import SettingError
 from dotbias.models.base import Scores
 from dotbias.recommender.fitted import check_k
 from dotbias.recommender.recommender import Recommender
+from dotbias.shown import Part, Shown
 
 MOST_RATED = 1000
 """How many items are looked at unless told otherwise."""
@@ -21,7 +23,7 @@ _log = logging.getLogger("dotbias")
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
-class Components:
+class Components(Shown):
     """The directions along which embeddings of items vary most, with the items at both ends.
 
     Args:
@@ -59,6 +61,11 @@ class Components:
                 (f"Component {number}: {_percent(share)} of the variance", pl.DataFrame(ends))
             )
         return parts
+
+    def _parts(self) -> Iterable[Part]:
+        for heading, ends in self.side_by_side():
+            yield heading
+            yield ends
 
     def __str__(self) -> str:
         parts = []

@@ -1,6 +1,6 @@
 """The curvature of the loss where a fit has ended: stable rates, and whether it is a minimum."""
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import partial
@@ -18,8 +18,9 @@ from dotbias.insight.spectrum import Product, SpectralDensity, eigenpairs, spect
 from dotbias.models.base import Parameters, has_formula_of
 from dotbias.models.dot_bias import DotBias
 from dotbias.models.torch_extra import require_torch
-from dotbias.progress import progress_bar
+from dotbias.progress import Progress, progress_bar
 from dotbias.recommender.recommender import Recommender
+from dotbias.shown import Part, Rows, Shown
 from dotbias.solvers.decay import WeightDecay, row_counts
 from dotbias.solvers.descent.gradient import GradientDescent
 from dotbias.solvers.descent.rules import SGD
@@ -47,7 +48,7 @@ _BELL = 0.01
 
 
 @dataclass(frozen=True, eq=False)
-class Slice:
+class Slice(Shown):
     """The loss on the plane of the two steepest directions, in the middle of which the fit has ended.
 
     Args:
@@ -65,7 +66,7 @@ class Slice:
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
-class Curvature:
+class Curvature(Shown):
     """What the second derivatives say about a fit.
 
     The loss is the mean over the ratings of ``½ ((r̂ - r) / s)²`` plus the weight decay, with ``s`` the
@@ -186,6 +187,11 @@ class Curvature:
         shown = [f"{name} {rate:.3g}" for name, rate in rates.items() if rate is not None]
         return "\n".join([*lines, f"rates          {', '.join(shown) or 'none'}"])
 
+    def _parts(self) -> Iterable[Part]:
+        yield f"{self.model}, {self.n_parameters:,} parameters, {self.n_ratings:,} ratings."
+        yield self.verdict
+        yield Rows(self.frame())
+
     @property
     def verdict(self) -> str:
         """One sentence: whether the loss curves downward anywhere."""
@@ -280,7 +286,7 @@ def curvature(
     n_steps: int = 40,
     find_rates: bool = False,
     seed: int = 0,
-    progress: bool = False,
+    progress: Progress = "auto",
 ) -> Curvature:
     """Second derivatives of the loss at a fitted model: eigenvalues, spectrum, and stable rates.
 
@@ -300,7 +306,7 @@ def curvature(
         find_rates: whether to ask the finder, which makes fits, and to find out at which rate full-batch
             descent from here diverges.
         seed: of all vectors that are drawn.
-        progress: show a progress bar on stderr when it is a terminal.
+        progress: whether to show a bar, on a terminal or in a notebook; False never does.
 
     Raises:
         DataError: when the model does not know a user or item.
@@ -368,7 +374,7 @@ def curvature(
         )
         if not find_rates:
             return found
-        return _with_rates(found, rec, ratings, solver, surface, seed, advance)
+        return _with_rates(found, rec, ratings, solver, surface, seed, advance, progress)
 
 
 def loss_surface(
@@ -511,11 +517,12 @@ def _with_rates(
     surface: "LossSurface",
     seed: int,
     advance: Callable[[float, str], None],
+    progress: Progress,
 ) -> Curvature:
     """The same with the finder's rate and the one from which descent diverges."""
     plain = _plain(rec, ratings, solver)
     advance(0, "the finder's rate")
-    suggested = lr_find(rec.model, plain, ratings, seed=seed).suggestion
+    suggested = lr_find(rec.model, plain, ratings, seed=seed, progress=progress).suggestion
     advance(1, "where descent diverges")
     first = None
     if found.stable_rate is not None:

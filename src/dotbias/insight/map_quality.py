@@ -12,6 +12,7 @@ from dotbias.models.parameters import Array
 from dotbias.models.scoring import Scoring
 from dotbias.recommender.lists import top_k
 from dotbias.settings import generator
+from dotbias.shown import Shown
 
 # Of more points than this, so many are drawn for the two figures.
 _MOST_ROWS = 2_000
@@ -20,7 +21,7 @@ _BLOCK = 16_000_000
 
 
 @dataclass(frozen=True)
-class Quality:
+class Quality(Shown):
     """Two figures between 0 and 1.
 
     Args:

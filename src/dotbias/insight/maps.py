@@ -1,6 +1,7 @@
 """The map of an embedding: items or users on a plane, near each other where their vectors agree."""
 
 from collections import Counter
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias
@@ -17,10 +18,11 @@ from dotbias.insight.map_quality import Quality, nearest, quality
 from dotbias.insight.projection import METHODS, ProjectionOptions, perplexity_for
 from dotbias.models.base import Scores
 from dotbias.models.parameters import Array, at_length_one
-from dotbias.progress import progress_bar
+from dotbias.progress import Progress, progress_bar
 from dotbias.recommender.fitted import MIN_RATINGS
 from dotbias.recommender.recommender import Recommender
 from dotbias.settings import generator
+from dotbias.shown import Part, Shown
 
 if TYPE_CHECKING:
     from dotbias.pictures import Groups, MapPicture
@@ -42,7 +44,7 @@ _MOST_GENRES = 50
 
 
 @dataclass(frozen=True, eq=False)
-class EmbeddingMap:
+class EmbeddingMap(Shown):
     """Items or users on a plane; see ``embedding_map``.
 
     Args:
@@ -114,6 +116,9 @@ class EmbeddingMap:
     def __str__(self) -> str:
         figures = [f"{name}: {figure}" for name, figure in self.evidence.items()]
         return "\n".join([self.note, *figures, *([self.warning] if self.warning else [])])
+
+    def _parts(self) -> Iterable[Part]:
+        yield from (self.note, self.evidence, self.warning)
 
     def labels(self) -> list[str]:
         """A title for each point, or its id where there is none."""
@@ -256,7 +261,7 @@ def embedding_map(
     max_points: int = MAX_POINTS,
     seed: int = 0,
     n_threads: int | None = None,
-    progress: bool = False,
+    progress: Progress = "auto",
 ) -> EmbeddingMap:
     """Place items or users on a plane by the cosines of their embeddings, as ``similar`` compares them.
 
@@ -275,7 +280,7 @@ def embedding_map(
         seed: of what is drawn. The same model, settings and seed give the same map, for any number of
             threads.
         n_threads: how many threads to use; all cores by default.
-        progress: show a progress bar on stderr when it is a terminal.
+        progress: whether to show a bar, on a terminal or in a notebook; False never does.
 
     Raises:
         SettingError: for a setting outside its range, a model without embeddings or of one factor, or a

@@ -1,6 +1,6 @@
 """How many of an item's nearest neighbours are there again when the same model is fitted anew."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,15 +14,16 @@ from dotbias.evaluation.evaluate import text_table
 from dotbias.insight.map_quality import nearest
 from dotbias.memory import check_memory
 from dotbias.models.base import Scores
-from dotbias.progress import progress_bar
+from dotbias.progress import Progress, progress_bar
 from dotbias.recommender.fitted import MIN_RATINGS, RawId, check_k
 from dotbias.recommender.recommender import Recommender
+from dotbias.shown import Part, Shown
 from dotbias.solvers.base import Solver, estimate
 from dotbias.solvers.registry import solver_from_plain
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
-class NeighbourStability:
+class NeighbourStability(Shown):
     """How far lists of nearest neighbours depend on the seed of the fit.
 
     Args:
@@ -64,6 +65,9 @@ class NeighbourStability:
             rows: self.table.to_dicts(),
         }
 
+    def _parts(self) -> Iterable[Part]:
+        yield from (self.verdict, self.table)
+
     @property
     def verdict(self) -> str:
         """One sentence: the share, and what chance would give."""
@@ -103,7 +107,7 @@ def neighbour_stability(
     by: Scores | None = None,
     min_ratings: int = MIN_RATINGS,
     solver: Solver | None = None,
-    progress: bool = False,
+    progress: Progress = "auto",
 ) -> NeighbourStability:
     """How many of an item's nearest neighbours are the same when the model is fitted with other seeds.
 
@@ -127,7 +131,7 @@ def neighbour_stability(
         by: whose embeddings, as in ``similar``: the model that they belong to is fitted again.
         min_ratings: items with fewer training ratings are nobody's neighbours.
         solver: how to fit; by default as ``rec.facts.solver`` says.
-        progress: show a progress bar on stderr when it is a terminal.
+        progress: whether to show a bar, on a terminal or in a notebook; False never does.
 
     Ctrl-C ends it all: a mean over fewer fits is not what was asked for.
 

@@ -13,6 +13,7 @@ from scipy.sparse.linalg import ArpackNoConvergence, LinearOperator, eigsh
 from dotbias.errors import SettingError
 from dotbias.memory import check_memory
 from dotbias.settings import generator
+from dotbias.shown import Shown
 
 Floats: TypeAlias = NDArray[np.float64]
 Product: TypeAlias = Callable[[Floats], Floats]
@@ -100,7 +101,7 @@ def eigenpairs(
 
 
 @dataclass(frozen=True, eq=False)
-class SpectralDensity:
+class SpectralDensity(Shown):
     """The density of the eigenvalues as weighted points.
 
     Args:

@@ -8,6 +8,7 @@ from dotbias.errors import SettingError
 from dotbias.pictures import bars_html, bars_png
 from dotbias.pictures.palette import style_of
 from dotbias.pictures.picture import PlotlyPicture
+from dotbias.shown import Shown
 
 _LONGEST = 42  # letters of a name
 _MARGIN = 0.2  # room for the label beyond the longest bar, as a share of the axis
@@ -17,7 +18,7 @@ POSITIVE, NEGATIVE = style_of(0).colour, style_of(1).colour
 
 
 @dataclass(frozen=True, kw_only=True)
-class Bar:
+class Bar(Shown):
     """One bar.
 
     Args:

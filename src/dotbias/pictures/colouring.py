@@ -7,10 +7,11 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from dotbias.pictures.palette import GROUP_COLOURS
+from dotbias.shown import Shown
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
-class Groups:
+class Groups(Shown):
     """A colour for each group of points.
 
     Args:
@@ -32,7 +33,7 @@ class Groups:
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
-class Amounts:
+class Amounts(Shown):
     """A colour on a scale for each point.
 
     Args:

@@ -13,12 +13,13 @@ from dotbias.pictures import lines_html, lines_png
 from dotbias.pictures.axes import limits
 from dotbias.pictures.palette import LineStyle, styles
 from dotbias.pictures.picture import PlotlyPicture
+from dotbias.shown import Shown
 
 _MOST_PANELS = 3
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
-class Line:
+class Line(Shown):
     """One line.
 
     Args:
@@ -45,7 +46,7 @@ class Line:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Mark:
+class Mark(Shown):
     """A labelled place.
 
     Args:
@@ -68,7 +69,7 @@ class Mark:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Panel:
+class Panel(Shown):
     """One pair of axes with lines.
 
     Args:

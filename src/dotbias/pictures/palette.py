@@ -8,9 +8,11 @@ their pattern. A marker of its own on each line helps where lines cross.
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
+from dotbias.shown import Shown
+
 
 @dataclass(frozen=True)
-class LineStyle:
+class LineStyle(Shown):
     """How one line looks.
 
     Args:

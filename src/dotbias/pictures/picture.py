@@ -10,6 +10,7 @@ from typing import Any, ClassVar
 
 from dotbias.errors import DataError
 from dotbias.extras import install
+from dotbias.shown import Shown, brief
 from dotbias.whole_file import FileKind, whole_file
 
 _PAGE = """\
@@ -41,7 +42,7 @@ _BUTTONS = {
 }
 
 
-class Picture(ABC):
+class Picture(Shown, ABC):
     """Base of all pictures: something with a title, and a note in small print below it."""
 
     title: str
@@ -73,18 +74,26 @@ class Picture(ABC):
             part.write_bytes(drawn)
         return path
 
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({brief(self.title)})"
+
     def _repr_html_(self) -> str:
         # An image: a page with plotly inside would add megabytes to a notebook for each picture.
-        image = base64.b64encode(self._png()).decode()
+        image = base64.b64encode(self._png(on_any_ground=True)).decode()
         alt = html.escape(self.title)
         return f'<img src="data:image/png;base64,{image}" alt="{alt}" style="max-width: 100%">'
 
-    def _png(self) -> bytes:
+    def _png(self, *, on_any_ground: bool = False) -> bytes:
         style = drawing_library("matplotlib.style")
         file = io.BytesIO()
         # The look of a saved picture must not hang on what the caller has set for other plots.
         with style.context("default"):
-            self.figure().savefig(file, format="png", metadata={"Software": "dotbias"})
+            figure = self.figure()
+            if on_any_ground:
+                _without_ground(figure)
+            figure.savefig(
+                file, format="png", transparent=on_any_ground, metadata={"Software": "dotbias"}
+            )
         return file.getvalue()
 
     @abstractmethod
@@ -114,6 +123,32 @@ class PlotlyPicture(Picture):
         )
         title, note = html.escape(self.title), html.escape(self.note)
         return _PAGE.format(title=title, plot=plot, note=note).encode()
+
+
+# As far from white as from the grounds of dark notebooks, near #1a1a1a.
+_INK = "#7c7c7c"
+
+
+def _without_ground(figure: Any) -> None:
+    """Make a figure that is drawn on white fit for a ground of any lightness, which shows through.
+
+    What is grey on white, a line of a grid, is as strong on any ground; colours stay.
+    """
+    to_rgb = drawing_library("matplotlib.colors").to_rgb
+    text, line, spine = (
+        getattr(drawing_library(f"matplotlib.{module}"), kind)
+        for module, kind in (("text", "Text"), ("lines", "Line2D"), ("spines", "Spine"))
+    )
+    for word in figure.findobj(text):
+        word.set(color=_INK, path_effects=[])
+        if word.get_bbox_patch() is not None:
+            word.get_bbox_patch().set_visible(False)
+    for edge in figure.findobj(spine):
+        edge.set_edgecolor(_INK)
+    for stroke in figure.findobj(line):
+        red, green, blue = to_rgb(stroke.get_color())
+        if red == green == blue:
+            stroke.set(color=_INK, alpha=max(0.2, 1 - red))
 
 
 def drawing_library(module: str, extra: str = "plot") -> Any:

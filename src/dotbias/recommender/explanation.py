@@ -1,5 +1,6 @@
 """Why a user gets a prediction, or a place on the list: the sum that it is, rating by rating."""
 
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
@@ -16,6 +17,7 @@ from dotbias.models.row_form import RowForm
 from dotbias.recommender.facts import Facts
 from dotbias.recommender.fitted import Fitted, RawId, check_k
 from dotbias.recommender.given import Given
+from dotbias.shown import Part, Rows, Shown
 from dotbias.solvers.least_squares.contributions import (
     Contributions,
     contributions,
@@ -55,7 +57,7 @@ _UNSAID = "is not quite what a regression gives"
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
-class Explanation:
+class Explanation(Shown):
     """One prediction, or one preference, as a sum of parts.
 
     The parts are those of the prediction by the folded-in vector, which the user's ratings give by
@@ -208,6 +210,9 @@ class Explanation:
             "explains": self.sentence,
             "parts": self.table.to_dicts(),
         }
+
+    def _parts(self) -> Iterable[Part]:
+        yield from (self.heading, Rows(self.shown()), self.sentence)
 
     def __str__(self) -> str:
         shown = self.shown()

@@ -7,11 +7,12 @@ from typing import Any
 from dotbias.data.ratings import Kind
 from dotbias.data.reading import Reading
 from dotbias.plain import object_name, settings_text, to_plain
+from dotbias.shown import Shown
 from dotbias.solvers.base import History
 
 
 @dataclass(frozen=True)
-class Considered:
+class Considered(Shown):
     """A solver that was considered: its name, and the seconds that it was expected to take."""
 
     solver: str
@@ -19,7 +20,7 @@ class Considered:
 
 
 @dataclass(frozen=True)
-class Chosen:
+class Chosen(Shown):
     """Which solver was chosen where nobody named one, and why.
 
     Args:
@@ -38,7 +39,7 @@ class Chosen:
 
 
 @dataclass(frozen=True)
-class TriedPenalty:
+class TriedPenalty(Shown):
     """A penalty that was tried: ``weight_decay`` of the solver, and nDCG of the lists under it."""
 
     weight_decay: float
@@ -46,7 +47,7 @@ class TriedPenalty:
 
 
 @dataclass(frozen=True)
-class ChosenPreference:
+class ChosenPreference(Shown):
     """How the solver of preferences was chosen where nobody named one.
 
     Args:
@@ -70,7 +71,7 @@ class ChosenPreference:
 
 
 @dataclass(frozen=True)
-class Joined:
+class Joined(Shown):
     """Ratings that joined the model after the fit.
 
     Args:
@@ -89,7 +90,7 @@ class Joined:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Facts(Mapping[str, Any]):
+class Facts(Shown, Mapping[str, Any]):
     """What is known of a fit, and of what came after it. Whatever is unknown is None or empty.
 
     It can be read as plain data too, with the solver as text: ``facts["history"]["seconds"]``.

@@ -20,6 +20,7 @@ from dotbias.models.row_form import Side
 from dotbias.models.scoring import Scoring, scored
 from dotbias.recommender import lists
 from dotbias.recommender.facts import Facts
+from dotbias.shown import Shown
 from dotbias.solvers.gibbs.new_user import UserPriors
 from dotbias.solvers.least_squares.most_rated import MostRated
 
@@ -45,7 +46,7 @@ _LACKS: dict[Scores, str] = {
 
 
 @dataclass(frozen=True, eq=False)
-class Part:
+class Part(Shown):
     """A second model of the same users and items.
 
     Args:
@@ -58,7 +59,7 @@ class Part:
 
 
 @dataclass(frozen=True, eq=False)
-class Fitted:
+class Fitted(Shown):
     """Vocabularies, a fitted model, and what each user has rated.
 
     Args:

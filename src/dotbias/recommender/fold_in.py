@@ -21,6 +21,7 @@ from dotbias.recommender.explanation import Explanation, explain_row
 from dotbias.recommender.fitted import MIN_RATINGS, Fitted, RawId, check_k, warn_left_out
 from dotbias.recommender.given import Given
 from dotbias.recommender.list_options import ListKeywords, ListOptions
+from dotbias.shown import Part, Shown, parts_of
 from dotbias.solvers.gibbs.new_user import std_of_new_user
 from dotbias.solvers.least_squares.fold_in import fold_in
 
@@ -36,7 +37,7 @@ RatingsOfOne: TypeAlias = (
 
 
 @dataclass(frozen=True, eq=False)
-class _Folded:
+class _Folded(Shown):
     """A row beside a model that stays as it was.
 
     Args:
@@ -68,6 +69,10 @@ class _Folded:
     def is_known(self) -> bool:
         """Whether the row rests on anything."""
         return len(self.rated) + len(self.not_interested) > 0
+
+    def _parts(self) -> Iterable[Part]:
+        yield {"recommender": self.recommender, "n_ratings": self.n_ratings}
+        yield from parts_of(self)
 
     def _beside(self, side: Side) -> Fitted:
         """The recommender with this row alone on its own side."""

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Literal, Unpack, overload
 import numpy as np
 import polars as pl
 
+from dotbias import shown
 from dotbias.data.names import usual_place
 from dotbias.data.ratings import Ratings, Scale
 from dotbias.data.vocabulary import Index, as_ids, is_id
@@ -29,6 +30,7 @@ from dotbias.recommender.fitted import (
 )
 from dotbias.recommender.list_options import ListKeywords, ListOptions
 from dotbias.recommender.tables import embeddings_of, known_of
+from dotbias.solvers.base import History
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -84,7 +86,7 @@ _CONTENTS = (
     *("predict", "predict_table", "predict_pair", "recommend", "explain", "similar", "similarity"),
     *("fold_in_user", "fold_in_item", "partial_fit"),
     *("items", "users", "item_embeddings", "user_embeddings", "item_bias_ranking"),
-    *("info", "facts", "scale", "training_ratings", "has", "by"),
+    *("info", "facts", "history", "scale", "training_ratings", "has", "by"),
     *("model", "parameters", "user_vocabulary", "item_vocabulary", "to_torch", "save", "load"),
 )
 _NO_ITEMS: Any = object()  # None is an item that is missing
@@ -144,6 +146,34 @@ class Recommender(Fitted):
             f"Recommender({self.model}, {second}{len(self.user_vocabulary):,} users, "
             f"{len(self.item_vocabulary):,} items, {self.rated.nnz:,} {self.facts.kind})"
         )
+
+    def _parts(self) -> Iterable[shown.Part]:
+        second = self.preference
+        models = [
+            (self.model, self.facts),
+            *([] if second is None else [(second.model, second.facts)]),
+        ]
+        for model, facts in models:
+            yield {"model": model, "solver": facts.solver_text, "seconds": facts.history.seconds}
+        yield {
+            "users": len(self.user_vocabulary),
+            "items": len(self.item_vocabulary),
+            self.facts.kind: self.rated.nnz,
+            **({} if self.scale is None else self.scale._asdict()),
+        }
+
+    @property
+    def history(self) -> History:
+        """What happened during the fit, epoch by epoch; ``history.plot()`` draws it. Of two models that
+        of ratings: ``by("preference").history`` is the other's.
+
+        >>> import dotbias as db
+        >>> ratings, _ = db.simulate(n_ratings=2000, seed=1)
+        >>> rec = db.fit(ratings, db.DotBias(n_factors=4), db.GradientDescent(n_epochs=3))
+        >>> rec.history
+        History(epochs=[Epoch(…), Epoch(…), Epoch(…)], best_epoch=3, stopped='finished', seconds=...)
+        """
+        return self.facts.history
 
     def training_ratings(self) -> Ratings:
         """The ratings that the model was fitted to, by user and item, without times and features."""

@@ -55,7 +55,7 @@ def placed(rec: Recommender) -> Placed:
         DotbiasError: for a model without embeddings, or with too few items.
     """
     method: Literal["t-sne", "pca"] = "t-sne" if find_spec("openTSNE") else "pca"
-    made = embedding_map(rec, method=method, max_points=MOST_POINTS, n_threads=1)
+    made = embedding_map(rec, method=method, max_points=MOST_POINTS, n_threads=1, progress=False)
     items = rec.item_vocabulary.indices(made.table["item"])
     return Placed(
         vectors=fingerprint(rec.compared_by(None).unit_vectors),

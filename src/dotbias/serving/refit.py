@@ -98,7 +98,7 @@ def _fitted(old: Recommender, ratings: Ratings, seed: int) -> Recommender:
     solver = solver_from_plain(old.facts.solver)
     second = old.preference
     preference = None if second is None else solver_from_plain(second.facts.solver)
-    return fit(ratings, old.model, solver, preference=preference, seed=seed)
+    return fit(ratings, old.model, solver, preference=preference, seed=seed, progress=False)
 
 
 def _judged(said: Said, old: Recommender, new: Recommender, held_out: pl.DataFrame) -> Verdict:

@@ -1,9 +1,10 @@
 """What every solver is, and the history it leaves."""
 
+import math
 from abc import ABC, abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Literal, TypeAlias
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 from dotbias.data.ratings import Ratings
 from dotbias.errors import SettingError
@@ -11,16 +12,20 @@ from dotbias.models.base import Model, Parameters, has_formula_of
 from dotbias.models.dot_bias import DotBias
 from dotbias.plain import to_plain
 from dotbias.settings import Settings
+from dotbias.shown import Shown
+
+if TYPE_CHECKING:
+    from dotbias.pictures import LinePicture
 
 
 @dataclass(frozen=True)
-class Epoch:
+class Epoch(Shown):
     """One pass over the training ratings.
 
     Args:
         epoch: its number, from 1.
         n_epochs: how many were asked for.
-        lr: learning rate.
+        lr: learning rate at its start; 0 for solvers that have none.
         train_rmse: RMSE of the predictions made during the epoch, each before its own update; None where
             another loss than the squared error is minimised.
         validation_rmse: RMSE on the validation rows after the epoch, or None without any.
@@ -32,6 +37,7 @@ class Epoch:
             for other solvers.
         train_loss, validation_loss: in the place of the two RMSEs, the mean of the loss that is
             minimised instead.
+        momentum: at its start, of rules that have one (the first decay rate of Adam counts as one).
     """
 
     epoch: int
@@ -45,6 +51,7 @@ class Epoch:
     noise: float | None = None
     train_loss: float | None = None
     validation_loss: float | None = None
+    momentum: float | None = None
 
     @property
     def train_figure(self) -> float | None:
@@ -58,7 +65,7 @@ class Epoch:
 
 
 @dataclass
-class History:
+class History(Shown):
     """What happened during a fit.
 
     Args:
@@ -78,6 +85,53 @@ class History:
         default_factory=list, repr=False, metadata={"plain": False}
     )
     half_steps: list[float] = field(default_factory=list, repr=False)
+
+    def picture(self) -> "LinePicture":
+        """Errors (or losses) over epochs, and beside them the rate and the momentum where there are any.
+
+        Raises:
+            SettingError: where no epoch has an error.
+        """
+        from dotbias.pictures import Line, LinePicture, Mark, Panel
+
+        # What is measured stands at the end of its epoch, what is set at the beginning.
+        ends = [epoch.epoch for epoch in self.epochs]
+        starts = [end - 1 for end in ends]
+
+        def line(name: str, x: list[int], values: Sequence[float | None]) -> tuple[Line, ...]:
+            if not any(values):
+                return ()
+            numbers = [math.nan if value is None else value for value in values]
+            return (Line(name=name, x=x, y=numbers),)
+
+        training = [epoch.train_figure for epoch in self.epochs]
+        held_out = [epoch.validation_figure for epoch in self.epochs]
+        of_loss = any(epoch.train_loss is not None for epoch in self.epochs)
+        errors = line("training", ends, training) + line("validation", ends, held_out)
+        if not errors:
+            raise SettingError("there is nothing to draw: no epoch of this fit has an error")
+        best = Mark(x=self.best_epoch, label=f"epoch {self.best_epoch} is kept")
+        panels = [
+            Panel(
+                title="Loss" if of_loss else "Error",
+                x_label="epochs",
+                y_label="mean loss" if of_loss else "RMSE",
+                lines=errors,
+                marks=(best,) if any(held_out) else (),
+            )
+        ]
+        for name, values in (
+            ("learning rate", [epoch.lr for epoch in self.epochs]),
+            ("momentum", [epoch.momentum for epoch in self.epochs]),
+        ):
+            if lines := line(name, starts, values):
+                title = name.capitalize()
+                panels.append(Panel(title=title, x_label="epochs", y_label=name, lines=lines))
+        ended = {"early": ", stopped early", "interrupted": ", interrupted"}.get(self.stopped, "")
+        return LinePicture(title=f"A fit of {len(self.epochs)} epochs{ended}", panels=tuple(panels))
+
+    plot = picture
+    """What fast.ai and pandas call it."""
 
     def summary(self) -> dict[str, Any]:
         """The history as plain data, for a model file or JSON: without the parameters of cycles."""

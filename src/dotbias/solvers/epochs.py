@@ -5,11 +5,12 @@ import signal
 import threading
 import time
 from abc import ABC, abstractmethod
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import asdict, dataclass
 from typing import Any, Self
 
+from dotbias.shown import Part, Shown
 from dotbias.solvers.base import Epoch, History, OnEpoch
 from dotbias.solvers.validation import Validation
 
@@ -23,9 +24,10 @@ class Figures:
     lr: float = 0.0
     objective: float | None = None
     noise: float | None = None
+    momentum: float | None = None
 
 
-class EpochLoop(ABC):
+class EpochLoop(Shown, ABC):
     """The state of one fit, and the loop that carries it on.
 
     A subclass keeps what it estimates and says how one more epoch changes it. What is the same for all
@@ -60,6 +62,13 @@ class EpochLoop(ABC):
         """Compute with as many threads as the solver asks for."""
 
     # The loop itself.
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}(epoch {self.epoch} of {self.n_epochs})"
+
+    def _parts(self) -> Iterable[Part]:
+        yield {"epoch": self.epoch, "of": self.n_epochs}
+        yield self.history.epochs[-1:]
 
     @property
     def epoch(self) -> int:

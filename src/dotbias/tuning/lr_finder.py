@@ -1,7 +1,7 @@
 """The learning-rate finder: which rate a rule needs on these ratings."""
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -14,7 +14,8 @@ from dotbias.errors import DivergenceError, SettingError
 from dotbias.fitting.fit import default_descent
 from dotbias.fitting.named import ModelLike, SolverLike, model_and_descent
 from dotbias.models.base import Model
-from dotbias.progress import progress_bar
+from dotbias.progress import Progress, progress_bar
+from dotbias.shown import Part, Shown
 from dotbias.solvers.descent.gradient import GradientDescent
 from dotbias.solvers.descent.rules import Steps
 from dotbias.solvers.descent.run import Run
@@ -33,7 +34,7 @@ _FLAT = 0.01
 
 
 @dataclass(frozen=True)
-class Suggestion:
+class Suggestion(Shown):
     """A rate that one way of reading the curve suggests.
 
     Args:
@@ -46,7 +47,7 @@ class Suggestion:
 
 
 @dataclass(frozen=True, eq=False)
-class LrCurve:
+class LrCurve(Shown):
     """What a learning-rate range test has seen.
 
     Args:
@@ -144,6 +145,11 @@ class LrCurve:
             note="Held out: a tenth of the training ratings.",
         )
 
+    def _parts(self) -> Iterable[Part]:
+        rows = [(name, s.lr, s.why) for name, s in self.suggestions.items()]
+        yield pl.DataFrame(rows, ["suggestion", "lr", "why"], orient="row")
+        yield f"The sweep ended because {self.stopped}."
+
     def __str__(self) -> str:
         lines = [f"{name:9} {s.why}" for name, s in self.suggestions.items()]
         return "\n".join([*lines, f"The sweep ended because {self.stopped}."])
@@ -161,7 +167,7 @@ def lr_find(
     sweep: Literal["exponential", "linear"] = "exponential",
     smoothing: float = 0.6,
     n_trials: int = 8,
-    progress: bool = False,
+    progress: Progress = "auto",
 ) -> LrCurve:
     """Learning-rate range test (Smith 2017, arXiv 1506.01186), and complete runs near its answer.
 
@@ -181,7 +187,7 @@ def lr_find(
         smoothing: weight of the past in the moving average of the loss, which is corrected for
             starting at nothing.
         n_trials: complete runs at most; 0 reads the curve alone.
-        progress: show a progress bar on stderr when it is a terminal.
+        progress: whether to show a bar, on a terminal or in a notebook; False never does.
 
     Raises:
         SettingError: for ends or numbers that make no sweep.

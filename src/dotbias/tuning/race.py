@@ -2,7 +2,7 @@
 
 import math
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 from itertools import accumulate
@@ -17,6 +17,8 @@ from dotbias.evaluation.metrics import rmse
 from dotbias.fitting.fit import default_descent
 from dotbias.fitting.named import ModelLike, SolverLike, model_and_descent
 from dotbias.models.base import Parameters
+from dotbias.progress import Progress, progress_bar
+from dotbias.shown import Part, Rows, Shown
 from dotbias.solvers.base import Epoch
 from dotbias.solvers.descent.gradient import GradientDescent
 from dotbias.solvers.descent.losses import Loss, Squared
@@ -35,7 +37,7 @@ def _held_out(epoch: Epoch) -> float:
 
 
 @dataclass(eq=False)
-class Runner:
+class Runner(Shown):
     """One rule with one batch size, and what became of it.
 
     Args:
@@ -70,7 +72,7 @@ OnChange: TypeAlias = Callable[[list[Runner]], None]
 
 
 @dataclass(eq=False)
-class Race:
+class Race(Shown):
     """The outcome of a race.
 
     Args:
@@ -94,6 +96,9 @@ class Race:
         minimised it stands in their place, as ``best_loss`` and ``final_loss``.
         """
         return race_table(self.runners)
+
+    def _parts(self) -> Iterable[Part]:
+        yield from (Rows(self.frame()), self.protocol)
 
     def curves(self) -> pl.DataFrame:
         """All numbers: one row for each epoch of each runner."""
@@ -215,6 +220,7 @@ def race(
     seed: int = 0,
     n_trials: int = 8,
     on_change: OnChange | None = None,
+    progress: Progress = "auto",
 ) -> Race:
     """Race rules and batch sizes: the same starting parameters, order of ratings and held-out part.
 
@@ -233,6 +239,7 @@ def race(
         seed: seed of the split, the starting parameters and the order.
         n_trials: complete runs of each finder (see ``lr_find``).
         on_change: called with all runners whenever something has changed.
+        progress: whether to show a bar, on a terminal or in a notebook; False never does.
 
     A runner that diverges, or for which no rate is found, is out of the race and says so. Ctrl-C ends
     the race: what has run so far is returned.
@@ -285,8 +292,12 @@ def race(
         else:
             changed(runner, "looking for a rate")
             started = time.perf_counter()
-            curve = lr_find(model, runner.solver, train, seed=seed, n_trials=n_trials)
+            advance(0, f"{runner.name}: looking for a rate")
+            curve = lr_find(
+                model, runner.solver, train, seed=seed, n_trials=n_trials, progress=progress
+            )
             runner.finder_seconds = time.perf_counter() - started
+            advance(n_trials * runner.solver.n_epochs, "")
             if curve.suggestion is None:
                 return changed(runner, "no rate")
             runner.solver = curve.tuned()
@@ -306,6 +317,8 @@ def race(
                 epoch = replace(epoch, validation_rmse=figure)
             runner.epochs.append(epoch)
             changed(runner, "running")
+            shown = f"{runner.name}, epoch {epoch.epoch}  held-out {loss.label} {figure:.4f}"
+            advance(1, shown)
 
         try:
             training.run(on_epoch=on_epoch)
@@ -315,9 +328,13 @@ def race(
             raise KeyboardInterrupt
         return changed(runner, "done")
 
+    # A finder takes as long as its complete runs.
+    n_found = sum(type(r.solver.rule).__name__.lower() not in rates for r in runners)
+    total = solver.n_epochs * (len(runners) + n_trials * n_found)
     try:
-        for runner in runners:
-            run(runner)
+        with progress_bar("race", total, enabled=progress) as advance:
+            for runner in runners:
+                run(runner)
     except KeyboardInterrupt:
         for runner in runners:
             if runner.state not in ("done", "diverged", "no rate"):

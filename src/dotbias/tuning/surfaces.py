@@ -8,7 +8,7 @@ algorithms", arXiv 1609.04747, figure 4 (images 5 and 6 of its version on the we
 """
 
 import numbers
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from functools import cache
 from typing import Any, TypeAlias
@@ -23,6 +23,7 @@ from dotbias.compiled import compiled
 from dotbias.errors import SettingError
 from dotbias.memory import check_memory
 from dotbias.pictures import SurfacePicture
+from dotbias.shown import Part, Rows, Shown
 from dotbias.solvers.descent.kernels import LOAD, STORE, is_ours
 from dotbias.solvers.descent.rules import RULES, Rule, as_rule
 
@@ -38,7 +39,7 @@ _GRID = 301  # points along each side of a picture
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
-class Surface:
+class Surface(Shown):
     """A function of two coordinates to go down on.
 
     Args:
@@ -222,7 +223,7 @@ def _move_kernel(
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
-class SurfaceRace:
+class SurfaceRace(Shown):
     """The paths of several rules down one surface.
 
     Args:
@@ -265,6 +266,9 @@ class SurfaceRace:
                 "steps": pl.Int64,
             },
         )
+
+    def _parts(self) -> Iterable[Part]:
+        yield Rows(self.frame())
 
     def picture(self) -> SurfacePicture:
         """The paths on a map of the surface, to be saved as ``.png`` or, moving, as ``.html``."""

@@ -9,6 +9,7 @@ import numpy as np
 from dotbias import model_file
 from dotbias.errors import DataError
 from dotbias.plain import from_plain
+from dotbias.shown import Shown
 from dotbias.solvers.base import History
 from dotbias.solvers.descent.passes import Floats
 
@@ -16,7 +17,7 @@ CHECKPOINT_KIND = "dotbias checkpoint"
 
 
 @dataclass(frozen=True, eq=False)
-class Checkpoint:
+class Checkpoint(Shown):
     """The state of a run between two epochs: arrays by name, and plain facts."""
 
     arrays: dict[str, Floats]

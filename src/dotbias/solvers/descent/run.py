@@ -161,6 +161,7 @@ class Run(EpochLoop, Generic[M]):
             lr=lr,
             train_rmse=figure if squared else None,
             train_loss=None if squared else figure,
+            momentum=self._momentum(multiples[1]),
         )
 
     def validate(self) -> float | None:
@@ -195,6 +196,14 @@ class Run(EpochLoop, Generic[M]):
     def _schedule(self, moments: Steps) -> tuple[Steps, Steps | None]:
         schedule, n_epochs = self.solver.schedule_object, self.solver.n_epochs
         return schedule.lr(moments, n_epochs), schedule.momentum(moments, n_epochs)
+
+    def _momentum(self, scheduled: Steps | None) -> float | None:
+        """What the rule has at the start of an epoch."""
+        rule = self.solver.rule
+        if rule.momentum_name is None:
+            return None
+        own = getattr(rule, rule.momentum_name)
+        return float(own if scheduled is None else scheduled[0])
 
     def step(self, multiples: Steps) -> Steps:
         """Take steps outside the schedule, at given multiples of the rule's rates.

@@ -1,17 +1,20 @@
 """Whether several chains of the Gibbs sampler tell the same, and how much they know."""
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+import polars as pl
 from numpy.typing import NDArray
 from threadpoolctl import threadpool_limits
 
 from dotbias.data.ratings import Ratings
 from dotbias.errors import SettingError
 from dotbias.memory import check_memory
-from dotbias.progress import progress_bar
+from dotbias.progress import Progress, progress_bar
 from dotbias.settings import generator
+from dotbias.shown import Part, Shown
 from dotbias.solvers.gibbs.gibbs import Gibbs
 from dotbias.solvers.threads import threads
 from dotbias.solvers.validation import Validation
@@ -25,7 +28,7 @@ _HELD_OUT = 0.1
 
 
 @dataclass(frozen=True, eq=False)
-class Convergence:
+class Convergence(Shown):
     """What the samples after the burn-in say about themselves.
 
     Args:
@@ -73,6 +76,15 @@ class Convergence:
             },
         }
 
+    def _parts(self) -> Iterable[Part]:
+        told = self.to_dict()
+        yield f"{told['n_chains']} chains of {told['n_samples']} samples after the burn-in."
+        yield pl.DataFrame(
+            [(n, told[n]["r_hat"], told[n]["effective_size"]) for n in ("rmse", "noise")],
+            ["figure", "r_hat", "effective_size"],
+            orient="row",
+        )
+
     def __str__(self) -> str:
         n_chains, n = self.rmse.shape
         figures = "; ".join(
@@ -86,7 +98,12 @@ class Convergence:
 
 
 def convergence(
-    solver: Gibbs, ratings: Ratings, *, n_chains: int = 2, seed: int = 0, progress: bool = False
+    solver: Gibbs,
+    ratings: Ratings,
+    *,
+    n_chains: int = 2,
+    seed: int = 0,
+    progress: Progress = "auto",
 ) -> Convergence:
     """Run several chains of a sampler's settings, and compare them.
 
@@ -98,7 +115,7 @@ def convergence(
         ratings: the training ratings.
         n_chains: how many chains.
         seed: of the validation rows and of the first chain; the others follow.
-        progress: show a progress bar on stderr when it is a terminal.
+        progress: whether to show a bar, on a terminal or in a notebook; False never does.
 
     Raises:
         SettingError: for no chain, or fewer than 4 samples after the burn-in.
