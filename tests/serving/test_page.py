@@ -41,7 +41,12 @@ class Guest(Watched):
         self.page.set_default_timeout(10_000)
         self.open("for-you")
 
+    def saved(self) -> None:
+        """Wait until the service knows what was said."""
+        self.page.wait_for_selector("html:not([data-saving])")
+
     def open(self, view: str) -> None:
+        self.saved()
         self.page.goto(f"{self.client.base_url}/#{view}")
         self.page.wait_for_selector("html[data-ready]")
         self.page.wait_for_selector(f"html[data-view={view.partition('/')[0]}]")
@@ -79,6 +84,7 @@ class Guest(Watched):
     @property
     def said(self) -> dict[int, Any]:
         """What the service knows."""
+        self.saved()
         rows = self.client.get(f"/v1/users/{self.user}/ratings").json()["ratings"]
         return {row["item"]: row["rating"] or row["state"] for row in rows}
 
@@ -168,6 +174,21 @@ def test_the_list_follows_a_star_and_says_why(guest: Guest) -> None:
     guest.page.locator("#undo").click()
     guest.page.wait_for_selector(".list .head:has-text('from one rating')")
     assert guest.said == {item: 1.5}
+
+
+def test_the_list_waits_for_no_disk_and_goes_back_where_nothing_was_kept(
+    browser: Any, client: httpx.Client
+) -> None:
+    guest = Guest(browser, client)
+    before, held = guest.listed, []
+    guest.page.route("**/v1/users/*/ratings/*", lambda route: held.append(route))  # for as long as it likes
+    guest.star(guest.page.locator(".rate li").first, 1)
+    assert guest.listed != before
+    assert "from one rating" in guest.page.locator(".list .head").inner_text()
+    with guest.relisted():
+        held[0].fulfill(status=503, json={"detail": "the disk is full"})
+    assert guest.listed == before
+    guest.leave(complained=True)
 
 
 def test_a_page_that_is_opened_again_knows_everything(guest: Guest) -> None:
@@ -485,6 +506,7 @@ def test_a_service_that_needs_a_key_is_given_one(browser: Any, model: Path, tmp_
             page.locator("dialog input").fill(given)
             page.keyboard.press("Enter")
         page.wait_for_selector(".list .head:has-text('from one rating')")
+        guest.saved()
         page.reload()
         page.wait_for_selector(".list .head:has-text('from one rating')")
         assert page.evaluate("Object.values(sessionStorage)") == [key]

@@ -11,7 +11,7 @@ const stored = localStorage.getItem(KEPT);
 export const me = { user: stored === null ? null : JSON.parse(stored), said: new Map() };
 // kind, scale, whether there are titles, genres...
 export const model = {};
-// "said": something was said, or taken back; the service knows it. "model": another generation answers.
+// "shown": something was said, or taken back. "said": the service knows it. "model": another generation answers.
 export const news = new EventTarget();
 const tell = (what) => news.dispatchEvent(new Event(what));
 
@@ -75,6 +75,13 @@ const write = async (item, said) => {
 const done = []; // what can be undone, the last at the end
 export const canUndo = () => done.length > 0;
 let writing = Promise.resolve(); // one after the other, in the order of the clicks
+let unsaved = 0;
+export const isSaving = () => unsaved > 0;
+export const saved = () => writing;
+const counting = (by) => {
+  unsaved += by;
+  document.documentElement.toggleAttribute("data-saving", isSaving()); // for whoever drives the page
+};
 
 const inWords = (item, said) => {
   if (!said) return t("said_nothing", { title: title(item) });
@@ -89,11 +96,14 @@ const say = (item, said, { undoing = false } = {}) => {
   const before = saidOf(item.item) ?? null;
   put(item, said);
   untoast(); // whose button would undo what was before
+  counting(1);
   tell("shown");
   writing = writing.then(async () => {
     try {
       await write(item, said);
+      counting(-1);
     } catch (error) {
+      counting(-1);
       put(item, before);
       tell("shown");
       const again = () => say(item, said, { undoing });

@@ -2,7 +2,7 @@
 
 import { get, post } from "../api.js";
 import { h, keep } from "../dom.js";
-import { allSaid, me, model, news, noticed, saidOf } from "../me.js";
+import { allSaid, isSaving, me, model, news, noticed, saidOf, saved } from "../me.js";
 import { failed, fill, refresh, row } from "../rows.js";
 import { search } from "../search.js";
 import { number, t } from "../words.js";
@@ -10,6 +10,7 @@ import { number, t } from "../words.js";
 const STEP = 20;
 const MOST = 100;
 const STARTERS = 12;
+const MOST_TOLD = 500; // of more it takes longer to tell than to wait until they are kept
 const wanted = { well_known: 0, genre: "", year_from: "", year_to: "", k: STEP }; // kept from visit to visit
 let picked = []; // found by the search, the last first
 
@@ -56,11 +57,17 @@ export const mount = (place) => {
   const basis = h("p.small", { "aria-live": "polite" });
   const trouble = h("div");
   let asked = 0;
-  const ask = () => {
+  const ask = async () => {
+    if (me.said.size > MOST_TOLD) await saved();
     const has = allSaid("rating").length > 0;
     const body = { k: wanted.k, well_known: wanted.well_known, reasons: has ? 2 : 0 };
-    if (me.user === null) body.ratings = [];
-    else body.user = me.user;
+    // A list waits for no disk: it follows what was said while that is still being kept.
+    if (me.user !== null && (!isSaving() || me.said.size > MOST_TOLD)) body.user = me.user;
+    else {
+      const said = [...me.said.values()];
+      body.ratings = said.filter(({ state }) => state === "rating").map(({ item, rating }) => ({ item, rating }));
+      body.not_interested = said.filter(({ state }) => state === "not-interested").map(({ item }) => item);
+    }
     if (wanted.genre) body.genres = [wanted.genre];
     for (const end of ["year_from", "year_to"]) if (wanted[end] !== "") body[end] = Number(wanted[end]);
     // What is remembered needs no recommending.
@@ -142,14 +149,13 @@ export const mount = (place) => {
   const shown = () => {
     showToRate();
     for (const li of list.children) refresh(li, { item: li.dataset.key });
+    refill();
   };
   news.addEventListener("shown", shown);
-  news.addEventListener("said", refill);
   loadStart();
   refill();
   return () => {
     picked = [];
     news.removeEventListener("shown", shown);
-    news.removeEventListener("said", refill);
   };
 };
