@@ -18,7 +18,16 @@ const tell = (what) => news.dispatchEvent(new Event(what));
 const key = (item) => String(item);
 export const saidOf = (item) => me.said.get(key(item));
 export const allSaid = (state) => [...me.said.values()].filter((one) => one.state === state).reverse();
+export const ownMean = () => {
+  const ratings = allSaid("rating").map(({ rating }) => rating);
+  return ratings.reduce((sum, rating) => sum + rating, 0) / ratings.length;
+};
 export const title = (item) => item.title ?? String(item.item);
+
+// Whether there are lists by predicted ratings beside those by preference.
+export const hasBoth = () => model.preference !== null;
+// Whether lists are the same for everybody; by: whose scores order them.
+export const isForAll = (by) => Boolean((hasBoth() && by === "preference" ? model.preference : model).solver?.startsWith("MostRated("));
 
 // The scale of ratings: its ends, its step, and whether it is shown as stars.
 const scaleOf = ({ levels, model: { kind, scale } }) => {

@@ -2,7 +2,8 @@
 
 import { get, post } from "../api.js";
 import { h, keep } from "../dom.js";
-import { allSaid, isSaving, me, model, news, noticed, saidOf, saved } from "../me.js";
+import { allSaid, isForAll, isSaving, me, model, news, noticed, saidOf, saved } from "../me.js";
+import { order, rankBy } from "../order.js";
 import { failed, fill, refresh, row } from "../rows.js";
 import { search } from "../search.js";
 import { number, t } from "../words.js";
@@ -33,7 +34,8 @@ export const mount = (place) => {
     );
     more.hidden = n >= starters.length;
     const said = allSaid("rating").length;
-    count.textContent = said ? t("n_rated", { n: said }) : t("start_why");
+    const rated = isForAll(rankBy()) ? "n_rated_all" : "n_rated";
+    count.textContent = said ? t(rated, { n: said }) : t("start_why");
   };
   const more = h("button.quiet", { type: "button", onclick: () => ((n += STARTERS), showToRate()) }, t("more"));
   const pick = (item) => {
@@ -60,7 +62,7 @@ export const mount = (place) => {
   const ask = async () => {
     if (me.said.size > MOST_TOLD) await saved();
     const has = allSaid("rating").length > 0;
-    const body = { k: wanted.k, well_known: wanted.well_known, reasons: has ? 2 : 0 };
+    const body = { k: wanted.k, well_known: wanted.well_known, rank_by: rankBy(), reasons: has ? 2 : 0 };
     // A list waits for no disk: it follows what was said while that is still being kept.
     if (me.user !== null && (!isSaving() || me.said.size > MOST_TOLD)) body.user = me.user;
     else {
@@ -88,8 +90,8 @@ export const mount = (place) => {
       // An item that was rated has left the list: go on with the one in its place.
       if (held >= 0 && !list.contains(document.activeElement))
         list.children[Math.min(held, list.children.length - 1)]?.querySelector("star-rating, button")?.focus();
-      basis.textContent =
-        found.basis === "neither" ? t("for_anybody") : t("for_you_from", { n: found.n_ratings });
+      if (isForAll(rankBy())) basis.textContent = t("for_all");
+      else basis.textContent = found.basis === "neither" ? t("for_anybody") : t("for_you_from", { n: found.n_ratings });
       if (!found.items.length) basis.textContent = t("list_empty");
       longer.hidden = found.items.length < wanted.k || wanted.k >= MOST;
       list.dataset.filled = String(turn); // for whoever drives the page
@@ -104,6 +106,11 @@ export const mount = (place) => {
     wanted.k = STEP;
     refill();
   };
+  const { choice, how } = order(() => {
+    wanted.k = STEP;
+    showToRate();
+    refill();
+  });
   const year = (name) =>
     h("input.year", {
       type: "number",
@@ -131,6 +138,7 @@ export const mount = (place) => {
   const filters = h(
     "div.filters",
     {},
+    choice,
     h("label.known", {}, h("span", { "aria-hidden": "true" }, t("hidden")), known, h("span", { "aria-hidden": "true" }, t("known"))),
     model.genres.length > 0 && genres,
     model.titles && h("span.years", {}, year("year_from"), "–", year("year_to")),
@@ -143,7 +151,7 @@ export const mount = (place) => {
       "div.columns",
       {},
       h("section.rate", {}, h("h1", {}, t("rate_title")), search(t("search"), pick), count, toRate, more),
-      h("section.list", {}, h("div.head", {}, h("h1", {}, t("your_list")), basis), filters, trouble, list, longer),
+      h("section.list", {}, h("div.head", {}, h("h1", {}, t("your_list")), basis), filters, how, trouble, list, longer),
     ),
   );
   const shown = () => {
