@@ -38,5 +38,8 @@ export const number = (value, digits) =>
 export const percent = (value) => formatter("NumberFormat", { style: "percent" }).format(value);
 export const listed = (texts) => formatter("ListFormat", { type: "conjunction" }).format(texts);
 
+// What stands in somebody's file or title may be of any length.
+export const cut = (text, letters = 80) => (text.length > letters ? `${text.slice(0, letters - 1)}…` : text);
+
 // A rating in words: stars where there are stars.
 export const rated = (value, scale) => (scale.stars ? t("n_stars", { n: value }) : number(value));

@@ -76,6 +76,8 @@ export const mount = (place) => {
     body.exclude = allSaid("wish").map((item) => item.item);
     return post("recommend", body);
   };
+  const isReversed = () =>
+    wanted.year_from !== "" && wanted.year_to !== "" && Number(wanted.year_from) > Number(wanted.year_to);
   const refill = async () => {
     const turn = (asked += 1);
     try {
@@ -92,7 +94,7 @@ export const mount = (place) => {
         list.children[Math.min(held, list.children.length - 1)]?.querySelector("star-rating, button")?.focus();
       if (isForAll(rankBy())) basis.textContent = t("for_all");
       else basis.textContent = found.basis === "neither" ? t("for_anybody") : t("for_you_from", { n: found.n_ratings });
-      if (!found.items.length) basis.textContent = t("list_empty");
+      if (!found.items.length) basis.textContent = t(isReversed() ? "years_reversed" : "list_empty");
       longer.hidden = found.items.length < wanted.k || wanted.k >= MOST;
       list.dataset.filled = String(turn); // for whoever drives the page
     } catch (error) {

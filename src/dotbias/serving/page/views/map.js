@@ -5,7 +5,7 @@ import { h } from "../dom.js";
 import { allSaid, me, model, news, saidOf, title } from "../me.js";
 import { actions, failed, link, refresh } from "../rows.js";
 import { search } from "../search.js";
-import { t } from "../words.js";
+import { cut, t } from "../words.js";
 
 const LIT = 20; // recommended items that are lit
 const REACH = 12; // pixels from a point at which the pointer still means it
@@ -115,7 +115,7 @@ export const mount = (place) => {
     if (x < 0 || x > view.width || y < 10 || y > view.height - 10) return;
     pen.font = `${weight}12px system-ui, sans-serif`;
     pen.textBaseline = "middle";
-    const short = text.length > LETTERS ? `${text.slice(0, LETTERS - 1)}…` : text;
+    const short = cut(text, LETTERS);
     const wide = pen.measureText(short).width;
     for (const left of [x + away, x - away - wide]) {
       if (left < 2 || left + wide > view.width - 2) continue;
@@ -287,7 +287,7 @@ export const mount = (place) => {
       .map((item) => ({ ...item, size: 1.6 + 4.5 * Math.sqrt(item.n_ratings / most) }))
       .sort((a, b) => b.n_ratings - a.n_ratings);
     note.textContent = t("map_note", { n: points.length });
-    if (kept.warning) note.append(" ", t("map_poor"));
+    if (kept.warning) note.append(" ", t("map_poor"), kept.method === "pca" ? ` ${t("map_pca")}` : "");
     show(points);
     await locate();
     canvas.dataset.drawn = "true";
