@@ -7,6 +7,7 @@ import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -412,6 +413,15 @@ def test_the_map_shows_where_one_is(guest: Guest) -> None:
     guest.open("map")
     page.wait_for_selector("canvas[data-you=true]")
     assert int(page.locator("canvas").get_attribute("data-lit")) > 0
+    # No name stands on another one, or on a point that is lit.
+    boxes = page.locator("canvas").evaluate("canvas => canvas.taken")
+    names = [box for box in boxes if "text" in box]
+    assert names[0]["text"] == "you"
+    assert len(names) > 3
+    for one, other in product(names, boxes):
+        apart = one["right"] < other["left"] or other["right"] < one["left"]
+        apart |= one["bottom"] <= other["top"] or other["bottom"] <= one["top"]
+        assert apart or one == other
     page.locator(".map .search input").fill("LEON")
     page.wait_for_selector(".matches li:has-text('Léon')")
     page.keyboard.press("Enter")
