@@ -12,7 +12,7 @@ from dotbias.errors import DotbiasError, UnknownIdError
 from dotbias.models.parameters import Array, at_length_one
 from dotbias.serving import children
 from dotbias.serving.generation import Generation, Person
-from dotbias.serving.placing import Placed, fingerprint
+from dotbias.serving.placing import Method, Placed, fingerprint
 
 _log = logging.getLogger("dotbias.serving")
 
@@ -34,12 +34,13 @@ class ItemMap:
         generation: which one.
         items: indices, shape (n,).
         positions: where they lie, shape (n, 2).
-        note, warning: as in ``Placed``.
+        method, note, warning: as in ``Placed``.
     """
 
     generation: Generation
     items: Index
     positions: Array
+    method: Method
     note: str
     warning: str
 
@@ -119,6 +120,7 @@ async def _made(generation: Generation) -> ItemMap:
         generation,
         np.array(placed.items, np.int32),
         np.array([placed.x, placed.y], np.float32).T,
+        placed.method,
         placed.note,
         placed.warning,
     )

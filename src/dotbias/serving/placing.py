@@ -11,7 +11,7 @@ from dataclasses import asdict, dataclass
 from hashlib import sha256
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Literal
+from typing import Literal, TypeAlias
 
 from dotbias.errors import DotbiasError
 from dotbias.insight.maps import embedding_map
@@ -19,6 +19,8 @@ from dotbias.models.parameters import Array
 from dotbias.recommender.recommender import Recommender
 
 NICE = 10
+Method: TypeAlias = Literal["t-sne", "pca"]
+
 # A page shows so many points at most: those with the most ratings.
 MOST_POINTS = 4_000
 
@@ -31,6 +33,7 @@ class Placed:
         vectors: fingerprint of the embeddings that were placed.
         items: indices of the items, shape (n,).
         x, y: where they lie, shape (n,).
+        method: what placed them.
         note: what is shown and how it came about.
         warning: what is wrong with the map; empty where it can be believed.
     """
@@ -39,6 +42,7 @@ class Placed:
     items: list[int]
     x: list[float]
     y: list[float]
+    method: Method
     note: str
     warning: str
 
@@ -54,7 +58,7 @@ def placed(rec: Recommender) -> Placed:
     Raises:
         DotbiasError: for a model without embeddings, or with too few items.
     """
-    method: Literal["t-sne", "pca"] = "t-sne" if find_spec("openTSNE") else "pca"
+    method: Method = "t-sne" if find_spec("openTSNE") else "pca"
     made = embedding_map(rec, method=method, max_points=MOST_POINTS, n_threads=1, progress=False)
     items = rec.item_vocabulary.indices(made.table["item"])
     return Placed(
@@ -62,6 +66,7 @@ def placed(rec: Recommender) -> Placed:
         items=items.tolist(),
         x=made.table["x"].to_list(),
         y=made.table["y"].to_list(),
+        method=method,
         note=made.note,
         warning=made.warning,
     )

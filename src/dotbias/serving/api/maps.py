@@ -27,6 +27,7 @@ def routes(service: Service) -> APIRouter:
         return answer(
             {
                 "items": said,
+                "method": made.method,
                 "note": made.note,
                 "warning": made.warning,
                 "generation": now.number,

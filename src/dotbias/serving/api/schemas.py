@@ -4,6 +4,8 @@ from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
+from dotbias.serving.placing import Method
+
 MOST_LISTED = 1_000
 MOST_EXPLAINED = 100
 MOST_PAIRS = 10_000
@@ -251,9 +253,12 @@ class PlacedItem(CountedItem):
 
 
 class MapOfItems(BaseModel):
-    """Items on a plane; ``warning`` says where it cannot be believed."""
+    """Items on a plane, by t-SNE or by principal components (``pca``); ``warning`` says where it cannot
+    be believed.
+    """
 
     items: list[PlacedItem]
+    method: Method
     note: str
     warning: str
     generation: int

@@ -34,9 +34,8 @@ const askForKey = () => {
   return asking;
 };
 
-const send = async (method, path, body) => {
+const send = async (method, path, body, key) => {
   const headers = {};
-  const key = sessionStorage.getItem(KEY);
   if (key) headers.Authorization = `Bearer ${key}`;
   if (body !== undefined) headers["Content-Type"] = "application/json";
   try {
@@ -47,8 +46,12 @@ const send = async (method, path, body) => {
 };
 
 export const call = async (method, path, body) => {
-  let answer = await send(method, path, body);
-  while (answer.status === 401 && (await askForKey())) answer = await send(method, path, body);
+  let key, answer;
+  do {
+    key = sessionStorage.getItem(KEY);
+    answer = await send(method, path, body, key);
+    // Another call may have asked since.
+  } while (answer.status === 401 && (key !== sessionStorage.getItem(KEY) || (await askForKey())));
   if (answer.ok) return answer.status === 204 ? null : answer.json();
   const said = await answer.json().catch(() => ({}));
   throw new Refused(answer.status, said.detail ?? answer.statusText);

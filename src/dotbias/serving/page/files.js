@@ -1,7 +1,7 @@
 // Ratings of a file: reading what other programs write, and writing what this page reads.
 
 import { post } from "./api.js";
-import { t } from "./words.js";
+import { cut, t } from "./words.js";
 
 const plain = (text) => text.toLowerCase().replace(/[^\p{L}\p{N}]/gu, "");
 const COLUMNS = {
@@ -15,8 +15,9 @@ const COLUMNS = {
 const STATES = ["rating", "wish", "not-interested"];
 const MOST_NAMES = 500;
 
-// UTF-8, else what Chinese and what Western programs write.
+// UTF-8, else what Chinese and what Western programs write; null of an archive, a spreadsheet and the like.
 export const decoded = (bytes, language) => {
+  if (new Uint8Array(bytes).includes(0)) return null;
   for (const encoding of ["utf-8", language === "zh" ? "gb18030" : "windows-1252"]) {
     try {
       return new TextDecoder(encoding, { fatal: true }).decode(bytes);
@@ -75,12 +76,12 @@ const numberIn = (text) => {
 // What a row says, or why it says nothing: {state, rating} or {why}.
 const saidIn = (cell, { kind, scale }) => {
   const state = cell("state") ?? "rating";
-  if (!STATES.includes(state)) return { why: t("bad_state", { value: state }) };
+  if (!STATES.includes(state)) return { why: t("bad_state", { value: cut(state) }) };
   if (state !== "rating") return { state, rating: null };
   if (kind === "events") return { state, rating: null };
   const text = cell("rating");
   const rating = text === null && kind === "counts" ? 1 : numberIn(text ?? "");
-  if (rating === null) return { why: text ? t("bad_number", { value: text }) : t("bad_missing") };
+  if (rating === null) return { why: text ? t("bad_number", { value: cut(text) }) : t("bad_missing") };
   if (scale && (rating < scale.low || rating > scale.high))
     return { why: t("bad_scale", { value: rating, low: scale.low, high: scale.high }) };
   if (!scale && rating <= 0) return { why: t("bad_number", { value: text }) };
@@ -108,7 +109,7 @@ export const understood = async (text, model) => {
     const year = cell("year");
     const names = [cell("item"), titled && year && `${titled} (${year})`, titled, cell("id")].filter(Boolean);
     const said = names.length ? saidIn(cell, model) : { why: t("bad_no_item") };
-    return { line, text: fields.join(", "), names: names.map((name) => name.slice(0, 500)), ...said };
+    return { line, text: cut(fields.join(", ")), names: names.map((name) => name.slice(0, 500)), ...said };
   });
   const names = [...new Set(read.filter((one) => !one.why).flatMap((one) => one.names))];
   const known = await matched(names);
@@ -117,7 +118,7 @@ export const understood = async (text, model) => {
   for (const one of read) {
     const item = one.why ? null : one.names.map((name) => known.get(name)).find(Boolean);
     if (one.why) bad.push(one);
-    else if (!item) bad.push({ ...one, why: t("bad_unknown", { value: one.names[0] }) });
+    else if (!item) bad.push({ ...one, why: t("bad_unknown", { value: cut(one.names[0]) }) });
     else if (rows.has(item.item)) bad.push({ ...one, why: t("bad_twice") });
     else rows.set(item.item, { item: item.item, state: one.state, rating: one.rating });
   }

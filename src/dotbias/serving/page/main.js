@@ -37,9 +37,7 @@ const show = ({ moved = false } = {}) => {
   document.title = NAMES[route] ? `${t(NAMES[route])} · dotbias` : "dotbias";
   for (const link of document.querySelectorAll("nav a")) {
     link.removeAttribute("aria-current");
-    if (link.hash !== `#${route}`) continue;
-    link.setAttribute("aria-current", "page");
-    link.scrollIntoView({ block: "nearest", inline: "nearest" });
+    if (link.hash === `#${route}`) link.setAttribute("aria-current", "page");
   }
   leave = VIEWS[route].mount(main, plain(rest.join("/")));
   root.dataset.view = route;

@@ -11,14 +11,23 @@ const stored = localStorage.getItem(KEPT);
 export const me = { user: stored === null ? null : JSON.parse(stored), said: new Map() };
 // kind, scale, whether there are titles, genres...
 export const model = {};
-// "said": something was said, or taken back; the service knows it. "model": another generation answers.
+// "shown": something was said, or taken back. "said": the service knows it. "model": another generation answers.
 export const news = new EventTarget();
 const tell = (what) => news.dispatchEvent(new Event(what));
 
 const key = (item) => String(item);
 export const saidOf = (item) => me.said.get(key(item));
 export const allSaid = (state) => [...me.said.values()].filter((one) => one.state === state).reverse();
+export const ownMean = () => {
+  const ratings = allSaid("rating").map(({ rating }) => rating);
+  return ratings.reduce((sum, rating) => sum + rating, 0) / ratings.length;
+};
 export const title = (item) => item.title ?? String(item.item);
+
+// Whether there are lists by predicted ratings beside those by preference.
+export const hasBoth = () => model.preference !== null;
+// Whether lists are the same for everybody; by: whose scores order them.
+export const isForAll = (by) => Boolean((hasBoth() && by === "preference" ? model.preference : model).solver?.startsWith("MostRated("));
 
 // The scale of ratings: its ends, its step, and whether it is shown as stars.
 const scaleOf = ({ levels, model: { kind, scale } }) => {
@@ -75,6 +84,13 @@ const write = async (item, said) => {
 const done = []; // what can be undone, the last at the end
 export const canUndo = () => done.length > 0;
 let writing = Promise.resolve(); // one after the other, in the order of the clicks
+let unsaved = 0;
+export const isSaving = () => unsaved > 0;
+export const saved = () => writing;
+const counting = (by) => {
+  unsaved += by;
+  document.documentElement.toggleAttribute("data-saving", isSaving()); // for whoever drives the page
+};
 
 const inWords = (item, said) => {
   if (!said) return t("said_nothing", { title: title(item) });
@@ -89,11 +105,14 @@ const say = (item, said, { undoing = false } = {}) => {
   const before = saidOf(item.item) ?? null;
   put(item, said);
   untoast(); // whose button would undo what was before
+  counting(1);
   tell("shown");
   writing = writing.then(async () => {
     try {
       await write(item, said);
+      counting(-1);
     } catch (error) {
+      counting(-1);
       put(item, before);
       tell("shown");
       const again = () => say(item, said, { undoing });

@@ -1,7 +1,7 @@
 // An item as it stands in lists: its title, what can be said of it, and what the list says.
 
 import { h } from "./dom.js";
-import { model, rate, saidOf, title, toggle } from "./me.js";
+import { model, ownMean, rate, saidOf, title, toggle } from "./me.js";
 import { stars } from "./stars.js";
 import { listed, number, rated, t } from "./words.js";
 
@@ -57,11 +57,19 @@ export const row = (item) =>
     actions(item),
   );
 
-// One's own rating of an item, in words.
-export const reason = (one) => {
+// One's own rating of an item, in words: {liked, known, chosen} say it where it is no lower than one's mean, where
+// it is, and where there are no stars. To a list by preference a low rating is a choice like any other, and no praise.
+const own = (one, { liked, known, chosen }) => {
   const [name] = split(one);
-  return one.rating === null || !model.scale ? name : t("reason", { title: name, rating: rated(one.rating, model.scale) });
+  if (one.rating === null || !model.scale) return t(chosen, { title: name });
+  return t(one.rating < ownMean() ? known : liked, { title: name, rating: rated(one.rating, model.scale) });
 };
+const because = (one) => own(one, { liked: "because_rated", known: "because_known", chosen: "because_have" });
+// As a part of a sum; of: "preference" or "rating".
+export const reason = (one, of) => own(one, { liked: "reason", known: of === "rating" ? "reason" : "reason_known", chosen: "reason_known" });
+
+// What stands before a predicted rating.
+export const sign = () => (model.scale?.stars ? "★" : "≈");
 
 // Predicted stars and how sure they are; where there are no stars, how well it fits.
 export const prediction = (item) => {
@@ -69,7 +77,7 @@ export const prediction = (item) => {
     return h(
       "span.prediction",
       { title: t("predicted") },
-      h("span.star", { "aria-hidden": "true" }, model.scale?.stars ? "★" : "≈"),
+      h("span.star", { "aria-hidden": "true" }, sign()),
       h("span.hidden", {}, `${t("predicted")} `),
       number(item.prediction, 1),
       item.std ? h("span.std", { title: t("sure") }, ` ± ${number(item.std, 1)}`) : null,
@@ -85,7 +93,7 @@ export const fill = (place, item, { numbered = false } = {}) => {
   const how = prediction(item);
   place.querySelector(".how").replaceChildren(...(how ? [how] : []));
   const why = item.reasons ?? [];
-  place.querySelector(".why").textContent = why.length ? t("because", { reasons: listed(why.map(reason)) }) : "";
+  place.querySelector(".why").textContent = why.length ? t("because", { reasons: listed(why.map(because)) }) : "";
   if (numbered) place.dataset.rank = item.rank;
   refresh(place, item);
 };

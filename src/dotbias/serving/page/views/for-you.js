@@ -2,7 +2,8 @@
 
 import { get, post } from "../api.js";
 import { h, keep } from "../dom.js";
-import { allSaid, me, model, news, noticed, saidOf } from "../me.js";
+import { allSaid, isForAll, isSaving, me, model, news, noticed, saidOf, saved } from "../me.js";
+import { order, rankBy } from "../order.js";
 import { failed, fill, refresh, row } from "../rows.js";
 import { search } from "../search.js";
 import { number, t } from "../words.js";
@@ -10,6 +11,7 @@ import { number, t } from "../words.js";
 const STEP = 20;
 const MOST = 100;
 const STARTERS = 12;
+const MOST_TOLD = 500; // of more it takes longer to tell than to wait until they are kept
 const wanted = { well_known: 0, genre: "", year_from: "", year_to: "", k: STEP }; // kept from visit to visit
 let picked = []; // found by the search, the last first
 
@@ -32,7 +34,8 @@ export const mount = (place) => {
     );
     more.hidden = n >= starters.length;
     const said = allSaid("rating").length;
-    count.textContent = said ? t("n_rated", { n: said }) : t("start_why");
+    const rated = isForAll(rankBy()) ? "n_rated_all" : "n_rated";
+    count.textContent = said ? t(rated, { n: said }) : t("start_why");
   };
   const more = h("button.quiet", { type: "button", onclick: () => ((n += STARTERS), showToRate()) }, t("more"));
   const pick = (item) => {
@@ -56,17 +59,25 @@ export const mount = (place) => {
   const basis = h("p.small", { "aria-live": "polite" });
   const trouble = h("div");
   let asked = 0;
-  const ask = () => {
+  const ask = async () => {
+    if (me.said.size > MOST_TOLD) await saved();
     const has = allSaid("rating").length > 0;
-    const body = { k: wanted.k, well_known: wanted.well_known, reasons: has ? 2 : 0 };
-    if (me.user === null) body.ratings = [];
-    else body.user = me.user;
+    const body = { k: wanted.k, well_known: wanted.well_known, rank_by: rankBy(), reasons: has ? 2 : 0 };
+    // A list waits for no disk: it follows what was said while that is still being kept.
+    if (me.user !== null && (!isSaving() || me.said.size > MOST_TOLD)) body.user = me.user;
+    else {
+      const said = [...me.said.values()];
+      body.ratings = said.filter(({ state }) => state === "rating").map(({ item, rating }) => ({ item, rating }));
+      body.not_interested = said.filter(({ state }) => state === "not-interested").map(({ item }) => item);
+    }
     if (wanted.genre) body.genres = [wanted.genre];
     for (const end of ["year_from", "year_to"]) if (wanted[end] !== "") body[end] = Number(wanted[end]);
     // What is remembered needs no recommending.
     body.exclude = allSaid("wish").map((item) => item.item);
     return post("recommend", body);
   };
+  const isReversed = () =>
+    wanted.year_from !== "" && wanted.year_to !== "" && Number(wanted.year_from) > Number(wanted.year_to);
   const refill = async () => {
     const turn = (asked += 1);
     try {
@@ -81,9 +92,9 @@ export const mount = (place) => {
       // An item that was rated has left the list: go on with the one in its place.
       if (held >= 0 && !list.contains(document.activeElement))
         list.children[Math.min(held, list.children.length - 1)]?.querySelector("star-rating, button")?.focus();
-      basis.textContent =
-        found.basis === "neither" ? t("for_anybody") : t("for_you_from", { n: found.n_ratings });
-      if (!found.items.length) basis.textContent = t("list_empty");
+      if (isForAll(rankBy())) basis.textContent = t("for_all");
+      else basis.textContent = found.basis === "neither" ? t("for_anybody") : t("for_you_from", { n: found.n_ratings });
+      if (!found.items.length) basis.textContent = t(isReversed() ? "years_reversed" : "list_empty");
       longer.hidden = found.items.length < wanted.k || wanted.k >= MOST;
       list.dataset.filled = String(turn); // for whoever drives the page
     } catch (error) {
@@ -97,6 +108,11 @@ export const mount = (place) => {
     wanted.k = STEP;
     refill();
   };
+  const { choice, how } = order(() => {
+    wanted.k = STEP;
+    showToRate();
+    refill();
+  });
   const year = (name) =>
     h("input.year", {
       type: "number",
@@ -124,6 +140,7 @@ export const mount = (place) => {
   const filters = h(
     "div.filters",
     {},
+    choice,
     h("label.known", {}, h("span", { "aria-hidden": "true" }, t("hidden")), known, h("span", { "aria-hidden": "true" }, t("known"))),
     model.genres.length > 0 && genres,
     model.titles && h("span.years", {}, year("year_from"), "–", year("year_to")),
@@ -136,20 +153,19 @@ export const mount = (place) => {
       "div.columns",
       {},
       h("section.rate", {}, h("h1", {}, t("rate_title")), search(t("search"), pick), count, toRate, more),
-      h("section.list", {}, h("div.head", {}, h("h1", {}, t("your_list")), basis), filters, trouble, list, longer),
+      h("section.list", {}, h("div.head", {}, h("h1", {}, t("your_list")), basis), filters, how, trouble, list, longer),
     ),
   );
   const shown = () => {
     showToRate();
     for (const li of list.children) refresh(li, { item: li.dataset.key });
+    refill();
   };
   news.addEventListener("shown", shown);
-  news.addEventListener("said", refill);
   loadStart();
   refill();
   return () => {
     picked = [];
     news.removeEventListener("shown", shown);
-    news.removeEventListener("said", refill);
   };
 };

@@ -17,11 +17,11 @@ const PARTS = {
 };
 const SEEN = 5e-4;
 
-const inWords = (part) => {
+const inWords = (part, of) => {
   if (PARTS[part.part]) return t(PARTS[part.part]);
   if (part.item === null || part.item === undefined) return t("part_others");
   if (part.part === "not interested") return t("part_no", { title: title(part) });
-  return reason(part);
+  return reason(part, of);
 };
 
 const bars = (why) => {
@@ -44,7 +44,7 @@ const bars = (why) => {
         return h(
           "tr",
           {},
-          h("th", { scope: "row" }, inWords(part)),
+          h("th", { scope: "row" }, inWords(part, why.of)),
           h("td.bars", { "aria-hidden": "true" }, bar),
           h("td.number", {}, sign + number(part.contribution, digits)),
         );

@@ -5,12 +5,13 @@ import { h } from "../dom.js";
 import { allSaid, me, model, news, saidOf, title } from "../me.js";
 import { actions, failed, link, refresh } from "../rows.js";
 import { search } from "../search.js";
-import { t } from "../words.js";
+import { cut, t } from "../words.js";
 
 const LIT = 20; // recommended items that are lit
 const REACH = 12; // pixels from a point at which the pointer still means it
 const NAMES = 28;
 const LETTERS = 30;
+const GAP = 3; // pixels beside a name
 const LOOK = 1000; // milliseconds until the next look whether the map is there
 let kept = null; // the items of a generation: they do not move
 
@@ -89,46 +90,55 @@ export const mount = (place) => {
       disc(x, y, point.size * small, ink.point);
     }
     pen.globalAlpha = 1;
+    const taken = []; // where no name may stand
     for (const point of points) {
       if (colour(point, ink) === ink.point) continue;
       const [x, y] = screen(point);
-      disc(x, y, Math.max(5, point.size * small), colour(point, ink), ink.ground);
+      const radius = Math.max(5, point.size * small);
+      disc(x, y, radius, colour(point, ink), ink.ground);
+      taken.push(around(x, y, radius));
     }
     if (selected) disc(...screen(selected), Math.max(7, selected.size), colour(selected, ink), ink.ink, 2.5);
-    const taken = [];
     if (you) {
       const [x, y] = screen(you);
       disc(x, y, 9, ink.you, ink.ground, 3);
       disc(x, y, 13, "transparent", ink.you, 2);
-      taken.push({ left: x - 15, right: x + 15, y });
-      name(t("legend_you"), x, y, 16, ink, taken, "bold ");
+      taken.push(around(x, y, 14));
+      name(t("legend_you"), x, y, 18, ink, taken, "bold ");
     }
     // The selected one carries its name, then what is lit, then the best known, as far as there is room.
     const order = new Set([selected, ...points.filter((point) => lit.has(String(point.item))), ...points]);
     const most = Math.ceil(NAMES * room());
+    let named = 0;
     for (const point of order) {
-      if (taken.length >= most) break;
-      if (point) name(title(point), ...screen(point), point.size + 4, ink, taken);
+      if (named >= most) break;
+      if (point) named += name(title(point), ...screen(point), Math.max(5, point.size) + 4, ink, taken);
     }
+    canvas.taken = taken; // for whoever drives the page
   };
+  const around = (x, y, radius) => ({ left: x - radius, right: x + radius, top: y - radius, bottom: y + radius });
+  const areApart = (a, b) => a.right + GAP <= b.left || b.right + GAP <= a.left || a.bottom <= b.top || b.bottom <= a.top;
+  // Write a name beside a point, and whether there was room.
   const name = (text, x, y, away, ink, taken, weight = "") => {
-    if (x < 0 || x > view.width || y < 10 || y > view.height - 10) return;
+    if (x < 0 || x > view.width || y < 10 || y > view.height - 10) return false;
     pen.font = `${weight}12px system-ui, sans-serif`;
     pen.textBaseline = "middle";
-    const short = text.length > LETTERS ? `${text.slice(0, LETTERS - 1)}…` : text;
+    const short = cut(text, LETTERS);
     const wide = pen.measureText(short).width;
     for (const left of [x + away, x - away - wide]) {
       if (left < 2 || left + wide > view.width - 2) continue;
-      if (taken.some((box) => box.left < left + wide + 6 && left < box.right + 6 && Math.abs(box.y - y) < 15)) continue;
-      taken.push({ left, right: left + wide, y });
+      const own = { text: short, left, right: left + wide, top: y - 8, bottom: y + 8 };
+      if (!taken.every((box) => areApart(box, own))) continue;
+      taken.push(own);
       pen.lineWidth = 3.5;
       pen.lineJoin = "round";
       pen.strokeStyle = ink.ground;
       pen.strokeText(short, left, y);
       pen.fillStyle = ink.ink;
       pen.fillText(short, left, y);
-      return;
+      return true;
     }
+    return false;
   };
 
   // -- moving about ----------------------------------------------------------------------------
@@ -287,7 +297,7 @@ export const mount = (place) => {
       .map((item) => ({ ...item, size: 1.6 + 4.5 * Math.sqrt(item.n_ratings / most) }))
       .sort((a, b) => b.n_ratings - a.n_ratings);
     note.textContent = t("map_note", { n: points.length });
-    if (kept.warning) note.append(" ", t("map_poor"));
+    if (kept.warning) note.append(" ", t("map_poor"), kept.method === "pca" ? ` ${t("map_pca")}` : "");
     show(points);
     await locate();
     canvas.dataset.drawn = "true";

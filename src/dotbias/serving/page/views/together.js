@@ -3,6 +3,7 @@
 import { post } from "../api.js";
 import { h, keep, toast } from "../dom.js";
 import { me, news } from "../me.js";
+import { order, rankBy } from "../order.js";
 import { failed, fill, row } from "../rows.js";
 import { number, t } from "../words.js";
 
@@ -33,19 +34,22 @@ export const mount = (place) => {
     if (me.user === null || !other) return;
     localStorage.setItem(KEPT, other);
     try {
-      const found = await post("recommend/group", { users: [me.user, other], k: 30 });
+      const found = await post("recommend/group", { users: [me.user, other], rank_by: rankBy(), k: 30 });
       const unknown = found.basis.length < 2 ? "same_code" : found.basis[1] === "neither" ? "unknown_code" : null;
       said.textContent = t(unknown ?? "together_how");
       keep(list, found.items, (item) => item.item, row, (li, item) => {
-        fill(li, item, { numbered: true });
-        const each = item.predictions ?? item.preferences ?? [];
-        const words = each.length > 1 ? t("each", { you: number(each[0], 1), other: number(each[1], 1) }) : "";
+        const { predictions, preferences } = item;
+        // Of a code of which nothing is known there is nothing to show.
+        fill(li, unknown ? { ...item, prediction: predictions?.[0], preference: preferences?.[0] } : item, { numbered: true });
+        const each = predictions ?? preferences;
+        const words = unknown ? "" : t("each", { you: number(each[0], 1), other: number(each[1], 1) });
         li.querySelector(".why").textContent = words;
       });
     } catch (error) {
       list.replaceChildren(failed(error, fetchList));
     }
   };
+  const { choice, how } = order(() => fetchList());
   const submitted = (event) => {
     event.preventDefault();
     if (me.user === null) said.textContent = t("no_code");
@@ -63,7 +67,8 @@ export const mount = (place) => {
         h("div.field", {}, h("span", {}, t("own_code")), h("span.row", {}, own, copy)),
         h("label.field", {}, t("other_code"), h("span.row", {}, code, h("button.main", { type: "submit" }, t("make_list")))),
       ),
-      said,
+      h("div.filters", {}, choice, said),
+      how,
       list,
     ),
   );

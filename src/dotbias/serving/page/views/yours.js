@@ -16,11 +16,15 @@ export const mount = (place) => {
     report.replaceChildren(h("p", {}, t("reading")));
     try {
       const text = decoded(await chosen.arrayBuffer(), language);
+      file.value = ""; // so that the same file can be chosen again
+      if (text === null) {
+        report.replaceChildren(h("p", { role: "alert" }, t("no_text")));
+        return;
+      }
       const { rows, bad } = await understood(text, model);
       if (rows.length) await sayMany(rows);
       report.replaceChildren(h("p", {}, t("imported", { n: rows.length })));
       if (bad.length) report.append(h("p", {}, t("not_understood", { n: bad.length })), listOf(bad));
-      file.value = "";
     } catch (error) {
       report.replaceChildren(failed(error, () => bring(chosen)));
     }
@@ -54,11 +58,16 @@ export const mount = (place) => {
     }
   };
   const taking = h(
-    "div.row",
+    "div",
     {},
-    h("button", { type: "button", onclick: asCsv }, t("export_csv")),
-    h("button", { type: "button", onclick: asJson }, t("export_json")),
-    h("button.danger", { type: "button", onclick: remove }, t("delete")),
+    h("h2", {}, t("export")),
+    h(
+      "div.row",
+      {},
+      h("button", { type: "button", onclick: asCsv }, t("export_csv")),
+      h("button", { type: "button", onclick: asJson }, t("export_json")),
+      h("button.danger", { type: "button", onclick: remove }, t("delete")),
+    ),
   );
   const groups = [
     ["rating", model.scale ? "your_ratings" : "your_things"],
@@ -78,7 +87,6 @@ export const mount = (place) => {
         h("label.button", { htmlFor: "file" }, t("choose_file")),
         file,
         report,
-        h("h2", {}, t("export")),
         taking,
       ),
       none,
