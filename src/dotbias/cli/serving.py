@@ -81,7 +81,9 @@ def serve(
     Example: [bold]dotbias serve movies.dotbias[/bold], then
     [bold]curl http://127.0.0.1:8000/v1/items?query=matrix[/bold]
     """
+    show.say(f"Reading {model}")  # what follows takes seconds, from the imports on
     needs_extra()
+    from dotbias.model_file import check
     from dotbias.serving import logs
     from dotbias.serving.gate import Limits
     from dotbias.serving.refitting import When
@@ -101,6 +103,7 @@ def serve(
         closing(listen(host, port)) as bound,  # what can fail at once, before what takes longer
         closing(Database(database, durability)) as kept,
     ):
+        check(model)  # nothing is made for a file that is none
         kept.claim()
         store = Store(kept)
         generation = load(model)
@@ -134,8 +137,15 @@ def add_key(name: NameArgument, database: DatabaseOption = _DATABASE) -> None:
     from dotbias.serving.security import Keys
 
     with _opened(database) as made:
-        made.check()
-        typer.echo(Keys(made).add(name))
+        is_new = made.check()
+        key = Keys(made).add(name)
+    if is_new:
+        show.say(f"Made the database {made.name}.")
+    show.say(
+        f"A key for a service with --database {made.name}, which keeps a hash of it. A request sends "
+        "it in a header, Authorization: Bearer KEY"
+    )
+    typer.echo(key)
 
 
 def list_keys(
