@@ -89,7 +89,7 @@ def serve(
     from dotbias.serving.refitting import When
     from dotbias.serving.server import BACKLOG, LOCAL, is_local, listen
     from dotbias.serving.server import serve as answer
-    from dotbias.serving.service import Service, load
+    from dotbias.serving.service import Service, load, warn_of_strangers
     from dotbias.serving.store.database import Database
     from dotbias.serving.store.store import Store
 
@@ -107,6 +107,7 @@ def serve(
         kept.claim()
         store = Store(kept)
         generation = load(model)
+        warn_of_strangers(generation, store)
         where = f"[{host}]" if ":" in host else host
         address = f"http://{where}:{bound.getsockname()[1]}"
         show.say(f"{model}: {generation.recommender!r}")
