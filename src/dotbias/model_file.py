@@ -7,7 +7,8 @@ whole, and carries a checksum, so that what loads is exactly what was saved.
 import ast
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -79,6 +80,16 @@ def is_ours(path: Path) -> bool:
 MODEL = FileKind("model", is_ours=is_ours)
 
 
+def check(path: Path, kind: str = FORMAT) -> None:
+    """Refuse a file whose head says that ``read`` would; what lies behind its head is not looked at.
+
+    Raises:
+        ModelFileError: as ``read``.
+    """
+    with _opened(path, kind):
+        pass
+
+
 def read(path: Path, kind: str = FORMAT) -> tuple[dict[str, NDArray[Any]], dict[str, Any]]:
     """Arrays and metadata of a file that ``write`` has written.
 
@@ -86,6 +97,31 @@ def read(path: Path, kind: str = FORMAT) -> tuple[dict[str, NDArray[Any]], dict[
         ModelFileError: when the file is missing, unreadable, truncated, altered, of a newer format,
             or none of ours; it says which.
     """
+    with _opened(path, kind) as (file, header):
+        names = list(file.keys())
+        for name in names:
+            if (dtype := file.get_slice(name).get_dtype()) not in _DTYPES:
+                raise ModelFileError(
+                    f"the array {name} in {path} holds {dtype}: this version of dotbias does not"
+                )
+        arrays = {name: file.get_tensor(name) for name in names}
+    text = header.get("metadata", "")
+    if header.get("sha256") != _checksum(arrays, text):
+        raise ModelFileError(f"{path} has been altered since it was saved: its checksum differs")
+    try:
+        metadata = json.loads(text)
+    except (ValueError, RecursionError) as error:
+        raise ModelFileError(
+            f"the metadata in {path} are no JSON that can be read: {error}"
+        ) from error
+    if not isinstance(metadata, dict):
+        raise ModelFileError(f"the metadata in {path} must be a dictionary")
+    return arrays, metadata
+
+
+@contextmanager
+def _opened(path: Path, kind: str) -> Iterator[tuple[Any, dict[str, str]]]:
+    """A file of ours, and what its head says."""
     from safetensors import SafetensorError, safe_open
 
     try:
@@ -105,27 +141,9 @@ def read(path: Path, kind: str = FORMAT) -> tuple[dict[str, NDArray[Any]], dict[
                     f"{path} has format {version[:20] or 'unknown'}, and this version of dotbias reads "
                     f"up to {FORMAT_VERSION}: upgrade dotbias to open it"
                 )
-            names = list(file.keys())
-            for name in names:
-                if (dtype := file.get_slice(name).get_dtype()) not in _DTYPES:
-                    raise ModelFileError(
-                        f"the array {name} in {path} holds {dtype}: this version of dotbias does not"
-                    )
-            arrays = {name: file.get_tensor(name) for name in names}
+            yield file, header
     except (SafetensorError, OSError) as error:
         raise ModelFileError(f"{path} is no {_noun(kind)}, or is truncated: {error}") from error
-    text = header.get("metadata", "")
-    if header.get("sha256") != _checksum(arrays, text):
-        raise ModelFileError(f"{path} has been altered since it was saved: its checksum differs")
-    try:
-        metadata = json.loads(text)
-    except (ValueError, RecursionError) as error:
-        raise ModelFileError(
-            f"the metadata in {path} are no JSON that can be read: {error}"
-        ) from error
-    if not isinstance(metadata, dict):
-        raise ModelFileError(f"the metadata in {path} must be a dictionary")
-    return arrays, metadata
 
 
 def _put_in_order(path: Path) -> None:

@@ -303,6 +303,14 @@ def test_recommendations_for_ratings_of_ones_own(run, workplace, model, text):
     assert (workplace / "mine.csv").read_text() == run(*asked, "--csv").stdout
 
 
+def test_invented_tastes_are_found_and_invented_titles_read(run):
+    run("simulate -o by.csv --titles titles.csv --by-taste --factors 2 --items 80 --ratings 8000")
+    done = run("fit by.csv --titles titles.csv --for recommend --test-size 0 -o by.dotbias")
+    assert "Lists: ImplicitALS" in done.stderr
+    (first,) = json.loads(run("recommend by.dotbias --user 1 -k 1 --genre comedy --json").stdout)
+    assert re.fullmatch(r"The \w+ \w+ \(\d{4}\)", first["title"])
+
+
 def test_items_of_ones_own_without_ratings_count_once_each(run, workplace):
     run("simulate -o seen.csv --kind events --users 60 --items 40 --ratings 900")
     run("fit seen.csv -o seen.dotbias --list-decay 0.1 --test-size 0")

@@ -1,9 +1,13 @@
 """The commands about the service; what it answers is tried in tests/serving."""
 
+import re
+from contextlib import closing
 from pathlib import Path
 
 import pytest
 
+from dotbias import model_file
+from dotbias.serving.store.database import Database
 from tests.cli.command import fails, run
 
 
@@ -13,8 +17,13 @@ def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_keys_are_shown_once() -> None:
-    key = run("keys add shop").stdout.strip()
-    assert key.startswith("dotbias_")
+    done = run("keys add shop")
+    key = done.stdout.removesuffix("\n")
+    assert re.fullmatch("dotbias_[^\\s]+", key)
+    assert "Made the database dotbias.db." in done.stderr
+    assert "--database dotbias.db" in done.stderr
+    assert "Authorization: Bearer" in done.stderr
+    assert "Made" not in run("keys add other").stderr
     assert "there is a key of that name" in fails("keys add shop")
     listed = run("keys list --csv").stdout
     assert "shop" in listed
@@ -33,11 +42,22 @@ def test_a_database_is_brought_up() -> None:
     ("command", "said"),
     [
         ("serve no.dotbias --port 0", "there is no model file no.dotbias"),
-        ("serve no.dotbias --port 0 --database no/r.db", "no/r.db"),
+        ("serve text.csv --port 0", "text.csv is no model file"),
+        ("serve some.dotbias --port 0 --database no/r.db", "no/r.db"),
+        (
+            "serve some.dotbias --port 0 --database used.db",
+            "used.db: another service is using it; name",
+        ),
         ("serve no.dotbias --port 0 --database mysql://x/y", "mysql://x/y"),
         ("serve no.dotbias --host 203.0.113.7", "name another with --host or --port"),
         ("serve no.dotbias --port 0 --refit-every x", "--refit-every x: write a time"),
     ],
 )
 def test_what_cannot_be_served_is_said_before_the_work(command: str, said: str) -> None:
-    assert said in fails(command)
+    model_file.write(Path("some.dotbias"), {}, {})
+    Path("text.csv").write_text("user,item,rating\n1,1,1\n")
+    with closing(Database("used.db")) as used:
+        used.claim()
+        before = set(Path().iterdir())
+        assert said in fails(command)
+        assert set(Path().iterdir()) == before

@@ -10,6 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.stats import norm
 
+from dotbias.data.invented_titles import invented_titles
 from dotbias.data.ratings import Ratings
 from dotbias.data.simulate import (
     Simulation,
@@ -320,3 +321,34 @@ def test_people_who_know_everything_and_a_noise_that_knows_no_bounds() -> None:
         SettingError, match=r"simulate\(kind='stars'\): kind must be one of ratings, c"
     ):
         simulate(kind="stars")
+
+
+def test_people_who_choose_by_taste_rate_what_they_like_and_no_more_than_that_is_known() -> None:
+    plain, tasteful = (
+        simulate(300, 200, 9_000, by_taste=chosen, seed=4) for chosen in (False, True)
+    )
+    likings = []
+    for ratings, truth in (plain, tasteful):
+        u, i = np.array(ratings.to_frame().to_numpy()[:, :2], int).T - 1
+        assert len(pairs(ratings)) == 9_000
+        likings.append((truth.user_factors[u] * truth.item_factors[i]).sum(1).mean())
+        # The truth holds for rows that were chosen too: noise is not what they were chosen by.
+        error = ratings.values - truth.expected(ratings)
+        assert abs(error.mean()) < 4 * error.std() / math.sqrt(len(ratings))
+        assert truth.noise_floor(ratings) == pytest.approx(math.sqrt((error**2).mean()), rel=0.03)
+    assert abs(likings[0]) < 0.05
+    assert likings[1] > 0.3
+
+
+@pytest.mark.parametrize("n_factors", [0, 1, 2, 20])
+def test_invented_titles_tell_items_apart_and_genres_follow_the_factors(n_factors: int) -> None:
+    truth = simulate(10, 1500, 2000, n_factors=n_factors, seed=1).truth
+    table = invented_titles(truth)
+    assert table["id"].to_list() == list(range(1, 1501))
+    assert table["title"].n_unique() == 1500
+    assert table["genres"].null_count() == (1500 if n_factors == 0 else 0)
+    for k in range(n_factors if n_factors < 8 else 0):
+        first = table["genres"].str.split("|").list.first()
+        ends = [truth.item_factors[(first == genre).to_numpy(), k] for genre in first.unique()]
+        assert any((end > 0).all() for end in ends)
+        assert any((end < 0).all() for end in ends)

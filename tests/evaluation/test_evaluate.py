@@ -1,5 +1,6 @@
 """The evaluation of a recommender against plain Python, and what it says about itself."""
 
+import dataclasses
 import json
 import math
 import re
@@ -386,6 +387,15 @@ def test_a_model_that_is_no_better_than_biases_says_so_and_biases_themselves_do_
     assert found.rmse < found.baseline_rmse
     assert found.no_better_than is None
     assert "no better than" not in str(found)
+
+
+def test_a_few_rows_are_no_reason_to_change_the_model(world):
+    few = world.test.take(np.arange(49))
+    found = evaluate(fit(world.train, Baseline()), few, ranking=False)
+    few_worse = dataclasses.replace(found, no_better_than="mean")
+    assert "no better than the mean alone; 49 rows are too few to judge by" in str(few_worse)
+    assert "try" not in str(few_worse)
+    assert "try more ratings" in str(dataclasses.replace(few_worse, n_rows=50))
 
 
 def test_ratings_on_another_scale_are_warned_of(world, caplog):

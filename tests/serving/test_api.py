@@ -471,9 +471,15 @@ def test_elsewhere_a_key_is_needed(model: Path, tmp_path: Path) -> None:
             ("POST", "/v1/recommend", {"user": 1, "reasons": 1}),
             ("POST", "/v1/reload", None),
         ):
-            for given in (None, "Bearer wrong", f"Basic {key}"):
+            for given, said_of_it in (
+                (None, "send a key"),
+                ("Bearer wrong", "not known to this service's database"),
+                (f"Basic {key}", "send a key"),
+            ):
                 headers = {} if given is None else {"authorization": given}
-                assert client.request(method, path, json=body, headers=headers).status_code == 401
+                answer = client.request(method, path, json=body, headers=headers)
+                assert answer.status_code == 401
+                assert said_of_it in answer.json()["detail"]
         good = {"authorization": f"Bearer {key}"}
         assert client.put("/v1/users/1/ratings/1", json=said, headers=good).status_code == 200
     assert key.encode() not in (tmp_path / "r.db").read_bytes()

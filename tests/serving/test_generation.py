@@ -9,8 +9,9 @@ import pytest
 import dotbias as db
 from dotbias.recommender.list_options import ListOptions
 from dotbias.serving.generation import person, scores, top_items
-from dotbias.serving.service import load
-from dotbias.serving.store.store import Known, State
+from dotbias.serving.service import load, warn_of_strangers
+from dotbias.serving.store.database import Database
+from dotbias.serving.store.store import Known, State, Store
 
 
 @pytest.mark.parametrize("alone", [False, True])
@@ -35,3 +36,17 @@ def test_one_that_is_replaced_is_let_go_at_once(model: Path, tmp_path: Path, alo
         assert [one() for one in held] == [None] * 3
     finally:
         gc.enable()
+
+
+def test_the_database_of_another_model_is_warned_of(
+    model: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    generation, store = load(model), Store(Database(tmp_path / "r.db"))
+    for items in ((), ("1", "2", "x", "9001")):
+        store.put("1", [State(item, "rating", 4.0, 0) for item in items]).result()
+        warn_of_strangers(generation, store)
+        assert not caplog.messages
+    store.put("1", [State("9002", "wish", None, 0)]).result()
+    warn_of_strangers(generation, store)
+    assert "of 5 things that were said in it, 3 are about items that" in caplog.messages[0]
+    store.close()

@@ -192,7 +192,9 @@ def test_what_does_not_go_with_the_service_is_refused(own: Path, tmp_path: Path)
         assert client.get("/health").json()["generation"] == 1
 
 
-def test_the_service_fits_anew_by_itself(own: Path, rec: Recommender, tmp_path: Path) -> None:
+def test_the_service_fits_anew_by_itself(
+    own: Path, rec: Recommender, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     from dotbias.serving.refitting import refit as refit_service
     from dotbias.serving.service import Service, load
 
@@ -206,7 +208,9 @@ def test_the_service_fits_anew_by_itself(own: Path, rec: Recommender, tmp_path: 
         assert (await service.person(service.generation, "5000")).index >= 0
         await service.close()
 
-    asyncio.run(run())
+    with caplog.at_level("INFO", "dotbias.serving"):
+        asyncio.run(run())
+    assert caplog.messages == ["refit begins", "refit"] * 2 + ["generation"]
     assert Recommender.load(own.with_name("m.previous.dotbias")).rated.nnz == rec.rated.nnz
     assert Recommender.load(own).rated.nnz > rec.rated.nnz
     assert not list(tmp_path.glob(".refit-*"))

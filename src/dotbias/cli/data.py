@@ -66,18 +66,41 @@ def simulate(
         Literal["ratings", "counts", "events"],
         typer.Option(help="Ratings, or counts or events of people who rate nothing."),
     ] = "ratings",
+    by_taste: Annotated[
+        bool,
+        typer.Option(
+            "--by-taste",
+            help="People rate what they expect to like, and not only what is popular; counts and events "
+            "are such anyway.",
+        ),
+    ] = False,
+    titles: Annotated[
+        Path | None,
+        typer.Option(help="Write invented titles and genres of the items into this file as well."),
+        WritesTable,
+    ] = None,
     seed: o.SeedOption = 0,
 ) -> None:
     """Invent ratings with planted factors, popularity and noise, to try things on.
 
     Example: [bold]dotbias simulate -o invented.csv --ratings 100000[/bold]
     """
+    from dotbias.data.invented_titles import invented_titles
     from dotbias.data.simulate import simulate as draw
 
     ratings, truth = draw(
-        users, items, n_ratings, n_factors=factors, noise=noise, kind=kind, seed=seed
+        users,
+        items,
+        n_ratings,
+        n_factors=factors,
+        noise=noise,
+        kind=kind,
+        by_taste=by_taste,
+        seed=seed,
     )
     write_table(ratings.to_frame(), output)
+    if titles is not None:
+        write_table(invented_titles(truth), titles)
     if kind == "ratings":
         floor = truth.noise_floor(ratings)
         show.say(f"No predictor can have a lower RMSE than {floor:.4f} on such ratings.")

@@ -1,5 +1,6 @@
 """Commands that fit and judge models: fit, evaluate, cross-validate."""
 
+import time
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -92,6 +93,7 @@ def fit(
     from dotbias.plain import to_plain
     from dotbias.solvers.descent.gradient import GradientDescent
 
+    started = time.perf_counter()
     if test_size == 0 and output is None:
         raise typer.BadParameter("nothing to do: give --output, or a --test-size above 0")
     if test_size == 0 and new_users > 0:
@@ -180,9 +182,11 @@ def fit(
         rec.save(output)
         show.say(
             f"Saved {output} ({output.stat().st_size / 1e6:.1f} MB), fitted on "
-            f"{rec.rated.nnz:,} {table.kind} in {rec.facts.history.seconds:.2f} s. Next: "
+            f"{rec.rated.nnz:,} {table.kind} in {rec.facts.history.seconds:.2f} s, "
+            f"{time.perf_counter() - started:.1f} s in all. Next: "
             + hints.command("recommend", output, "--user", rec.user_vocabulary.raw(0))
         )
+        show.say("Or a page to rate on: " + hints.command("serve", output))
     else:
         show.say("Not saved: give -o FILE to keep the model.")
     if as_json and rec is not None:

@@ -295,7 +295,8 @@ class Reading:
         said, name = Said.read(database), without_password(database)
         rows = said.ratings()
         if source is not None:
-            show.say(f"{name}: {rows.height:,} ratings, which count over those of RATINGS")
+            of_file = without_password(source)
+            show.say(f"{name}: {rows.height:,} ratings, which count over those of {of_file}")
             ratings = training_ratings(self._read(source, rec, joining=joining), said)
             if self.titles in (None, Path(NONE)):
                 return ratings

@@ -81,13 +81,15 @@ def serve(
     Example: [bold]dotbias serve movies.dotbias[/bold], then
     [bold]curl http://127.0.0.1:8000/v1/items?query=matrix[/bold]
     """
+    show.say(f"Reading {model}")  # what follows takes seconds, from the imports on
     needs_extra()
+    from dotbias.model_file import check
     from dotbias.serving import logs
     from dotbias.serving.gate import Limits
     from dotbias.serving.refitting import When
     from dotbias.serving.server import BACKLOG, LOCAL, is_local, listen
     from dotbias.serving.server import serve as answer
-    from dotbias.serving.service import Service, load
+    from dotbias.serving.service import Service, load, warn_of_strangers
     from dotbias.serving.store.database import Database
     from dotbias.serving.store.store import Store
 
@@ -101,9 +103,11 @@ def serve(
         closing(listen(host, port)) as bound,  # what can fail at once, before what takes longer
         closing(Database(database, durability)) as kept,
     ):
+        check(model)  # nothing is made for a file that is none
         kept.claim()
         store = Store(kept)
         generation = load(model)
+        warn_of_strangers(generation, store)
         where = f"[{host}]" if ":" in host else host
         address = f"http://{where}:{bound.getsockname()[1]}"
         show.say(f"{model}: {generation.recommender!r}")
@@ -134,8 +138,15 @@ def add_key(name: NameArgument, database: DatabaseOption = _DATABASE) -> None:
     from dotbias.serving.security import Keys
 
     with _opened(database) as made:
-        made.check()
-        typer.echo(Keys(made).add(name))
+        is_new = made.check()
+        key = Keys(made).add(name)
+    if is_new:
+        show.say(f"Made the database {made.name}.")
+    show.say(
+        f"A key for a service with --database {made.name}, which keeps a hash of it. A request sends "
+        "it in a header, Authorization: Bearer KEY"
+    )
+    typer.echo(key)
 
 
 def list_keys(

@@ -275,7 +275,6 @@ def info(model: o.ModelArgument, as_json: o.JsonOption = False) -> None:
     Example: [bold]dotbias info movies.dotbias[/bold]
     """
     from dotbias.evaluation.evaluate import HeldOut
-    from dotbias.evaluation.metrics import NO_BETTER
     from dotbias.recommender.recommender import Recommender
 
     rec = Recommender.load(model)
@@ -308,8 +307,8 @@ def info(model: o.ModelArgument, as_json: o.JsonOption = False) -> None:
         lines.append(("held out", f"{held.n_rows:,} {facts.kind} ({share}); {again}"))
         if held.rmse is not None:
             lines.append(("held-out RMSE", f"{held.rmse:.4f}"))
-        if held.no_better_than is not None:
-            lines.append(("", "; ".join(NO_BETTER[held.no_better_than])))
+        if no_better := list(held.no_better_lines(held.n_rows)):
+            lines.append(("", "; ".join(no_better)))
         if held.ranking is not None and held.ranking.gain is not None:
             lines.append(("held-out lists", f"{held.ranking.gain} in nDCG@{held.ranking.k}"))
     width = max(len(name) for name, _ in lines)

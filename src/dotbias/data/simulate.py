@@ -30,7 +30,7 @@ _FEWEST = 5
 # The mean rating and the standard deviations of its parts, as shares of the scale's width. On a
 # scale from 0.5 to 5: mean 3.5, biases 0.45, dot products 0.54.
 _MEAN, _BIAS, _DOT = 2 / 3, 0.10, 0.12
-# Of how many items, for each that they choose, people who rate nothing come to know.
+# How many items people come to know, for each that they choose by taste.
 _SEEN = 4
 # Counts grow with preference up to about e to this power.
 _LOG_COUNT = 10.0
@@ -129,6 +129,7 @@ def simulate(
     step: float = 0.5,
     popularity: float = 2.0,
     kind: Kind = "ratings",
+    by_taste: bool = False,
     seed: int = 0,
 ) -> Simulation:
     """Ratings with planted biases and factors, spread over users and items as in MovieLens.
@@ -136,10 +137,11 @@ def simulate(
     The rank r of n items is drawn with weight ``(r / n + 0.1) ** -popularity``, and no user rates
     an item twice. The users' numbers of ratings follow the same law with exponent 1.5, from about
     5 ratings (where there are enough) to all items. Which items a user rates does not depend on
-    the user's taste.
+    the user's taste, unless ``by_taste``: then each user comes to know four times as many items, drawn
+    by their popularity alone, and rates those that promise the highest ratings. A promise has noise as
+    strong as that of the rating, and independent of it.
 
-    Counts and events come of choices: each user comes to know four times as many items, drawn by their
-    popularity alone, and takes those that would get the highest ratings, noise included. A count is one
+    Counts and events come of such choices always, by the rating itself, noise included. A count is one
     more than a Poisson number whose mean is the exponential of how far that rating is above the average,
     in units of the dot products' standard deviation.
 
@@ -156,6 +158,8 @@ def simulate(
         step: distance between two possible ratings; must divide the scale.
         popularity: exponent of the items' popularity; 0 makes all items equally popular.
         kind: "ratings", or "counts" or "events" of people who rate nothing.
+        by_taste: whether people rate what they expect to like, as goes without saying of counts and
+            events.
         seed: of all that is random: the same settings and seed give the same ratings.
 
     Raises:
@@ -197,18 +201,26 @@ def simulate(
     truth = _plant(n_users, n_items, n_factors, noise, limits, float(step), rng)
     counts = rng.permutation(_spread(n_ratings, _power_law(n_users, _ACTIVITY), n_items))
     weights = rng.permutation(_power_law(n_items, popularity))
-    seen = counts if kind == "ratings" else np.minimum(_SEEN * counts, n_items)
+    chooses = by_taste or kind != "ratings"
+    seen = np.minimum(_SEEN * counts, n_items) if chooses else counts
     users = np.repeat(np.arange(n_users, dtype=np.int32), seen)
     items = _draw_items(seen, _sum_tree(weights), rng.random(len(users)))
     scores = truth._scores(users, items)
-    scores += np.float32(noise) * rng.standard_normal(len(users), np.float32)
+
+    def noisy() -> NDArray[np.float32]:
+        drawn: NDArray[np.float32] = rng.standard_normal(len(scores), np.float32)
+        return scores + np.float32(noise) * drawn
+
+    if chooses:
+        promised = noisy()
+        chosen = _highest(promised, seen, counts)
+        # What is rated gets noise of its own: else a choice would tell of it, and ``expected`` be wrong.
+        users, items = users[chosen], items[chosen]
+        scores = (scores if kind == "ratings" else promised)[chosen]
     values = None
     if kind == "ratings":
-        values = _nearest(levels, scores)
-    else:
-        chosen = _highest(scores, seen, counts)
-        users, items, scores = users[chosen], items[chosen], scores[chosen]
-    if kind == "counts":
+        values = _nearest(levels, noisy())
+    elif kind == "counts":
         above = (scores - truth.global_mean) / (_DOT * (limits.highest - limits.lowest))
         values = 1 + rng.poisson(np.exp(np.minimum(above, _LOG_COUNT)))
     ratings = Ratings.from_columns(

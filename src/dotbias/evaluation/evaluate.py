@@ -129,7 +129,7 @@ class Evaluation(StarErrors):
         note = f"without {seen}" if self.on_seen == "drop" else f"including {seen}"
         noun = "ratings" if self.kind == "ratings" else "interactions"
         yield f"{self.n_rows:,} held-out {noun}" + (f", {note}" if self.seen_rows else "")
-        yield from self.error_lines()
+        yield from self.error_lines(self.n_rows)
         if self.metrics:
             yield ", ".join(f"{name} {value:.4f}" for name, value in self.metrics.items())
         if self.coverage is not None:
@@ -158,7 +158,7 @@ class Evaluation(StarErrors):
             f"{new.n_users:,} new users, folded in from {new.fold_share:.0%} of their {noun} "
             f"({new.n_given:,}), measured on the other {new.n_rows:,}"
         )
-        yield from new.error_lines()
+        yield from new.error_lines(new.n_rows)
         yield from _ranking_lines(new.rankings, "new users")
 
     def _older_rankings(self) -> list[Ranking]:

@@ -17,20 +17,18 @@ COUNT_EDGES = (1, 5, 20, 100, 500)
 
 NoBetterThan: TypeAlias = Literal["mean", "biases"]
 
+# Of fewer rows than these, chance decides which error is lower.
+_FEW = 50
 # An error that is lower by a smaller share than this is as good, for people see four digits of it.
 _AS_GOOD = 1e-4
 _TRY = (
     "try more ratings, another solver (--solver als, gibbs), or more shrinkage (--weight-decay)",
     "plays, purchases and hours are no ratings: --kind counts",
 )
-NO_BETTER: dict[NoBetterThan, tuple[str, ...]] = {
-    "mean": ("no better than the mean alone: the model tells neither users nor items apart", *_TRY),
-    "biases": (
-        "no better than biases alone (--model baseline): the model has learned nothing of tastes",
-        *_TRY,
-    ),
+_NO_BETTER: dict[NoBetterThan, str] = {
+    "mean": "no better than the mean alone: the model tells neither users nor items apart",
+    "biases": "no better than biases alone (--model baseline): the model has learned nothing of tastes",
 }
-"""What is said of it, and what to try, in lines."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -52,15 +50,28 @@ class StarErrors(Shown):
     mean_rmse: float | None = None
     no_better_than: NoBetterThan | None = None
 
-    def error_lines(self) -> Iterator[str]:
-        """The errors in words, in a line, and what to do where simpler models have the same."""
+    def error_lines(self, n_rows: int) -> Iterator[str]:
+        """The errors of so many rows in words, in a line, and ``no_better_lines``."""
         if None not in (self.rmse, self.mae, self.baseline_rmse, self.mean_rmse):
             yield (
                 f"RMSE {self.rmse:.4f} (biases alone {self.baseline_rmse:.4f}, "
                 f"the mean alone {self.mean_rmse:.4f}), MAE {self.mae:.4f}"
             )
-        if self.no_better_than is not None:
-            yield from NO_BETTER[self.no_better_than]
+        yield from self.no_better_lines(n_rows)
+
+    def no_better_lines(self, n_rows: int) -> Iterator[str]:
+        """That simpler models have the same error, and what to try, in lines; nothing of better models.
+
+        Args:
+            n_rows: how many rows were measured.
+        """
+        if self.no_better_than is None:
+            return
+        if n_rows < _FEW:
+            than, _, _ = _NO_BETTER[self.no_better_than].partition(":")
+            yield f"{than}; {n_rows} rows are too few to judge by"
+        else:
+            yield from (_NO_BETTER[self.no_better_than], *_TRY)
 
 
 def star_errors(

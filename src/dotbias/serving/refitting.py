@@ -63,6 +63,7 @@ async def refit(service: Service) -> bool:
         Whether it did.
     """
     source = service.generation.source
+    _log.info("refit begins")
     with TemporaryDirectory(prefix=".refit-", dir=source.parent) as folder:
         made = Path(folder) / source.name
         database = {DATABASE: service.store.database.address}  # it may hold a password

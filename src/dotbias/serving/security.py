@@ -100,12 +100,15 @@ class Guard:
         """
         if not self.is_needed:
             return
-        if await self.key_of(request.headers.get("authorization", "")) is None:
-            raise HTTPException(
-                401,
-                "send a key, Authorization: Bearer ...; dotbias keys add makes one",
-                {"WWW-Authenticate": "Bearer"},
+        sent = request.headers.get("authorization", "")
+        if await self.key_of(sent) is None:
+            said = (
+                "this key is not known to this service's database; dotbias keys add, with the same "
+                "--database, makes one"
+                if _key_in(sent)
+                else "send a key, Authorization: Bearer ...; dotbias keys add makes one"
             )
+            raise HTTPException(401, said, {"WWW-Authenticate": "Bearer"})
 
     async def key_of(self, authorization: str) -> str | None:
         """The key in a header, if it is a good one.
@@ -113,9 +116,8 @@ class Guard:
         Raises:
             DatabaseError: where no key has ever been read.
         """
-        scheme, _, given = authorization.partition(" ")
-        key = given.strip()
-        return key if scheme.lower() == "bearer" and await self._is_good(key) else None
+        key = _key_in(authorization)
+        return key if key and await self._is_good(key) else None
 
     async def _is_good(self, key: str) -> bool:
         if time.monotonic() - self._read_at > _FRESH_SECONDS:
@@ -129,6 +131,12 @@ class Guard:
         for known in self._hashes:  # all of them: how long it takes tells nothing
             good |= hmac.compare_digest(own, known)
         return good
+
+
+def _key_in(authorization: str) -> str:
+    """The key in a header, good or not; nothing where there is none."""
+    scheme, _, given = authorization.partition(" ")
+    return given.strip() if scheme.lower() == "bearer" else ""
 
 
 async def with_key(request: Request) -> None:

@@ -11,6 +11,7 @@ from dotbias.errors import SettingError
 from dotbias.recommender.list_options import ListOptions
 from dotbias.recommender.recommender import Recommender
 from dotbias.serving.generation import Generation, Person, person, scores, top_items
+from dotbias.serving.ids import item_indices
 from dotbias.serving.maps import Maps
 from dotbias.serving.people import People
 from dotbias.serving.store.store import Known, State, Store
@@ -172,3 +173,23 @@ def load(path: Path, number: int = 1) -> Generation:
     somebody = person(made, "", known)
     scores(somebody, top_items(somebody, 1, ListOptions()))
     return made
+
+
+def warn_of_strangers(generation: Generation, store: Store) -> None:
+    """Log a warning where a model knows less than half of what was said in a database: it was probably
+    another model's.
+
+    Raises:
+        DatabaseError: where the database cannot be read.
+    """
+    items = store.some_items()
+    n_strange = item_indices(generation, items).count(-1)
+    if 2 * n_strange > len(items):
+        _log.warning(
+            "%s: of %s things that were said in it, %s are about items that %s does not know; if it "
+            "was another model's, name another with --database",
+            store.database.name,
+            f"{len(items):,}",
+            f"{n_strange:,}",
+            generation.source,
+        )

@@ -6,7 +6,6 @@ from dotbias.data.ratings import Ratings
 from dotbias.serving.store.said import Said
 
 _PAIR = ["user", "item"]
-_MILLISECONDS = 1000
 
 
 def training_ratings(before: Ratings, said: Said, without: pl.DataFrame | None = None) -> Ratings:
@@ -29,7 +28,7 @@ def training_ratings(before: Ratings, said: Said, without: pl.DataFrame | None =
     rows = pl.concat(
         [
             rows.filter(~pl.col("user").is_in(list(gone))).join(spoken, on=_PAIR, how="anti"),
-            said.ratings().select(*_PAIR, "value", pl.col("time") // _MILLISECONDS),
+            said.ratings().select(*_PAIR, "value", "time"),
         ]
     )
     if without is not None:

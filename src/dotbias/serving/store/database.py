@@ -109,7 +109,9 @@ class Database:
         Raises:
             DatabaseError: where another one does.
         """
-        taken = DatabaseError(self.name, "another service is using it")
+        taken = DatabaseError(
+            self.name, "another service is using it; name another with --database"
+        )
         if not self.is_sqlite:
             with self.connected(self.reading):  # whether it can be reached at all
                 pass
@@ -127,9 +129,12 @@ class Database:
             except OSError as error:
                 raise DatabaseError(self.name, error.strerror or str(error)) from error
 
-    def check(self) -> None:
+    def check(self) -> bool:
         """Refuse a database whose form is not the one that is known here; make the tables of a new one,
         unless nothing is to be made.
+
+        Returns:
+            Whether they were made.
 
         Raises:
             DatabaseError: saying what to do.
@@ -139,7 +144,7 @@ class Database:
             found = MigrationContext.configure(connection).get_current_revision()
             newest = scripts.get_current_head()
             if found == newest:
-                return
+                return False
             if found is None:
                 tables = sa.inspect(connection).get_table_names()
                 if self.read_only:
@@ -155,7 +160,7 @@ class Database:
                         "own for the service",
                     )
                 _migrate(connection)
-                return
+                return True
             known = {script.revision for script in scripts.walk_revisions()}
         if found in known:
             raise DatabaseError(

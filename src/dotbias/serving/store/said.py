@@ -12,6 +12,7 @@ from dotbias.serving.store.database import Database
 from dotbias.serving.store.schema import ERASED, FACTS, STATES
 from dotbias.serving.store.store import Known, State, mark
 
+_MILLISECONDS = 1000
 _SCHEMA = {
     "user": pl.String,
     "item": pl.String,
@@ -62,8 +63,9 @@ class Said:
             return cls.of(database)
 
     def ratings(self) -> pl.DataFrame:
-        """What was rated, counted or chosen: the states of kind ``rating``."""
-        return self.states.filter(pl.col("kind") == "rating")
+        """What was rated, counted or chosen: the states of kind ``rating``; ``time`` in seconds."""
+        rated = self.states.filter(pl.col("kind") == "rating")
+        return rated.with_columns(pl.col("time") // _MILLISECONDS)
 
     def erased(self, users: Iterable[str]) -> set[str]:
         """Which of these users have had everything deleted."""

@@ -20,6 +20,8 @@ Kind = Literal["rating", "not-interested", "wish", "deleted"]
 """A rating (or a count, or a choice); no interest; on the wish list; or nothing any more, whatever a
 model was fitted to."""
 
+_SOME = 1_000
+
 
 class State(NamedTuple):
     """What a user has last said of an item.
@@ -159,6 +161,12 @@ class Store:
         query = sa.select(FACTS.c.value).where(FACTS.c.name == "changes")
         with self.database.connected(self.database.reading) as connection:
             return int(connection.execute(query).scalar_one())
+
+    def some_items(self) -> list[str]:
+        """Items of up to 1,000 things that were said."""
+        query = sa.select(STATES.c.item_id).limit(_SOME)
+        with self.database.connected(self.database.reading) as connection:
+            return list(connection.execute(query).scalars())
 
     def _mark(self, user: str) -> str:
         return mark(self._secret, user)
