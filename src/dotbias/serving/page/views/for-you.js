@@ -11,6 +11,7 @@ import { number, t } from "../words.js";
 const STEP = 20;
 const MOST = 100;
 const STARTERS = 12;
+const NOTHING = { items: [] };
 const MOST_TOLD = 500; // of more it takes longer to tell than to wait until they are kept
 const wanted = { well_known: 0, genre: "", year_from: "", year_to: "", k: STEP }; // kept from visit to visit
 let picked = []; // found by the search, the last first
@@ -81,9 +82,9 @@ export const mount = (place) => {
   const refill = async () => {
     const turn = (asked += 1);
     try {
-      const found = await ask();
+      const found = isReversed() ? NOTHING : await ask();
       if (turn !== asked) return;
-      noticed(found);
+      if (found !== NOTHING) noticed(found);
       trouble.replaceChildren();
       const held = list.contains(document.activeElement)
         ? [...list.children].findIndex((li) => li.contains(document.activeElement))
