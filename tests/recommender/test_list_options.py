@@ -63,8 +63,8 @@ options = st.fixed_dictionaries(
         "exclude": indices,
         "genres": st.lists(st.sampled_from(["comedy", "DRAMA", "War"]), max_size=3),
         "not_genres": st.lists(st.sampled_from(["comedy", "war"]), max_size=2),
-        "year_from": st.integers(1970, 2100),
-        "year_to": st.integers(1970, 2140),
+        "year_from": st.integers(1970, 2050),
+        "year_to": st.integers(2050, 2140),
         "include_rated": st.booleans(),
         "min_ratings": st.integers(0, 8),
         "well_known": st.floats(-1, 1),
@@ -379,6 +379,8 @@ def test_years_are_years_of_titles():
     rec = recommender()
     with pytest.raises(SettingError, match="must be years such as 1995, not '1990'"):
         rec.recommend(3, year_from="1990")
+    with pytest.raises(SettingError, match="year_from=1990 is after year_to=1989: exchange them"):
+        rec.recommend(3, year_from=1990, year_to=1989)
     nothing = replace(rec, item_vocabulary=Vocabulary(rec.item_vocabulary.ids))
     with pytest.raises(SettingError, match=r"no title says a year, as Heat \(1995\) does"):
         nothing.recommend(3, year_to=1990)
