@@ -187,12 +187,18 @@ class Fitted(Shown):
         """Number of training ratings of each item, shape (n_items,)."""
         return np.bincount(self.rated.indices, minlength=len(self.item_vocabulary))
 
-    @cached_property
-    def mean_ratings(self) -> NDArray[np.float64]:
-        """Mean training rating of each item, NaN without any: shape (n_items,)."""
-        sums = np.bincount(self.rated.indices, self.rated.data, len(self.item_counts))
-        nothing, rated = np.full(len(sums), np.nan), self.item_counts > 0
-        means: NDArray[np.float64] = np.divide(sums, self.item_counts, nothing, where=rated)
+    def mean_ratings(self, side: Side) -> NDArray[np.float64]:
+        """Mean training rating of each user (or item), NaN without any: shape (n,)."""
+        of_rating = self.rated.indices
+        if side == "user":
+            counts = np.diff(self.rated.indptr)
+            of_rating = np.repeat(np.arange(len(counts)), counts)
+        n = len(self.vocabulary(side))
+        sums, counts = (
+            np.bincount(of_rating, self.rated.data, n),
+            np.bincount(of_rating, minlength=n),
+        )
+        means: NDArray[np.float64] = np.divide(sums, counts, np.full(n, np.nan), where=counts > 0)
         return means
 
     def rated_by(self, user: int) -> tuple[Index, Array]:

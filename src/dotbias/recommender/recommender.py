@@ -41,6 +41,13 @@ if TYPE_CHECKING:
     from dotbias.recommender.fold_in import FoldedItem, FoldedUser, Frame, RatingsOfOne
 
 
+def _frame_of(given: Any) -> Any:
+    """Ratings and what is lazy as a frame; all else as it is."""
+    if isinstance(given, Ratings):
+        return given.to_frame()
+    return given.collect() if isinstance(given, pl.LazyFrame) else given
+
+
 def _pair_columns(frame: Any) -> dict[Side, str]:
     """The names of the columns of users and of items.
 
@@ -66,10 +73,7 @@ def pairs_of(given: Any) -> tuple[Any, Any]:
         SettingError: for users alone.
         DataError: for a frame that lacks one of the two.
     """
-    if isinstance(given, Ratings):
-        given = given.to_frame()
-    if isinstance(given, pl.LazyFrame):
-        given = given.collect()
+    given = _frame_of(given)
     if not hasattr(given, "columns"):
         raise SettingError(
             "predict(users, items): name items too, or give the pairs as ratings or as a frame of "
@@ -295,10 +299,7 @@ class Recommender(Fitted):
             DataError: for a frame without one of the two columns, or what is no id.
             SettingError: for a standard deviation without samples.
         """
-        if isinstance(pairs, Ratings):
-            pairs = pairs.to_frame()
-        if isinstance(pairs, pl.LazyFrame):
-            pairs = pairs.collect()
+        pairs = _frame_of(pairs)
         names = _pair_columns(pairs)
         index = {side: self.indices(side, pairs[names[side]], strict=strict) for side in names}
         ids = pl.DataFrame(
@@ -641,7 +642,7 @@ class Recommender(Fitted):
                 "rank": np.arange(1, len(chosen) + 1),
                 **self.named(chosen),
                 "bias": bias[chosen],
-                "mean_rating": self.mean_ratings[chosen],
+                "mean_rating": self.mean_ratings("item")[chosen],
                 "n_ratings": counts[chosen],
             }
         )

@@ -10,14 +10,10 @@ from dotbias.recommender.fitted import Fitted
 
 def known_of(rec: Fitted, side: Side) -> pl.DataFrame:
     """See ``Recommender.items`` and ``Recommender.users``."""
-    table = _named(rec, side)
-    at = {"user": 0, "item": 1}[side]
     counts = np.diff(rec.rated.indptr) if side == "user" else rec.item_counts
-    table = table.with_columns(n_ratings=pl.Series(counts, dtype=pl.Int64))
+    table = _named(rec, side).with_columns(n_ratings=pl.Series(counts, dtype=pl.Int64))
     if rec.facts.kind == "ratings":
-        sums = np.asarray(rec.rated.sum(axis=1 - at), np.float64).ravel()
-        table = table.with_columns(mean_rating=pl.Series(sums) / pl.col("n_ratings"))
-        table = table.with_columns(pl.col("mean_rating").fill_nan(None))
+        table = table.with_columns(mean_rating=pl.Series(rec.mean_ratings(side)).fill_nan(None))
     bias = rec.model.bias(rec.parameters, side)
     return table if bias is None else table.with_columns(bias=pl.Series(bias))
 

@@ -62,11 +62,11 @@ class Generation:
         rec = self.recommender
         return rec.model.bias(rec.parameters, "item") if rec.has("rating") else None
 
-    @property
+    @cached_property
     def mean_rating(self) -> NDArray[np.float64] | None:
         """Mean training rating of each item, NaN without any; None of a model without ratings."""
         rec = self.recommender
-        return rec.mean_ratings if rec.facts.kind == "ratings" else None
+        return rec.mean_ratings("item") if rec.facts.kind == "ratings" else None
 
     @cached_property
     def start(self) -> Index:
@@ -109,7 +109,7 @@ class Generation:
         return compared.nearest_items(vectors[item], k, min_ratings=MIN_RATINGS, excluded=item)
 
     @cached_property
-    def _names(self) -> dict[str, list[Any]]:
+    def names(self) -> dict[str, list[Any]]:
         """Ids, titles and genres of the items, for answers: a list's elements are at hand at once."""
         vocabulary = self.recommender.item_vocabulary
         columns: dict[str, list[Any]] = {"item": vocabulary.ids.to_list()}
@@ -117,16 +117,13 @@ class Generation:
             columns["title"] = vocabulary.titles.to_list()
         if vocabulary.genres is not None:
             # The same genres are one list, however many items have them.
-            split: dict[str | None, list[str]] = {None: [], "": []}
-            columns["genres"] = [
-                split[genres] if genres in split else split.setdefault(genres, genres.split("|"))
-                for genres in vocabulary.genres.to_list()
-            ]
+            split = {text: text.split("|") if text else [] for text in vocabulary.genres.unique()}
+            columns["genres"] = [split[text] for text in vocabulary.genres]
         return columns
 
     def item_names(self, items: Index) -> list[dict[str, Any]]:
         """Of each item its ``item`` (id), ``title`` and ``genres``, as far as they are known."""
-        columns = self._names
+        columns = self.names
         return [{name: column[at] for name, column in columns.items()} for at in items.tolist()]
 
 

@@ -167,10 +167,10 @@ def load(path: Path, number: int = 1) -> Generation:
     """
     made = Generation(number, Recommender.load(path), path)
     _ = made.search, made.unit_vectors, made.item_bias, made.mean_rating, made.start, made.levels
-    _ = made.recommender.user_priors
-    first = str(made.recommender.item_vocabulary.raw(0))
+    _ = made.names, made.recommender.user_priors
+    user, first = (str(made.recommender.vocabulary(side).raw(0)) for side in ("user", "item"))
     known = Known((State(first, "not-interested", None, 0),), erased=False)
-    somebody = person(made, "", known)
+    somebody = person(made, user, known)
     scores(somebody, top_items(somebody, 1, ListOptions()))
     return made
 
