@@ -9,6 +9,7 @@ import os
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from dotbias.errors import SettingError
+from dotbias.extras import install
 
 ENDPOINT = "OTEL_EXPORTER_OTLP_ENDPOINT"
 _TRACE = (b"traceparent", b"tracestate")
@@ -36,8 +37,7 @@ def traced(app: ASGIApp) -> ASGIApp:
         return Traced(app, provider)
     except ImportError as error:
         raise SettingError(
-            f"{ENDPOINT} is set, and {error.name} is not installed: pip install 'dotbias[telemetry]', "
-            "or unset it"
+            f"{ENDPOINT} is set, and {error.name} is not installed: {install('telemetry')}, or unset it"
         ) from None
 
 

@@ -21,13 +21,6 @@ _CHUNK_ROWS = 100_000
 FORM = "one is KIND+DRIVER://USER:PASSWORD@HOST:PORT/NAME, with %40 for an @ in a password"
 """What an address looks like."""
 
-# Drivers whose package has another name, or that something simpler stands in for.
-_DRIVERS = {
-    "psycopg": "pip install 'dotbias[postgresql]'",
-    "psycopg2": "pip install 'dotbias[postgresql]', and begin the address with postgresql+psycopg://",
-    "MySQLdb": "pip install pymysql, and begin the address with mysql+pymysql://",
-}
-
 
 class SQLite(Container):
     """A file of SQLite, opened for reading only."""
@@ -278,7 +271,13 @@ def missing_driver(error: Exception) -> str:
             "no kind of database that SQLAlchemy knows; install the package that teaches it, or export "
             "the table as CSV or Parquet"
         )
-    return f"{missing} is not installed: {_DRIVERS.get(missing, f'pip install {missing}')}"
+    # Drivers whose package has another name, or that something simpler stands in for.
+    known = {
+        "psycopg": install("postgresql"),
+        "psycopg2": f"{install('postgresql')}, and begin the address with postgresql+psycopg://",
+        "MySQLdb": "pip install pymysql, and begin the address with mysql+pymysql://",
+    }
+    return f"{missing} is not installed: {known.get(missing, f'pip install {missing}')}"
 
 
 def _raised_by(library: type[Exception]) -> tuple[type[Exception], ...]:
