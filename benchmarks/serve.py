@@ -183,10 +183,11 @@ def main() -> None:
     made = requests(options.call, options.model, options.users)
     cores = sorted(os.sched_getaffinity(0))
     with TemporaryDirectory(dir=options.model.parent) as folder:
-        command = [sys.executable, "-m", "dotbias", "-q", "serve", options.model, "--port", "0"]
-        command += ["--database", f"{folder}/r.db", "--durability", options.durability]
+        model = options.model
         if options.meanwhile:  # the file is replaced
-            command[5] = shutil.copy2(options.model, f"{folder}/m.dotbias")
+            model = shutil.copy2(model, f"{folder}/m.dotbias")
+        command = [sys.executable, "-m", "dotbias", "-q", "serve", model, "--port", "0"]
+        command += ["--database", f"{folder}/r.db", "--durability", options.durability]
         if options.meanwhile == "refit":
             command += ["--refit-after", str(WRITTEN)]
         server = subprocess.Popen(
@@ -221,7 +222,7 @@ def main() -> None:
             if options.meanwhile == "swap":
                 server.send_signal(signal.SIGHUP)
             elif options.meanwhile == "refit":
-                written = Load(requests("write", options.model, WRITTEN // 50)[: WRITTEN // 50])
+                written = Load(requests("write", options.model, WRITTEN // 50))
                 asyncio.run(written.run(port, 10, len(written.requests) / 10))
             if options.meanwhile:
                 measured(options.rate, options.seconds)

@@ -97,9 +97,9 @@ class Search:
         """Items by the words of their titles, and of what else they are called, with the year and
         without it.
         """
-        found: list[dict[str, int]] = [{}, {}, {}, {}]
+        others: dict[str, int] = {}
+        other_years, without, whole = others.copy(), others.copy(), others.copy()
         for at in np.argsort(self._counts, kind="stable").tolist():  # the best known last
-            others, other_years, without, whole = found
             name = self._names[at].strip()
             whole[_in_order(name)] = without[_in_order(_YEAR.sub("", name))] = at
             year = _YEAR.search(name)
@@ -109,7 +109,7 @@ class Search:
                 if year:
                     other_years[_in_order(spelling + year[0])] = at
         # What a title is as a whole counts before what another one is in part.
-        return {name: at for names in found for name, at in names.items()}
+        return others | other_years | without | whole
 
     def find(self, query: str, allowed: NDArray[np.bool_] | None = None) -> "Index":
         """Indices of the items that fit, the best first: the whole title, its words, its beginning, all
