@@ -71,6 +71,18 @@ def test_a_rating_counts_in_the_next_list(client: httpx.Client, rec: Recommender
     assert item in listed(client, user=user, k=40)
 
 
+def test_the_same_is_answered_as_before_until_something_is_said(
+    client: httpx.Client, stranger: int
+) -> None:
+    rate(client, stranger, 3, rating=5.0)
+    first = asked(client, "recommend", user=stranger, k=40)
+    assert asked(client, "recommend", user=stranger, k=40) == first
+    assert len(asked(client, "recommend", user=stranger, k=4)["items"]) == 4
+    item = first["items"][0]["item"]
+    rate(client, stranger, item, rating=5.0)
+    assert item not in listed(client, user=stranger, k=40)
+
+
 def test_a_stranger_is_known_by_what_was_said(
     client: httpx.Client, rec: Recommender, stranger: int
 ) -> None:

@@ -25,7 +25,6 @@ import pytest
 import dotbias as db
 from dotbias.serving import server
 from dotbias.serving.connection import Connection
-from dotbias.serving.gate import Limits
 from dotbias.serving.security import Keys
 from dotbias.serving.store.database import Database
 from dotbias.serving.store.said import Said
@@ -196,7 +195,7 @@ def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.usefixtures("impatient")
 def test_whoever_is_slow_is_left(model: Path, tmp_path: Path) -> None:
     with (
-        serving(model, tmp_path / "r.db", limits=Limits(body_seconds=0.3)) as client,
+        serving(model, tmp_path / "r.db") as client,
         contextlib.ExitStack() as closing,
     ):
         slow = {name: closing.enter_context(connected(client)) for name in WAITING}

@@ -38,6 +38,8 @@ _FALLS_BACK = "The answer rests on what is known besides; strict=True (--strict)
 AnyFitted = TypeVar("AnyFitted", bound="Fitted")
 
 
+# What tables call scores.
+_COLUMNS: dict[str, Scores] = {"prediction": "rating", "preference": "preference"}
 _LACKS: dict[Scores, str] = {
     "rating": "this model knows no ratings, only preferences: it was fitted to what people chose",
     "preference": "this model has no preferences: fit it with purpose='both' (on the command line "
@@ -171,11 +173,10 @@ class Fitted(Shown):
 
     def scored(self, users: Index, items: Index) -> dict[str, Array]:
         """Columns ``prediction`` and ``preference`` of pairs of indices, as far as there are models."""
-        names: dict[str, Scores] = {"prediction": "rating", "preference": "preference"}
+        models = {name: self.by(scores) for name, scores in _COLUMNS.items() if self.has(scores)}
         return {
-            name: self.by(scores).model.predict(self.by(scores).parameters, users, items)
-            for name, scores in names.items()
-            if self.has(scores)
+            name: alone.model.predict(alone.parameters, users, items)
+            for name, alone in models.items()
         }
 
     def vocabulary(self, side: Side) -> Vocabulary:

@@ -1,6 +1,5 @@
 """What every request goes through: limits, headers, counters, one line of the log."""
 
-import asyncio
 import contextlib
 import logging
 import time
@@ -37,13 +36,11 @@ class Limits(Settings):
 
     Args:
         max_body: bytes of a body.
-        body_seconds: how long a body may take to arrive.
         rate: requests a second of one key, or of one address without a key; 0 for as many as there are.
         hosts: names that a request may call this service by; without any, all.
     """
 
     max_body: int = setting(1_000_000, at_least=1)
-    body_seconds: float = setting(10.0, above=0)
     rate: float = setting(0.0, at_least=0)
     hosts: tuple[str, ...] = ()
 
@@ -158,20 +155,16 @@ class Gate:
             return b""
         parts: list[bytes] = []
         size = 0
-        try:
-            async with asyncio.timeout(self._limits.body_seconds):
-                while True:
-                    message = await receive()
-                    if message["type"] == "http.disconnect":
-                        return 400, "the connection has ended within the body"
-                    parts.append(message.get("body", b""))
-                    size += len(parts[-1])
-                    if size > most:
-                        return too_large
-                    if not message.get("more_body", False):
-                        return b"".join(parts)
-        except TimeoutError:
-            return 408, f"a body must arrive within {self._limits.body_seconds:g} seconds"
+        while True:
+            message = await receive()
+            if message["type"] == "http.disconnect":
+                return 400, "the connection has ended within the body"
+            parts.append(message.get("body", b""))
+            size += len(parts[-1])
+            if size > most:
+                return too_large
+            if not message.get("more_body", False):
+                return b"".join(parts)
 
 
 def _named(host: str) -> str | None:

@@ -173,8 +173,10 @@ def person(generation: Generation, user: str, known: Known) -> Person:
     rec = generation.recommender
     index = -1 if not user or known.erased else int(rec.user_vocabulary.indices_of_few([user])[0])
     rated, ratings = rec.rated_by(index)
-    values = dict(zip(rated.tolist(), ratings.tolist(), strict=True))
     said = [state for state in known.states if state.kind != "wish"]
+    if not said:
+        return Person(generation, user, known, index, Given(rated, ratings), None, ())
+    values = dict(zip(rated.tolist(), ratings.tolist(), strict=True))
     places = rec.item_vocabulary.indices_of_few([state.item for state in said]).tolist()
     refused, unknown, is_changed = [], [], False
     for state, at in zip(said, places, strict=True):

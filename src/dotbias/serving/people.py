@@ -9,7 +9,7 @@ from dotbias.serving.store.store import Known
 class People:
     """The users who were asked about last, at most so many.
 
-    What is kept belongs to a generation: of another one it is made anew from what is known.
+    What is kept belongs to the generation of the moment: nothing keeps one that was replaced in memory.
 
     Args:
         most: how many are kept.
@@ -34,19 +34,21 @@ class People:
         if kept is None:
             return None
         self._kept.move_to_end(user)
-        if kept.generation is not generation:
-            kept = self.put(generation, user, kept.known)
-        return kept
+        # A request that began before another model took over ends with its own.
+        return kept if kept.generation is generation else person(generation, user, kept.known)
 
-    def put(self, generation: Generation, user: str, known: Known) -> Person:
-        """Keep what is known of a user."""
-        made = person(generation, user, known)
+    def put(self, made: Person) -> Person:
+        """Keep a user, as the generation of the moment sees them."""
         self.n_folded += made.folded is not None
-        self._kept[user] = made
-        self._kept.move_to_end(user)
+        self._kept[made.user] = made
+        self._kept.move_to_end(made.user)
         if len(self._kept) > self._most:
             self._kept.popitem(last=False)
         return made
+
+    def clear(self) -> None:
+        """Forget all of them: another generation is there."""
+        self._kept.clear()
 
     def drop(self, user: str) -> None:
         """Forget what is kept of a user: the database knows."""

@@ -10,6 +10,7 @@ from typing import TypeVar
 from dotbias.errors import SettingError
 from dotbias.recommender.list_options import ListOptions
 from dotbias.recommender.recommender import Recommender
+from dotbias.serving.answers import Answers
 from dotbias.serving.generation import Generation, Person, person, scores, top_items
 from dotbias.serving.ids import item_indices
 from dotbias.serving.maps import Maps
@@ -23,6 +24,8 @@ _T = TypeVar("_T")
 # Above so many items a list takes longer than others should wait: it is made in a thread.
 _MANY_ITEMS = 50_000
 _MOST_PEOPLE = 20_000
+# Bytes of answers that are kept, some ten thousand lists of ten.
+_MOST_ANSWERED = 32_000_000
 
 
 class Service:
@@ -40,6 +43,7 @@ class Service:
         self.generation = generation
         self.store = store
         self.people = People(most_people)
+        self.answers = Answers(_MOST_ANSWERED)
         self.maps = Maps()
         self._threads = ThreadPoolExecutor(4, "service")
         # Reads that go on: what is read of someone while something of theirs is written is not kept.
@@ -66,11 +70,8 @@ class Service:
         finally:
             if self._reads.get(user) is read:
                 del self._reads[user]
-        return (
-            self.people.put(generation, user, known)
-            if is_fresh
-            else person(generation, user, known)
-        )
+        made = person(generation, user, known)
+        return self.people.put(made) if is_fresh and generation is self.generation else made
 
     async def put(self, user: str, states: Sequence[State]) -> Person:
         """Write what a user says; done when it is on disk, and the next answer knows it.
@@ -84,9 +85,8 @@ class Service:
             return await self.person(self.generation, user)
         merged = {state.item: state for state in known.states}
         merged |= {state.item: state for state in states}
-        return self.people.put(
-            self.generation, user, Known(tuple(merged.values()), erased=known.erased)
-        )
+        now_known = Known(tuple(merged.values()), erased=known.erased)
+        return self.people.put(person(self.generation, user, now_known))
 
     async def erase(self, user: str) -> None:
         """Delete everything of a user.
@@ -130,6 +130,8 @@ class Service:
         """
         made = await self.in_thread(lambda: self._loaded(path))
         self.generation = made
+        self.people.clear()
+        self.answers.clear()
         _log.info("generation", extra={"fields": {"generation": made.number}})
         return made
 

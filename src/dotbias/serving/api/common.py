@@ -22,13 +22,19 @@ def _unquoted(raw: str) -> str:
 PathId = Annotated[str, AfterValidator(_unquoted)]
 
 
+def as_json(found: Any) -> bytes:
+    """Plain data as JSON; what is not finite is null."""
+    return to_json(found, inf_nan_mode="null")
+
+
 def answer(found: Any) -> Response:
-    """Plain data as JSON."""
-    return Response(to_json(found, inf_nan_mode="null"), media_type="application/json")
+    """An answer of plain data, or of JSON that is made already."""
+    made = found if isinstance(found, bytes) else as_json(found)
+    return Response(made, media_type="application/json")
 
 
 # What the gate answers instead of any call, and what any call may.
-_ANY = (400, 408, 413, 429, 422, 503)
+_ANY = (400, 413, 429, 422, 503)
 
 
 def answers(model: type[BaseModel] | None, *problems: int) -> dict[int | str, dict[str, Any]]:

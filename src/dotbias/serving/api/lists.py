@@ -13,7 +13,7 @@ from dotbias.models.base import Scores
 from dotbias.models.parameters import Array
 from dotbias.recommender.explanation import Explanation, explain_row, ratings_behind
 from dotbias.recommender.list_options import ListOptions
-from dotbias.serving.api.common import answer, answers
+from dotbias.serving.api.common import answer, answers, as_json
 from dotbias.serving.api.schemas import (
     MOST_EXPLAINED,
     AskedGroup,
@@ -82,6 +82,9 @@ def routes(service: Service) -> APIRouter:
                 )
         now = service.generation
         whom, unknown = await whom_of(service, now, asked)
+        body = await request.body()
+        if (said := service.answers.get(whom, body)) is not None:
+            return answer(said)
         wanted = _options(now, asked)
         items, scored = await service.compute(lambda: _listed(whom, asked.k, wanted))
         rows = _rows(now, items, scored)
@@ -91,7 +94,7 @@ def routes(service: Service) -> APIRouter:
             )
             for row, own in zip(rows, reasons, strict=True):
                 row["reasons"] = own
-        return answer(
+        said = as_json(
             {
                 "items": rows,
                 "basis": whom.basis,
@@ -100,6 +103,9 @@ def routes(service: Service) -> APIRouter:
                 "generation": now.number,
             }
         )
+        if asked.user is not None and now is service.generation:
+            service.answers.keep(whom, body, said)
+        return answer(said)
 
     @router.post("/recommend/group", responses=answers(GroupList))
     async def group(asked: AskedGroup) -> Response:

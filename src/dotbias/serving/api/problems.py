@@ -22,7 +22,6 @@ _TITLES = {
     401: "A key is needed",
     404: "Not found",
     405: "Not allowed here",
-    408: "Too slow",
     413: "Too large",
     415: "Not JSON",
     422: "Not usable",

@@ -12,7 +12,7 @@ import sqlalchemy as sa
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.engine import Connection
 
-from dotbias.serving.store.database import Database
+from dotbias.serving.store.database import Database, Question
 from dotbias.serving.store.schema import ERASED, FACTS, STATES
 from dotbias.serving.store.writer import Writer
 
@@ -64,13 +64,18 @@ def now() -> int:
 
 
 # What is known of a user, and as one more row whether everything was deleted: one question, one answer.
-_KNOWN = sa.union_all(
-    sa.select(*STATES.c["item_id", "kind", "value", "time"]).where(
-        STATES.c.user_id == sa.bindparam("user")
-    ),
-    sa.select(sa.literal(""), sa.literal("erased"), sa.null(), sa.literal(0)).where(
-        sa.exists().where(ERASED.c.mark == sa.bindparam("mark"))
-    ),
+_KNOWN = Question(
+    sa.union_all(
+        sa.select(*STATES.c["item_id", "kind", "value", "time"]).where(
+            STATES.c.user_id == sa.bindparam("user")
+        ),
+        sa.select(
+            sa.literal_column("''"),
+            sa.literal_column("'erased'"),
+            sa.null(),
+            sa.literal_column("0"),
+        ).where(sa.exists().where(ERASED.c.mark == sa.bindparam("mark"))),
+    )
 )
 _FORGET = sa.delete(STATES).where(STATES.c.user_id == sa.bindparam("user"))
 _COUNT = (
@@ -126,9 +131,8 @@ class Store:
     def known(self, user: str) -> Known:
         """All that is known of a user."""
         asked = {"user": user, "mark": self._mark(user)}
-        with self.database.connected(self.database.reading) as connection:
-            rows = connection.execute(_KNOWN, asked).all()
-        states = tuple(State(*row) for row in rows if row.kind != "erased")
+        rows = self.database.ask(_KNOWN, asked)
+        states = tuple(State(*row) for row in rows if row[1] != "erased")
         return Known(states, erased=len(states) < len(rows))
 
     def put(self, user: str, states: Sequence[State]) -> "Future[None]":
