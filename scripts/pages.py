@@ -3,6 +3,7 @@
 import doctest
 import os
 import re
+import shlex
 import shutil
 import sys
 import tempfile
@@ -51,6 +52,21 @@ def run(page: str) -> str:
     report: list[str] = []
     doctest.DocTestRunner(optionflags=_FLAGS).run(session(page), out=report.append)
     return "".join(report)
+
+
+def blocks(path: Path, language: str) -> list[str]:
+    """The code on a page that is said to be of a language; of none where that is empty."""
+    text = path.read_text("utf-8")
+    fenced = re.findall(r"^```(\w*)\n(.*?)^```$", text, re.DOTALL | re.MULTILINE)
+    return [code for of, code in fenced if of == language]
+
+
+def commands(path: Path) -> list[list[str]]:
+    """The commands of dotbias that a page has for a shell, word by word without ``dotbias``."""
+    code = "".join(blocks(path, "") + blocks(path, "sh")).replace("\\\n", " ")
+    lines = [line.removeprefix("$ ") for line in code.splitlines()]
+    found = [shlex.split(line, comments=True) for line in lines if line.startswith("dotbias ")]
+    return [words[1:] for words in found]
 
 
 def films() -> Path | None:

@@ -4,8 +4,10 @@ import re
 import shlex
 from pathlib import Path
 
+import click
 import pytest
 from scripts import pages
+from typer.main import get_command
 from typer.testing import CliRunner
 
 from dotbias.cli.main import app
@@ -115,6 +117,19 @@ def test_the_rule_of_the_index_page_works_on_the_command_line(tmp_path, monkeypa
     for command in (simulate, *commands):
         done = runner.invoke(app, shlex.split(command), catch_exceptions=False)
         assert done.exit_code == 0, done.output
+
+
+@names
+def test_every_command_is_understood(path):
+    """All of its options are known, and take what they are given; nothing is run."""
+    group = get_command(app)
+    for words in pages.commands(path):
+        with group.make_context("dotbias", words) as context:
+            rest = [*context._protected_args, *context.args]
+            name, command, rest = group.resolve_command(context, rest)
+            while isinstance(command, click.Group):
+                name, command, rest = command.resolve_command(context, rest)
+            command.make_context(name, rest, parent=context)
 
 
 @names
