@@ -4,9 +4,9 @@ import re
 import shlex
 from pathlib import Path
 
-import click
 import pytest
 from scripts import pages
+from typer.core import TyperGroup
 from typer.main import get_command
 from typer.testing import CliRunner
 
@@ -127,7 +127,7 @@ def test_every_command_is_understood(path):
         with group.make_context("dotbias", words) as context:
             rest = [*context._protected_args, *context.args]
             name, command, rest = group.resolve_command(context, rest)
-            while isinstance(command, click.Group):
+            while isinstance(command, TyperGroup):
                 name, command, rest = command.resolve_command(context, rest)
             command.make_context(name, rest, parent=context)
 
