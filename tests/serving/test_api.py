@@ -404,6 +404,9 @@ def test_the_examples_of_the_description_work(client: httpx.Client) -> None:
         ("POST", "/v1/explain", b'{"user": 1, "item": 777}', 404, "777"),
         ("POST", "/v1/recommend", b'{"user": 1, "k": 101, "reasons": 1}', 422, "at most 100"),
         ("POST", "/v1/predict", b'{"pairs": []}', 422, "body.pairs"),
+        ("POST", "/v1/recommend?k=3", b'{"user": 1}', 422, "'k' is no parameter of this address"),
+        ("GET", "/v1/items?query=a&k=3", None, 422, "it has query, genre, limit"),
+        ("PUT", "/v1/users/1_0/ratings/1", b'{"rating": 3}', 422, "user ids are integers here"),
         ("DELETE", "/v1/items/1", None, 405, "DELETE is not for this address, which takes GET"),
     ],
 )

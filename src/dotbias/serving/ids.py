@@ -1,5 +1,6 @@
 """Ids as they are in addresses, bodies and the database: text, the same for all ways to write one."""
 
+import re
 from collections.abc import Iterable
 
 from dotbias.data.vocabulary import Vocabulary
@@ -8,6 +9,7 @@ from dotbias.models.row_form import Side
 from dotbias.serving.generation import Generation
 
 _BEYOND = 2**63
+_INTEGER = re.compile(r"[+-]?[0-9]{1,4000}")
 
 
 def key(generation: Generation, side: Side, raw: int | str, *, new: bool = False) -> str:
@@ -25,12 +27,11 @@ def key(generation: Generation, side: Side, raw: int | str, *, new: bool = False
     text = str(raw).strip()
     if generation.recommender.vocabulary(side).id_type == "text":
         return text
-    try:
-        number = int(text)
-    except ValueError:
+    if not _INTEGER.fullmatch(text):  # ``int`` takes 1_0, and digits of other scripts
         if new:
-            raise SettingError(f"{side} {text!r}: {side} ids are integers here") from None
+            raise SettingError(f"{side} {text!r}: {side} ids are integers here")
         return text
+    number = int(text)
     if new and not -_BEYOND <= number < _BEYOND:
         # One that a model cannot hold as an integer would make the ids of the next one text.
         raise SettingError(f"{side} {text!r}: {side} ids are integers of at most 64 bits here")
@@ -41,10 +42,7 @@ def own_type(vocabulary: Vocabulary, text: str) -> int | str:
     """An id in the type of the model's."""
     if vocabulary.id_type == "text":
         return text
-    try:
-        return int(text)
-    except ValueError:
-        return text
+    return int(text) if _INTEGER.fullmatch(text) else text
 
 
 def item_at(generation: Generation, raw: int | str) -> int:

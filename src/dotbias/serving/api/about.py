@@ -6,7 +6,7 @@ from fastapi import APIRouter, Depends
 from fastapi.responses import PlainTextResponse, Response
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 
-from dotbias.serving.api.common import answer, answers
+from dotbias.serving.api.common import answer, answers, new_router
 from dotbias.serving.api.schemas import About, Health
 from dotbias.serving.measures import Measures
 from dotbias.serving.security import with_key
@@ -15,7 +15,7 @@ from dotbias.serving.service import Service
 
 def routes(service: Service) -> APIRouter:
     """The calls under /v1."""
-    router = APIRouter(prefix="/v1", tags=["model"])
+    router = new_router("model")
 
     @router.get("/model", responses=answers(About))
     async def model() -> Response:
@@ -45,7 +45,7 @@ def routes(service: Service) -> APIRouter:
 
 def health(service: Service, measures: Measures) -> APIRouter:
     """The calls for whoever runs the service."""
-    router = APIRouter(tags=["running"])
+    router = new_router("running", prefix="")
 
     @router.get("/health", responses=answers(Health))
     async def alive() -> Response:

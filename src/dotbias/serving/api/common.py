@@ -1,12 +1,16 @@
 """What calls share: ids of paths and bodies, answers, and how calls are described."""
 
+from collections.abc import Callable, Coroutine
 from typing import Annotated, Any
 from urllib.parse import unquote
 
+from fastapi import APIRouter, Request
 from fastapi.responses import Response
+from fastapi.routing import APIRoute
 from pydantic import AfterValidator, BaseModel
 from pydantic_core import to_json
 
+from dotbias.errors import SettingError
 from dotbias.serving.api.problems import Problem
 from dotbias.serving.api.schemas import LONGEST_ID, storable
 
@@ -19,7 +23,36 @@ def _unquoted(raw: str) -> str:
     return found
 
 
+_LONGEST = 100
 PathId = Annotated[str, AfterValidator(_unquoted)]
+
+
+class Call(APIRoute):
+    """A call that refuses parameters in its address that it does not have, rather than leave out of
+    account what was asked for.
+    """
+
+    def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
+        """What answers."""
+        answered = super().get_route_handler()
+        known = [field.alias for field in self.dependant.query_params]
+
+        async def checked(request: Request) -> Response:
+            if request.scope["query_string"]:
+                wrong = next((name for name in request.query_params if name not in known), None)
+                if wrong is not None:
+                    named = f"it has {', '.join(known)}" if known else "it has none"
+                    raise SettingError(
+                        f"{wrong[:_LONGEST]!r} is no parameter of this address: {named}"
+                    )
+            return await answered(request)
+
+        return checked
+
+
+def new_router(tag: str, prefix: str = "/v1", **options: Any) -> APIRouter:
+    """What a file adds its calls to."""
+    return APIRouter(prefix=prefix, tags=[tag], route_class=Call, **options)
 
 
 def as_json(found: Any) -> bytes:

@@ -7,7 +7,7 @@ from fastapi import APIRouter, Query
 from fastapi.responses import Response
 
 from dotbias.data.vocabulary import Index
-from dotbias.serving.api.common import PathId, answer, answers
+from dotbias.serving.api.common import PathId, answer, answers, new_router
 from dotbias.serving.api.schemas import (
     Genres,
     Id,
@@ -27,7 +27,7 @@ Limit = Annotated[int, Query(ge=1, le=200, description="How many.")]
 
 def routes(service: Service) -> APIRouter:
     """The calls of this file."""
-    router = APIRouter(prefix="/v1", tags=["items"])
+    router = new_router("items")
 
     @router.get("/items", responses=answers(Items))
     async def find(

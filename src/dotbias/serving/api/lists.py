@@ -13,7 +13,7 @@ from dotbias.models.base import Scores
 from dotbias.models.parameters import Array
 from dotbias.recommender.explanation import Explanation, explain_row, ratings_behind
 from dotbias.recommender.list_options import ListOptions
-from dotbias.serving.api.common import answer, answers, as_json
+from dotbias.serving.api.common import answer, answers, as_json, new_router
 from dotbias.serving.api.schemas import (
     MOST_EXPLAINED,
     AskedGroup,
@@ -48,7 +48,7 @@ _BASES = {(True, True): "both", (True, False): "user", (False, True): "item"}
 
 def routes(service: Service) -> APIRouter:
     """The calls of this file."""
-    router = APIRouter(prefix="/v1", tags=["recommendations"])
+    router = new_router("recommendations")
 
     @router.post("/predict", responses=answers(Predictions))
     async def predict(asked: Pairs) -> Response:

@@ -3,7 +3,7 @@
 from fastapi import APIRouter
 from fastapi.responses import Response
 
-from dotbias.serving.api.common import answer, answers
+from dotbias.serving.api.common import answer, answers, new_router
 from dotbias.serving.api.items import counted
 from dotbias.serving.api.lists import whom_of
 from dotbias.serving.api.schemas import AskedPosition, MapOfItems, Position, StateOfMap
@@ -12,7 +12,7 @@ from dotbias.serving.service import Service
 
 def routes(service: Service) -> APIRouter:
     """The calls of this file."""
-    router = APIRouter(prefix="/v1/map", tags=["map"])
+    router = new_router("map", "/v1/map")
 
     @router.get("", responses=answers(MapOfItems, 404))
     async def items() -> Response:

@@ -9,7 +9,7 @@ from fastapi import APIRouter, Depends
 from fastapi.responses import Response
 
 from dotbias.errors import UnknownIdError
-from dotbias.serving.api.common import PathId, answer, answers
+from dotbias.serving.api.common import PathId, answer, answers, new_router
 from dotbias.serving.api.schemas import NewUser, Said, SaidOfAll, SaidOfItem, SaidOfMany
 from dotbias.serving.generation import Person
 from dotbias.serving.ids import item_indices, key, own_type
@@ -21,7 +21,7 @@ from dotbias.serving.store.store import State, now
 
 def routes(service: Service) -> APIRouter:
     """The calls of this file."""
-    router = APIRouter(prefix="/v1/users", tags=["users"], dependencies=[Depends(with_key)])
+    router = new_router("users", "/v1/users", dependencies=[Depends(with_key)])
 
     @router.post("", responses=answers(NewUser, 401), status_code=200)
     async def new() -> Response:

@@ -2,7 +2,7 @@
 
 import { barChart, lineChart } from "../chart.js";
 import { h } from "../dom.js";
-import { model, news } from "../me.js";
+import { isForAll, model, news } from "../me.js";
 import { number, percent, t } from "../words.js";
 
 const facts = (rows) =>
@@ -74,7 +74,7 @@ export const mount = (place) => {
     const held = model.held_out;
     body.replaceChildren(
       h("h1", {}, t("model")),
-      h("p", {}, t("model_what")),
+      h("p", {}, t(isForAll() ? "for_all" : "model_what")),
       what(),
       ...(held?.rmse ? errors(held) : []),
       ...(held ? lists(held) : [h("p.small", {}, t("not_measured"))]),
