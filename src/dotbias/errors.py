@@ -11,15 +11,15 @@ from difflib import get_close_matches
 _LISTED = 10
 
 
-def listed(names: Iterable[object]) -> str:
+def listed(names: Iterable[object], most: int = _LISTED) -> str:
     """Names in a message: the first few, and how many more there are.
 
     >>> listed(range(13))
     '0, 1, 2, 3, 4, 5, 6, 7, 8, 9 and 3 more'
     """
     texts = [str(name) for name in names]
-    more = f" and {len(texts) - _LISTED:,} more" if len(texts) > _LISTED else ""
-    return ", ".join(texts[:_LISTED]) + more
+    more = f" and {len(texts) - most:,} more" if len(texts) > most else ""
+    return ", ".join(texts[:most]) + more
 
 
 def did_you_mean(name: str, known: Iterable[str]) -> str:

@@ -366,7 +366,7 @@ def test_an_unknown_genre_names_those_there_are():
     rec = recommender()
     for name in ("Commedy", ["war", "Commedy"]):
         message = (
-            "no item has the genre 'Commedy'. Did you mean 'Comedy'? There are Comedy, Drama, War"
+            "no item has the genre 'Commedy': there are Comedy, Drama, War; did you mean 'Comedy'?"
         )
         with pytest.raises(SettingError, match=message.replace("?", r"\?")):
             rec.recommend(3, genres=name)

@@ -2,7 +2,6 @@
 
 import numbers
 from collections.abc import Iterable, Iterator, Sequence
-from difflib import get_close_matches
 from functools import cached_property
 from typing import Any
 
@@ -13,7 +12,14 @@ from numpy.typing import NDArray
 from dotbias.data.arrays import as_column, as_number
 from dotbias.data.reading import IdType
 from dotbias.data.search import Search, plain_text
-from dotbias.errors import AmbiguousTitleError, DataError, SettingError, UnknownIdError
+from dotbias.errors import (
+    AmbiguousTitleError,
+    DataError,
+    SettingError,
+    UnknownIdError,
+    did_you_mean,
+    listed,
+)
 from dotbias.shown import N_ROWS, Part, Rows, Shown
 
 Index = NDArray[np.int32]
@@ -406,11 +412,9 @@ class Vocabulary(Shown):
                 f"genre {name!r}: nothing is known of the genres of these items; fit with titles= (on "
                 "the command line --titles), a file of item ids, titles and genres"
             )
-        near = get_close_matches(str(name).lower(), table, n=1)
-        hint = f"Did you mean {table[near[0]][0]!r}? " if near else ""
         known = [known for known, _ in table.values()]
-        more = f" and {len(known) - _SHOWN:,} more" if len(known) > _SHOWN else ""
-        return f"no item has the genre {name!r}. {hint}There are {', '.join(known[:_SHOWN])}{more}"
+        near = did_you_mean(str(name), known)
+        return f"no item has the genre {name!r}: there are {listed(known, _SHOWN)}{near}"
 
     def find_known(
         self, names: Sequence[Any], *, noun: str = "item"

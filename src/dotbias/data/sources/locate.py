@@ -7,7 +7,6 @@ import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
-from difflib import get_close_matches
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 
@@ -191,11 +190,8 @@ def _at_address(
         return _chosen(database, patterns, suffixes)
     names = database.names()
     if table not in names:
-        near = get_close_matches(table, names, 1)
-        meant = f" (did you mean {near[0]}?)" if near else ""
-        raise DataError(
-            f"{database.name}: there is no table {table!r}{meant}, but {_listed(names)}"
-        )
+        near = did_you_mean(table, names)
+        raise DataError(f"{database.name}: there is no table {table!r}, but {_listed(names)}{near}")
     return database.member(table), _titles_in(database, names, {table})
 
 
