@@ -39,6 +39,11 @@ class TestALSWithHeldBiases(SolverContract):
     solver = ALS(biases="held", weighting="rows", weight_decay=1.0)
 
 
+class TestALSByConjugateGradients(SolverContract):
+    model = DotBias(n_factors=4)
+    solver = ALS(n_steps=2)
+
+
 @pytest.fixture(scope="module")
 def ratings() -> Ratings:
     return random_ratings(n_users=40, n_items=30, n=500, seed=6)
@@ -55,15 +60,17 @@ def ratings() -> Ratings:
     decay=st.sampled_from([0.0, 1e-4, 0.05, 1.0, 50.0]),
     weighting=st.sampled_from(["ratings", "rows"]),
     biases=st.sampled_from(["together", "held"]),
+    n_steps=st.sampled_from([None, 1, 3]),
     seed=st.integers(0, 100),
 )
 @settings(max_examples=80)
 def test_the_objective_falls_at_every_half_step(
-    n_users, n_items, share, k, decay, weighting, biases, seed
+    n_users, n_items, share, k, decay, weighting, biases, n_steps, seed
 ):
     n = max(1, round(share * n_users * n_items))
     some = random_ratings(n_users, n_items, n, seed)
-    solver = ALS(n_iterations=4, weight_decay=decay, weighting=weighting, biases=biases)
+    shape = {"weighting": weighting, "biases": biases, "n_steps": n_steps if decay else None}
+    solver = ALS(n_iterations=4, weight_decay=decay, **shape)
     parameters, history = solver.fit(DotBias(n_factors=k), some, seed=seed)
     scale = 0.5 * n * some.std**2
     for earlier, later in zip(history.half_steps, history.half_steps[1:], strict=False):
@@ -103,6 +110,19 @@ def test_an_iteration_is_two_rounds_of_ridge_regressions(ratings, weighting, bia
             x[f"{side}_factors"][row] = solution[-3:]
     for group in model.groups:
         np.testing.assert_allclose(fitted[group], x[group], rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("weighting", ["ratings", "rows"])
+@pytest.mark.parametrize("biases", ["together", "held"])
+def test_many_steps_of_conjugate_gradients_are_the_exact_solution(ratings, weighting, biases):
+    exact = ALS(n_iterations=3, weight_decay=UNEVEN, weighting=weighting, biases=biases)
+    fits = [
+        solver.fit(DotBias(n_factors=3, init_std=0.5), ratings, seed=2)
+        for solver in (exact, replace(exact, n_steps=30))
+    ]
+    for group in MODEL.groups:
+        np.testing.assert_allclose(*(x[group] for x, _ in fits), rtol=1e-3, atol=1e-4)
+    np.testing.assert_allclose(*(history.half_steps for _, history in fits), rtol=1e-5)
 
 
 @pytest.mark.parametrize("weighting", ["ratings", "rows"])
@@ -206,6 +226,10 @@ def test_held_biases_are_those_of_the_closed_form(ratings):
         ),
         ({"weight_decay": WeightDecay(decoupled=True)}, r"decoupled=True.*ALS takes none"),
         ({"validation_size": 1.0}, "validation_size must be at least 0 and below 1"),
+        (
+            {"n_steps": 3, "weight_decay": {"user_bias": 0}},
+            r"n_steps=3: .* weight decay, which is 0 for user_bias",
+        ),
     ],
 )
 def test_illegal_settings_are_refused_at_once(settings, message):

@@ -28,6 +28,7 @@ class Problem:
             table[:, :k] = rng.standard_normal((len(table), k))
         self.diagonal = np.zeros(width, np.float32)
         self.diagonal[:k] = rng.uniform(0, 30, k)
+        self.scales = rng.uniform(0.5, 2, n).astype(np.float32)
         self.penalties = rng.uniform(0.5, 3, n).astype(np.float32)
         self.lengths = rng.uniform(0.5, 2, n).astype(np.float32)
         self.partner_lengths = rng.uniform(0.5, 2, n_others).astype(np.float32)
@@ -46,6 +47,7 @@ class Problem:
             self.partner_lengths,
             self.others,
             self.diagonal,
+            self.scales,
             self.penalties,
             rows,
             self.linear,
@@ -65,7 +67,8 @@ class Problem:
         return y, c, t * self.lengths[row] * self.partner_lengths[self.partners[span]]
 
     def d(self, row: int) -> np.ndarray:
-        return self.diagonal[: self.k].astype(np.float64) + self.penalties[row]
+        shared = self.diagonal[: self.k].astype(np.float64)
+        return self.scales[row * (len(self.scales) > 1)] * shared + self.penalties[row]
 
     def expected(self, row: int) -> np.ndarray:
         y, c, t = self.pairs(row)

@@ -1,13 +1,13 @@
-"""Alternating least squares: one side's rows are solved exactly, then the other's."""
+"""Alternating least squares: one side's rows are solved with the other side's held, then the other's."""
 
 import time
+from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field, replace
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
-from numpy.typing import NDArray
 from scipy.sparse import coo_array
 
 from dotbias.data.ratings import Ratings
@@ -17,12 +17,13 @@ from dotbias.memory import check_memory
 from dotbias.models.base import Array, Model, Parameters, initialised
 from dotbias.models.baseline import Baseline
 from dotbias.models.dot_bias import DotBias
-from dotbias.models.row_form import row_weights
+from dotbias.models.row_form import Side, row_weights
 from dotbias.settings import generator, setting
 from dotbias.solvers.base import History, OnEpoch, Solver, linear_dot_bias
 from dotbias.solvers.decay import WeightDecay, as_weight_decay, prior_constants, row_counts
 from dotbias.solvers.epochs import EpochLoop, Figures
 from dotbias.solvers.least_squares.closed_form import ClosedForm
+from dotbias.solvers.least_squares.conjugate_gradients import ONE, improve_rows
 from dotbias.solvers.least_squares.normal_equations import padded, solve_rows
 from dotbias.solvers.objective import penalty
 from dotbias.solvers.threads import threads
@@ -45,7 +46,8 @@ class ALS(Solver):
 
     Minimises what ``objective`` measures and ``GradientDescent`` follows; the same ``λ`` means the same
     in both. With the items held, each user's bias and factors are the solution of a linear regression
-    on its ratings; with the users held, each item's. Each of these half steps is exact, so the objective
+    on its ratings; with the users held, each item's. Each of these half steps is exact, or goes a few
+    steps of conjugate gradients towards it (``n_steps``; Takács, Pilászy & Tikk 2011), so the objective
     never rises (``History.half_steps``, up to rounding). A direction about which ratings and decay say
     nothing, as with ``λ = 0`` and fewer ratings than factors, stays about where it was.
 
@@ -66,6 +68,8 @@ class ALS(Solver):
         validation_size: share of the *training* rows that is held out as validation rows; with it,
             iterations stop early and the parameters of the best one are kept.
         patience: iterations without improvement on the validation rows before they stop.
+        n_steps: steps of conjugate gradients that each row takes from where it is, whitened by the
+            weight decay, which must be above 0 for all that moves; None solves each row exactly.
         n_threads: threads, or None for as many as the machine has and the ratings keep busy (one
             for each 100,000).
 
@@ -83,11 +87,19 @@ class ALS(Solver):
     biases: Literal["together", "held"] = setting("together", choices=("together", "held"))
     validation_size: float = setting(0.0, at_least=0, below=1)
     patience: int = setting(3, at_least=1)
+    n_steps: int | None = setting(None, at_least=1)
     n_threads: int | None = setting(None, at_least=1)
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        _ = self.decay
+        decay = self.decay.by_group(DEFAULT_DECAY["rating"])
+        moved = [name for name in decay if self.biases == "together" or not name.endswith("bias")]
+        still = [name for name in moved if decay[name] == 0]
+        if self.n_steps is not None and still:
+            raise SettingError(
+                f"n_steps={self.n_steps}: conjugate gradients are whitened by the weight decay, which "
+                f"is 0 for {', '.join(still)}: leave n_steps out, or decay them"
+            )
 
     @property
     def decay(self) -> WeightDecay:
@@ -155,11 +167,15 @@ class _Iterations(EpochLoop):
         inside = {g: self.start[g] / unit for g, unit in self.units.items()}
         inside |= prior_constants(solver.decay, model, counts, 1.0)
         targets = (rest.values - self.start["global_mean"][0]) / np.float32(self.std)
-        self.users = _RowRegressions(
-            "user", inside, rest.user_indices, rest.item_indices, targets, held
-        )
-        self.items = _RowRegressions(
-            "item", inside, rest.item_indices, rest.user_indices, targets, held
+        pairs: dict[Side, tuple[Index, Index]] = {
+            "user": (rest.user_indices, rest.item_indices),
+            "item": (rest.item_indices, rest.user_indices),
+        }
+        self.users, self.items = (
+            _Exact(side, inside, *indices, targets, held)
+            if solver.n_steps is None
+            else _Stepwise(side, inside, *indices, targets, held, n_steps=solver.n_steps)
+            for side, indices in pairs.items()
         )
 
     def threads(self) -> AbstractContextManager[None]:
@@ -170,7 +186,7 @@ class _Iterations(EpochLoop):
         """Users, then items."""
         users, items = self.users, self.items
         for side, other in ((users, items), (items, users)):
-            squares = side.solve(other.rows)
+            squares = side.solve(other)
             total = self.std**2 * (0.5 * squares + side.penalty + other.penalty)
             self.history.half_steps.append(total)
         rmse = self.std * float(np.sqrt(squares / len(self.validation.rest)))
@@ -184,51 +200,99 @@ class _Iterations(EpochLoop):
         """The parameters as they are now, in rating units."""
         now = dict(self.start)
         for name, side in (("user", self.users), ("item", self.items)):
-            bias, factors = side.rows[:, 0], side.rows[:, 1 : 1 + self.model.n_factors]
             if not side.held:  # units would cost it its last bit
-                now[f"{name}_bias"] = bias * self.units[f"{name}_bias"]
-            now[f"{name}_factors"] = factors * self.units[f"{name}_factors"]
+                now[f"{name}_bias"] = side.bias * self.units[f"{name}_bias"]
+            now[f"{name}_factors"] = side.factors * self.units[f"{name}_factors"]
         return now
 
 
-class _RowRegressions:
-    """The regressions of one side's rows: their ratings row by row, as the kernel wants them."""
+class _Rows(ABC):
+    """One side: its table, and its ratings row by row, as the kernels want them.
+
+    Args:
+        side: which.
+        start: the parameters to start from, and the constants of its prior.
+        own, partners, targets: the ratings.
+        held: whether biases stay as they are.
+        bias_at: the column of the bias.
+        n_lead: how many columns come before the factors.
+
+    Attributes:
+        penalty: what the decay adds to the objective.
+    """
 
     def __init__(
         self,
-        name: str,
+        side: Side,
         start: Parameters,
-        rows: Index,
+        own: Index,
         partners: Index,
         targets: Array,
         held: bool,
+        *,
+        bias_at: int,
+        n_lead: int,
     ) -> None:
-        bias, factors = start[f"{name}_bias"], start[f"{name}_factors"]
-        table = coo_array((targets, (rows, partners)), (len(bias), int(partners.max()) + 1))
+        bias, factors = start[f"{side}_bias"], start[f"{side}_factors"]
+        table = coo_array((targets, (own, partners)), (len(bias), int(partners.max()) + 1))
         table.has_canonical_format = True  # else a pair that is rated twice would be added up
         by_row = table.tocsr()
-        self.starts, self.partners, self.targets = by_row.indptr, by_row.indices, by_row.data
-        counts: NDArray[np.int64] = np.diff(self.starts).astype(np.int64)
+        # The types that folding in has too, lest loops be compiled for both.
+        self.starts = by_row.indptr.astype(np.int64, copy=False)
+        self.partners = by_row.indices.astype(np.int32, copy=False)
+        self.targets, self.held = by_row.data, held
+        counts = np.diff(self.starts)
         self.order = np.argsort(-counts, kind="stable")
-        k, width = factors.shape[1], padded(1 + factors.shape[1])
+        self.weights = row_weights(counts, per_rating=bool(start["prior_per_rating"][0]))
+        k = factors.shape[1]
+        self._bias_at, self._factors_at = bias_at, slice(n_lead, n_lead + k)
+        width = padded(n_lead + k)
         check_memory(2 * width**2, f"least squares with n_factors={k}")  # the prior and one system
         self.rows = np.zeros((len(bias), width), np.float32)
-        self.rows[:, 0], self.rows[:, 1 : 1 + k] = bias, factors
-        self.weights = row_weights(counts, per_rating=bool(start["prior_per_rating"][0]))
-        self._diagonal = np.zeros(width, np.float32)
-        self._diagonal[: 1 + k] = start[f"{name}_prior_precision"]
+        self.rows[:, self._bias_at], self.rows[:, self._factors_at] = bias, factors
+        precision = start[f"{side}_prior_precision"]
+        self.diagonal = np.zeros(width, np.float32)
+        self.diagonal[self._bias_at], self.diagonal[self._factors_at] = precision[0], precision[1:]
         self.penalty = self._penalty()
-        self._mean, self._precision = np.zeros_like(self.rows), np.diag(self._diagonal)
-        self.held = held
 
-    def solve(self, others: Array) -> float:
-        """Solve every row with the other side's held; the sum of squared errors after it."""
+    @property
+    def bias(self) -> Array:
+        """The bias of each row, shape (n,)."""
+        return self.rows[:, self._bias_at]
+
+    @property
+    def factors(self) -> Array:
+        """The embeddings, shape (n, k)."""
+        return self.rows[:, self._factors_at]
+
+    def solve(self, other: "_Rows") -> float:
+        """Move every row with the other side's held; the sum of squared errors after it."""
+        squares = self._moved(other)
+        self.penalty = self._penalty()
+        return squares
+
+    @abstractmethod
+    def _moved(self, other: "_Rows") -> float:
+        """The same, but for the penalty."""
+
+    def _penalty(self) -> float:
+        return penalty(self.rows, np.zeros_like(self.diagonal), self.diagonal, self.weights)
+
+
+class _Exact(_Rows):
+    """Rows ``(b, p)``, each the solution of its regression."""
+
+    def __init__(self, *of_side: Any) -> None:
+        super().__init__(*of_side, bias_at=0, n_lead=1)
+        self._mean, self._precision = np.zeros_like(self.rows), np.diag(self.diagonal)
+
+    def _moved(self, other: _Rows) -> float:
         squares = solve_rows(
             self.order,
             self.starts,
             self.partners,
             self.targets,
-            others,
+            other.rows,
             self.rows,
             self._mean,
             self._precision,
@@ -236,9 +300,40 @@ class _RowRegressions:
             int(self.held),
             2,
         )
-        self.penalty = self._penalty()
         return float(squares)
 
-    def _penalty(self) -> float:
-        """What the decay adds to the objective."""
-        return penalty(self.rows, np.zeros_like(self._diagonal), self._diagonal, self.weights)
+
+class _Stepwise(_Rows):
+    """Rows ``(b, 1, p)`` of users and ``(1, h, q)`` of items, whose products are all of a rating: each
+    goes some steps from where it is. What has no penalty stays, and so does the 1.
+    """
+
+    def __init__(self, side: Side, *of_side: Any, n_steps: int) -> None:
+        # The bias of users stands where items have a 1, and the other way around.
+        super().__init__(side, *of_side, bias_at=0 if side == "user" else 1, n_lead=2)
+        self._n_steps = n_steps
+        self.rows[:, 1 - self._bias_at] = 1
+        self._moving = self.diagonal.copy()
+        if self.held:
+            self._moving[self._bias_at] = 0
+        self._nothing = np.zeros(len(self.rows), np.float32), np.empty((0, 0), np.float32)
+
+    def _moved(self, other: _Rows) -> float:
+        penalties, linear = self._nothing
+        squares, _ = improve_rows(
+            self.order,
+            self.starts,
+            self.partners,
+            self.targets,
+            ONE,
+            ONE,
+            ONE,
+            other.rows,
+            self._moving,
+            self.weights,
+            penalties,
+            self.rows,
+            linear,
+            self._n_steps,
+        )
+        return float(squares.sum())

@@ -170,6 +170,7 @@ def improve_rows(
     partner_lengths: Any,
     others: Any,
     diagonal: Any,
+    scales: Any,
     penalties: Any,
     rows: Any,
     linear: Any,
@@ -185,7 +186,9 @@ def improve_rows(
         own_lengths, partner_lengths: what the target of a pair is multiplied by for its row and for its
             partner, shape (n_rows,) and (n_others,), or (1,) where that is 1 for all, float32.
         others: the other side's table, shape (n_others, width), width a multiple of 8, float32.
-        diagonal: the part of ``d`` that all rows share, at least 0, shape (width,), float32.
+        diagonal: the part of ``d`` that all rows share, at least 0, shape (width,), float32. A number
+            whose ``d`` is 0 stays as it is.
+        scales: what that is multiplied by for each row, shape (n_rows,), or (1,) for all, float32.
         penalties: each row's own part, at least 0, shape (n_rows,), float32.
         rows: this side's table, shape (n_rows, width), float32; the rows of ``order`` change.
         linear: ``g``, a table like rows; without rows where it is 0 everywhere.
@@ -199,6 +202,7 @@ def improve_rows(
     squares, lengths = np.zeros(len(rows)), np.zeros(len(rows))
     t_step, c_step = int(len(targets) > 1), int(len(weights) > 1)
     own_step, partner_step = int(len(own_lengths) > 1), int(len(partner_lengths) > 1)
+    scale_step = int(len(scales) > 1)
     table, near, longest = others.ctypes.data, _TOGETHER, 0
     while 2 * near * width <= _NEAR:
         near *= 2
@@ -220,7 +224,7 @@ def improve_rows(
             whole = n // _TOGETHER * _TOGETHER
             for f in range(width):
                 x[f] = rows[row, f]
-                d[f] = diagonal[f] + penalties[row]
+                d[f] = fma(scales[row * scale_step], diagonal[f], penalties[row])
                 inverse[f] = np.float32(1) / d[f] if d[f] > 0 else np.float32(0)
             # The last pairs are filled up with partners who count nothing.
             for r in range(whole, n):

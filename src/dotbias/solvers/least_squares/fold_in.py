@@ -440,6 +440,7 @@ def _solve_many(regressions: _Weighted) -> Array:
             ONE,
             y,
             basis.values.astype(np.float32),
+            ONE,
             ridge,
             rows,
             pulled,

@@ -396,6 +396,7 @@ class _Rows:
             *self._lengths,
             other._table,
             (a0 * basis.values).astype(np.float32),
+            ONE,
             self.penalties,
             self._table,
             _NO_LINEAR_TERM,
