@@ -3,6 +3,7 @@
     python benchmarks/als.py defaults     # validation RMSE on parts of the training rows alone
     python benchmarks/als.py speed        # one iteration on ml-1m, 64 factors, by threads
     python benchmarks/als.py large        # 20 million simulated ratings, 10 iterations: time, memory
+    python benchmarks/als.py large --steps 5 --steps 0    # conjugate gradients, and exact solutions
 
 ``defaults`` holds out a tenth (seed 7) of each protocol's first training part; no test part is used.
 Another busy process takes the second core away: look at ``top`` while ``speed`` runs.
@@ -40,12 +41,12 @@ import json, resource, sys, dotbias as db
 peak = lambda: resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
 ratings = db.read_ratings(sys.argv[1])
 read = peak()
-solver = db.ALS(n_iterations=int(sys.argv[3]))
+solver = db.ALS(n_iterations=int(sys.argv[3]), n_steps=int(sys.argv[4]) or None)
 rec = db.fit(ratings, db.DotBias(n_factors=int(sys.argv[2])), solver)
 history = rec.facts["history"]
 print(json.dumps({"n": len(ratings), "read": read, "peak": peak(), "fit": history["seconds"],
     "iterations": [e["seconds"] for e in history["epochs"]],
-    "rmse": history["epochs"][-1]["train_rmse"]}))
+    "rmse": history["epochs"][-1]["train_rmse"], "objective": history["half_steps"][1::2]}))
 """
 
 
@@ -81,12 +82,13 @@ def defaults(only: Annotated[list[str] | None, typer.Option(help="Labels.")] = N
 
 
 @app.command()
-def speed(iterations: int = 10) -> None:
+def speed(iterations: int = 10, steps: int = 0) -> None:
     _, ratings, _ = next(protocols.splits("ml-1m"))
     seconds: dict[int, list[float]] = {}
     for n in sorted({1, min(2, numba.config.NUMBA_NUM_THREADS)}):
         # The first may have to compile.
-        _, history = db.ALS(n_iterations=iterations + 1, n_threads=n).fit(MODEL, ratings)
+        solver = db.ALS(n_iterations=iterations + 1, n_threads=n, n_steps=steps or None)
+        _, history = solver.fit(MODEL, ratings)
         seconds[n] = [epoch.seconds for epoch in history.epochs[1:]]
         median, low, high = statistics.median(seconds[n]), min(seconds[n]), max(seconds[n])
         print(f"{n} threads: {median:.3f} s an iteration ({low:.3f} - {high:.3f})")
@@ -101,20 +103,26 @@ def large(
     items: int = 27_000,
     factors: int = 64,
     iterations: int = 10,
+    steps: Annotated[
+        list[int] | None, typer.Option(help="Of conjugate gradients; 0: exact.")
+    ] = None,
 ) -> None:
     with tempfile.TemporaryDirectory() as folder:
         path = str(Path(folder) / "ratings.parquet")
         sizes = map(str, (users, items, n_ratings))
         subprocess.run([sys.executable, "-c", _SIMULATE, path, *sizes], check=True)
-        command = [sys.executable, "-c", _FIT, path, str(factors), str(iterations)]
-        done = subprocess.run(command, check=True, capture_output=True, text=True)
-    figures = json.loads(done.stdout)
-    print(
-        f"{figures['n']:,} ratings, {factors} factors, {iterations} iterations: fit in "
-        f"{figures['fit']:.1f} s, {statistics.median(figures['iterations']):.1f} s an iteration, "
-        f"training RMSE {figures['rmse']:.4f}; peak {figures['peak'] / 2**30:.2f} GiB, "
-        f"{figures['read'] / 2**30:.2f} GiB of it after reading"
-    )
+        for n_steps in steps or [0]:
+            command = [sys.executable, "-c", _FIT, path, *map(str, (factors, iterations, n_steps))]
+            done = subprocess.run(command, check=True, capture_output=True, text=True)
+            figures = json.loads(done.stdout)
+            print(
+                f"{figures['n']:,} ratings, {factors} factors, {iterations} iterations"
+                f"{f' of {n_steps} steps' if n_steps else ''}: fit in {figures['fit']:.1f} s, "
+                f"{statistics.median(figures['iterations']):.1f} s an iteration, training RMSE "
+                f"{figures['rmse']:.4f}; peak {figures['peak'] / 2**30:.2f} GiB, "
+                f"{figures['read'] / 2**30:.2f} GiB of it after reading"
+            )
+            print("objective", *(f"{value:.6g}" for value in figures["objective"]), flush=True)
 
 
 if __name__ == "__main__":
