@@ -4,7 +4,7 @@ import time
 from collections.abc import Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field, replace
-from typing import Literal
+from typing import ClassVar, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -76,6 +76,8 @@ class ALS(Solver):
     >>> len(falls), falls == sorted(falls, reverse=True)
     (10, True)
     """
+
+    epochs_are: ClassVar[str] = "iterations"
 
     n_iterations: int = setting(15, at_least=1)
     weight_decay: float | Mapping[str, float] | WeightDecay | None = field(default=None)
