@@ -150,11 +150,12 @@ def test_info_calls_things_what_they_are(run, ratings):
     assert re.search(rf"^scale .*, mean {mean:.3f}$", shown, re.M)
 
 
-def test_info_of_ratings_says_what_they_are_and_what_to_do(run, ratings):
+def test_info_of_ratings_says_what_they_are_and_what_to_do(run, workplace, ratings):
     told = " ".join(run("info", ratings.name, code=1).stderr.split())
     assert "Error: ratings.csv is no model yet: it holds 12,000 ratings from" in told
     assert "Fit one with `dotbias fit ratings.csv -o ratings.dotbias`" in told
-    assert "no model file" in run("info", ".", code=1).stderr
+    (workplace / "notes.txt").write_text("what I think of films\n")
+    assert "notes.txt is no model file" in run("info", "notes.txt", code=1).stderr
 
 
 def test_what_is_saved_has_the_settings_that_were_measured(run, workplace, ratings):
@@ -170,11 +171,11 @@ def test_what_is_saved_has_the_settings_that_were_measured(run, workplace, ratin
 
 
 def test_a_small_budget_is_kept_to(run, ratings):
-    done = run("fit", ratings, "--budget", "0.9s", "--json")
+    done = run("fit", ratings, "--budget", "0.7s", "--json")
     assert "Solver: sgd, 40 epochs" in done.stderr
     assert "More accurate, but too slow: gibbs with histories, 60 samples" in done.stderr
     assert json.loads(done.stdout)["epochs"] == 40
-    folds = run("cross-validate", ratings, "--folds", 2, "--budget", "0.9")
+    folds = run("cross-validate", ratings, "--folds", 2, "--budget", "0.7")
     assert "Solver: sgd, 40 epochs" in folds.stderr
 
 

@@ -1,6 +1,6 @@
 """One default, the same everywhere: with a model saved, without, and in Python.
 
-That the choice is the same on any number of threads is seen where it is made, and the bits where they are.
+That threads change neither the choice nor the bits is seen where these are made.
 """
 
 import json
@@ -86,7 +86,7 @@ def test_ctrl_c_in_the_second_fit_leaves_what_was_measured(run, ratings, workpla
     with monkeypatch.context() as patch:
         patch.setattr(db.GradientDescent, "fit", interrupted)
         done = run("fit", ratings, "-o", "cut.dotbias", *how, code=130)
-    told = f"Interrupted: saved is what was measured, of {len(tables[0]):,} ratings."
+    told = f"Dropped: saved is what was measured, fitted on {len(tables[0]):,} ratings."
     assert told in done.stderr
     run("fit", ratings, "-o", "first.dotbias", "--no-refit", *how)
     cut, first = (

@@ -166,9 +166,8 @@ def fit(
             with suppress(KeyboardInterrupt):
                 again = fit_model(table, model, solver, **how)
             if again is None or again.interrupted:  # whose error nobody has measured
-                show.say(
-                    f"Interrupted: saved is what was measured, of {len(train):,} {table.kind}."
-                )
+                what = f"fitted on {len(train):,} {table.kind}"
+                show.say(f"Dropped: saved is what was measured, {what}.")
                 interrupted = True
             else:
                 rec = again

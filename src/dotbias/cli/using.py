@@ -342,7 +342,7 @@ def _instead_of_a_model(path: Path, error: "ModelFileError") -> "ModelFileError"
             ratings = read_ratings(path)
     except DotbiasError:
         return error
-    fit = hints.command("fit", path, "-o", path.with_suffix(".dotbias").name)
+    fit = hints.command("fit", path, "-o", f"{path.stem or 'model'}.dotbias")
     return type(error)(f"{path} is no model yet: it holds {summary(ratings)} Fit one with `{fit}`")
 
 
