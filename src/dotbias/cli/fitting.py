@@ -88,6 +88,7 @@ def fit(
     [bold]dotbias fit ratings.csv --solver gibbs --samples 400 -o movies.dotbias[/bold],
     [bold]dotbias fit --database shop.db --table orders -o shop.dotbias[/bold]
     """
+    from dotbias.compiled import is_new_here
     from dotbias.evaluation.evaluate import HeldOut
     from dotbias.evaluation.evaluate import evaluate as measure
     from dotbias.fitting.fit import fit as fit_model
@@ -117,6 +118,8 @@ def fit(
         test_size = 0
     plan = _planned(plan, solving, table, purpose, also=also)
     plan.say()
+    if plan.choice is not None and is_new_here():
+        show.say("The first fit on a machine compiles before it begins: about a minute, once.")
     train, test = table, None
     if test_size > 0:
         split_seed = seed if split_seed is None else split_seed
