@@ -339,3 +339,10 @@ def test_of_functions_that_call_others_the_first_alone_is_named(
     caller.__module__ = helper.py_func.__module__ = "dotbias.somewhere"
     assert compiled()(caller)(3) == 7
     assert said == ["compiling, once: caller"]
+
+
+@pytest.mark.usefixtures("kept_in")
+def test_it_is_known_whether_anything_was_compiled_before() -> None:
+    assert module.is_new_here()
+    compiled()(twice)(3)
+    assert not module.is_new_here()

@@ -223,6 +223,12 @@ def folder() -> Path | None:
     return None
 
 
+def is_new_here() -> bool:
+    """Whether nothing is kept from an earlier process, so that all has to be compiled."""
+    place = folder()
+    return place is None or not any(place.glob("*.nbc"))
+
+
 def _temporary() -> Path:
     user = os.getuid() if hasattr(os, "getuid") else ""
     return Path(tempfile.gettempdir()) / f"dotbias-{user}"

@@ -184,10 +184,10 @@ def test_a_budget_without_a_choice_is_refused():
         planning.plan(Solving(lr=["0.1"], budget="9"))
 
 
-def test_the_choice_is_made_for_each_of_the_fits():
+def test_the_choice_is_that_of_python():
     ratings = db.simulate(100, 50, 2000, seed=0).ratings
-    plan = planning.choose(Solving(budget="1m", threads=1, factors=4), ratings, n_fits=2)
-    assert plan.choice == db.choose_solver(ratings, budget=30, n_threads=1, n_factors=4)
+    plan = planning.choose(Solving(budget="1m", threads=1, factors=4), ratings)
+    assert plan.choice == db.choose_solver(ratings, budget=60, n_threads=1, n_factors=4)
     assert (plan.model, plan.solver) == (plan.choice.model, plan.choice.solver)
 
 

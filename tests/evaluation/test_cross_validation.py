@@ -47,8 +47,7 @@ def test_with_neither_model_nor_solver_one_choice_serves_all_folds(ratings, capl
         result = cross_validate(ratings, n_folds=3, budget=1.1, seed=7)
     notes = [message for message in caplog.messages if message.startswith("Solver: ")]
     assert len(notes) == 1
-    train, _ = next(iter(k_fold(ratings, 3, seed=7)))
-    choice = choose_solver(train, budget=1.1)
+    choice = choose_solver(ratings, budget=1.1)
     assert notes == [f"Solver: {choice}"]
     expected = cross_validate(ratings, choice.model, choice.solver, n_folds=3, seed=7)
     assert as_dicts(result) == as_dicts(expected)

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 import dotbias as db
-from dotbias.fitting.fit import _describe
+from dotbias.fitting.fit import _describe, _Pace
 
 
 def test_near_the_noise_floor_at_200_ratings_per_user():
@@ -131,6 +131,17 @@ def test_what_is_chosen_survives_the_file(few, tmp_path):
     rec = db.fit(few, budget=1)
     rec.save(tmp_path / "model")
     assert db.Recommender.load(tmp_path / "model").info()["choice"] == rec.facts["choice"]
+
+
+def test_a_second_into_a_fit_it_says_how_much_longer_it_will_take(monkeypatch, caplog):
+    """At the pace of all but the first sample, which may have compiled."""
+    now = iter([40.0, 40.9, 41.8, 42.7])
+    monkeypatch.setattr("dotbias.fitting.fit.time.perf_counter", lambda: next(now))
+    pace = _Pace("Fitting", db.Gibbs(n_samples=21, burn_in=4))
+    with caplog.at_level(logging.INFO, logger="dotbias"):
+        for done in (1, 2, 3, 4):
+            pace.note(done)
+    assert caplog.messages == ["Fitting: about 16 s to go (3 of 21 samples done)."]
 
 
 def test_the_progress_of_each_solver_names_what_it_is_about(few):

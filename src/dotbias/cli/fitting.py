@@ -1,6 +1,7 @@
 """Commands that fit and judge models: fit, evaluate, cross-validate."""
 
 import time
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -11,7 +12,7 @@ from dotbias.cli import hints, planning, show
 from dotbias.cli import options as o
 from dotbias.cli.groups import add
 from dotbias.cli.ranking import Ranking
-from dotbias.cli.reading import Reading, WithoutTitles
+from dotbias.cli.reading import Reading, WithoutTitles, summary
 from dotbias.cli.solving import SolverName, Solving
 from dotbias.cli.writing import WritesModel
 
@@ -76,16 +77,18 @@ def fit(
     """Read ratings, fit a model, report its held-out error, and save it.
 
     A share of the ratings is held out, the model fitted on the rest and measured on what it has not
-    seen. Then the saved model is fitted on all ratings (unless --no-refit).
+    seen. Then the saved model is fitted on all ratings, with the same settings (unless --no-refit).
 
     Unless told otherwise, two models are fitted into one file: one that says how many stars, by the most
     accurate solver that is expected to end in time (--budget), and one that says what people choose, by
-    which `recommend` ranks. Of data without ratings it is the second alone.
+    which `recommend` ranks. Of data without ratings it is the second alone. What is chosen follows from
+    the data, the budget and the seed alone.
 
     Examples: [bold]dotbias fit ml-latest-small.zip -o movies.dotbias[/bold],
     [bold]dotbias fit ratings.csv --solver gibbs --samples 400 -o movies.dotbias[/bold],
     [bold]dotbias fit --database shop.db --table orders -o shop.dotbias[/bold]
     """
+    from dotbias.compiled import is_new_here
     from dotbias.evaluation.evaluate import HeldOut
     from dotbias.evaluation.evaluate import evaluate as measure
     from dotbias.fitting.fit import fit as fit_model
@@ -105,7 +108,7 @@ def fit(
         also["--convergence"] = ("gibbs",)
     plan = planning.plan(solving, also)
     table = reading.read(ratings)
-    show.say(_summary(table))
+    show.say(summary(table))
     purpose = ranking.purpose_for(table, plan)
     report, rec, interrupted = None, None, False
     if test_size > 0 and round(test_size * len(table)) in (0, len(table)):
@@ -113,9 +116,10 @@ def fit(
             f"Too few {table.kind} to hold out a share of {test_size:g}: the error is not measured."
         )
         test_size = 0
-    n_fits = 2 if test_size > 0 and output and refit else 1
-    plan = _planned(plan, solving, table, purpose, n_fits=n_fits, also=also)
+    plan = _planned(plan, solving, table, purpose, also=also)
     plan.say()
+    if plan.choice is not None and is_new_here():
+        show.say("The first fit on a machine compiles before it begins: about a minute, once.")
     train, test = table, None
     if test_size > 0:
         split_seed = seed if split_seed is None else split_seed
@@ -136,7 +140,7 @@ def fit(
         how["preference"] = choose_preference(
             train,
             how["preference"],
-            budget=planning.budget(solving) / n_fits,
+            budget=planning.budget(solving),
             seed=seed,
             progress=not show.quiet(),
         )
@@ -160,21 +164,25 @@ def fit(
         if rec is None:
             rec = fit_model(table, model, solver, **how)
         elif refit and not (interrupted or rec.interrupted):
-            try:
-                rec = fit_model(table, model, solver, **how)
-            except KeyboardInterrupt:  # before or after the epochs, of which the best are kept
-                show.say("Interrupted: saved is what was measured.")
+            again = None
+            show.say(f"Fitting what is saved, on all {len(table):,} {table.kind}.")
+            with suppress(KeyboardInterrupt):
+                again = fit_model(table, model, solver, **how)
+            if again is None or again.interrupted:  # whose error nobody has measured
+                what = f"fitted on {len(train):,} {table.kind}"
+                show.say(f"Dropped: saved is what was measured, {what}.")
                 interrupted = True
+            else:
+                rec = again
         choice = None if plan.choice is None else plan.choice.record
         held_out = None
         if report is not None:
-            again = rec.rated.nnz == len(table)
             held_out = to_plain(
                 HeldOut(
                     **vars(report),
                     test_size=test_size,
                     split_seed=split_seed or 0,
-                    refit_on_all=again,
+                    refit_on_all=rec.rated.nnz == len(table),
                     new_users_size=new_users,
                 )
             )
@@ -312,9 +320,9 @@ def cross_validate(
     plan = planning.plan(solving)
     number, given = _folds(folds, ratings, reading)
     table = given[0][0] if given else reading.read(ratings)
-    show.say(_summary(table))
+    show.say(summary(table))
     purpose = ranking.purpose_for(table, plan)
-    plan = _planned(plan, solving, table, purpose, n_fits=1)
+    plan = _planned(plan, solving, table, purpose)
     plan.say()
     result = run(
         given or table,
@@ -370,14 +378,13 @@ def _planned(
     table: "Ratings",
     purpose: "Purpose",
     *,
-    n_fits: int,
     also: "Iterable[str]" = (),
 ) -> planning.Plan:
     """What is to be fitted, now that the data are there; ``also`` are further options for ratings."""
     from dotbias.errors import SettingError
 
     if purpose != "recommend" or (plan is not None and plan.ranks):
-        return plan or planning.choose(solving, table, n_fits=n_fits)
+        return plan or planning.choose(solving, table)
     for option in (*solving.named(), *(given.typed for given in solving.given()), *also):
         why = "--for recommend fits none" if table.kind == "ratings" else f"these are {table.kind}"
         raise SettingError(f"{option} is for a model of ratings, and {why}: leave it out")
@@ -397,9 +404,3 @@ def _show_groups(model: "Model", solver: "Solver | None", train: "Ratings") -> N
 
     if isinstance(solver, GradientDescent):
         show.frame(solver.groups(model, train), "Parameter groups")
-
-
-def _summary(table: "Ratings") -> str:
-    low, high = table.scale
-    values = "" if table.kind == "events" else f" from {low:g} to {high:g}"
-    return f"{len(table):,} {table.kind}{values} by {table.n_users:,} users of {table.n_items:,} items."

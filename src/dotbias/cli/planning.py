@@ -26,14 +26,12 @@ class Plan:
     Args:
         model, solver: as for ``dotbias.fit``; None where no ratings are predicted.
         choice: where the data decided.
-        n_fits: for how many fits within the budget.
         because: which option decided, where one did.
     """
 
     model: "Model | None"
     solver: "Solver | None"
     choice: "Choice | None" = None
-    n_fits: int = 1
     because: str | None = None
 
     @property
@@ -44,8 +42,7 @@ class Plan:
     def say(self) -> None:
         """A note about a solver that the user did not name."""
         if self.choice is not None:
-            each = f", for each of {self.n_fits} fits" if self.n_fits > 1 else ""
-            show.say(f"Solver{each}: {self.choice}")
+            show.say(f"Solver: {self.choice}")
         elif self.because is not None:
             show.say(f"Solver: {self.because}")
 
@@ -97,17 +94,17 @@ def plan(solving: Solving, also: Mapping[str, tuple[SolverName, ...]] | None = N
     return Plan(*_made(solving, name), because=because)
 
 
-def choose(solving: Solving, ratings: "Ratings", *, n_fits: int) -> Plan:
-    """Model and solver by the size of the data, for so many fits within the budget."""
+def choose(solving: Solving, ratings: "Ratings") -> Plan:
+    """Model and solver by the size of the data."""
     from dotbias.fitting.choosing import choose_solver
 
     choice = choose_solver(
         ratings,
-        budget=budget(solving) / n_fits,
+        budget=budget(solving),
         n_threads=solving.threads,
         n_factors=solving.factors,
     )
-    return Plan(choice.model, choice.solver, choice, n_fits)
+    return Plan(choice.model, choice.solver, choice)
 
 
 def make_model(solving: Solving, solver: SolverName = "sgd") -> "Model":
@@ -215,7 +212,7 @@ def _with(settings: S, given: Mapping[str, Any]) -> S:
 
 
 def budget(solving: Solving) -> float:
-    """Seconds that fits may take whose solver is chosen."""
+    """Seconds that a fit whose solver is chosen may take."""
     from dotbias.fitting.choosing import BUDGET
 
     return BUDGET if solving.budget is None else seconds(solving.budget)

@@ -392,3 +392,10 @@ PairColumns = Annotated[Reading, Only("user_column", "item_column", *_FORMAT)]
 RatedColumns = Annotated[
     Reading, Only("user_column", "item_column", "rating_column", "kind", *_FORMAT)
 ]
+
+
+def summary(table: "Ratings") -> str:
+    """What was read, in a sentence."""
+    low, high = table.scale
+    values = "" if table.kind == "events" else f" from {low:g} to {high:g}"
+    return f"{len(table):,} {table.kind}{values} by {table.n_users:,} users of {table.n_items:,} items."

@@ -156,8 +156,9 @@ class Solving:
     budget: Annotated[
         str | None,
         typer.Option(
-            help="Time for which the solver is chosen: seconds, 30s or 2m. In `fit` for measuring and "
-            "the refit together, in `cross-validate` for each fold.",
+            help="Time for which the solver is chosen: seconds, 30s or 2m of one fit on the reference "
+            "machine of docs/which-solver.md. The choice is the same on every machine, with -o and "
+            "without.",
             metavar="TIME",
             show_default="30s",
             rich_help_panel=_MODEL,

@@ -6,16 +6,24 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from dotbias.cli import hints, show
 from dotbias.cli import options as o
-from dotbias.cli import show
 from dotbias.cli.groups import add
 from dotbias.cli.listing import Listing
-from dotbias.cli.reading import PairColumns, RatedColumns, Reading, WithoutScale, without_panics
+from dotbias.cli.reading import (
+    PairColumns,
+    RatedColumns,
+    Reading,
+    WithoutScale,
+    summary,
+    without_panics,
+)
 from dotbias.cli.writing import TableOption, WritesModel, write_table
 
 if TYPE_CHECKING:
     import polars as pl
 
+    from dotbias.errors import ModelFileError
     from dotbias.insight.neighbours import NeighbourStability
     from dotbias.recommender.facts import Chosen
     from dotbias.recommender.fold_in import FoldedUser
@@ -274,10 +282,14 @@ def info(model: o.ModelArgument, as_json: o.JsonOption = False) -> None:
 
     Example: [bold]dotbias info movies.dotbias[/bold]
     """
+    from dotbias.errors import ModelFileError
     from dotbias.evaluation.evaluate import HeldOut
     from dotbias.recommender.recommender import Recommender
 
-    rec = Recommender.load(model)
+    try:
+        rec = Recommender.load(model)
+    except ModelFileError as error:
+        raise _instead_of_a_model(model, error) from error
     told, facts = rec.info(), rec.facts
     if as_json:
         show.data(told)
@@ -317,6 +329,23 @@ def info(model: o.ModelArgument, as_json: o.JsonOption = False) -> None:
         show.console().print(text, markup=False, soft_wrap=True)
 
 
+def _instead_of_a_model(path: Path, error: "ModelFileError") -> "ModelFileError":
+    """Where ratings can be read instead, what they are and what to do with them; else the error."""
+    from dotbias.data.read import read_ratings
+    from dotbias.errors import DotbiasError
+    from dotbias.model_file import MODEL
+
+    if not path.exists() or MODEL.is_ours(path):
+        return error
+    try:
+        with without_panics():
+            ratings = read_ratings(path)
+    except DotbiasError:
+        return error
+    fit = hints.command("fit", path, "-o", f"{path.stem or 'model'}.dotbias")
+    return type(error)(f"{path} is no model yet: it holds {summary(ratings)} Fit one with `{fit}`")
+
+
 def _of_fit(rec: "Recommender", name: str) -> list[tuple[str, str]]:
     """What one model is and how it was fitted, line by line."""
     facts = rec.facts
@@ -334,8 +363,8 @@ def _of_fit(rec: "Recommender", name: str) -> list[tuple[str, str]]:
         ("  seed", "-" if facts.seed is None else str(facts.seed)),
         (
             "  fitted",
-            f"{facts.fitted_at or '-'}, {len(history.epochs)} epochs in {history.seconds:.2f} s "
-            f"({history.stopped})",
+            f"{facts.fitted_at or '-'}, {len(history.epochs)} {facts.epochs_are} in "
+            f"{history.seconds:.2f} s ({history.stopped})",
         ),
     ]
     last = history.epochs[-1] if history.epochs else None
@@ -348,7 +377,8 @@ def _of_fit(rec: "Recommender", name: str) -> list[tuple[str, str]]:
 
 def _chosen(choice: "Chosen") -> str:
     return (
-        f"as the best within {choice.budget:g} s, {choice.seconds:.1f} s expected. {choice.reason}"
+        f"as the best within {choice.budget:g} s on the reference machine, {choice.seconds:.1f} s "
+        f"expected. {choice.reason}"
     )
 
 

@@ -178,13 +178,13 @@ def cross_validate(
     Args:
         ratings: what ``k_fold`` cuts into folds, also a frame or path; or the folds themselves, as pairs
             of training and held-out ratings, such as the official ones of a set.
-        model: as for ``fit``; with neither model nor solver, what is chosen for the first fold's
-            training part is used for all.
+        model: as for ``fit``; with neither model nor solver, what is chosen for the ratings (of
+            given folds: for the first training part) is used for all.
         solver: as for ``fit``.
         purpose, preference: as for ``fit``; each fold chooses for itself what is left open. Without
             ``ranking`` nothing would be measured of a second model, and none is fitted.
         n_folds: number of folds; without effect on given ones.
-        budget: seconds that each fold's fit may take, where the solver is chosen.
+        budget: as for ``fit``, of each fold.
         seed: of every fit and of every evaluation.
         split_seed: of the folds; by default the same.
         k: length of the lists of recommendations, or several.
@@ -227,8 +227,8 @@ def cross_validate(
             if wanted == "both" and not ranking:
                 wanted, preference = "predict", None
             if model is None and solver is None and wanted != "recommend":
-                lists = wanted == "both" and preference is None
-                choice = choose_solver(train, budget=budget, lists=lists)
+                whole = ratings if isinstance(ratings, Ratings) else train
+                choice = choose_solver(whole, budget=budget)
                 _log.info("Solver: %s", choice)
                 model, solver = choice.model, choice.solver
             started = time.perf_counter()

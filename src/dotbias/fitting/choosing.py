@@ -1,14 +1,17 @@
-"""Which solver a fit uses when nobody says: the most accurate that is expected to end in time."""
+"""Which solver a fit uses when nobody says: the most accurate that is expected to end in time.
+
+Time is counted on a reference machine, by the size of the data, so that the same data and budget give
+the same model everywhere: never by a clock, nor by the cores that happen to be there.
+"""
 
 import math
 import numbers
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 from dotbias.data.ratings import Ratings
 from dotbias.errors import SettingError
-from dotbias.fitting.preference import expected_seconds
 from dotbias.models.base import Model
 from dotbias.models.dot_bias import DotBias
 from dotbias.plain import to_plain
@@ -17,28 +20,24 @@ from dotbias.shown import Part, Shown
 from dotbias.solvers.base import Solver
 from dotbias.solvers.descent.gradient import GradientDescent
 from dotbias.solvers.gibbs.gibbs import Gibbs
-from dotbias.solvers.least_squares.als import ALS, ALS_FACTORS
-from dotbias.solvers.threads import threads
 
 BUDGET = 30.0
-"""Seconds that a fit may take when nothing else is said."""
+"""Seconds of the reference machine that a model of ratings may take when nothing else is said."""
 
-# Fewer samples than this have not left their start; as many as the most are the sampler's default.
-LEAST_SAMPLES, MOST_SAMPLES = 60, Gibbs().n_samples
+# Numbers of samples that are considered: the sampler's default, and fewer where those take too long;
+# still fewer have not left their start. Being far between, they mostly are the same for a part of the
+# data as for the whole.
+SAMPLES = Gibbs().n_samples, 100, 60
 
-# Nanoseconds of one thread for each rating and each row, of one sample, epoch or iteration at the
-# default number of factors (of Gibbs: a bias and 15 factors). At least 1.5 times the processor time that
-# was measured on a busy server (AMD EPYC, one thread), for which a sample took 22 ms on a fold of
-# ml-100k, 100 ms on ml-latest-small, 244 ms on ml-1m, and 445 ms on 200,000 invented ratings with 58,000
-# rows; an iteration of ALS 83, 291, 464 and 1,654 ms; an epoch of gradient descent 4, 12 and 81 ms on
-# the first three. Compressing the samples to a single model took less than 1 µs for each row and sample.
-GIBBS_COST, GIBBS_COLUMNS = (250.0, 12_000.0), 16
-DESCENT_COST = 120.0, 1_100.0
-ALS_COST = 310.0, 42_000.0
+# Nanoseconds of the reference machine, one thread of an AMD EPYC (Zen 3), for each rating and each row,
+# of one sample or epoch at the default number of factors (of Gibbs: a bias and 15 factors). There a
+# sample took 22 ms on a fold of ml-100k, 100 ms on ml-latest-small, 244 ms on ml-1m, and 445 ms on
+# 200,000 invented ratings with 58,000 rows; an epoch of gradient descent 4, 12 and 81 ms on the first
+# three. These are met within a quarter, all but the shortest.
+GIBBS_COST, GIBBS_COLUMNS = (70.0, 8_000.0), 16
+DESCENT_COST = 75.0, 600.0
 # Loading compiled code, and what is done once; compiling it for the first time is not counted.
 START_SECONDS = 0.5
-# Share of the work that more threads do not make faster.
-SERIAL_SHARE = 0.3
 
 
 @dataclass(frozen=True)
@@ -49,7 +48,7 @@ class Candidate(Shown):
         name: what it is called on the command line, with its length.
         model: what it estimates.
         solver: with the length that the budget allows.
-        seconds: expected time of the fit.
+        seconds: expected time of the fit on the reference machine.
     """
 
     name: str
@@ -66,7 +65,7 @@ class Choice(Shown):
         chosen: the candidate that is used.
         reason: why.
         candidates: all of them, the most accurate first.
-        budget: seconds that the fit may take.
+        budget: seconds of the reference machine that the fit may take.
     """
 
     chosen: Candidate
@@ -86,7 +85,7 @@ class Choice(Shown):
 
     @property
     def seconds(self) -> float:
-        """How long it is expected to take."""
+        """How long it is expected to take on the reference machine."""
         return self.chosen.seconds
 
     def summary(self) -> dict[str, Any]:
@@ -104,8 +103,8 @@ class Choice(Shown):
         yield from (str(self), self.candidates)
 
     def __str__(self) -> str:
-        expected = f"about {_rounded(self.seconds)} s of a budget of {self.budget:g} s"
-        return f"{self.chosen.name} ({expected}). {self.reason}"
+        expected = f"{_rounded(self.seconds)} s of a budget of {self.budget:g} s"
+        return f"{self.chosen.name} ({expected} on the reference machine). {self.reason}"
 
 
 def choose_solver(
@@ -114,28 +113,32 @@ def choose_solver(
     budget: float = BUDGET,
     n_threads: int | None = None,
     n_factors: int | None = None,
-    lists: bool = True,
 ) -> Choice:
     """The most accurate solver that is expected to end within a budget of time.
 
-    In the order of their error on validation rows (docs/results.md): ``Gibbs`` with histories and 200
-    samples, or as many as fit, 60 at least; ``GradientDescent``; ``ALS`` with 64 factors. Each is
-    expected to take
+    In the order of their error on validation rows (docs/results.md): ``Gibbs`` with histories and 200,
+    100 or 60 samples; ``GradientDescent``. (``ALS`` is behind it, and takes longer.) Each is expected
+    to take
 
-        start + length · (a · ratings + b · (users + items)) / speed-up
+        start + length · (a · ratings + b · (users + items))
 
-    with constants of this module, in which ``length`` is the number of samples, epochs or iterations.
-    They err on the long side. Where nothing fits, the fastest is chosen. The choice follows from the
-    size of the data, the budget and the number of threads alone; features of ratings are not counted.
+    seconds of a reference machine, one thread, with constants of this module, in which ``length`` is the
+    number of samples or epochs. Where nothing fits, the fastest is chosen. The choice
+    follows from the size of the data and the budget alone, so it is the same on any machine, with any
+    number of threads; features of ratings are not counted.
+
+    A part of the ratings may be given more samples than the whole would be. To measure what is to be
+    fitted to all of them, choose once:
+
+        choice = choose_solver(ratings)
+        rec = fit(train, choice.model, choice.solver, purpose="both")
 
     Args:
         ratings: what is to be fitted.
-        budget: seconds that the fit may take.
+        budget: seconds of the reference machine that the fit may take.
         n_threads: threads of the solver, or None for as many as it would use.
         n_factors: length of the embeddings (those sampled, for ``Gibbs``); by default each solver's own.
             More than its own take longer; fewer are expected to take as long.
-        lists: whether preferences are estimated beside ratings: what that is expected to take comes off
-            the budget.
 
     Raises:
         SettingError: for a budget that is no positive number, or settings that no solver takes.
@@ -144,73 +147,55 @@ def choose_solver(
     >>> ratings, truth = db.simulate(n_users=200, n_items=100, n_ratings=5000, seed=1)
     >>> choice = choose_solver(ratings, n_threads=1)
     >>> choice.chosen.name, choice.reason
-    ('gibbs with histories, 200 samples', 'Next best: sgd, 40 epochs, about 0.54 s.')
+    ('gibbs with histories, 200 samples', 'Next best: sgd, 40 epochs, 0.52 s.')
     """
     positive = isinstance(budget, numbers.Real) and math.isfinite(budget) and budget > 0
     if isinstance(budget, bool) or not positive:
         raise SettingError(f"budget={budget!r}: budget must be a number of seconds above 0")
-    clock = _Clock(ratings, n_threads)
-    left = budget - expected_seconds(len(ratings), budget) if lists else budget
     candidates = (
-        _gibbs(clock, left, n_threads, n_factors),
-        _descent(clock, n_threads, n_factors),
-        _als(clock, n_threads, n_factors),
+        _gibbs(ratings, budget, n_threads, n_factors),
+        _descent(ratings, n_threads, n_factors),
     )
-    return _decide(candidates, float(budget), left)
+    return _decide(candidates, float(budget))
 
 
-class _Clock:
-    """What fits of these ratings are expected to take."""
+def _once(ratings: Ratings, cost: tuple[float, float], growth: float) -> float:
+    """Seconds of one sample or epoch.
 
-    def __init__(self, ratings: Ratings, n_threads: int | None) -> None:
-        import numba
-
-        with threads(n_threads, len(ratings)):
-            n = numba.get_num_threads()
-        self.speed_up = n / (1 + SERIAL_SHARE * (n - 1))  # Amdahl's law
-        self.n_ratings, self.n_rows = len(ratings), ratings.n_users + ratings.n_items
-
-    def once(self, cost: tuple[float, float], growth: float) -> float:
-        """Seconds of one sample, epoch or iteration.
-
-        Args:
-            cost: nanoseconds of each rating and each row.
-            growth: factor of the time with the number of factors; below 1 it counts as 1.
-        """
-        per_rating, per_row = cost
-        work = self.n_ratings * per_rating + self.n_rows * per_row
-        return 1e-9 * work * max(growth, 1.0) / self.speed_up
+    Args:
+        ratings: what is fitted.
+        cost: nanoseconds of each rating and each row.
+        growth: factor of the time with the number of factors; below 1 it counts as 1.
+    """
+    per_rating, per_row = cost
+    work = len(ratings) * per_rating + (ratings.n_users + ratings.n_items) * per_row
+    return 1e-9 * work * max(growth, 1.0)
 
 
-def _gibbs(clock: _Clock, budget: float, n_threads: int | None, n_factors: int | None) -> Candidate:
-    usual = Gibbs(n_factors=n_factors, n_threads=n_threads)
-    x = (1 + usual.n_factors_for(clock.n_ratings)) / GIBBS_COLUMNS
+def _gibbs(
+    ratings: Ratings, budget: float, n_threads: int | None, n_factors: int | None
+) -> Candidate:
+    k = Gibbs(n_factors=n_factors).n_factors_for(len(ratings))
+    x = (1 + k) / GIBBS_COLUMNS
     # 32 columns took 1.6 times as long as 16, and 64 columns 3.6 times.
-    once = clock.once(GIBBS_COST, (5 + x + x**2) / 7)
-    n = max(LEAST_SAMPLES, min(MOST_SAMPLES, int((budget - START_SECONDS) / once)))
-    solver = replace(usual, n_samples=n, burn_in=n // 5)
+    once = _once(ratings, GIBBS_COST, (5 + x + x**2) / 7)
+    n = next((n for n in SAMPLES if START_SECONDS + n * once <= budget), min(SAMPLES))
+    # The factors are said too, so that a part of the ratings is fitted as the whole.
+    solver = Gibbs(n_samples=n, burn_in=n // 5, n_factors=k, n_threads=n_threads)
     name = f"gibbs with histories, {n} samples"
     return Candidate(name, DotBias(), solver, START_SECONDS + n * once)
 
 
-def _descent(clock: _Clock, n_threads: int | None, n_factors: int | None) -> Candidate:
+def _descent(ratings: Ratings, n_threads: int | None, n_factors: int | None) -> Candidate:
     solver, usual = GradientDescent(n_threads=n_threads), DotBias()
     model = usual if n_factors is None else DotBias(n_factors=n_factors)
-    once = clock.once(DESCENT_COST, model.n_factors / usual.n_factors)
+    once = _once(ratings, DESCENT_COST, model.n_factors / usual.n_factors)
     seconds = START_SECONDS + solver.n_epochs * once
     return Candidate(f"sgd, {solver.n_epochs} epochs", model, solver, seconds)
 
 
-def _als(clock: _Clock, n_threads: int | None, n_factors: int | None) -> Candidate:
-    solver = ALS(n_threads=n_threads)
-    model = DotBias(n_factors=ALS_FACTORS if n_factors is None else n_factors)
-    once = clock.once(ALS_COST, (model.n_factors / ALS_FACTORS) ** 3)
-    seconds = START_SECONDS + solver.n_iterations * once
-    return Candidate(f"als, {solver.n_iterations} iterations", model, solver, seconds)
-
-
-def _decide(candidates: tuple[Candidate, ...], budget: float, left: float) -> Choice:
-    fitting = [c for c in candidates if c.seconds <= left]
+def _decide(candidates: tuple[Candidate, ...], budget: float) -> Choice:
+    fitting = [c for c in candidates if c.seconds <= budget]
     if not fitting:
         fastest = min(candidates, key=lambda c: c.seconds)
         reason = "None is expected to end in time, and this is the fastest."
@@ -227,7 +212,7 @@ def _decide(candidates: tuple[Candidate, ...], budget: float, left: float) -> Ch
 
 
 def _listed(candidates: Sequence[Candidate]) -> str:
-    return "; ".join(f"{c.name}, about {_rounded(c.seconds)} s" for c in candidates)
+    return "; ".join(f"{c.name}, {_rounded(c.seconds)} s" for c in candidates)
 
 
 def _rounded(seconds: float) -> str:

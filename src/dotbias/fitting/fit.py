@@ -31,6 +31,9 @@ if TYPE_CHECKING:
 
 _log = logging.getLogger("dotbias")
 
+# Seconds after which a fit says how much longer it will take, unless that is less.
+_SOON = 1.0
+
 Purpose: TypeAlias = Literal["both", "predict", "recommend"]
 """What a fit is for."""
 
@@ -64,7 +67,9 @@ def fit(
             ``MostRated`` where none is better, which is logged as a warning. Of an ``ImplicitALS``
             without ``weight_decay``, given here or as the solver, the penalty is chosen likewise. A
             choice that was made before is taken as it is.
-        budget: seconds that a fit may take whose solver is chosen.
+        budget: seconds that a model of ratings whose solver is chosen may take, on the reference machine
+            of ``choose_solver``: the same ratings, budget and seed give the same model on any machine.
+            Choosing a penalty for preferences may take a quarter as much.
         seed: of everything that is drawn.
         progress: whether to show a bar, on a terminal or in a notebook; False never does.
 
@@ -96,8 +101,7 @@ def fit(
         return Recommender.of(first.model, first.parameters, ratings, first.facts)
     choice = None
     if model is None and solver is None:
-        lists = purpose == "both" and preference is None
-        choice = choose_solver(ratings, budget=budget, lists=lists)
+        choice = choose_solver(ratings, budget=budget)
         _log.info("Solver: %s", choice)
         model, solver = choice.model, choice.solver
     if purpose == "both":  # before anything is fitted, which Ctrl-C would lose
@@ -205,10 +209,13 @@ def _fit_one(
         model = DotBias() if solver is None else solver.default_model
     solver = default_solver(model) if solver is None else solver
     title = "fitting" if model.scores == "rating" else "fitting preferences"
+    pace = _Pace(title.capitalize(), solver)
     with progress_bar(title, solver.n_epochs, enabled=progress) as advance:
 
         def on_epoch(epoch: Epoch) -> None:
             advance(1, _describe(epoch))
+            if not has_formula_of(model, DotProduct):  # whose iterations are half of the work
+                pace.note(epoch.epoch)
 
         parameters, history = estimate(solver, model, ratings, seed=seed, on_epoch=on_epoch)
     best = history.best_epoch
@@ -265,6 +272,34 @@ def default_descent(model: Model | None) -> GradientDescent:
             f"{type(model).__name__} is not trained by gradient descent: there is no rate to find"
         )
     return solver
+
+
+class _Pace:
+    """Says once, a second into a fit, how much longer it will take on this machine.
+
+    Args:
+        title: what is under way.
+        solver: how.
+    """
+
+    def __init__(self, title: str, solver: Solver) -> None:
+        self.title, self.solver = title, solver
+        self.first: float | None = None
+        self.said = False
+
+    def note(self, done: int) -> None:
+        """Take note that so many epochs are done; the first is not counted, for it may compile."""
+        now = time.perf_counter()
+        if self.first is None:
+            self.first = now
+        spent, n = now - self.first, self.solver.n_epochs
+        if self.said or spent < _SOON:
+            return
+        self.said = True
+        left = spent / (done - 1) * (n - done)
+        if left >= _SOON:
+            of = f"{done} of {n} {self.solver.epochs_are} done"
+            _log.info("%s: about %.0f s to go (%s).", self.title, left, of)
 
 
 def _describe(epoch: Epoch) -> str:

@@ -53,8 +53,9 @@ _PATIENCE = 2
 # The other way round they would not: what a penalty has emptied takes many iterations to fill, and the
 # path would choose too weak a penalty.
 _FIRST_ITERATIONS, _MORE_ITERATIONS = 5, 3
-# The share of a budget that the path may take, and what one thread takes for a pair and iteration on a
-# busy machine, at 128 factors; so many pairs are worth it under any budget.
+# What the path may take beside the model of ratings, as a share of that model's budget, and what one
+# thread of the reference machine takes for a pair and iteration at 128 factors on a busy day; so many
+# pairs are worth it under any budget.
 _SHARE, _SECONDS_PER_PAIR, _LEAST_PAIRS = 0.25, 2e-7, 50_000
 
 OnPenalty: TypeAlias = Callable[[TriedPenalty], None]
@@ -114,7 +115,7 @@ def choose_preference(
         ratings: all training ratings, counts or events.
         solver: the other settings; its own ``weight_decay`` does not count.
         model: what is estimated, ``usual_model`` by default; the path is then over 128 factors.
-        budget: seconds that the whole fit may take.
+        budget: seconds that a model of ratings may take.
         seed: of what is held out, and of the fits.
         progress: whether to show a bar, on a terminal or in a notebook; False never does.
 
@@ -171,12 +172,6 @@ def choose_preference(
     choice = PreferenceChoice(model, chosen, record)
     _log.log(logging.INFO if better else logging.WARNING, "Lists: %s", choice)
     return choice
-
-
-def expected_seconds(n_pairs: int, budget: float) -> float:
-    """What choosing the penalty and the fit after it are expected to take on one thread."""
-    path = min(_path_seconds(n_pairs), max(_SHARE * budget, _path_seconds(_LEAST_PAIRS)))
-    return path + ImplicitALS().n_iterations * n_pairs * _SECONDS_PER_PAIR
 
 
 def _path_seconds(n_pairs: int) -> float:

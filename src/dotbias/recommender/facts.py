@@ -8,12 +8,15 @@ from dotbias.data.ratings import Kind
 from dotbias.data.reading import Reading
 from dotbias.plain import object_name, settings_text, to_plain
 from dotbias.shown import Shown
-from dotbias.solvers.base import History
+from dotbias.solvers.base import History, Solver
+from dotbias.solvers.registry import SOLVERS
 
 
 @dataclass(frozen=True)
 class Considered(Shown):
-    """A solver that was considered: its name, and the seconds that it was expected to take."""
+    """A solver that was considered: its name, and the seconds that it was expected to take on the
+    reference machine.
+    """
 
     solver: str
     seconds: float
@@ -25,7 +28,7 @@ class Chosen(Shown):
 
     Args:
         solver: its name.
-        seconds: how long it was expected to take.
+        seconds: how long it was expected to take on the reference machine.
         budget: how long it was allowed to.
         reason: why it was chosen, in words.
         candidates: all that were considered.
@@ -127,6 +130,11 @@ class Facts(Shown, Mapping[str, Any]):
         """The class of the solver."""
         text = self.solver_text
         return None if text is None else object_name(self.solver) or text.partition("(")[0]
+
+    @property
+    def epochs_are(self) -> str:
+        """What the passes of the fit are called."""
+        return SOLVERS.get(self.solver_name or "", Solver).epochs_are
 
     @property
     def solver_text(self) -> str | None:

@@ -4,7 +4,7 @@ import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Literal, TypeAlias
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, TypeAlias
 
 from dotbias.data.ratings import Ratings
 from dotbias.errors import SettingError
@@ -144,6 +144,9 @@ OnEpoch: TypeAlias = Callable[[Epoch], None]
 
 class Solver(Settings, ABC):
     """Estimates the parameters of a model. Settings only: fitting leaves the solver as it was."""
+
+    epochs_are: ClassVar[str] = "epochs"
+    """What the passes of a fit are called."""
 
     @property
     def n_epochs(self) -> int:

@@ -4,7 +4,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Literal
+from typing import ClassVar, Literal
 
 import numpy as np
 from threadpoolctl import threadpool_limits
@@ -64,6 +64,8 @@ class Gibbs(Solver):
         validation_size: share of the *training* rows that is held out to measure the error on.
         n_threads: threads, or None for as many as the machine has and the ratings keep busy.
     """
+
+    epochs_are: ClassVar[str] = "samples"
 
     n_samples: int = setting(200, at_least=1)
     burn_in: int = setting(40, at_least=0)

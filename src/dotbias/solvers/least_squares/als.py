@@ -5,7 +5,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field, replace
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 import numpy as np
 from scipy.sparse import coo_array
@@ -80,6 +80,8 @@ class ALS(Solver):
     >>> len(falls), falls == sorted(falls, reverse=True)
     (10, True)
     """
+
+    epochs_are: ClassVar[str] = "iterations"
 
     n_iterations: int = setting(15, at_least=1)
     weight_decay: float | Mapping[str, float] | WeightDecay | None = field(default=None)

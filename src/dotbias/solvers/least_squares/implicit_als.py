@@ -5,7 +5,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Literal
+from typing import ClassVar, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,6 +15,7 @@ from threadpoolctl import threadpool_limits
 from dotbias.data.ratings import Ratings
 from dotbias.data.vocabulary import Index
 from dotbias.errors import SettingError
+from dotbias.memory import check_memory
 from dotbias.models.base import Array, Model, Parameters, has_formula_of, initialised
 from dotbias.models.dot_product import (
     DotProduct,
@@ -30,7 +31,7 @@ from dotbias.solvers.epochs import EpochLoop, Figures
 from dotbias.solvers.least_squares.conjugate_gradients import ONE, improve_rows
 from dotbias.solvers.least_squares.eigenbasis import Eigenbasis, gram, turned
 from dotbias.solvers.least_squares.normal_equations import padded
-from dotbias.solvers.least_squares.svd import Rows, truncated_svd
+from dotbias.solvers.least_squares.svd import Rows, numbers_held, truncated_svd
 from dotbias.solvers.threads import threads
 from dotbias.solvers.validation import Validation
 
@@ -105,6 +106,8 @@ class ImplicitALS(Solver):
         n_threads: threads, or None for as many as the machine has and the ratings keep busy.
     """
 
+    epochs_are: ClassVar[str] = "iterations"
+
     n_iterations: int = setting(8, at_least=1)
     weight_decay: float | None = setting(None, above=0)
     unobserved_weight: float = setting(0.25, above=0)
@@ -152,6 +155,10 @@ class ImplicitALS(Solver):
         """
         if not has_formula_of(model, DotProduct):
             raise SettingError(f"ImplicitALS estimates DotProduct, not {type(model).__name__}")
+        if model.n_svd_factors and svd is None:  # before the iterations, which come first
+            sides = ratings.n_users, ratings.n_items
+            taken = numbers_held(*sides, model.n_svd_factors)
+            check_memory(taken, f"an SVD with n_svd_factors={model.n_svd_factors}")
         started = time.perf_counter()
         run = _Iterations(self, model, ratings, seed, start).run(on_epoch=on_epoch)
         run.solve_users()

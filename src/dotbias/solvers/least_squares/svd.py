@@ -53,6 +53,14 @@ class Svd(NamedTuple):
     right: Array
 
 
+def numbers_held(n_rows: int, n_columns: int, k: int) -> int:
+    """How many numbers ``truncated_svd`` holds at once beside the table, at most: both sides before and
+    after they are turned.
+    """
+    width = padded(min(k + _MORE, n_rows, n_columns))
+    return 2 * (n_rows + n_columns) * width
+
+
 def truncated_svd(rows: Rows, columns: Rows, k: int, rng: np.random.Generator) -> Svd:
     """The k largest singular values of a table, and their vectors.
 
