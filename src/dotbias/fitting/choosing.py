@@ -168,6 +168,7 @@ class _Clock:
         with threads(n_threads, len(ratings)):
             n = numba.get_num_threads()
         self.speed_up = n / (1 + SERIAL_SHARE * (n - 1))  # Amdahl's law
+        self.ratings = ratings
         self.n_ratings, self.n_rows = len(ratings), ratings.n_users + ratings.n_items
 
     def once(self, cost: tuple[float, float], growth: float) -> float:
@@ -194,8 +195,9 @@ def _gibbs(clock: _Clock, budget: float, n_threads: int | None, n_factors: int |
 
 
 def _descent(clock: _Clock, n_threads: int | None, n_factors: int | None) -> Candidate:
-    solver, usual = GradientDescent(n_threads=n_threads), DotBias()
+    usual = DotBias()
     model = usual if n_factors is None else DotBias(n_factors=n_factors)
+    solver = GradientDescent(n_threads=n_threads).settled(model, clock.ratings)
     once = clock.once(DESCENT_COST, model.n_factors / usual.n_factors)
     seconds = START_SECONDS + solver.n_epochs * once
     return Candidate(f"sgd, {solver.n_epochs} epochs", model, solver, seconds)
