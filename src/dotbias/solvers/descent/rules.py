@@ -79,7 +79,9 @@ class Rule(Settings, ABC):
         several = isinstance(value, (Mapping, slice)) and name == "lr"
         if not several:
             super()._check(name, value, legal)
-        elif isinstance(value, slice):
+            return
+        legal = {**legal, "optional": False}
+        if isinstance(value, slice):
             super()._check("lr.start", value.start, legal)
             super()._check("lr.stop", value.stop, legal)
             if value.step is not None:
