@@ -100,7 +100,7 @@ def _row(name: str, rule: type[Rule]) -> str:
         _source(rule),
         f"`{twin}`" if (twin := counterpart(rule)) else "",
         str(rule.n_slots),
-        f"{rule().top_rate:g}",
+        f"{rule.usual_rate:g}",
         ", ".join(settings),
     )
     return "| " + " | ".join(cells) + " |"

@@ -98,7 +98,7 @@ def test_the_index_names_every_rule_with_all_its_settings():
         assert (link.split("]")[0], class_name) == (f"[{name}", f"`{rule.__name__}`")
         assert "w ← w - η" in equation
         assert re.search(r"\d{4}|Ruder", source)
-        assert (int(state), float(rate)) == (rule.n_slots, rule().lr)
+        assert (int(state), float(rate)) == (rule.n_slots, rule.usual_rate)
         shown = dict(pair.split("=") for pair in re.findall(r"`([^`]+)`", settings))
         defaults = {k: v for k, v in vars(rule()).items() if k != "lr"}
         assert {k: float(v) for k, v in shown.items()} == defaults

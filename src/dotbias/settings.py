@@ -24,11 +24,13 @@ def setting(
     below: float | None = None,
     choices: tuple[Any, ...] | None = None,
     optional: bool = False,
+    whole: bool = False,
     keyword: bool = False,
 ) -> Any:
     """Declare one setting: its default and its legal range.
 
-    ``None`` is legal too where it is the default or the setting is ``optional``.
+    ``None`` is legal too where it is the default or the setting is ``optional``. Numbers must be whole
+    where the default is, or where ``whole`` says so.
     """
     bounds = {"at least": at_least, "above": above, "at most": at_most, "below": below}
     return field(
@@ -38,7 +40,7 @@ def setting(
             "bounds": {k: v for k, v in bounds.items() if v is not None},
             "choices": choices,
             "optional": optional or default is None,
-            "type": None if default is None else type(default),
+            "whole": whole or type(default) is int,
         },
     )
 
@@ -138,7 +140,7 @@ class Settings:
         wanted = " and ".join(f"{k} {v:g}" for k, v in bounds.items())
         if isinstance(value, bool) or not isinstance(value, numbers.Real):
             self._refuse(name, value, f"a number {wanted}")
-        if legal["type"] is int and not isinstance(value, numbers.Integral):
+        if legal["whole"] and not isinstance(value, numbers.Integral):
             self._refuse(name, value, f"a whole number {wanted}")
         if isinstance(value, numbers.Integral) and abs(int(value)) > _LARGEST:
             self._refuse(name, value, f"{wanted}, and no more than 64 bits hold")

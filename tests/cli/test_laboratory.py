@@ -344,6 +344,35 @@ def test_a_rate_for_a_group(run, ratings):
     assert [float(r) for r in rates] == [0.022, 0.022, 0.5, 0.25]
 
 
+# A bad end.
+
+
+def test_a_fit_that_led_nowhere_says_so_once(run, ratings):
+    bad = run("fit", ratings, *SMALL, "--lr", 1e-6, "-o", "nowhere.dotbias")
+    assert bad.stderr.count("orse than biases alone") == 1
+    assert "--lr auto" in bad.stderr
+    good = run("fit", ratings, "--factors", 4, "--batch", "full")
+    assert "orse than biases alone" not in good.stderr
+
+
+def test_a_fit_that_learned_by_heart_says_so(run, ratings):
+    done = run("fit", ratings, "--factors", 64, "--lr", 0.2, "--weight-decay", 0)
+    assert "Worse than biases alone on what was held out" in done.stderr
+    assert f"dotbias lr-find {ratings} --factors 64 --weight-decay 0" in done.stderr
+    assert "on its training rows, biases alone" not in done.stderr
+
+
+def test_a_batch_that_is_named_has_a_rate_that_suits_it(run, ratings):
+    options = ("--loss", "bpr", "--batch", "64", "--groups")
+    done = run("fit", ratings, *SMALL, *options)
+    rates = re.findall(r"^ +(?:user|item)_\w+ +\d+ +\d+ +([\d.]+)", done.stdout, re.M)
+    assert {float(rate) for rate in rates} == {64 * 0.022}
+
+
+def test_names_of_choices_in_any_case(run, ratings):
+    run("fit", ratings, "--model", "Baseline", "--for", "Predict", "--kind", "RATINGS")
+
+
 # Mistakes.
 
 

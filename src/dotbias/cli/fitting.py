@@ -20,8 +20,10 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from dotbias.data.ratings import Ratings
+    from dotbias.evaluation.evaluate import Evaluation
     from dotbias.fitting.fit import Purpose
     from dotbias.models.base import Model
+    from dotbias.recommender.recommender import Recommender
     from dotbias.solvers.base import Solver
     from dotbias.solvers.gibbs.convergence import Convergence
 
@@ -49,6 +51,7 @@ def register(app: typer.Typer) -> None:
 
 
 def fit(
+    context: typer.Context,
     ratings: o.RatingsArgument = None,
     output: Annotated[
         Path | None,
@@ -157,6 +160,8 @@ def fit(
                     f"Held out: {len(test):,} of {len(table):,} {table.kind}, seed {split_seed}."
                 )
                 show.console().print(str(report), markup=False, soft_wrap=True)
+        if report is not None and isinstance(solver, GradientDescent):
+            _say_if_above_biases(context, rec, report)
     if told is not None and not as_json:
         with show.before_saving(unprinted):
             show.console().print(str(told), markup=False)
@@ -389,6 +394,21 @@ def _planned(
         why = "--for recommend fits none" if table.kind == "ratings" else f"these are {table.kind}"
         raise SettingError(f"{option} is for a model of ratings, and {why}: leave it out")
     return planning.Plan(None, None)
+
+
+def _say_if_above_biases(context: typer.Context, rec: "Recommender", report: "Evaluation") -> None:
+    """What to try where gradient descent is worse than biases alone on what was held out; where it is so
+    on its own rows, the fit has said it.
+    """
+    rmse, biases = report.rmse, report.baseline_rmse
+    if rmse is None or biases is None or rmse <= biases or rec.history.above_biases:
+        return
+    show.say(
+        f"Worse than biases alone on what was held out ({rmse:.4f} against {biases:.4f}), though not on "
+        "its training rows: it has learned them by heart. Try a lower rate (`"
+        f"{hints.same_with(context, 'lr-find')}` looks for one), --early-stopping 0.1, or more "
+        "--weight-decay."
+    )
 
 
 def _convergence(solver: "Solver | None", train: "Ratings", seed: int) -> "Convergence":

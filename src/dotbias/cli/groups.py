@@ -10,6 +10,7 @@ from dataclasses import fields, is_dataclass
 from typing import Annotated, Any, get_args, get_origin, get_type_hints
 
 import typer
+from typer.models import ParameterInfo
 
 from dotbias.cli.writing import writing
 
@@ -48,6 +49,13 @@ def with_groups(command: Callable[..., None]) -> Callable[..., None]:
             parameters += options
         else:
             parameters.append(parameter.replace(kind=inspect.Parameter.KEYWORD_ONLY))
+
+    for parameter in parameters:
+        for option in _without_annotated(parameter.annotation)[1:]:
+            if isinstance(option, ParameterInfo):
+                option.case_sensitive = (
+                    False  # where names are chosen from, as of rules and solvers
+                )
 
     @functools.wraps(command)
     def run(**given: Any) -> None:

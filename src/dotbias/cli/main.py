@@ -94,9 +94,11 @@ class _Notes(logging.Handler):
 
     def emit(self, record: logging.LogRecord) -> None:
         note = self.format(record)
-        if note in self.said or sys.stderr is None:
+        # A warning is alike whatever its figures are.
+        alike = str(record.msg) if record.levelno >= logging.WARNING else note
+        if alike in self.said or sys.stderr is None:
             return
-        self.said.add(note)
+        self.said.add(alike)
         with contextlib.suppress(OSError):  # no reader for them is no reason to stop the work
             print(note, file=sys.stderr)
 

@@ -143,12 +143,16 @@ def descent(model: "Model", solving: Solving) -> "GradientDescent":
         SettingError: for illegal settings, and a model that it does not estimate.
     """
     from dotbias.fitting.fit import default_solver
+    from dotbias.models.network import TorchModel
     from dotbias.solvers.descent.gradient import GradientDescent
 
     solver = default_solver(model)
     if not isinstance(solver, GradientDescent):
         raise SettingError("--model baseline is fitted in closed form: there is no rate to find")
-    return _with(replace(solver, weight_decay=solver.decay), solving.settings("sgd"))
+    given = solving.settings("sgd")
+    if "batch_size" in given and "rule" not in given and not isinstance(model, TorchModel):
+        given.setdefault("rule.lr", None)  # a rate of the default solver is for its own batches
+    return _with(replace(solver, weight_decay=solver.decay), given)
 
 
 def find_rate(

@@ -204,6 +204,7 @@ class Solving:
             help="Learning rate: a number, auto (the finder's), LOW:HIGH (spread over the groups), or "
             "GROUP=NUMBER (repeatable).",
             metavar="RATE",
+            show_default="what suits rule and batch",
             autocompletion=completion.among("auto"),
             rich_help_panel=_TRAINING,
         ),
@@ -215,7 +216,7 @@ class Solving:
             "--epochs",
             "--n-epochs",
             help="Passes over the ratings.",
-            show_default="40, for net 16",
+            show_default="40, or 300 steps if that is more; for net 16",
             rich_help_panel=_TRAINING,
         ),
         Sets(sgd="n_epochs"),

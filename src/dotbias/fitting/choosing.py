@@ -187,8 +187,10 @@ def _gibbs(
 
 
 def _descent(ratings: Ratings, n_threads: int | None, n_factors: int | None) -> Candidate:
-    solver, usual = GradientDescent(n_threads=n_threads), DotBias()
+    usual = DotBias()
     model = usual if n_factors is None else DotBias(n_factors=n_factors)
+    # Settled here, so that a part of the ratings is fitted as the whole.
+    solver = GradientDescent(n_threads=n_threads).settled(model, ratings)
     once = _once(ratings, DESCENT_COST, model.n_factors / usual.n_factors)
     seconds = START_SECONDS + solver.n_epochs * once
     return Candidate(f"sgd, {solver.n_epochs} epochs", model, solver, seconds)

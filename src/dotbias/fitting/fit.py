@@ -19,7 +19,7 @@ from dotbias.progress import Progress, progress_bar
 from dotbias.recommender.facts import Facts
 from dotbias.recommender.fitted import Part
 from dotbias.recommender.recommender import Recommender
-from dotbias.solvers.base import Epoch, Solver, estimate
+from dotbias.solvers.base import Epoch, History, Solver, estimate
 from dotbias.solvers.descent.gradient import GradientDescent
 from dotbias.solvers.descent.rules import SGD, Adam, Momentum
 from dotbias.solvers.gibbs.gibbs import Gibbs
@@ -207,7 +207,7 @@ def _fit_one(
     """One model of the ratings."""
     if model is None:
         model = DotBias() if solver is None else solver.default_model
-    solver = default_solver(model) if solver is None else solver
+    solver = (default_solver(model) if solver is None else solver).settled(model, ratings)
     title = "fitting" if model.scores == "rating" else "fitting preferences"
     pace = _Pace(title.capitalize(), solver)
     with progress_bar(title, solver.n_epochs, enabled=progress) as advance:
@@ -227,6 +227,7 @@ def _fit_one(
     elif history.stopped == "early":
         ran = len(history.epochs)
         _log.info("Stopped early after epoch %d: epoch %d was the best.", ran, best)
+    _warn(history)
     facts = Facts(
         kind=ratings.kind,
         reading=ratings.reading,
@@ -236,6 +237,27 @@ def _fit_one(
         fitted_at=time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
     )
     return Part(model.fitted(parameters), parameters, facts)
+
+
+def _warn(history: History) -> None:
+    """Of a run of gradient descent that has led nowhere, or has stopped on the way."""
+    if history.above_biases:
+        rows = "training" if history.epochs[-1].validation_rmse is None else "validation"
+        _log.warning(
+            "This fit is worse than biases alone: RMSE %.4f on its %s rows, biases alone %.4f. Try the "
+            "rate of the finder (lr_find; on the command line --lr auto), or more epochs than %d.",
+            history.rmse,
+            rows,
+            history.biases_rmse,
+            len(history.epochs),
+        )
+    if history.cycle_end is not None and history.stopped != "interrupted":
+        _log.warning(
+            "The schedule was in the middle of a cycle after %d epochs, where the rate is high: after "
+            "%g it ends.",
+            len(history.epochs),
+            history.cycle_end,
+        )
 
 
 def default_solver(model: Model) -> Solver:

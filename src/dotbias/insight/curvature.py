@@ -546,7 +546,7 @@ def _plain(rec: Recommender, ratings: Ratings, solver: GradientDescent | None) -
         schedule="constant",
         weight_decay=decay,
         n_threads=given.n_threads,
-        n_epochs=given.n_epochs,
+        n_epochs=given.settled(rec.model, ratings).n_epochs,
     )
 
 

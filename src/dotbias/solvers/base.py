@@ -4,7 +4,7 @@ import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, ClassVar, Literal, TypeAlias
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self, TypeAlias
 
 from dotbias.data.ratings import Ratings
 from dotbias.errors import SettingError
@@ -75,6 +75,10 @@ class History(Shown):
         seconds: time of the whole fit.
         cycle_parameters: the parameters at the end of each cycle of warm restarts.
         half_steps: the objective after each half step of alternating least squares.
+        biases_rmse: of gradient descent that has come to its end: RMSE of biases alone (``ClosedForm``)
+            on the validation rows, or without any, on the training rows.
+        cycle_end: epochs after which the cycle of the schedule would have ended in the middle of which
+            training has; None where it has not.
     """
 
     epochs: list[Epoch] = field(default_factory=list)
@@ -85,6 +89,22 @@ class History(Shown):
         default_factory=list, repr=False, metadata={"plain": False}
     )
     half_steps: list[float] = field(default_factory=list, repr=False)
+    biases_rmse: float | None = field(default=None, repr=False)
+    cycle_end: float | None = field(default=None, repr=False)
+
+    @property
+    def rmse(self) -> float | None:
+        """Of what was kept, on the validation rows; without any, on the training rows."""
+        if not self.epochs:
+            return None
+        held_out = self.epochs[self.best_epoch - 1].validation_rmse
+        return self.epochs[-1].train_rmse if held_out is None else held_out
+
+    @property
+    def above_biases(self) -> bool:
+        """Whether training has ended above biases alone on those rows."""
+        mine, biases = self.rmse, self.biases_rmse
+        return mine is not None and biases is not None and mine > biases
 
     def picture(self) -> "LinePicture":
         """Errors (or losses) over epochs, and beside them the rate and the momentum where there are any.
@@ -157,6 +177,10 @@ class Solver(Settings, ABC):
     def default_model(self) -> Model:
         """What it estimates when nobody says."""
         return DotBias()
+
+    def settled(self, model: Model, ratings: Ratings) -> Self:  # noqa: ARG002
+        """The same solver with numbers where it leaves settings to the data."""
+        return self
 
     @abstractmethod
     def fit(

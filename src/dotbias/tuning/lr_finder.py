@@ -1,7 +1,7 @@
 """The learning-rate finder: which rate a rule needs on these ratings."""
 
 import math
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -207,10 +207,8 @@ def lr_find(
         )
     if sweep not in ("exponential", "linear"):
         raise SettingError(f"sweep must be 'exponential' or 'linear', not {sweep!r}")
-    if isinstance(solver.rule.lr, Mapping):
-        # Groups that are not named keep a rate of their own, and so their proportion.
-        every = solver.rule.rates(model.groups)
-        solver = replace(solver, rule=replace(solver.rule, lr=every))
+    # Groups that are not named keep a rate of their own, and so their proportion.
+    solver = solver.settled(model, ratings)
     judge = solver.loss_class
     spacing = np.geomspace if sweep == "exponential" else np.linspace
     rates = spacing(lowest, highest, n_points)

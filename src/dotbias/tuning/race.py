@@ -259,6 +259,8 @@ def race(
         if name not in names:
             raise SettingError(f"a rate is given for {name!r}, which is not in the race: {names}")
     train, test = ratings.split(test_size, seed=seed)
+    # As many epochs for all, whatever their batches.
+    solver = replace(solver, n_epochs=solver.settled(model, train).n_epochs)
     users = train.user_vocabulary.indices(test.user_vocabulary.ids)[test.user_indices]
     items = train.item_vocabulary.indices(test.item_vocabulary.ids)[test.item_indices]
     for runner_solver in (replace(solver, batch_size=size) for size in batch_sizes):
@@ -266,7 +268,7 @@ def race(
     runners = [
         Runner(
             name if len(batch_sizes) == 1 else f"{name} {size or 'full'}",
-            replace(solver, rule=rule, batch_size=size),
+            replace(solver, rule=rule, batch_size=size).settled(model, train),
         )
         for name, rule in zip(names, racing, strict=True)
         for size in batch_sizes

@@ -127,7 +127,9 @@ def test_each_group_has_its_rate(lr: Any, expected: list[float]) -> None:
 
 
 def test_groups_without_a_rate_keep_the_default_of_their_own_rule() -> None:
-    assert Momentum(lr={"user_bias": 1.0}).rates(GROUPS)["item_bias"] == Momentum().lr == 0.002
+    assert (
+        Momentum(lr={"user_bias": 1.0}).rates(GROUPS)["item_bias"] == Momentum.usual_rate == 0.002
+    )
 
 
 @pytest.mark.parametrize(

@@ -1,8 +1,8 @@
 """Gradient descent: its settings."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
-from typing import Any, Literal
+from dataclasses import dataclass, field, replace
+from typing import Any, Literal, Self
 
 import numpy as np
 import polars as pl
@@ -16,6 +16,7 @@ from dotbias.models.torch_extra import require_torch
 from dotbias.settings import setting
 from dotbias.solvers.base import History, OnEpoch, Solver
 from dotbias.solvers.decay import WeightDecay, as_weight_decay, row_counts
+from dotbias.solvers.descent.default_rates import default_epochs, default_rate
 from dotbias.solvers.descent.losses import LOSSES, Loss
 from dotbias.solvers.descent.passes import Order
 from dotbias.solvers.descent.rules import SGD, Rule, as_rule
@@ -42,8 +43,10 @@ class GradientDescent(Solver):
 
     Args:
         rule: how a parameter moves along its gradient; by name, such as ``"adam"``, with the rule's
-            default settings.
-        n_epochs: passes over the training ratings.
+            default settings. A rate that it leaves open is one that suits the batch and the ratings
+            (``default_rates``).
+        n_epochs: passes over the training ratings; by default 40, or more where
+            that were fewer than 300 steps.
         batch_size: ratings per step; 1 takes one at a time, None all of them (full batch).
         order: ``"shuffled"`` anew for each epoch, as ``"stored"``, or a curriculum: a function of the
             training ratings that gives each a number, small for easy ones, which come first.
@@ -75,7 +78,8 @@ class GradientDescent(Solver):
     """
 
     rule: Rule = field(default_factory=SGD)
-    n_epochs: int = setting(40, at_least=1, keyword=True)
+    # None until it is settled.
+    n_epochs: int = setting(None, at_least=1, whole=True, keyword=True)
     batch_size: int | None = setting(1, at_least=1, optional=True, keyword=True)
     order: Order = field(default="shuffled", kw_only=True)
     schedule: Schedule | str = field(default="linear", kw_only=True)
@@ -155,6 +159,15 @@ class GradientDescent(Solver):
         """The loss itself."""
         return LOSSES[self.loss]
 
+    def settled(self, model: Model, ratings: Ratings) -> Self:
+        """The same solver with numbers where it leaves length and rates to batch and ratings."""
+        rate = self.rule.usual_rate
+        # The layers of a network take part in every rating: their gradients do not fall with the batch.
+        if self.rule.adaptive or not isinstance(model, TorchModel):
+            rate = default_rate(self.rule, self.batch_size, ratings)
+        n_epochs = self.n_epochs or default_epochs(self.batch_size, len(ratings))
+        return replace(self, n_epochs=n_epochs, rule=self.rule.settled(model.groups, rate))
+
     def start(
         self, model: Model, ratings: Ratings, *, seed: int = 0, steps_per_epoch: int = 1
     ) -> Run[Any]:
@@ -183,7 +196,9 @@ class GradientDescent(Solver):
                 f"GradientDescent estimates DotBias and networks, not {type(model).__name__}"
             )
         self._check_groups(model.groups)
-        run: Run[Any] = kind(self, model, ratings, seed=seed, steps_per_epoch=steps_per_epoch)
+        run: Run[Any] = kind(
+            self.settled(model, ratings), model, ratings, seed=seed, steps_per_epoch=steps_per_epoch
+        )
         return run
 
     def _check_for_networks(self) -> None:
@@ -220,7 +235,7 @@ class GradientDescent(Solver):
     def groups(self, model: Model, ratings: Ratings) -> pl.DataFrame:
         """The parameter groups of a run: rows, numbers, learning rate and weight decay of each."""
         sizes = _group_sizes(model, ratings)
-        rates = self.rule.rates(model.groups)
+        rates = self.settled(model, ratings).rule.rates(model.groups)
         if isinstance(model, TorchModel):
             decay = self.decay.of_network()
         else:

@@ -51,11 +51,19 @@ class Rule(Settings, ABC):
 
     Args:
         lr: learning rate before the schedule: a number for all groups, a mapping from group name to
-            its rate (groups not named keep the rule's default), or ``slice(low, high)``, which spreads
-            the rates geometrically over the groups in their order.
+            its rate (groups not named keep the default), or ``slice(low, high)``, which spreads the
+            rates geometrically over the groups in their order. By default, the rate that suits the
+            rule, the batch and the ratings (``default_rates.default_rate``).
     """
 
-    lr: Rates = setting(0.02, above=0)
+    lr: Rates | None = setting(None, above=0)
+
+    usual_rate: ClassVar[float] = 0.02
+    """The default rate where ratings are taken one at a time; see ``default_rates``."""
+
+    adaptive: ClassVar[bool] = False
+    """Whether a step is as long if all gradients are multiplied by a number; decides how the default
+    rate grows with the batch."""
 
     n_slots: ClassVar[int] = 0
     """How many numbers of state the rule keeps for each parameter: 0, 1, 2 or 3."""
@@ -71,7 +79,9 @@ class Rule(Settings, ABC):
         several = isinstance(value, (Mapping, slice)) and name == "lr"
         if not several:
             super()._check(name, value, legal)
-        elif isinstance(value, slice):
+            return
+        legal = {**legal, "optional": False}
+        if isinstance(value, slice):
             super()._check("lr.start", value.start, legal)
             super()._check("lr.stop", value.stop, legal)
             if value.step is not None:
@@ -98,11 +108,22 @@ class Rule(Settings, ABC):
                     known = ", ".join(groups)
                     raise SettingError(f"lr names no group {name!r}: the groups are {known}")
             return dict.fromkeys(groups, type(self)().top_rate) | dict(self.lr)
-        return dict.fromkeys(groups, float(self.lr))
+        return dict.fromkeys(groups, self.top_rate)
+
+    def settled(self, groups: tuple[str, ...], usual: float) -> Self:
+        """The same rule with this rate where it has none of its own."""
+        if self.lr is None:
+            return replace(self, lr=usual)
+        if isinstance(self.lr, Mapping):
+            others = type(self)().settled(groups, usual).rates(groups)
+            return replace(self, lr=others | dict(self.lr))
+        return self
 
     @property
     def top_rate(self) -> float:
-        """The highest rate of any group that is named."""
+        """The highest rate of any group that is named; of a default rate, that of single ratings."""
+        if self.lr is None:
+            return self.usual_rate
         if isinstance(self.lr, slice):
             return float(max(self.lr.start, self.lr.stop))
         return float(max(self.lr.values()) if isinstance(self.lr, Mapping) else self.lr)
@@ -150,7 +171,7 @@ class SGD(Rule):
     Stochastic, mini-batch or full-batch by the solver's ``batch_size``. As ``torch.optim.SGD``.
     """
 
-    lr: Rates = setting(0.022, above=0)
+    usual_rate: ClassVar[float] = 0.022
 
     @staticmethod
     def update(g: Any, state: Any, lr: Any, c: Any) -> Any:  # noqa: ARG004
@@ -170,7 +191,7 @@ class Momentum(Rule):
         momentum: share ``γ`` of the velocity that is kept.
     """
 
-    lr: Rates = setting(0.002, above=0)
+    usual_rate: ClassVar[float] = 0.002
     momentum: float = setting(0.9, at_least=0, below=1)
 
     n_slots: ClassVar[int] = 1
@@ -210,7 +231,8 @@ class Adagrad(Rule):
         eps: ``ε``, keeps the first step finite.
     """
 
-    lr: Rates = setting(0.05, above=0)
+    usual_rate: ClassVar[float] = 0.012
+    adaptive: ClassVar[bool] = True
     eps: float = setting(1e-10, above=0)
 
     n_slots: ClassVar[int] = 1
@@ -235,7 +257,8 @@ class Adadelta(Rule):
         eps: ``ε``; sets the length of the first steps too.
     """
 
-    lr: Rates = setting(1.0, above=0)
+    usual_rate: ClassVar[float] = 1.0
+    adaptive: ClassVar[bool] = True
     rho: float = setting(0.9, at_least=0, below=1)
     eps: float = setting(1e-6, above=0)
 
@@ -266,7 +289,8 @@ class RMSprop(Rule):
         eps: ``ε``.
     """
 
-    lr: Rates = setting(0.002, above=0)
+    usual_rate: ClassVar[float] = 0.0013
+    adaptive: ClassVar[bool] = True
     rho: float = setting(0.9, at_least=0, below=1)
     eps: float = setting(1e-8, above=0)
 
@@ -301,7 +325,8 @@ class Adam(Rule):
         eps: ``ε``.
     """
 
-    lr: Rates = setting(0.001, above=0)
+    usual_rate: ClassVar[float] = 0.0005
+    adaptive: ClassVar[bool] = True
     beta1: float = setting(0.9, at_least=0, below=1)
     beta2: float = setting(0.999, at_least=0, below=1)
     eps: float = setting(1e-8, above=0)
@@ -334,6 +359,7 @@ class AdamW(Adam):
     ``torch.optim.AdamW``: it is then not divided by ``√v̂``.
     """
 
+    usual_rate: ClassVar[float] = 0.00025
     decoupled: ClassVar[bool] = True
 
 
@@ -345,7 +371,8 @@ class AdaMax(Adam):
     ``ε`` keeps ``u`` above zero, as in ``torch.optim.Adamax``; the paper has none.
     """
 
-    lr: Rates = setting(0.002, above=0)
+    usual_rate: ClassVar[float] = 0.003
+    adaptive: ClassVar[bool] = True
 
     @staticmethod
     def update(g: Any, state: Any, lr: Any, c: Any) -> Any:
@@ -471,7 +498,8 @@ class Lion(Rule):
         beta2: share ``β₂`` of the average that is kept.
     """
 
-    lr: Rates = setting(0.00008, above=0)
+    usual_rate: ClassVar[float] = 0.00008
+    adaptive: ClassVar[bool] = True
     beta1: float = setting(0.9, at_least=0, below=1)
     beta2: float = setting(0.99, at_least=0, below=1)
 

@@ -2,11 +2,12 @@
 
 import copy
 import hashlib
+import math
 from abc import abstractmethod
 from collections import deque
 from dataclasses import replace
 from functools import partial
-from typing import TYPE_CHECKING, Any, ClassVar, Generic, TypeVar
+from typing import TYPE_CHECKING, Any, ClassVar, Generic, Self, TypeVar
 
 import numpy as np
 
@@ -15,8 +16,10 @@ from dotbias.data.ratings import Ratings
 from dotbias.data.vocabulary import Index
 from dotbias.errors import DataError, DivergenceError, ModelFileError, SettingError
 from dotbias.models.base import Model, Parameters, initialised
+from dotbias.models.baseline import Baseline
 from dotbias.plain import same_settings, settings_text, to_plain
 from dotbias.settings import Settings, generator
+from dotbias.solvers.base import OnEpoch
 from dotbias.solvers.descent.checkpoint import (
     KEPT,
     Checkpoint,
@@ -29,6 +32,7 @@ from dotbias.solvers.descent.negatives import HeldOutChoices
 from dotbias.solvers.descent.passes import Floats, Pass
 from dotbias.solvers.descent.rules import Steps
 from dotbias.solvers.epochs import EpochLoop, Figures
+from dotbias.solvers.least_squares.closed_form import ClosedForm
 from dotbias.solvers.validation import Validation
 
 if TYPE_CHECKING:
@@ -140,7 +144,7 @@ class Run(EpochLoop, Generic[M]):
         self._pass.begin(self.rng, first=epoch == 0)
         moments = epoch + self._pass.share_done
         multiples = self._schedule(moments)
-        ends = solver.schedule_object.cycle_ends(solver.n_epochs)
+        ends = solver.schedule_object.cycle_ends(self.n_epochs)
         ends = ends[(ends > epoch) & (ends <= epoch + 1)]
         # Rounding: an end that is a step's beginning may differ from it in the last bit.
         total, done = 0.0, 0
@@ -154,7 +158,7 @@ class Run(EpochLoop, Generic[M]):
         figure = self.figure(total / len(self.validation.rest))
         lr = float(multiples[0][0] * self.top_rate)
         self._guard.check(epoch + 1, figure, lr)
-        if solver.average > 1 and not len(solver.schedule_object.cycle_ends(solver.n_epochs)):
+        if solver.average > 1 and not len(solver.schedule_object.cycle_ends(self.n_epochs)):
             self.window.append(self.parameters())
         squared = not self.loss.samples()
         return Figures(
@@ -194,7 +198,7 @@ class Run(EpochLoop, Generic[M]):
         )
 
     def _schedule(self, moments: Steps) -> tuple[Steps, Steps | None]:
-        schedule, n_epochs = self.solver.schedule_object, self.solver.n_epochs
+        schedule, n_epochs = self.solver.schedule_object, self.n_epochs
         return schedule.lr(moments, n_epochs), schedule.momentum(moments, n_epochs)
 
     def _momentum(self, scheduled: Steps | None) -> float | None:
@@ -244,6 +248,25 @@ class Run(EpochLoop, Generic[M]):
         return len(probe.sizes)
 
     # What comes out.
+
+    def run(self, n_epochs: int | None = None, on_epoch: OnEpoch | None = None) -> Self:
+        """See ``EpochLoop.run``; at its end the history says what biases alone would have done."""
+        super().run(n_epochs, on_epoch)
+        history = self.history
+        ended = self.epoch == self.n_epochs or history.stopped == "early"
+        # Frozen groups leave less than biases where they are not meant to leave more.
+        if ended and not (self.loss.samples() or self.solver.frozen):
+            history.biases_rmse = self._biases_rmse()
+        schedule = self.solver.schedule_object
+        history.cycle_end = schedule.open_cycle(self.epoch, self.n_epochs)
+        return self
+
+    def _biases_rmse(self) -> float | None:
+        held, biases = self.validation, Baseline()
+        parameters, history = ClosedForm().fit(biases, held.rest)
+        if len(held.values):
+            return math.sqrt(held.loss(biases, parameters))
+        return history.epochs[0].train_rmse
 
     def candidate(self) -> Parameters:
         """What the fit would give now: the parameters, or their mean over the last epochs or cycles."""

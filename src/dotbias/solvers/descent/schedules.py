@@ -31,6 +31,7 @@ Writing a schedule takes a subclass with settings and ``lr``:
 [1.0, 0.5625, 0.25, 0.0625]
 """
 
+import math
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from typing import TypeAlias
@@ -70,6 +71,15 @@ class Schedule(Settings, ABC):
     def cycle_ends(self, n_epochs: float) -> Steps:  # noqa: ARG002
         """Epochs at which a cycle ends, rising, in (0, ``n_epochs``]; none without cycles."""
         return np.empty(0)
+
+    def open_cycle(self, epochs: float, n_epochs: float) -> float | None:  # noqa: ARG002
+        """Where the cycle would end in the middle of which a run stops, in epochs; None in no cycle's.
+
+        Args:
+            epochs: after how many epochs it stops.
+            n_epochs: how long it was to be.
+        """
+        return None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -192,6 +202,14 @@ class WarmUp(Schedule):
         ends = self.length + as_schedule(self.then).cycle_ends(n_epochs - self.length)
         return np.minimum(ends, n_epochs)  # rounding may carry the last one past the end
 
+    def open_cycle(self, epochs: float, n_epochs: float) -> float | None:
+        """That of ``then``; the warm-up is no cycle."""
+        if epochs <= self.length:
+            return None
+        then = as_schedule(self.then)
+        end = then.open_cycle(epochs - self.length, n_epochs - self.length)
+        return None if end is None else self.length + end
+
     def _rest(self, epochs: Steps, n_epochs: float) -> tuple[Steps, float]:
         """Progress as ``then`` sees it: at its start during the warm-up."""
         # A run that only warms up leaves no epochs, but `then` still needs a length to be asked with.
@@ -257,6 +275,20 @@ class WarmRestarts(Schedule):
         ends = self.first_cycle * np.cumsum(self.cycle_mult ** np.arange(float(n_cycles)))
         return np.minimum(ends, n_epochs)  # rounding may carry the last one past the end
 
+    def open_cycle(self, epochs: float, n_epochs: float) -> float | None:  # noqa: ARG002
+        """The next end after a moment that is none.
+
+        >>> WarmRestarts().open_cycle(20, 40), WarmRestarts().open_cycle(31, 40)
+        (31.0, None)
+        """
+        done = float(self._position(np.array(epochs)))
+        if done == math.floor(done):
+            return None
+        n_cycles = math.ceil(done)
+        if self.cycle_mult == 1:
+            return self.first_cycle * n_cycles
+        return self.first_cycle * (self.cycle_mult**n_cycles - 1) / (self.cycle_mult - 1)
+
     def _position(self, epochs: Steps) -> Steps:
         """Number of the running cycle, from 0, plus a fraction that grows from 0 to 1 within it.
 
@@ -321,6 +353,10 @@ class OneCycle(Schedule):
         """From ``high_momentum`` down to ``low_momentum`` and up again."""
         height = self._height(epochs / n_epochs)
         return self.high_momentum - (self.high_momentum - self.low_momentum) * height
+
+    def open_cycle(self, epochs: float, n_epochs: float) -> float | None:
+        """The end of the run."""
+        return n_epochs if epochs < n_epochs else None
 
     def _height(self, progress: Steps) -> Steps:
         """0 at both ends of the run, 1 at the peak, half cosines between."""
