@@ -299,7 +299,7 @@ def embedding_map(
             }
         )
         return
-    show.console().print(str(placed), markup=False, soft_wrap=True)
+    show.text(str(placed))
 
 
 def explain(
@@ -364,7 +364,7 @@ def explain(
     else:
         for one in found:
             show.frame(with_bars(one.shown(k), from_first=one.of == "rating"), one.heading)
-            show.console().print(one.sentence, markup=False, soft_wrap=True)
+            show.text(one.sentence)
 
 
 def with_bars(parts: "pl.DataFrame", *, from_first: bool = True) -> "pl.DataFrame":

@@ -115,7 +115,7 @@ def lr_find(
             }
         )
     else:
-        show.console().print(str(curve), markup=False)
+        show.text(str(curve))
     if curve.suggestion is not None:
         show.say(f"Next: {hints.same_with(context, 'fit', '--lr', f'{curve.suggestion:.3g}')}")
 
@@ -323,6 +323,8 @@ def _live() -> Iterator["OnChange | None"]:
                 title += (
                     f": {running.name}, epoch {len(running.epochs)} of {running.solver.n_epochs}"
                 )
-            live.update(show.table_of(race_table(runners).rename(_SHORT, strict=False), title))
+            live.update(
+                show.table_of(race_table(runners).rename(_SHORT, strict=False), title, noted=False)
+            )
 
         yield on_change
