@@ -91,7 +91,7 @@ def test_a_long_name_is_shortened_and_whole_where_the_mouse_is() -> None:
     name = "A film whose title goes on and on and on (1995)"
     one = picture(0.4, names=(name,))
     (axes,) = drawn(one.figure()).axes
-    short = "A film whose title goes on and on and on…"
+    short = "A film whose title goes on and on… (1995)"
     assert [text.get_text() for text in axes.get_yticklabels()] == [short]
     (bar,) = one.chart()["bars"]
     assert (bar["short"], bar["name"]) == (short, name)

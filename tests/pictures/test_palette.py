@@ -112,6 +112,16 @@ def test_every_two_groups_differ_clearly_in_seen_colour(eyes: str, theme: str) -
         assert np.linalg.norm(seen[one] - seen[other]) > 28, (one, other)
 
 
+def test_a_group_has_nearly_the_same_hue_on_both_grounds() -> None:
+    for colours in zip(GROUP_COLOURS["light"], GROUP_COLOURS["dark"], strict=True):
+        hues, chromas = zip(
+            *((np.arctan2(b, a), np.hypot(a, b)) for _, a, b in map(lab, map(linear, colours))),
+            strict=True,
+        )
+        turn = abs((hues[0] - hues[1] + np.pi) % (2 * np.pi) - np.pi)
+        assert turn < np.radians(20) or max(chromas) < 25, colours
+
+
 @pytest.mark.parametrize("theme", GROUNDS)
 @pytest.mark.parametrize("eyes", EYES)
 def test_a_scale_goes_from_light_to_dark_or_back_for_everyone(eyes: str, theme: str) -> None:

@@ -92,11 +92,11 @@ _NAME = 16  # letters that a column of names has at least, where there are as ma
 _GAP = 2  # between two columns
 
 
-def table_of(table: "pl.DataFrame", title: str, *, noted: bool = True) -> "Group":
+def table_of(table: "pl.DataFrame", title: str) -> "Group":
     """A frame as a table for people, as wide as their screen; columns without any value are left out.
 
     Cells and headers fold between words. Where not even that is narrow enough, columns go, by
-    ``_SPARE``, and a note says which, unless ``noted`` is False.
+    ``_SPARE``, and a note says which.
     """
     from rich import box
     from rich.console import Group
@@ -132,7 +132,7 @@ def table_of(table: "pl.DataFrame", title: str, *, noted: bool = True) -> "Group
     for row in zip(*(cells[c][1:] for c in kept), strict=True):
         # Text, not markup: a title may hold square brackets.
         shown.add_row(*map(Text, row))
-    if noted and (gone := [name for name in gone if name.strip()]):
+    if gone := [name for name in gone if name.strip()]:
         say(f"Not shown on a screen of {console().width} columns: {', '.join(gone)}.")
     return Group(Text(title, style="bold"), shown)
 

@@ -8,6 +8,7 @@ from dotbias.errors import SettingError
 from dotbias.pictures import bars_html, bars_png
 from dotbias.pictures.palette import style_of
 from dotbias.pictures.picture import ChartPicture
+from dotbias.pictures.shortening import shortened
 from dotbias.shown import Shown
 
 _LONGEST = 42  # letters of a name
@@ -43,8 +44,7 @@ class Bar(Shown):
     @property
     def short_name(self) -> str:
         """The name as it is drawn."""
-        name = " ".join(self.name.split())
-        return name if len(name) <= _LONGEST else f"{name[: _LONGEST - 1].rstrip()}…"
+        return shortened(self.name, _LONGEST)
 
     @property
     def colour(self) -> str:

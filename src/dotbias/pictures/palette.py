@@ -97,11 +97,11 @@ GROUP_COLOURS = {
         *("#0009ef", "#bb6aae", "#691d03", "#293245"),
     ),
     "dark": (
-        *("#dd351e", "#0c97f2", "#b5e48a", "#7238fc"),
-        *("#f5bb0b", "#8a5791", "#0ff4e1", "#be5963"),
+        *("#f16d73", "#8cc1fa", "#eec504", "#9500ff"),
+        *("#5e5fc7", "#a15488", "#e22015", "#eeeff1"),
     ),
 }
-"""Colours of groups of points on either ground."""
+"""Colours of groups of points on either ground: a group has nearly the same hue on both."""
 
 SCALES = {
     "light": ("#b97a1a", "#b3446c", "#2d2a8c"),
