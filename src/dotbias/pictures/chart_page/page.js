@@ -231,7 +231,8 @@
       for (const k of line.marked) group.append(marker(look.marker, xs[k], ys[k], line.faint ? 2 : 4.5 + 1.5 * line.beneath, "marker"));
       inside.append(group);
       xs.forEach((px, k) => {
-        if (px !== null && ys[k] !== null) points.push({ line, k, px, py: ys[k] });
+        const py = ys[k];
+        if (px !== null && py !== null && py >= top && py <= top + height) points.push({ line, k, px, py });
       });
     }
     for (const { mark, rows, left, bottom } of labels) {
