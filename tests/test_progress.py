@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 import dotbias as db
-from dotbias.progress import Advance, progress_bar, say
+from dotbias.progress import Advance, part, progress_bar, say
 
 HIDE_CURSOR, SHOW_CURSOR, ERASE_LINE = "\x1b[?25l", "\x1b[?25h", "\x1b[2K"
 
@@ -196,7 +196,7 @@ def test_what_takes_long_shows_one_bar_by_itself_and_none_when_told_so(cell: Cel
     rec = db.fit(ratings, model, solver, progress=False)
     for name, work in {
         "fitting": partial(db.fit, ratings, model, solver),
-        "sweeping": partial(db.lr_find, model, solver, ratings, n_trials=1),
+        "finding a rate": partial(db.lr_find, model, solver, ratings, n_trials=1),
         "race": partial(db.race, ratings, [db.SGD()], model, solver, n_trials=1),
         "cross-validation": partial(db.cross_validate, ratings, model, solver, n_folds=2),
         "projecting items": partial(db.embedding_map, rec, method="pca", min_ratings=0),
@@ -207,3 +207,20 @@ def test_what_takes_long_shows_one_bar_by_itself_and_none_when_told_so(cell: Cel
         assert name in cell.shown[0]
         assert cell.shown.count("") == 1
         cell.shown.clear()
+
+
+def test_what_runs_within_moves_the_bar_through_its_part_and_no_further(terminal: Terminal) -> None:
+    with bar_on(terminal, "folds", total=4) as advance:
+        with part(2), progress_bar("fitting", total=10) as fold:
+            fold(4, "")
+            assert terminal.shows("20%")
+            with part(6), progress_bar("a run", total=3) as run:
+                run(1, "epoch 1")
+                assert terminal.shows("30%")
+                assert terminal.shows("fitting 60%  a run 33%  epoch 1")
+                run(9, "longer than was said")
+        assert terminal.shows("50%")
+        with part(1):
+            pass  # nothing that shows how far it is
+        advance(0, "a quarter is left")
+        assert terminal.shows("75%")

@@ -15,13 +15,22 @@ Progress: TypeAlias = bool | Literal["auto"]
 
 Advance = Callable[[float, str], None]
 
-_running: list[Advance] = []
+
+class _Bar:
+    """A bar that is running."""
+
+    def __init__(self, advance: Advance) -> None:
+        self.advance = advance
+        self.room = 0.0  # how far what runs within it may move it
+
+
+_running: list[_Bar] = []
 
 
 def say(text: str) -> None:
     """Show a text in the bar that is running, until its next one; without one, as a note."""
     if _running:
-        _running[-1](0, text)
+        _running[-1].advance(0, text)
     elif _on_terminal():
         _log.info("%s", text[:1].upper() + text[1:])
 
@@ -75,14 +84,13 @@ def progress_bar(
         yield lambda _amount, _text: None
         return
     if _running:
-        yield _within(_running[-1], description, total)
-        return
-    if notebook is None:
+        bar = _within(_running[-1], description, total)
+    elif notebook is None:
         bar = _on_stderr(description, total, unit)
     else:
         bar = _in_notebook(notebook, description, total)
     with bar as advance:
-        _running.append(advance)
+        _running.append(_Bar(advance))
         try:
             yield advance
         finally:
@@ -119,20 +127,40 @@ def _on_stderr(description: str, total: float | None, unit: str) -> Iterator[Adv
         yield lambda amount, text: bar.update(task, advance=amount, text=text)
 
 
+@contextmanager
+def part(amount: float) -> Iterator[None]:
+    """What runs within the block counts so much of the bar that is running, which moves as it goes.
+
+    >>> with progress_bar("folds", total=2), part(1), progress_bar("fitting", total=40) as advance:
+    ...     advance(20, "half of this fold, a quarter of all")
+    """
+    if not _running:
+        yield
+        return
+    bar = _running[-1]
+    bar.room = amount
+    yield
+    left, bar.room = bar.room, 0.0
+    bar.advance(left, "")
+
+
 def _share(done: float, total: float | None) -> str:
     return "" if not total else f" {min(done / total, 1):.0%}"
 
 
-def _within(outer: Advance, description: str, total: float | None) -> Advance:
-    """A bar as the text of the one around it."""
+@contextmanager
+def _within(outer: _Bar, description: str, total: float | None) -> Iterator[Advance]:
+    """A bar as the text of the one around it, which it moves through the ``part`` that it is in."""
     done = 0.0
 
     def advance(amount: float, text: str) -> None:
         nonlocal done
+        step = outer.room * min(amount / (total - done), 1) if total and done < total else 0.0
+        outer.room -= step
         done += amount
-        outer(0, f"{description}{_share(done, total)}  {text}".rstrip())
+        outer.advance(step, f"{description}{_share(done, total)}  {text}".rstrip())
 
-    return advance
+    yield advance
 
 
 @contextmanager

@@ -51,7 +51,6 @@ def rows(text):
 
 def test_it_draws_spectrum_and_slice(folder):
     pytest.importorskip("matplotlib")
-    pytest.importorskip("plotly")
     files = ("spectrum.png", "spectrum.html", "slice.png", "slice.html")
     options = " ".join(f"--{file.split('.')[0]} {folder}/{file}" for file in files)
     options = options.replace("--spectrum", "--picture")

@@ -38,9 +38,8 @@ def ratings(run, workplace: Path) -> Path:
 
 @pytest.fixture
 def drawing() -> None:
-    """The libraries that draw."""
-    for library in ("matplotlib", "plotly"):
-        pytest.importorskip(library)
+    """The library that draws images."""
+    pytest.importorskip("matplotlib")
 
 
 class Page(HTMLParser):

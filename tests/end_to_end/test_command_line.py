@@ -47,7 +47,7 @@ def test_help_imports_nothing_heavy(installed, environment):
         "try: main()\n"
         "except SystemExit: pass\n"
         # The names of rules and schedules come from their registries, which need NumPy.
-        "heavy = {'numba', 'polars', 'matplotlib', 'plotly', 'scipy', 'safetensors', 'httpx'}\n"
+        "heavy = {'numba', 'polars', 'matplotlib', 'scipy', 'safetensors', 'httpx'}\n"
         "print('HEAVY', sorted(heavy & set(sys.modules)))\n"
     )
     done = subprocess.run(

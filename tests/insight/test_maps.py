@@ -210,6 +210,18 @@ def test_of_very_many_genres_the_commonest_count(world):
     assert (genres["everyone's"], genres["half"], genres["own 0"]) == (n, n // 2, 1)
 
 
+def test_the_largest_genres_have_colours(world):
+    n = world.table.height
+    # Of 12 genres the largest are not those that come first by name, nor those kept together most.
+    names = pl.Series([f"genre {min(12 * 12 // (row + 12), 11):02}" for row in range(n)])
+    many = replace(world, table=world.table.with_columns(genres=names))
+    genre = many.picture().colourings[0]
+    counts = dict(names.value_counts().rows())
+    sizes = [counts[name] for name in genre.names]
+    assert len(sizes) > 8
+    assert sizes == sorted(sizes, reverse=True)
+
+
 def test_a_point_has_the_colour_of_its_rarest_genre(world):
     genre = world.picture().colourings[0]
     assert genre.name == "genre"

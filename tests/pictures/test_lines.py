@@ -1,4 +1,4 @@
-"""Pictures made of lines, looked at through the figures of the two libraries."""
+"""Pictures made of lines, looked at through the figures of matplotlib and the data of pages."""
 
 from itertools import combinations
 from typing import Any
@@ -200,46 +200,46 @@ def test_any_numbers_at_all_can_be_drawn(
     x, y = [p[0] for p in points], [p[1] for p in points]
     one = picture(panel(one_line(x=x, y=y), x_log=x_log, y_log=y_log))
     one._repr_html_()
-    one.plotly_figure().to_json()
+    assert one.chart()["panels"][0]["lines"]
 
 
 # HTML
 
 
-def test_in_a_page_a_name_has_one_legend_entry_that_rules_its_lines_in_all_panels() -> None:
-    traces = race().plotly_figure().data
-    assert len(traces) == 22
-    assert [trace.name for trace in traces if trace.showlegend] == list(ELEVEN)
-    for name in ELEVEN:
-        assert [t.legendgroup for t in traces if t.name == name] == [name, name]
-        assert len({t.line.color + t.line.dash for t in traces if t.name == name}) == 1
-        assert {t.xaxis for t in traces if t.name == name} == {"x", "x2"}
+def test_in_a_page_a_name_has_one_legend_entry_for_its_lines_in_all_panels() -> None:
+    chart = race().chart()
+    assert [entry["name"] for entry in chart["legend"]] == list(ELEVEN)
+    for drawn_panel in chart["panels"]:
+        assert [line["name"] for line in drawn_panel["lines"]] == list(ELEVEN)
 
 
 def test_in_a_page_gaps_stay_gaps_and_lonely_points_are_seen() -> None:
     line = one_line(x=range(40), y=[NAN, 1.5, float("inf"), *range(37)])
-    (trace,) = picture(panel(line)).plotly_figure().data
-    assert np.isnan(trace.y[[0, 2]]).all()
-    assert not trace.connectgaps
-    assert trace.marker.size[1] > 0
+    (shown,) = picture(panel(line)).chart()["panels"][0]["lines"]
+    assert shown["y"][:4] == [None, 1.5, None, 0]
+    assert 1 in shown["marked"]
 
 
-def test_in_a_page_a_logarithmic_axis_has_its_ends_as_powers_and_plain_ticks() -> None:
-    axis = picture(panel(one_line(x=[0.01, 1], y=[1, 2]), x_log=True)).plotly_figure().layout.xaxis
-    assert axis.type == "log"
-    assert axis.range == pytest.approx((-2.04, 0.04))
-    assert axis.tickformat == "~g"
+def test_in_a_page_a_long_line_keeps_its_peaks_its_gaps_and_its_ends() -> None:
+    y = np.sin(np.arange(100_000.0))
+    y[[31_234, 65_432, 70_000]] = 7, -7, NAN
+    (shown,) = picture(panel(one_line(x=np.arange(y.size), y=y))).chart()["panels"][0]["lines"]
+    assert len(shown["x"]) == len(shown["y"]) < 3_100
+    assert shown["y"][shown["x"].index(31_234)] == 7
+    assert shown["y"][shown["x"].index(65_432)] == -7
+    assert shown["y"][shown["x"].index(70_000)] is None
+    assert (shown["x"][0], shown["x"][-1]) == (0, 99_999)
 
 
-def test_in_a_page_a_mark_is_a_guide_with_a_label() -> None:
-    marked = panel(one_line(), marks=(Mark(x=2, label="a <i>mark"),), x_log=True)
-    layout = picture(marked).plotly_figure().layout
-    (guide,) = layout.shapes
-    assert (guide.x0, guide.x1, guide.y0) == (2, 2, 0)
-    assert guide.y1 > 1
-    label = layout.annotations[-1]
-    assert label.text == "a &lt;i&gt;mark"
-    assert label.x == pytest.approx(np.log10(2))
+def test_a_line_that_lies_beneath_others_is_wider() -> None:
+    heights = ([3, 1, 2], [0, 1, 2], [3, 1, 2.01], [0, 1, 2])
+    lines = [one_line(name=name, y=y) for name, y in zip("abcd", heights, strict=True)]
+    faint = one_line(name="a", faint=True)
+    one = panel(*lines, faint, one_line(name="e", y=[3, 1, NAN]))
+    assert one.beneath() == [1, 1, 0, 0, 0, 0]
+    (axes,) = picture(one).figure().axes
+    widths = [line.get_linewidth() for line in axes.lines]
+    assert widths[0] > widths[2] > widths[4]
 
 
 # Descriptions
@@ -278,4 +278,4 @@ def test_names_of_a_fixed_order_keep_their_style() -> None:
     one = LinePicture(title="", panels=(panel(one_line(name=ELEVEN[6])),), order=ELEVEN)
     (axes,) = one.figure().axes
     assert axes.lines[0].get_color() == style_of(6).colour
-    assert one.plotly_figure().data[0].line.dash == style_of(6).dash
+    assert one.chart()["legend"][0]["dash"] == style_of(6).dash

@@ -1,5 +1,6 @@
 """Line styles as people with colour-blindness, and copiers, see them."""
 
+from importlib.resources import files
 from itertools import combinations
 
 import numpy as np
@@ -7,7 +8,7 @@ import pytest
 from numpy.typing import NDArray
 
 from dotbias.pictures import LineStyle, style_of, styles
-from dotbias.pictures.palette import GREYS, GROUNDS, GROUP_COLOURS, INKS, SCALES
+from dotbias.pictures.palette import GREYS, GROUNDS, GROUP_COLOURS, INKS, ON_DARK, SCALES
 
 FIRST = [style_of(index) for index in range(12)]
 
@@ -61,23 +62,33 @@ def test_lab_of_white_black_and_red_is_known() -> None:
     np.testing.assert_allclose(lab(linear("#ff0000")), [53.24, 80.09, 67.20], atol=0.05)
 
 
+def colours(theme: str) -> dict[LineStyle, str]:
+    return {s: s.colour if theme == "light" else ON_DARK[s.colour] for s in FIRST}
+
+
+@pytest.mark.parametrize("theme", GROUNDS)
 @pytest.mark.parametrize("eyes", EYES)
-def test_every_two_of_twelve_lines_differ_in_dash_or_clearly_in_seen_colour(eyes: str) -> None:
-    seen = {style: lab(EYES[eyes] @ linear(style.colour)) for style in FIRST}
+def test_every_two_of_twelve_lines_differ_in_dash_or_clearly_in_seen_colour(
+    eyes: str, theme: str
+) -> None:
+    seen = {style: lab(EYES[eyes] @ linear(colour)) for style, colour in colours(theme).items()}
     for one, other in combinations(FIRST, 2):
         # 2.3 is just noticeable side by side; thin lines far apart need much more.
         apart = np.linalg.norm(seen[one] - seen[other])
         assert one.dash != other.dash or apart > 20, (one, other, apart)
 
 
-def test_every_two_of_twelve_lines_differ_in_dash_or_clearly_on_a_grey_print() -> None:
+@pytest.mark.parametrize("theme", GROUNDS)
+def test_every_two_of_twelve_lines_differ_in_dash_or_clearly_on_a_grey_print(theme: str) -> None:
+    shown = colours(theme)
     for one, other in combinations(FIRST, 2):
-        lightness = [lab(linear(style.colour))[0] for style in (one, other)]
+        lightness = [lab(linear(shown[style]))[0] for style in (one, other)]
         assert one.dash != other.dash or abs(lightness[0] - lightness[1]) > 15, (one, other)
 
 
-def test_no_line_fades_into_white_paper() -> None:
-    assert all(lab(linear(style.colour))[0] < 76 for style in FIRST)
+def test_no_line_fades_into_its_ground() -> None:
+    assert all(lab(linear(colour))[0] < 76 for colour in colours("light").values())
+    assert all(contrast(colour, GROUNDS["dark"]) >= 3 for colour in colours("dark").values())
 
 
 def contrast(one: str, other: str) -> float:
@@ -99,6 +110,16 @@ def test_every_two_groups_differ_clearly_in_seen_colour(eyes: str, theme: str) -
     seen = {colour: lab(EYES[eyes] @ linear(colour)) for colour in GROUP_COLOURS[theme]}
     for one, other in combinations(seen, 2):
         assert np.linalg.norm(seen[one] - seen[other]) > 28, (one, other)
+
+
+def test_a_group_has_nearly_the_same_hue_on_both_grounds() -> None:
+    for colours in zip(GROUP_COLOURS["light"], GROUP_COLOURS["dark"], strict=True):
+        hues, chromas = zip(
+            *((np.arctan2(b, a), np.hypot(a, b)) for _, a, b in map(lab, map(linear, colours))),
+            strict=True,
+        )
+        turn = abs((hues[0] - hues[1] + np.pi) % (2 * np.pi) - np.pi)
+        assert turn < np.radians(20) or max(chromas) < 25, colours
 
 
 @pytest.mark.parametrize("theme", GROUNDS)
@@ -133,10 +154,11 @@ def test_names_of_a_fixed_order_keep_their_style_whatever_else_is_drawn() -> Non
 
 def test_every_style_can_be_drawn() -> None:
     matplotlib = pytest.importorskip("matplotlib.lines")
-    plotly = pytest.importorskip("plotly.graph_objects")
     from dotbias.pictures.common_png import DASHES, MARKERS
 
+    script = (files("dotbias.pictures") / "chart_page/page.js").read_text("utf-8")
     for index in range(48):
         style: LineStyle = style_of(index)
         matplotlib.Line2D([0], [0], linestyle=DASHES[style.dash], marker=MARKERS[style.marker])
-        plotly.Scatter(line_dash=style.dash, marker_symbol=style.marker)
+        assert f'"{style.marker}"' in script or f"{style.marker}:" in script
+        assert f"{style.dash}:" in script

@@ -1,4 +1,4 @@
-"""Surfaces and paths, looked at through the figures of the two libraries."""
+"""Surfaces and paths, looked at through the figures of matplotlib and the data of pages."""
 
 from pathlib import Path
 from typing import Any
@@ -11,7 +11,7 @@ from hypothesis.extra.numpy import arrays
 from numpy.typing import NDArray
 
 from dotbias.errors import SettingError
-from dotbias.pictures import SurfacePicture, style_of
+from dotbias.pictures import SurfacePicture
 
 X, Y = np.linspace(-2, 2, 41), np.linspace(-1, 3, 31)
 ROSENBROCK = (1 - X) ** 2 + 100 * (Y[:, None] - X**2) ** 2
@@ -25,15 +25,6 @@ def spiral(n_steps: int, turns: float = 3.0) -> NDArray[np.float64]:
 def surface(**settings: Any) -> SurfacePicture:
     described = {"title": "A valley", "x": X, "y": Y, "heights": ROSENBROCK, "minimum": (1, 1)}
     return SurfacePicture(**described | {"paths": {"sgd": spiral(50)}} | settings)
-
-
-def path_until(figure: Any, frame: Any) -> dict[str, NDArray[np.float64]]:
-    """The points of each path that a frame shows, by the colour of its line."""
-    return {
-        figure.data[place].line.color: np.column_stack([part.x, part.y])
-        for place, part in zip(frame.traces, frame.data, strict=True)
-        if part.type == "scatter" and figure.data[place].mode == "lines"
-    }
 
 
 # Levels
@@ -61,7 +52,7 @@ def test_levels_do_not_hang_on_the_height_of_the_lowest_point() -> None:
 def test_any_heights_can_be_drawn(heights: NDArray[np.float64]) -> None:
     one = surface(x=np.arange(5), y=np.arange(4), heights=heights)
     one._repr_html_()
-    one.plotly_figure().to_json()
+    one.chart()
 
 
 @pytest.mark.parametrize("height", [0.0, 7.5, float("nan"), float("inf")])
@@ -70,7 +61,7 @@ def test_a_surface_without_hills_is_plain_ground(height: float) -> None:
     _, levels = one.levels()
     assert len(levels) == 1
     one._repr_html_()
-    one.plotly_figure().to_json()
+    one.chart()
 
 
 # Paths
@@ -81,9 +72,6 @@ def test_the_axes_end_where_the_surface_does_although_a_path_goes_on() -> None:
     (axes,) = away.figure().axes
     assert axes.get_xlim() == (-2, 2)
     assert axes.get_ylim() == (-1, 3)
-    layout = away.plotly_figure().layout
-    assert layout.xaxis.range == (-2, 2)
-    assert layout.yaxis.range == (-1, 3)
 
 
 def test_a_point_very_far_away_keeps_its_direction_from_the_last_point_in_sight() -> None:
@@ -112,7 +100,7 @@ def test_a_path_that_is_lost_ends_where_it_was_last_seen(lost: float) -> None:
     assert np.isnan(x[3])
     assert axes.lines[0].get_markevery() == [2 if lost == 1e308 else 1]
     one._repr_html_()
-    one.plotly_figure().to_json()
+    one.chart()
 
 
 def test_a_path_ends_with_its_marker_and_the_minimum_is_a_star() -> None:
@@ -133,65 +121,26 @@ def test_the_legend_stands_beside_the_axes() -> None:
     assert figure.axes[0].get_tightbbox().x1 < box.x0 < box.x1 <= figure.bbox.x1
 
 
-# Frames
+# HTML
 
 
 @pytest.mark.parametrize(
-    ("n_steps", "n_frames"), [(0, 1), (1, 2), (50, 51), (119, 120), (120, 120), (20_000, 120)]
+    ("n_steps", "n_moments"), [(0, 1), (1, 2), (50, 51), (119, 120), (120, 120), (20_000, 120)]
 )
-def test_a_page_has_a_frame_and_a_slider_place_for_each_step_up_to_120(
-    n_steps: int, n_frames: int
-) -> None:
-    figure = surface(paths={"sgd": spiral(n_steps)}).plotly_figure()
-    names = [frame.name for frame in figure.frames]
-    assert len(names) == n_frames
-    assert [names[0], names[-1]] == ["0", str(n_steps)]
-    (slider,) = figure.layout.sliders
-    assert [step.label for step in slider.steps] == names
-    assert [step.args[0][0] for step in slider.steps] == names
-    assert slider.active == n_frames - 1
-    (menu,) = figure.layout.updatemenus
-    assert [button.label for button in menu.buttons] == ["Play", "Pause"]
+def test_a_page_has_a_moment_for_each_step_up_to_120(n_steps: int, n_moments: int) -> None:
+    chart = surface(paths={"sgd": spiral(n_steps)}).chart()
+    assert len(chart["moments"]) == n_moments
+    assert (chart["moments"][0], chart["moments"][-1]) == (0, n_steps)
 
 
-def test_frames_show_each_path_up_to_their_step() -> None:
-    paths = {"sgd": spiral(60), "adam": spiral(20, turns=1)}
-    figure = surface(paths=paths).plotly_figure()
-    for frame in figure.frames:
-        shown = path_until(figure, frame)
-        for index, path in enumerate(paths.values()):
-            until = path[: int(frame.name) + 1]
-            np.testing.assert_allclose(shown[style_of(index).colour], until, atol=1e-6)
-
-
-def test_each_frame_names_the_surface_without_repeating_its_heights() -> None:
-    # Plotly takes away what a frame does not name: the paths ran over white paper.
-    figure = surface().plotly_figure()
-    assert figure.data[0].type == "contour"
-    for frame in figure.frames:
-        assert frame.traces[0] == 0
-        assert frame.data[0].to_plotly_json() == {"type": "contour"}
-        assert all(part.type == "scatter" for part in frame.data[1:])
-
-
-def test_a_page_tells_plotly_that_a_surface_may_stay_while_paths_move(tmp_path: Path) -> None:
-    # Without it the surface flickers, or is gone for as long as the paths grow.
-    text = surface().save(tmp_path / "surface.html").read_text("utf-8")
-    script = text[text.rindex("Plotly.newPlot(") :]
-    assert 'getElementById("picture")' in script
-    assert "surface._module.animatable = true" in script
-    layout = surface().plotly_figure().layout
-    motions = [step.args[1] for step in layout.sliders[0].steps]
-    motions += [button.args[1] for button in layout.updatemenus[0].buttons]
-    assert all(motion["frame"]["redraw"] for motion in motions)
-
-
-def test_a_page_opens_with_the_whole_paths() -> None:
-    figure = surface().plotly_figure()
-    last = path_until(figure, figure.frames[-1])
-    (path,) = figure.select_traces({"type": "scatter", "mode": "lines"})
-    np.testing.assert_array_equal(np.column_stack([path.x, path.y]), last[path.line.color])
-    assert len(path.x) == 51
+def test_a_page_has_the_place_of_each_path_at_each_moment() -> None:
+    paths = {"sgd": spiral(6_000), "adam": spiral(20, turns=1)}
+    chart = surface(paths=paths).chart()
+    for shown, (name, path) in zip(chart["paths"], paths.items(), strict=True):
+        assert shown["name"] == name
+        assert {m for m in chart["moments"] if m < len(path)} <= set(shown["steps"])
+        places = np.column_stack([shown["x"], shown["y"]])
+        np.testing.assert_allclose(places, path[shown["steps"]], atol=1e-6)
 
 
 def test_a_long_path_that_swings_at_each_step_still_does_in_the_page() -> None:
@@ -199,36 +148,24 @@ def test_a_long_path_that_swings_at_each_step_still_does_in_the_page() -> None:
     swinging = np.column_stack(
         [np.linspace(-1, 1, n_steps + 1), np.where(np.arange(n_steps + 1) % 2, 0.5, -0.5)]
     )
-    figure = surface(paths={"sgd": swinging}).plotly_figure()
-    (shown,) = path_until(figure, figure.frames[-1]).values()
-    assert len(shown) <= 401
-    np.testing.assert_allclose(shown[[0, -1]], swinging[[0, -1]], atol=1e-6)
-    turns = np.mean(np.abs(np.diff(shown[:, 1])) == 1)
-    assert turns > 0.5
+    (shown,) = surface(paths={"sgd": swinging}).chart()["paths"]
+    assert len(shown["y"]) <= 521
+    assert np.mean(np.abs(np.diff(shown["y"])) == 1) > 0.5
 
 
-def test_a_page_stays_small_however_long_the_paths_are(tmp_path: Path) -> None:
-    short = surface().save(tmp_path / "short.html").stat().st_size
+def test_a_page_stays_small_however_fine_the_surface_and_long_the_paths(tmp_path: Path) -> None:
+    x = np.linspace(-2, 2, 1_000)
     many = {f"rule {k}": spiral(20_000, turns=k) for k in range(11)}
-    long = surface(paths=many).save(tmp_path / "long.html").stat().st_size
-    assert long - short < 6_000_000
+    large = surface(x=x, y=x, heights=(1 - x) ** 2 + 9 * x[:, None] ** 2, paths=many)
+    assert large.save(tmp_path / "large.html").stat().st_size < 1_000_000
+    assert (large.chart()["x"][0], large.chart()["x"][-1]) == (-2, 2)
 
 
-def test_the_end_of_a_path_is_hidden_with_it() -> None:
-    figure = surface(paths={"a": spiral(5), "b": spiral(5)}).plotly_figure()
-    for name in ("a", "b"):
-        parts = [trace for trace in figure.data if trace.legendgroup == name]
-        assert [trace.mode for trace in parts] == ["lines", "lines+markers"]
-        assert [trace.showlegend for trace in parts] == [False, None]
-
-
-def test_a_surface_without_paths_has_nothing_to_play() -> None:
-    one = surface(paths={}, minimum=None)
-    figure = one.plotly_figure()
-    assert not figure.frames
-    assert not figure.layout.sliders
-    assert [trace.type for trace in figure.data] == ["contour"]
-    one._repr_html_()
+def test_a_path_that_lies_beneath_another_is_wider() -> None:
+    one = surface(paths={"a": spiral(5), "b": spiral(5) + 1e-4, "c": spiral(5) + 0.2})
+    assert one.beneath() == {"a": 1, "b": 0, "c": 0}
+    (axes,) = one.figure().axes
+    assert axes.lines[0].get_linewidth() > axes.lines[2].get_linewidth()
 
 
 # Descriptions

@@ -36,7 +36,7 @@ def sets(as_json: o.JsonOption = False, as_csv: o.CsvOption = False) -> None:
         return
     show.frame(table.drop("licence"), "Named sets")
     for (licence,), group in table.group_by("licence", maintain_order=True):
-        show.console().print(f"{', '.join(group['name'])}: {licence}", markup=False)
+        show.text(f"{', '.join(group['name'])}: {licence}")
 
 
 def download(name: Annotated[str, typer.Argument(help="A named set, see `dotbias sets`.")]) -> None:

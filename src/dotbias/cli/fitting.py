@@ -159,12 +159,12 @@ def fit(
                 show.console().print(
                     f"Held out: {len(test):,} of {len(table):,} {table.kind}, seed {split_seed}."
                 )
-                show.console().print(str(report), markup=False, soft_wrap=True)
+                show.text(str(report))
         if report is not None and isinstance(solver, GradientDescent):
             _say_if_above_biases(context, rec, report)
     if told is not None and not as_json:
         with show.before_saving(unprinted):
-            show.console().print(str(told), markup=False)
+            show.text(str(told))
     if output is not None:
         if rec is None:
             rec = fit_model(table, model, solver, **how)
@@ -282,7 +282,7 @@ def evaluate(
     if as_json:
         show.data(report.to_dict())
     else:
-        show.console().print(str(report), markup=False, soft_wrap=True)
+        show.text(str(report))
 
 
 def cross_validate(
@@ -350,7 +350,7 @@ def cross_validate(
     elif as_csv:
         show.frame(result.frame(), "", as_csv=True)
     else:
-        show.console().print(str(result), markup=False, soft_wrap=True)
+        show.text(str(result))
 
 
 def _folds(

@@ -1,9 +1,7 @@
 """Commands that show how training works: lr-find, race, schedule."""
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 import typer
 
@@ -15,9 +13,6 @@ from dotbias.cli.solving import Solving
 from dotbias.cli.writing import PictureOption, WritesTable, save_picture, write_table
 from dotbias.solvers.descent.rules import RULES
 from dotbias.solvers.descent.schedules import SCHEDULES
-
-if TYPE_CHECKING:
-    from dotbias.tuning.race import OnChange, Runner
 
 _PICTURES = "Pictures"
 # The table of a race on a screen of 80 columns.
@@ -115,7 +110,7 @@ def lr_find(
             }
         )
     else:
-        show.console().print(str(curve), markup=False)
+        show.text(str(curve))
     if curve.suggestion is not None:
         show.say(f"Next: {hints.same_with(context, 'fit', '--lr', f'{curve.suggestion:.3g}')}")
 
@@ -161,7 +156,14 @@ def race(
     steps: Annotated[int, typer.Option(min=1, help="Steps on the surface.")] = 300,
     *,
     solving: Annotated[Solving, descent_options()],
-    trials: Annotated[int, typer.Option(min=0, help="Complete runs of each finder.")] = 8,
+    trials: Annotated[
+        int | None,
+        typer.Option(
+            min=0,
+            help="Complete runs of each finder.",
+            show_default="3, an eighth as long as the race",
+        ),
+    ] = None,
     test_size: Annotated[
         float, typer.Option(min=0.01, max=0.9, help="Share of ratings that is held out.")
     ] = 0.2,
@@ -214,22 +216,18 @@ def race(
     model = planning.make_model(solving)
     solver = planning.descent(model, solving)
     table = reading.read(ratings)
-    with _live() as on_change:
-        outcome = run(
-            table,
-            racers,
-            model,
-            solver,
-            batch_sizes=None
-            if batch is None
-            else [specs.batch(size.strip()) for size in batch.split(",")],
-            rates=specs.numbers_by_name("--lr", lr or []),
-            test_size=test_size,
-            seed=seed,
-            n_trials=trials,
-            on_change=on_change,
-            progress=False,
-        )
+    outcome = run(
+        table,
+        racers,
+        model,
+        solver,
+        batch_sizes=None if batch is None else [specs.batch(b.strip()) for b in batch.split(",")],
+        rates=specs.numbers_by_name("--lr", lr or []),
+        test_size=test_size,
+        seed=seed,
+        n_trials=trials,
+        progress=not show.quiet(),
+    )
     # Before anything is printed: whoever reads it may go before the end.
     if numbers is not None:
         write_table(outcome.curves(), numbers)
@@ -299,30 +297,3 @@ def schedule(
     show.frame(
         whole, f"Schedule {name}, at the start of each epoch", as_json=as_json, as_csv=as_csv
     )
-
-
-@contextmanager
-def _live() -> Iterator["OnChange | None"]:
-    """A table on stderr that follows the race, where stderr is a terminal."""
-    import sys
-
-    if show.quiet() or not sys.stderr.isatty():
-        yield None
-        return
-    from rich.console import Console
-    from rich.live import Live
-
-    with Live(console=Console(stderr=True), transient=True, refresh_per_second=8) as live:
-
-        def on_change(runners: list["Runner"]) -> None:
-            from dotbias.tuning.race import race_table
-
-            running = next((r for r in runners if r.state == "running"), None)
-            title = "Race"
-            if running is not None:
-                title += (
-                    f": {running.name}, epoch {len(running.epochs)} of {running.solver.n_epochs}"
-                )
-            live.update(show.table_of(race_table(runners).rename(_SHORT, strict=False), title))
-
-        yield on_change

@@ -15,7 +15,7 @@ import typer
 from typer.core import TyperGroup
 
 from dotbias import __version__
-from dotbias.cli import data, demo, fitting, insight, laboratory, serving, using
+from dotbias.cli import data, demo, fitting, insight, laboratory, serving, show, using
 from dotbias.errors import DotbiasError
 
 
@@ -29,7 +29,7 @@ class _Commands(TyperGroup):
             if sys.stdout is not None:
                 sys.stdout.flush()  # a reader that has gone is met here, not at the end of Python
         except DotbiasError as error:
-            typer.secho(f"Error: {error}", err=True, fg="red")
+            typer.secho(show.folded(f"Error: {error}", sys.stderr), err=True, fg="red")
             raise typer.Exit(1) from error
         except (MemoryError, RuntimeError) as error:
             # PyTorch's memory runs out with a RuntimeError.
@@ -100,7 +100,7 @@ class _Notes(logging.Handler):
             return
         self.said.add(alike)
         with contextlib.suppress(OSError):  # no reader for them is no reason to stop the work
-            print(note, file=sys.stderr)
+            print(show.folded(note, sys.stderr), file=sys.stderr)
 
 
 def _version(wanted: bool) -> None:

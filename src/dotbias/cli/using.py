@@ -235,7 +235,7 @@ def similar(
 
         counted = pl.Series("in_fits", found.in_words, pl.String)
         show.frame(found.frame().with_columns(counted), title)
-        show.console().print(found.verdict, markup=False, soft_wrap=True)
+        show.text(found.verdict)
 
 
 def _label(rec: "Recommender", item: str) -> str:
@@ -325,8 +325,7 @@ def info(model: o.ModelArgument, as_json: o.JsonOption = False) -> None:
             lines.append(("held-out lists", f"{held.ranking.gain} in nDCG@{held.ranking.k}"))
     width = max(len(name) for name, _ in lines)
     for name, text in lines:
-        show.console().print(f"[bold]{name:<{width}}[/bold]  ", end="")
-        show.console().print(text, markup=False, soft_wrap=True)
+        show.text(f"{name:<{width}}  {text}", heading=width)
 
 
 def _instead_of_a_model(path: Path, error: "ModelFileError") -> "ModelFileError":

@@ -21,7 +21,7 @@ from dotbias.fitting.fit import Purpose, fit, purpose_of
 from dotbias.fitting.named import ModelLike, SolverLike, model_and_solver
 from dotbias.fitting.preference import PreferenceChoice
 from dotbias.models.base import Scores
-from dotbias.progress import Progress, progress_bar
+from dotbias.progress import Progress, part, progress_bar
 from dotbias.shown import Part, Rows, Shown
 from dotbias.solvers.base import Solver
 
@@ -232,16 +232,17 @@ def cross_validate(
                 _log.info("Solver: %s", choice)
                 model, solver = choice.model, choice.solver
             started = time.perf_counter()
-            rec = fit(
-                train,
-                model,
-                solver,
-                purpose=wanted,
-                preference=preference,
-                budget=budget,
-                seed=seed,
-                progress=progress,
-            )
+            with part(1):
+                rec = fit(
+                    train,
+                    model,
+                    solver,
+                    purpose=wanted,
+                    preference=preference,
+                    budget=budget,
+                    seed=seed,
+                    progress=progress,
+                )
             if rec.interrupted:
                 raise KeyboardInterrupt  # whoever interrupts one fit does not want the next
             seconds.append(time.perf_counter() - started)
@@ -259,7 +260,7 @@ def cross_validate(
             )
             folds.append(found)
             error = "" if found.rmse is None else f"  RMSE {found.rmse:.4f}"
-            advance(1, f"fold {len(folds)}{error}")
+            advance(0, f"fold {len(folds)}{error}")
     if len(folds) < 2:
         raise DataError(f"cross-validation needs at least 2 folds, not {len(folds)}: use evaluate")
     return CrossValidation(tuple(folds), tuple(seconds))

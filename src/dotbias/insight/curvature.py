@@ -1,5 +1,6 @@
 """The curvature of the loss where a fit has ended: stable rates, and whether it is a minimum."""
 
+import itertools
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -18,7 +19,7 @@ from dotbias.insight.spectrum import Product, SpectralDensity, eigenpairs, spect
 from dotbias.models.base import Parameters, has_formula_of
 from dotbias.models.dot_bias import DotBias
 from dotbias.models.torch_extra import require_torch
-from dotbias.progress import Progress, progress_bar
+from dotbias.progress import Progress, part, progress_bar
 from dotbias.recommender.recommender import Recommender
 from dotbias.shown import Part, Rows, Shown
 from dotbias.solvers.decay import WeightDecay, row_counts
@@ -36,6 +37,9 @@ Floats = NDArray[np.float64]
 _SLICE_POINTS = 15
 _MAP_POINTS = 91
 _RUN_STEPS = 200
+# What takes how long, in products with a vector: one end of a spectrum where a few eigenvalues are asked
+# for, the slice, and both rates.
+_PRODUCTS, _SLICE_COST, _RATES_COST = 41, 75, 600
 # Residual of the eigenvalues at each end, relative to the largest. The smallest stand close, and
 # a tenth of it would cost three times the products.
 _TOLERANCE = {"largest": 1e-3, "smallest": 1e-2}
@@ -325,39 +329,45 @@ def curvature(
     require_torch()
     ratings = _known(rec, as_ratings(ratings))
     surface = loss_surface(rec, ratings, solver)
-    n_stages = 6 + 2 * find_rates
-    with (
-        _threads(solver),
-        progress_bar("curvature", n_stages, enabled=progress) as advance,
-    ):
-        n_products = 0
+    n_density = n_probes * n_steps
+    total = 4 * _PRODUCTS + n_density + _SLICE_COST + find_rates * _RATES_COST
 
-        def on_product() -> None:
-            nonlocal n_products
-            n_products += 1
-            advance(0, f"product {n_products} with a vector")
+    @contextmanager
+    def stage(name: str, cost: float, n_products: int = 1) -> Iterator[Callable[[], None]]:
+        with part(cost), progress_bar(name, n_products, enabled=progress) as step:
+            n = itertools.count(1)
+            yield lambda: step(1, f"product {next(n)} with a vector")
 
-        def ends(product: Product) -> tuple[Floats, Floats, Floats]:
-            options: Any = {"seed": seed, "on_product": on_product}
-            find = partial(eigenpairs, product, surface.n_parameters, n_eigenvalues)
-            largest, vectors = find("largest", tolerance=_TOLERANCE["largest"], **options)
-            advance(1, "")
-            options |= {"top": float(largest[0]), "tolerance": _TOLERANCE["smallest"]}
-            smallest, _ = find("smallest", **options)
-            advance(1, "")
+    with _threads(solver), progress_bar("curvature", total, enabled=progress):
+
+        def ends(product: Product, of: str) -> tuple[Floats, Floats, Floats]:
+            find = partial(eigenpairs, product, surface.n_parameters, n_eigenvalues, seed=seed)
+            with stage(f"largest eigenvalues of {of}", _PRODUCTS, _PRODUCTS) as on_product:
+                largest, vectors = find(
+                    "largest", tolerance=_TOLERANCE["largest"], on_product=on_product
+                )
+            with stage(f"smallest eigenvalues of {of}", _PRODUCTS, _PRODUCTS) as on_product:
+                smallest, _ = find(
+                    "smallest",
+                    tolerance=_TOLERANCE["smallest"],
+                    top=float(largest[0]),
+                    on_product=on_product,
+                )
             return largest, smallest, vectors
 
         loss = surface.loss()
         if not np.isfinite(loss):
             raise SettingError("the loss of this model on these ratings is not finite")
-        largest, smallest, vectors = ends(surface.hvp)
-        gauss_newton = ends(surface.gnvp)
-        density = spectral_density(
-            surface.hvp, surface.n_parameters, n_probes, n_steps, seed=seed, on_product=on_product
-        )
-        advance(1, "slice")
-        cut = _slice(surface, loss, largest, vectors)
-        advance(1, "")
+        largest, smallest, vectors = ends(surface.hvp, "the Hessian")
+        gauss_newton = ends(surface.gnvp, "Gauss-Newton")
+        with stage("density of the eigenvalues", n_density, n_density) as on_product:
+            density = spectral_density(
+                *(surface.hvp, surface.n_parameters, n_probes, n_steps),
+                seed=seed,
+                on_product=on_product,
+            )
+        with stage("slice", _SLICE_COST):
+            cut = _slice(surface, loss, largest, vectors)
         groups = _groups(rec, surface)
         found = Curvature(
             model=type(rec.model).__name__,
@@ -374,7 +384,8 @@ def curvature(
         )
         if not find_rates:
             return found
-        return _with_rates(found, rec, ratings, solver, surface, seed, advance, progress)
+        with part(_RATES_COST), progress_bar("rates", 2, enabled=progress) as advance:
+            return _with_rates(found, rec, ratings, solver, surface, seed, advance, progress)
 
 
 def loss_surface(
@@ -521,16 +532,15 @@ def _with_rates(
 ) -> Curvature:
     """The same with the finder's rate and the one from which descent diverges."""
     plain = _plain(rec, ratings, solver)
-    advance(0, "the finder's rate")
-    suggested = lr_find(rec.model, plain, ratings, seed=seed, progress=progress).suggestion
-    advance(1, "where descent diverges")
+    with part(1):
+        suggested = lr_find(rec.model, plain, ratings, seed=seed, progress=progress).suggestion
+    advance(0, "where descent diverges")
     first = None
     if found.stable_rate is not None:
         descend: Callable[[float], Iterator[float]] = surface.descend
         if has_formula_of(rec.model, DotBias):
             descend = _own_descent(rec, ratings, plain, surface)
         first = divergence_rate(descend, found.stable_rate, n_steps=_RUN_STEPS)
-    advance(1, "")
     return replace(found, finder_rate=suggested, divergence_rate=first)
 
 

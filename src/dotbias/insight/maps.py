@@ -37,8 +37,6 @@ _FEWEST = 5
 _TRUSTED, _PRESERVED = 0.85, 0.1
 _N_CLUSTERS = 8
 _NAMED_AFTER = 3  # titles in the name of a cluster
-# A genre of fewer points is not one of those that get a colour.
-_COMMON_GENRE = 0.01
 # Categories may be as many as items; a legend of more than so many says nothing.
 _MOST_GENRES = 50
 
@@ -218,23 +216,20 @@ class EmbeddingMap(Shown):
         return facts
 
     def _genre_groups(self) -> "Groups | None":
-        """Colours by genre: those that the embedding keeps together most; the rarest of several."""
+        """Colours by genre: those of the largest; the rarest of several that a point has."""
         from dotbias.pictures import Groups
 
         known = self.genres()
         if known.height == 0:
             return None
-        common = pl.col("share") >= _COMMON_GENRE
-        ordered = pl.concat([known.filter(common), known.filter(~common)])
-        names = tuple(ordered["genre"])
+        names = tuple(known.sort("n_items", "genre", descending=[True, False])["genre"])
         sets = self._genre_sets()
-        rarest_last = ordered.with_row_index().sort("n_items", descending=True)["index"]
         of_point = np.full(self.table.height, -1)
         # Those without a colour first, lest one of them hides one that has a colour.
         for coloured in (False, True):
-            for place in rarest_last:
+            for place, name in enumerate(names):
                 if (place < _N_CLUSTERS) == coloured:
-                    of_point[sets[names[place]]] = place
+                    of_point[sets[name]] = place
         members: list[list[int]] = [[] for _ in range(self.table.height)]
         for place, name in enumerate(names):
             for row in np.flatnonzero(sets[name]).tolist():

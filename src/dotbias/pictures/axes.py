@@ -2,13 +2,15 @@
 
 import math
 from collections.abc import Iterable, Sequence
-from typing import TypeAlias
+from typing import TypeAlias, TypeVar
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 Numbers: TypeAlias = NDArray[np.float64]
+Value = TypeVar("Value", float, Numbers)
 
+_TOUCHING = 0.005  # share of a picture within which a line hides another
 _HUGE = 1e100  # beyond it, margins and transformations may overflow
 
 
@@ -55,15 +57,14 @@ def limits(values: Iterable[ArrayLike], *, log: bool, margin: float) -> tuple[fl
     return (10**low, 10**high) if log else (low, high)
 
 
-def share(value: float, ends: tuple[float, float], *, log: bool) -> float:
+def share(value: Value, ends: tuple[float, float], *, log: bool) -> Value:
     """How far along an axis with these ends a value lies: 0 at the lower end, 1 at the upper.
 
-    >>> share(1.0, (0.01, 100.0), log=True)
+    >>> float(share(1.0, (0.01, 100.0), log=True))
     0.5
     """
-    if log:
-        value, ends = math.log10(value), (math.log10(ends[0]), math.log10(ends[1]))
-    return (value - ends[0]) / (ends[1] - ends[0])
+    low, high = (np.log10(end) if log else end for end in ends)
+    return ((np.log10(value) if log else value) - low) / (high - low)
 
 
 def log_ticks(low: float, high: float) -> list[float]:
@@ -166,3 +167,25 @@ def marked_points(x: Numbers, y: Numbers, n_markers: int) -> NDArray[np.intp]:
         return shown
     along = np.linspace(0, shown.size - 1, n_markers).round().astype(int)
     return np.union1d(lonely, shown[along])
+
+
+def beneath(lines: Sequence[Numbers]) -> list[int]:
+    """How many of the later lines lie on each, all the way.
+
+    Args:
+        lines: from back to front, (n, 2) places as shares of the two axes, NaN for a gap.
+
+    >>> beneath([np.zeros((3, 2)), np.ones((3, 2)), np.full((3, 2), 0.001)])
+    [1, 0, 0]
+    """
+
+    def hides(upper: Numbers, lower: Numbers) -> bool:
+        if upper.shape != lower.shape or (np.isnan(upper) != np.isnan(lower)).any():
+            return False
+        apart = np.abs(upper - lower)
+        return not np.isnan(apart).all() and bool(np.nanmax(apart) < _TOUCHING)
+
+    return [
+        sum(hides(upper, lower) for upper in lines[place + 1 :])
+        for place, lower in enumerate(lines)
+    ]

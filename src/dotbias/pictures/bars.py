@@ -7,7 +7,8 @@ from typing import Any
 from dotbias.errors import SettingError
 from dotbias.pictures import bars_html, bars_png
 from dotbias.pictures.palette import style_of
-from dotbias.pictures.picture import PlotlyPicture
+from dotbias.pictures.picture import ChartPicture
+from dotbias.pictures.shortening import shortened
 from dotbias.shown import Shown
 
 _LONGEST = 42  # letters of a name
@@ -43,8 +44,7 @@ class Bar(Shown):
     @property
     def short_name(self) -> str:
         """The name as it is drawn."""
-        name = " ".join(self.name.split())
-        return name if len(name) <= _LONGEST else f"{name[: _LONGEST - 1].rstrip()}…"
+        return shortened(self.name, _LONGEST)
 
     @property
     def colour(self) -> str:
@@ -53,7 +53,7 @@ class Bar(Shown):
 
 
 @dataclass(frozen=True, kw_only=True)
-class BarPicture(PlotlyPicture):
+class BarPicture(ChartPicture):
     """Horizontal bars to the right and left of zero.
 
     Args:
@@ -84,9 +84,9 @@ class BarPicture(PlotlyPicture):
         """The picture as a ``matplotlib.figure.Figure``, which belongs to no window."""
         return bars_png.draw(self)
 
-    def plotly_figure(self) -> Any:
-        """The picture as a ``plotly.graph_objects.Figure``, without title and note."""
-        return bars_html.draw(self)
+    def chart(self) -> dict[str, Any]:
+        """What the page draws, as plain data."""
+        return bars_html.chart(self)
 
     def ends(self) -> tuple[float, float]:
         """Ends of the axis: zero and all bars are in sight, with room for labels on their side."""

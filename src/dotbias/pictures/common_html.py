@@ -1,21 +1,25 @@
-"""What all pictures drawn with plotly share."""
+"""What the pages of pictures with axes share."""
 
-import html
-import textwrap
+from collections.abc import Mapping
 from typing import Any
 
-NAME = 24  # letters in a line of the legend
-
-LEGEND: dict[str, Any] = {"itemsizing": "constant", "itemwidth": 55}
-AXIS: dict[str, Any] = {
-    "tickformat": "~g",
-    "hoverformat": ".5~g",
-    "showgrid": True,
-    "gridcolor": "#e6e6e6",
-    "zeroline": False,
-}
+from dotbias.pictures.palette import ON_DARK, LineStyle
 
 
-def plain(text: str, width: int) -> str:
-    """Text in which plotly sees no markup but the ends of lines of ``width`` letters."""
-    return "<br>".join(map(html.escape, textwrap.wrap(text, width)))
+def legend(styles: Mapping[str, LineStyle], faint: Mapping[str, bool] | None = None) -> list[Any]:
+    """How each name looks, in the order of the legend."""
+    return [
+        {
+            "name": name,
+            **both_grounds(style.colour),
+            "dash": style.dash,
+            "marker": style.marker,
+            "faint": bool(faint and faint[name]),
+        }
+        for name, style in styles.items()
+    ]
+
+
+def both_grounds(colour: str) -> dict[str, str]:
+    """A colour of the palette on white, and the same on a dark ground."""
+    return {"light": colour, "dark": ON_DARK[colour]}

@@ -10,9 +10,9 @@ from numpy.typing import ArrayLike
 
 from dotbias.errors import SettingError
 from dotbias.pictures import lines_html, lines_png
-from dotbias.pictures.axes import limits
+from dotbias.pictures.axes import Numbers, beneath, drawable, limits, share
 from dotbias.pictures.palette import LineStyle, styles
-from dotbias.pictures.picture import PlotlyPicture
+from dotbias.pictures.picture import ChartPicture
 from dotbias.shown import Shown
 
 _MOST_PANELS = 3
@@ -125,9 +125,23 @@ class Panel(Shown):
         shown = [*(line.y for line in self.lines), heights]
         return limits(shown, log=self.y_log, margin=0.05)
 
+    def beneath(self) -> list[int]:
+        """How many of the later lines lie on each: it is drawn wider, to be seen beneath them."""
+        ends = self.x_limits(), self.y_limits()
+        logs = self.x_log, self.y_log
+
+        def places(line: Line) -> Numbers:
+            shares = [
+                share(drawable(values, log=log), end, log=log)
+                for values, end, log in zip((line.x, line.y), ends, logs, strict=True)
+            ]
+            return np.column_stack(shares) * (math.nan if line.faint else 1)
+
+        return beneath([places(line) for line in self.lines])
+
 
 @dataclass(frozen=True, kw_only=True)
-class LinePicture(PlotlyPicture):
+class LinePicture(ChartPicture):
     """Up to three panels side by side with one legend.
 
     Args:
@@ -163,9 +177,9 @@ class LinePicture(PlotlyPicture):
         """The picture as a ``matplotlib.figure.Figure``, which belongs to no window."""
         return lines_png.draw(self)
 
-    def plotly_figure(self) -> Any:
-        """The picture as a ``plotly.graph_objects.Figure``, without title and note."""
-        return lines_html.draw(self)
+    def chart(self) -> dict[str, Any]:
+        """What the page draws, as plain data."""
+        return lines_html.chart(self)
 
     def lines(self) -> Iterator[Line]:
         """All lines, panel by panel."""

@@ -51,9 +51,9 @@ def _draw_panel(axes: Any, panel: "Panel", styles: dict[str, LineStyle]) -> None
     _set_title(axes, panel.title, pad=_GAP)
     axes.set_xlabel(wrapped(panel.x_label, 50), fontsize=MEDIUM, parse_math=False)
     axes.set_ylabel(wrapped(panel.y_label, 36), fontsize=MEDIUM, parse_math=False)
-    for line in panel.lines:
+    for line, beneath in zip(panel.lines, panel.beneath(), strict=True):
         x, y = drawable(line.x, log=panel.x_log), drawable(line.y, log=panel.y_log)
-        axes.add_line(_line(line, styles[line.name], x, y))
+        axes.add_line(_line(line, styles[line.name], x, y, beneath))
     if panel.x_log:
         axes.set_xscale("log")
         _set_log_ticks(axes.xaxis, *panel.x_limits())
@@ -68,7 +68,7 @@ def _set_title(axes: Any, title: str, pad: float) -> None:
     axes.set_title(wrapped(title, 44), loc="left", fontsize=10, pad=pad, parse_math=False)
 
 
-def _line(line: "Line", style: LineStyle, x: Any, y: Any) -> Any:
+def _line(line: "Line", style: LineStyle, x: Any, y: Any, beneath: int = 0) -> Any:
     # A faint line carries markers only where there is nothing else to see of it.
     marked = marked_points(np.asarray(x), np.asarray(y), 0 if line.faint else 8)
     in_legend = not len(x)
@@ -77,10 +77,10 @@ def _line(line: "Line", style: LineStyle, x: Any, y: Any) -> Any:
         y,
         color=style.colour,
         linestyle="-" if line.faint else DASHES[style.dash],
-        linewidth=0.8 if line.faint else 1.7,
+        linewidth=0.8 if line.faint else 1.7 + 3 * beneath,
         alpha=0.45 if line.faint else 1,
         marker="" if line.faint and in_legend else MARKERS[style.marker],
-        markersize=3 if line.faint else 5,
+        markersize=3 if line.faint else 5 + 2.5 * beneath,
         markevery=None if in_legend else marked.tolist(),
     )
 

@@ -1,19 +1,17 @@
 """A map of points as a page with a search, a legend and lists of neighbours.
 
 The page draws on a canvas by a script of its own (``map_page/page.js``), which is several times as
-fast as plotly and a hundredth of its size (docs/architecture.md, "A map is a page of our own").
+fast as an SVG and holds 30,000 points (docs/architecture.md, "A page is a page of our own").
 """
 
 import html
-import json
-from importlib.resources import files
-from string import Template
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import ArrayLike
 
 from dotbias.pictures.colouring import Amounts, Groups
+from dotbias.pictures.page import page as whole_page
 from dotbias.pictures.palette import GREYS, GROUNDS, GROUP_COLOURS, INKS, SCALES
 
 if TYPE_CHECKING:
@@ -23,23 +21,20 @@ _DIGITS = 4  # of coordinates, which are shares of the map's width
 
 
 def page(picture: "MapPicture") -> bytes:
-    """The whole page: one file that asks the network for nothing, and says so to the browser."""
-    parts = files("dotbias.pictures") / "map_page"
+    """The whole page."""
     rows = "".join(
         f"<tr><th>{html.escape(name)}</th><td>{html.escape(figure)}</td></tr>"
         for name, figure in picture.evidence.items()
     )
-    text = Template((parts / "page.html").read_text("utf-8")).substitute(
-        title=html.escape(picture.title),
-        note=html.escape(picture.note),
-        warning=html.escape(picture.warning),
+    return whole_page(
+        "map_page",
+        data(picture),
+        rows=rows,
+        title=picture.title,
+        note=picture.note,
+        warning=picture.warning,
         hidden="" if picture.warning else "hidden",
-        evidence=rows,
-        style=(parts / "page.css").read_text("utf-8"),
-        script=(parts / "page.js").read_text("utf-8"),
-        data=_as_text(data(picture)),
     )
-    return text.encode("utf-8", "replace")
 
 
 def data(picture: "MapPicture") -> dict[str, Any]:
@@ -109,11 +104,3 @@ def _column(values: ArrayLike) -> list[Any]:
     if column.dtype.kind != "f":
         return [str(value) for value in column]
     return [float(f"{v:.4g}") if np.isfinite(v) else None for v in column.tolist()]
-
-
-def _as_text(content: dict[str, Any]) -> str:
-    """JSON that ends no element, whatever a title holds."""
-    text = json.dumps(content, ensure_ascii=False, separators=(",", ":"), allow_nan=False)
-    for letter in "<>&\u2028\u2029":
-        text = text.replace(letter, f"\\u{ord(letter):04x}")
-    return text

@@ -10,6 +10,7 @@ from dotbias.pictures.colouring import Amounts, Groups
 from dotbias.pictures.common_png import SMALL, new_figure
 from dotbias.pictures.palette import GREYS, GROUNDS, GROUP_COLOURS, INKS, SCALES
 from dotbias.pictures.picture import drawing_library
+from dotbias.pictures.shortening import shortened
 
 if TYPE_CHECKING:
     from dotbias.pictures.map import MapPicture
@@ -71,7 +72,7 @@ def _group_colours(figure: Any, axes: Any, groups: Groups, theme: str) -> tuple[
     palette = np.array([*GROUP_COLOURS[theme][: groups.n_coloured], GREYS[theme]])
     of_point = np.asarray(groups.of_point)
     place = np.where((of_point < 0) | (of_point >= groups.n_coloured), groups.n_coloured, of_point)
-    names = [_short(name, _LEGEND_LETTERS) for name in groups.names[: groups.n_coloured]]
+    names = [shortened(name, _LEGEND_LETTERS) for name in groups.names[: groups.n_coloured]]
     if (place == groups.n_coloured).any():
         names.append("other")
     dots = [
@@ -132,7 +133,7 @@ def _name_the_best_known(
     for point in best.tolist():
         if len(taken) == _MOST_LABELS:
             return
-        label = _short(picture.labels[point], _LETTERS)
+        label = shortened(picture.labels[point], _LETTERS)
         if not label:
             continue
         away = _AWAY + np.sqrt(areas[point] / np.pi)
@@ -169,8 +170,3 @@ _SIDES = (
 
 def _halo(colour: str) -> list[Any]:
     return [drawing_library("matplotlib.patheffects").withStroke(linewidth=1.6, foreground=colour)]
-
-
-def _short(text: str, letters: int) -> str:
-    text = " ".join(text.split())
-    return text if len(text) <= letters else f"{text[: letters - 1].rstrip()}…"

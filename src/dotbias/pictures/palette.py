@@ -18,7 +18,7 @@ class LineStyle(Shown):
     Args:
         colour: ``#rrggbb``.
         dash: ``solid``, ``dash``, ``dashdot`` or ``dot``.
-        marker: a shape, in the words of plotly (``circle``, ``square``, ``triangle-up``, …).
+        marker: a shape: ``circle``, ``square``, ``triangle-up``, ….
     """
 
     colour: str
@@ -42,6 +42,14 @@ _STYLES = (
     LineStyle("#b5b02c", "dot", "triangle-right"),
     LineStyle("#0b4a2b", "dot", "hexagon"),
 )
+ON_DARK = {
+    **{"#0072b2": "#2a83d8", "#e69f00": "#e69f00", "#000000": "#f2f2f2"},
+    **{"#d55e00": "#d55e00", "#56b4e9": "#56b4e9", "#332288": "#e2dbff"},
+    **{"#009e73": "#00bd80", "#f29cb7": "#ffc4d6", "#882255": "#b83a78"},
+    **{"#aa4499": "#aa4499", "#b5b02c": "#b5b02c", "#0b4a2b": "#b8f0cf"},
+}
+"""The colours of lines on a dark ground: those that it would swallow in another lightness."""
+
 _DASHES = ("solid", "dash", "dashdot", "dot")
 
 
@@ -89,11 +97,11 @@ GROUP_COLOURS = {
         *("#0009ef", "#bb6aae", "#691d03", "#293245"),
     ),
     "dark": (
-        *("#dd351e", "#0c97f2", "#b5e48a", "#7238fc"),
-        *("#f5bb0b", "#8a5791", "#0ff4e1", "#be5963"),
+        *("#f16d73", "#8cc1fa", "#eec504", "#9500ff"),
+        *("#5e5fc7", "#a15488", "#e22015", "#eeeff1"),
     ),
 }
-"""Colours of groups of points on either ground."""
+"""Colours of groups of points on either ground: a group has nearly the same hue on both."""
 
 SCALES = {
     "light": ("#b97a1a", "#b3446c", "#2d2a8c"),

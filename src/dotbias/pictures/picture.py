@@ -6,40 +6,13 @@ import importlib
 import io
 from abc import ABC, abstractmethod
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any
 
 from dotbias.errors import DataError
 from dotbias.extras import install
+from dotbias.pictures.page import page
 from dotbias.shown import Shown, brief
 from dotbias.whole_file import FileKind, whole_file
-
-_PAGE = """\
-<!DOCTYPE html>
-<html lang="en">
-<head>
-<meta charset="utf-8">
-<meta name="generator" content="dotbias">
-<title>{title}</title>
-<style>
-body {{ font-family: system-ui, sans-serif; margin: 1.5rem; color: #222; background: #fff; }}
-h1 {{ font-size: 1.25rem; }}
-p {{ font-size: 0.8rem; color: #666; max-width: 60rem; }}
-</style>
-</head>
-<body>
-<h1>{title}</h1>
-{plot}
-<p>{note}</p>
-</body>
-</html>
-"""
-
-# A picture stays where it is: nothing offers to upload it.
-_BUTTONS = {
-    "displaylogo": False,
-    "showSendToCloud": False,
-    "modeBarButtonsToRemove": ["select2d", "lasso2d"],
-}
 
 
 class Picture(Shown, ABC):
@@ -78,7 +51,7 @@ class Picture(Shown, ABC):
         return f"{type(self).__name__}({brief(self.title)})"
 
     def _repr_html_(self) -> str:
-        # An image: a page with plotly inside would add megabytes to a notebook for each picture.
+        # An image: where notebooks are shown, scripts often are not run.
         image = base64.b64encode(self._png(on_any_ground=True)).decode()
         alt = html.escape(self.title)
         return f'<img src="data:image/png;base64,{image}" alt="{alt}" style="max-width: 100%">'
@@ -101,28 +74,15 @@ class Picture(Shown, ABC):
         """The whole page of HTML."""
 
 
-class PlotlyPicture(Picture):
-    """Base of pictures whose page is a figure of plotly."""
-
-    page_script: ClassVar[str | None] = None
-    """What a page runs once the picture is drawn; ``{plot_id}`` stands for its element."""
+class ChartPicture(Picture):
+    """Base of pictures with axes, whose page is drawn by ``chart_page/page.js``."""
 
     @abstractmethod
-    def plotly_figure(self) -> Any:
-        """The picture as a ``plotly.graph_objects.Figure``, without title and note."""
+    def chart(self) -> dict[str, Any]:
+        """What the page draws, as plain data; ``kind`` says how."""
 
     def _page(self) -> bytes:
-        plot = self.plotly_figure().to_html(
-            include_plotlyjs=True,
-            include_mathjax=False,
-            full_html=False,
-            auto_play=False,
-            div_id="picture",
-            post_script=self.page_script,
-            config=_BUTTONS,
-        )
-        title, note = html.escape(self.title), html.escape(self.note)
-        return _PAGE.format(title=title, plot=plot, note=note).encode()
+        return page("chart_page", self.chart(), title=self.title, note=self.note)
 
 
 # As far from white as from the grounds of dark notebooks, near #1a1a1a.
@@ -152,11 +112,11 @@ def _without_ground(figure: Any) -> None:
 
 
 def drawing_library(module: str, extra: str = "plot") -> Any:
-    """Import one module of matplotlib or plotly, which come with an extra.
+    """Import one module of matplotlib, which comes with an extra.
 
     Args:
         module: its full name.
-        extra: the extra to name, where the work needs more than these two libraries.
+        extra: the extra to name, where the work needs more than this library.
 
     Raises:
         DataError: when it is not installed, with the command that installs it.
@@ -188,8 +148,8 @@ def check_drawing(path: Path, extra: str = "plot") -> None:
     Raises:
         DataError: with the command that installs it.
     """
-    drawing_library(_DRAWN_BY[path.suffix.lower()], extra)
+    if path.suffix.lower() == ".png":
+        drawing_library("matplotlib", extra)
 
 
-_DRAWN_BY = {".png": "matplotlib", ".html": "plotly"}
-PICTURE = FileKind("picture", tuple(_DRAWN_BY), _is_ours)
+PICTURE = FileKind("picture", (".png", ".html"), _is_ours)

@@ -2,16 +2,16 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike
 
 from dotbias.errors import SettingError
 from dotbias.pictures import surface_html, surface_png
-from dotbias.pictures.axes import Numbers, drawable
+from dotbias.pictures.axes import Numbers, beneath, drawable
 from dotbias.pictures.palette import LineStyle, styles
-from dotbias.pictures.picture import PlotlyPicture
+from dotbias.pictures.picture import ChartPicture
 
 _LEVELS = 14
 _FAR = 1000  # lengths of the picture
@@ -19,7 +19,7 @@ _FLAT = 1e-200  # height of a surface without levels
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
-class SurfacePicture(PlotlyPicture):
+class SurfacePicture(ChartPicture):
     """A surface from above, as a map with level lines, and paths across it.
 
     The levels are evenly spaced in the logarithm of the height above the lowest point, so a flat
@@ -48,8 +48,6 @@ class SurfacePicture(PlotlyPicture):
     >>> bowl.styles()
     {'sgd': LineStyle(colour='#0072b2', dash='solid', marker='circle')}
     """
-
-    page_script: ClassVar[str | None] = surface_html.SCRIPT
 
     title: str
     x: ArrayLike
@@ -83,9 +81,9 @@ class SurfacePicture(PlotlyPicture):
         """The picture as a ``matplotlib.figure.Figure``, which belongs to no window."""
         return surface_png.draw(self)
 
-    def plotly_figure(self) -> Any:
-        """The picture as a ``plotly.graph_objects.Figure``, without title and note."""
-        return surface_html.draw(self)
+    def chart(self) -> dict[str, Any]:
+        """What the page draws, as plain data."""
+        return surface_html.chart(self)
 
     def styles(self) -> dict[str, LineStyle]:
         """Style of each path by its name."""
@@ -133,3 +131,10 @@ class SurfacePicture(PlotlyPicture):
             steps[1:][(far[1:] > 1) & (far[:-1] > 1)] = np.nan
             moved[name] = middle + size * steps / np.maximum(far, 1)[:, None]
         return moved
+
+    def beneath(self) -> dict[str, int]:
+        """How many of the later paths lie on each: it is drawn wider, to be seen beneath them."""
+        low, high = np.transpose(self.ends())
+        paths = self.drawable_paths()
+        shares = [(path - low) / (high - low) for path in paths.values()]
+        return dict(zip(paths, beneath(shares), strict=True))

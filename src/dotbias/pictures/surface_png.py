@@ -54,14 +54,14 @@ def _draw_surface(axes: Any, picture: "SurfacePicture") -> None:
 
 def _draw_paths(axes: Any, picture: "SurfacePicture") -> tuple[list[Any], list[str]]:
     styles = picture.styles()
-    handles = []
+    handles, beneath = [], picture.beneath()
     for name, path in picture.drawable_paths().items():
         style = styles[name]
         (line,) = axes.plot(
             *path.T,
             color=style.colour,
             linestyle=DASHES[style.dash],
-            linewidth=1.7,
+            linewidth=1.7 + 2.5 * beneath[name],
             marker=MARKERS[style.marker],
             markersize=7,
             markeredgecolor="white",

@@ -14,8 +14,9 @@ from dotbias.errors import DivergenceError, SettingError
 from dotbias.fitting.fit import default_descent
 from dotbias.fitting.named import ModelLike, SolverLike, model_and_descent
 from dotbias.models.base import Model
-from dotbias.progress import Progress, progress_bar
+from dotbias.progress import Progress, part, progress_bar
 from dotbias.shown import Part, Shown
+from dotbias.solvers.base import Epoch
 from dotbias.solvers.descent.gradient import GradientDescent
 from dotbias.solvers.descent.rules import Steps
 from dotbias.solvers.descent.run import Run
@@ -217,11 +218,15 @@ def lr_find(
     training = replace(validated, rule=solver.rule.with_rate(1.0)).start(
         model, ratings, seed=seed, steps_per_epoch=round(n_points / _EPOCHS)
     )
-    with progress_bar("sweeping", n_points + n_trials, enabled=progress) as advance:
+    # In epochs: of the sweep, then of the complete runs.
+    total = _EPOCHS + n_trials * solver.n_epochs
+    with progress_bar("finding a rate", total, enabled=progress) as advance:
         losses, stopped = range_test(
             training,
             rates,
-            lambda lr, loss: advance(1, f"lr {lr:.2g}  {judge.mean_label} {loss:.4f}"),
+            lambda lr, loss: advance(
+                _EPOCHS / n_points, f"lr {lr:.2g}  {judge.mean_label} {loss:.4f}"
+            ),
         )
         smoothed = smooth(losses, smoothing)
         lrs = rates[: len(losses)]
@@ -233,11 +238,15 @@ def lr_find(
                 validated = replace(validated, patience=solver.n_epochs)
 
             def try_rate(lr: float) -> float:
-                figure = _final_figure(
-                    replace(validated, rule=solver.rule.with_rate(lr)), model, ratings, seed
-                )
-                advance(1, f"whole run at lr {lr:.2g}  {judge.label} {figure:.4f}")
-                return figure
+                whole = f"whole run at lr {lr:.2g}"
+                run = replace(validated, rule=solver.rule.with_rate(lr))
+                with (
+                    part(run.n_epochs),
+                    progress_bar(whole, run.n_epochs, enabled=progress) as step,
+                ):
+                    return _final_figure(
+                        run, model, ratings, seed, lambda epoch: step(1, f"epoch {epoch.epoch}")
+                    )
 
             trials = _search(try_rate, start, n_trials)
             suggestions["trials"] = _best_trial(trials, judge.label)
@@ -334,11 +343,17 @@ def _longest_fall(loss: Steps) -> tuple[int, int]:
     return best
 
 
-def _final_figure(solver: GradientDescent, model: Model, ratings: Ratings, seed: int) -> float:
+def _final_figure(
+    solver: GradientDescent,
+    model: Model,
+    ratings: Ratings,
+    seed: int,
+    on_epoch: Callable[[Epoch], None],
+) -> float:
     """Held-out RMSE, or loss, of a complete run, infinite if it diverges."""
     training = solver.start(model, ratings, seed=seed)
     try:
-        training.run()
+        training.run(on_epoch=on_epoch)
     except DivergenceError:
         return math.inf
     if training.history.stopped == "interrupted":

@@ -17,7 +17,7 @@ from dotbias.evaluation.metrics import rmse
 from dotbias.fitting.fit import default_descent
 from dotbias.fitting.named import ModelLike, SolverLike, model_and_descent
 from dotbias.models.base import Parameters
-from dotbias.progress import Progress, progress_bar
+from dotbias.progress import Progress, part, progress_bar
 from dotbias.shown import Part, Rows, Shown
 from dotbias.solvers.base import Epoch
 from dotbias.solvers.descent.gradient import GradientDescent
@@ -67,6 +67,8 @@ class Runner(Shown):
         """Training time up to the end of each epoch; measuring and compiling apart."""
         return list(accumulate(e.seconds for e in self.epochs))
 
+
+_FEW_TRIALS, _SHORTER = 3, 8  # of a finder by default, and how much shorter than the race
 
 OnChange: TypeAlias = Callable[[list[Runner]], None]
 
@@ -218,7 +220,7 @@ def race(
     rates: Mapping[str, float] | None = None,
     test_size: float = 0.2,
     seed: int = 0,
-    n_trials: int = 8,
+    n_trials: int | None = None,
     on_change: OnChange | None = None,
     progress: Progress = "auto",
 ) -> Race:
@@ -237,7 +239,8 @@ def race(
         rates: learning rate by the rule's name, for rules that need no finder.
         test_size: share of the ratings that is held out.
         seed: seed of the split, the starting parameters and the order.
-        n_trials: complete runs of each finder (see ``lr_find``).
+        n_trials: complete runs of each finder (see ``lr_find``). By default three, an eighth as
+            long as the race: eight whole ones take eight times as long as the race itself.
         on_change: called with all runners whenever something has changed.
         progress: whether to show a bar, on a terminal or in a notebook; False never does.
 
@@ -275,6 +278,9 @@ def race(
     ]
 
     loss = solver.loss_class
+    n_tried = solver.n_epochs
+    if n_trials is None:
+        n_trials, n_tried = _FEW_TRIALS, math.ceil(n_tried / _SHORTER)
 
     def judge(training: Run[Any]) -> Callable[[Parameters], float]:
         """What measures the held-out ratings."""
@@ -295,14 +301,15 @@ def race(
             changed(runner, "looking for a rate")
             started = time.perf_counter()
             advance(0, f"{runner.name}: looking for a rate")
-            curve = lr_find(
-                model, runner.solver, train, seed=seed, n_trials=n_trials, progress=progress
-            )
+            shorter = replace(runner.solver, n_epochs=n_tried)
+            with part(n_trials * n_tried):
+                curve = lr_find(
+                    model, shorter, train, seed=seed, n_trials=n_trials, progress=progress
+                )
             runner.finder_seconds = time.perf_counter() - started
-            advance(n_trials * runner.solver.n_epochs, "")
             if curve.suggestion is None:
                 return changed(runner, "no rate")
-            runner.solver = curve.tuned()
+            runner.solver = replace(curve.tuned(), n_epochs=runner.solver.n_epochs)
         runner.lr = runner.solver.rule.top_rate
         changed(runner, "running")
         training = runner.solver.start(model, train, seed=seed)
@@ -330,9 +337,9 @@ def race(
             raise KeyboardInterrupt
         return changed(runner, "done")
 
-    # A finder takes as long as its complete runs.
+    # A finder takes about as long as its complete runs.
     n_found = sum(type(r.solver.rule).__name__.lower() not in rates for r in runners)
-    total = solver.n_epochs * (len(runners) + n_trials * n_found)
+    total = solver.n_epochs * len(runners) + n_trials * n_tried * n_found
     try:
         with progress_bar("race", total, enabled=progress) as advance:
             for runner in runners:

@@ -31,6 +31,12 @@
     return made;
   };
   const title = (point) => data.labels[point] || "(no title)";
+  // A year at the end stays whole.
+  const shortened = (text) => {
+    if (text.length <= LETTERS) return text;
+    const [year] = text.match(/ \(\d{4}\)$/) ?? [""];
+    return `${text.slice(0, LETTERS - 1 - year.length).trimEnd()}…${year}`;
+  };
   const plain = (text) => text.normalize("NFD").replace(/\p{M}/gu, "").toLowerCase();
   const searched = data.labels.map(plain);
   const colours = () => data.themes[state.theme];
@@ -172,7 +178,7 @@
       if (standsOut && !standsOut.has(point)) continue;
       const [x, y] = onScreen(point);
       if (x < 0 || x > width || y < 8 || y > height - 8) continue;
-      const text = title(point).length > LETTERS ? `${title(point).slice(0, LETTERS - 1)}…` : title(point);
+      const text = shortened(title(point));
       const long = pen.measureText(text).width;
       const away = Math.max(looks.diameters[point], first.includes(point) ? 12 : 0) / 2 + 3;
       for (const left of [x + away, x - away - long]) {
