@@ -5,11 +5,11 @@
 
 Invented ratings, whose noise floor is known; ml-latest-small, in the folder that DOTBIAS_TEST_DATA
 names; and, for the second table, invented ratings of the pairs of user and item that ml-latest-small
-has. Random 80/20 splits with seeds 42 and up; test RMSE, with its standard deviation over the splits. The
-rate of each method that takes steps is the finder's, on the training part alone, and the geometric mean
-over the splits is shown; networks keep their default rates, one for each group. *Cost* is the processor
-time of a fit to films, the finder's apart, over that of SGD of one rating at a time: seconds of one
-machine say nothing of another.
+has. Random 80/20 splits with seeds 42 and up; test RMSE, with its standard deviation over the splits.
+The rate of each method that takes steps is the finder's, on the training part alone, and the geometric
+mean over the splits is shown; networks keep their default rates, one for each group. *Cost* is the
+processor time of a fit to films, the finder's apart, over that of SGD of one rating at a time: seconds
+of one machine say nothing of another.
 """
 
 import sys
@@ -65,7 +65,7 @@ METHODS: dict[str, Solver | Model] = {
 }
 """The rows: a solver of ``DotBias``, or a model with its own default."""
 
-WHY = ("SGD, one rating at a time", *(type(rule).__name__ for rule in ADAPTIVE))
+WHY = ("SGD, one rating at a time", "a rate per group", *(type(rule).__name__ for rule in ADAPTIVE))
 """The rows of the second table."""
 
 
