@@ -17,7 +17,9 @@ INDEX = DOCS / "rules" / "README.md"
 FAMILIES = sorted(page.name for page in INDEX.parent.glob("*.md") if page != INDEX)
 # A session that reads this file; the licences of rating sets forbid to have it here.
 FILMS = "ml-latest-small.zip"
+STUDENTS = "which-method.md"
 SESSIONS = (
+    STUDENTS,
     "gradient-methods.md",
     "lists.md",
     "losses.md",
@@ -29,7 +31,7 @@ SESSIONS = (
     "rules/README.md",
     *(f"rules/{page}" for page in FAMILIES),
 )
-"""The pages with Python sessions."""
+"""The pages with Python sessions; translations, under ``zh``, show the same ones."""
 
 _FLAGS = doctest.NORMALIZE_WHITESPACE | doctest.ELLIPSIS
 _TABLE = re.compile(r"(?<=<!-- table of rules -->\n).*?(?=<!-- end of the table -->)", re.DOTALL)

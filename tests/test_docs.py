@@ -14,6 +14,7 @@ from dotbias.cli.main import app
 from dotbias.solvers.descent.rules import RULES
 from tests.conftest import PROJECT
 
+TRANSLATED = pages.DOCS / "zh"
 MARKDOWN = sorted([*PROJECT.glob("*.md"), *pages.DOCS.rglob("*.md")])
 names = pytest.mark.parametrize("path", MARKDOWN, ids=lambda path: str(path.relative_to(PROJECT)))
 
@@ -60,9 +61,46 @@ def test_every_page_with_prompts_is_run():
     prompted = {
         path.relative_to(pages.DOCS).as_posix()
         for path in pages.DOCS.rglob("*.md")
-        if ">>> " in path.read_text("utf-8")
+        if ">>> " in path.read_text("utf-8") and path.parent != TRANSLATED
     }
     assert prompted == set(pages.SESSIONS)
+
+
+def rows(text: str) -> list[list[str]]:
+    """The cells of all rows of the tables of a page."""
+    return [row[2:-2].split(" | ") for row in text.splitlines() if row.startswith("| ")]
+
+
+def test_every_line_of_the_students_index_runs():
+    scope: dict[str, object] = {"__name__": "page"}
+    for example in pages.session(pages.STUDENTS).examples:
+        exec(example.source, scope)
+        if example.source.startswith("rec ="):
+            break
+    text = (pages.DOCS / pages.STUDENTS).read_text("utf-8")
+    lines = [last[1:-1] for *_, last in rows(text) if last.startswith("`")]
+    assert len(lines) > 40
+    for line in lines:
+        outcome = eval(line, scope)
+        assert outcome is not None, line
+        if line.startswith("error("):
+            assert 0.5 < outcome < 0.9, line
+
+
+@pytest.mark.parametrize("page", sorted(path.name for path in TRANSLATED.glob("*.md")))
+def test_a_translation_shows_the_same_code_figures_and_pages(page):
+    """Row by row of its tables, but for names of methods in words."""
+
+    def shown(path: Path) -> tuple[object, ...]:
+        text = path.read_text("utf-8")
+        links = re.findall(r"\]\(([^)#][^)]*)\)", text)
+        code = re.findall(r"^```\w*\n.*?^```$", text, re.DOTALL | re.MULTILINE)
+        tables = [re.findall(r"`[^`]+`|\d[\d.,e-]*", " | ".join(row)) for row in rows(text)]
+        return code, tables, {link.removeprefix("../") for link in links if page not in link}
+
+    ours, theirs = shown(pages.DOCS / page), shown(TRANSLATED / page)
+    for original, translated in zip(ours, theirs, strict=True):
+        assert translated == original
 
 
 @pytest.mark.parametrize("name", RULES)
