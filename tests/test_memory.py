@@ -40,6 +40,17 @@ def test_a_fit_says_what_it_would_take(ratings, model, solver, message):
         db.fit(ratings, model, solver)
 
 
+def test_the_svd_of_preferences_is_counted_before_the_iterations(monkeypatch, ratings):
+    """Its tables of 40 columns, of 60 users and 40 items, twice; parameters alone would fit."""
+    monkeypatch.setattr(memory, "_physical", lambda: 20_000)
+    begun = []
+    with pytest.raises(SettingError, match="an SVD with n_svd_factors=40 would take 32 kB"):
+        db.ImplicitALS().fit(
+            db.DotProduct(n_factors=2, n_svd_factors=40), ratings, on_epoch=begun.append
+        )
+    assert not begun
+
+
 def test_what_fits_is_fitted(ratings):
     for solver in (db.GradientDescent(n_epochs=1), db.ALS(n_iterations=1)):
         assert db.fit(ratings, db.DotBias(n_factors=64), solver).model.n_factors == 64
