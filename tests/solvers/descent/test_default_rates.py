@@ -131,9 +131,7 @@ def test_every_rule_beats_biases_with_every_batch(
 ) -> None:
     train, test = invented
     solver = GradientDescent(RULES[rule](), batch_size=batch_size)
-    report = db.evaluate(
-        db.fit(train, MODEL, solver, progress=False), test, ranking=False
-    )
+    report = db.evaluate(db.fit(train, MODEL, solver, progress=False), test, ranking=False)
     assert report.rmse < report.baseline_rmse
 
 
