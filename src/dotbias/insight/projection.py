@@ -20,7 +20,7 @@ from dotbias.progress import Advance
 
 # Iterations of t-SNE: early exaggeration by 12, then none (Belkina et al. 2019; openTSNE's defaults).
 _EXAGGERATED, _PLAIN = 250, 500
-_STEPS_SHOWN = 25
+_STEPS_SHOWN = 10
 # Standard deviation of the first coordinate at the start (Kobak & Berens 2019).
 _START = 1e-4
 # The perplexity without a wish: 30, and 1 % of the points where that is more (Kobak & Berens 2019), up
