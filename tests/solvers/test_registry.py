@@ -34,7 +34,7 @@ def values_of(spec: Any) -> st.SearchStrategy[Any]:
     bounds = legal["bounds"]
     low = bounds.get("at least", bounds.get("above", 0))
     high = bounds.get("at most", bounds.get("below", low + 100))
-    whole = legal["type"] is int or "int" in str(spec.type)
+    whole = legal["whole"] or "int" in str(spec.type)
     numbers: st.SearchStrategy[Any] = (
         st.integers(int(low) + ("above" in bounds), int(high))
         if whole

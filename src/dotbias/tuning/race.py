@@ -271,7 +271,7 @@ def race(
     runners = [
         Runner(
             name if len(batch_sizes) == 1 else f"{name} {size or 'full'}",
-            replace(solver, rule=rule, batch_size=size).settled(model, train),
+            replace(solver, rule=rule, batch_size=size),
         )
         for name, rule in zip(names, racing, strict=True)
         for size in batch_sizes
