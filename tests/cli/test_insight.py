@@ -62,6 +62,12 @@ def test_it_draws_spectrum_and_slice(folder):
     assert "Eigenvalues of the Hessian" in (folder / "spectrum.html").read_text("utf-8")
 
 
+def test_a_sample_is_looked_at_and_said_to_be_one(folder):
+    done = run(f"curvature {folder}/ratings.csv {SMALL} --no-rates --rows 200 --json")
+    assert json.loads(done.stdout)["n_ratings"] == 200
+    assert "On a sample of 200 of " in done.stderr
+
+
 def test_a_saved_model_is_not_fitted_again(folder):
     done = run(
         f"curvature {folder}/ratings.csv --from {folder}/model.dotbias --no-rates --steps 5 --json"
