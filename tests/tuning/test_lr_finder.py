@@ -179,7 +179,7 @@ def test_lr_find_leaves_solver_and_ratings_alone(ratings: Ratings) -> None:
 
 
 def test_a_full_batch_sweep_equals_plain_gradient_descent_at_rising_rates(ratings: Ratings) -> None:
-    solver = GradientDescent(SGD(), batch_size=None, weight_decay=0.0, validation_size=0.1)
+    solver = GradientDescent(SGD(lr=0.022), batch_size=None, weight_decay=0.0, validation_size=0.1)
     training = solver.start(MODEL, ratings, seed=3)
     rest, unit = training.validation.rest, ratings.std
     u, i, r = rest.user_indices, rest.item_indices, rest.values / unit
