@@ -129,7 +129,8 @@ def fit(
         train, test = table.split(test_size, seed=split_seed, new_users=new_users)
     model, solver = plan.model, plan.solver
     if isinstance(solver, GradientDescent) and model is not None:
-        solver = planning.find_rate(solving, model, solver, train, seed)
+        # Settled once, so that what is saved has the settings that were measured.
+        solver = planning.find_rate(solving, model, solver, train, seed).settled(model, train)
     unprinted: list[OSError] = []
     if show_groups and model is not None:
         with show.before_saving(unprinted):
