@@ -32,7 +32,7 @@ PAIRS = "invented, on its pairs"
 N_TRIALS = 6
 FACTORS = {"invented": 8, FILMS: 64, PAIRS: 64}
 
-SGD = db.GradientDescent()
+SGD = db.GradientDescent(n_epochs=40)
 SLOW_BIASES = db.SGD(
     lr={"user_factors": 0.02, "item_factors": 0.02, "user_bias": 0.005, "item_bias": 0.005}
 )

@@ -77,7 +77,7 @@ def test_someone_new_can_ask_for_the_same(run, model, workplace, films):
 @pytest.mark.parametrize(
     ("options", "code", "message"),
     [
-        (("--genre", "comdy"), 1, "Did you mean 'Comedy'? There are Comedy, Drama, War"),
+        (("--genre", "comdy"), 1, "there are Comedy, Drama, War; did you mean 'Comedy'?"),
         (("--exclude", "Casino", "--strict"), 1, "unknown item 'Casino'"),
         (("--candidate", "Film"), 1, "'Film' matches 35 titles"),
         (("--well-known", "1.5"), 2, "--well-known"),

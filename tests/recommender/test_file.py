@@ -48,10 +48,11 @@ def test_settings_and_facts_may_come_from_numpy(tmp_path: Path) -> None:
 def test_facts_can_be_read_as_plain_data() -> None:
     rec = db.Recommender.load(GOLDEN / "als.dotbias")
     assert rec.facts["history"]["best_epoch"] == rec.facts.history.best_epoch == 4
-    assert (
-        rec.facts["solver"]
-        == rec.facts.solver_text
-        == repr(db.ALS(n_iterations=4, weight_decay={"user_bias": 0.2}, weighting="rows"))
+    text = rec.facts.solver_text
+    assert text == rec.facts["solver"]
+    # As that version showed it, which had fewer settings.
+    assert text.startswith(
+        "ALS(n_iterations=4, weight_decay={'user_bias': 0.2}, weighting='rows', "
     )
     assert rec.facts.get("held_out") is None
     assert rec.facts.partial_fits[0].n_new_users == rec.facts["partial_fits"][0]["n_new_users"] == 1

@@ -94,8 +94,8 @@ class _Notes(logging.Handler):
 
     def emit(self, record: logging.LogRecord) -> None:
         note = self.format(record)
-        # A warning is alike whatever its figures are.
-        alike = str(record.msg) if record.levelno >= logging.WARNING else note
+        # Of what a run tells about itself the figures differ from fit to fit.
+        alike = str(record.msg) if hasattr(record, "of_a_run") else note
         if alike in self.said or sys.stderr is None:
             return
         self.said.add(alike)

@@ -294,12 +294,14 @@ def info(model: o.ModelArgument, as_json: o.JsonOption = False) -> None:
     if as_json:
         show.data(told)
         return
+    low, high = told["scale"]
+    mean = "" if told["mean_rating"] is None else f", mean {told['mean_rating']:.3f}"
     lines = [
         (facts.kind, f"{told['n_ratings']:,}"),
         *([] if facts.reading is None else [("read as", str(facts.reading))]),
         ("users", f"{told['n_users']:,}"),
         ("items", f"{told['n_items']:,} ({_titles_known(told)})"),
-        ("scale", "{:g} to {:g}, mean {:.3f}".format(*told["scale"], told["global_mean"])),
+        ("scale", f"{low:g} to {high:g}{mean}"),
     ]
     if rec.has("rating"):
         lines += _of_fit(rec.by("rating"), "ratings by")

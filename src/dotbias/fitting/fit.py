@@ -239,6 +239,10 @@ def _fit_one(
     return Part(model.fitted(parameters), parameters, facts)
 
 
+# What a run tells about itself, the command line says once, whatever the figures are in a second fit.
+_OF_A_RUN = {"of_a_run": True}
+
+
 def _warn(history: History) -> None:
     """Of a run of gradient descent that has led nowhere, or has stopped on the way."""
     if history.above_biases:
@@ -250,6 +254,7 @@ def _warn(history: History) -> None:
             rows,
             history.biases_rmse,
             len(history.epochs),
+            extra=_OF_A_RUN,
         )
     if history.cycle_end is not None and history.stopped != "interrupted":
         _log.warning(
@@ -257,6 +262,7 @@ def _warn(history: History) -> None:
             "%g it ends.",
             len(history.epochs),
             history.cycle_end,
+            extra=_OF_A_RUN,
         )
 
 

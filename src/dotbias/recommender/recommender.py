@@ -657,18 +657,15 @@ class Recommender(Fitted):
             "n_items": len(self.item_vocabulary),
             "n_ratings": self.rated.nnz,
             "scale": [low, high],
-            "global_mean": self._mean_rating(),
+            "global_mean": float(self.parameters["global_mean"][0]),
+            "mean_rating": float(self.rated.data.mean(dtype=np.float64))
+            if self.rated.nnz
+            else None,
             "titles": self.item_vocabulary.titles is not None,
             "n_titles": self.item_vocabulary.n_titles,
             "preference": None if self.preference is None else self.by("preference")._of_fit(),
             **self.facts,
         }
-
-    def _mean_rating(self) -> float:
-        """Of the data; of a model that came without any, what it takes for it."""
-        if self.rated.nnz:
-            return float(self.rated.data.mean(dtype=np.float64))
-        return float(self.parameters["global_mean"][0])
 
     def _of_fit(self) -> dict[str, Any]:
         settings = to_plain(self.model.summary())

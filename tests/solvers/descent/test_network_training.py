@@ -444,11 +444,11 @@ def test_two_hundred_steps_are_those_of_torch(name, dtype, within):
     start = torch.tensor(rng.normal(size=(30, 20)), dtype=dtype)
     ours, theirs = start.clone(), nn.Parameter(start.clone())
     numbers, rows = torch.zeros(rule.n_slots, 30, 20, dtype=dtype), torch.arange(30)
-    optimiser = optimiser_of(pages.counterpart(rule))([theirs], lr=rule.lr, weight_decay=0.0)
+    optimiser = optimiser_of(pages.counterpart(rule))([theirs], lr=rule.top_rate, weight_decay=0.0)
     move, none = move_compiled(rule), torch.zeros(30, 1, dtype=dtype)
     for c in rule.coefficient_table(np.arange(1.0, 201)):
         theirs.grad = torch.tensor(rng.normal(size=(30, 20)), dtype=dtype)
-        move(Rows(ours, numbers, rows, theirs.grad, none), rule.lr, c, False)
+        move(Rows(ours, numbers, rows, theirs.grad, none), rule.top_rate, c, False)
         optimiser.step()
     way = torch.linalg.norm(theirs.detach() - start)
     assert torch.linalg.norm(ours - theirs.detach()) < within * torch.linalg.norm(theirs)
