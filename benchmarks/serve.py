@@ -9,8 +9,8 @@
 Requests are sent at fixed moments, whether or not those before are answered, so that waiting counts: the
 latency of one, in milliseconds, is from the moment that it was due, and CPU what the server used of
 its core for each. ``--saturate`` then raises the rate until a tenth of a second is not enough for all
-but one in a hundred. ``--meanwhile`` measures once in peace, and then while the model is read anew from its file
-(swap), or fitted anew in a child process that shares the server's core (refit).
+but one in a hundred. ``--meanwhile`` measures once in peace, and then while the model is read anew from
+its file (swap), or fitted anew in a child process that shares the server's core (refit).
 """
 
 import argparse
