@@ -161,7 +161,7 @@ def race(
         typer.Option(
             min=0,
             help="Complete runs of each finder.",
-            show_default="3, an eighth as long as the race",
+            show_default="3",
         ),
     ] = None,
     test_size: Annotated[
