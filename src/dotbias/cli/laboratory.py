@@ -156,14 +156,7 @@ def race(
     steps: Annotated[int, typer.Option(min=1, help="Steps on the surface.")] = 300,
     *,
     solving: Annotated[Solving, descent_options()],
-    trials: Annotated[
-        int | None,
-        typer.Option(
-            min=0,
-            help="Complete runs of each finder.",
-            show_default="3",
-        ),
-    ] = None,
+    trials: Annotated[int, typer.Option(min=0, help="Complete runs of each finder.")] = 3,
     test_size: Annotated[
         float, typer.Option(min=0.01, max=0.9, help="Share of ratings that is held out.")
     ] = 0.2,
