@@ -1,4 +1,6 @@
-"""Pages of HTML in one file: a template, a style, a script of our own, and the data that it draws."""
+"""Pages of HTML in one file: what is common to all (``page.html``), and of each kind a body, a style and
+a script of our own, with the data that it draws.
+"""
 
 import html
 import json
@@ -14,13 +16,16 @@ def page(folder: str, data: dict[str, Any], /, *, rows: str = "", **texts: str) 
     """The whole page: one file that asks the network for nothing, and says so to the browser.
 
     Args:
-        folder: of ``page.html``, ``page.css`` and ``page.js``, beside this file.
+        folder: of ``body.html``, ``page.css`` and ``page.js``, beside this file.
         data: all that the script reads.
         rows: markup, put in as it is.
         texts: what else stands in the template, as text.
     """
-    parts = files("dotbias.pictures") / folder
-    text = Template((parts / "page.html").read_text("utf-8")).substitute(
+    common = files("dotbias.pictures")
+    parts = common / folder
+    body = (parts / "body.html").read_text("utf-8")
+    whole = (common / "page.html").read_text("utf-8").replace("$body", body)
+    text = Template(whole).substitute(
         {name: html.escape(text) for name, text in texts.items()},
         rows=rows,
         style=(parts / "page.css").read_text("utf-8"),
