@@ -16,6 +16,7 @@ from dotbias.data.kind import KINDS as KINDS
 from dotbias.data.kind import Kind as Kind
 from dotbias.data.reading import Reading
 from dotbias.data.split import TEST_SIZE, Mask, SplitBy, folds, held_out
+from dotbias.data.stripes import Side, Stripe, stripe
 from dotbias.data.vocabulary import Index, Vocabulary, as_ids
 from dotbias.errors import DataError, SettingError
 from dotbias.shown import N_ROWS, Part, Rows, Shown
@@ -302,6 +303,14 @@ class Ratings(Shown):
     def item_counts(self) -> NDArray[np.int64]:
         """Number of ratings of each item, shape (n_items,)."""
         return np.bincount(self.item_indices, minlength=self.n_items)
+
+    def stripes(self, side: Side) -> Iterator[Stripe]:
+        """The ratings row by row: here all rows of a side are one stripe."""
+        users, items = self.user_indices, self.item_indices
+        if side == "user":
+            yield stripe(users, items, self.values, 0, self.n_users)
+        else:
+            yield stripe(items, users, self.values, 0, self.n_items)
 
     def take(self, rows: NDArray[Any]) -> "Ratings":
         """The given rows as ratings in their own right: ids that do not occur leave the vocabularies.

@@ -4,18 +4,18 @@ from abc import ABC, abstractmethod
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import Any, ClassVar, Literal, NamedTuple, TypeAlias
+from typing import Any, ClassVar, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy.special import expit
 
+from dotbias.data.stripes import Side as Side
 from dotbias.data.vocabulary import Index
 from dotbias.errors import ModelFileError, SettingError
 from dotbias.models.parameters import Array, Parameters, checked_array, gather, refuse_not_finite
 from dotbias.models.scoring import Scoring
 
-Side: TypeAlias = Literal["user", "item"]
 OTHER: dict[Side, Side] = {"user": "item", "item": "user"}
 
 

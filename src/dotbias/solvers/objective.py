@@ -88,10 +88,13 @@ def penalty(rows: Array, mean: Array, precision: Array, weights: Array) -> float
         precision: ``P``, shape (width, width), or its diagonal, shape (width,).
         weights: ``w``, shape (n,).
     """
-    away = rows - mean
-    # No matrix product for a diagonal: its threads would go on waiting in the way of the kernel's.
-    pulled = away * precision if precision.ndim == 1 else away @ precision
-    squares = (pulled * away).sum(axis=1, dtype=np.float64)
+    squares = np.empty(len(rows))
+    for start in range(0, len(rows), _CHUNK):
+        part = slice(start, start + _CHUNK)
+        away = rows[part] - (mean[part] if mean.ndim == 2 else mean)
+        # No matrix product for a diagonal: its threads would go on waiting in the way of the kernel's.
+        pulled = away * precision if precision.ndim == 1 else away @ precision
+        squares[part] = (pulled * away).sum(axis=1, dtype=np.float64)
     return 0.5 * float((weights * squares).sum())
 
 

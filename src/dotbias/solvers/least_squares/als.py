@@ -8,16 +8,16 @@ from dataclasses import dataclass, field, replace
 from typing import Any, ClassVar, Literal
 
 import numpy as np
-from scipy.sparse import coo_array
+from numpy.typing import NDArray
 
 from dotbias.data.ratings import Ratings
-from dotbias.data.vocabulary import Index
+from dotbias.data.stripes import SIDES, Side, Stripe
 from dotbias.errors import SettingError
 from dotbias.memory import check_memory
 from dotbias.models.base import Array, Model, Parameters, initialised
 from dotbias.models.baseline import Baseline
 from dotbias.models.dot_bias import DotBias
-from dotbias.models.row_form import Side, row_weights
+from dotbias.models.row_form import row_weights
 from dotbias.settings import generator, setting
 from dotbias.solvers.base import History, OnEpoch, Solver, linear_dot_bias
 from dotbias.solvers.decay import WeightDecay, as_weight_decay, prior_constants, row_counts
@@ -25,6 +25,7 @@ from dotbias.solvers.epochs import EpochLoop, Figures
 from dotbias.solvers.least_squares.closed_form import ClosedForm
 from dotbias.solvers.least_squares.conjugate_gradients import ONE, improve_rows
 from dotbias.solvers.least_squares.normal_equations import padded, solve_rows
+from dotbias.solvers.least_squares.stripes import Regressions, Stripes
 from dotbias.solvers.objective import penalty
 from dotbias.solvers.threads import threads
 from dotbias.solvers.validation import Validation
@@ -168,17 +169,22 @@ class _Iterations(EpochLoop):
         self.units = {g: np.float32(unit) for g, unit in model.units(self.std).items()}
         inside = {g: self.start[g] / unit for g, unit in self.units.items()}
         inside |= prior_constants(solver.decay, model, counts, 1.0)
-        targets = (rest.values - self.start["global_mean"][0]) / np.float32(self.std)
-        pairs: dict[Side, tuple[Index, Index]] = {
-            "user": (rest.user_indices, rest.item_indices),
-            "item": (rest.item_indices, rest.user_indices),
-        }
+        mean, std = self.start["global_mean"][0], np.float32(self.std)
+
+        def made(stripe: Stripe) -> Regressions:
+            return Regressions.of(stripe, (stripe.values - mean) / std, ONE)
+
         self.users, self.items = (
-            _Exact(side, inside, *indices, targets, held)
+            _Exact(side, inside, Stripes(rest, side, made), counts, held)
             if solver.n_steps is None
-            else _Stepwise(side, inside, *indices, targets, held, n_steps=solver.n_steps)
-            for side, indices in pairs.items()
+            else _Stepwise(
+                side, inside, Stripes(rest, side, made), counts, held, n_steps=solver.n_steps
+            )
+            for side in SIDES
         )
+        # The rows have it now, and of many rows no second copy is kept.
+        moved = DotBias.groups[:2] if held else DotBias.groups
+        self.start = {name: array for name, array in self.start.items() if name not in moved}
 
     def threads(self) -> AbstractContextManager[None]:
         """Numba's threads."""
@@ -214,7 +220,8 @@ class _Rows(ABC):
     Args:
         side: which.
         start: the parameters to start from, and the constants of its prior.
-        own, partners, targets: the ratings.
+        stripes: the ratings.
+        counts: how many each row of each group has.
         held: whether biases stay as they are.
         bias_at: the column of the bias.
         n_lead: how many columns come before the factors.
@@ -227,25 +234,17 @@ class _Rows(ABC):
         self,
         side: Side,
         start: Parameters,
-        own: Index,
-        partners: Index,
-        targets: Array,
+        stripes: Stripes[Regressions],
+        counts: Mapping[str, NDArray[np.int64]],
         held: bool,
         *,
         bias_at: int,
         n_lead: int,
     ) -> None:
         bias, factors = start[f"{side}_bias"], start[f"{side}_factors"]
-        table = coo_array((targets, (own, partners)), (len(bias), int(partners.max()) + 1))
-        table.has_canonical_format = True  # else a pair that is rated twice would be added up
-        by_row = table.tocsr()
-        # The types that folding in has too, lest loops be compiled for both.
-        self.starts = by_row.indptr.astype(np.int64, copy=False)
-        self.partners = by_row.indices.astype(np.int32, copy=False)
-        self.targets, self.held = by_row.data, held
-        counts = np.diff(self.starts)
-        self.order = np.argsort(-counts, kind="stable")
-        self.weights = row_weights(counts, per_rating=bool(start["prior_per_rating"][0]))
+        self.stripes, self.held = stripes, held
+        per_rating = bool(start["prior_per_rating"][0])
+        self.weights = row_weights(counts[f"{side}_bias"], per_rating=per_rating)
         k = factors.shape[1]
         self._bias_at, self._factors_at = bias_at, slice(n_lead, n_lead + k)
         width = padded(n_lead + k)
@@ -269,13 +268,13 @@ class _Rows(ABC):
 
     def solve(self, other: "_Rows") -> float:
         """Move every row with the other side's held; the sum of squared errors after it."""
-        squares = self._moved(other)
+        squares = sum(self._moved(stripe, other) for stripe in self.stripes)
         self.penalty = self._penalty()
         return squares
 
     @abstractmethod
-    def _moved(self, other: "_Rows") -> float:
-        """The same, but for the penalty."""
+    def _moved(self, stripe: Regressions, other: "_Rows") -> float:
+        """The same for the rows of a stripe, but for the penalty."""
 
     def _penalty(self) -> float:
         return penalty(self.rows, np.zeros_like(self.diagonal), self.diagonal, self.weights)
@@ -288,17 +287,17 @@ class _Exact(_Rows):
         super().__init__(*of_side, bias_at=0, n_lead=1)
         self._mean, self._precision = np.zeros_like(self.rows), np.diag(self.diagonal)
 
-    def _moved(self, other: _Rows) -> float:
+    def _moved(self, stripe: Regressions, other: _Rows) -> float:
         squares = solve_rows(
-            self.order,
-            self.starts,
-            self.partners,
-            self.targets,
+            stripe.order,
+            stripe.starts,
+            stripe.partners,
+            stripe.targets,
             other.rows,
-            self.rows,
-            self._mean,
+            self.rows[stripe.rows],
+            self._mean[stripe.rows],
             self._precision,
-            self.weights,
+            self.weights[stripe.rows],
             int(self.held),
             2,
         )
@@ -320,21 +319,21 @@ class _Stepwise(_Rows):
             self._moving[self._bias_at] = 0
         self._nothing = np.zeros(len(self.rows), np.float32), np.empty((0, 0), np.float32)
 
-    def _moved(self, other: _Rows) -> float:
+    def _moved(self, stripe: Regressions, other: _Rows) -> float:
         penalties, linear = self._nothing
         squares, _ = improve_rows(
-            self.order,
-            self.starts,
-            self.partners,
-            self.targets,
-            ONE,
+            stripe.order,
+            stripe.starts,
+            stripe.partners,
+            stripe.targets,
+            stripe.weights,
             ONE,
             ONE,
             other.rows,
             self._moving,
-            self.weights,
-            penalties,
-            self.rows,
+            self.weights[stripe.rows],
+            penalties[stripe.rows],
+            self.rows[stripe.rows],
             linear,
             self._n_steps,
         )

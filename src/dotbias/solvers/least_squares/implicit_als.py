@@ -9,11 +9,10 @@ from typing import ClassVar, Literal
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.sparse import coo_array
 from threadpoolctl import threadpool_limits
 
 from dotbias.data.ratings import Ratings
-from dotbias.data.vocabulary import Index
+from dotbias.data.stripes import SIDES, Side, Stripe
 from dotbias.errors import SettingError
 from dotbias.memory import check_memory
 from dotbias.models.base import Array, Model, Parameters, has_formula_of, initialised
@@ -24,13 +23,13 @@ from dotbias.models.dot_product import (
     prior_precision,
     user_weights,
 )
-from dotbias.models.row_form import Side
 from dotbias.settings import generator, setting
 from dotbias.solvers.base import History, OnEpoch, Solver
 from dotbias.solvers.epochs import EpochLoop, Figures
 from dotbias.solvers.least_squares.conjugate_gradients import ONE, improve_rows
 from dotbias.solvers.least_squares.eigenbasis import Eigenbasis, gram, turned
 from dotbias.solvers.least_squares.normal_equations import padded
+from dotbias.solvers.least_squares.stripes import Regressions, Stripes
 from dotbias.solvers.least_squares.svd import Rows, numbers_held, truncated_svd
 from dotbias.solvers.threads import threads
 from dotbias.solvers.validation import Validation
@@ -227,13 +226,8 @@ class _Iterations(EpochLoop):
             "user_factors": self.start["user_factors"] * self.lengths[:, None],
             "balance": np.array([0, 1], np.float32),
         }
-        pairs: dict[Side, tuple[Index, Index]] = {
-            "user": (ratings.user_indices, ratings.item_indices),
-            "item": (ratings.item_indices, ratings.user_indices),
-        }
         self.users, self.items = (
-            _Rows(model, scaled, side, *indices, ratings.values, self.lengths)
-            for side, indices in pairs.items()
+            _Rows(model, scaled, side, ratings, self.lengths) for side in SIDES
         )
         self.a0 = solver.unobserved_weight
         decay = USUAL_DECAY if solver.weight_decay is None else solver.weight_decay
@@ -317,56 +311,45 @@ class _Rows:
         model: says what known pairs are drawn to (``Model.observed``).
         start: the parameters to start from.
         side: which.
-        own, partners, values: the known pairs.
+        ratings: the known pairs.
         lengths: what the targets of each user are multiplied by, shape (n_users,).
 
     Attributes:
         penalties: ``λ`` of each row, shape (n,).
         pull: ``a₀ Σ (p·q)² + Σ λ |x|²`` after the last half step.
+        weight: ``Σ c`` over the known pairs.
     """
 
     def __init__(
-        self,
-        model: DotProduct,
-        start: Parameters,
-        side: Side,
-        own: Index,
-        partners: Index,
-        values: Array,
-        lengths: Array,
+        self, model: DotProduct, start: Parameters, side: Side, ratings: Ratings, lengths: Array
     ) -> None:
         factors = start[f"{side}_factors"]
         n, self._k = factors.shape
-        table = coo_array((values, (own, partners)), (n, int(partners.max(initial=0)) + 1))
-        table.has_canonical_format = True  # else a pair that is there twice would be added up
-        by_row = table.tocsr()
-        # The types that folding in has too, lest loops be compiled for both.
-        self._starts = by_row.indptr.astype(np.int64, copy=False)
-        self._partners = by_row.indices.astype(np.int32, copy=False)
-        known = model.observed(start, side, self._starts, self._partners, by_row.data)
-        targets, weights = known.checked(len(values))
-        self._targets = _shared(targets)
+        constants = {name: array for name, array in start.items() if name not in model.groups}
+
+        def made(stripe: Stripe) -> Regressions:
+            _, starts, partners, values = stripe
+            known = model.observed(constants, side, starts, partners, values)
+            targets, weights = known.checked(len(values))
+            shared = ONE if weights is None else _shared(weights)
+            return Regressions.of(stripe, _shared(targets), shared)
+
+        self._stripes = Stripes(ratings, side, made)
         self._lengths = (lengths, ONE) if side == "user" else (ONE, lengths)
-        self._weights = ONE if weights is None else _shared(weights)
-        self._order = np.argsort(-np.diff(self._starts), kind="stable")
         self.penalties = np.zeros(n, np.float32)
         self._table = np.pad(factors, ((0, 0), (0, padded(self._k) - self._k)))
         self.pull = math.inf
-
-    @property
-    def weight(self) -> float:
-        """``Σ c`` over the known pairs."""
-        shared = len(self._partners) if len(self._weights) == 1 else 1
-        return shared * float(self._weights.sum(dtype=np.float64))
+        self.weight = sum(each.weight for each in self._stripes)
 
     def pulls(self) -> Rows:
-        """``c t`` of the known pairs."""
+        """``c t`` of the known pairs, of which a decomposition needs all at once."""
         own, partner = self._lengths
-        n = len(self._partners)
-        values = np.broadcast_to(self._targets * self._weights, n)
-        values = values * (np.repeat(own, np.diff(self._starts)) if len(own) > 1 else own)
-        values = values * (partner[self._partners] if len(partner) > 1 else partner)
-        return Rows(self._order, self._starts, self._partners, values)
+        (whole,) = self._stripes
+        n = len(whole.partners)
+        values = np.broadcast_to(whole.targets * whole.weights, n)
+        values = values * (np.repeat(own, np.diff(whole.starts)) if len(own) > 1 else own)
+        values = values * (partner[whole.partners] if len(partner) > 1 else partner)
+        return Rows(whole.order, whole.starts, whole.partners, values)
 
     @property
     def factors(self) -> Array:
@@ -394,23 +377,29 @@ class _Rows:
         basis = Eigenbasis.of(other.gram, self._table.shape[1])
         for rows in (self, other):
             rows._table = turned(rows._table, basis.vectors)
-        squares, pull = improve_rows(
-            self._order,
-            self._starts,
-            self._partners,
-            self._targets,
-            self._weights,
-            *self._lengths,
-            other._table,
-            (a0 * basis.values).astype(np.float32),
-            ONE,
-            self.penalties,
-            self._table,
-            _NO_LINEAR_TERM,
-            n_steps,
-        )
-        self.pull = float(pull.sum())
-        return float(squares.sum())
+        squares = pulls = 0.0
+        own, partner = self._lengths
+        for each in self._stripes:
+            some, pull = improve_rows(
+                each.order,
+                each.starts,
+                each.partners,
+                each.targets,
+                each.weights,
+                own[each.rows] if len(own) > 1 else own,
+                partner,
+                other._table,
+                (a0 * basis.values).astype(np.float32),
+                ONE,
+                self.penalties[each.rows],
+                self._table[each.rows],
+                _NO_LINEAR_TERM,
+                n_steps,
+            )
+            squares += float(some.sum())
+            pulls += float(pull.sum())
+        self.pull = pulls
+        return squares
 
 
 def _second_part(parameters: Parameters) -> tuple[Array, Array, Array]:
