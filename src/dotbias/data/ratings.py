@@ -16,7 +16,7 @@ from dotbias.data.kind import KINDS as KINDS
 from dotbias.data.kind import Kind as Kind
 from dotbias.data.reading import Reading
 from dotbias.data.split import TEST_SIZE, Mask, SplitBy, folds, held_out
-from dotbias.data.stripes import Side, Stripe, stripe
+from dotbias.data.stripes import Columns, Side, Stripe, stripe
 from dotbias.data.vocabulary import Index, Vocabulary, as_ids
 from dotbias.errors import DataError, SettingError
 from dotbias.shown import N_ROWS, Part, Rows, Shown
@@ -303,6 +303,10 @@ class Ratings(Shown):
     def item_counts(self) -> NDArray[np.int64]:
         """Number of ratings of each item, shape (n_items,)."""
         return np.bincount(self.item_indices, minlength=self.n_items)
+
+    def chunks(self) -> Iterator[Columns]:
+        """The ratings in any order: here all of them at once."""
+        yield Columns(self.user_indices, self.item_indices, self.values)
 
     def stripes(self, side: Side) -> Iterator[Stripe]:
         """The ratings row by row: here all rows of a side are one stripe."""

@@ -16,6 +16,23 @@ SIDES: tuple[Side, Side] = ("user", "item")
 T = TypeVar("T")
 
 
+class Columns(NamedTuple):
+    """Some ratings.
+
+    Args:
+        users, items: their indices, int32, shape (n,).
+        values: the ratings, float32, shape (n,).
+    """
+
+    users: Index
+    items: Index
+    values: NDArray[np.float32]
+
+    def of(self, side: Side) -> Index:
+        """The indices of one side."""
+        return self.users if side == "user" else self.items
+
+
 class Stripe(NamedTuple):
     """Consecutive rows of one side with all their ratings, as in a compressed sparse table.
 

@@ -21,6 +21,8 @@ How close they come to the finder's rates: ``benchmarks/rules_by_batch.py``.
 
 import math
 
+import numpy as np
+
 from dotbias.data.ratings import Ratings
 from dotbias.solvers.descent.rules import SGD, Adadelta, Rule
 
@@ -57,14 +59,17 @@ def default_rate(rule: Rule, batch_size: int | None, ratings: Ratings) -> float:
     size = n if batch_size is None else min(batch_size, n)
     if size == 1 and not rule.adaptive:
         return rule.usual_rate
-    of_user = ratings.user_counts[ratings.user_indices]
-    of_item = ratings.item_counts[ratings.item_indices]
+    users, items = ratings.user_counts, ratings.item_counts
     if not rule.adaptive:
-        return min(size * rule.usual_rate, n / float((of_user + of_item).max()))
+        busiest = max(
+            int((users[part.users] + items[part.items]).max()) for part in ratings.chunks()
+        )
+        return min(size * rule.usual_rate, n / busiest)
     # How many ratings the row of a rating has in the mean, on the busier side: in all, and in its batch.
-    in_all = float(max(of_user.mean(), of_item.mean()))
+    squares = int(np.dot(users, users)), int(np.dot(items, items))
+    in_all = max(squares) / n
     in_batch = 1 + (size - 1) / n * in_all
     rate = math.sqrt(in_batch * USUAL_COUNT / in_all) * rule.usual_rate
     if isinstance(rule, Adadelta):
-        rate = max(rate, min(size * SGD.usual_rate, 2 * n / float((of_user + of_item).mean())))
+        rate = max(rate, min(size * SGD.usual_rate, 2 * n / (sum(squares) / n)))
     return rate

@@ -74,7 +74,7 @@ class PassInputs:
         decoupled: whether weight decay acts beside the gradient.
         tables: what is trained.
         ratings: the training ratings.
-        values: their values in units of their std, shape (n,).
+        std: the unit in which they are measured.
         decay: for users and items, (n_rows, 2): ``Λ`` of each row's factors and bias.
         loss: what is minimised.
         n_negatives: items that are drawn for each rating, if the loss draws any.
@@ -86,10 +86,16 @@ class PassInputs:
     decoupled: bool
     tables: Tables
     ratings: Ratings
-    values: Floats
+    std: Any
     decay: tuple[Floats, Floats]
     loss: type[Loss]
     n_negatives: int
+
+    @property
+    def values(self) -> Floats:
+        """Their values in units of their std, shape (n,)."""
+        values: Floats = self.ratings.values.astype(type(self.std)) / self.std
+        return values
 
     def negatives(self) -> Negatives:
         """What is drawn from."""
@@ -136,6 +142,10 @@ class OneByOne(CompiledPass):
     """One rating at a time; threads share out blocks that have no row in common.
 
     A step, at which the rate can change, is a diagonal of the grid or a part of one.
+
+    Attributes:
+        order: the diagonals as this pass takes them.
+        of_step: (n_steps,), which of them each step is of, as a place in ``order``.
     """
 
     def __init__(self, inputs: PassInputs, *, seed: int, parts: int, warms_up: bool) -> None:
@@ -151,12 +161,12 @@ class OneByOne(CompiledPass):
             _decay_per_rating(inputs.decay[1], ratings.item_counts),
         )
         self.n_updates = len(ratings)
-        self._lay_out(ratings, inputs.values, seed)
+        self._lay_out(inputs, seed)
 
-    def _lay_out(self, ratings: Ratings, values: Floats, seed: int) -> None:
-        self.columns, self.seed = (ratings, values), seed
+    def _lay_out(self, inputs: PassInputs, seed: int) -> None:
+        self.columns, self.seed = (inputs.ratings, inputs.values), seed
         if not self.negatives.n:
-            self._take_grid(lay_out(ratings, seed, values))
+            self._take_grid(lay_out(inputs.ratings, seed, self.columns[1]))
 
     def _take_grid(self, grid: Grid) -> None:
         self.users, self.items, self.values = grid.users, grid.items, grid.values
@@ -177,7 +187,7 @@ class OneByOne(CompiledPass):
             ratings, values = self.columns
             deal = self._new_draws(rng, rng.permutation(ratings.n_items))
             self._take_grid(lay_out(ratings, self.seed, values, deal))
-        order = rng.permutation(len(self.begins))
+        order = self.order = rng.permutation(len(self.begins))
         self._cut(self.begins[order], self.lengths[order], self.edges[order], first=first)
 
     def _new_draws(self, rng: np.random.Generator, pool: NDArray[np.int64]) -> NDArray[np.int64]:
@@ -209,7 +219,9 @@ class OneByOne(CompiledPass):
             pools.append(np.broadcast_to(edge, ranges[-1].shape))
         self.ranges, self.pools = np.concatenate(ranges), np.concatenate(pools)
         sizes = (self.ranges[:, :, 1] - self.ranges[:, :, 0]).sum(axis=1)
+        self.of_step = np.repeat(np.arange(len(cuts)), [len(cut) - 1 for cut in cuts])
         some = sizes > 0
+        self.of_step = self.of_step[some]
         self.ranges, self.pools, self.sizes = self.ranges[some], self.pools[some], sizes[some]
         done = np.cumsum(self.sizes) - self.sizes
         self.share_done = done / self.n_updates
@@ -217,10 +229,21 @@ class OneByOne(CompiledPass):
 
     def take(self, low: int, high: int, settings: StepSettings) -> Floats:
         """Walk over the ranges of the steps."""
+        return self._walk(self.users, self.items, self.values, low, high, settings)
+
+    def _walk(
+        self,
+        users: Floats,
+        items: Floats,
+        values: Floats,
+        low: int,
+        high: int,
+        settings: StepSettings,
+    ) -> Floats:
         losses: Floats = self.kernel(
-            self.users,
-            self.items,
-            self.values,
+            users,
+            items,
+            values,
             self.ranges[low:high],
             *self.tables.values,
             *self.tables.states,
@@ -246,8 +269,8 @@ class Hogwild(OneByOne):
 
     n_steps: ClassVar[int] = 16
 
-    def _lay_out(self, ratings: Ratings, values: Floats, seed: int) -> None:  # noqa: ARG002
-        self.columns = ratings, values
+    def _lay_out(self, inputs: PassInputs, seed: int) -> None:  # noqa: ARG002
+        self.columns = inputs.ratings, inputs.values
 
     def begin(self, rng: np.random.Generator, *, first: bool) -> None:
         """All ratings in a new order, cut into a range for each thread."""

@@ -60,12 +60,15 @@ class Training(Run[DotBias]):
             self.start |= prior_constants(solver.decay, model, counts, ratings.std)
         self._units = {g: dtype(unit) for g, unit in model.units(ratings.std).items()}
         self.tables = self._tables()
+        for name in set(model.groups) - set(solver.frozen):
+            # The tables have the numbers now, and of many rows no second copy is kept.
+            self.start[name] = np.broadcast_to(np.float32(0), self.start[name].shape)
         self._base_rates = self._rates()
         self._pass = self._make_pass(int(self.rng.integers(2**63)), steps_per_epoch)
 
     def _tables(self) -> Tables:
         model, std, rule = self.model, self.ratings.std, self.solver.rule
-        values = [self.start[g].astype(self.dtype) / self._units[g] for g in model.groups]
+        values = [np.divide(self.start[g], self._units[g], dtype=self.dtype) for g in model.groups]
         # A bias is an embedding of length one to the kernels.
         values = [t if t.ndim == 2 else t[:, None] for t in values]
         states = [np.zeros((rule.n_slots, *t.shape), self.dtype) for t in values]
@@ -96,7 +99,7 @@ class Training(Run[DotBias]):
             decoupled=solver.decoupled,
             tables=self.tables,
             ratings=ratings,
-            values=ratings.values.astype(self.dtype) / self.dtype(self.ratings.std),
+            std=self.dtype(self.ratings.std),
             decay=(users, items),
             loss=solver.loss_class,
             n_negatives=solver.n_negatives,
@@ -154,7 +157,7 @@ class Training(Run[DotBias]):
     def parameters(self) -> Parameters:
         """The parameters as they are now, in rating units."""
         now = {
-            name: (table * unit).reshape(self.start[name].shape).astype(np.float32)
+            name: (table * unit).reshape(self.start[name].shape).astype(np.float32, copy=False)
             for table, (name, unit) in zip(self.tables.values, self._units.items(), strict=True)
             if name not in self.solver.frozen  # units would cost a frozen one its last bit
         }

@@ -182,9 +182,9 @@ class _Iterations(EpochLoop):
             )
             for side in SIDES
         )
-        # The rows have it now, and of many rows no second copy is kept.
-        moved = DotBias.groups[:2] if held else DotBias.groups
-        self.start = {name: array for name, array in self.start.items() if name not in moved}
+        for name in DotBias.groups[:2] if held else DotBias.groups:
+            # The rows have the numbers now, and of many no second copy is kept.
+            self.start[name] = np.broadcast_to(np.float32(0), self.start[name].shape)
 
     def threads(self) -> AbstractContextManager[None]:
         """Numba's threads."""

@@ -1,12 +1,15 @@
 """Biases in closed form."""
 
+import math
 import time
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
 from dotbias.data.ratings import Ratings
+from dotbias.data.stripes import Columns, Side
 from dotbias.errors import SettingError
 from dotbias.models.base import Model, Parameters, has_formula_of, initialised
 from dotbias.models.baseline import Baseline
@@ -48,21 +51,33 @@ class ClosedForm(Solver):
             raise SettingError(f"ClosedForm estimates Baseline, not {type(model).__name__}")
         started = time.perf_counter()
         parameters = initialised(model, ratings, generator(seed))
-        residual = ratings.values - np.float64(ratings.global_mean)
-        for side, rows, counts, decay in (
-            ("item", ratings.item_indices, ratings.item_counts, self.item_decay),
-            ("user", ratings.user_indices, ratings.user_counts, self.user_decay),
-        ):
-            sums = np.bincount(rows, residual, len(counts))
+        mean = np.float64(ratings.global_mean)
+        biases: dict[Side, NDArray[np.float64]] = {}
+
+        def left() -> Iterator[tuple[Columns, NDArray[np.float64]]]:
+            """Ratings, and what the biases so far leave of them."""
+            for part in ratings.chunks():
+                residual = part.values - mean
+                for side, bias in biases.items():
+                    residual -= bias[part.of(side)]
+                yield part, residual
+
+        sides: tuple[tuple[Side, NDArray[np.int64], float], ...] = (
+            ("item", ratings.item_counts, self.item_decay),
+            ("user", ratings.user_counts, self.user_decay),
+        )
+        for side, counts, decay in sides:
+            sums = np.zeros(len(counts))
+            for part, residual in left():
+                sums += np.bincount(part.of(side), residual, len(counts))
             # Without a rating and without decay nothing is known: such a bias stays zero.
-            bias: NDArray[np.float64] = sums / np.where(counts + decay > 0, counts + decay, 1)
-            residual -= bias[rows]
-            parameters[f"{side}_bias"] = bias.astype(np.float32)
+            biases[side] = sums / np.where(counts + decay > 0, counts + decay, 1)
+            parameters[f"{side}_bias"] = biases[side].astype(np.float32)
             parameters[f"{side}_prior_mean"] = np.zeros(1, np.float32)
             parameters[f"{side}_prior_precision"] = np.array([decay], np.float32)
         parameters["prior_per_rating"] = np.zeros(1, np.float32)
+        rmse = math.sqrt(sum((residual**2).sum() for _, residual in left()) / len(ratings))
         seconds = time.perf_counter() - started
-        rmse = float(np.sqrt(np.mean(residual**2)))
         epoch = Epoch(1, 1, 0.0, rmse, None, seconds, len(ratings) / max(seconds, 1e-9))
         if on_epoch is not None:
             on_epoch(epoch)
