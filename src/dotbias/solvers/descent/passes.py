@@ -62,6 +62,15 @@ class StepSettings:
     keys: NDArray[np.uint64]
     clip: Any
 
+    def part(self, low: int, high: int) -> "StepSettings":
+        """Those of some of the steps."""
+        here = slice(low, high)
+        per_step = (self.rates, self.coefficients, self.noise, self.keys)
+        rates, coefficients, noise, keys = (array[here] for array in per_step)
+        return StepSettings(
+            rates=rates, coefficients=coefficients, noise=noise, keys=keys, clip=self.clip
+        )
+
 
 @dataclass(eq=False, kw_only=True)
 class PassInputs:
