@@ -14,7 +14,6 @@ from dotbias.data.arrays import as_numbers, as_whole_numbers
 from dotbias.data.features import Features, codes, encode
 from dotbias.data.kind import KINDS as KINDS
 from dotbias.data.kind import Kind as Kind
-from dotbias.data.kind import OfKind
 from dotbias.data.reading import Reading
 from dotbias.data.split import TEST_SIZE, Mask, SplitBy, folds, held_out
 from dotbias.data.stripes import Columns, Side, Stripe, stripe
@@ -64,7 +63,7 @@ class ColdCount(NamedTuple):
 
 
 @dataclass(frozen=True, eq=False)
-class Ratings(OfKind, Shown):
+class Ratings(Shown):
     """A table of n ratings, or of what people did where they rated nothing, checked once, here.
 
     Ratings are kept in single precision, to seven digits, and predictions are no more exact than that:
@@ -244,6 +243,23 @@ class Ratings(OfKind, Shown):
             figures |= {"lowest": low, "highest": high, "mean": self.global_mean, "std": self.std}
         yield figures
         yield Rows(self.rows(np.arange(min(N_ROWS, len(self)))).to_frame(), len(self))
+
+    @property
+    def noun(self) -> str:
+        """What the rows are called: "ratings", else "interactions"."""
+        return "ratings" if self.kind == "ratings" else "interactions"
+
+    def require_ratings(self) -> None:
+        """Refuse counts and events, for what predicts ratings.
+
+        Raises:
+            SettingError: for any kind but ratings.
+        """
+        if self.kind != "ratings":
+            raise SettingError(
+                f"these are {self.kind}: there is nothing to predict in stars; use ImplicitALS (on the "
+                "command line --for recommend), or read them with kind='ratings' (--kind ratings)"
+            )
 
     @property
     def n_users(self) -> int:

@@ -11,7 +11,7 @@ from scipy.sparse import coo_array
 from dotbias.data.vocabulary import Index
 
 Side: TypeAlias = Literal["user", "item"]
-SIDES: tuple[Side, Side] = ("user", "item")
+OTHER: dict[Side, Side] = {"user": "item", "item": "user"}
 
 T = TypeVar("T")
 

@@ -11,7 +11,6 @@ import polars as pl
 from numpy.typing import NDArray
 
 from dotbias.data.formats.arrow import check_messages
-from dotbias.data.kind import Kind, OfKind
 from dotbias.data.prepared.manifest import (
     COLUMNS,
     SMALL,
@@ -22,14 +21,14 @@ from dotbias.data.prepared.manifest import (
     damage,
     read_manifest,
 )
-from dotbias.data.prepared.write import TYPES, Rows
-from dotbias.data.ratings import LARGEST, Scale
+from dotbias.data.prepared.write import TYPES
+from dotbias.data.ratings import LARGEST, Ratings, Scale
 from dotbias.data.reading import Reading
 from dotbias.data.sources.blob import PARSER_ERRORS, Blob, shown
-from dotbias.data.vocabulary import Vocabulary
-from dotbias.errors import DataError
-
-Side = Literal["user", "item"]
+from dotbias.data.stripes import OTHER, Columns, Side, Stripe, ahead, stripe
+from dotbias.data.vocabulary import Index, Vocabulary
+from dotbias.errors import DataError, SettingError
+from dotbias.shown import Part
 
 
 class PreparedRatings:
@@ -120,7 +119,7 @@ class PreparedRatings:
         """First index of each block of a side, then the number of its rows, shape (n_blocks + 1,)."""
         return self._edges[side]
 
-    def held_out(self) -> Iterator[Rows]:
+    def held_out(self) -> Iterator[Columns]:
         """The held-out ratings of each block that has any, as ``PreparedPart.read_block`` gives them."""
         for number in range(self.n_blocks**2):
             if self._held[number] < self._starts[number + 1]:
@@ -182,16 +181,16 @@ class PreparedRatings:
         columns = (frame[name] if name in frame.columns else None for name in ("title", "genres"))
         return Vocabulary(ids, *columns)
 
-    def _read(self, block: int, start: int, stop: int) -> Rows:
+    def _read(self, block: int, start: int, stop: int) -> Columns:
         """Rows of a block, with its checksum and its bounds looked at."""
         a, b = divmod(block, self.n_blocks)
         if a not in self._known_good:
             for name in COLUMNS:
                 self._verify(name, a)
             self._known_good.add(a)
-        rows = tuple(self._numbers(name, start, stop) for name in COLUMNS)
+        rows = Columns(*(self._numbers(name, start, stop) for name in COLUMNS))
         self._check_bounds(rows, a, b)
-        return rows  # type: ignore[return-value]
+        return rows
 
     def _numbers(self, name: str, start: int, stop: int) -> NDArray[Any]:
         path = self._path(f"{name}.npy")
@@ -215,13 +214,13 @@ class PreparedRatings:
         if checksum_of(read) != self.manifest.stripes[name][a]:
             raise damage(self._path(f"{name}.npy"), f"the checksum of user block {a} is another")
 
-    def _check_bounds(self, rows: Any, a: int, b: int) -> None:
-        for side, at, index in (("user", a, rows[0]), ("item", b, rows[1])):
+    def _check_bounds(self, rows: Columns, a: int, b: int) -> None:
+        for side, at, index in (("user", a, rows.users), ("item", b, rows.items)):
             low, high = self._edges[side][at : at + 2]
             if len(index) and not (index.min() >= low and index.max() < high):
                 path = self._path(f"{side}s.npy")
                 raise damage(path, f"an index of block {a}, {b} is not from {low:,} to {high:,}")
-        values, whole = rows[2], self.manifest.whole
+        values, whole = rows.values, self.manifest.whole
         # A comparison with NaN does not hold.
         if len(values) and not (values.min() >= whole.lowest and values.max() <= whole.highest):
             raise damage(self._path("values.npy"), f"a value of block {a}, {b} is not in range")
@@ -230,20 +229,31 @@ class PreparedRatings:
 _PIECE = 1 << 20
 
 
-class PreparedPart(OfKind):
-    """The training ratings of a folder, or all of them, as solvers ask for ratings.
+class PreparedPart(Ratings):
+    """The training ratings of a folder, or all of them: ratings whose columns are never in memory as a
+    whole. Solvers that read ratings by ``chunks``, ``stripes`` or blocks take them like any others;
+    whatever asks for a column is told that there is none.
 
     Args:
         of: the whole folder.
         name: "training" or "whole".
     """
 
-    features = None
-    times = None
-
     def __init__(self, of: PreparedRatings, name: Literal["training", "whole"]) -> None:
+        manifest = of.manifest
+        scale = manifest.declared_scale
+        known = {
+            "user_vocabulary": of.user_vocabulary,
+            "item_vocabulary": of.item_vocabulary,
+            "times": None,
+            "declared_scale": None if scale is None else Scale(*scale),
+            "features": None,
+            "kind": manifest.kind,
+            "reading": manifest.reading,
+        }
+        vars(self).update(known)
         self.of, self.name = of, name
-        self._moments: Moments = getattr(of.manifest, name)
+        self._moments: Moments = getattr(manifest, name)
 
     def __len__(self) -> int:
         return self._moments.n
@@ -255,26 +265,37 @@ class PreparedPart(OfKind):
             f"{self.n_items:,} items, values {low:g}-{high:g})"
         )
 
+    def _parts(self) -> Iterator[Part]:
+        yield repr(self)
+
     @property
-    def kind(self) -> Kind:  # type: ignore[override]
+    def user_indices(self) -> Index:
+        """There is none, and so with the other columns.
+
+        Raises:
+            SettingError: always.
+        """
+        raise self._on_disk()
+
+    @property
+    def item_indices(self) -> Index:  # noqa: D102
+        raise self._on_disk()
+
+    @property
+    def values(self) -> NDArray[np.float32]:  # noqa: D102
+        raise self._on_disk()
+
+    def _on_disk(self) -> SettingError:
+        return SettingError(
+            f"the ratings in {shown(self.of.folder)} are read from disk block by block, and what was "
+            "asked for needs them in memory. ALS, ImplicitALS, ClosedForm and GradientDescent (one "
+            "rating at a time, squared error, without validation rows) do not; for anything else read "
+            "the source itself"
+        )
+
+    @property
+    def scale(self) -> Scale:
         """See ``Ratings``; so for all that follows without a word."""
-        return self.of.manifest.kind
-
-    @property
-    def n_users(self) -> int:  # noqa: D102
-        return self.of.manifest.n_users
-
-    @property
-    def n_items(self) -> int:  # noqa: D102
-        return self.of.manifest.n_items
-
-    @property
-    def declared_scale(self) -> Scale | None:  # noqa: D102
-        scale = self.of.manifest.declared_scale
-        return None if scale is None else Scale(*scale)
-
-    @property
-    def scale(self) -> Scale:  # noqa: D102
         return self.declared_scale or Scale(self._moments.lowest, self._moments.highest)
 
     @property
@@ -295,17 +316,21 @@ class PreparedPart(OfKind):
         """Number of ratings of each item in this part, shape (n_items,)."""
         return self._counts("item")
 
-    @property
-    def user_vocabulary(self) -> Vocabulary:  # noqa: D102
-        return self.of.user_vocabulary
+    def chunks(self) -> Iterator[Columns]:
+        """The ratings, a user block at a time; the next is read while one is in use."""
+        return ahead(self.read_stripe("user", a) for a in range(self.n_blocks))
 
-    @property
-    def item_vocabulary(self) -> Vocabulary:  # noqa: D102
-        return self.of.item_vocabulary
+    def stripes(self, side: Side) -> Iterator[Stripe]:
+        """The ratings row by row, a block of a side at a time; the next is read while one is in use."""
+        edges = self.edges(side).tolist()
 
-    @property
-    def reading(self) -> Reading | None:  # noqa: D102
-        return self.of.reading
+        def read(number: int) -> Stripe:
+            first, stop = edges[number : number + 2]
+            columns = self.read_stripe(side, number)
+            own, partners = columns.of(side), columns.of(OTHER[side])
+            return stripe(own, partners, columns.values, first, stop - first)
+
+        return ahead(read(a) for a in range(self.n_blocks) if edges[a] < edges[a + 1])
 
     @property
     def n_blocks(self) -> int:
@@ -322,7 +347,7 @@ class PreparedPart(OfKind):
         starts, stops = self._places()
         return (stops - starts).reshape(self.n_blocks, self.n_blocks)
 
-    def read_block(self, a: int, b: int) -> Rows:
+    def read_block(self, a: int, b: int) -> Columns:
         """The ratings of user block ``a`` and item block ``b``, in the order of the grid.
 
         Returns:
@@ -335,16 +360,12 @@ class PreparedPart(OfKind):
         number = a * self.n_blocks + b
         return self.of._read(number, starts[number], stops[number])
 
-    def read_stripe(self, side: Side, number: int) -> Rows:
+    def read_stripe(self, side: Side, number: int) -> Columns:
         """The ratings of a user block, or of an item block, as ``read_block`` gives them."""
         others = range(self.n_blocks)
         pairs = ((number, b) if side == "user" else (b, number) for b in others)
         columns = zip(*(self.read_block(a, b) for a, b in pairs), strict=True)
-        return tuple(np.concatenate(column) for column in columns)  # type: ignore[return-value]
-
-    def held_out(self) -> Iterator[Rows]:
-        """See ``PreparedRatings.held_out``."""
-        return self.of.held_out()
+        return Columns(*(np.concatenate(column) for column in columns))
 
     def _counts(self, side: Side) -> NDArray[np.int64]:
         counts: NDArray[np.int64] = self.of._counts[side][0 if self.name == "training" else 1]

@@ -5,7 +5,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from dotbias.data.prepared.ratings import PreparedPart
+from dotbias.data.prepared.prepared import PreparedPart
 from dotbias.data.stripes import Columns, ahead
 from dotbias.solvers.descent.passes import Floats, OneByOne, PassInputs, StepSettings
 
@@ -70,6 +70,4 @@ class FromDisk(OneByOne):
         return _Diagonal(number, columns)
 
     def _empty(self, n: int) -> Columns:
-        return Columns(
-            np.empty(n, np.int32), np.empty(n, np.int32), np.empty(n, type(self.std))
-        )
+        return Columns(np.empty(n, np.int32), np.empty(n, np.int32), np.empty(n, type(self.std)))

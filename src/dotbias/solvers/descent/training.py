@@ -7,10 +7,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from dotbias.data.prepared.prepared import PreparedPart
 from dotbias.data.ratings import Ratings
 from dotbias.models.base import Parameters
 from dotbias.models.dot_bias import DotBias
 from dotbias.solvers.decay import prior_constants, row_counts
+from dotbias.solvers.descent.from_disk import FromDisk
 from dotbias.solvers.descent.passes import (
     Batches,
     CompiledPass,
@@ -106,6 +108,8 @@ class Training(Run[DotBias]):
         )
         if solver.batch_size == 1 and solver.order == "shuffled" and solver.semantics == "lazy":
             kind = Hogwild if solver.parallel == "hogwild" else OneByOne
+            if isinstance(ratings, PreparedPart) and kind is OneByOne and not inputs.loss.samples():
+                kind = FromDisk
             early, late = (solver.rule.coefficients(t * one) for t in (1, 1_000_000))
             return kind(
                 inputs,

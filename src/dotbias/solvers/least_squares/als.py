@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dotbias.data.ratings import Ratings
-from dotbias.data.stripes import SIDES, Side, Stripe
+from dotbias.data.stripes import OTHER, Side, Stripe
 from dotbias.errors import SettingError
 from dotbias.memory import check_memory
 from dotbias.models.base import Array, Model, Parameters, initialised
@@ -180,7 +180,7 @@ class _Iterations(EpochLoop):
             else _Stepwise(
                 side, inside, Stripes(rest, side, made), counts, held, n_steps=solver.n_steps
             )
-            for side in SIDES
+            for side in OTHER
         )
         for name in DotBias.groups[:2] if held else DotBias.groups:
             # The rows have the numbers now, and of many no second copy is kept.

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from threadpoolctl import threadpool_limits
 
 from dotbias.data.ratings import Ratings
-from dotbias.data.stripes import SIDES, Side, Stripe
+from dotbias.data.stripes import OTHER, Side, Stripe
 from dotbias.errors import SettingError
 from dotbias.memory import check_memory
 from dotbias.models.base import Array, Model, Parameters, has_formula_of, initialised
@@ -227,7 +227,7 @@ class _Iterations(EpochLoop):
             "balance": np.array([0, 1], np.float32),
         }
         self.users, self.items = (
-            _Rows(model, scaled, side, ratings, self.lengths) for side in SIDES
+            _Rows(model, scaled, side, ratings, self.lengths) for side in OTHER
         )
         self.a0 = solver.unobserved_weight
         decay = USUAL_DECAY if solver.weight_decay is None else solver.weight_decay
