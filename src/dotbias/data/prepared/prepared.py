@@ -11,6 +11,7 @@ import polars as pl
 from numpy.typing import NDArray
 
 from dotbias.data.formats.arrow import check_messages
+from dotbias.data.kind import Kind
 from dotbias.data.prepared.manifest import (
     COLUMNS,
     SMALL,
@@ -99,6 +100,11 @@ class PreparedRatings:
     def n_blocks(self) -> int:
         """How many user blocks there are, and as many item blocks."""
         return self.manifest.n_blocks
+
+    @property
+    def kind(self) -> Kind:
+        """What they are: "ratings", "counts" or "events"."""
+        return self.manifest.kind
 
     @property
     def reading(self) -> Reading | None:
