@@ -27,6 +27,7 @@ from dotbias.solvers.least_squares.closed_form import ClosedForm
 from dotbias.solvers.least_squares.implicit_als import ImplicitALS
 
 if TYPE_CHECKING:
+    from dotbias.data.prepared.prepared import PreparedRatings
     from dotbias.data.sources.locate import Source
 
 _log = logging.getLogger("dotbias")
@@ -39,7 +40,7 @@ Purpose: TypeAlias = Literal["both", "predict", "recommend"]
 
 
 def fit(
-    ratings: "Ratings | Source",
+    ratings: "Ratings | PreparedRatings | Source",
     model: ModelLike = None,
     solver: SolverLike = None,
     *,
@@ -54,7 +55,8 @@ def fit(
     Args:
         ratings: the training ratings; their range is the scale unless one was declared. Of counts and
             events nothing but preferences is estimated. A frame, a path or a named set is read as
-            ``read_ratings`` reads it.
+            ``read_ratings`` reads it. Of prepared ratings (``prepare``), or the path of their folder,
+            the training rows are taken, from disk; ``prepared.whole`` is all of them.
         model: what to estimate, alone; also by its name on the command line, as in ``"net"``. With
             neither model nor solver, ``choose_solver`` chooses both, logs what it chose and why (logger
             ``dotbias``), and ``facts.choice`` keeps it. With a solver alone, what that solver is for.

@@ -17,9 +17,11 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.sparse import csr_array
 
+from dotbias.data.prepared.prepared import PreparedPart
 from dotbias.data.ratings import Ratings
 from dotbias.data.split import held_out
 from dotbias.data.vocabulary import Index
+from dotbias.fitting.choosing import factors_within
 from dotbias.models.base import Model, Parameters
 from dotbias.models.dot_product import DotProduct
 from dotbias.progress import Progress, progress_bar
@@ -81,8 +83,11 @@ class PreferenceChoice(Shown):
 
 def usual_model(ratings: Ratings) -> DotProduct:
     """What ``ImplicitALS`` estimates when nobody says: 128 factors, and of half a million pairs or more
-    256; and 256 of an SVD, or as many as there are users or items.
+    256; and 256 of an SVD, or as many as there are users or items. Of ratings on disk no more than fit
+    into their memory, and no SVD, which takes all pairs at once.
     """
+    if isinstance(ratings, PreparedPart):
+        return DotProduct(n_factors=factors_within(ratings, DotProduct().n_factors))
     usual = DotProduct(n_svd_factors=min(SVD_FACTORS, ratings.n_users, ratings.n_items))
     return replace(usual, n_factors=MANY_FACTORS) if len(ratings) >= MANY_PAIRS else usual
 
@@ -183,13 +188,13 @@ def _affordable(ratings: Ratings, budget: float, seed: int) -> Ratings:
     """The ratings, or those of so many users that a path over them takes its share of the budget."""
     most = max(_LEAST_PAIRS, int(_SHARE * budget / _path_seconds(1)))
     if len(ratings) <= most:
-        return ratings
+        return ratings.take_users(np.ones(ratings.n_users, np.bool_))
     order = generator(seed).permutation(ratings.n_users)
     within = np.cumsum(ratings.user_counts[order]) <= most
     within[0] = True
     chosen = np.zeros(ratings.n_users, np.bool_)
     chosen[order[within]] = True
-    return ratings.take(np.flatnonzero(chosen[ratings.user_indices]))
+    return ratings.take_users(chosen)
 
 
 @dataclass(frozen=True, eq=False)

@@ -23,12 +23,13 @@ from dotbias.data.prepared.manifest import (
     read_manifest,
 )
 from dotbias.data.prepared.write import TYPES
-from dotbias.data.ratings import LARGEST, Ratings, Scale
+from dotbias.data.ratings import LARGEST, Ratings, Scale, ratings_of
 from dotbias.data.reading import Reading
 from dotbias.data.sources.blob import PARSER_ERRORS, Blob, shown
 from dotbias.data.stripes import OTHER, Columns, Side, Stripe, ahead, stripe
 from dotbias.data.vocabulary import Index, Vocabulary
 from dotbias.errors import DataError, SettingError
+from dotbias.memory import allowed
 from dotbias.shown import Part
 
 
@@ -43,6 +44,7 @@ class PreparedRatings:
     Args:
         folder: where they lie.
         manifest: what it says.
+        memory: bytes that fitting them may take.
 
     >>> import dotbias as db
     >>> ratings, _ = db.simulate(n_users=100, n_items=50, n_ratings=2000, seed=0)
@@ -52,8 +54,8 @@ class PreparedRatings:
     >>> users, items, values = prepared.training.read_block(0, 3)
     """
 
-    def __init__(self, folder: Path, manifest: Manifest) -> None:
-        self.folder, self.manifest = folder, manifest
+    def __init__(self, folder: Path, manifest: Manifest, memory: int) -> None:
+        self.folder, self.manifest, self.memory = folder, manifest, memory
         n_blocks, whole = manifest.n_blocks, manifest.whole
         for name in SMALL:
             path = self._path(name)
@@ -78,15 +80,21 @@ class PreparedRatings:
         self.item_vocabulary = self._vocabulary("item", manifest.n_items)
 
     @classmethod
-    def open(cls, path: str | Path) -> "PreparedRatings":
+    def open(cls, path: str | Path, *, memory: int | str | None = None) -> "PreparedRatings":
         """The ratings in a folder.
+
+        Args:
+            path: the folder.
+            memory: what fitting them may take, in bytes or as text such as ``"3GiB"``; by default half
+                of what there is. Where nobody names a number of factors, they are as many as fit.
 
         Raises:
             DataError: naming the file that is missing, damaged, cut short, of another type or of a newer
                 version.
+            SettingError: for a memory that is no size.
         """
-        folder = Path(path)
-        return cls(folder, read_manifest(folder))
+        folder, n_bytes = Path(path), allowed(memory)
+        return cls(folder, read_manifest(folder), n_bytes)
 
     def __repr__(self) -> str:
         whole, training = len(self.whole), len(self.training)
@@ -325,6 +333,18 @@ class PreparedPart(Ratings):
     def chunks(self) -> Iterator[Columns]:
         """The ratings, a user block at a time; the next is read while one is in use."""
         return ahead(self.read_stripe("user", a) for a in range(self.n_blocks))
+
+    def take_users(self, chosen: NDArray[np.bool_]) -> Ratings:
+        """See ``Ratings``: what comes back is in memory."""
+        parts = []
+        for part in self.chunks():
+            here = chosen[part.users]
+            parts.append([column[here] for column in part])
+        users, items, values = (np.concatenate(column) for column in zip(*parts, strict=True))
+        scale = self.declared_scale
+        return ratings_of(
+            (users, self.user_vocabulary), (items, self.item_vocabulary), values, scale, self.kind
+        )
 
     def stripes(self, side: Side) -> Iterator[Stripe]:
         """The ratings row by row, a block of a side at a time; the next is read while one is in use."""
