@@ -424,12 +424,13 @@ def _table_on_disk(ratings: PreparedPart) -> csr_array:
 
 
 def _scratch(folder: Path, dtype: Any, n: int) -> NDArray[Any]:
-    """Numbers in a file without a name."""
+    """Numbers in a file without a name, which stays as long as they are mapped."""
     try:
         file = tempfile.TemporaryFile(dir=folder)  # noqa: SIM115
     except OSError:  # where nobody may write
         file = tempfile.TemporaryFile()  # noqa: SIM115
-    return np.memmap(file, dtype, "w+", shape=(n,))
+    with file:
+        return np.memmap(file, dtype, "w+", shape=(n,))
 
 
 def warn_left_out(what: str, names: list[Any], n: int, noun: str, why: str) -> None:

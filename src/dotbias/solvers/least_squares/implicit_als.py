@@ -156,6 +156,7 @@ class ImplicitALS(Solver):
             raise SettingError(f"ImplicitALS estimates DotProduct, not {type(model).__name__}")
         if model.n_svd_factors and svd is None:  # before the iterations, which come first
             sides = ratings.n_users, ratings.n_items
+            _ = ratings.values  # all at once, which ratings on disk refuse
             taken = numbers_held(*sides, model.n_svd_factors)
             check_memory(taken, f"an SVD with n_svd_factors={model.n_svd_factors}")
         started = time.perf_counter()
