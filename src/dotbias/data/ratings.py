@@ -344,7 +344,7 @@ class Ratings(Shown):
         Args:
             chosen: which users, shape (n_users,).
         """
-        return self.take(np.flatnonzero(chosen[self.user_indices]))
+        return self if chosen.all() else self.take(np.flatnonzero(chosen[self.user_indices]))
 
     def rows(self, rows: NDArray[Any]) -> "Ratings":
         """Some rows under the same vocabularies and scale: every user and item keeps its index.
