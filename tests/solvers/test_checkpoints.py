@@ -175,7 +175,10 @@ FORGED = {
         (array("total", lambda a: a[1:]), "array total must be of"),
     ],
     "network": [
-        (array("value/user_factors.weight", lambda a: a[1:]), "array value/user_factors.weight must be of"),
+        (
+            array("value/hidden.0.bias", lambda a: a[1:]),
+            "array value/hidden.0.bias must be of",
+        ),
     ],
 }
 

@@ -140,14 +140,7 @@ class EpochLoop(Shown, ABC):
 
     def identity(self) -> dict[str, Any]:
         """What makes a run the same run: settings, and plain data."""
-        ratings = self.ratings
-        return {
-            "model": self.model,
-            "solver": _without_threads(self.solver),
-            "seed": int(self.seed),
-            "ratings": f"{len(ratings)} ratings, {ratings.digest[:16]}",
-            "scale": list(ratings.scale),
-        }
+        return run_identity(self.model, self.solver, self.ratings, self.seed)
 
     # The loop itself.
 
@@ -319,10 +312,19 @@ class IteratingSolver(Solver):
         return finished(lambda: self.start(model, ratings, seed=seed), on_epoch, carry_on)
 
 
-def _without_threads(solver: Solver) -> Solver:
-    """The solver less the number of its threads, which is no part of a run."""
+def run_identity(
+    model: Model | None, solver: Solver, ratings: Ratings, seed: int
+) -> dict[str, Any]:
+    """What makes a run the same run, from its settings and ratings: settings, and plain data."""
+    # The number of threads changes no bit of the result.
     named = {spec.name for spec in fields(solver) if spec.init}
-    return replace(solver, **{"n_threads": None}) if "n_threads" in named else solver
+    return {
+        "model": model,
+        "solver": replace(solver, **{"n_threads": None}) if "n_threads" in named else solver,
+        "seed": int(seed),
+        "ratings": f"{len(ratings)} ratings, {ratings.digest[:16]}",
+        "scale": list(ratings.scale),
+    }
 
 
 @contextmanager

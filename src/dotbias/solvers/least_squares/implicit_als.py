@@ -219,7 +219,7 @@ class _Iterations(EpochLoop):
         ratings: Ratings,
         seed: int,
         start: Parameters | None,
-        svd: Parameters | None,
+        svd: Parameters | None = None,
     ) -> None:
         self.solver, self.model, self.ratings, self.seed = solver, model, ratings, seed
         self.n_steps, self._svd = solver.n_steps, svd
