@@ -5,6 +5,7 @@ and both again on all ratings. Each of these runs has a file of its own, which s
 has come to its end: a run that has ended is a checkpoint of its last epoch.
 """
 
+import errno
 import logging
 import math
 import numbers
@@ -31,6 +32,8 @@ EVERY = 60.0
 """Seconds between two checkpoints of a run when nobody says."""
 
 _ENDING = ".checkpoint"
+# What runs are called, and the parts of a command that they belong to.
+_RUNS, _PARTS = ("penalty", "ratings", "preferences"), ("", "measured-", "saved-")
 
 
 class Checkpoints:
@@ -57,10 +60,14 @@ class Checkpoints:
         self.folder, self.every, self.resume = Path(folder), float(every), resume
         self._prefix = ""
         try:
-            self.folder.mkdir(exist_ok=True)
-            there = sorted(self.folder.glob("*" + _ENDING))
+            if not self.folder.exists():  # the first checkpoint makes it for good
+                self.folder.mkdir()
+                self.folder.rmdir()
+            elif not self.folder.is_dir():
+                raise OSError(errno.ENOTDIR, "a file is there")
+            there = [path for path in self._own() if path.exists()]
         except OSError as error:
-            reason = "a file is there" if self.folder.exists() else error.strerror
+            reason = error.strerror or error
             raise DataError(f"cannot keep checkpoints in the folder {folder}: {reason}") from error
         if there and not resume:
             raise SettingError(
@@ -117,10 +124,15 @@ class Checkpoints:
 
     def remove(self) -> None:
         """Delete all checkpoints of the command, which has come to its end."""
-        for path in self.folder.glob("*" + _ENDING):
+        for path in self._own():
             path.unlink(missing_ok=True)
         with suppress(OSError):  # there is something of the user's
             self.folder.rmdir()
+
+    def _own(self) -> list[Path]:
+        """All files that a command may leave here; others are the user's."""
+        names = (part + name for part in _PARTS for name in _RUNS)
+        return [self.folder / f"{name}{_ENDING}" for name in names]
 
     def _path(self, name: str) -> Path:
         return self.folder / f"{self._prefix}{name}{_ENDING}"
@@ -179,6 +191,8 @@ def _advice(path: Path) -> Iterator[None]:
 
 
 def _save(checkpoint: Checkpoint, path: Path) -> None:
+    with suppress(OSError):  # what stands against it is said below
+        path.parent.mkdir(exist_ok=True)
     try:
         checkpoint.save(path)
     except ModelFileError as error:

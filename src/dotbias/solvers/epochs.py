@@ -323,6 +323,7 @@ def run_identity(
         "solver": replace(solver, **{"n_threads": None}) if "n_threads" in named else solver,
         "seed": int(seed),
         "ratings": f"{len(ratings)} ratings, {ratings.digest[:16]}",
+        "kind": ratings.kind,
         "scale": list(ratings.scale),
     }
 

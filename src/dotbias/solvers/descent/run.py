@@ -317,10 +317,11 @@ class Run(EpochLoop, Generic[M]):
         """What makes a run the same run: settings, and plain data."""
         order = self.solver.order
         same = super().identity()
-        # The place of a function in memory is no part of a run.
+        # The place of a function in memory is no part of a run; threads without locks refuse "stored".
         return same | {
-            "solver": replace(same["solver"], order="stored"),
+            "solver": replace(same["solver"], order="stored", parallel="grid"),
             "order": order if isinstance(order, str) else order.__qualname__,
+            "parallel": self.solver.parallel,
             "precision": np.dtype(self.dtype).name,
         }
 
