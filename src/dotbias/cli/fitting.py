@@ -10,6 +10,7 @@ import typer
 
 from dotbias.cli import hints, planning, show
 from dotbias.cli import options as o
+from dotbias.cli.checkpoints import Checkpointing
 from dotbias.cli.groups import add
 from dotbias.cli.ranking import Ranking
 from dotbias.cli.reading import Reading, WithoutTitles, summary
@@ -81,6 +82,7 @@ def fit(
     ranking: Ranking,
     show_groups: ShowGroups = False,
     chains: ConvergenceFlag = False,
+    checkpointing: Checkpointing,
     reading: Reading,
     as_json: o.JsonOption = False,
 ) -> None:
@@ -94,8 +96,12 @@ def fit(
     which `recommend` ranks. Of data without ratings it is the second alone. What is chosen follows from
     the data, the budget and the seed alone.
 
+    A long fit that may be killed leaves checkpoints (--checkpoint); the same command with --resume goes
+    on from them, and ends in the same model as one without a break.
+
     Examples: [bold]dotbias fit ml-latest-small.zip -o movies.dotbias[/bold],
     [bold]dotbias fit ratings.csv --solver gibbs --samples 400 -o movies.dotbias[/bold],
+    [bold]dotbias fit ratings.csv -o movies.dotbias --checkpoint movies.run --resume[/bold],
     [bold]dotbias fit --database shop.db --table orders -o shop.dotbias[/bold]
     """
     from dotbias.compiled import is_new_here
@@ -117,6 +123,7 @@ def fit(
     if chains:
         also["--convergence"] = ("gibbs",)
     plan = planning.plan(solving, also)
+    kept = checkpointing.checkpoints()
     table = reading.read(ratings, memory=memory)
     parts = _Parts.of(table, test_size, seed if split_seed is None else split_seed, new_users)
     table, train, test = parts.whole, parts.train, parts.test
@@ -139,6 +146,7 @@ def fit(
     # Before anything is fitted or printed: it refuses chains that are too short.
     told = _convergence(solver, train, seed) if chains else None
     how["preference"] = ranking.solver()
+    measured, saved = (None if kept is None else kept.within(n) for n in ("measured", "saved"))
     if purpose != "predict" and not plan.ranks and ranking.list_decay is None:
         # Once, so that what is saved has the settings that were measured.
         how["preference"] = choose_preference(
@@ -147,9 +155,10 @@ def fit(
             budget=planning.budget(solving),
             seed=seed,
             progress=not show.quiet(),
+            checkpoints=kept,
         )
     if test is not None:
-        rec = fit_model(train, model, solver, **how)
+        rec = fit_model(train, model, solver, checkpoint=measured, **how)
         try:
             report = measure(rec, test, new_users="fold" if new_users else "cold")
         except KeyboardInterrupt:
@@ -168,12 +177,12 @@ def fit(
             show.text(str(told))
     if output is not None:
         if rec is None:
-            rec = fit_model(table, model, solver, **how)
+            rec = fit_model(table, model, solver, checkpoint=saved, **how)
         elif refit and not (interrupted or rec.interrupted):
             again = None
             show.say(f"Fitting what is saved, on all {len(table):,} {table.kind}.")
             with suppress(KeyboardInterrupt):
-                again = fit_model(table, model, solver, **how)
+                again = fit_model(table, model, solver, checkpoint=saved, **how)
             if again is None or again.interrupted:  # whose error nobody has measured
                 what = f"fitted on {len(train):,} {table.kind}"
                 show.say(f"Dropped: saved is what was measured, {what}.")
@@ -216,9 +225,15 @@ def fit(
                 "stopped": history.stopped,
             }
         )
+    interrupted = interrupted or (rec is not None and rec.interrupted)
+    if kept is not None and not interrupted:
+        kept.remove()
     for error in unprinted:
         raise error
-    if interrupted or (rec is not None and rec.interrupted):
+    if interrupted:
+        if kept is not None:
+            more = [] if checkpointing.resume else ["--resume"]
+            show.say("To go on: " + hints.same_with(context, "fit", *more))
         raise KeyboardInterrupt  # what there is is saved and told
 
 

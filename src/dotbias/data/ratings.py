@@ -1,5 +1,6 @@
 """Ratings: immutable columns of user index, item index and value, with their two vocabularies."""
 
+import hashlib
 import logging
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
@@ -288,6 +289,18 @@ class Ratings(Shown):
         """Standard deviation of all ratings; 1 where they are all the same, to ``1 / LARGEST``."""
         std = float(self.values.std(dtype=np.float64))
         return std if std >= 1 / LARGEST else 1.0
+
+    @cached_property
+    def digest(self) -> str:
+        """SHA-256 of the pairs, the values and the features, in hexadecimal: what a fit reads, beside
+        the scale. Ids do not count, nor do times.
+        """
+        digest = hashlib.sha256()
+        for column in (self.user_indices, self.item_indices, self.values):
+            digest.update(np.ascontiguousarray(column).data)
+        if self.features is not None:
+            self.features.add_to(digest)
+        return digest.hexdigest()
 
     @property
     def spread(self) -> float:

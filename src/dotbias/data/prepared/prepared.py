@@ -1,6 +1,8 @@
 """Prepared ratings: read from their folder, a block or a stripe at a time."""
 
+import hashlib
 import io
+import json
 from collections.abc import Iterator
 from functools import cached_property
 from pathlib import Path
@@ -319,6 +321,13 @@ class PreparedPart(Ratings):
     @property
     def std(self) -> float:  # noqa: D102
         return self._moments.std if self._moments.std >= 1 / LARGEST else 1.0
+
+    @cached_property
+    def digest(self) -> str:
+        """SHA-256 of the checksums of all that is read."""
+        manifest = self.of.manifest
+        what = [self.name, manifest.checksums, manifest.stripes]
+        return hashlib.sha256(json.dumps(what, sort_keys=True).encode()).hexdigest()
 
     @property
     def user_counts(self) -> NDArray[np.int64]:
