@@ -28,6 +28,10 @@ class Columns(NamedTuple):
     items: Index
     values: NDArray[np.float32]
 
+    def part(self, rows: slice) -> "Columns":
+        """Some of the rows, as views."""
+        return Columns(self.users[rows], self.items[rows], self.values[rows])
+
     def of(self, side: Side) -> Index:
         """The indices of one side."""
         return self.users if side == "user" else self.items

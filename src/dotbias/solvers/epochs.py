@@ -316,11 +316,11 @@ def run_identity(
     model: Model | None, solver: Solver, ratings: Ratings, seed: int
 ) -> dict[str, Any]:
     """What makes a run the same run, from its settings and ratings: settings, and plain data."""
-    # The number of threads changes no bit of the result.
     named = {spec.name for spec in fields(solver) if spec.init}
+    same_bits = dict.fromkeys(named & {"n_threads", "cluster", "n_workers"})
     return {
         "model": model,
-        "solver": replace(solver, **{"n_threads": None}) if "n_threads" in named else solver,
+        "solver": replace(solver, **same_bits),
         "seed": int(seed),
         "ratings": f"{len(ratings)} ratings, {ratings.digest[:16]}",
         "kind": ratings.kind,

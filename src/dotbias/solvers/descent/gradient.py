@@ -73,6 +73,9 @@ class GradientDescent(IteratingSolver):
         patience: epochs without improvement on the validation rows before training stops.
         n_threads: threads, or None for as many as the machine has and the ratings keep busy (one
             for each 100,000; for networks all if batches are large, else one).
+        cluster: where prepared ratings are shared out to workers: ``"processes"`` of this machine.
+            They leave the same bits.
+        n_workers: how many of them; by default two.
         device: where a network is trained: ``"cpu"``, ``"cuda"``, ``"mps"``; None takes a graphics
             processor if there is one. ``DotBias`` is trained on the CPU.
     """
@@ -99,6 +102,8 @@ class GradientDescent(IteratingSolver):
     validation_size: float = setting(0.0, at_least=0, below=1, keyword=True)
     patience: int = setting(3, at_least=1, keyword=True)
     n_threads: int | None = setting(None, at_least=1, keyword=True)
+    cluster: str | None = field(default=None, kw_only=True)
+    n_workers: int | None = setting(None, at_least=1, keyword=True)
     device: str | None = field(default=None, kw_only=True)
 
     def __post_init__(self) -> None:
