@@ -73,9 +73,10 @@ class GradientDescent(IteratingSolver):
         patience: epochs without improvement on the validation rows before training stops.
         n_threads: threads, or None for as many as the machine has and the ratings keep busy (one
             for each 100,000; for networks all if batches are large, else one).
-        cluster: where prepared ratings are shared out to workers: ``"processes"`` of this machine.
-            They leave the same bits.
-        n_workers: how many of them; by default two.
+        cluster: where prepared ratings are shared out to workers: ``"processes"`` of this machine;
+            actors of Ray, ``"ray"`` on this machine, ``"auto"`` on the cluster that it belongs to, or
+            ``"ray://host:10001"``. They leave the same bits.
+        n_workers: how many; by default two processes, or as many actors as there are processors.
         device: where a network is trained: ``"cpu"``, ``"cuda"``, ``"mps"``; None takes a graphics
             processor if there is one. ``DotBias`` is trained on the CPU.
     """

@@ -1,0 +1,149 @@
+"""Workers that are actors of Ray, on one machine or many: what stays with a worker lies in its actor,
+and what goes from one to another in Ray's object store.
+"""
+
+import logging
+from collections.abc import Sequence
+from functools import partial
+from typing import Any, ClassVar
+
+from dotbias.data.stripes import Side
+from dotbias.errors import SettingError
+from dotbias.extras import install
+from dotbias.solvers.workers.blocks import Block, Plan
+from dotbias.solvers.workers.exchange import Exchange, Task, WorkerLostError
+
+
+class RayActors(Exchange):
+    """An actor for each worker.
+
+    An actor that dies stays dead: one that Ray started anew would answer without its blocks. Each round
+    has a number besides, and an actor refuses any but the next.
+    """
+
+    name: ClassVar[str] = "ray"
+
+    def __init__(
+        self, address: str | None, n_workers: int | None, plan: Plan, spec: dict[str, Any]
+    ) -> None:
+        try:
+            import ray
+        except ImportError:
+            raise SettingError(
+                f"cluster: this needs Ray, which is not installed: {install('cluster')}"
+            ) from None
+        self._ray, self._mine = ray, not ray.is_initialized()
+        if self._mine:
+            try:
+                ray.init(address, log_to_driver=False, logging_level=logging.ERROR)
+            except Exception as error:  # Ray has many of its own
+                where = "a local cluster" if address is None else f"the cluster {address}"
+                raise SettingError(f"cluster: {where} cannot be reached: {error}") from error
+        n = n_workers or max(1, int(_resources(ray).get("CPU", 1)))
+        super().__init__(min(n, plan.n_blocks), plan, spec)
+        self._moving: dict[int, Any] = {}
+        self._actors: list[Any] = []
+        self._round = 0
+
+    def start(self) -> None:
+        """See ``Exchange.start``."""
+        kind = self._ray.remote(num_cpus=1, max_restarts=0, max_task_retries=0)(_Actor)
+        self._actors = [kind.remote(self.spec) for _ in range(self.n_workers)]
+        self._round = 0
+        self._get([actor.ready.remote() for actor in self._actors])
+
+    def put(self, side: Side, number: int, block: Block) -> None:
+        """See ``Exchange.put``."""
+        if side == "user":
+            self._get([self._actors[self.owner(number)].put.remote(number, block)])
+        else:
+            self._moving[number] = self._ray.put(block)
+
+    def get(self, side: Side, number: int) -> Block:
+        """See ``Exchange.get``."""
+        if side == "user":
+            (block,) = self._get([self._actors[self.owner(number)].get.remote(number)])
+        else:
+            (block,) = self._get([self._moving[number]])
+        return {name: array.copy() for name, array in block.items()}
+
+    def run(self, tasks: Sequence[Task]) -> list[Any]:
+        """See ``Exchange.run``."""
+        self._round += 1
+        found: list[Any] = [None] * len(tasks)
+        asked = []
+        for worker, actor in enumerate(self._actors):
+            own = [n for n, task in enumerate(tasks) if self.owner(task["block"]) == worker]
+            if not own:
+                continue
+            moving = [self._moving[tasks[n]["item_block"]] for n in own]
+            call = actor.run.options(num_returns=len(own) + 1)
+            refs = call.remote(self._round, [tasks[n] for n in own], *moving)
+            for n, ref in zip(own, refs[1:], strict=True):
+                self._moving[tasks[n]["item_block"]] = ref
+            asked.append((own, refs[0]))
+        for (own, _), results in zip(asked, self._get([ref for _, ref in asked]), strict=True):
+            for n, result in zip(own, results, strict=True):
+                found[n] = result
+        return found
+
+    def close(self) -> None:
+        """See ``Exchange.close``."""
+        for actor in self._actors:
+            self._ray.kill(actor)
+        self._actors.clear()
+        self._moving.clear()
+
+    def _get(self, refs: list[Any]) -> list[Any]:
+        try:
+            return list(self._ray.get(refs))
+        except self._ray.exceptions.RayError as error:
+            if isinstance(error, self._ray.exceptions.RayTaskError):
+                raise error.as_instanceof_cause() from None  # type: ignore[no-untyped-call]
+            first = str(error).partition("\n")[0]
+            raise WorkerLostError(f"a worker has ended ({first})") from error
+
+
+def _resources(ray: Any) -> dict[str, float]:
+    found: dict[str, float] = ray.cluster_resources()
+    return found
+
+
+class _Actor:
+    """A worker, and the blocks that stay with it."""
+
+    def __init__(self, spec: dict[str, Any]) -> None:
+        import numba
+
+        from dotbias.solvers.workers.jobs import job_of
+
+        numba.set_num_threads(1)
+        self.job, self.round = job_of(spec), 0
+        self.blocks: dict[int, Block] = {}
+
+    def ready(self) -> bool:
+        return True
+
+    def put(self, number: int, block: Block) -> None:
+        self.blocks[number] = {name: array.copy() for name, array in block.items()}
+
+    def get(self, number: int) -> Block:
+        return self.blocks[number]
+
+    def run(self, number: int, tasks: list[Task], *moving: Block) -> Any:
+        """What the tasks of a round return, and then the blocks that came with them."""
+        if number != self.round + 1:
+            raise WorkerLostError(
+                f"a worker that has done {self.round} rounds is asked for {number}"
+            )
+        self.round = number
+        changed = [{name: array.copy() for name, array in block.items()} for block in moving]
+        results = []
+        for task, other in zip(tasks, changed, strict=True):
+            here: dict[Side, Block] = {"user": self.blocks[task["block"]], "item": other}
+            results.append(self.job.run(task, partial(_of_task, here)))
+        return [results, *changed]
+
+
+def _of_task(here: dict[Side, Block], side: Side, _number: int) -> Block:
+    return here[side]
