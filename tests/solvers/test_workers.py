@@ -47,8 +47,8 @@ def same(found, expected):
         np.testing.assert_array_equal(parameters[name], array, err_msg=name)
 
 
-def children(what: str) -> set[int]:
-    """Processes whose command line holds this."""
+def workers_of(parent: int) -> set[int]:
+    """Worker processes that a process has started."""
     found = set()
     for folder in Path("/proc").iterdir():
         if folder.name.isdecimal():
@@ -56,14 +56,9 @@ def children(what: str) -> set[int]:
                 line = (folder / "cmdline").read_bytes().replace(b"\0", b" ").decode()
             except OSError:
                 continue
-            if what in line and folder.name != str(os.getpid()):
+            if "dotbias.solvers.workers.serve" in line and _parent(int(folder.name)) == parent:
                 found.add(int(folder.name))
     return found
-
-
-def of_this_process(what: str) -> set[int]:
-    """Those of them that this process has started."""
-    return {pid for pid in children(what) if _parent(pid) == os.getpid()}
 
 
 def _parent(pid: int) -> int:
@@ -79,7 +74,7 @@ def test_processes_leave_the_same_bits(prepared, rule, n_workers):
     alone = replace(DESCENT, rule=RULES[rule]())
     shared = replace(alone, cluster="processes", n_workers=n_workers)
     same(shared.fit(MODEL, prepared.training, seed=3), alone.fit(MODEL, prepared.training, seed=3))
-    assert not of_this_process("dotbias.solvers.workers.serve")
+    assert not workers_of(os.getpid())
 
 
 @pytest.mark.usefixtures("ray")
@@ -95,17 +90,13 @@ def test_actors_leave_the_same_bits(prepared):
 def test_a_worker_that_is_killed_costs_an_epoch_and_no_bit(prepared, cluster, request, caplog):
     if cluster == "ray":
         request.getfixturevalue("ray")
-    find = {
-        "processes": lambda: of_this_process("dotbias.solvers.workers.serve"),
-        "ray": lambda: children("ray::_Actor"),
-    }[cluster]
     solver = replace(DESCENT, n_epochs=6, cluster=cluster, n_workers=2)
     run = solver.start(MODEL, prepared.training, seed=3)
     killed = []
 
     def after(entry):
         if entry.epoch == 3 and not killed:
-            killed.extend(find())
+            killed.extend(run._pass.pids)
             threading.Timer(0.01, os.kill, (killed[0], signal.SIGKILL)).start()
             time.sleep(0.05)
 
@@ -128,15 +119,15 @@ def test_workers_do_not_outlive_a_process_that_is_killed(prepared, tmp_path):
     script.write_text(textwrap.dedent(code))  # without a guard around what it does
     run = subprocess.Popen([sys.executable, script], stdout=subprocess.PIPE, text=True)
     assert run.stdout.readline() == "on\n"
-    workers = {p for p in children("dotbias.solvers.workers.serve") if _parent(p) == run.pid}
+    workers = workers_of(run.pid)
     assert len(workers) == 2
     run.kill()
     run.wait()
     run.stdout.close()
     end = time.monotonic() + 10
-    while workers & children("dotbias.solvers.workers.serve") and time.monotonic() < end:
+    while any(Path(f"/proc/{pid}").exists() for pid in workers) and time.monotonic() < end:
         time.sleep(0.05)
-    assert not workers & children("dotbias.solvers.workers.serve")
+    assert not [pid for pid in workers if Path(f"/proc/{pid}").exists()]
 
 
 def test_a_fit_goes_on_elsewhere_from_a_checkpoint(prepared, tmp_path):

@@ -31,7 +31,11 @@ from dotbias.solvers.workers.jobs import Blocks, Job
 
 
 class OnWorkers(OnDisk):
-    """The blocks of a diagonal, shared out to workers; a diagonal is over when all are."""
+    """The blocks of a diagonal, shared out to workers; a diagonal is over when all are.
+
+    Attributes:
+        pids: the processes of the workers, while they work.
+    """
 
     def __init__(
         self, inputs: PassInputs, *, exchange: Exchange, parts: int, warms_up: bool
@@ -44,7 +48,7 @@ class OnWorkers(OnDisk):
         """Workers that have what is in the tables, and which is there again when they have ended, unless
         one is lost.
         """
-        self.exchange.start()
+        self.pids = self.exchange.start()
         self.are_working = True
         try:
             self.spread()

@@ -41,8 +41,8 @@ class Exchange(ABC):
         return block % self.n_workers
 
     @abstractmethod
-    def start(self) -> None:
-        """Start the workers, whose blocks are still to be put.
+    def start(self) -> list[int]:
+        """Start the workers, whose blocks are still to be put; the number of each one's process.
 
         Raises:
             WorkerLostError: where one does not start.

@@ -3,6 +3,7 @@ and what goes from one to another in Ray's object store.
 """
 
 import logging
+import os
 from collections.abc import Sequence
 from functools import partial
 from typing import Any, ClassVar
@@ -45,12 +46,12 @@ class RayActors(Exchange):
         self._actors: list[Any] = []
         self._round = 0
 
-    def start(self) -> None:
+    def start(self) -> list[int]:
         """See ``Exchange.start``."""
         kind = self._ray.remote(num_cpus=1, max_restarts=0, max_task_retries=0)(_Actor)
         self._actors = [kind.remote(self.spec) for _ in range(self.n_workers)]
         self._round = 0
-        self._get([actor.ready.remote() for actor in self._actors])
+        return self._get([actor.process.remote() for actor in self._actors])
 
     def put(self, side: Side, number: int, block: Block) -> None:
         """See ``Exchange.put``."""
@@ -121,8 +122,8 @@ class _Actor:
         self.job, self.round = job_of(spec), 0
         self.blocks: dict[int, Block] = {}
 
-    def ready(self) -> bool:
-        return True
+    def process(self) -> int:
+        return os.getpid()
 
     def put(self, number: int, block: Block) -> None:
         self.blocks[number] = {name: array.copy() for name, array in block.items()}
