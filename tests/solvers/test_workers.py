@@ -77,6 +77,15 @@ def test_processes_leave_the_same_bits(prepared, rule, n_workers):
     assert not workers_of(os.getpid())
 
 
+@pytest.mark.parametrize("solver", [db.ALS(n_iterations=2), db.ALS(n_iterations=2, n_steps=3)])
+def test_least_squares_on_processes_leave_the_same_bits(prepared, solver):
+    shared = replace(solver, cluster="processes", n_workers=2)
+    found = shared.fit(MODEL, prepared.training, seed=3)
+    expected = solver.fit(MODEL, prepared.training, seed=3)
+    same(found, expected)
+    assert found[1].half_steps == expected[1].half_steps
+
+
 @pytest.mark.usefixtures("ray")
 def test_actors_leave_the_same_bits(prepared):
     alone = replace(DESCENT, rule=db.Adam())
@@ -84,6 +93,9 @@ def test_actors_leave_the_same_bits(prepared):
         shared = replace(alone, cluster="ray", n_workers=n_workers)
         found = shared.fit(MODEL, prepared.training, seed=3)
         same(found, alone.fit(MODEL, prepared.training, seed=3))
+    alone = db.ALS(n_iterations=2, biases="held")
+    found = replace(alone, cluster="ray", n_workers=2).fit(MODEL, prepared.training, seed=3)
+    same(found, alone.fit(MODEL, prepared.training, seed=3))
 
 
 @pytest.mark.parametrize("cluster", ["processes", "ray"])
@@ -102,7 +114,7 @@ def test_a_worker_that_is_killed_costs_an_epoch_and_no_bit(prepared, cluster, re
 
     run.run(on_epoch=after)
     assert len(killed) == 2
-    assert "all begin again after epoch 3" in caplog.text
+    assert "all begin again: 3 epochs are done" in caplog.text
     expected = replace(DESCENT, n_epochs=6).fit(MODEL, prepared.training, seed=3)
     same((run.result(), run.history), expected)
 

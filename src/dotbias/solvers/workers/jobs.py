@@ -25,7 +25,11 @@ def job_of(spec: Mapping[str, Any]) -> Job:
     ratings are.
     """
     from dotbias.solvers.descent.on_workers import Walk
+    from dotbias.solvers.least_squares import als
 
-    jobs: dict[str, Callable[[PreparedPart, Mapping[str, Any]], Job]] = {"walk": Walk}
+    jobs: dict[str, Callable[[PreparedPart, Mapping[str, Any]], Job]] = {
+        "GradientDescent": Walk,
+        "ALS": als.regress,
+    }
     prepared = PreparedRatings.open(spec["folder"])
     return jobs[spec["job"]](getattr(prepared, spec["part"]), spec)

@@ -5,7 +5,6 @@ and what goes from one to another in Ray's object store.
 import logging
 import os
 from collections.abc import Sequence
-from functools import partial
 from typing import Any, ClassVar
 
 from dotbias.data.stripes import Side
@@ -42,30 +41,30 @@ class RayActors(Exchange):
                 raise SettingError(f"cluster: {where} cannot be reached: {error}") from error
         n = n_workers or max(1, int(_resources(ray).get("CPU", 1)))
         super().__init__(min(n, plan.n_blocks), plan, spec)
-        self._moving: dict[int, Any] = {}
+        self._moving: dict[tuple[Side, int], Any] = {}
         self._actors: list[Any] = []
         self._round = 0
 
     def start(self) -> list[int]:
         """See ``Exchange.start``."""
         kind = self._ray.remote(num_cpus=1, max_restarts=0, max_task_retries=0)(_Actor)
-        self._actors = [kind.remote(self.spec) for _ in range(self.n_workers)]
+        self._actors = [kind.remote(self.spec, self.plan.stays) for _ in range(self.n_workers)]
         self._round = 0
         return self._get([actor.process.remote() for actor in self._actors])
 
     def put(self, side: Side, number: int, block: Block) -> None:
         """See ``Exchange.put``."""
-        if side == "user":
+        if side == self.plan.stays:
             self._get([self._actors[self.owner(number)].put.remote(number, block)])
         else:
-            self._moving[number] = self._ray.put(block)
+            self._moving[side, number] = self._ray.put(block)
 
     def get(self, side: Side, number: int) -> Block:
         """See ``Exchange.get``."""
-        if side == "user":
+        if side == self.plan.stays:
             (block,) = self._get([self._actors[self.owner(number)].get.remote(number)])
         else:
-            (block,) = self._get([self._moving[number]])
+            (block,) = self._get([self._moving[side, number]])
         return {name: array.copy() for name, array in block.items()}
 
     def run(self, tasks: Sequence[Task]) -> list[Any]:
@@ -77,11 +76,14 @@ class RayActors(Exchange):
             own = [n for n, task in enumerate(tasks) if self.owner(task["block"]) == worker]
             if not own:
                 continue
-            moving = [self._moving[tasks[n]["item_block"]] for n in own]
+            places = [tuple(tasks[n]["moves"]) for n in own]
+            reads = tasks[own[0]]["reads"]
+            read = [] if reads is None else range(self.plan.n_blocks)
+            given = [self._moving[place] for place in places]
+            given += [self._moving[reads, number] for number in read]
             call = actor.run.options(num_returns=len(own) + 1)
-            refs = call.remote(self._round, [tasks[n] for n in own], *moving)
-            for n, ref in zip(own, refs[1:], strict=True):
-                self._moving[tasks[n]["item_block"]] = ref
+            refs = call.remote(self._round, [tasks[n] for n in own], *given)
+            self._moving |= dict(zip(places, refs[1:], strict=True))
             asked.append((own, refs[0]))
         for (own, _), results in zip(asked, self._get([ref for _, ref in asked]), strict=True):
             for n, result in zip(own, results, strict=True):
@@ -113,13 +115,13 @@ def _resources(ray: Any) -> dict[str, float]:
 class _Actor:
     """A worker, and the blocks that stay with it."""
 
-    def __init__(self, spec: dict[str, Any]) -> None:
+    def __init__(self, spec: dict[str, Any], stays: Side | None) -> None:
         import numba
 
         from dotbias.solvers.workers.jobs import job_of
 
         numba.set_num_threads(1)
-        self.job, self.round = job_of(spec), 0
+        self.job, self.stays, self.round = job_of(spec), stays, 0
         self.blocks: dict[int, Block] = {}
 
     def process(self) -> int:
@@ -131,20 +133,17 @@ class _Actor:
     def get(self, number: int) -> Block:
         return self.blocks[number]
 
-    def run(self, number: int, tasks: list[Task], *moving: Block) -> Any:
-        """What the tasks of a round return, and then the blocks that came with them."""
+    def run(self, number: int, tasks: list[Task], *given: Block) -> Any:
+        """What the tasks of a round return, and then the blocks that came with them to be changed."""
         if number != self.round + 1:
             raise WorkerLostError(
                 f"a worker that has done {self.round} rounds is asked for {number}"
             )
         self.round = number
+        moving, read = given[: len(tasks)], given[len(tasks) :]
         changed = [{name: array.copy() for name, array in block.items()} for block in moving]
-        results = []
-        for task, other in zip(tasks, changed, strict=True):
-            here: dict[Side, Block] = {"user": self.blocks[task["block"]], "item": other}
-            results.append(self.job.run(task, partial(_of_task, here)))
+        here = {tuple(task["moves"]): new for task, new in zip(tasks, changed, strict=True)}
+        here |= {(tasks[0]["reads"], at): block for at, block in enumerate(read)}
+        here |= {(self.stays, at): block for at, block in self.blocks.items()}
+        results = [self.job.run(task, lambda *place: here[place]) for task in tasks]
         return [results, *changed]
-
-
-def _of_task(here: dict[Side, Block], side: Side, _number: int) -> Block:
-    return here[side]
