@@ -77,11 +77,20 @@ def test_processes_leave_the_same_bits(prepared, rule, n_workers):
     assert not workers_of(os.getpid())
 
 
-@pytest.mark.parametrize("solver", [db.ALS(n_iterations=2), db.ALS(n_iterations=2, n_steps=3)])
+@pytest.mark.parametrize(
+    "solver",
+    [
+        db.ALS(n_iterations=2),
+        db.ALS(n_iterations=2, n_steps=3),
+        db.ImplicitALS(n_iterations=2),
+    ],
+    ids=["exact", "stepwise", "preferences"],
+)
 def test_least_squares_on_processes_leave_the_same_bits(prepared, solver):
+    model = db.DotProduct(n_factors=6) if isinstance(solver, db.ImplicitALS) else MODEL
     shared = replace(solver, cluster="processes", n_workers=2)
-    found = shared.fit(MODEL, prepared.training, seed=3)
-    expected = solver.fit(MODEL, prepared.training, seed=3)
+    found = shared.fit(model, prepared.training, seed=3)
+    expected = solver.fit(model, prepared.training, seed=3)
     same(found, expected)
     assert found[1].half_steps == expected[1].half_steps
 

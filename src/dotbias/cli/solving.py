@@ -284,7 +284,7 @@ class Solving:
             metavar="WHERE",
             rich_help_panel=_TRAINING,
         ),
-        Sets(sgd="cluster"),
+        Sets(sgd="cluster", als="cluster"),
     ] = None
     workers: Annotated[
         int | None,
@@ -295,7 +295,7 @@ class Solving:
             show_default=False,
             rich_help_panel=_TRAINING,
         ),
-        Sets(sgd="n_workers"),
+        Sets(sgd="n_workers", als="n_workers"),
     ] = None
     decoupled: Annotated[
         bool | None,

@@ -27,6 +27,7 @@ from dotbias.solvers.epochs import CarryOn, IteratingSolver
 from dotbias.solvers.gibbs.gibbs import Gibbs
 from dotbias.solvers.least_squares.closed_form import ClosedForm
 from dotbias.solvers.least_squares.implicit_als import ImplicitALS
+from dotbias.solvers.least_squares.most_rated import MostRated
 
 if TYPE_CHECKING:
     from dotbias.data.prepared.prepared import PreparedRatings
@@ -88,7 +89,7 @@ def fit(
         resume: whether the fit goes on from checkpoints that are there, to the same bits as without a
             break; it begins where there are none.
         cluster, n_workers: where prepared ratings are shared out to workers, and how many, in the place
-            of the solver's own (``GradientDescent``). Preferences are estimated here.
+            of the solvers' own (``GradientDescent``, ``ALS``, ``ImplicitALS``).
 
     Ctrl-C ends the fit, not the program: the best parameters so far are kept, and a warning is logged
     (logger ``dotbias``). Before there are any it is a ``KeyboardInterrupt``.
@@ -142,14 +143,14 @@ class _Runs:
         """A solver that shares its work out as was asked for.
 
         Raises:
-            SettingError: for one of ratings that cannot.
+            SettingError: for one that cannot.
         """
-        if self.cluster is None or solver.default_model.scores != "rating":
+        if self.cluster is None or isinstance(solver, MostRated):
             return solver
         if not hasattr(solver, "cluster"):
             raise SettingError(
                 f"cluster={self.cluster!r}: {type(solver).__name__} does not share its work out; "
-                "GradientDescent does"
+                "GradientDescent, ALS and ImplicitALS do"
             )
         return replace(solver, **{"cluster": self.cluster, "n_workers": self.n_workers})
 

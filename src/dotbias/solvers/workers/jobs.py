@@ -25,11 +25,12 @@ def job_of(spec: Mapping[str, Any]) -> Job:
     ratings are.
     """
     from dotbias.solvers.descent.on_workers import Walk
-    from dotbias.solvers.least_squares import als
+    from dotbias.solvers.least_squares import als, implicit_als
 
     jobs: dict[str, Callable[[PreparedPart, Mapping[str, Any]], Job]] = {
         "GradientDescent": Walk,
         "ALS": als.regress,
+        "ImplicitALS": implicit_als.regress,
     }
     prepared = PreparedRatings.open(spec["folder"])
     return jobs[spec["job"]](getattr(prepared, spec["part"]), spec)
