@@ -369,8 +369,17 @@ def _part_folder(target: Path) -> Iterator[Path]:
     try:
         yield part
     finally:
-        shutil.rmtree(part, ignore_errors=True)
+        _remove(part)
         _unlock(lock)
+
+
+def _remove(part: Path) -> None:
+    """Remove a folder, in which a thread that nobody waits for any more may still write."""
+    for pause in (0, 0.01, 0.1, 0.5):
+        time.sleep(pause)
+        shutil.rmtree(part, ignore_errors=True)
+        if not part.exists():
+            return
 
 
 def _new_part_folder(folder: Path) -> tuple[Path, int | None]:

@@ -344,7 +344,7 @@ def _stamps(source: Any, content: Any, titles: Any, near: Blob | None) -> list[A
     """Path, size and time of each file that is read; None where something is no file."""
     stamps: list[Any] = []
     for each in (source, titles):
-        if each is None or each == NONE:
+        if each is None or (isinstance(each, str) and each == NONE):
             continue
         several = each if isinstance(each, list | tuple) else [each]
         for one in several:

@@ -35,7 +35,7 @@ from dotbias.data.read import (
     good_rows,
     without_repeats,
 )
-from dotbias.data.reading import Reading
+from dotbias.data.reading import NONE, Reading
 from dotbias.data.scan import BadRow, places
 from dotbias.data.times import in_seconds
 from dotbias.data.vocabulary import Index, Vocabulary
@@ -304,7 +304,7 @@ class Stream:
         ]
         if "value" in frame.columns and self.kind != "events":
             columns.append(pl.col("value"))
-        if "row" in frame.columns:
+        if self.duplicates == "error":
             columns.append((pl.col("row").cast(pl.Int64) + (number << 40)).alias("row"))
         if self._titles is None and "title" in frame.columns:
             own = values.own_titles(frame.with_columns(columns))
@@ -312,16 +312,16 @@ class Stream:
                 self._own = [
                     pl.concat([*self._own, own], how="diagonal").unique(maintain_order=True)
                 ]
-        if "time" not in frame.columns:
+        if self.reading.time in (None, NONE):
             return frame.select(columns)
         self.report.dated = True
-        times = frame["time"]
+        # A batch without any time is read without the column.
+        nothing = pl.repeat(None, frame.height, dtype=pl.Int64, eager=True)
+        times = frame["time"] if "time" in frame.columns else nothing
         seconds, unit = in_seconds(times.drop_nulls())
         if unit:
             filled = times.is_not_null().arg_true()
-            times = pl.repeat(None, frame.height, dtype=pl.Int64, eager=True).scatter(
-                filled, seconds
-            )
+            times = nothing.scatter(filled, seconds)
         if (earliest := seconds.min()) is not None:
             known = self._earliest
             self._earliest = int(earliest) if known is None else min(known, int(earliest))  # type: ignore[arg-type]
