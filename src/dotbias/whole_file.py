@@ -266,6 +266,8 @@ def _check_reads(target: Path, kind: FileKind, reads: Iterable[str | Path], forc
             for place in _places(str(source)):
                 if target.exists() and place.resolve().is_relative_to(target):
                     raise OSError("it is what is read: name another folder")
+                if place.is_dir() and target.is_relative_to(place.resolve()):
+                    raise OSError(f"it lies in {source}, which is read: name another folder")
         return
     if not target.is_file():
         return
