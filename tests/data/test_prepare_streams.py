@@ -399,3 +399,24 @@ def test_memory_is_bounded_though_all_rows_are_in_one_group(tmp_path):
     prepared = db.PreparedRatings.open(tmp_path / "x.blocks")
     assert len(prepared.whole) == frame.select("user", "item").n_unique()
     assert int(done.stdout) < 512 * 2**20
+
+
+def test_the_files_of_a_delta_table_are_those_of_its_log(tmp_path, monkeypatch):
+    deltalake = pytest.importorskip("deltalake")
+    frame = simulated().with_columns(event=pl.Series(["buy", "view"] * 300))
+    lake = tmp_path / "lake"
+    deltalake.write_deltalake(lake, frame.to_arrow(), partition_by=["event"])
+    deltalake.write_deltalake(lake, frame.head(9).to_arrow(), mode="append")
+    deltalake.DeltaTable(lake).delete("event = 'buy'")
+    monkeypatch.setattr(Sizes, "of", lambda _: TINY)
+    one = made(lake, tmp_path)
+    assert len(one.whole) == 300
+
+
+@pytest.mark.parametrize("log", [{}, {"0.json": "{}"}])
+def test_a_delta_table_without_its_extra_or_log_is_an_error(tmp_path, log):
+    (tmp_path / "lake" / "_delta_log").mkdir(parents=True)
+    for name, text in log.items():
+        (tmp_path / "lake" / "_delta_log" / name).write_text(text)
+    with pytest.raises(db.DataError, match=r"[Dd]elta.*(is damaged|polars.read_delta)"):
+        db.prepare(tmp_path / "lake", tmp_path / "x.blocks")
