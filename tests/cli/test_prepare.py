@@ -47,6 +47,10 @@ def test_reading_options_hold(ratings):
     [
         ("prepare ratings.csv -o mine", "nothing tells that it is a folder of prepared ratings"),
         ("prepare ratings.csv -o movies.csv --force", "is no folder"),
+        ("prepare mine -o mine --force", "it is what is read: name another folder"),
+        ("prepare ratings.csv -o ratings.csv --force", "it is what is read: name another folder"),
+        ("prepare mine/diary.csv -o mine --force", "it is what is read: name another folder"),
+        ("prepare ratings.csv -o /dev/x.blocks --force", "belongs to the system"),
         ("prepare mine -o mine/x.blocks", "it lies in mine, which is read"),
         ("prepare nothing.csv -o x.blocks", "no such file"),
         ("prepare ratings.csv -o x.blocks --memory 3", "memory='3'"),
