@@ -1,5 +1,6 @@
 """Preparing a part at a time gives what reading as a whole gives, to the byte."""
 
+import shutil
 import signal
 import subprocess
 import sys
@@ -153,6 +154,18 @@ def test_groups_of_rows_of_any_size(tmp_path):
         frame.write_parquet(tmp_path / f"{n_rows}.parquet", row_group_size=n_rows)
         (tmp_path / str(n_rows)).mkdir()
         made(tmp_path / f"{n_rows}.parquet", tmp_path / str(n_rows))
+
+
+@pytest.mark.usefixtures("tiny")
+def test_columns_of_a_large_group_by_number(tmp_path):
+    frame = simulated().with_columns(event=pl.Series(["buy", "view"] * 300))
+    frame.write_parquet(tmp_path / "x.parquet", row_group_size=600)
+    for at, how in enumerate(({"where": "4=buy"}, {"user": 2, "item": 1}, {"where": "event=buy"})):
+        (tmp_path / str(at)).mkdir()
+        made(tmp_path / "x.parquet", tmp_path / str(at), **how)
+    numbered = frame.drop("event").rename({"user": "0", "item": "1", "rating": "2"})
+    numbered.write_parquet(tmp_path / "y.parquet", row_group_size=600)
+    made(tmp_path / "y.parquet", tmp_path)
 
 
 @pytest.mark.usefixtures("tiny")
@@ -420,3 +433,23 @@ def test_a_delta_table_without_its_extra_or_log_is_an_error(tmp_path, log):
         (tmp_path / "lake" / "_delta_log" / name).write_text(text)
     with pytest.raises(db.DataError, match=r"[Dd]elta.*(is damaged|polars.read_delta)"):
         db.prepare(tmp_path / "lake", tmp_path / "x.blocks")
+
+
+@pytest.mark.usefixtures("tiny")
+def test_lists_and_patterns_of_files(tmp_path, caplog, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    frame = simulated()
+    frame.head(300).write_csv("a1.csv")
+    frame.tail(300).write_csv("a2.csv")
+    for source in (["a1.csv", Path("a2.csv")], "a*.csv"):
+        (tmp_path / "out").mkdir(exist_ok=True)
+        assert len(made(source, tmp_path / "out").whole) == 600
+        shutil.rmtree(tmp_path / "out")
+    caplog.set_level("INFO")
+    for _ in range(2):
+        db.prepare(["a1.csv", "a2.csv"], "x.blocks", titles="none")
+    assert "which has not changed" in caplog.text
+    with pytest.raises(db.DataError, match="it is what is read"):
+        db.prepare(["a1.csv", "x.blocks/users.npy"], "x.blocks", force=True)
+    with pytest.raises(db.SettingError, match=r"user='a'.*read already"):
+        db.prepare(db.read_ratings("a1.csv"), "y.blocks", user="a")

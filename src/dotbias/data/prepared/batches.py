@@ -384,11 +384,17 @@ class _Parquet(_Frames):
             file = parquet.ParquetFile(blob.content, buffer_size=_SAMPLE, pre_buffer=False)
             own = file.schema_arrow.names
             partition = lf.select(pl.exclude(own)).head(1).collect()
-            roles = ("user", "item", "rating", "time", "title", "genres")
-            named = {*(reading.get(role) for role in roles), reading.where_column}
-            columns = [name for name in own if name in named] if reading.user else own
+            columns = _needed(own, partition.columns, reading)
             batches = file.iter_batches(size.n_rows, columns=columns, use_threads=False)
             for batch in batches:
                 frame = pl.DataFrame(pl.from_arrow(batch))
                 constants = [pl.lit(partition[name][0]).alias(name) for name in partition.columns]
                 yield frame.lazy().with_columns(constants), frame.height
+
+
+def _needed(own: list[str], beside: list[str], reading: Reading) -> list[str]:
+    """The columns of a file that are needed: all of them, unless each is known by its name."""
+    named = {*(reading.get(role) for role in RATED), reading.where_column} - {None, NONE}
+    if reading.user is None or not named <= {*own, *beside}:
+        return own
+    return [name for name in own if name in named]

@@ -4,7 +4,6 @@ import hashlib
 import json
 import logging
 import os
-from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, Unpack
@@ -37,7 +36,7 @@ from dotbias.data.read import (
     what_is_kept,
 )
 from dotbias.data.reading import NONE, How, Reading
-from dotbias.data.sources.blob import Blob
+from dotbias.data.sources.blob import Blob, Parts
 from dotbias.data.sources.limits import Limit, limit_of
 from dotbias.data.sources.locate import RATINGS, locate, titles_beside
 from dotbias.data.split import TEST_SIZE
@@ -120,16 +119,15 @@ def prepare(
         return PreparedRatings.open(folder)
     limit, reading = limit_of(max_unpacked), Reading(**how)
     content, beside = locate(source, RATINGS, SUFFIXES, limit)
-    near = titles_beside(content) if titles is None and beside is None else None
-    files = _stamps(source, content, titles, near)
-    named_titles = str(titles) if isinstance(titles, str | os.PathLike) else ""
-    told = settings | said | {"titles": named_titles, "max_unpacked": max_unpacked, **reading}
-    fingerprint = _fingerprint(files, told)
+    task = _Task(content, beside, reading, limit, HowToRead(**said, sure=scale is not None), titles)
+    told = (
+        settings | said | {"titles": str(_paths(titles)), "max_unpacked": max_unpacked, **reading}
+    )
+    fingerprint = _fingerprint(_stamps(task, source), told)
     if not force and (kept := _unchanged(folder, fingerprint)) is not None:
         _log.info("%s: prepared already from %s, which has not changed", folder, kept[1].source)
         return kept[0]
-    task = _Task(content, beside, reading, limit, HowToRead(**said, sure=scale is not None), titles)
-    reads = [os.fspath(source)] if isinstance(source, str | os.PathLike) else []
+    reads = [os.fspath(one) for each in (source, titles) for one in _paths(each)]
     with (
         outputs([(folder, PREPARED)], reads=reads, force=force) as named,
         named.part(folder) as part,
@@ -340,32 +338,32 @@ def _fingerprint(files: list[Any] | None, told: dict[str, Any]) -> str:
     return hashlib.sha256(json.dumps(known).encode()).hexdigest()
 
 
-def _stamps(source: Any, content: Any, titles: Any, near: Blob | None) -> list[Any] | None:
+def _stamps(task: _Task, source: Any) -> list[Any] | None:
     """Path, size and time of each file that is read; None where something is no file."""
-    stamps: list[Any] = []
-    for each in (source, titles):
-        if each is None or (isinstance(each, str) and each == NONE):
-            continue
-        several = each if isinstance(each, list | tuple) else [each]
-        for one in several:
-            if not isinstance(one, str | os.PathLike):
-                return None
-            found = Path(one).expanduser()
-            if not found.exists():
-                found = None if not isinstance(content, Blob) else content.content  # type: ignore[assignment]
-            if not isinstance(found, Path):
-                return None
-            stamps += map(_stamp, _files(found))
-    if near is not None and isinstance(near.content, Path):
-        stamps.append(_stamp(near.content))
-    return stamps
+    named = [] if task.titles is None else _paths(task.titles)
+    paths: list[Any] = _on_disk(task.content) or _paths(source)  # which may be an archive
+    if not paths or (task.titles is not None and not named):
+        return None
+    near = titles_beside(task.content) if task.titles is None else None
+    paths += [path for path in named if os.fspath(path) != NONE]
+    paths += _on_disk(task.beside) or _on_disk(near)
+    files = [Path(path).expanduser() for path in paths]
+    return list(map(_stamp, files)) if all(path.is_file() for path in files) else None
 
 
-def _files(path: Path) -> Iterator[Path]:
-    if path.is_dir():
-        yield from sorted(found for found in path.rglob("*") if found.is_file())
-    else:
-        yield path
+def _on_disk(content: Any) -> list[Path]:
+    """The files that something is read from, if it is read from files alone."""
+    blobs = content.blobs if isinstance(content, Parts) else [content]
+    paths = [blob.content for blob in blobs if isinstance(blob, Blob)]
+    files = [path for path in paths if isinstance(path, Path)]
+    return files if len(files) == len(blobs) else []
+
+
+def _paths(source: Any) -> list[str | os.PathLike[str]]:
+    """The paths that a source is, if it is one or several."""
+    several = source if isinstance(source, list | tuple) else [source]
+    paths = [one for one in several if isinstance(one, str | os.PathLike)]
+    return paths if len(paths) == len(several) else []
 
 
 def _stamp(path: Path) -> tuple[str, int, int]:
