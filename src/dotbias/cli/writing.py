@@ -63,7 +63,14 @@ def _pictures(_: dict[str, Any], paths: list[Path], extra: str = "plot") -> File
     return [(path, PICTURE) for path in paths]
 
 
+def _prepared(_: dict[str, Any], paths: list[Path]) -> Files:
+    from dotbias.data.prepared.manifest import PREPARED
+
+    return [(path, PREPARED) for path in paths]
+
+
 WritesModel = Writes(_models)
+WritesPrepared = Writes(_prepared)
 WritesTable = Writes(_tables)
 WritesPictures = Writes(_pictures)
 WritesMap = Writes(functools.partial(_pictures, extra="map"))
