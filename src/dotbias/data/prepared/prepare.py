@@ -116,7 +116,7 @@ def prepare(
             )
         with outputs([(folder, PREPARED)], force=force) as named, named.part(folder) as part:
             _write(part, source, n_bytes, test_size=test_size, seed=seed)
-        return PreparedRatings.open(folder)
+        return PreparedRatings.open(folder, memory=memory)
     limit, reading = limit_of(max_unpacked), Reading(**how)
     content, beside = locate(source, RATINGS, SUFFIXES, limit)
     task = _Task(content, beside, reading, limit, HowToRead(**said, sure=scale is not None), titles)
@@ -124,7 +124,7 @@ def prepare(
         settings | said | {"titles": str(_paths(titles)), "max_unpacked": max_unpacked, **reading}
     )
     fingerprint = _fingerprint(_stamps(task, source), told)
-    if not force and (kept := _unchanged(folder, fingerprint)) is not None:
+    if not force and (kept := _unchanged(folder, fingerprint, n_bytes)) is not None:
         _log.info("%s: prepared already from %s, which has not changed", folder, kept[1].source)
         return kept[0]
     reads = [os.fspath(one) for each in (source, titles) for one in _paths(each)]
@@ -133,7 +133,7 @@ def prepare(
         named.part(folder) as part,
     ):
         _read_and_write(part, task, n_bytes, test_size, seed, fingerprint, progress)
-    return PreparedRatings.open(folder)
+    return PreparedRatings.open(folder, memory=memory)
 
 
 class _Task(NamedTuple):
@@ -319,14 +319,16 @@ def _write(folder: Path, ratings: Ratings, memory: int, **settings: Any) -> None
 # What has not changed ------------------------------------------------------------------------------
 
 
-def _unchanged(folder: Path, fingerprint: str) -> tuple[PreparedRatings, Manifest] | None:
+def _unchanged(
+    folder: Path, fingerprint: str, memory: int
+) -> tuple[PreparedRatings, Manifest] | None:
     """What is in the folder, if the same source was prepared with the same settings."""
     if not fingerprint:
         return None
     with suppress(DataError):
         manifest = read_manifest(folder)
         if manifest.fingerprint == fingerprint:
-            return PreparedRatings(folder, manifest), manifest
+            return PreparedRatings(folder, manifest, memory), manifest
     return None
 
 

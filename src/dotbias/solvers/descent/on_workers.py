@@ -23,11 +23,15 @@ from dotbias.solvers.descent.passes import (
     StepSettings,
     Tables,
     decay_per_rating,
+    pass_inputs,
 )
 from dotbias.solvers.workers.blocks import Block, Field, Plan
 from dotbias.solvers.workers.choose import exchange_of
 from dotbias.solvers.workers.exchange import Exchange
 from dotbias.solvers.workers.jobs import Blocks, Job
+
+WALK = "dotbias.solvers.descent.gradient:walk"
+"""What makes the job of a worker, where it is known what a solver is made of."""
 
 
 class OnWorkers(OnDisk):
@@ -137,7 +141,7 @@ def exchange_for(
     edges: dict[Side, list[int]] = {side: ratings.edges(side).tolist() for side in OTHER}
     plan = Plan(dict.fromkeys(OTHER, fields), edges, tables.values[0].dtype.name, "user")
     spec = {
-        "job": "GradientDescent",
+        "job": WALK,
         "folder": str(ratings.of.folder.resolve()),
         "part": ratings.name,
         "solver": to_plain(solver),
@@ -151,13 +155,9 @@ def exchange_for(
 class Walk(Job):
     """Walks over one block of ratings after the other; the next is read meanwhile."""
 
-    def __init__(self, ratings: PreparedPart, spec: Mapping[str, Any]) -> None:
-        from dotbias.solvers.descent.training import pass_inputs
-        from dotbias.solvers.registry import solver_from_plain
-
+    def __init__(self, ratings: PreparedPart, spec: Mapping[str, Any], solver: Any) -> None:
         dtype: Any = np.dtype(spec["dtype"]).type
         model = settings_from_plain(spec["model"], MODELS)
-        solver: Any = solver_from_plain(spec["solver"])
         form = (*map(dtype, spec["form"]), model.output == "sigmoid")
         tables = Tables(values=[], states=[], form=form)
         inputs = pass_inputs(solver, ratings, tables, dtype(ratings.std))

@@ -9,7 +9,6 @@ from numpy.typing import NDArray
 
 from dotbias.data.prepared.prepared import PreparedPart
 from dotbias.data.ratings import Ratings
-from dotbias.data.stripes import OTHER
 from dotbias.errors import SettingError
 from dotbias.models.base import Parameters
 from dotbias.models.dot_bias import DotBias
@@ -22,10 +21,10 @@ from dotbias.solvers.descent.passes import (
     Floats,
     Hogwild,
     OneByOne,
-    PassInputs,
     StepSettings,
     Tables,
     given_order,
+    pass_inputs,
 )
 from dotbias.solvers.descent.rules import Steps
 from dotbias.solvers.descent.run import NOISE_DECAY, Run
@@ -188,33 +187,3 @@ class Training(Run[DotBias]):
         if isinstance(self._pass, OnWorkers):
             return self._pass.working()
         return threads(self.solver.n_threads, len(self.ratings))
-
-
-def pass_inputs(
-    solver: "GradientDescent", ratings: Ratings, tables: Tables, std: Any
-) -> PassInputs:
-    """What every kind of pass needs to know of a run.
-
-    Args:
-        solver: settled.
-        ratings: what it is trained on.
-        tables: what is trained.
-        std: the unit of the ratings, in the precision of all arithmetic.
-    """
-    penalty = solver.decay.of_rows(row_counts(ratings))
-    users, items = (
-        np.stack([penalty[f"{s}_factors"], penalty[f"{s}_bias"]], axis=1).astype(type(std))
-        for s in OTHER
-    )
-    return PassInputs(
-        rule=solver.rule,
-        n_coefficients=len(solver.rule.coefficients(np.ones(1))),
-        noisy=solver.gradient_noise > 0,
-        decoupled=solver.decoupled,
-        tables=tables,
-        ratings=ratings,
-        std=std,
-        decay=(users, items),
-        loss=solver.loss_class,
-        n_negatives=solver.n_negatives,
-    )

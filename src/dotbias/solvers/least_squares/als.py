@@ -177,7 +177,7 @@ class _Iterations(EpochLoop):
         self.shared = None
         if solver.cluster is not None:
             self.on_workers = True
-            self.shared = SharedHalfSteps.of(solver, model, rest, len(self.users.diagonal))
+            self.shared = SharedHalfSteps.of(regress, solver, model, rest, len(self.users.diagonal))
 
     def threads(self) -> AbstractContextManager[None]:
         """Numba's threads, or workers."""
@@ -418,7 +418,7 @@ def _sides(
 
 def regress(ratings: PreparedPart, spec: Mapping[str, Any]) -> Regress:
     """What a worker does."""
-    solver, model = of_task(ALS, spec)
+    solver, model = of_task(spec, ALS, WeightDecay)
     sides = _sides(solver, model, ratings, ratings.global_mean, ratings.std)
     return Regress(
         ratings,

@@ -251,7 +251,9 @@ class _Iterations(EpochLoop):
         if solver.cluster is not None:
             self.on_workers = True
             width = self.users.table.shape[1]
-            self.shared = SharedHalfSteps.of(solver, model, ratings, width, weight=self.weight)
+            self.shared = SharedHalfSteps.of(
+                regress, solver, model, ratings, width, weight=self.weight
+            )
 
     @contextmanager
     def threads(self) -> Iterator[None]:
@@ -508,7 +510,7 @@ def _penalties(
 
 def regress(ratings: PreparedPart, spec: Mapping[str, Any]) -> Regress:
     """What a worker does."""
-    solver, model = of_task(ImplicitALS, spec)
+    solver, model = of_task(spec, ImplicitALS)
     sides = _sides(solver, model, ratings)
     _penalties(solver, model, ratings, spec["weight"], *sides)
     return Regress(

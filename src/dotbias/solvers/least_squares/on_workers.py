@@ -13,14 +13,15 @@ from dotbias.data.prepared.prepared import PreparedPart
 from dotbias.data.ratings import Ratings
 from dotbias.data.stripes import OTHER, Side, Stripe
 from dotbias.errors import SettingError
+from dotbias.models import MODELS
 from dotbias.models.base import Array, Model
-from dotbias.plain import to_plain
-from dotbias.solvers.base import Solver
+from dotbias.plain import settings_from_plain, to_plain
+from dotbias.settings import Settings
 from dotbias.solvers.least_squares.stripes import Regressions
 from dotbias.solvers.workers.blocks import Field, Plan
 from dotbias.solvers.workers.choose import exchange_of
 from dotbias.solvers.workers.exchange import Exchange
-from dotbias.solvers.workers.jobs import Blocks, Job
+from dotbias.solvers.workers.jobs import Blocks, Job, name_of
 
 Move: TypeAlias = Callable[[Regressions, Array, Array, Mapping[str, Any]], list[float]]
 """Moves rows with the other side's table held: of a stripe, that table, the rows (changed in place), and
@@ -40,13 +41,19 @@ class SharedHalfSteps:
 
     @classmethod
     def of(
-        cls, solver: Any, model: Model, ratings: Ratings, width: int, **said: Any
+        cls,
+        make: "Callable[..., Regress]",
+        solver: Any,
+        model: Model,
+        ratings: Ratings,
+        width: int,
+        **said: Any,
     ) -> "SharedHalfSteps":
         """For a solver whose ``cluster`` says where.
 
         Args:
-            solver, model: what is estimated, and how.
-            ratings: from what.
+            make: makes the job.
+            solver, model, ratings: what is estimated, how, and from what.
             width: of both tables.
             said: what the jobs must know besides, plain.
 
@@ -60,7 +67,7 @@ class SharedHalfSteps:
         fields = {side: [Field("rows", (), width)] for side in OTHER}
         edges: dict[Side, list[int]] = {side: ratings.edges(side).tolist() for side in OTHER}
         spec = said | {
-            "job": type(solver).__name__,
+            "job": name_of(make),
             "folder": str(ratings.of.folder.resolve()),
             "part": ratings.name,
             "solver": to_plain(solver),
@@ -153,12 +160,7 @@ class Regress(Job):
         return self.made[side](self.ratings.read_rows(side, number))
 
 
-def of_task(kind: type[Solver], spec: Mapping[str, Any]) -> tuple[Any, Any]:
-    """The solver and the model that a job's spec describes."""
-    from dotbias.models import MODELS
-    from dotbias.plain import settings_from_plain
-    from dotbias.solvers.registry import solver_from_plain
-
-    solver = solver_from_plain(spec["solver"])
-    assert isinstance(solver, kind)
+def of_task(spec: Mapping[str, Any], *kinds: type[Settings]) -> tuple[Any, Any]:
+    """The solver and the model that a job's data describe; the kinds are what the solver is made of."""
+    solver = settings_from_plain(spec["solver"], {kind.__name__: kind for kind in kinds})
     return solver, settings_from_plain(spec["model"], MODELS)
