@@ -13,7 +13,7 @@ from dotbias.cli import options as o
 from dotbias.cli.checkpoints import Checkpointing
 from dotbias.cli.groups import add
 from dotbias.cli.ranking import Ranking
-from dotbias.cli.reading import Reading, WithoutTitles, summary
+from dotbias.cli.reading import Reading, WithoutTitles, summary, without_panics
 from dotbias.cli.solving import SolverName, Solving
 from dotbias.cli.writing import WritesModel
 
@@ -124,7 +124,9 @@ def fit(
         also["--convergence"] = ("gibbs",)
     plan = planning.plan(solving, also)
     kept = checkpointing.checkpoints()
-    table = reading.read(ratings, memory=memory)
+    table = _prepared_first(reading, ratings, output, memory, test_size, seed, split_seed)
+    if table is None:
+        table = reading.read(ratings, memory=memory)
     parts = _Parts.of(table, test_size, seed if split_seed is None else split_seed, new_users)
     table, train, test = parts.whole, parts.train, parts.test
     show.say(summary(table))
@@ -235,6 +237,61 @@ def fit(
             more = [] if checkpointing.resume else ["--resume"]
             show.say("To go on: " + hints.same_with(context, "fit", *more))
         raise KeyboardInterrupt  # what there is is saved and told
+
+
+# What ratings take in memory while they are read and fitted, for each byte of a file of text, or of one
+# whose columns are packed: some hundred bytes a rating.
+_TEXT, _PACKED = 4, 12
+_TEXTS = (".csv", ".tsv", ".dat", ".data", ".txt", ".json", ".jsonl", ".ndjson")
+
+
+def _prepared_first(
+    reading: Reading,
+    ratings: str | None,
+    output: Path | None,
+    memory: str | None,
+    test_size: float | None,
+    seed: int,
+    split_seed: int | None,
+) -> "Ratings | None":
+    """Ratings that would take more memory than they may, prepared beside the output; None of others.
+
+    Raises:
+        BadParameter: where there is no output.
+    """
+    from dotbias.data.prepared.manifest import PREPARED
+    from dotbias.data.split import TEST_SIZE
+    from dotbias.memory import allowed, in_units
+
+    if ratings is None or not (source := Path(ratings)).exists() or PREPARED.is_ours(source):
+        return None
+    files = [path for path in source.rglob("*") if path.is_file()] if source.is_dir() else [source]
+    needed = sum(
+        path.stat().st_size * (_TEXT if path.suffix.lower() in _TEXTS else _PACKED)
+        for path in files
+    )
+    most = allowed(memory)
+    if needed <= most:
+        return None
+    said = f"{ratings} may take {in_units(needed)} of memory, of which there are {in_units(most)}"
+    if output is None:
+        command = hints.command("prepare", ratings, "-o", f"{source.stem}.blocks")
+        raise typer.BadParameter(f"{said}: give --output, or first {command}")
+    from dotbias.data.prepared.prepare import prepare
+
+    folder = output.with_suffix(".blocks")
+    show.say(f"{said}: prepared in {folder}, from where they are read block by block.")
+    with without_panics():
+        prepared = prepare(
+            ratings,
+            folder,
+            memory=memory,
+            test_size=TEST_SIZE if test_size is None else test_size,
+            seed=seed if split_seed is None else split_seed,
+            progress=not show.quiet(),
+            **reading.options(),
+        )
+    return prepared.whole
 
 
 @dataclass(frozen=True)

@@ -50,7 +50,8 @@ SplitSeedOption = Annotated[
 MemoryOption = Annotated[
     str | None,
     typer.Option(
-        help="What prepared ratings may take of the memory, such as 3GiB.",
+        help="What this may take of the memory, such as 3GiB; ratings that would take more are prepared "
+        "first, beside the output.",
         metavar="SIZE",
         show_default="half of what there is",
     ),
