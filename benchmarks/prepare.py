@@ -112,10 +112,11 @@ def main(
     figures = json.loads(done.stdout)
     seconds, n = figures["seconds"], figures["n"]
     print(
-        f"{figures['shown']}\n{n_ratings:,} rows in {seconds:.0f} s, {seconds / n_ratings * 1e9:.0f} ns "
-        f"each ({figures['cpu'] / n_ratings * 1e9:.0f} ns of processor time); peak RssAnon "
+        f"{figures['shown']}\n"
+        f"{n_ratings:,} rows in {seconds:.0f} s, {seconds / n_ratings * 1e9:.0f} ns each ("
+        f"{figures['cpu'] / n_ratings * 1e9:.0f} ns of processor time); peak RssAnon "
         f"{figures['peak'] / 2**20:.0f} MiB of {memory}; folder {figures['size'] / 1e9:.2f} GB "
-        f"({figures['size'] / n:.1f} bytes a rating), {figures['fullest'] / 1e9:.2f} GB on disk at most, "
+        f"({figures['size'] / n:.1f} bytes each), {figures['fullest'] / 1e9:.2f} GB on disk at most, "
         f"{figures['written'] / 1e9:.2f} GB written"
     )
 
