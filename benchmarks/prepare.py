@@ -48,14 +48,14 @@ def watch():
 threading.Thread(target=watch, daemon=True).start()
 start = time.perf_counter()
 prepared = db.prepare(sys.argv[1], sys.argv[2], memory=sys.argv[3])
-seconds = time.perf_counter() - start
+seconds, cpu = time.perf_counter() - start, time.process_time()
 size = sum(path.stat().st_size for path in Path(sys.argv[2]).iterdir())
 def written():
     try:
         return int(re.search(r"write_bytes: (\\d+)", open("/proc/self/io").read())[1])
     except OSError:
         return 0
-print(json.dumps({"n": len(prepared.whole), "seconds": seconds, "peak": peak, "size": size,
+print(json.dumps({"n": len(prepared.whole), "seconds": seconds, "cpu": cpu, "peak": peak, "size": size,
                   "written": written(), "fullest": fullest, "shown": repr(prepared)}))
 """
 
@@ -112,10 +112,12 @@ def main(
     figures = json.loads(done.stdout)
     seconds, n = figures["seconds"], figures["n"]
     print(
-        f"{figures['shown']}\n{n_ratings:,} rows in {seconds:.0f} s: {seconds / n_ratings * 1e9:.0f} ns "
-        f"a rating; peak RssAnon {figures['peak'] / 2**20:.0f} MiB of {memory}; folder "
-        f"{figures['size'] / 1e9:.2f} GB ({figures['size'] / n:.1f} bytes a rating), "
-        f"{figures['fullest'] / 1e9:.2f} GB on disk at most, {figures['written'] / 1e9:.2f} GB written"
+        f"{figures['shown']}\n"
+        f"{n_ratings:,} rows in {seconds:.0f} s, {seconds / n_ratings * 1e9:.0f} ns each ("
+        f"{figures['cpu'] / n_ratings * 1e9:.0f} ns of processor time); peak RssAnon "
+        f"{figures['peak'] / 2**20:.0f} MiB of {memory}; folder {figures['size'] / 1e9:.2f} GB "
+        f"({figures['size'] / n:.1f} bytes each), {figures['fullest'] / 1e9:.2f} GB on disk at most, "
+        f"{figures['written'] / 1e9:.2f} GB written"
     )
 
 

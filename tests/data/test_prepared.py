@@ -35,7 +35,7 @@ def as_written(ratings: db.Ratings) -> list[tuple[object, object, float]]:
     return rows(ratings.user_indices, ratings.item_indices, ratings.values, ratings)
 
 
-@settings(deadline=None, max_examples=40)
+@settings(deadline=None, max_examples=25)
 @given(
     st.integers(1, 200),
     st.integers(1, 50),

@@ -134,7 +134,8 @@ class Vocabulary(Shown):
     """Distinct raw ids in sorted order; the position of an id is its row in the parameters.
 
     Args:
-        ids: Series of n distinct ids (Int64 or String), sorted.
+        ids: Series of n distinct ids (Int64 or String), sorted; text of prepared ratings is in the order
+            of its hash, which nothing asks for.
         titles: Series of n strings (null where unknown), or None.
         genres: likewise, several genres of one item separated by bars.
 

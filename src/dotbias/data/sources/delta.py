@@ -38,13 +38,13 @@ def delta_table(path: Path, limit: Limit) -> Parts:
         beyond = _BEYOND.intersection(table.protocol().reader_features or ())
         files = sorted(map(Path, table.file_uris()))
     except (DeltaError, OSError) as error:
-        raise DataError(f"{name}: the Delta table is damaged ({str(error).strip()})") from error
+        raise DataError(f"{name}: a Delta table that is damaged ({str(error).strip()})") from error
     if beyond:
         raise DataError(
             f"{name}: a Delta table with {' and '.join(sorted(beyond))}: {_OTHERWISE[3:]}"
         )
     if not files:
-        raise DataError(f"{name}: the Delta table has no rows")
+        raise DataError(f"{name}: a Delta table without rows")
     root = path.resolve()
     blobs = []
     for file in files:
