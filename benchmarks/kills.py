@@ -97,7 +97,7 @@ def one(folder: Path, ratings: Path, how: list[str], n_kills: int, rng: random.R
     keeping = ["--checkpoint", str(run), "--checkpoint-every", "0.05", "--resume"]
     line = command(ratings, broken, [*how, *keeping])
     struck = found = 0
-    for _ in range(n_kills):
+    while struck < n_kills:
         with begun(line) as process:
             try:
                 process.communicate(timeout=rng.random() * seconds)
