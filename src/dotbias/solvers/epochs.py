@@ -261,6 +261,9 @@ class EpochLoop(Shown, ABC):
         return sets
 
 
+# Settings of solvers that change no bit of the result.
+_WHO_WORKS = ("n_threads", "cluster", "n_workers")
+
 CarryOn: TypeAlias = Callable[[EpochLoop, OnEpoch | None], object]
 """What carries a loop to its end, perhaps from a checkpoint, and perhaps leaves some."""
 
@@ -316,11 +319,10 @@ def run_identity(
     model: Model | None, solver: Solver, ratings: Ratings, seed: int
 ) -> dict[str, Any]:
     """What makes a run the same run, from its settings and ratings: settings, and plain data."""
-    # The number of threads changes no bit of the result.
-    named = {spec.name for spec in fields(solver) if spec.init}
+    named = {spec.name for spec in fields(solver) if spec.init}.intersection(_WHO_WORKS)
     return {
         "model": model,
-        "solver": replace(solver, **{"n_threads": None}) if "n_threads" in named else solver,
+        "solver": replace(solver, **dict.fromkeys(named)),
         "seed": int(seed),
         "ratings": f"{len(ratings)} ratings, {ratings.digest[:16]}",
         "kind": ratings.kind,
