@@ -23,12 +23,13 @@ import dotbias as db
 from dotbias import model_file
 
 _ADAM = ["--rule", "adam", "--batch", "64", "--epochs", "300", "--average", "3"]
+_ONE = ["--for", "predict"]
 WAYS = {
     "the default, two models": ["--budget", "6s"],
-    "gradient descent": ["--solver", "sgd", "--epochs", "1500", "--early-stopping", "0.1"],
-    "batches, Adam, averages": [*_ADAM, "--for", "predict"],
-    "ALS": ["--solver", "als", "--iterations", "200", "--for", "predict"],
-    "Gibbs, with samples": ["--solver", "gibbs", "--samples", "300", "--keep-samples", "5"],
+    "gradient descent": ["--solver", "sgd", "--epochs", "1500", "--early-stopping", "0.1", *_ONE],
+    "batches, Adam, averages": [*_ADAM, *_ONE],
+    "ALS": ["--solver", "als", "--iterations", "200", *_ONE],
+    "Gibbs, with samples": ["--solver", "gibbs", "--samples", "300", "--keep-samples", "5", *_ONE],
 }
 # What differs from run to run: times, and what follows from them.
 _TIMES = {"seconds", "ratings_per_second", "fitted_at"}
@@ -100,7 +101,7 @@ def one(folder: Path, ratings: Path, how: list[str], n_kills: int, rng: random.R
     while struck < n_kills:
         with begun(line) as process:
             try:
-                process.communicate(timeout=rng.random() * seconds)
+                process.communicate(timeout=rng.uniform(0.2, 1.0) * seconds)
                 continue  # it came to its end: the next one begins again
             except subprocess.TimeoutExpired:
                 process.kill()

@@ -217,7 +217,7 @@ def test_a_full_disk_stops_the_fit_and_leaves_the_last_checkpoint(begun, unbroke
     resource.setrlimit(resource.RLIMIT_FSIZE, (4096, hard))
     try:
         with pytest.raises(
-            ModelFileError, match=r"cannot write .*the one before is whole, and resu"
+            ModelFileError, match=r"cannot write .*the one before it is whole: when"
         ):
             fitted(begun, resume=True)
     finally:
@@ -231,6 +231,10 @@ def test_a_place_that_is_no_folder_is_refused(tmp_path):
     for place, reason in (("file", "a file is there"), ("no/where", "No such file")):
         with pytest.raises(DataError, match=f"cannot keep checkpoints in the folder .*{reason}"):
             fitted(tmp_path / place)
+    with pytest.raises(DataError, match="cannot keep checkpoints in the folder"):
+        fitted("a\0b")  # type: ignore[arg-type]
+    with pytest.raises(SettingError, match="checkpoint=5: it must be the path of a folder"):
+        fitted(5)  # type: ignore[arg-type]
     assert (tmp_path / "file").read_text() == "mine"
 
 
