@@ -261,9 +261,6 @@ class EpochLoop(Shown, ABC):
         return sets
 
 
-# Settings of solvers that change no bit of the result.
-_WHO_WORKS = ("n_threads", "cluster", "n_workers")
-
 CarryOn: TypeAlias = Callable[[EpochLoop, OnEpoch | None], object]
 """What carries a loop to its end, perhaps from a checkpoint, and perhaps leaves some."""
 
@@ -319,10 +316,11 @@ def run_identity(
     model: Model | None, solver: Solver, ratings: Ratings, seed: int
 ) -> dict[str, Any]:
     """What makes a run the same run, from its settings and ratings: settings, and plain data."""
-    named = {spec.name for spec in fields(solver) if spec.init}.intersection(_WHO_WORKS)
+    named = {spec.name for spec in fields(solver) if spec.init}
+    same_bits = dict.fromkeys(named & {"n_threads", "cluster", "n_workers"})
     return {
         "model": model,
-        "solver": replace(solver, **dict.fromkeys(named)),
+        "solver": replace(solver, **same_bits),
         "seed": int(seed),
         "ratings": f"{len(ratings)} ratings, {ratings.digest[:16]}",
         "kind": ratings.kind,
