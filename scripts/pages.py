@@ -27,6 +27,7 @@ SESSIONS = (
     "embedding.md",
     "curvature.md",
     "networks.md",
+    "runs.md",
     "what-did-it-learn.md",
     "rules/README.md",
     *(f"rules/{page}" for page in FAMILIES),

@@ -46,7 +46,8 @@ class Checkpoints:
         resume: whether runs go on from what lies there; else nothing may.
 
     Raises:
-        SettingError: for seconds that are none, or checkpoints that are there without ``resume``.
+        SettingError: for a folder that is no path, seconds that are none, or checkpoints that are there
+            without ``resume``.
         DataError: for a folder that cannot be made.
     """
 
@@ -57,6 +58,8 @@ class Checkpoints:
             raise SettingError(
                 f"checkpoint_every={every!r}: it must be a number of seconds, at least 0"
             )
+        if not isinstance(folder, str | os.PathLike):
+            raise SettingError(f"checkpoint={folder!r}: it must be the path of a folder")
         self.folder, self.every, self.resume = Path(folder), float(every), resume
         self._prefix = ""
         try:
@@ -66,8 +69,8 @@ class Checkpoints:
             elif not self.folder.is_dir():
                 raise OSError(errno.ENOTDIR, "a file is there")
             there = [path for path in self._own() if path.exists()]
-        except OSError as error:
-            reason = error.strerror or error
+        except (OSError, ValueError) as error:  # a path may hold letters that none can have
+            reason = getattr(error, "strerror", None) or error
             raise DataError(f"cannot keep checkpoints in the folder {folder}: {reason}") from error
         if there and not resume:
             raise SettingError(
@@ -196,11 +199,10 @@ def _save(checkpoint: Checkpoint, path: Path) -> None:
     try:
         checkpoint.save(path)
     except ModelFileError as error:
-        before = (
-            "the one before is whole, and" if path.exists() else "what was done before it is kept:"
-        )
+        before = "the one before it is whole" if path.exists() else "this run has none before it"
         raise ModelFileError(
-            f"{error}. The fit has stopped at this checkpoint; {before} resume=True (--resume) goes on"
+            f"{error}. The fit has stopped at this checkpoint, and {before}: when it can be written, go "
+            "on with resume=True (--resume)"
         ) from error
 
 

@@ -14,6 +14,8 @@ from dotbias.models.parameters import Parameters
 from dotbias.models.row_form import Side
 from dotbias.recommender.recommender import Recommender
 from dotbias.solvers.base import Epoch, History, Solver, estimate
+from dotbias.solvers.checkpoint import Checkpoint
+from dotbias.solvers.epochs import IteratingSolver
 from dotbias.testing.ratings import random_ratings
 from dotbias.testing.uses import must_come_back, must_fold_explain_and_grow, must_refuse_damage
 
@@ -91,6 +93,21 @@ class SolverContract:
         assert again.keys() == fitted.parameters.keys()
         for name in again:
             np.testing.assert_array_equal(again[name], fitted.parameters[name])
+
+    def test_a_fit_that_was_saved_goes_on_to_the_same_bits(
+        self, ratings: Ratings, fitted: OneFit, tmp_path: Path
+    ) -> None:
+        """From a file, in a new loop, if the solver goes on epoch by epoch."""
+        if not isinstance(self.solver, IteratingSolver):
+            pytest.skip("it is over at once, or cannot be stopped")
+        begun = self.solver.start(self.model, ratings, seed=4).run(1)
+        begun.checkpoint().save(tmp_path / "begun")
+        again = self.solver.start(self.model, ratings, seed=4)
+        again.restore(Checkpoint.load(tmp_path / "begun")).run()
+        result = again.result()
+        assert result.keys() == fitted.parameters.keys()
+        for name in result:
+            np.testing.assert_array_equal(result[name], fitted.parameters[name])
 
     def test_fitting_leaves_ratings_alone(self, ratings: Ratings, fitted: OneFit) -> None:  # noqa: ARG002
         """Bit for bit."""

@@ -321,7 +321,9 @@ class _Iterations(EpochLoop):
         }
 
     def result(self) -> Parameters:
-        """The parameters, users solved to the end, with the second part where the model has one."""
+        """The parameters, users solved to the end, with the second part where the model has one: asked
+        for once, at the end, for it moves the users on.
+        """
         self.solve_users()
         parameters = self.parameters()
         if self.model.n_svd_factors:
