@@ -153,11 +153,12 @@ class Recommender(Fitted):
 
     def _parts(self) -> Iterable[shown.Part]:
         second = self.preference
-        models = [
-            (self.model, self.facts),
-            *([] if second is None else [(second.model, second.facts)]),
-        ]
-        for model, facts in models:
+        models = [("by rating", self.model, self.facts)]
+        if second is not None:
+            models.append(("by preference", second.model, second.facts))
+        for order, model, facts in models:
+            if second is not None:
+                yield order
             yield {"model": model, "solver": facts.solver_text, "seconds": facts.history.seconds}
         yield {
             "users": len(self.user_vocabulary),
