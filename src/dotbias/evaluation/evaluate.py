@@ -425,7 +425,9 @@ def _ranking_lines(rankings: Sequence[Ranking], whom: str) -> Iterator[str]:
     for heading, table, gains in _ranking_tables(rankings, whom):
         yield ""
         yield heading
-        rows = [(name, *(f"{value:.4f}" for value in values)) for name, *values in table.iter_rows()]
+        rows = [
+            (name, *(f"{value:.4f}" for value in values)) for name, *values in table.iter_rows()
+        ]
         yield text_table(table.columns, rows)
         yield from gains
 
