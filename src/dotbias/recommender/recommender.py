@@ -687,17 +687,24 @@ class Recommender(Fitted):
         file.write(Path(path), self, force=force)
 
     @classmethod
-    def load(cls, path: str | Path, model: Model | None = None) -> "Recommender":
+    def load(
+        cls, path: str | Path, model: Model | None = None, *, verify: bool = True
+    ) -> "Recommender":
         """Read a file that ``save`` wrote.
+
+        Arrays of 64 MiB and more stay in the file and take no memory of their own: it may be replaced or
+        removed meanwhile, as ``save`` does, but must not be written over.
 
         Args:
             path: the file.
             model: what makes the module of a ``Network``, or a model of your own, for a file holds no
                 code.
+            verify: whether to read the whole file for its checksum (SHA-256), which takes one or two
+                seconds per GB. That shapes and values are such as a model may have is looked at always.
 
         Raises:
             ModelFileError: when the file is missing, truncated, altered or of a newer format, holds
                 another kind of model than the one that is given, or arrays or facts that are not of the
                 right form; it names them.
         """
-        return cls(**vars(file.read(Path(path), model)))
+        return cls(**vars(file.read(Path(path), model, verify=verify)))
