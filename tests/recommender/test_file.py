@@ -74,6 +74,36 @@ def test_items_rise_within_each_user_alone(rows: list[list[int]]) -> None:
                 file._rated(arrays, len(rows), 7, "ratings")
 
 
+def test_factors_in_half_precision(tmp_path: Path) -> None:
+    rec = db.Recommender.load(GOLDEN.parent / "0.8.0" / "pair.dotbias")
+    assert rec.preference is not None
+    large = rec.parameters["item_factors"].copy()
+    large[0, 0] = 65_505
+    rec = replace(rec, parameters=rec.parameters | {"item_factors": large})
+    rec.save(tmp_path / "half", half=True)
+    rec.save(tmp_path / "single")
+    sizes = [(tmp_path / name).stat().st_size for name in ("half", "single")]
+    n_bytes = rec.parameters["user_factors"].nbytes
+    assert sizes[1] - sizes[0] >= n_bytes // 2
+    half = db.Recommender.load(tmp_path / "half")
+    assert half.preference is not None
+    assert half.facts.half_precision
+    assert not db.Recommender.load(tmp_path / "single").facts.half_precision
+    for own, others in (
+        (half.parameters, rec.parameters),
+        (half.preference.parameters, rec.preference.parameters),
+    ):
+        for name, array in others.items():
+            halved = name in ("user_factors", "item_factors") and array is not large
+            wanted = array.astype(np.float16).astype(np.float32) if halved else array
+            assert own[name].dtype == np.float32
+            np.testing.assert_array_equal(own[name], wanted, name)
+    half.save(tmp_path / "again")  # in half precision as well
+    assert (tmp_path / "again").read_bytes() == (tmp_path / "half").read_bytes()
+    half.save(tmp_path / "wide", half=False)
+    assert not db.Recommender.load(tmp_path / "wide").facts.half_precision
+
+
 def test_settings_and_facts_may_come_from_numpy(tmp_path: Path) -> None:
     ratings, _ = db.simulate(20, 15, 100, seed=1)
     model = db.DotBias(n_factors=np.int64(2))  # type: ignore[arg-type]

@@ -307,6 +307,8 @@ def info(model: o.ModelArgument, as_json: o.JsonOption = False) -> None:
         lines += _of_fit(rec.by("rating"), "ratings by")
     if rec.has("preference"):
         lines += _of_fit(rec.by("preference"), "lists by")
+    if facts.half_precision:
+        lines.append(("factors", "saved in half precision"))
     if facts.partial_fits:
         ratings, users, items = (
             sum(getattr(joined, name) for joined in facts.partial_fits)

@@ -58,8 +58,14 @@ class _Saved:
     preference: _SavedPart | None = None
 
 
-def write(path: Path, rec: Fitted, *, force: bool = False) -> None:
-    """Write a file, whole or not at all; ``force`` replaces one that is no model of ours.
+def write(path: Path, rec: Fitted, *, half: bool, force: bool = False) -> None:
+    """Write a file, whole or not at all.
+
+    Args:
+        path: where to.
+        rec: what to write.
+        half: whether arrays with a row of numbers for each user or item are written in half precision.
+        force: whether a file that is no model of ours is replaced.
 
     Raises:
         ModelFileError: when it cannot be written, or another file is there.
@@ -69,6 +75,8 @@ def write(path: Path, rec: Fitted, *, force: bool = False) -> None:
     second = rec.preference
     if second is not None:
         arrays |= {f"{_PREFERENCE}{n}": array for n, array in second.parameters.items()}
+    if half:
+        arrays = {n: _in_half(array, *rec.rated.shape) for n, array in arrays.items()}
     arrays |= _pack("user_ids", rec.user_vocabulary.ids) | _pack("item_ids", items.ids)
     for name in _DESCRIBED:
         column = getattr(items, name)
@@ -79,9 +87,8 @@ def write(path: Path, rec: Fitted, *, force: bool = False) -> None:
         "rated.values": rec.rated.data,
     }
     part = None if second is None else _SavedPart(_as_saved(second.model), second.facts)
-    model_file.write(
-        path, arrays, to_plain(_Saved(_as_saved(rec.model), rec.facts, part)), force=force
-    )
+    saved = _Saved(_as_saved(rec.model), replace(rec.facts, half_precision=half), part)
+    model_file.write(path, arrays, to_plain(saved), force=force)
 
 
 def read(path: Path, model: Model | None = None, *, verify: bool = True) -> Fitted:
@@ -135,7 +142,11 @@ def _checked(
 ) -> tuple[Model, Parameters]:
     """A model with its arrays, which are those with a prefix to their names."""
     made = _model(saved, given)
-    own = {n.removeprefix(prefix): a for n, a in arrays.items() if n.startswith(prefix)}
+    own = {
+        n.removeprefix(prefix): a.astype(np.float32) if a.dtype == np.float16 else a
+        for n, a in arrays.items()
+        if n.startswith(prefix)
+    }
     if isinstance(made, DotProduct):
         own = with_joined_parts(own)
     made.check(own, *shape)
@@ -164,6 +175,16 @@ def _model(saved: _SavedModel, given: Model | None) -> Model:
 
 
 # -- arrays ------------------------------------------------------------------------------------------
+
+
+def _in_half(array: NDArray[Any], n_users: int, n_items: int) -> NDArray[Any]:
+    """An array in half precision, if it has a row of numbers for each user or item, none too large."""
+    # Samples and networks have one row more, for those who are not known.
+    rows = (n_users, n_users + 1, n_items, n_items + 1)
+    if array.dtype != np.float32 or array.ndim < 2 or array.shape[-2] not in rows:
+        return array
+    fits = max(-array.min(initial=0), array.max(initial=0)) <= np.finfo(np.float16).max
+    return array.astype(np.float16) if fits else array
 
 
 def _array(arrays: Mapping[str, NDArray[Any]], name: str, kind: type[np.generic]) -> NDArray[Any]:

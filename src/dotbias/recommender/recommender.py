@@ -674,17 +674,21 @@ class Recommender(Fitted):
 
     # -- the file --------------------------------------------------------------------------------
 
-    def save(self, path: str | Path, *, force: bool = False) -> None:
+    def save(self, path: str | Path, *, half: bool | None = None, force: bool = False) -> None:
         """Write one file, whole or not at all: arrays and metadata, nothing executable.
 
         Args:
             path: where to; a link is followed. A model that dotbias has saved there is replaced.
+            half: write factors in half precision, three digits in half the bytes; in memory they are in
+                single precision again. An array with a number beyond 65,504 stays as it is. By default
+                as the file was that this model came from, if from any.
             force: replace any other file, too.
 
         Raises:
             ModelFileError: when it cannot be written, or when a file is there that is no model.
         """
-        file.write(Path(path), self, force=force)
+        half = self.facts.half_precision if half is None else half
+        file.write(Path(path), self, half=half, force=force)
 
     @classmethod
     def load(
