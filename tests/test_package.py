@@ -59,6 +59,7 @@ LAYERS = [
         "plain",
         "progress",
         "compiled",
+        "random",
         "whole_file",
         "model_file",
     ),

@@ -13,6 +13,8 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from dotbias.data.features import Features as Features
+    from dotbias.data.prepared.prepare import prepare as prepare
+    from dotbias.data.prepared.prepared import PreparedRatings as PreparedRatings
     from dotbias.data.ratings import Ratings as Ratings
     from dotbias.data.ratings import Scale as Scale
     from dotbias.data.ratings import k_fold as k_fold
@@ -98,6 +100,7 @@ _HOME = {
     "MostRated": "dotbias.solvers.least_squares.most_rated",
     "NeighbourStability": "dotbias.insight.neighbours",
     "Network": "dotbias.models",
+    "PreparedRatings": "dotbias.data.prepared.prepared",
     "Ratings": "dotbias.data.ratings",
     "Recommender": "dotbias.recommender.recommender",
     "Rule": "dotbias.solvers.descent.rules",
@@ -118,6 +121,7 @@ _HOME = {
     "lr_find": "dotbias.tuning.lr_finder",
     "neighbour_stability": "dotbias.insight.neighbours",
     "objective": "dotbias.solvers.objective",
+    "prepare": "dotbias.data.prepared.prepare",
     "principal_components": "dotbias.insight.components",
     "race": "dotbias.tuning.race",
     "read_ratings": "dotbias.data.read",

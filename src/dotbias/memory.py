@@ -1,6 +1,7 @@
 """What a setting would take of the machine's memory, said before it is asked for."""
 
 import os
+import re
 
 from dotbias.errors import SettingError
 
@@ -47,3 +48,35 @@ def _physical() -> int | None:
         return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     except (AttributeError, OSError, ValueError):
         return None
+
+
+_SIZES = {"": 1, "B": 1} | {
+    f"{letter}{infix}B": base**power
+    for power, letter in enumerate("KMGT", 1)
+    for infix, base in (("", 1000), ("I", 1024))
+}
+# Python, NumPy, Polars and Numba take a part of this before any work is done.
+_LEAST = 512 * 2**20
+_UNKNOWN = 2 * 2**30
+
+
+def allowed(memory: int | str | None) -> int:
+    """Bytes of memory that a user allows: a number of bytes, text such as ``"3GiB"``, or by default half
+    of what there is.
+
+    Raises:
+        SettingError: for what is no size, or below 512 MiB, which dotbias takes by itself.
+
+    >>> allowed("3 GiB"), allowed("3gb")
+    (3221225472, 3000000000)
+    """
+    if memory is None:
+        there_is = _physical()
+        return max(_LEAST, _UNKNOWN if there_is is None else there_is // 2)
+    match = re.fullmatch(r"(\d+(?:\.\d+)?)\s*([KMGT]?I?B?)", str(memory).strip().upper())
+    size = _SIZES.get(match[2]) if match else None
+    if match is None or size is None or float(match[1]) * size < _LEAST:
+        raise SettingError(
+            f"memory={memory!r}: memory must be a size of at least 512MiB, in bytes or such as '3GiB'"
+        )
+    return int(float(match[1]) * size)

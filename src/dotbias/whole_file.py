@@ -45,12 +45,14 @@ class FileKind:
         is_ours: whether a file that is there is of this kind and was written here, by its content. Only
             such a file is replaced without being asked to.
         makes_folder: whether the folder that it lies in is made where there is none.
+        is_folder: whether it is a folder of files, written and replaced as one.
     """
 
     noun: str
     endings: tuple[str, ...] = ()
     is_ours: Callable[[Path], bool] = lambda _: False
     makes_folder: bool = False
+    is_folder: bool = False
 
 
 class Outputs:
@@ -77,12 +79,16 @@ class Outputs:
                 self._make_folder(target.parent)
             part = self._folders.enter_context(_part_folder(target)) / "new" / target.name
             part.parent.mkdir()
-            part.touch()
+            if self._files[path].is_folder:
+                part.mkdir()
+            else:
+                part.touch()
             mode = part.stat().st_mode  # the user's choice, where a writer makes a private file
             yield part
             _like(target, part, mode)
-            with part.open("rb") as file:
-                os.fsync(file.fileno())
+            for written in part.iterdir() if part.is_dir() else [part]:
+                with written.open("rb") as file:
+                    os.fsync(file.fileno())
         self._parts[path] = part
         if self._parts.keys() | self._placed == self._files.keys():
             self.place()
@@ -94,7 +100,7 @@ class Outputs:
             DataError: also where a file of the user's has come to be in a place since it was looked at.
                 What belonged there lies beside it then, and the error says where.
         """
-        before: list[tuple[Path, Path | None]] = []
+        before: list[tuple[Path, Path | None]] = []  # by the path that was named
         beside = [path for path in self._parts if self._is_taken(path)]
         for path in beside:
             target = self._targets[path]
@@ -104,14 +110,17 @@ class Outputs:
             for path, part in self._parts.items():
                 with _named_errors(path, OSError):
                     target = self._targets[path]
-                    kept = _second_name(target, part.parents[1] / "before")
-                    before.append((target, kept))
+                    kept = _second_name(target, part.parents[1] / "before", self._files[path])
+                    before.append((path, kept))
                     part.replace(target)
         except BaseException:
-            for target, kept in reversed(before):
-                if kept is None:
+            for path, kept in reversed(before):
+                target = self._targets[path]
+                if self._files[path].is_folder:
+                    shutil.rmtree(target, ignore_errors=True)
+                elif kept is None:
                     target.unlink(missing_ok=True)
-                else:
+                if kept is not None:
                     kept.replace(target)
             raise
         self._placed |= self._parts.keys()
@@ -181,7 +190,7 @@ def outputs(
 
 @contextlib.contextmanager
 def whole_file(path: Path, kind: FileKind, *, force: bool = False) -> Iterator[Path]:
-    """Write a file beside its place; it is moved there when the block has ended well.
+    """Write a file, or folder, beside its place; it is moved there when the block has ended well.
 
     Whatever goes wrong, the file that was there before stays as it was, and nothing half-written is
     left behind. A link is followed, and a file that is replaced hands on its permissions.
@@ -193,8 +202,8 @@ def whole_file(path: Path, kind: FileKind, *, force: bool = False) -> Iterator[P
             has named it is known already.
 
     Yields:
-        The path to write to, of the same ending; an empty file with the user's usual permissions is
-        there already.
+        The path to write to, of the same ending; an empty file (or folder) with the user's usual
+        permissions is there already.
 
     Raises:
         DataError: as in ``outputs``, and when the disk is full.
@@ -252,6 +261,12 @@ def _check_ending(path: Path, kind: FileKind) -> None:
 
 def _check_reads(target: Path, kind: FileKind, reads: Iterable[str | Path], force: bool) -> None:
     """Refuse to write what is read."""
+    if kind.is_folder:
+        for source in reads:
+            for place in _places(str(source)):
+                if target.exists() and place.resolve().is_relative_to(target):
+                    raise OSError("it is what is read: name another folder")
+        return
     if not target.is_file():
         return
     for source in reads:
@@ -285,7 +300,9 @@ def _check_place(path: Path, target: Path, kind: FileKind, force: bool) -> None:
     """Refuse a place that cannot be written, or holds something that is not to be lost."""
     folder = target.parent
     if target.exists():
-        if not target.is_file():
+        if kind.is_folder and not target.is_dir():
+            raise OSError("it is there and is no folder")
+        if not kind.is_folder and not target.is_file():
             # Moving the finished file into its place would replace even a pipe or a device.
             raise OSError("it is there and is no regular file")
         status = target.stat()
@@ -296,9 +313,10 @@ def _check_place(path: Path, target: Path, kind: FileKind, force: bool) -> None:
         if own.st_mode & stat.S_ISVTX and os.geteuid() not in (0, own.st_uid, status.st_uid):
             raise OSError("it is there and belongs to someone else")
         if not force and _is_foreign(target, kind):
+            what = "folder" if kind.is_folder else "file"
             raise OSError(
-                f"a file is there, and nothing tells that it is a {kind.noun} of dotbias: name another "
-                "file, or replace it with --force (in Python force=True)"
+                f"a {what} is there, and nothing tells that it is a {kind.noun} of dotbias: name "
+                f"another {what}, or replace it with --force (in Python force=True)"
             )
     elif kind.makes_folder and not folder.exists():
         folder = folder.parent
@@ -315,6 +333,8 @@ def _check_place(path: Path, target: Path, kind: FileKind, force: bool) -> None:
 
 def _is_foreign(target: Path, kind: FileKind) -> bool:
     """Whether a file is there that would be lost. An empty one holds nothing."""
+    if kind.is_folder:
+        return target.exists() and any(target.iterdir()) and not kind.is_ours(target)
     return target.is_file() and target.stat().st_size > 0 and not kind.is_ours(target)
 
 
@@ -421,10 +441,14 @@ def _like(target: Path, part: Path, mode: int) -> None:
     part.chmod(stat.S_IMODE(mode))
 
 
-def _second_name(target: Path, kept: Path) -> Path | None:
-    """Keep a file under a second name; None where there is no file."""
+def _second_name(target: Path, kept: Path, kind: FileKind) -> Path | None:
+    """Keep a file under a second name; None where there is no file. A folder has one name alone: it is
+    moved there.
+    """
     if not target.exists():
         return None
+    if kind.is_folder:
+        return target.rename(kept)
     try:
         kept.hardlink_to(target)
     except OSError:  # a file system without hard links

@@ -415,7 +415,7 @@ def test_a_model_in_half_precision_stays_so(run, workplace, ratings):
         run(*fit, *how, "-o", f"{name}.dotbias")
         sizes[name] = (workplace / f"{name}.dotbias").stat().st_size
         assert ("half precision" in run("info", f"{name}.dotbias").stdout) == bool(how)
-    assert sizes["half"] < 0.9 * sizes["whole"]
+    assert sizes["half"] < sizes["whole"] - 7 * 2 * 500  # of 8 factors of 500 rows
     (workplace / "one.csv").write_text("user,item,rating\n9001,3,5\n")
     run("update", "half.dotbias", "one.csv", "-o", "half.dotbias", "--force")
     assert "half precision" in run("info", "half.dotbias").stdout

@@ -16,7 +16,7 @@ import dotbias as db
 from dotbias import model_file
 from dotbias.errors import ModelFileError
 from dotbias.evaluation.evaluate import HeldOut
-from dotbias.solvers.descent.checkpoint import Checkpoint
+from dotbias.solvers.checkpoint import Checkpoint
 from tests.golden.make import Biases, answers, as_counts, rows, solvers
 
 VERSIONS = sorted(path for path in Path(__file__).parent.iterdir() if path.name[0].isdigit())
@@ -97,10 +97,8 @@ LATER = {
     "solvers/least_squares/implicit_als.py": {"ImplicitALS": "float = 0.25"},
     "solvers/least_squares/closed_form.py": {"ClosedForm": "float = 0.25"},
     "solvers/gibbs/gibbs.py": {"Gibbs": "float = 0.25"},
-    "solvers/descent/checkpoint.py": {
-        "CheckpointFacts": "float | None = 0.25",
-        "GuardFacts": "int = 7",
-    },
+    "solvers/checkpoint.py": {"CheckpointFacts": "float | None = 0.25"},
+    "solvers/descent/run.py": {"DescentFacts": "int = 7", "GuardFacts": "int = 7"},
     "recommender/facts.py": {
         "Considered": "float | None = 0.25",
         "Chosen": "float | None = 0.25",
@@ -123,7 +121,7 @@ from pathlib import Path
 import dotbias as db
 from dotbias.evaluation.evaluate import HeldOut
 from dotbias.plain import to_plain
-from dotbias.solvers.descent.checkpoint import Checkpoint
+from dotbias.solvers.checkpoint import Checkpoint
 from dotbias.solvers.registry import solver_from_plain
 from tests.golden.make import solvers
 targets, *versions = map(Path, sys.argv[1:])

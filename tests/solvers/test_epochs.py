@@ -50,6 +50,15 @@ class Script(EpochLoop):
     def threads(self):
         yield
 
+    def result(self) -> Any:
+        return self.validation.best
+
+    def state(self) -> Any:
+        return {}
+
+    def set_state(self, arrays: Any) -> None:
+        pass
+
 
 def ctrl_c(times: int = 1) -> Any:
     def press() -> None:

@@ -2,7 +2,7 @@
 
 import time
 from contextlib import suppress
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -10,6 +10,7 @@ import typer
 
 from dotbias.cli import hints, planning, show
 from dotbias.cli import options as o
+from dotbias.cli.checkpoints import Checkpointing
 from dotbias.cli.groups import add
 from dotbias.cli.ranking import Ranking
 from dotbias.cli.reading import Reading, WithoutTitles, summary
@@ -19,6 +20,7 @@ from dotbias.cli.writing import WritesModel
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
+    from dotbias.data.prepared.prepared import PreparedRatings
     from dotbias.data.ratings import Ratings
     from dotbias.evaluation.evaluate import Evaluation
     from dotbias.fitting.fit import Purpose
@@ -62,9 +64,14 @@ def fit(
         bool, typer.Option("--half", help="Save factors in half precision: half of their bytes.")
     ] = False,
     test_size: Annotated[
-        float,
-        typer.Option(min=0, max=0.9, help="Share of ratings held out to measure the error on."),
-    ] = 0.2,
+        float | None,
+        typer.Option(
+            min=0,
+            max=0.9,
+            help="Share of ratings held out to measure the error on; of prepared ratings it is settled.",
+            show_default="0.2",
+        ),
+    ] = None,
     new_users: o.NewUsers = 0,
     refit: Annotated[
         bool,
@@ -72,11 +79,13 @@ def fit(
     ] = True,
     seed: o.SeedOption = 0,
     split_seed: o.SplitSeedOption = None,
+    memory: o.MemoryOption = None,
     *,
     solving: Solving,
     ranking: Ranking,
     show_groups: ShowGroups = False,
     chains: ConvergenceFlag = False,
+    checkpointing: Checkpointing,
     reading: Reading,
     as_json: o.JsonOption = False,
 ) -> None:
@@ -90,8 +99,12 @@ def fit(
     which `recommend` ranks. Of data without ratings it is the second alone. What is chosen follows from
     the data, the budget and the seed alone.
 
+    A long fit that may be killed leaves checkpoints (--checkpoint); the same command with --resume goes
+    on from them, and ends in the same model as one without a break.
+
     Examples: [bold]dotbias fit ml-latest-small.zip -o movies.dotbias[/bold],
     [bold]dotbias fit ratings.csv --solver gibbs --samples 400 -o movies.dotbias[/bold],
+    [bold]dotbias fit ratings.csv -o movies.dotbias --checkpoint movies.run --resume[/bold],
     [bold]dotbias fit --database shop.db --table orders -o shop.dotbias[/bold]
     """
     from dotbias.compiled import is_new_here
@@ -107,7 +120,7 @@ def fit(
         raise typer.BadParameter("nothing to do: give --output, or a --test-size above 0")
     if half and output is None:
         raise typer.BadParameter("--half is of the file of a model: give --output")
-    if test_size == 0 and new_users > 0:
+    if test_size == 0 and new_users:
         raise typer.BadParameter("--new-users needs a --test-size above 0")
     also: dict[str, tuple[SolverName, ...]] = {}
     if show_groups:
@@ -115,23 +128,17 @@ def fit(
     if chains:
         also["--convergence"] = ("gibbs",)
     plan = planning.plan(solving, also)
-    table = reading.read(ratings)
+    kept = checkpointing.checkpoints()
+    table = reading.read(ratings, memory=memory)
+    parts = _Parts.of(table, test_size, seed if split_seed is None else split_seed, new_users)
+    table, train, test = parts.whole, parts.train, parts.test
     show.say(summary(table))
     purpose = ranking.purpose_for(table, plan)
     report, rec, interrupted = None, None, False
-    if test_size > 0 and round(test_size * len(table)) in (0, len(table)):
-        show.say(
-            f"Too few {table.kind} to hold out a share of {test_size:g}: the error is not measured."
-        )
-        test_size = 0
     plan = _planned(plan, solving, table, purpose, also=also)
     plan.say()
     if plan.choice is not None and is_new_here():
         show.say("The first fit on a machine compiles before it begins: about a minute, once.")
-    train, test = table, None
-    if test_size > 0:
-        split_seed = seed if split_seed is None else split_seed
-        train, test = table.split(test_size, seed=split_seed, new_users=new_users)
     model, solver = plan.model, plan.solver
     if isinstance(solver, GradientDescent) and model is not None:
         # Settled once, so that what is saved has the settings that were measured.
@@ -144,6 +151,7 @@ def fit(
     # Before anything is fitted or printed: it refuses chains that are too short.
     told = _convergence(solver, train, seed) if chains else None
     how["preference"] = ranking.solver()
+    measured, saved = (None if kept is None else kept.within(n) for n in ("measured", "saved"))
     if purpose != "predict" and not plan.ranks and ranking.list_decay is None:
         # Once, so that what is saved has the settings that were measured.
         how["preference"] = choose_preference(
@@ -152,9 +160,10 @@ def fit(
             budget=planning.budget(solving),
             seed=seed,
             progress=not show.quiet(),
+            checkpoints=kept,
         )
     if test is not None:
-        rec = fit_model(train, model, solver, **how)
+        rec = fit_model(train, model, solver, checkpoint=measured, **how)
         try:
             report = measure(rec, test, new_users="fold" if new_users else "cold")
         except KeyboardInterrupt:
@@ -163,7 +172,7 @@ def fit(
         if report is not None and not as_json:
             with show.before_saving(unprinted):
                 show.console().print(
-                    f"Held out: {len(test):,} of {len(table):,} {table.kind}, seed {split_seed}."
+                    f"Held out: {parts.n_held:,} of {len(table):,} {table.kind}, seed {parts.seed}."
                 )
                 show.text(str(report))
         if report is not None and isinstance(solver, GradientDescent):
@@ -173,12 +182,12 @@ def fit(
             show.text(str(told))
     if output is not None:
         if rec is None:
-            rec = fit_model(table, model, solver, **how)
+            rec = fit_model(table, model, solver, checkpoint=saved, **how)
         elif refit and not (interrupted or rec.interrupted):
             again = None
             show.say(f"Fitting what is saved, on all {len(table):,} {table.kind}.")
             with suppress(KeyboardInterrupt):
-                again = fit_model(table, model, solver, **how)
+                again = fit_model(table, model, solver, checkpoint=saved, **how)
             if again is None or again.interrupted:  # whose error nobody has measured
                 what = f"fitted on {len(train):,} {table.kind}"
                 show.say(f"Dropped: saved is what was measured, {what}.")
@@ -191,8 +200,8 @@ def fit(
             held_out = to_plain(
                 HeldOut(
                     **vars(report),
-                    test_size=test_size,
-                    split_seed=split_seed or 0,
+                    test_size=parts.size,
+                    split_seed=parts.seed,
                     refit_on_all=rec.rated.nnz == len(table),
                     new_users_size=new_users,
                 )
@@ -221,10 +230,72 @@ def fit(
                 "stopped": history.stopped,
             }
         )
+    interrupted = interrupted or (rec is not None and rec.interrupted)
+    if kept is not None and not interrupted:
+        kept.remove()
     for error in unprinted:
         raise error
-    if interrupted or (rec is not None and rec.interrupted):
+    if interrupted:
+        if kept is not None:
+            more = [] if checkpointing.resume else ["--resume"]
+            show.say("To go on: " + hints.same_with(context, "fit", *more))
         raise KeyboardInterrupt  # what there is is saved and told
+
+
+@dataclass(frozen=True)
+class _Parts:
+    """What a model is fitted to, and what it is measured on.
+
+    Args:
+        whole, train, test: all ratings, those for training, and what holds those that are held out.
+        size: which share of them was asked for.
+        seed: which share.
+    """
+
+    whole: "Ratings"
+    train: "Ratings"
+    test: "Ratings | PreparedRatings | None"
+    size: float
+    seed: int
+
+    @property
+    def n_held(self) -> int:
+        """How many ratings are held out."""
+        return len(self.whole) - len(self.train)
+
+    @classmethod
+    def of(
+        cls, table: "Ratings", size: float | None, seed: int, new_users: float | int
+    ) -> "_Parts":
+        """A table in two parts; of one on disk those that it was prepared in.
+
+        Raises:
+            BadParameter: for another share of a table on disk.
+        """
+        from dotbias.data.prepared.prepared import PreparedPart
+        from dotbias.data.split import TEST_SIZE
+
+        if isinstance(table, PreparedPart):
+            prepared, settled = table.of, table.of.manifest
+            if new_users or size not in (None, 0, settled.test_size):
+                option = "--new-users" if new_users else f"--test-size {size:g}"
+                raise typer.BadParameter(
+                    f"{option}: what is held out was settled when these ratings were prepared, "
+                    f"{settled.test_size:g} of the rows; prepare them anew for another share"
+                )
+            whole, train = prepared.whole, prepared.training
+            if size == 0 or len(whole) == len(train):
+                return cls(whole, whole, None, 0, settled.seed)
+            return cls(whole, train, prepared, settled.test_size, settled.seed)
+        size = TEST_SIZE if size is None else size
+        if size > 0 and round(size * len(table)) in (0, len(table)):
+            show.say(
+                f"Too few {table.kind} to hold out a share of {size:g}: the error is not measured."
+            )
+            size = 0
+        if size == 0:
+            return cls(table, table, None, 0, seed)
+        return cls(table, *table.split(size, seed=seed, new_users=new_users), size, seed)
 
 
 def evaluate(

@@ -47,6 +47,14 @@ SplitSeedOption = Annotated[
         show_default="--seed",
     ),
 ]
+MemoryOption = Annotated[
+    str | None,
+    typer.Option(
+        help="What prepared ratings may take of the memory, such as 3GiB.",
+        metavar="SIZE",
+        show_default="half of what there is",
+    ),
+]
 StrictOption = Annotated[
     bool,
     typer.Option(

@@ -4,7 +4,7 @@ import os
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext, redirect_stderr
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from tempfile import TemporaryFile
 from typing import TYPE_CHECKING, Annotated, Literal
@@ -251,7 +251,12 @@ class Reading:
         return not (source is None and self.database is None)
 
     def read(
-        self, source: str | None, rec: "Recommender | None" = None, *, joining: bool = False
+        self,
+        source: str | None,
+        rec: "Recommender | None" = None,
+        *,
+        joining: bool = False,
+        memory: str | None = None,
     ) -> "Ratings":
         """Ratings from a file, a folder, a named set or a database, with a sign of life while it reads.
 
@@ -259,6 +264,7 @@ class Reading:
             source: as the user has named it; None where the ratings are in a database alone.
             rec: the model that is to take them.
             joining: as for ``how``.
+            memory: what those may take that are read from disk.
 
         Raises:
             DataError: for what cannot be read.
@@ -269,6 +275,8 @@ class Reading:
                 raise typer.BadParameter("--table is one of a --database: name that too")
             if source is None:
                 raise typer.BadParameter("name RATINGS: a file, a folder, a set; or a --database")
+            if (prepared := self._prepared(source, memory)) is not None:
+                return prepared
             return self._read(source, rec, joining=joining)
         if self.table is None:
             return self._told(self.database, source, rec, joining=joining)
@@ -277,6 +285,27 @@ class Reading:
         from dotbias.data.sources.databases import of_table
 
         return self._read(of_table(self.database, self.table), rec, joining=joining)
+
+    def _prepared(self, source: str, memory: str | None) -> "Ratings | None":
+        """Those of a folder that `dotbias prepare` has written; None where it is none."""
+        from dotbias.data.prepared.manifest import PREPARED
+        from dotbias.data.prepared.prepared import PreparedRatings
+
+        if not PREPARED.is_ours(Path(source)):
+            return None
+        usual = type(self)()
+        given = [
+            field.name
+            for field in fields(self)
+            if getattr(self, field.name) != getattr(usual, field.name)
+        ]
+        if given:
+            option = f"--{given[0].replace('_', '-')}"
+            raise typer.BadParameter(
+                f"{option} says how ratings are read, and those in {source} were read when they were "
+                "prepared: leave it out, or give it to `dotbias prepare`"
+            )
+        return PreparedRatings.open(source, memory=memory).whole
 
     def _told(
         self, database: str, source: str | None, rec: "Recommender | None", *, joining: bool

@@ -49,6 +49,17 @@ class Features(Shown):
                     f"of {n_ratings:,} ratings"
                 )
 
+    def add_to(self, digest: Any) -> None:
+        """Add all numbers, and names of ratings' features, to a digest of ``hashlib``."""
+        for table in (self.users, self.items):
+            parts = () if table is None else (table.indptr, table.indices, table.data)
+            digest.update(f"{None if table is None else table.shape}".encode())
+            for part in parts:
+                digest.update(np.ascontiguousarray(part).data)
+        for name, column in self.ratings.items():
+            digest.update(name.encode())
+            digest.update(np.ascontiguousarray(column).data)
+
     def take_rows(self, rows: NDArray[Any]) -> "Features":
         """The features of some of the ratings, users and items as they are."""
         ratings = {name: codes[rows] for name, codes in self.ratings.items()}

@@ -1,5 +1,6 @@
 """Ratings: immutable columns of user index, item index and value, with their two vocabularies."""
 
+import hashlib
 import logging
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
@@ -289,6 +290,18 @@ class Ratings(Shown):
         std = float(self.values.std(dtype=np.float64))
         return std if std >= 1 / LARGEST else 1.0
 
+    @cached_property
+    def digest(self) -> str:
+        """SHA-256 of the pairs, the values and the features, in hexadecimal: what a fit reads, beside
+        the scale. Ids do not count, nor do times.
+        """
+        digest = hashlib.sha256()
+        for column in (self.user_indices, self.item_indices, self.values):
+            digest.update(np.ascontiguousarray(column).data)
+        if self.features is not None:
+            self.features.add_to(digest)
+        return digest.hexdigest()
+
     @property
     def spread(self) -> float:
         """The name of ``std`` in version 0.5."""
@@ -337,6 +350,14 @@ class Ratings(Shown):
             item_vocabulary=item_vocabulary,
             features=features,
         )
+
+    def take_users(self, chosen: NDArray[np.bool_]) -> "Ratings":
+        """The ratings of some users, as ``take`` gives them.
+
+        Args:
+            chosen: which users, shape (n_users,).
+        """
+        return self if chosen.all() else self.take(np.flatnonzero(chosen[self.user_indices]))
 
     def rows(self, rows: NDArray[Any]) -> "Ratings":
         """Some rows under the same vocabularies and scale: every user and item keeps its index.
@@ -589,6 +610,36 @@ def _index(noun: str, raw: Any, n: int) -> Index:
         row = int(np.argmax((index < 0) | (index >= n)))
         raise DataError(f"{noun} index {index[row]} in row {row} is not one of {n:,} {noun}s")
     return index.astype(np.int32, copy=False)
+
+
+def ratings_of(
+    users: tuple[Index, Vocabulary],
+    items: tuple[Index, Vocabulary],
+    values: NDArray[np.float32],
+    scale: Scale | None,
+    kind: Kind,
+) -> Ratings:
+    """Ratings of some of the ids of larger vocabularies, in which the others do not occur.
+
+    Args:
+        users, items: index of each rating's, and what it is an index of.
+        values: the ratings.
+        scale: as it was declared.
+        kind: what they are.
+    """
+    (user_indices, user_vocabulary, _), (item_indices, item_vocabulary, _) = (
+        _compact(*users),
+        _compact(*items),
+    )
+    return Ratings(
+        user_indices,
+        item_indices,
+        values,
+        user_vocabulary,
+        item_vocabulary,
+        declared_scale=scale,
+        kind=kind,
+    )
 
 
 def _compact(

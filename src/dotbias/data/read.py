@@ -7,6 +7,7 @@ looked for again.
 import logging
 import os
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Unpack, get_args
 
 import numpy as np
@@ -19,6 +20,8 @@ from dotbias.data.formats.known import SUFFIXES, open_table
 from dotbias.data.formats.table import Table
 from dotbias.data.formats.titles import reshaped, with_whole_lines
 from dotbias.data.names import WHERE, counts, usual_place
+from dotbias.data.prepared.manifest import PREPARED
+from dotbias.data.prepared.prepared import PreparedRatings
 from dotbias.data.ratings import Kind, Ratings, Scale, declared_scale
 from dotbias.data.reading import NONE, How, Reading
 from dotbias.data.scan import BadRow, as_text, numbered, others, parse, places, usable
@@ -258,8 +261,11 @@ def read_ratings_with_report(
     )
 
 
-def as_ratings(given: "Ratings | Source", *, of_model: Kind | None = None) -> Ratings:
-    """Ratings as they are, and whatever else holds ratings as ``read_ratings`` reads it.
+def as_ratings(
+    given: "Ratings | PreparedRatings | Source", *, of_model: Kind | None = None
+) -> Ratings:
+    """Ratings as they are, and whatever else holds ratings as ``read_ratings`` reads it. Of prepared
+    ratings, or the path of their folder, those for training.
 
     Args:
         given: ratings, or a frame, path, named set...
@@ -268,6 +274,10 @@ def as_ratings(given: "Ratings | Source", *, of_model: Kind | None = None) -> Ra
     Raises:
         DataError, DownloadError: as ``read_ratings``.
     """
+    if isinstance(given, str | os.PathLike) and PREPARED.is_ours(Path(given)):
+        given = PreparedRatings.open(Path(given))
+    if isinstance(given, PreparedRatings):
+        return given.training
     return given if isinstance(given, Ratings) else read_ratings(given, of_model=of_model)
 
 

@@ -11,7 +11,7 @@ from scipy.sparse import coo_array
 from dotbias.data.vocabulary import Index
 
 Side: TypeAlias = Literal["user", "item"]
-SIDES: tuple[Side, Side] = ("user", "item")
+OTHER: dict[Side, Side] = {"user": "item", "item": "user"}
 
 T = TypeVar("T")
 
@@ -27,6 +27,10 @@ class Columns(NamedTuple):
     users: Index
     items: Index
     values: NDArray[np.float32]
+
+    def part(self, rows: slice) -> "Columns":
+        """Some of the rows, as views."""
+        return Columns(self.users[rows], self.items[rows], self.values[rows])
 
     def of(self, side: Side) -> Index:
         """The indices of one side."""

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import polars as pl
 
+from dotbias.data.prepared.prepared import PreparedRatings
 from dotbias.data.ratings import Ratings, k_fold
 from dotbias.data.read import as_ratings
 from dotbias.errors import DataError, SettingError
@@ -208,7 +209,8 @@ def cross_validate(
     model, solver = model_and_solver(model, solver)
     split = seed if split_seed is None else split_seed
     pairs: Iterable[tuple[Ratings, Ratings]]
-    if isinstance(ratings, Ratings | str | PathLike | Mapping) or hasattr(type(ratings), "columns"):
+    known = (Ratings, PreparedRatings, str, PathLike, Mapping)
+    if isinstance(ratings, known) or hasattr(type(ratings), "columns"):
         ratings = as_ratings(ratings)
         pairs, total = k_fold(ratings, n_folds, seed=split, new_users=new_users), n_folds
     else:

@@ -11,10 +11,11 @@ import polars as pl
 from numpy.typing import NDArray
 
 from dotbias.data.arrays import as_number
+from dotbias.data.prepared.prepared import PreparedRatings
 from dotbias.data.ratings import Kind, Ratings
 from dotbias.data.read import as_ratings
 from dotbias.errors import DataError, ModelFileError, SettingError
-from dotbias.evaluation.metrics import StarErrors, rmse_by_count, star_errors
+from dotbias.evaluation.metrics import CountGroups, ErrorSums, StarErrors
 from dotbias.evaluation.new_users import (
     FOLD_SHARE,
     NewUsers,
@@ -22,17 +23,19 @@ from dotbias.evaluation.new_users import (
     measure_new_users,
 )
 from dotbias.evaluation.ranking import (
+    MAX_USERS,
     NAMES,
     Audience,
     Ranking,
     liked_from,
     rank,
     relevant_text,
+    sample,
 )
-from dotbias.evaluation.rows import Rows, seen
+from dotbias.evaluation.rows import Rows, portions, seen
 from dotbias.models.base import Scores, has_formula_of
 from dotbias.models.baseline import Baseline
-from dotbias.models.parameters import Parameters
+from dotbias.models.parameters import Array, Parameters
 from dotbias.plain import from_plain, to_plain
 from dotbias.recommender.recommender import Recommender
 from dotbias.shown import Part, parts_of
@@ -208,7 +211,7 @@ class HeldOut(Evaluation):
 
 def evaluate(
     rec: Recommender,
-    test: "Ratings | Source",
+    test: "Ratings | PreparedRatings | Source",
     *,
     k: int | Sequence[int] = 10,
     relevant_from: float | None = None,
@@ -225,7 +228,8 @@ def evaluate(
     Args:
         rec: the recommender.
         test: the held-out ratings, counts or events. Errors in stars, and what was liked, are measured
-            where model and test both have ratings. A frame or path is read as by ``read_ratings``.
+            where model and test both have ratings. A frame or path is read as by ``read_ratings``. Of
+            prepared ratings their held-out rows, block by block.
         k: length of the lists of recommendations, or several.
         relevant_from: the lowest rating that makes an item relevant, where not every held-out item is;
             by default three quarters up the training scale, which is 4 on a scale from 1 to 5.
@@ -266,7 +270,8 @@ def evaluate(
                 f"evaluate({name}={value!r}): {name} must be {first!r} or {second!r}"
             )
     check_fold_share(fold_share)
-    test = as_ratings(test, of_model=rec.facts.kind)
+    if not isinstance(test, PreparedRatings):
+        test = as_ratings(test, of_model=rec.facts.kind)
     lengths = _lengths(k) if ranking else ()
     first = rec.ranked_by(rank_by)
     kinds = rec.facts.kind, test.kind
@@ -276,71 +281,161 @@ def evaluate(
             f"users can be folded in from what the model was fitted to: that is {kinds[0]}, and these "
             f"are {kinds[1]}"
         )
+    if isinstance(test, PreparedRatings) and (new_users == "fold" or metrics):
+        what = "new_users='fold' takes" if new_users == "fold" else "metrics take"
+        raise SettingError(f"{what} all held-out rows at once, and these are read block by block")
     if relevant_from is None and both_ratings:
         relevant_from = liked_from(rec)
-    rows = Rows.of(rec, test)
-    used = seen(rec, rows.users, rows.items)
-    if on_seen == "drop" and used.any():
-        if used.all():
-            raise DataError(
-                f"every one of the {len(test):,} rows was used in fitting, so nothing can be "
-                "measured on them: hold rows out before fitting, with ratings.split, or on the "
-                "command line with dotbias fit --no-refit"
-            )
-        rows = rows.take(~used)
-    outside = _n_outside(rec, rows) if both_ratings else 0
-    train = rec.training_ratings()
-    stars = both_ratings and rec.has("rating")
-    baseline = ClosedForm().fit(Baseline(), train)[0] if stars else None
+    baseline = None
+    if both_ratings and rec.has("rating"):
+        known = test.training if isinstance(test, PreparedRatings) else rec.training_ratings()
+        baseline = ClosedForm().fit(Baseline(), known)[0]
+    tally = _Tally(rec, test, baseline)
+    listed, new = [], []
+    chosen = _list_users(test, seed) if isinstance(test, PreparedRatings) else None
+    for rows in portions(rec, test):
+        used = seen(rec, rows.users, rows.items)
+        tally.n_seen += int(np.count_nonzero(used))
+        if on_seen == "drop" and used.any():
+            rows = rows.take(~used)
+        if new_users == "fold":
+            new.append(rows.take(rows.users < 0))
+            rows = rows.take(rows.users >= 0)
+        tally.add(rows)
+        listed.append(rows if chosen is None else rows.take(chosen[rows.owners]))
+    if on_seen == "drop" and tally.n_seen and not tally.n + sum(rows.n for rows in new):
+        raise DataError(
+            f"every one of the {tally.n_seen:,} rows was used in fitting, so nothing can be "
+            "measured on them: hold rows out before fitting, with ratings.split, or on the "
+            "command line with dotbias fit --no-refit"
+        )
     folded = None
     if new_users == "fold":
-        new = rows.users < 0
         folded = measure_new_users(
             rec,
-            rows.take(new),
+            Rows.joined(new),
             baseline,
             fold_share=fold_share,
             k=lengths,
             relevant_from=relevant_from,
             seed=seed,
         )
-        rows = rows.take(~new)
     rankings: tuple[Ranking, ...] = ()
     if ranking:
-        rankings = rank(Audience.known(rec, rows, seed=seed), lengths, relevant_from, seed=seed)
+        audience = Audience.known(rec, Rows.joined(listed), seed=seed)
+        audience = replace(audience, unknown_users=tally.n_cold_users)
+        rankings = rank(audience, lengths, relevant_from, seed=seed)
     shown = {r.by: r for r in rankings if (r.k, r.relevant_from) == (lengths[0], relevant_from)}
-    cold_user, cold_item = rows.users < 0, rows.items < 0
-    cold = cold_user | cold_item
     return Evaluation(
-        n_rows=rows.n,
-        seen_rows=int(np.count_nonzero(used)),
+        n_rows=tally.n,
+        seen_rows=tally.n_seen,
         on_seen=on_seen,
-        coverage=1 - np.count_nonzero(cold) / rows.n if rows.n else None,
-        cold_users=len(np.unique(rows.owners[cold_user])),
-        cold_items=len(np.unique(rows.choices[cold_item])),
-        cold_rows=int(np.count_nonzero(cold)),
-        **_errors(rec, train, baseline, rows, metrics),
+        coverage=1 - tally.n_cold / tally.n if tally.n else None,
+        cold_users=tally.n_cold_users,
+        cold_items=tally.n_cold_items,
+        cold_rows=tally.n_cold,
+        **tally.errors(),
+        metrics=_metrics(metrics, rec, baseline, listed),
         ranking=shown.get(first),
         popularity=shown.get("popularity"),
         rankings=rankings,
         new_users=folded,
         kind=test.kind,
-        outside_scale=outside,
+        outside_scale=tally.warn_outside() if both_ratings else 0,
     )
 
 
-def _n_outside(rec: Recommender, rows: Rows) -> int:
-    """How many held-out ratings are outside the model's scale, which is warned of."""
-    low, high = map(float, rec.parameters["scale"])
-    values = rows.values[(rows.values < low) | (rows.values > high)]
-    if len(values):
-        _log.warning(
-            "%s of %s held-out ratings, from %g to %g, are outside the model's scale %g-%g, and no "
-            "prediction is: are they on another scale?",
-            *(f"{n:,}" for n in (len(values), rows.n)),
-            *(values.min(), values.max(), low, high),
-        )
-    return len(values)
+def _list_users(test: PreparedRatings, seed: int) -> NDArray[np.bool_]:
+    """Which users' lists are measured: not more than have their rows in memory, shape (n_users,)."""
+    known = test.training.user_counts
+    chosen = np.zeros(len(known), np.bool_)
+    held_out = test.whole.user_counts > known
+    chosen[sample(np.flatnonzero(held_out & (known > 0)).astype(np.int32), MAX_USERS, seed)] = True
+    return chosen
+
+
+class _Tally:
+    """What held-out rows say that come in portions.
+
+    Args:
+        rec: the recommender.
+        test: where the rows are from.
+        baseline: biases alone; None where there are no stars to measure.
+    """
+
+    def __init__(
+        self, rec: Recommender, test: Ratings | PreparedRatings, baseline: Parameters | None
+    ) -> None:
+        self.rec, self.baseline = rec, baseline
+        # Those of ratings on disk are in their own indices: their training part is not in memory.
+        self.own = isinstance(test, PreparedRatings)
+        self.n = self.n_seen = self.n_cold = self.n_outside = 0
+        self.range = np.inf, -np.inf
+        self.cold: dict[str, list[Any]] = {"user": [], "item": []}
+        self.activity, self.popularity = CountGroups(), CountGroups()
+        self.sums = None if baseline is None else ErrorSums(float(baseline["global_mean"][0]))
+        self.user_counts = np.append(np.diff(rec.rated.indptr), 0)  # the last of who is unknown
+        self.item_counts = np.append(rec.item_counts, 0)
+
+    def add(self, rows: Rows) -> None:
+        """Some more rows."""
+        cold_user, cold_item = rows.users < 0, rows.items < 0
+        self.n += rows.n
+        self.n_cold += int(np.count_nonzero(cold_user | cold_item))
+        self.cold["user"].append(np.unique(rows.owners[cold_user]))
+        self.cold["item"].append(np.unique(rows.choices[cold_item]))
+        if "scale" in self.rec.parameters and rows.n:
+            low, high = map(float, self.rec.parameters["scale"])
+            outside = rows.values[(rows.values < low) | (rows.values > high)]
+            self.n_outside += len(outside)
+            if len(outside):
+                self.range = (
+                    min(self.range[0], float(outside.min())),
+                    max(self.range[1], float(outside.max())),
+                )
+        if self.sums is None or self.baseline is None or not rows.n:
+            return
+        predicted = _predicted(self.rec, rows)
+        pairs = (rows.owners, rows.choices) if self.own else (rows.users, rows.items)
+        self.sums.add(rows.values, predicted, Baseline().predict(self.baseline, *pairs))
+        self.activity.add(predicted, rows.values, self.user_counts[rows.users])
+        self.popularity.add(predicted, rows.values, self.item_counts[rows.items])
+
+    @property
+    def n_cold_users(self) -> int:
+        """Distinct users that training never saw."""
+        return len(np.unique(np.concatenate(self.cold["user"])))
+
+    @property
+    def n_cold_items(self) -> int:
+        """Distinct items that training never saw."""
+        return len(np.unique(np.concatenate(self.cold["item"])))
+
+    def errors(self) -> dict[str, Any]:
+        """Fields of the errors in rating units; without a model of ratings there are none."""
+        frames = {"by_activity": self.activity.frame(), "by_popularity": self.popularity.frame()}
+        if self.sums is None or not self.sums.n:
+            return frames
+        alone = has_formula_of(self.rec.by("rating").model, Baseline)
+        return frames | self.sums.fields(biases_alone=alone)
+
+    def warn_outside(self) -> int:
+        """How many held-out ratings are outside the model's scale, which is warned of."""
+        if self.n_outside:
+            _log.warning(
+                "%s of %s held-out ratings, from %g to %g, are outside the model's scale %g-%g, and no "
+                "prediction is: are they on another scale?",
+                *(f"{n:,}" for n in (self.n_outside, self.n)),
+                *self.range,
+                *map(float, self.rec.parameters["scale"]),
+            )
+        return self.n_outside
+
+
+def _predicted(rec: Recommender, rows: Rows) -> Array:
+    """The predicted ratings."""
+    model = rec.by("rating")
+    return model.model.predict(model.parameters, rows.users, rows.items)
 
 
 def _lengths(k: int | Sequence[int]) -> tuple[int, ...]:
@@ -350,37 +445,16 @@ def _lengths(k: int | Sequence[int]) -> tuple[int, ...]:
     return tuple(dict.fromkeys(lengths))
 
 
-def _errors(
-    rec: Recommender,
-    train: Ratings,
-    baseline: Parameters | None,
-    rows: Rows,
-    metrics: Sequence[Metric],
-) -> dict[str, Any]:
-    """Fields of the errors in rating units; without a model of ratings there are none."""
-    if metrics and baseline is None:
+def _metrics(
+    metrics: Sequence[Metric], rec: Recommender, baseline: Parameters | None, parts: Sequence[Rows]
+) -> dict[str, float]:
+    """What metrics of one's own say, by name."""
+    if not metrics:
+        return {}
+    if baseline is None:
         raise SettingError("metrics are of predicted stars, and here are none: leave metrics out")
-    nothing = pl.DataFrame(schema={"group": pl.String, "n_rows": pl.Int64, "rmse": pl.Float64})
-    if baseline is None or not rows.n:
-        return {"by_activity": nothing, "by_popularity": nothing}
-    users, items, values = rows.users, rows.items, rows.values
-    model = rec.by("rating")
-    prediction = model.model.predict(model.parameters, users, items)
-    biases = Baseline().predict(baseline, users, items)
-    activity = np.where(users >= 0, train.user_counts[users], 0)
-    popularity = np.where(items >= 0, train.item_counts[items], 0)
-    return {
-        **star_errors(
-            values,
-            prediction,
-            biases,
-            float(baseline["global_mean"][0]),
-            biases_alone=has_formula_of(model.model, Baseline),
-        ),
-        "by_activity": rmse_by_count(prediction, values, activity),
-        "by_popularity": rmse_by_count(prediction, values, popularity),
-        "metrics": _own_metrics(metrics, values, prediction),
-    }
+    rows = Rows.joined(parts)
+    return _own_metrics(metrics, rows.values, _predicted(rec, rows)) if rows.n else {}
 
 
 def _own_metrics(metrics: Sequence[Metric], values: Any, prediction: Any) -> dict[str, float]:

@@ -74,6 +74,54 @@ class StarErrors(Shown):
             yield from (_NO_BETTER[self.no_better_than], *_TRY)
 
 
+class ErrorSums:
+    """Errors of rows that come in portions.
+
+    Args:
+        mean: of the training ratings, as a prediction.
+    """
+
+    def __init__(self, mean: float) -> None:
+        self.mean, self.n, self.absolute = mean, 0, 0.0
+        self.squares: dict[str, float] = {"model": 0.0, "mean": 0.0, "biases": 0.0}
+
+    def add(self, rating: ArrayLike, prediction: ArrayLike, baseline: ArrayLike) -> None:
+        """A portion of rows, n > 0.
+
+        Args:
+            rating: the true ratings, shape (n,).
+            prediction: predicted ratings, shape (n,).
+            baseline: those of biases alone, shape (n,).
+        """
+        errors = _errors(prediction, rating)
+        self.n += len(errors)
+        self.absolute += float(np.abs(errors).sum())
+        for name, other in (("biases", baseline), ("mean", np.full(len(errors), self.mean))):
+            self.squares[name] += float((_errors(other, rating) ** 2).sum())
+        self.squares["model"] += float((errors**2).sum())
+
+    def fields(self, *, biases_alone: bool = False) -> dict[str, Any]:
+        """The fields of ``StarErrors``.
+
+        Args:
+            biases_alone: whether the predictions are those of a model of biases alone, which need not be
+                better than such a model.
+        """
+        roots = {name: float(np.sqrt(total / self.n)) for name, total in self.squares.items()}
+        error = roots["model"]
+        simple: dict[NoBetterThan, float] = {"mean": roots["mean"], "biases": roots["biases"]}
+        as_good = [name for name, other in simple.items() if error >= (1 - _AS_GOOD) * other]
+        if biases_alone and "biases" in as_good:
+            as_good.remove("biases")
+        return {
+            "rmse": error,
+            "mae": self.absolute / self.n,
+            "baseline_rmse": simple["biases"],
+            "mean_rmse": simple["mean"],
+            "no_better_than": as_good[0] if as_good else None,
+        }
+
+
 def star_errors(
     rating: ArrayLike,
     prediction: ArrayLike,
@@ -82,31 +130,10 @@ def star_errors(
     *,
     biases_alone: bool = False,
 ) -> dict[str, Any]:
-    """The fields of ``StarErrors``.
-
-    Args:
-        rating: the true ratings, shape (n,), n > 0.
-        prediction: predicted ratings, shape (n,).
-        baseline: those of biases alone, shape (n,).
-        mean: of the training ratings.
-        biases_alone: whether the predictions are those of a model of biases alone, which need not be
-            better than such a model.
-    """
-    error = rmse(prediction, rating)
-    simple: dict[NoBetterThan, float] = {
-        "mean": rmse(np.full(np.shape(rating), mean), rating),
-        "biases": rmse(baseline, rating),
-    }
-    as_good = [name for name, other in simple.items() if error >= (1 - _AS_GOOD) * other]
-    if biases_alone and "biases" in as_good:
-        as_good.remove("biases")
-    return {
-        "rmse": error,
-        "mae": mae(prediction, rating),
-        "baseline_rmse": simple["biases"],
-        "mean_rmse": simple["mean"],
-        "no_better_than": as_good[0] if as_good else None,
-    }
+    """The fields of ``StarErrors`` of rows that are all there; arguments as of ``ErrorSums``."""
+    sums = ErrorSums(mean)
+    sums.add(rating, prediction, baseline)
+    return sums.fields(biases_alone=biases_alone)
 
 
 def rmse(prediction: ArrayLike, rating: ArrayLike) -> float:
@@ -134,6 +161,47 @@ def mae(prediction: ArrayLike, rating: ArrayLike) -> float:
     return float(np.mean(np.abs(_errors(prediction, rating))))
 
 
+class CountGroups:
+    """RMSE of rows that come in portions, grouped by how much was known about their user, or item, at
+    training.
+
+    Args:
+        edges: first count of each group after the cold one, from 1 upwards.
+
+    Raises:
+        SettingError: when ``edges`` do not start at 1 or do not ascend.
+    """
+
+    def __init__(self, edges: Sequence[int] = COUNT_EDGES) -> None:
+        if not edges or edges[0] != 1 or any(a >= b for a, b in pairwise(edges)):
+            raise SettingError(f"edges={edges!r}: edges must start at 1 and ascend")
+        self.edges = edges
+        self.n_rows = np.zeros(len(edges) + 1, np.int64)
+        self.squares = np.zeros(len(edges) + 1)
+
+    def add(self, prediction: ArrayLike, rating: ArrayLike, counts: ArrayLike) -> None:
+        """A portion of rows, as for ``rmse_by_count``."""
+        errors, n = _errors(prediction, rating), len(self.n_rows)
+        counts = _same_shape(counts, errors, "counts")
+        group = np.searchsorted(self.edges, counts, side="right")
+        self.n_rows += np.bincount(group, minlength=n)
+        self.squares += np.bincount(group, errors**2, minlength=n)
+
+    def frame(self) -> pl.DataFrame:
+        """What ``rmse_by_count`` returns."""
+        ends = [*(edge - 1 for edge in self.edges[1:]), None]
+        names = ["0 (cold)", *map(_group_name, self.edges, ends)]
+        filled = np.flatnonzero(self.n_rows)
+        return pl.DataFrame(
+            {
+                "group": [names[g] for g in filled],
+                "n_rows": self.n_rows[filled],
+                "rmse": np.sqrt(self.squares[filled] / self.n_rows[filled]),
+            },
+            schema={"group": pl.String, "n_rows": pl.Int64, "rmse": pl.Float64},
+        )
+
+
 def rmse_by_count(
     prediction: ArrayLike,
     rating: ArrayLike,
@@ -146,34 +214,21 @@ def rmse_by_count(
         prediction: predicted ratings, shape (n,).
         rating: the true ones, shape (n,).
         counts: number of training ratings of each row's user (or item), shape (n,); 0 is cold.
-        edges: first count of each group after the cold one, from 1 upwards.
+        edges: as of ``CountGroups``.
 
     Returns:
         Columns ``group``, ``n_rows`` and ``rmse``; a row for each group that has any, cold first.
 
     Raises:
         DataError: as ``rmse``.
-        SettingError: when ``edges`` do not start at 1 or do not ascend.
+        SettingError: as ``CountGroups``.
 
     >>> rmse_by_count([3, 4, 5], [3, 5, 3], [0, 19, 7]).rows()
     [('0 (cold)', 1, 0.0), ('5-19', 2, 1.581...)]
     """
-    if not edges or edges[0] != 1 or any(a >= b for a, b in pairwise(edges)):
-        raise SettingError(f"edges={edges!r}: edges must start at 1 and ascend")
-    errors = _errors(prediction, rating)
-    group = np.searchsorted(edges, _same_shape(counts, errors, "counts"), side="right")
-    n_rows = np.bincount(group, minlength=len(edges) + 1)
-    squares = np.bincount(group, errors**2, minlength=len(edges) + 1)
-    ends = [*(edge - 1 for edge in edges[1:]), None]
-    names = ["0 (cold)", *map(_group_name, edges, ends)]
-    filled = np.flatnonzero(n_rows)
-    return pl.DataFrame(
-        {
-            "group": [names[g] for g in filled],
-            "n_rows": n_rows[filled],
-            "rmse": np.sqrt(squares[filled] / n_rows[filled]),
-        }
-    )
+    groups = CountGroups(edges)
+    groups.add(prediction, rating, counts)
+    return groups.frame()
 
 
 def _group_name(first: int, last: int | None) -> str:

@@ -7,9 +7,10 @@ the same model everywhere: never by a clock, nor by the cores that happen to be 
 import math
 import numbers
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
+from dotbias.data.prepared.prepared import PreparedPart
 from dotbias.data.ratings import Ratings
 from dotbias.errors import SettingError
 from dotbias.models.base import Model
@@ -38,6 +39,9 @@ GIBBS_COST, GIBBS_COLUMNS = (70.0, 8_000.0), 16
 DESCENT_COST = 75.0, 600.0
 # Loading compiled code, and what is done once; compiling it for the first time is not counted.
 START_SECONDS = 0.5
+# Of ratings on disk: each number of an embedding is held four times at most, as the parameters of two
+# models and those under way, and fewer factors than these are not worth it.
+_BYTES_OF_A_FACTOR, _LEAST_FACTORS = 16, 8
 
 
 @dataclass(frozen=True)
@@ -123,9 +127,10 @@ def choose_solver(
         start + length · (a · ratings + b · (users + items))
 
     seconds of a reference machine, one thread, with constants of this module, in which ``length`` is the
-    number of samples or epochs. Where nothing fits, the fastest is chosen. The choice
-    follows from the size of the data and the budget alone, so it is the same on any machine, with any
-    number of threads; features of ratings are not counted.
+    number of samples or epochs. Where nothing fits, the fastest is chosen. Of ratings on disk it is
+    always ``GradientDescent``, with as many factors as fit into their memory. The choice follows from
+    the size of the data and the budget alone, so it is the same on any machine, with any number of
+    threads; features of ratings are not counted.
 
     A part of the ratings may be given more samples than the whole would be. To measure what is to be
     fitted to all of them, choose once:
@@ -152,11 +157,26 @@ def choose_solver(
     positive = isinstance(budget, numbers.Real) and math.isfinite(budget) and budget > 0
     if isinstance(budget, bool) or not positive:
         raise SettingError(f"budget={budget!r}: budget must be a number of seconds above 0")
-    candidates = (
-        _gibbs(ratings, budget, n_threads, n_factors),
-        _descent(ratings, n_threads, n_factors),
-    )
-    return _decide(candidates, float(budget))
+    descent = _descent(ratings, n_threads, n_factors)
+    if isinstance(ratings, PreparedPart):
+        return Choice(descent, "Gibbs does not read ratings from disk.", (descent,), float(budget))
+    return _decide((_gibbs(ratings, budget, n_threads, n_factors), descent), float(budget))
+
+
+def factors_within(ratings: Ratings, usual: int) -> int:
+    """The usual number of factors; of ratings on disk half of them, a quarter or less, until the tables
+    of all rows fit into their memory.
+
+    >>> import dotbias as db
+    >>> factors_within(db.simulate(n_users=100, n_items=50, n_ratings=1000, seed=0)[0], 256)
+    256
+    """
+    if not isinstance(ratings, PreparedPart):
+        return usual
+    rows = ratings.n_users + ratings.n_items
+    while usual > _LEAST_FACTORS and rows * usual * _BYTES_OF_A_FACTOR > ratings.of.memory:
+        usual //= 2
+    return usual
 
 
 def _once(ratings: Ratings, cost: tuple[float, float], growth: float) -> float:
@@ -188,7 +208,9 @@ def _gibbs(
 
 def _descent(ratings: Ratings, n_threads: int | None, n_factors: int | None) -> Candidate:
     usual = DotBias()
-    model = usual if n_factors is None else DotBias(n_factors=n_factors)
+    if n_factors is None:
+        n_factors = factors_within(ratings, usual.n_factors)
+    model = replace(usual, n_factors=n_factors)
     # Settled here, so that a part of the ratings is fitted as the whole.
     solver = GradientDescent(n_threads=n_threads).settled(model, ratings)
     once = _once(ratings, DESCENT_COST, model.n_factors / usual.n_factors)

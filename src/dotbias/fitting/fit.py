@@ -2,12 +2,13 @@
 
 import logging
 import time
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Literal, TypeAlias, get_args
 
 from dotbias.data.ratings import Ratings
 from dotbias.data.read import as_ratings
 from dotbias.errors import SettingError
+from dotbias.fitting.checkpoints import EVERY, Checkpoints, Where, checkpoints_in
 from dotbias.fitting.choosing import BUDGET, choose_solver
 from dotbias.fitting.named import ModelLike, SolverLike, model_and_solver
 from dotbias.fitting.preference import PreferenceChoice, choose_preference, usual_model
@@ -22,11 +23,13 @@ from dotbias.recommender.recommender import Recommender
 from dotbias.solvers.base import Epoch, History, Solver, estimate
 from dotbias.solvers.descent.gradient import GradientDescent
 from dotbias.solvers.descent.rules import SGD, Adam, Momentum
+from dotbias.solvers.epochs import CarryOn, IteratingSolver
 from dotbias.solvers.gibbs.gibbs import Gibbs
 from dotbias.solvers.least_squares.closed_form import ClosedForm
 from dotbias.solvers.least_squares.implicit_als import ImplicitALS
 
 if TYPE_CHECKING:
+    from dotbias.data.prepared.prepared import PreparedRatings
     from dotbias.data.sources.locate import Source
 
 _log = logging.getLogger("dotbias")
@@ -39,7 +42,7 @@ Purpose: TypeAlias = Literal["both", "predict", "recommend"]
 
 
 def fit(
-    ratings: "Ratings | Source",
+    ratings: "Ratings | PreparedRatings | Source",
     model: ModelLike = None,
     solver: SolverLike = None,
     *,
@@ -48,13 +51,17 @@ def fit(
     budget: float = BUDGET,
     seed: int = 0,
     progress: Progress = "auto",
+    checkpoint: Where = None,
+    checkpoint_every: float = EVERY,
+    resume: bool = False,
 ) -> Recommender:
     """Estimate from training ratings a model that says how many stars, and one that ranks.
 
     Args:
         ratings: the training ratings; their range is the scale unless one was declared. Of counts and
             events nothing but preferences is estimated. A frame, a path or a named set is read as
-            ``read_ratings`` reads it.
+            ``read_ratings`` reads it. Of prepared ratings (``prepare``), or the path of their folder,
+            the training rows are taken, from disk; ``prepared.whole`` is all of them.
         model: what to estimate, alone; also by its name on the command line, as in ``"net"``. With
             neither model nor solver, ``choose_solver`` chooses both, logs what it chose and why (logger
             ``dotbias``), and ``facts.choice`` keeps it. With a solver alone, what that solver is for.
@@ -72,6 +79,12 @@ def fit(
             Choosing a penalty for preferences may take a quarter as much.
         seed: of everything that is drawn.
         progress: whether to show a bar, on a terminal or in a notebook; False never does.
+        checkpoint: a folder for checkpoints, made where there is none and removed when the fit has come
+            to its end. A fit that was killed, or ended with Ctrl-C, leaves them there.
+        checkpoint_every: seconds after a checkpoint from which the next one is due, at the end of an
+            epoch; 0 leaves one after each. ``docs/runs.md`` says what one costs.
+        resume: whether the fit goes on from checkpoints that are there, to the same bits as without a
+            break; it begins where there are none.
 
     Ctrl-C ends the fit, not the program: the best parameters so far are kept, and a warning is logged
     (logger ``dotbias``). Before there are any it is a ``KeyboardInterrupt``.
@@ -80,8 +93,12 @@ def fit(
         SettingError: for a solver that cannot estimate the model, a budget that is not above 0, a
             purpose that contradicts model, solver or data, a ``preference`` that nothing needs or that
             estimates ratings, or a solver whose parameters are not finite
-            or none of the model's (``Model.check``).
+            or none of the model's (``Model.check``); for checkpoints that are there without ``resume``,
+            or are of another fit, naming what differs; for ``checkpoint`` with a solver of one's own
+            that is no ``IteratingSolver``.
         DivergenceError: when the learning rate is too high.
+        ModelFileError: for a checkpoint that is damaged, or cannot be written, as on a full disk; the
+            one before stays.
 
     >>> import dotbias as db
     >>> ratings, truth = db.simulate(n_users=200, n_items=100, n_ratings=5000, seed=1)
@@ -94,23 +111,53 @@ def fit(
     ratings = as_ratings(ratings)
     model, solver = model_and_solver(model, solver)
     purpose = purpose_of(purpose, ratings, model, solver, preference)
+    with checkpoints_in(checkpoint, checkpoint_every, resume) as kept:
+        runs = _Runs(ratings, budget, seed, progress, kept)
+        rec = _fitted(runs, model, solver, purpose, preference)
+    if kept is not checkpoint and kept is not None:  # the folder is this fit's own
+        if rec.interrupted:
+            _log.warning("The checkpoints in %s stay: resume=True (--resume) goes on.", kept.folder)
+        else:
+            kept.remove()
+    return rec
+
+
+@dataclass(frozen=True)
+class _Runs:
+    """What all runs of one fit share."""
+
+    ratings: Ratings
+    budget: float
+    seed: int
+    progress: Progress
+    kept: Checkpoints | None
+
+
+def _fitted(
+    runs: _Runs,
+    model: Model | None,
+    solver: Solver | None,
+    purpose: Purpose,
+    preference: Solver | PreferenceChoice | None,
+) -> Recommender:
+    """The recommender that ``fit`` returns."""
+    ratings = runs.ratings
     if purpose == "recommend":
-        how = solver or preference
-        how = _chosen_preference(ratings, model, how, budget, seed, progress=progress)
-        first = _fit_preference(ratings, model, how, seed, progress=progress)
+        how = _chosen_preference(runs, model, solver or preference)
+        first = _fit_preference(runs, model, how)
         return Recommender.of(first.model, first.parameters, ratings, first.facts)
     choice = None
     if model is None and solver is None:
-        choice = choose_solver(ratings, budget=budget)
+        choice = choose_solver(ratings, budget=runs.budget)
         _log.info("Solver: %s", choice)
         model, solver = choice.model, choice.solver
     if purpose == "both":  # before anything is fitted, which Ctrl-C would lose
-        preference = _chosen_preference(ratings, None, preference, budget, seed, progress=progress)
-    first = _fit_one(ratings, model, solver, seed, progress=progress)
+        preference = _chosen_preference(runs, None, preference)
+    first = _fit_one(runs, model, solver)
     facts = replace(first.facts, choice=None if choice is None else choice.record)
     second = None
     if preference is not None and facts.history.stopped != "interrupted":
-        second = _fit_preference(ratings, None, preference, seed, progress=progress)
+        second = _fit_preference(runs, None, preference)
     return Recommender.of(first.model, first.parameters, ratings, facts, second)
 
 
@@ -166,13 +213,7 @@ def purpose_of(
 
 
 def _chosen_preference(
-    ratings: Ratings,
-    model: Model | None,
-    how: Solver | PreferenceChoice | None,
-    budget: float,
-    seed: int,
-    *,
-    progress: Progress,
+    runs: _Runs, model: Model | None, how: Solver | PreferenceChoice | None
 ) -> Solver | PreferenceChoice:
     """What estimates preferences: what was named and, where that leaves anything open, what suits these
     ratings.
@@ -180,44 +221,49 @@ def _chosen_preference(
     if how is None and model is not None:
         how = default_solver(model)
     if how is None or (isinstance(how, ImplicitALS) and how.weight_decay is None):
-        return choose_preference(ratings, how, model, budget=budget, seed=seed, progress=progress)
+        return choose_preference(
+            runs.ratings,
+            how,
+            model,
+            budget=runs.budget,
+            seed=runs.seed,
+            progress=runs.progress,
+            checkpoints=runs.kept,
+        )
     return how
 
 
-def _fit_preference(
-    ratings: Ratings,
-    model: Model | None,
-    how: Solver | PreferenceChoice,
-    seed: int,
-    *,
-    progress: Progress,
-) -> Part:
+def _fit_preference(runs: _Runs, model: Model | None, how: Solver | PreferenceChoice) -> Part:
     """Preferences."""
     if isinstance(how, PreferenceChoice):
-        part = _fit_one(ratings, how.model, how.solver, seed, progress=progress)
+        part = _fit_one(runs, how.model, how.solver)
         return replace(part, facts=replace(part.facts, preference_choice=how.record))
     if model is None and isinstance(how, ImplicitALS):
-        model = usual_model(ratings)
-    return _fit_one(ratings, model, how, seed, progress=progress)
+        model = usual_model(runs.ratings)
+    return _fit_one(runs, model, how)
 
 
-def _fit_one(
-    ratings: Ratings, model: Model | None, solver: Solver | None, seed: int, *, progress: Progress
-) -> Part:
+def _fit_one(runs: _Runs, model: Model | None, solver: Solver | None) -> Part:
     """One model of the ratings."""
+    ratings, seed = runs.ratings, runs.seed
     if model is None:
         model = DotBias() if solver is None else solver.default_model
     solver = (default_solver(model) if solver is None else solver).settled(model, ratings)
     title = "fitting" if model.scores == "rating" else "fitting preferences"
-    pace = _Pace(title.capitalize(), solver)
-    with progress_bar(title, solver.n_epochs, enabled=progress) as advance:
+    pace, done = _Pace(title.capitalize(), solver), 0
+    carry_on = None if runs.kept is None else _kept_run(solver, f"{model.scores}s", runs.kept)
+    with progress_bar(title, solver.n_epochs, enabled=runs.progress) as advance:
 
         def on_epoch(epoch: Epoch) -> None:
-            advance(1, _describe(epoch))
+            nonlocal done
+            advance(epoch.epoch - done, _describe(epoch))  # of a run that goes on, all at once
+            done = epoch.epoch
             if not has_formula_of(model, DotProduct):  # whose iterations are half of the work
                 pace.note(epoch.epoch)
 
-        parameters, history = estimate(solver, model, ratings, seed=seed, on_epoch=on_epoch)
+        parameters, history = estimate(
+            solver, model, ratings, seed=seed, on_epoch=on_epoch, carry_on=carry_on
+        )
     best = history.best_epoch
     if history.stopped == "interrupted":
         if isinstance(solver, Gibbs):
@@ -237,6 +283,22 @@ def _fit_one(
         fitted_at=time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
     )
     return Part(model.fitted(parameters), parameters, facts)
+
+
+def _kept_run(solver: Solver, name: str, kept: Checkpoints) -> CarryOn | None:
+    """What leaves checkpoints of a run; None of one that is over at once.
+
+    Raises:
+        SettingError: for a solver that cannot be stopped between its epochs.
+    """
+    if isinstance(solver, IteratingSolver):
+        return kept.carry_on(name)
+    if solver.n_epochs > 1:
+        raise SettingError(
+            f"{type(solver).__name__} leaves no checkpoints, as it is no IteratingSolver "
+            "(dotbias.solvers.epochs): fit without"
+        )
+    return None
 
 
 # What a run tells about itself, the command line says once, whatever the figures are in a second fit.
@@ -313,18 +375,19 @@ class _Pace:
     def __init__(self, title: str, solver: Solver) -> None:
         self.title, self.solver = title, solver
         self.first: float | None = None
+        self.before = 0
         self.said = False
 
     def note(self, done: int) -> None:
         """Take note that so many epochs are done; the first is not counted, for it may compile."""
         now = time.perf_counter()
         if self.first is None:
-            self.first = now
+            self.first, self.before = now, done
         spent, n = now - self.first, self.solver.n_epochs
         if self.said or spent < _SOON:
             return
         self.said = True
-        left = spent / (done - 1) * (n - done)
+        left = spent / (done - self.before) * (n - done)
         if left >= _SOON:
             of = f"{done} of {n} {self.solver.epochs_are} done"
             _log.info("%s: about %.0f s to go (%s).", self.title, left, of)

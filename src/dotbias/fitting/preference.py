@@ -17,9 +17,12 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.sparse import csr_array
 
+from dotbias.data.prepared.prepared import PreparedPart
 from dotbias.data.ratings import Ratings
 from dotbias.data.split import held_out
 from dotbias.data.vocabulary import Index
+from dotbias.fitting.checkpoints import Checkpoints
+from dotbias.fitting.choosing import factors_within
 from dotbias.models.base import Model, Parameters
 from dotbias.models.dot_product import DotProduct
 from dotbias.progress import Progress, progress_bar
@@ -30,6 +33,7 @@ from dotbias.recommender.lists import top_items
 from dotbias.settings import generator
 from dotbias.shown import Shown
 from dotbias.solvers.base import Solver
+from dotbias.solvers.epochs import run_identity
 from dotbias.solvers.least_squares.implicit_als import USUAL_DECAY, ImplicitALS
 from dotbias.solvers.least_squares.most_rated import MostRated
 
@@ -81,8 +85,11 @@ class PreferenceChoice(Shown):
 
 def usual_model(ratings: Ratings) -> DotProduct:
     """What ``ImplicitALS`` estimates when nobody says: 128 factors, and of half a million pairs or more
-    256; and 256 of an SVD, or as many as there are users or items.
+    256; and 256 of an SVD, or as many as there are users or items. Of ratings on disk no more than fit
+    into their memory, and no SVD, which takes all pairs at once.
     """
+    if isinstance(ratings, PreparedPart):
+        return DotProduct(n_factors=factors_within(ratings, DotProduct().n_factors))
     usual = DotProduct(n_svd_factors=min(SVD_FACTORS, ratings.n_users, ratings.n_items))
     return replace(usual, n_factors=MANY_FACTORS) if len(ratings) >= MANY_PAIRS else usual
 
@@ -95,6 +102,7 @@ def choose_preference(
     budget: float,
     seed: int = 0,
     progress: Progress = "auto",
+    checkpoints: Checkpoints | None = None,
 ) -> PreferenceChoice:
     """The penalty of ``ImplicitALS`` under which lists hold most of what was held out.
 
@@ -118,6 +126,7 @@ def choose_preference(
         budget: seconds that a model of ratings may take.
         seed: of what is held out, and of the fits.
         progress: whether to show a bar, on a terminal or in a notebook; False never does.
+        checkpoints: those of the command: where one says what was chosen, it is not chosen again.
 
     Raises:
         KeyboardInterrupt: on Ctrl-C, for there is nothing to keep.
@@ -128,9 +137,44 @@ def choose_preference(
     >>> choose_preference(ratings, budget=30).record.n_users
     200
     """
-    started = time.perf_counter()
     named = solver is not None or model is not None
     solver = solver or ImplicitALS()
+    run = run_identity(model, solver, ratings, seed) | {"budget": budget}
+    decision = None if checkpoints is None else checkpoints.recalled("penalty", _Decision, run)
+    if decision is None:
+        decision = _decided(ratings, solver, model, budget, seed, progress, named=named)
+        if checkpoints is not None:
+            checkpoints.note("penalty", decision, run)
+    record = decision.record
+    chosen: Solver = replace(solver, weight_decay=record.weight_decay)
+    model = model or usual_model(ratings)
+    if record.solver == MostRated.__name__:
+        chosen, model = MostRated(), MostRated().default_model
+    choice = PreferenceChoice(model, chosen, record)
+    _log.log(logging.INFO if decision.better else logging.WARNING, "Lists: %s", choice)
+    return choice
+
+
+@dataclass(frozen=True)
+class _Decision:
+    """What was chosen, and whether it is better than the most rated items."""
+
+    record: ChosenPreference
+    better: bool
+
+
+def _decided(
+    ratings: Ratings,
+    solver: ImplicitALS,
+    model: Model | None,
+    budget: float,
+    seed: int,
+    progress: Progress,
+    *,
+    named: bool,
+) -> _Decision:
+    """What ``choose_preference`` chooses, worked out."""
+    started = time.perf_counter()
     task = _Task.of(_affordable(ratings, budget, seed), seed)
     tried: list[TriedPenalty] = []
     penalty, popular, better = USUAL_DECAY, None, False
@@ -153,25 +197,21 @@ def choose_preference(
             f"rated items is {popular:.3f}"
         )
         reason += "." if better else ": that is not clearly better."
-    chosen: Solver = replace(solver, weight_decay=penalty)
-    if better or named:
-        model = model or usual_model(ratings)
-        reason = f"{model.label}, penalty {penalty:g}: {reason}"
+    stays = better or named
+    if stays:
+        reason = f"{(model or usual_model(ratings)).label}, penalty {penalty:g}: {reason}"
     else:
-        chosen, model = MostRated(), MostRated().default_model
         reason = f"Everyone is recommended those: of ImplicitALS {reason}"
     record = ChosenPreference(
-        solver=type(chosen).__name__,
-        weight_decay=penalty if isinstance(chosen, ImplicitALS) else None,
+        solver=type(solver if stays else MostRated()).__name__,
+        weight_decay=penalty if stays else None,
         reason=reason,
         tried=tuple(tried),
         most_rated=popular,
         n_users=0 if task is None else len(task.users),
         seconds=time.perf_counter() - started,
     )
-    choice = PreferenceChoice(model, chosen, record)
-    _log.log(logging.INFO if better else logging.WARNING, "Lists: %s", choice)
-    return choice
+    return _Decision(record, better)
 
 
 def _path_seconds(n_pairs: int) -> float:
@@ -183,13 +223,13 @@ def _affordable(ratings: Ratings, budget: float, seed: int) -> Ratings:
     """The ratings, or those of so many users that a path over them takes its share of the budget."""
     most = max(_LEAST_PAIRS, int(_SHARE * budget / _path_seconds(1)))
     if len(ratings) <= most:
-        return ratings
+        return ratings.take_users(np.ones(ratings.n_users, np.bool_))
     order = generator(seed).permutation(ratings.n_users)
     within = np.cumsum(ratings.user_counts[order]) <= most
     within[0] = True
     chosen = np.zeros(ratings.n_users, np.bool_)
     chosen[order[within]] = True
-    return ratings.take(np.flatnonzero(chosen[ratings.user_indices]))
+    return ratings.take_users(chosen)
 
 
 @dataclass(frozen=True, eq=False)

@@ -10,13 +10,12 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.special import expit
 
+from dotbias.data.stripes import OTHER as OTHER
 from dotbias.data.stripes import Side as Side
 from dotbias.data.vocabulary import Index
 from dotbias.errors import ModelFileError, SettingError
 from dotbias.models.parameters import Array, Parameters, checked_array, gather, refuse_not_finite
 from dotbias.models.scoring import Scoring
-
-OTHER: dict[Side, Side] = {"user": "item", "item": "user"}
 
 
 @dataclass(frozen=True)

@@ -1,9 +1,11 @@
 """A fitted model with the ids that it knows: what all else in this room rests on."""
 
 import logging
+import tempfile
 from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 from functools import cached_property
+from pathlib import Path
 from typing import Any, TypeVar
 
 import numpy as np
@@ -11,6 +13,7 @@ import polars as pl
 from numpy.typing import NDArray
 from scipy.sparse import csr_array
 
+from dotbias.data.prepared.prepared import PreparedPart
 from dotbias.data.ratings import Ratings, Scale
 from dotbias.data.vocabulary import Index, Vocabulary, as_id, as_ids, is_id
 from dotbias.errors import AmbiguousTitleError, DataError, SettingError, UnknownIdError, listed
@@ -393,6 +396,8 @@ def rating_table(ratings: Ratings) -> csr_array:
     Raises:
         DataError: when a (user, item) pair is rated twice.
     """
+    if isinstance(ratings, PreparedPart):
+        return _table_on_disk(ratings)
     table = csr_array(
         (ratings.values, (ratings.user_indices, ratings.item_indices)),
         shape=(ratings.n_users, ratings.n_items),
@@ -403,6 +408,36 @@ def rating_table(ratings: Ratings) -> csr_array:
             f"read_ratings keeps one rating of each"
         )
     return table
+
+
+def _table_on_disk(ratings: PreparedPart) -> csr_array:
+    """The same of ratings on disk, where the table stays: in files beside them that have no name, and so
+    are gone when nobody needs them any more.
+    """
+    n, shape = len(ratings), (ratings.n_users, ratings.n_items)
+    index = np.int32 if n < 2**31 else np.int64
+    starts = np.zeros(ratings.n_users + 1, index)
+    np.cumsum(ratings.user_counts, out=starts[1:])
+    items, values = (_scratch(ratings.of.folder.parent, dtype, n) for dtype in (index, np.float32))
+    at = 0
+    for stripe in ratings.stripes("user"):
+        rows = csr_array(
+            (stripe.values, stripe.partners, stripe.starts), (len(stripe.starts) - 1, shape[1])
+        )
+        rows.sort_indices()
+        items[at : at + rows.nnz], values[at : at + rows.nnz] = rows.indices, rows.data
+        at += rows.nnz
+    return csr_array((values, items, starts), shape)
+
+
+def _scratch(folder: Path, dtype: Any, n: int) -> NDArray[Any]:
+    """Numbers in a file without a name, which stays as long as they are mapped."""
+    try:
+        file = tempfile.TemporaryFile(dir=folder)  # noqa: SIM115
+    except OSError:  # where nobody may write
+        file = tempfile.TemporaryFile()  # noqa: SIM115
+    with file:
+        return np.memmap(file, dtype, "w+", shape=(n,))
 
 
 def warn_left_out(what: str, names: list[Any], n: int, noun: str, why: str) -> None:

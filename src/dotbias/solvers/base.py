@@ -16,6 +16,7 @@ from dotbias.shown import Shown
 
 if TYPE_CHECKING:
     from dotbias.pictures import LinePicture
+    from dotbias.solvers.epochs import CarryOn
 
 
 @dataclass(frozen=True)
@@ -200,14 +201,20 @@ def estimate(
     *,
     seed: int = 0,
     on_epoch: OnEpoch | None = None,
+    carry_on: "CarryOn | None" = None,
 ) -> tuple[Parameters, History]:
     """What the solver returns, checked: a solver of one's own, too, gives arrays that may be relied on.
+
+    Args:
+        solver, model, ratings, seed, on_epoch: what is estimated, how and from what.
+        carry_on: of an ``IteratingSolver``, as for its ``fit``.
 
     Raises:
         SettingError: for parameters that are not finite or none of the model's (``Model.check``), and
             what the solver raises.
     """
-    parameters, history = solver.fit(model, ratings, seed=seed, on_epoch=on_epoch)
+    more: dict[str, Any] = {} if carry_on is None else {"carry_on": carry_on}
+    parameters, history = solver.fit(model, ratings, seed=seed, on_epoch=on_epoch, **more)
     try:
         model.check(parameters, ratings.n_users, ratings.n_items)
     except SettingError as error:

@@ -15,9 +15,13 @@ class Validation:
     """Validation rows taken from the training rows, and the best parameters seen on them."""
 
     def __init__(self, ratings: Ratings, rest: NDArray[Any], held: NDArray[Any]) -> None:
-        self.rest = ratings if len(held) == 0 else ratings.rows(rest)
-        self.users, self.items = ratings.user_indices[held], ratings.item_indices[held]
-        self.values, self.scale = ratings.values[held], ratings.scale
+        self.rest, self.scale = ratings, ratings.scale
+        self.users = self.items = np.empty(0, np.int32)
+        self.values = np.empty(0, np.float32)
+        if len(held):  # whose columns need not be in memory
+            self.rest = ratings.rows(rest)
+            self.users, self.items = ratings.user_indices[held], ratings.item_indices[held]
+            self.values = ratings.values[held]
         features = ratings.features
         self.codes = {} if features is None else features.take_rows(held).ratings
         self.best_figure, self.best_epoch = np.inf, 0
@@ -31,7 +35,8 @@ class Validation:
             raise SettingError(f"validation_size={share} leaves no rows on one side")
         if n_held == 0:
             return cls(ratings, np.empty(0, np.int64), np.empty(0, np.int64))
-        order = rng.permutation(len(ratings))
+        n = len(ratings.values)  # which ratings on disk refuse
+        order = rng.permutation(n)
         return cls(ratings, np.sort(order[n_held:]), order[:n_held])
 
     def loss(self, model: Model, parameters: Parameters) -> float:

@@ -10,7 +10,7 @@ import pytest
 
 import dotbias as db
 from dotbias.errors import ModelFileError, SettingError
-from dotbias.solvers.descent.checkpoint import Checkpoint
+from dotbias.solvers.checkpoint import Checkpoint
 from dotbias.solvers.descent.run import Run
 
 RATINGS, _ = db.simulate(20, 15, 100, seed=1)

@@ -10,7 +10,7 @@ from scripts import pages
 import dotbias as db
 from dotbias.data.ratings import Ratings
 from dotbias.errors import DivergenceError, SettingError
-from dotbias.solvers.descent.checkpoint import Checkpoint
+from dotbias.solvers.checkpoint import Checkpoint
 from dotbias.solvers.descent.rules import RULES
 from dotbias.solvers.descent.schedules import SCHEDULES
 from dotbias.solvers.descent.training import Training

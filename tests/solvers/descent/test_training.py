@@ -17,7 +17,7 @@ from dotbias.errors import ModelFileError, SettingError
 from dotbias.models import DotBias
 from dotbias.models.base import Parameters
 from dotbias.solvers.base import Epoch
-from dotbias.solvers.descent.checkpoint import Checkpoint
+from dotbias.solvers.checkpoint import Checkpoint
 from dotbias.solvers.descent.gradient import GradientDescent
 from dotbias.solvers.descent.passes import StepSettings
 from dotbias.solvers.descent.rules import SGD, Adam, Momentum

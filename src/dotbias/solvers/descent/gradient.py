@@ -9,12 +9,11 @@ import polars as pl
 
 from dotbias.data.ratings import Ratings
 from dotbias.errors import SettingError
-from dotbias.models.base import Model, Parameters, has_formula_of
+from dotbias.models.base import Model, has_formula_of
 from dotbias.models.dot_bias import DotBias
 from dotbias.models.network import NETWORK_GROUPS, TorchModel
 from dotbias.models.torch_extra import require_torch
 from dotbias.settings import setting
-from dotbias.solvers.base import History, OnEpoch, Solver
 from dotbias.solvers.decay import WeightDecay, as_weight_decay, row_counts
 from dotbias.solvers.descent.default_rates import default_epochs, default_rate
 from dotbias.solvers.descent.losses import LOSSES, Loss
@@ -23,10 +22,11 @@ from dotbias.solvers.descent.rules import SGD, Rule, as_rule
 from dotbias.solvers.descent.run import Run
 from dotbias.solvers.descent.schedules import Schedule, as_schedule
 from dotbias.solvers.descent.training import Training
+from dotbias.solvers.epochs import IteratingSolver
 
 
 @dataclass(frozen=True)
-class GradientDescent(Solver):
+class GradientDescent(IteratingSolver):
     """Gradient descent for ``DotBias`` and networks: full-batch, mini-batch, or one rating at a time.
 
     For ``DotBias`` it minimises, summed over the training ratings,
@@ -73,6 +73,9 @@ class GradientDescent(Solver):
         patience: epochs without improvement on the validation rows before training stops.
         n_threads: threads, or None for as many as the machine has and the ratings keep busy (one
             for each 100,000; for networks all if batches are large, else one).
+        cluster: where prepared ratings are shared out to workers: ``"processes"`` of this machine.
+            They leave the same bits.
+        n_workers: how many of them; by default two.
         device: where a network is trained: ``"cpu"``, ``"cuda"``, ``"mps"``; None takes a graphics
             processor if there is one. ``DotBias`` is trained on the CPU.
     """
@@ -99,6 +102,8 @@ class GradientDescent(Solver):
     validation_size: float = setting(0.0, at_least=0, below=1, keyword=True)
     patience: int = setting(3, at_least=1, keyword=True)
     n_threads: int | None = setting(None, at_least=1, keyword=True)
+    cluster: str | None = field(default=None, kw_only=True)
+    n_workers: int | None = setting(None, at_least=1, keyword=True)
     device: str | None = field(default=None, kw_only=True)
 
     def __post_init__(self) -> None:
@@ -173,12 +178,17 @@ class GradientDescent(Solver):
     ) -> Run[Any]:
         """A run that has not begun: it can be stopped, saved and continued.
 
+        Ctrl-C ends it after the running epoch; the best parameters so far are its result and
+        ``history.stopped`` says so. A run ends with a ``DivergenceError`` when the loss is no longer
+        finite, or keeps growing.
+
         Args:
             model, ratings, seed: as for ``fit``.
             steps_per_epoch: how many steps to cut an epoch into at least.
 
         Raises:
-            SettingError: as for ``fit``.
+            SettingError: for a model that is neither ``DotBias`` nor a network, groups that it does not
+                have, a batch larger than the data, a device that is not there, or PyTorch missing.
         """
         kind: Any
         if has_formula_of(model, DotBias):
@@ -214,23 +224,6 @@ class GradientDescent(Solver):
             raise SettingError(
                 "weight decay per='row' is for DotBias: a network's counts per rating"
             )
-
-    def fit(
-        self, model: Model, ratings: Ratings, *, seed: int = 0, on_epoch: OnEpoch | None = None
-    ) -> tuple[Parameters, History]:
-        """Embeddings and biases, and the history of the epochs.
-
-        Ctrl-C ends training after the running epoch; the best parameters so far are returned and
-        ``history.stopped`` says so.
-
-        Raises:
-            SettingError: for a model that is neither ``DotBias`` nor a network, groups that it does not
-                have, a batch larger than the data, more threads than there are, a device that is not
-                there, or PyTorch missing.
-            DivergenceError: when the loss is no longer finite, or keeps growing.
-        """
-        training = self.start(model, ratings, seed=seed).run(on_epoch=on_epoch)
-        return training.result(), training.history
 
     def groups(self, model: Model, ratings: Ratings) -> pl.DataFrame:
         """The parameter groups of a run: rows, numbers, learning rate and weight decay of each."""

@@ -12,16 +12,13 @@ yet consecutive ratings mostly belong to different users, so that the processor 
 from dataclasses import dataclass
 
 import numpy as np
-from numba import prange
 from numpy.typing import NDArray
 
-from dotbias.compiled import compiled
+from dotbias.data.grid import USERS_PER_GROUP, balanced_blocks, group_counts, scatter, shuffle
 from dotbias.data.ratings import Ratings
 from dotbias.data.vocabulary import Index
 from dotbias.models.base import Array
-from dotbias.solvers.random import GOLDEN, mix
 
-_USERS_PER_GROUP = 8
 # A block that items are dealt out to, to be drawn from, has no fewer than this.
 _LEAST_DEALT = 16
 
@@ -60,92 +57,21 @@ def lay_out(
             block; by default blocks are of consecutive items with about the same number of ratings.
     """
     values = ratings.values if values is None else values
-    n_groups = -(-ratings.n_users // _USERS_PER_GROUP)
+    n_groups = -(-ratings.n_users // USERS_PER_GROUP)
     n_blocks = min(8 if len(ratings) < 1_000_000 else 16, n_groups, ratings.n_items)
-    group_counts = np.add.reduceat(
-        ratings.user_counts, np.arange(0, ratings.n_users, _USERS_PER_GROUP)
-    )
     if deal is None:
         deal = np.arange(ratings.n_items)
-        dealt = _balanced_blocks(ratings.item_counts, n_blocks)
+        dealt = balanced_blocks(ratings.item_counts, n_blocks)
     else:
         n_blocks = max(1, min(n_blocks, ratings.n_items // _LEAST_DEALT))
         dealt = (np.arange(ratings.n_items) * n_blocks // ratings.n_items).astype(np.int32)
     block_of_item = np.empty_like(dealt)
     block_of_item[deal] = dealt
-    block_of_group = _balanced_blocks(group_counts, n_blocks)
-    columns = _scatter(
-        ratings.user_indices, ratings.item_indices, values, block_of_group, block_of_item, n_blocks
+    block_of_group = balanced_blocks(group_counts(ratings.user_counts), n_blocks)
+    columns = ratings.user_indices, ratings.item_indices, values
+    users, items, values, bucket_starts, block_starts = scatter(
+        *columns, block_of_group, block_of_item, n_blocks, n_blocks
     )
-    users, items, values, bucket_starts, block_starts = columns
-    _shuffle(users, items, values, bucket_starts, np.uint64(seed % 2**64))
+    shuffle(users, items, values, bucket_starts, np.uint64(seed % 2**64))
     edges = np.searchsorted(dealt, np.arange(n_blocks + 1))
     return Grid(users, items, values, block_starts, n_blocks, edges)
-
-
-def _balanced_blocks(counts: NDArray[np.int64], n_blocks: int) -> NDArray[np.int32]:
-    """Block of each row, ascending, with about the same number of ratings in each block."""
-    middle = np.cumsum(counts) - counts / 2
-    block = np.minimum(middle * n_blocks / counts.sum(), n_blocks - 1)
-    return block.astype(np.int32)  # type: ignore[no-any-return]
-
-
-@compiled()
-def _scatter(
-    users: Index,
-    items: Index,
-    values: Array,
-    block_of_group: NDArray[np.int32],
-    block_of_item: NDArray[np.int32],
-    n_blocks: int,
-) -> tuple[Index, Index, Array, NDArray[np.int64], NDArray[np.int64]]:
-    """Sort the ratings by (user block, item block, group of users) in two passes."""
-    n_groups = len(block_of_group)
-    first_group = np.zeros(n_blocks + 1, np.int64)
-    for g in range(n_groups):
-        first_group[block_of_group[g] + 1] += 1
-    first_group = np.cumsum(first_group)
-
-    starts = np.zeros(n_groups * n_blocks + 1, np.int64)
-    for row in range(len(users)):
-        g = users[row] // _USERS_PER_GROUP
-        a, b = block_of_group[g], block_of_item[items[row]]
-        width = first_group[a + 1] - first_group[a]
-        starts[n_blocks * first_group[a] + b * width + g - first_group[a] + 1] += 1
-    starts = np.cumsum(starts)
-
-    block_starts = np.empty(n_blocks * n_blocks + 1, np.int64)
-    for a in range(n_blocks):
-        width = first_group[a + 1] - first_group[a]
-        for b in range(n_blocks):
-            block_starts[a * n_blocks + b] = starts[n_blocks * first_group[a] + b * width]
-    block_starts[n_blocks * n_blocks] = len(users)
-
-    free = starts[:-1].copy()
-    out_users, out_items = np.empty_like(users), np.empty_like(items)
-    out_values = np.empty_like(values)
-    for row in range(len(users)):
-        g = users[row] // _USERS_PER_GROUP
-        a, b = block_of_group[g], block_of_item[items[row]]
-        width = first_group[a + 1] - first_group[a]
-        bucket = n_blocks * first_group[a] + b * width + g - first_group[a]
-        at = free[bucket]
-        free[bucket] = at + 1
-        out_users[at], out_items[at], out_values[at] = users[row], items[row], values[row]
-    return out_users, out_items, out_values, starts, block_starts
-
-
-@compiled(parallel=True)
-def _shuffle(
-    users: Index, items: Index, values: Array, starts: NDArray[np.int64], seed: np.uint64
-) -> None:
-    """Shuffle each bucket in place, with a random stream of its own (splitmix64)."""
-    for bucket in prange(len(starts) - 1):
-        state = seed + np.uint64(bucket + 1) * np.uint64(0xD1342543DE82EF95)
-        start = starts[bucket]
-        for last in range(starts[bucket + 1] - start - 1, 0, -1):
-            state += GOLDEN
-            i, j = start + last, start + np.int64(mix(state) % np.uint64(last + 1))
-            users[i], users[j] = users[j], users[i]
-            items[i], items[j] = items[j], items[i]
-            values[i], values[j] = values[j], values[i]

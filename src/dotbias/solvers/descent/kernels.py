@@ -16,10 +16,10 @@ from numba.extending import register_jitable
 from numba.np.unsafe.ndarray import to_fixed_tuple
 
 from dotbias.compiled import compiled
+from dotbias.random import normal
 from dotbias.solvers.arithmetic import fma, row_dot
 from dotbias.solvers.descent.losses import Loss, Squared
 from dotbias.solvers.descent.negatives import unchosen
-from dotbias.solvers.random import normal
 
 
 @register_jitable

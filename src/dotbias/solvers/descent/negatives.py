@@ -11,8 +11,8 @@ from dotbias.compiled import compiled
 from dotbias.data.ratings import Ratings
 from dotbias.data.vocabulary import Index
 from dotbias.models.base import Model, Parameters
+from dotbias.random import below
 from dotbias.solvers.descent.losses import Loss
-from dotbias.solvers.random import below
 
 # A user who has chosen nearly everything leaves nothing to draw: what the last try gives is kept.
 TRIES = 8

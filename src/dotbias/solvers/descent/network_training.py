@@ -197,6 +197,10 @@ class NetworkTraining(Run[TorchModel]):
         self._refresh()
         return self.start | state_of(self.module)
 
+    def identity(self) -> dict[str, Any]:
+        """See ``EpochLoop.identity``: another device rounds differently."""
+        return super().identity() | {"device": self.device.type}
+
     def state(self) -> dict[str, Floats]:
         """Parameters and buffers, and the optimiser's numbers, copied."""
         values = {f"value/{n}": _array(t) for n, t in self.module.state_dict().items()}

@@ -62,6 +62,15 @@ class StepSettings:
     keys: NDArray[np.uint64]
     clip: Any
 
+    def part(self, low: int, high: int) -> "StepSettings":
+        """Those of some of the steps."""
+        here = slice(low, high)
+        per_step = (self.rates, self.coefficients, self.noise, self.keys)
+        rates, coefficients, noise, keys = (array[here] for array in per_step)
+        return StepSettings(
+            rates=rates, coefficients=coefficients, noise=noise, keys=keys, clip=self.clip
+        )
+
 
 @dataclass(eq=False, kw_only=True)
 class PassInputs:
@@ -132,8 +141,15 @@ class CompiledPass(Pass):
     def take(self, low: int, high: int, settings: StepSettings) -> Floats:
         """Take the steps from low to high; sum of the losses of each, shape (high - low,)."""
 
+    def collect(self) -> None:
+        """Bring the tables up to date, where steps are taken on copies."""
 
-def _decay_per_rating(decay: Floats, counts: NDArray[np.int64]) -> Floats:
+    def spread(self) -> None:
+        """Bring those copies up to date with the tables."""
+
+
+def decay_per_rating(decay: Floats, counts: NDArray[np.int64]) -> Floats:
+    """``Λ`` of each row, shared out to its ratings: shape (n_rows, 2)."""
     each: Floats = decay / np.maximum(counts, 1)[:, None].astype(decay.dtype)
     return each
 
@@ -157,8 +173,8 @@ class OneByOne(CompiledPass):
         self.negatives = inputs.negatives()
         self.decoupled = inputs.decoupled
         self.decay = (
-            _decay_per_rating(inputs.decay[0], ratings.user_counts),
-            _decay_per_rating(inputs.decay[1], ratings.item_counts),
+            decay_per_rating(inputs.decay[0], ratings.user_counts),
+            decay_per_rating(inputs.decay[1], ratings.item_counts),
         )
         self.n_updates = len(ratings)
         self._lay_out(inputs, seed)
@@ -325,7 +341,7 @@ class Batches(CompiledPass):
             _side_tables(
                 tables,
                 s,
-                inputs.decay[s] / n if dense else _decay_per_rating(inputs.decay[s], counts[s]),
+                inputs.decay[s] / n if dense else decay_per_rating(inputs.decay[s], counts[s]),
                 batch_size * n_scores[inputs.loss.of],
             )
             for s in (0, 1)

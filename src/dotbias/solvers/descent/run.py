@@ -1,33 +1,23 @@
 """One run of gradient descent: it can be stopped, saved, and continued as if nothing had happened."""
 
 import copy
-import hashlib
 import math
 from abc import abstractmethod
 from collections import deque
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import TYPE_CHECKING, Any, ClassVar, Generic, Self, TypeVar
 
 import numpy as np
 
-from dotbias import model_file
 from dotbias.data.ratings import Ratings
 from dotbias.data.vocabulary import Index
-from dotbias.errors import DataError, DivergenceError, ModelFileError, SettingError
+from dotbias.errors import DivergenceError, SettingError
 from dotbias.models.base import Model, Parameters, initialised
 from dotbias.models.baseline import Baseline
-from dotbias.plain import same_settings, settings_text, to_plain
-from dotbias.settings import Settings, generator
+from dotbias.settings import generator
 from dotbias.solvers.base import OnEpoch
-from dotbias.solvers.descent.checkpoint import (
-    KEPT,
-    Checkpoint,
-    GuardFacts,
-    check_arrays,
-    generator_at,
-    read_facts,
-)
+from dotbias.solvers.checkpoint import Arrays
 from dotbias.solvers.descent.negatives import HeldOutChoices
 from dotbias.solvers.descent.passes import Floats, Pass
 from dotbias.solvers.descent.rules import Steps
@@ -44,6 +34,29 @@ NOISE_DECAY = 0.55
 M = TypeVar("M", bound=Model)
 
 
+@dataclass(frozen=True)
+class GuardFacts:
+    """What a run's guard against divergence has seen of the training loss; None is nothing yet."""
+
+    best: float | None = None
+    last: float | None = None
+    last_lr: float | None = None
+    rises: int = 0
+
+
+@dataclass(frozen=True, kw_only=True)
+class DescentFacts:
+    """What a checkpoint of gradient descent keeps beside arrays.
+
+    Args:
+        n_updates: updates until now.
+        guard: what the divergence guard remembers.
+    """
+
+    n_updates: int
+    guard: GuardFacts = field(default_factory=GuardFacts)
+
+
 class Run(EpochLoop, Generic[M]):
     """A run of ``GradientDescent`` on one model and one set of ratings.
 
@@ -56,6 +69,9 @@ class Run(EpochLoop, Generic[M]):
     """
 
     _pass: Pass
+    solver: "GradientDescent"
+    model: M
+    facts_kind = DescentFacts
     noisy: ClassVar[bool] = False
     """Whether the loss of an epoch may rise by chance, as it does with dropout (and with draws)."""
 
@@ -113,14 +129,6 @@ class Run(EpochLoop, Generic[M]):
     @abstractmethod
     def parameters(self) -> Parameters:
         """The parameters as they are now, in rating units."""
-
-    @abstractmethod
-    def state(self) -> dict[str, Floats]:
-        """What ``take`` moves, copied: parameters and the rule's numbers, by name."""
-
-    @abstractmethod
-    def set_state(self, arrays: dict[str, Floats]) -> None:
-        """Put back what ``state`` gave; further names are ignored."""
 
     @abstractmethod
     def compile(self) -> None:
@@ -284,95 +292,37 @@ class Run(EpochLoop, Generic[M]):
 
     # Stopping and going on.
 
-    def checkpoint(self) -> Checkpoint:
-        """All that the rest of the run depends on, copied."""
-        arrays = self.state()
-        held = self.validation
-        kept = {"best": [held.best] if held.best else []}
-        kept |= {"window": list(self.window), "cycle": self.history.cycle_parameters}
-        for kind, sets in kept.items():  # those of KEPT
-            for n, parameters in enumerate(sets):
-                arrays |= {f"{kind}/{n}/{name}": a.copy() for name, a in parameters.items()}
-        facts = {
-            "run": to_plain(self._identity()),
-            "rng": self.rng.bit_generator.state,
-            "n_updates": self.n_updates,
-            "history": self.history.summary(),
-            "kept": {kind: len(sets) for kind, sets in kept.items()},
-            "best": [held.best_figure if held.best else None, held.best_epoch],
-            "guard": to_plain(self._guard.seen),
-        }
-        return Checkpoint(arrays, copy.deepcopy(facts))
+    def own_facts(self) -> "DescentFacts":
+        """Number of updates, and what the guard remembers."""
+        return DescentFacts(n_updates=self.n_updates, guard=self._guard.seen)
 
-    def restore(self, checkpoint: Checkpoint) -> "Run[M]":
-        """Go back, or ahead, to a checkpoint of the same run, bit for bit.
-
-        Raises:
-            SettingError: when it is one of another run.
-            ModelFileError: when arrays or facts in it are not of the right form; it names them.
-        """
-        arrays, held = checkpoint.arrays, self.validation
-        try:
-            facts = read_facts(checkpoint)
-            self._check_identity(facts.run)
-            check_arrays(self.state(), arrays)
-            kept = {kind: self._kept(arrays, kind, facts.kept.get(kind, 0)) for kind in KEPT}
-            rng = generator_at(facts.rng)
-            self.set_state(arrays)
-        except (DataError, RuntimeError, KeyError) as error:  # PyTorch has some of its own
-            raise ModelFileError(f"the checkpoint cannot be used: {error}") from error
-        self.history = replace(facts.history, cycle_parameters=kept["cycle"])
-        self.window = deque(kept["window"], maxlen=self.solver.average)
-        best_figure, best_epoch = facts.best
-        held.best_figure = np.inf if best_figure is None else best_figure
-        held.best_epoch = int(best_epoch or 0)
-        held.best = kept["best"][0] if kept["best"] else {}
+    def set_own_facts(self, facts: "DescentFacts") -> None:
+        """Put those back; steps outside the schedule are forgotten."""
+        self.n_updates, self._sweeping = facts.n_updates, None
         self._guard = self._new_guard()
         self._guard.seen = facts.guard
-        self.n_updates, self._sweeping = facts.n_updates, None
-        self.rng.bit_generator.state = rng.bit_generator.state
-        return self
 
-    def _kept(self, arrays: dict[str, Floats], kind: str, n: int) -> list[Parameters]:
-        """The sets of parameters of one kind that a checkpoint keeps, copied."""
-        sets = []
-        for number in range(n):
-            wanted = {f"{kind}/{number}/{name}": array for name, array in self.start.items()}
-            check_arrays(wanted, arrays)
-            sets.append({n.split("/", 2)[2]: arrays[n].copy() for n in wanted})
-        return sets
+    def kept(self) -> dict[str, list[Arrays]]:
+        """The best parameters, those to be averaged, those at ends of cycles."""
+        cycles = self.history.cycle_parameters
+        return super().kept() | {"window": list(self.window), "cycle": cycles}
 
-    def _check_identity(self, kept: dict[str, Any]) -> None:
-        """Refuse what is kept of another run."""
-        mine = self._identity()
-        for what, value in kept.items():
-            own = mine.get(what)
-            if isinstance(own, Settings):
-                text = value if isinstance(value, str) else settings_text(value)
-                plain = model_file.plain_of_text(value) if isinstance(value, str) else value
-                same = text == repr(own) or same_settings(plain, own)
-            else:
-                text, same = value, own == value
-            if not same:
-                raise SettingError(
-                    f"the checkpoint is of another run: its {what} is {text}, not {own}"
-                )
+    def set_kept(self, kept: dict[str, list[Arrays]]) -> None:
+        """Put those back."""
+        super().set_kept(kept)
+        self.window = deque(kept["window"], maxlen=self.solver.average)
+        self.history.cycle_parameters = kept["cycle"]
 
-    def _identity(self) -> dict[str, Any]:
+    def identity(self) -> dict[str, Any]:
         """What makes a run the same run: settings, and plain data."""
-        ratings, order = self.ratings, self.solver.order
-        digest = hashlib.sha256()
-        for column in (ratings.user_indices, ratings.item_indices, ratings.values):
-            digest.update(np.ascontiguousarray(column).data)
-        # Neither the number of threads nor the place of a function in memory is part of a run.
-        solver = replace(self.solver, n_threads=None, order="stored")
-        return {
-            "model": self.model,
-            "solver": solver,
+        order = self.solver.order
+        same = super().identity()
+        # The place of a function in memory is no part of a run; threads without locks refuse "stored".
+        return same | {
+            "solver": replace(same["solver"], order="stored", parallel="grid"),
             "order": order if isinstance(order, str) else order.__qualname__,
-            "seed": self.seed,
+            "parallel": self.solver.parallel,
             "precision": np.dtype(self.dtype).name,
-            "ratings": f"{len(ratings)} ratings, {digest.hexdigest()[:16]}",
         }
 
 

@@ -1,16 +1,23 @@
 """A run of gradient descent on ``DotBias``: its tables, its pass, and the compiled loops."""
 
 import copy
+import logging
 from contextlib import AbstractContextManager
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 from numpy.typing import NDArray
 
+from dotbias.data.prepared.prepared import PreparedPart
 from dotbias.data.ratings import Ratings
+from dotbias.data.stripes import OTHER
+from dotbias.errors import SettingError
 from dotbias.models.base import Parameters
 from dotbias.models.dot_bias import DotBias
+from dotbias.solvers.base import Epoch, OnEpoch
 from dotbias.solvers.decay import prior_constants, row_counts
+from dotbias.solvers.descent.from_disk import FromDisk
+from dotbias.solvers.descent.on_workers import OnWorkers, exchange_for
 from dotbias.solvers.descent.passes import (
     Batches,
     CompiledPass,
@@ -25,10 +32,15 @@ from dotbias.solvers.descent.passes import (
 from dotbias.solvers.descent.rules import Steps
 from dotbias.solvers.descent.run import NOISE_DECAY, Run
 from dotbias.solvers.threads import threads
+from dotbias.solvers.workers.exchange import WorkerLostError
 
 if TYPE_CHECKING:
     from dotbias.solvers.descent.gradient import GradientDescent
 
+_log = logging.getLogger("dotbias")
+
+# Times that workers may be lost without an epoch between.
+_MOST_FAILED = 3
 # Steps whose settings are computed at once.
 _SEGMENT = 65_536
 
@@ -85,40 +97,58 @@ class Training(Run[DotBias]):
 
     def _make_pass(self, seed: int, steps_per_epoch: int) -> CompiledPass:
         solver, ratings = self.solver, self.validation.rest
-        n = len(ratings)
-        penalty = solver.decay.of_rows(row_counts(ratings))
-        users, items = (
-            np.stack([penalty[f"{s}_factors"], penalty[f"{s}_bias"]], axis=1).astype(self.dtype)
-            for s in ("user", "item")
+        inputs = pass_inputs(solver, ratings, self.tables, self.dtype(self.ratings.std))
+        one_by_one = (
+            solver.batch_size == 1 and solver.order == "shuffled" and solver.semantics == "lazy"
         )
-        one = np.ones(1)
-        inputs = PassInputs(
-            rule=solver.rule,
-            n_coefficients=len(solver.rule.coefficients(one)),
-            noisy=solver.gradient_noise > 0,
-            decoupled=solver.decoupled,
-            tables=self.tables,
-            ratings=ratings,
-            std=self.dtype(self.ratings.std),
-            decay=(users, items),
-            loss=solver.loss_class,
-            n_negatives=solver.n_negatives,
-        )
-        if solver.batch_size == 1 and solver.order == "shuffled" and solver.semantics == "lazy":
-            kind = Hogwild if solver.parallel == "hogwild" else OneByOne
-            early, late = (solver.rule.coefficients(t * one) for t in (1, 1_000_000))
-            return kind(
-                inputs,
-                seed=seed,
-                parts=-(-steps_per_epoch // 8),
-                warms_up=early != late and steps_per_epoch == 1,
+        on_disk = isinstance(ratings, PreparedPart) and solver.parallel == "grid"
+        on_disk &= one_by_one and not inputs.loss.samples()
+        if solver.cluster is not None and not (on_disk and not inputs.noisy):
+            raise SettingError(
+                f"cluster={solver.cluster!r}: workers read prepared ratings, one at a time, with the "
+                "squared error and without noise: leave cluster out"
             )
+        if one_by_one:
+            one = np.ones(1)
+            early, late = (solver.rule.coefficients(t * one) for t in (1, 1_000_000))
+            how: dict[str, Any] = {
+                "parts": -(-steps_per_epoch // 8),
+                "warms_up": early != late and steps_per_epoch == 1,
+            }
+            if solver.cluster is not None:
+                workers = exchange_for(solver.cluster, solver.n_workers, inputs, solver, self.model)
+                return OnWorkers(inputs, exchange=workers, **how)
+            kind = FromDisk if on_disk else Hogwild if solver.parallel == "hogwild" else OneByOne
+            return kind(inputs, seed=seed, **how)
         return Batches(
             inputs,
-            batch_size=solver.batch_size or n,
+            batch_size=solver.batch_size or len(ratings),
             order=given_order(solver.order, ratings),
             dense=solver.semantics == "dense",
         )
+
+    def run(self, n_epochs: int | None = None, on_epoch: OnEpoch | None = None) -> Self:
+        """See ``Run.run``. Where a worker is lost, all begin again from the last whole epoch."""
+        if not isinstance(self._pass, OnWorkers):
+            return super().run(n_epochs, on_epoch)
+        target = self.n_epochs if n_epochs is None else self.epoch + n_epochs
+        last, failed = self.checkpoint(), 0
+
+        def after(entry: Epoch) -> None:
+            nonlocal last, failed
+            last, failed = self.checkpoint(), 0
+            if on_epoch is not None:
+                on_epoch(entry)
+
+        while True:
+            try:
+                return super().run(target - self.epoch, after)
+            except WorkerLostError as error:
+                failed += 1
+                if failed == _MOST_FAILED:
+                    raise
+                self.restore(last)
+                _log.warning("%s: all begin again after epoch %d.", error, self.epoch)
 
     def take(self, low: int, high: int, multiples: Steps, momentum: Steps | None) -> Floats:
         """See ``Run.take``."""
@@ -156,6 +186,7 @@ class Training(Run[DotBias]):
 
     def parameters(self) -> Parameters:
         """The parameters as they are now, in rating units."""
+        self._pass.collect()
         now = {
             name: (table * unit).reshape(self.start[name].shape).astype(np.float32, copy=False)
             for table, (name, unit) in zip(self.tables.values, self._units.items(), strict=True)
@@ -165,6 +196,7 @@ class Training(Run[DotBias]):
 
     def state(self) -> dict[str, Floats]:
         """Values and the rule's numbers of each group, copied."""
+        self._pass.collect()
         arrays: dict[str, Floats] = {}
         for name, value, state in zip(
             self.model.groups, self.tables.values, self.tables.states, strict=True
@@ -178,7 +210,40 @@ class Training(Run[DotBias]):
             self.model.groups, self.tables.values, self.tables.states, strict=True
         ):
             value[...], state[...] = arrays[f"value/{name}"], arrays[f"state/{name}"]
+        self._pass.spread()
 
     def threads(self) -> AbstractContextManager[None]:
-        """Numba's threads."""
+        """Numba's threads, or workers."""
+        if isinstance(self._pass, OnWorkers):
+            return self._pass.working()
         return threads(self.solver.n_threads, len(self.ratings))
+
+
+def pass_inputs(
+    solver: "GradientDescent", ratings: Ratings, tables: Tables, std: Any
+) -> PassInputs:
+    """What every kind of pass needs to know of a run.
+
+    Args:
+        solver: settled.
+        ratings: what it is trained on.
+        tables: what is trained.
+        std: the unit of the ratings, in the precision of all arithmetic.
+    """
+    penalty = solver.decay.of_rows(row_counts(ratings))
+    users, items = (
+        np.stack([penalty[f"{s}_factors"], penalty[f"{s}_bias"]], axis=1).astype(type(std))
+        for s in OTHER
+    )
+    return PassInputs(
+        rule=solver.rule,
+        n_coefficients=len(solver.rule.coefficients(np.ones(1))),
+        noisy=solver.gradient_noise > 0,
+        decoupled=solver.decoupled,
+        tables=tables,
+        ratings=ratings,
+        std=std,
+        decay=(users, items),
+        loss=solver.loss_class,
+        n_negatives=solver.n_negatives,
+    )

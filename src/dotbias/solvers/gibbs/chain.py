@@ -9,9 +9,11 @@ from scipy.sparse import csc_array, csr_array, hstack
 
 from dotbias.data.ratings import Ratings
 from dotbias.data.vocabulary import Index
+from dotbias.errors import DataError
 from dotbias.memory import check_memory
 from dotbias.models.base import Array
 from dotbias.settings import generator
+from dotbias.solvers.checkpoint import Arrays
 from dotbias.solvers.gibbs.kernels import (
     draw_effects,
     draw_rows,
@@ -36,6 +38,9 @@ _EFFECT_START = 0.3
 # Shape and rate of the gamma priors of the noise precision and of the effects' precision.
 _NOISE_PRIOR = 1.0, 1.0
 _EFFECT_PRIOR = 1.0, 0.1
+
+# Parts of a chain's state, beside the precisions of effects, that are above 0.
+_POSITIVE = ("weights", "noise_precision", "step")
 
 
 class Chain:
@@ -174,6 +179,40 @@ class Chain:
             shape + self.n_ratings / 2, 1 / (rate + self._squares / 2)
         )
 
+    def state(self) -> Arrays:
+        """All arrays that a sweep changes and the next one reads, copied."""
+        arrays: Arrays = {"table": self.table, "weights": self.weights}
+        arrays["noise_precision"] = np.array([self.noise_precision])
+        if (walk := self.ordinal) is not None:
+            arrays |= {"thresholds": walk.thresholds, "step": np.array([walk.step])}
+            arrays["n_draws"] = np.array([walk.n_draws])
+        for m, mode in enumerate(self.modes):
+            if mode.effects is not None:
+                arrays |= {f"effects/{m}/{n}": a for n, a in mode.effects.arrays().items()}
+        return {name: array.copy() for name, array in arrays.items()}
+
+    def set_state(self, arrays: Arrays) -> None:
+        """Put back what ``state`` gave.
+
+        Raises:
+            DataError: for precisions that are not above 0, or thresholds that do not rise.
+        """
+        for name in self.state():
+            positive = name in _POSITIVE or name.endswith("/decay")
+            if positive and not (arrays[name] > 0).all():
+                raise DataError(f"the array {name} must be above 0")
+        if (walk := self.ordinal) is not None:
+            if not (np.diff(arrays["thresholds"]) > 0).all():
+                raise DataError("the array thresholds must rise")
+            walk.thresholds = arrays["thresholds"].copy()
+            walk.step, walk.n_draws = float(arrays["step"][0]), int(arrays["n_draws"][0])
+        self.table[:], self.weights[:] = arrays["table"], arrays["weights"]
+        self.noise_precision = float(arrays["noise_precision"][0])
+        for m, mode in enumerate(self.modes):
+            if mode.effects is not None:
+                for name, own in mode.effects.arrays().items():
+                    own[:] = arrays[f"effects/{m}/{name}"]
+
 
 class _Mode:
     """The rows of one kind, their ratings row by row, and their prior."""
@@ -260,6 +299,10 @@ class _Effects:
         self.moved = np.zeros(shape, np.float32)
         self._effects = np.zeros((groups, n, LANES), np.float32)
         self._residual = np.zeros((groups, shape[0], LANES), np.float32)
+
+    def arrays(self) -> Arrays:
+        """What one draw leaves to the next: precisions, effects, and how they move the means."""
+        return {"decay": self.decay, "table": self.table, "moved": self.moved}
 
     def scatter(self, k: int) -> tuple[int, NDArray[np.float64]]:
         """Number of features, and what their effects say about the rows' covariance."""

@@ -1,6 +1,5 @@
 """Bayesian matrix factorisation: what linear regression gives when its uncertainty is averaged out."""
 
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -10,12 +9,14 @@ import numpy as np
 from threadpoolctl import threadpool_limits
 
 from dotbias.data.ratings import Ratings
-from dotbias.errors import SettingError
+from dotbias.errors import DataError, SettingError
 from dotbias.models.base import Model, Parameters
+from dotbias.models.dot_bias import DotBias
 from dotbias.models.parameters import MOST_FACTORS
 from dotbias.settings import generator, setting
-from dotbias.solvers.base import History, OnEpoch, Solver, linear_dot_bias
-from dotbias.solvers.epochs import EpochLoop, Figures
+from dotbias.solvers.base import History, OnEpoch, linear_dot_bias
+from dotbias.solvers.checkpoint import Arrays
+from dotbias.solvers.epochs import EpochLoop, Figures, IteratingSolver
 from dotbias.solvers.gibbs.chain import Chain
 from dotbias.solvers.gibbs.posterior import Posterior
 from dotbias.solvers.threads import threads
@@ -30,7 +31,7 @@ _MOST_BYTES = 1_500_000_000
 
 
 @dataclass(frozen=True, kw_only=True)
-class Gibbs(Solver):
+class Gibbs(IteratingSolver):
     """Gibbs sampling of a Bayesian ``DotBias`` (Salakhutdinov & Mnih 2008).
 
     Each user and item has a vector of bias and factors. Users' vectors are normal around a mean with a
@@ -95,10 +96,9 @@ class Gibbs(Solver):
         """Epochs are samples here."""
         return self.n_samples
 
-    def fit(
-        self, model: Model, ratings: Ratings, *, seed: int = 0, on_epoch: OnEpoch | None = None
-    ) -> tuple[Parameters, History]:
-        """The posterior mean as one ``DotBias``, which may have fewer factors than the model allows.
+    def start(self, model: Model, ratings: Ratings, *, seed: int = 0) -> "_Sampling":
+        """Sampling that has not begun. Its result is the posterior mean as one ``DotBias``, which may
+        have fewer factors than the model allows.
 
         Ctrl-C ends sampling after the running sample; what was drawn so far is used.
 
@@ -112,13 +112,7 @@ class Gibbs(Solver):
                 "Gibbs(likelihood='ordinal'): a DotBias has no thresholds, so fit cannot return one; "
                 "sample(ratings) gives the posterior, which predicts"
             )
-        started = time.perf_counter()
-        posterior, history = self.sample(ratings, seed=seed, on_epoch=on_epoch)
-        parameters = posterior.compress(model.n_factors, seed=seed)
-        if self.keep_samples:
-            parameters |= posterior.kept(self.keep_samples)
-        history.seconds = time.perf_counter() - started
-        return parameters, history
+        return _Sampling(self, model, ratings, seed)
 
     def chain(self, ratings: Ratings, *, n_factors: int, seed: int) -> Chain:
         """A chain of these settings that has not begun."""
@@ -139,22 +133,25 @@ class Gibbs(Solver):
         An epoch's ``train_rmse`` is that of its sample alone, its ``validation_rmse`` that of the mean
         of all samples so far (in the burn-in, of the sample alone).
         """
-        sampling = _Sampling(self, ratings, seed).run(on_epoch=on_epoch)
-        if not sampling.posterior.samples:
-            sampling.posterior.add(sampling.chain)
-        return sampling.posterior, sampling.history
+        sampling = _Sampling(self, DotBias(), ratings, seed).run(on_epoch=on_epoch)
+        return sampling.drawn, sampling.history
 
 
 class _Sampling(EpochLoop):
     """One chain, and what was drawn so far."""
 
-    def __init__(self, solver: Gibbs, ratings: Ratings, seed: int) -> None:
-        self.ratings, self.n_threads, self.burn_in = ratings, solver.n_threads, solver.burn_in
+    solver: Gibbs
+    model: DotBias
+
+    def __init__(self, solver: Gibbs, model: DotBias, ratings: Ratings, seed: int) -> None:
+        self.solver, self.model, self.ratings, self.seed = solver, model, ratings, seed
+        self.start, self.burn_in = {}, solver.burn_in  # there are no best parameters
         rng = generator(seed)
         super().__init__(solver.n_epochs, Validation.hold_out(ratings, solver.validation_size, rng))
         held, rest = self.validation, self.validation.rest
         n_factors = solver.n_factors_for(len(ratings))
         self.chain = solver.chain(rest, n_factors=n_factors, seed=seed)
+        self.rng = self.chain.rng
         self.posterior = Posterior.of(self.chain, rest)
         self.every = 1 + (solver.n_samples - solver.burn_in) * self.chain.bytes // _MOST_BYTES
         self.held = self.chain.members(held.users, held.items, held.codes)
@@ -164,7 +161,7 @@ class _Sampling(EpochLoop):
     def threads(self) -> Iterator[None]:
         """Numba's threads."""
         # Matrices of a few columns are slower on several threads, and not the same to the bit.
-        with threads(self.n_threads, len(self.ratings)), threadpool_limits(1, "blas"):
+        with threads(self.solver.n_threads, len(self.ratings)), threadpool_limits(1, "blas"):
             yield
 
     def one_epoch(self) -> Figures:
@@ -183,3 +180,52 @@ class _Sampling(EpochLoop):
         predicted = self.chain.predict(self.held)
         self.total = predicted if after <= 1 else self.total + predicted
         return self.validation.rmse_of(self.total / max(1, after))
+
+    @property
+    def drawn(self) -> Posterior:
+        """The samples after burn-in; before there are any, the present state of the chain."""
+        if self.posterior.samples:
+            return self.posterior
+        first = Posterior.of(self.chain, self.posterior.ratings)
+        first.add(self.chain)
+        return first
+
+    def result(self) -> Parameters:
+        """The mean of the samples as one model, with some of them if they were asked for."""
+        posterior, solver = self.drawn, self.solver
+        parameters = posterior.compress(self.model.n_factors, seed=self.seed)
+        if solver.keep_samples:
+            parameters |= posterior.kept(solver.keep_samples)
+        return parameters
+
+    def state(self) -> Arrays:
+        """The state of the chain, and the sum of predictions of the validation rows."""
+        return self.chain.state() | {"total": self.total.copy()}
+
+    def set_state(self, arrays: Arrays) -> None:
+        """Put them back."""
+        self.chain.set_state(arrays)
+        self.total = arrays["total"].copy()
+
+    def kept(self) -> dict[str, list[Arrays]]:
+        """The samples so far, which a checkpoint does not copy: they may be most of the memory."""
+        return super().kept() | {"sample": self.posterior.sets()}
+
+    def set_kept(self, kept: dict[str, list[Arrays]]) -> None:
+        """Put them back."""
+        super().set_kept(kept)
+        self.posterior.set_sets(kept["sample"])
+
+    def check_kept(self, n: dict[str, int], epoch: int) -> None:
+        """There is a sample for every so many epochs since the burn-in."""
+        due = max(0, epoch - self.burn_in) // self.every
+        if n.get("sample", 0) != due:
+            raise DataError(f"facts.kept.sample must be {due} after {epoch} epochs")
+
+    def kept_form(self, kind: str) -> Arrays:
+        """A sample of the chain as it is now."""
+        if kind != "sample":
+            return super().kept_form(kind)
+        now = Posterior.of(self.chain, self.posterior.ratings)
+        now.add(self.chain)
+        return now.sets()[0]

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from dotbias.compiled import compiled
 from dotbias.models.base import Array
+from dotbias.random import normal
 from dotbias.solvers.arithmetic import dot, fma
 from dotbias.solvers.least_squares.normal_equations import (
     LANES,
@@ -23,7 +24,6 @@ from dotbias.solvers.least_squares.normal_equations import (
     solve_lower,
     solve_upper,
 )
-from dotbias.solvers.random import normal
 
 # Rows and ratings are dealt out to so many parts, however many threads there are.
 _BLOCKS = 64

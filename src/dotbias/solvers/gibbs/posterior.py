@@ -11,6 +11,7 @@ from dotbias.data.ratings import Ratings
 from dotbias.data.vocabulary import Index
 from dotbias.models.parameters import Array, Parameters, constants
 from dotbias.settings import generator
+from dotbias.solvers.checkpoint import Arrays
 from dotbias.solvers.gibbs.chain import Chain
 from dotbias.solvers.gibbs.kernels import predict_rows
 from dotbias.solvers.gibbs.ordinal import Ordinal
@@ -59,6 +60,30 @@ class Posterior:
         self.weights.append(chain.weights.copy())
         if chain.ordinal is not None:
             self.likelihoods.append(replace(chain.ordinal))
+
+    def sets(self) -> list[Arrays]:
+        """Each sample as arrays by name, those of the sample itself."""
+        sets: list[Arrays] = [
+            {"table": table, "weights": weights, "noise_variance": np.array([variance])}
+            for table, weights, variance in zip(
+                self.samples, self.weights, self.noise_variances, strict=True
+            )
+        ]
+        for one, likelihood in zip(sets, self.likelihoods, strict=False):
+            one["thresholds"] = likelihood.thresholds
+        return sets
+
+    def set_sets(self, sets: list[Arrays]) -> None:
+        """Put those back."""
+        self.samples = [one["table"] for one in sets]
+        self.weights = [one["weights"] for one in sets]
+        self.noise_variances = [float(one["noise_variance"][0]) for one in sets]
+        ordinal = self.chain.ordinal
+        self.likelihoods = (
+            []
+            if ordinal is None
+            else [replace(ordinal, thresholds=one["thresholds"]) for one in sets]
+        )
 
     @property
     def noise_factors(self) -> NDArray[np.float64]:

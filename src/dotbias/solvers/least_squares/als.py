@@ -1,6 +1,5 @@
 """Alternating least squares: one side's rows are solved with the other side's held, then the other's."""
 
-import time
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from contextlib import AbstractContextManager
@@ -11,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dotbias.data.ratings import Ratings
-from dotbias.data.stripes import SIDES, Side, Stripe
+from dotbias.data.stripes import OTHER, Side, Stripe
 from dotbias.errors import SettingError
 from dotbias.memory import check_memory
 from dotbias.models.base import Array, Model, Parameters, initialised
@@ -19,9 +18,10 @@ from dotbias.models.baseline import Baseline
 from dotbias.models.dot_bias import DotBias
 from dotbias.models.row_form import row_weights
 from dotbias.settings import generator, setting
-from dotbias.solvers.base import History, OnEpoch, Solver, linear_dot_bias
+from dotbias.solvers.base import linear_dot_bias
+from dotbias.solvers.checkpoint import Arrays
 from dotbias.solvers.decay import WeightDecay, as_weight_decay, prior_constants, row_counts
-from dotbias.solvers.epochs import EpochLoop, Figures
+from dotbias.solvers.epochs import EpochLoop, Figures, IteratingSolver
 from dotbias.solvers.least_squares.closed_form import ClosedForm
 from dotbias.solvers.least_squares.conjugate_gradients import ONE, improve_rows
 from dotbias.solvers.least_squares.normal_equations import padded, solve_rows
@@ -42,7 +42,7 @@ _PER: Mapping[str, Literal["rating", "row"]] = {"ratings": "rating", "rows": "ro
 
 
 @dataclass(frozen=True, kw_only=True)
-class ALS(Solver):
+class ALS(IteratingSolver):
     """Alternating least squares for ``DotBias`` with linear output (Zhou et al. 2008, section 3.1).
 
     Minimises what ``objective`` measures and ``GradientDescent`` follows; the same ``λ`` means the same
@@ -132,31 +132,27 @@ class ALS(Solver):
         """Epochs are iterations here."""
         return self.n_iterations
 
-    def fit(
-        self, model: Model, ratings: Ratings, *, seed: int = 0, on_epoch: OnEpoch | None = None
-    ) -> tuple[Parameters, History]:
-        """Embeddings and biases, and the history of the iterations.
+    def start(self, model: Model, ratings: Ratings, *, seed: int = 0) -> "_Iterations":
+        """A fit that has not begun.
 
-        Ctrl-C ends the fit after the running iteration; the best parameters so far are returned and
+        Ctrl-C ends it after the running iteration; the best parameters so far are its result and
         ``history.stopped`` says so.
 
         Raises:
-            SettingError: for a model other than ``DotBias`` with linear output, or more threads than
-                there are.
+            SettingError: for a model other than ``DotBias`` with linear output.
         """
-        model = linear_dot_bias(self, model)
-        started = time.perf_counter()
-        run = _Iterations(self, model, ratings, seed).run(on_epoch=on_epoch)
-        run.history.seconds = time.perf_counter() - started
-        return run.validation.best or run.parameters(), run.history
+        return _Iterations(self, linear_dot_bias(self, model), ratings, seed)
 
 
 class _Iterations(EpochLoop):
     """The state of one fit. Inside, ratings and parameters are in units of the ratings' std."""
 
+    solver: ALS
+    model: DotBias
+
     def __init__(self, solver: ALS, model: DotBias, ratings: Ratings, seed: int) -> None:
-        self.model, self.ratings, self.n_threads = model, ratings, solver.n_threads
-        rng = generator(seed)
+        self.solver, self.model, self.ratings, self.seed = solver, model, ratings, seed
+        self.rng = rng = generator(seed)
         self.start = initialised(model, ratings, rng)
         validation = Validation.hold_out(ratings, solver.validation_size, rng)
         super().__init__(solver.n_epochs, validation, patience=solver.patience)
@@ -180,7 +176,7 @@ class _Iterations(EpochLoop):
             else _Stepwise(
                 side, inside, Stripes(rest, side, made), counts, held, n_steps=solver.n_steps
             )
-            for side in SIDES
+            for side in OTHER
         )
         for name in DotBias.groups[:2] if held else DotBias.groups:
             # The rows have the numbers now, and of many no second copy is kept.
@@ -188,7 +184,7 @@ class _Iterations(EpochLoop):
 
     def threads(self) -> AbstractContextManager[None]:
         """Numba's threads."""
-        return threads(self.n_threads, len(self.ratings))
+        return threads(self.solver.n_threads, len(self.ratings))
 
     def one_epoch(self) -> Figures:
         """Users, then items."""
@@ -212,6 +208,19 @@ class _Iterations(EpochLoop):
                 now[f"{name}_bias"] = side.bias * self.units[f"{name}_bias"]
             now[f"{name}_factors"] = side.factors * self.units[f"{name}_factors"]
         return now
+
+    def result(self) -> Parameters:
+        """See ``EpochLoop.result``."""
+        return self.validation.best or self.parameters()
+
+    def state(self) -> Arrays:
+        """The rows of both sides."""
+        return {"user_rows": self.users.rows.copy(), "item_rows": self.items.rows.copy()}
+
+    def set_state(self, arrays: Arrays) -> None:
+        """Put them back."""
+        for name, side in (("user_rows", self.users), ("item_rows", self.items)):
+            side.place(arrays[name])
 
 
 class _Rows(ABC):
@@ -265,6 +274,11 @@ class _Rows(ABC):
     def factors(self) -> Array:
         """The embeddings, shape (n, k)."""
         return self.rows[:, self._factors_at]
+
+    def place(self, rows: Array) -> None:
+        """Take other rows, shape (n, width)."""
+        self.rows[:] = rows
+        self.penalty = self._penalty()
 
     def solve(self, other: "_Rows") -> float:
         """Move every row with the other side's held; the sum of squared errors after it."""

@@ -1,10 +1,10 @@
 """Alternating least squares on everything: known pairs, and all that nobody chose."""
 
 import math
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from typing import ClassVar, Literal
 
 import numpy as np
@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from threadpoolctl import threadpool_limits
 
 from dotbias.data.ratings import Ratings
-from dotbias.data.stripes import SIDES, Side, Stripe
+from dotbias.data.stripes import OTHER, Side, Stripe
 from dotbias.errors import SettingError
 from dotbias.memory import check_memory
 from dotbias.models.base import Array, Model, Parameters, has_formula_of, initialised
@@ -24,8 +24,9 @@ from dotbias.models.dot_product import (
     user_weights,
 )
 from dotbias.settings import generator, setting
-from dotbias.solvers.base import History, OnEpoch, Solver
-from dotbias.solvers.epochs import EpochLoop, Figures
+from dotbias.solvers.base import History, OnEpoch
+from dotbias.solvers.checkpoint import Arrays
+from dotbias.solvers.epochs import CarryOn, EpochLoop, Figures, IteratingSolver, finished
 from dotbias.solvers.least_squares.conjugate_gradients import ONE, improve_rows
 from dotbias.solvers.least_squares.eigenbasis import Eigenbasis, gram, turned
 from dotbias.solvers.least_squares.normal_equations import padded
@@ -47,7 +48,7 @@ _NO_LINEAR_TERM = np.zeros((0, 0), np.float32)
 
 
 @dataclass(frozen=True, kw_only=True)
-class ImplicitALS(Solver):
+class ImplicitALS(IteratingSolver):
     """Alternating least squares for ``DotProduct``, with the pairs that nobody rated in the sum.
 
     Minimises (Hu, Koren & Volinsky 2008, eq. 3, in the form of Rendle et al. 2021, eq. 4)
@@ -130,6 +131,37 @@ class ImplicitALS(Solver):
         """Embeddings of 128 factors."""
         return DotProduct()
 
+    def start(
+        self,
+        model: Model,
+        ratings: Ratings,
+        *,
+        seed: int = 0,
+        embeddings: Parameters | None = None,
+        svd: Parameters | None = None,
+    ) -> "_Iterations":
+        """A fit that has not begun.
+
+        With ``embeddings``, the parameters of an earlier fit under the same vocabularies, the iterations
+        go on from its embeddings instead of from random ones. With ``svd``, those of an earlier fit to
+        the same pairs that differed in ``weight_decay`` or iterations alone, its second part is taken
+        over.
+
+        Ctrl-C ends it after the running iteration; what it has reached is its result and
+        ``history.stopped`` says so.
+
+        Raises:
+            SettingError: for a model other than ``DotProduct``.
+        """
+        if not has_formula_of(model, DotProduct):
+            raise SettingError(f"ImplicitALS estimates DotProduct, not {type(model).__name__}")
+        if model.n_svd_factors and svd is None:  # before the iterations, which come first
+            sides = ratings.n_users, ratings.n_items
+            _ = ratings.values  # all at once, which ratings on disk refuse
+            taken = numbers_held(*sides, model.n_svd_factors)
+            check_memory(taken, f"an SVD with n_svd_factors={model.n_svd_factors}")
+        return _Iterations(self, model, ratings, seed, embeddings, svd)
+
     def fit(
         self,
         model: Model,
@@ -137,39 +169,15 @@ class ImplicitALS(Solver):
         *,
         seed: int = 0,
         on_epoch: OnEpoch | None = None,
+        carry_on: CarryOn | None = None,
         start: Parameters | None = None,
         svd: Parameters | None = None,
     ) -> tuple[Parameters, History]:
-        """Embeddings, and the history of the iterations.
-
-        With ``start``, the parameters of an earlier fit under the same vocabularies, the iterations go
-        on from its embeddings instead of from random ones. With ``svd``, those of an earlier fit to the
-        same pairs that differed in ``weight_decay`` or iterations alone, its second part is taken over.
-
-        Ctrl-C ends the fit after the running iteration; what it has reached is returned and
-        ``history.stopped`` says so.
-
-        Raises:
-            SettingError: for a model other than ``DotProduct``, or more threads than there are.
+        """Embeddings, and the history of the iterations: ``start`` and ``svd`` as for a fit that has not
+        begun (``embeddings``, ``svd``).
         """
-        if not has_formula_of(model, DotProduct):
-            raise SettingError(f"ImplicitALS estimates DotProduct, not {type(model).__name__}")
-        if model.n_svd_factors and svd is None:  # before the iterations, which come first
-            sides = ratings.n_users, ratings.n_items
-            taken = numbers_held(*sides, model.n_svd_factors)
-            check_memory(taken, f"an SVD with n_svd_factors={model.n_svd_factors}")
-        started = time.perf_counter()
-        run = _Iterations(self, model, ratings, seed, start).run(on_epoch=on_epoch)
-        run.solve_users()
-        parameters = run.parameters()
-        if model.n_svd_factors:
-            users, items, values = run.svd() if svd is None else _second_part(svd)
-            for name, second in zip(model.groups, (users, items), strict=True):
-                parameters[name] = np.hstack([parameters[name], second])
-            parameters["singular_values"] = values
-            parameters["stranger"] = mean_row(parameters["user_factors"])
-        run.history.seconds = time.perf_counter() - started
-        return parameters, run.history
+        begun = partial(self.start, model, ratings, seed=seed, embeddings=start, svd=svd)
+        return finished(begun, on_epoch, carry_on)
 
     def constants(self, ratings: Ratings) -> Parameters:
         """What a model keeps of that which it was fitted to (see ``DotProduct``)."""
@@ -201,6 +209,9 @@ class _Iterations(EpochLoop):
     so they are kept here: then nothing but known pairs differs from user to user.
     """
 
+    solver: ImplicitALS
+    model: DotProduct
+
     def __init__(
         self,
         solver: ImplicitALS,
@@ -208,11 +219,11 @@ class _Iterations(EpochLoop):
         ratings: Ratings,
         seed: int,
         start: Parameters | None,
+        svd: Parameters | None = None,
     ) -> None:
-        self.model, self.ratings, self.n_threads = model, ratings, solver.n_threads
-        self.n_steps = solver.n_steps
-        rng = generator(seed)
-        self.rng = rng
+        self.solver, self.model, self.ratings, self.seed = solver, model, ratings, seed
+        self.n_steps, self._svd = solver.n_steps, svd
+        self.rng = rng = generator(seed)
         self.start = initialised(model, ratings, rng) | solver.constants(ratings)
         self.start["target"] *= np.float32(model.share)
         if start is not None:
@@ -227,7 +238,7 @@ class _Iterations(EpochLoop):
             "balance": np.array([0, 1], np.float32),
         }
         self.users, self.items = (
-            _Rows(model, scaled, side, ratings, self.lengths) for side in SIDES
+            _Rows(model, scaled, side, ratings, self.lengths) for side in OTHER
         )
         self.a0 = solver.unobserved_weight
         decay = USUAL_DECAY if solver.weight_decay is None else solver.weight_decay
@@ -245,7 +256,7 @@ class _Iterations(EpochLoop):
     @contextmanager
     def threads(self) -> Iterator[None]:
         """Numba's threads, and one of LAPACK's, whose bits depend on their number."""
-        with threads(self.n_threads, len(self.ratings)), threadpool_limits(1, "blas"):
+        with threads(self.solver.n_threads, len(self.ratings)), threadpool_limits(1, "blas"):
             yield
 
     def one_epoch(self) -> Figures:
@@ -303,6 +314,26 @@ class _Iterations(EpochLoop):
             "prior_per_rating": np.zeros(1, np.float32),
         }
 
+    def result(self) -> Parameters:
+        """The parameters, users solved to the end, with the second part where the model has one."""
+        self.solve_users()
+        parameters = self.parameters()
+        if self.model.n_svd_factors:
+            users, items, values = self.svd() if self._svd is None else _second_part(self._svd)
+            for name, second in zip(self.model.groups, (users, items), strict=True):
+                parameters[name] = np.hstack([parameters[name], second])
+            parameters["singular_values"] = values
+            parameters["stranger"] = mean_row(parameters["user_factors"])
+        return parameters
+
+    def state(self) -> Arrays:
+        """The tables of both sides, in the basis that they were last turned to."""
+        return {"user_rows": self.users.table, "item_rows": self.items.table}
+
+    def set_state(self, arrays: Arrays) -> None:
+        """Put them back."""
+        self.users.table, self.items.table = arrays["user_rows"], arrays["item_rows"]
+
 
 class _Rows:
     """One side: its table, and the known pairs row by row, as the kernel wants them.
@@ -340,6 +371,15 @@ class _Rows:
         self._table = np.pad(factors, ((0, 0), (0, padded(self._k) - self._k)))
         self.pull = math.inf
         self.weight = sum(each.weight for each in self._stripes)
+
+    @property
+    def table(self) -> Array:
+        """All rows with what pads them, shape (n, width); a copy, as what is put here is copied."""
+        return self._table.copy()
+
+    @table.setter
+    def table(self, rows: Array) -> None:
+        self._table = rows.copy()
 
     def pulls(self) -> Rows:
         """``c t`` of the known pairs, of which a decomposition needs all at once."""

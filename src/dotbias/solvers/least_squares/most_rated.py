@@ -1,5 +1,6 @@
 """The most rated items, as an embedding of one factor: lists that know nothing of a user."""
 
+import math
 import time
 from dataclasses import dataclass
 
@@ -48,7 +49,8 @@ class MostRated(Solver):
         parameters |= shares(ratings.n_users, ratings.item_counts)
         share = parameters["item_factors"][:, 0]
         seconds = time.perf_counter() - started
-        rmse = float(np.sqrt(np.mean((1 - share[ratings.item_indices]) ** 2)))
+        squares = (1 - share.astype(np.float64)) ** 2
+        rmse = math.sqrt(float(np.dot(ratings.item_counts, squares)) / len(ratings))
         epoch = Epoch(1, 1, 0.0, rmse, None, seconds, len(ratings) / max(seconds, 1e-9))
         if on_epoch is not None:
             on_epoch(epoch)

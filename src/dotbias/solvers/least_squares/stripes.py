@@ -6,6 +6,7 @@ from typing import Generic, NamedTuple, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
+from dotbias.data.prepared.prepared import PreparedPart
 from dotbias.data.ratings import Ratings
 from dotbias.data.stripes import Side, Stripe
 from dotbias.data.vocabulary import Index
@@ -24,10 +25,15 @@ class Stripes(Generic[T]):
     """
 
     def __init__(self, ratings: Ratings, side: Side, make: Callable[[Stripe], T]) -> None:
-        self._made = [make(each) for each in ratings.stripes(side)]
+        self._ratings, self._side, self._make = ratings, side, make
+        # Those of ratings on disk are made anew each time.
+        self._kept = None if isinstance(ratings, PreparedPart) else list(self._all())
 
     def __iter__(self) -> Iterator[T]:
-        return iter(self._made)
+        return self._all() if self._kept is None else iter(self._kept)
+
+    def _all(self) -> Iterator[T]:
+        return map(self._make, self._ratings.stripes(self._side))
 
 
 class Regressions(NamedTuple):

@@ -1,26 +1,30 @@
-"""The state of a run between two epochs, in memory and as a file."""
+"""The state of a run between two epochs, in memory and as a file, and checks on what a file says."""
 
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
+from numpy.typing import NDArray
 
 from dotbias import model_file
-from dotbias.errors import DataError
-from dotbias.plain import from_plain
+from dotbias.errors import DataError, SettingError
+from dotbias.plain import from_plain, same_settings, settings_text
+from dotbias.settings import Settings
 from dotbias.shown import Shown
 from dotbias.solvers.base import History
-from dotbias.solvers.descent.passes import Floats
 
 CHECKPOINT_KIND = "dotbias checkpoint"
+
+Arrays: TypeAlias = dict[str, NDArray[Any]]
+"""Arrays by name."""
 
 
 @dataclass(frozen=True, eq=False)
 class Checkpoint(Shown):
     """The state of a run between two epochs: arrays by name, and plain facts."""
 
-    arrays: dict[str, Floats]
+    arrays: Arrays
     facts: dict[str, Any]
 
     def save(self, path: str | Path, *, force: bool = False) -> None:
@@ -45,20 +49,6 @@ class Checkpoint(Shown):
         return cls(*model_file.read(Path(path), kind=CHECKPOINT_KIND))
 
 
-# Sets of parameters that a checkpoint keeps: the best, those to be averaged, those at ends of cycles.
-KEPT = ("best", "window", "cycle")
-
-
-@dataclass(frozen=True)
-class GuardFacts:
-    """What a run's guard against divergence has seen of the training loss; None is nothing yet."""
-
-    best: float | None = None
-    last: float | None = None
-    last_lr: float | None = None
-    rises: int = 0
-
-
 @dataclass(frozen=True, kw_only=True)
 class CheckpointFacts:
     """What a checkpoint keeps beside arrays.
@@ -66,24 +56,27 @@ class CheckpointFacts:
     Args:
         run: what makes the run the same run.
         rng: state of its generator.
-        n_updates: updates until now.
         history: of the epochs until now.
-        kept: how many sets of parameters of each kind are among the arrays.
+        kept: how many sets of arrays of each kind are among the arrays (``EpochLoop.kept``).
         best: lowest RMSE on the validation rows, and its epoch.
-        guard: what the divergence guard remembers.
+        own: what the solver says besides (``EpochLoop.own_facts``).
     """
 
     run: dict[str, Any]
     rng: dict[str, Any]
-    n_updates: int
     history: History
     kept: dict[str, int] = field(default_factory=dict)
     best: tuple[float | None, ...] = (None, 0)
-    guard: GuardFacts = field(default_factory=GuardFacts)
+    own: dict[str, Any] = field(default_factory=dict, metadata={"others": True})
 
 
-def read_facts(checkpoint: Checkpoint) -> CheckpointFacts:
-    """The facts of a checkpoint.
+@dataclass(frozen=True)
+class NoFacts:
+    """Of a solver that says nothing besides."""
+
+
+def read_facts(checkpoint: Checkpoint, n_epochs: int) -> CheckpointFacts:
+    """The facts of a checkpoint of a run of so many epochs.
 
     Raises:
         DataError: when they are not of the right form, naming the field.
@@ -94,6 +87,12 @@ def read_facts(checkpoint: Checkpoint) -> CheckpointFacts:
     facts = from_plain(CheckpointFacts, data, "facts")
     if len(facts.best) != 2:
         raise DataError("facts.best must be an RMSE and an epoch")
+    done = len(facts.history.epochs)
+    numbers = [epoch.epoch for epoch in facts.history.epochs]
+    if numbers != list(range(1, done + 1)) or done > n_epochs:
+        raise DataError(f"facts.history.epochs must be the first of {n_epochs} epochs, in order")
+    if not 0 <= facts.history.best_epoch <= done or not 0 <= (facts.best[1] or 0) <= done:
+        raise DataError(f"the best epoch must be one of the {done} in facts.history.epochs")
     return facts
 
 
@@ -111,7 +110,7 @@ def generator_at(state: dict[str, Any]) -> np.random.Generator:
     return rng
 
 
-def check_arrays(wanted: dict[str, Floats], arrays: dict[str, Floats]) -> None:
+def check_arrays(wanted: Arrays, arrays: Arrays) -> None:
     """Refuse arrays that are missing, not finite, or not of the form of others of the same name.
 
     Raises:
@@ -129,3 +128,25 @@ def check_arrays(wanted: dict[str, Floats], arrays: dict[str, Floats]) -> None:
             )
         if not np.isfinite(array).all():
             raise DataError(f"the array {name} is not finite")
+
+
+def check_same_run(kept: dict[str, Any], mine: dict[str, Any]) -> None:
+    """Refuse what is kept of another run.
+
+    Args:
+        kept: what made that run the same run (``EpochLoop.identity``), as plain data.
+        mine: the same of this one: settings, and plain data.
+
+    Raises:
+        SettingError: naming what differs.
+    """
+    for what, value in kept.items():
+        own = mine.get(what)
+        if isinstance(own, Settings):
+            text = value if isinstance(value, str) else settings_text(value)
+            plain = model_file.plain_of_text(value) if isinstance(value, str) else value
+            same = text == repr(own) or same_settings(plain, own)
+        else:
+            text, same = value, own == value
+        if not same:
+            raise SettingError(f"the checkpoint is of another run: its {what} is {text}, not {own}")

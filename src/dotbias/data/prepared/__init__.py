@@ -1,0 +1,1 @@
+"""Prepared ratings: a folder in which they lie block by block, and need not fit into memory."""

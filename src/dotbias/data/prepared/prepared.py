@@ -1,0 +1,432 @@
+"""Prepared ratings: read from their folder, a block or a stripe at a time."""
+
+import hashlib
+import io
+import json
+from collections.abc import Iterator
+from functools import cached_property
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import polars as pl
+from numpy.typing import NDArray
+
+from dotbias.data.formats.arrow import check_messages
+from dotbias.data.kind import Kind
+from dotbias.data.prepared.manifest import (
+    COLUMNS,
+    SMALL,
+    Manifest,
+    Moments,
+    checksum,
+    checksum_of,
+    damage,
+    read_manifest,
+)
+from dotbias.data.prepared.write import TYPES
+from dotbias.data.ratings import LARGEST, Ratings, Scale, ratings_of
+from dotbias.data.reading import Reading
+from dotbias.data.sources.blob import PARSER_ERRORS, Blob, shown
+from dotbias.data.stripes import OTHER, Columns, Side, Stripe, ahead, stripe
+from dotbias.data.vocabulary import Index, Vocabulary
+from dotbias.errors import DataError, SettingError
+from dotbias.memory import allowed
+from dotbias.shown import Part
+
+
+class PreparedRatings:
+    """Ratings in a folder that ``dotbias prepare`` has written, of which no more is in memory than what
+    grows with users, items and blocks.
+
+    Users and items are cut into as many blocks of consecutive indices, so the ratings lie in a grid. Of
+    each block first those for training, then those that are held out. What a part of them asks for is
+    checked when it is read: its checksum the first time, its indices each time.
+
+    Args:
+        folder: where they lie.
+        manifest: what it says.
+        memory: bytes that fitting them may take.
+
+    >>> import dotbias as db
+    >>> ratings, _ = db.simulate(n_users=100, n_items=50, n_ratings=2000, seed=0)
+    >>> prepared = db.prepare(ratings, getfixture("tmp_path") / "ratings.blocks")
+    >>> prepared.n_blocks, len(prepared.whole)
+    (8, 2000)
+    >>> users, items, values = prepared.training.read_block(0, 3)
+    """
+
+    def __init__(self, folder: Path, manifest: Manifest, memory: int) -> None:
+        self.folder, self.manifest, self.memory = folder, manifest, memory
+        n_blocks, whole = manifest.n_blocks, manifest.whole
+        for name in SMALL:
+            path = self._path(name)
+            if not path.is_file():
+                raise DataError(f"{path} is missing: prepare the ratings again")
+            if checksum(path) != manifest.checksums[name]:
+                raise damage(path, "its checksum is another")
+        self._starts = self._small("starts", (n_blocks * n_blocks + 1,))
+        self._held = self._small("held", (n_blocks * n_blocks,))
+        self._edges = {
+            "user": self._small("user_edges", (n_blocks + 1,)),
+            "item": self._small("item_edges", (n_blocks + 1,)),
+        }
+        self._counts = {
+            "user": self._small("user_counts", (2, manifest.n_users)),
+            "item": self._small("item_counts", (2, manifest.n_items)),
+        }
+        self._check_places()
+        self._offsets = {name: self._offset(name, whole.n) for name in COLUMNS}
+        self._known_good: set[int] = set()
+        self.user_vocabulary = self._vocabulary("user", manifest.n_users)
+        self.item_vocabulary = self._vocabulary("item", manifest.n_items)
+
+    @classmethod
+    def open(cls, path: str | Path, *, memory: int | str | None = None) -> "PreparedRatings":
+        """The ratings in a folder.
+
+        Args:
+            path: the folder.
+            memory: what fitting them may take, in bytes or as text such as ``"3GiB"``; by default half
+                of what there is. Where nobody names a number of factors, they are as many as fit.
+
+        Raises:
+            DataError: naming the file that is missing, damaged, cut short, of another type or of a newer
+                version.
+            SettingError: for a memory that is no size.
+        """
+        folder, n_bytes = Path(path), allowed(memory)
+        return cls(folder, read_manifest(folder), n_bytes)
+
+    def __repr__(self) -> str:
+        whole, training = len(self.whole), len(self.training)
+        return (
+            f"PreparedRatings({whole:,} {self.whole.noun}, {training:,} of them for training, "
+            f"{self.manifest.n_users:,} users, {self.manifest.n_items:,} items, "
+            f"{self.n_blocks} x {self.n_blocks} blocks)"
+        )
+
+    @property
+    def n_blocks(self) -> int:
+        """How many user blocks there are, and as many item blocks."""
+        return self.manifest.n_blocks
+
+    @property
+    def kind(self) -> Kind:
+        """What they are: "ratings", "counts" or "events"."""
+        return self.manifest.kind
+
+    @property
+    def reading(self) -> Reading | None:
+        """How the source was read."""
+        return self.manifest.reading
+
+    @cached_property
+    def training(self) -> "PreparedPart":
+        """The ratings that are not held out."""
+        return PreparedPart(self, "training")
+
+    @cached_property
+    def whole(self) -> "PreparedPart":
+        """All ratings."""
+        return PreparedPart(self, "whole")
+
+    def edges(self, side: Side) -> NDArray[np.int64]:
+        """First index of each block of a side, then the number of its rows, shape (n_blocks + 1,)."""
+        return self._edges[side]
+
+    def held_out(self) -> Iterator[Columns]:
+        """The held-out ratings of each block that has any, as ``PreparedPart.read_block`` gives them."""
+        for number in range(self.n_blocks**2):
+            if self._held[number] < self._starts[number + 1]:
+                yield self._read(number, self._held[number], self._starts[number + 1])
+
+    # -- files -------------------------------------------------------------------------------------
+
+    def _path(self, name: str) -> Path:
+        return self.folder / name
+
+    def _small(self, name: str, shape: tuple[int, ...]) -> NDArray[np.int64]:
+        path = self._path(f"{name}.npy")
+        array: NDArray[np.int64] = np.array(_checked(path, np.dtype(np.int64), shape))
+        array.setflags(write=False)
+        return array
+
+    def _offset(self, name: str, n: int) -> int:
+        """Where the numbers of a column begin in their file."""
+        path = self._path(f"{name}.npy")
+        return int(_checked(path, np.dtype(TYPES[name]), (n,)).offset)
+
+    def _check_places(self) -> None:
+        n, n_training = self.manifest.whole.n, self.manifest.training.n
+        starts, held = self._starts, self._held
+        if starts[0] != 0 or starts[-1] != n or (np.diff(starts) < 0).any():
+            raise damage(self._path("starts.npy"), f"blocks do not lie in order from 0 to {n:,}")
+        if (held < starts[:-1]).any() or (held > starts[1:]).any():
+            raise damage(self._path("held.npy"), "held-out rows begin outside their blocks")
+        if (held - starts[:-1]).sum() != n_training:
+            raise damage(self._path("held.npy"), f"there are not {n_training:,} training rows")
+        for side, n_rows in (("user", self.manifest.n_users), ("item", self.manifest.n_items)):
+            edges, counts = self._edges[side], self._counts[side]
+            if edges[0] != 0 or edges[-1] != n_rows or (np.diff(edges) < 0).any():
+                path = self._path(f"{side}_edges.npy")
+                raise damage(path, f"blocks do not lie in order from 0 to {n_rows:,}")
+            is_sum = counts.sum(axis=1).tolist() == [n_training, n]
+            if not is_sum or (counts[0] < 0).any() or (counts[0] > counts[1]).any():
+                path = self._path(f"{side}_counts.npy")
+                raise damage(path, f"counts do not add up to {n_training:,} and {n:,}")
+
+    def _vocabulary(self, side: Side, n_rows: int) -> Vocabulary:
+        path = self._path(f"{side}_ids.arrow")
+        check_messages(Blob(shown(path), path))
+        try:
+            frame = pl.scan_ipc(path, glob=False).collect()
+        except PARSER_ERRORS as error:
+            raise damage(path, f"it cannot be read ({str(error).partition(chr(10))[0]})") from error
+        types = {"id": (pl.Int64, pl.String), "title": (pl.String,), "genres": (pl.String,)}
+        if "id" not in frame.columns or any(
+            dtype not in types.get(name, ()) for name, dtype in frame.schema.items()
+        ):
+            raise damage(path, f"its columns are {frame.schema}")
+        ids = frame["id"]
+        if len(ids) != n_rows or ids.null_count():
+            raise damage(path, f"there are not {n_rows:,} ids")
+        rising = ids.dtype == pl.String or not (ids.to_numpy()[1:] <= ids.to_numpy()[:-1]).any()
+        if not rising or (ids.dtype == pl.String and ids.n_unique() < n_rows):
+            raise damage(path, "an id is there twice, or integers do not rise")
+        columns = (frame[name] if name in frame.columns else None for name in ("title", "genres"))
+        return Vocabulary(ids, *columns)
+
+    def _read(self, block: int, start: int, stop: int) -> Columns:
+        """Rows of a block, with its checksum and its bounds looked at."""
+        a, b = divmod(block, self.n_blocks)
+        if a not in self._known_good:
+            for name in COLUMNS:
+                self._verify(name, a)
+            self._known_good.add(a)
+        rows = Columns(*(self._numbers(name, start, stop) for name in COLUMNS))
+        self._check_bounds(rows, a, b)
+        return rows
+
+    def _numbers(self, name: str, start: int, stop: int) -> NDArray[Any]:
+        path = self._path(f"{name}.npy")
+        dtype, n = np.dtype(TYPES[name]), int(stop - start)
+        try:
+            with path.open("rb", buffering=0) as file:
+                file.seek(self._offsets[name] + dtype.itemsize * int(start))
+                numbers: NDArray[Any] = np.fromfile(file, dtype, n)
+        except OSError as error:
+            raise DataError(f"{path}: cannot be read ({error.strerror})") from error
+        if len(numbers) < n:
+            raise damage(path, f"it ends before rating {stop:,}")
+        return numbers
+
+    def _verify(self, name: str, a: int) -> None:
+        """Compare a stripe with its checksum, a piece at a time."""
+        start = self._starts[a * self.n_blocks]
+        stop = self._starts[(a + 1) * self.n_blocks]
+        pieces = range(start, stop, _PIECE)
+        read = (self._numbers(name, at, min(at + _PIECE, stop)) for at in pieces)
+        if checksum_of(read) != self.manifest.stripes[name][a]:
+            raise damage(self._path(f"{name}.npy"), f"the checksum of user block {a} is another")
+
+    def _check_bounds(self, rows: Columns, a: int, b: int) -> None:
+        for side, at, index in (("user", a, rows.users), ("item", b, rows.items)):
+            low, high = self._edges[side][at : at + 2]
+            if len(index) and not (index.min() >= low and index.max() < high):
+                path = self._path(f"{side}s.npy")
+                raise damage(path, f"an index of block {a}, {b} is not from {low:,} to {high:,}")
+        values, whole = rows.values, self.manifest.whole
+        # A comparison with NaN does not hold.
+        if len(values) and not (values.min() >= whole.lowest and values.max() <= whole.highest):
+            raise damage(self._path("values.npy"), f"a value of block {a}, {b} is not in range")
+
+
+_PIECE = 1 << 20
+
+
+class PreparedPart(Ratings):
+    """The training ratings of a folder, or all of them: ratings whose columns are never in memory as a
+    whole. Solvers that read ratings by ``chunks``, ``stripes`` or blocks take them like any others;
+    whatever asks for a column is told that there is none.
+
+    Args:
+        of: the whole folder.
+        name: "training" or "whole".
+    """
+
+    def __init__(self, of: PreparedRatings, name: Literal["training", "whole"]) -> None:
+        manifest = of.manifest
+        scale = manifest.declared_scale
+        known = {
+            "user_vocabulary": of.user_vocabulary,
+            "item_vocabulary": of.item_vocabulary,
+            "times": None,
+            "declared_scale": None if scale is None else Scale(*scale),
+            "features": None,
+            "kind": manifest.kind,
+            "reading": manifest.reading,
+        }
+        vars(self).update(known)
+        self.of, self.name = of, name
+        self._moments: Moments = getattr(manifest, name)
+
+    def __len__(self) -> int:
+        return self._moments.n
+
+    def __repr__(self) -> str:
+        low, high = self.scale
+        return (
+            f"PreparedPart({self.name}: {len(self):,} {self.noun}, {self.n_users:,} users, "
+            f"{self.n_items:,} items, values {low:g}-{high:g})"
+        )
+
+    def _parts(self) -> Iterator[Part]:
+        yield repr(self)
+
+    @property
+    def user_indices(self) -> Index:
+        """There is none, and so with the other columns.
+
+        Raises:
+            SettingError: always.
+        """
+        raise self._on_disk()
+
+    @property
+    def item_indices(self) -> Index:  # noqa: D102
+        raise self._on_disk()
+
+    @property
+    def values(self) -> NDArray[np.float32]:  # noqa: D102
+        raise self._on_disk()
+
+    def _on_disk(self) -> SettingError:
+        return SettingError(
+            f"the ratings in {shown(self.of.folder)} are read from disk block by block, and what was "
+            "asked for needs them in memory. ALS, ImplicitALS, ClosedForm and GradientDescent (one "
+            "rating at a time, squared error, without validation rows) do not; for anything else read "
+            "the source itself"
+        )
+
+    @property
+    def scale(self) -> Scale:
+        """See ``Ratings``; so for all that follows without a word."""
+        return self.declared_scale or Scale(self._moments.lowest, self._moments.highest)
+
+    @property
+    def global_mean(self) -> float:  # noqa: D102
+        return self._moments.mean
+
+    @property
+    def std(self) -> float:  # noqa: D102
+        return self._moments.std if self._moments.std >= 1 / LARGEST else 1.0
+
+    @cached_property
+    def digest(self) -> str:
+        """SHA-256 of the checksums of all that is read."""
+        manifest = self.of.manifest
+        what = [self.name, manifest.checksums, manifest.stripes]
+        return hashlib.sha256(json.dumps(what, sort_keys=True).encode()).hexdigest()
+
+    @property
+    def user_counts(self) -> NDArray[np.int64]:
+        """Number of ratings of each user in this part, shape (n_users,); 0 for some, in training."""
+        return self._counts("user")
+
+    @property
+    def item_counts(self) -> NDArray[np.int64]:
+        """Number of ratings of each item in this part, shape (n_items,)."""
+        return self._counts("item")
+
+    def chunks(self) -> Iterator[Columns]:
+        """The ratings, a user block at a time; the next is read while one is in use."""
+        return ahead(self.read_stripe("user", a) for a in range(self.n_blocks))
+
+    def take_users(self, chosen: NDArray[np.bool_]) -> Ratings:
+        """See ``Ratings``: what comes back is in memory."""
+        parts = []
+        for part in self.chunks():
+            here = chosen[part.users]
+            parts.append([column[here] for column in part])
+        users, items, values = (np.concatenate(column) for column in zip(*parts, strict=True))
+        scale = self.declared_scale
+        return ratings_of(
+            (users, self.user_vocabulary), (items, self.item_vocabulary), values, scale, self.kind
+        )
+
+    def stripes(self, side: Side) -> Iterator[Stripe]:
+        """The ratings row by row, a block of a side at a time; the next is read while one is in use."""
+        edges = self.edges(side).tolist()
+
+        def read(number: int) -> Stripe:
+            first, stop = edges[number : number + 2]
+            columns = self.read_stripe(side, number)
+            own, partners = columns.of(side), columns.of(OTHER[side])
+            return stripe(own, partners, columns.values, first, stop - first)
+
+        return ahead(read(a) for a in range(self.n_blocks) if edges[a] < edges[a + 1])
+
+    @property
+    def n_blocks(self) -> int:
+        """How many blocks each side has."""
+        return self.of.n_blocks
+
+    def edges(self, side: Side) -> NDArray[np.int64]:
+        """See ``PreparedRatings.edges``."""
+        return self.of.edges(side)
+
+    @cached_property
+    def block_sizes(self) -> NDArray[np.int64]:
+        """Number of ratings of each block, shape (n_blocks, n_blocks), users down and items across."""
+        starts, stops = self._places()
+        return (stops - starts).reshape(self.n_blocks, self.n_blocks)
+
+    def read_block(self, a: int, b: int) -> Columns:
+        """The ratings of user block ``a`` and item block ``b``, in the order of the grid.
+
+        Returns:
+            User indices, item indices (int32) and values (float32), shape (n,) each, in memory.
+
+        Raises:
+            DataError: where the files are not what was written.
+        """
+        starts, stops = self._places()
+        number = a * self.n_blocks + b
+        return self.of._read(number, starts[number], stops[number])
+
+    def read_stripe(self, side: Side, number: int) -> Columns:
+        """The ratings of a user block, or of an item block, as ``read_block`` gives them."""
+        others = range(self.n_blocks)
+        pairs = ((number, b) if side == "user" else (b, number) for b in others)
+        columns = zip(*(self.read_block(a, b) for a, b in pairs), strict=True)
+        return Columns(*(np.concatenate(column) for column in columns))
+
+    def _counts(self, side: Side) -> NDArray[np.int64]:
+        counts: NDArray[np.int64] = self.of._counts[side][0 if self.name == "training" else 1]
+        return counts
+
+    def _places(self) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        """Where the rows of this part begin and end in each block."""
+        starts = self.of._starts
+        return starts[:-1], self.of._held if self.name == "training" else starts[1:]
+
+
+def _checked(path: Path, dtype: np.dtype[Any], shape: tuple[int, ...]) -> np.memmap[Any, Any]:
+    """The array in a file, which is mapped and not read.
+
+    Raises:
+        DataError: where there is no file, or one of another type, shape or length.
+    """
+    try:
+        array = np.load(path, mmap_mode="r", allow_pickle=False)
+    except FileNotFoundError:
+        raise DataError(f"{path} is missing: prepare the ratings again") from None
+    except (OSError, ValueError, EOFError, io.UnsupportedOperation) as error:
+        raise damage(path, f"it is no array of {shape[-1]:,} numbers") from error
+    if not isinstance(array, np.memmap) or array.dtype != dtype or array.shape != shape:
+        described = getattr(array, "dtype", "?"), getattr(array, "shape", "?")
+        raise damage(path, f"it holds {described[0]} of {described[1]}, not {dtype} of {shape}")
+    if array.ndim > 1 and not array.flags.c_contiguous:
+        raise damage(path, "its numbers are in another order")
+    return array

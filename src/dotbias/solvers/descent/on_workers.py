@@ -1,0 +1,209 @@
+"""One rating at a time on several workers: each walks over blocks of its own users, and items go from
+one to another (Gemulla et al. 2011).
+"""
+
+from collections.abc import Iterator, Mapping
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
+from typing import Any
+
+import numpy as np
+
+from dotbias.compiled import compiled
+from dotbias.data.prepared.prepared import PreparedPart
+from dotbias.data.stripes import OTHER, Columns, Side
+from dotbias.models import MODELS
+from dotbias.plain import settings_from_plain, to_plain
+from dotbias.solvers.descent.from_disk import OnDisk, read_block
+from dotbias.solvers.descent.kernels import walk_kernel
+from dotbias.solvers.descent.negatives import Negatives
+from dotbias.solvers.descent.passes import (
+    Floats,
+    PassInputs,
+    StepSettings,
+    Tables,
+    decay_per_rating,
+)
+from dotbias.solvers.workers.blocks import Block, Field, Plan
+from dotbias.solvers.workers.choose import exchange_of
+from dotbias.solvers.workers.exchange import Exchange
+from dotbias.solvers.workers.jobs import Blocks, Job
+
+
+class OnWorkers(OnDisk):
+    """The blocks of a diagonal, shared out to workers; a diagonal is over when all are."""
+
+    def __init__(
+        self, inputs: PassInputs, *, exchange: Exchange, parts: int, warms_up: bool
+    ) -> None:
+        super().__init__(inputs, seed=0, parts=parts, warms_up=warms_up)
+        self.exchange, self.are_working = exchange, False
+
+    @contextmanager
+    def working(self) -> Iterator[None]:
+        """Workers that have what is in the tables, and which is there again when they have ended, unless
+        one is lost.
+        """
+        self.exchange.start()
+        self.are_working = True
+        try:
+            self.spread()
+            yield
+            self.collect()
+        except KeyboardInterrupt:
+            self.collect()
+            raise
+        finally:
+            self.are_working = False
+            self.exchange.close()
+
+    def take_diagonal(self, number: int, low: int, high: int, settings: StepSettings) -> Floats:
+        """See ``OnDisk.take_diagonal``."""
+        diagonal = self.order[number]
+        ranges = self.ranges[low:high] - self.begins[diagonal][:, None]
+        following = self.order[number + 1] if number + 1 < len(self.order) else None
+        common = {
+            "rates": settings.rates.tolist(),
+            "coefficients": settings.coefficients.tolist(),
+            "clip": float(settings.clip),
+        }
+        tasks = [
+            common
+            | {
+                "block": a,
+                "item_block": int(b),
+                "ranges": ranges[:, a].tolist(),
+                "next": None if following is None else int(self.of_items[following, a]),
+            }
+            for a, b in enumerate(self.of_items[diagonal])
+        ]
+        losses = np.array(self.exchange.run(tasks)).T  # (n_steps, n_blocks)
+        total: Floats = _sums(np.ascontiguousarray(losses))
+        return total
+
+    def spread(self) -> None:
+        """Hand the tables out."""
+        if not self.are_working:
+            return
+        for side in OTHER:
+            for number in range(self.exchange.plan.n_blocks):
+                block = _block(self.tables, side, self.exchange.plan.rows(side, number))
+                self.exchange.put(side, number, block)
+
+    def collect(self) -> None:
+        """Bring the tables back."""
+        if not self.are_working:
+            return
+        for side in OTHER:
+            for number in range(self.exchange.plan.n_blocks):
+                here = _block(self.tables, side, self.exchange.plan.rows(side, number))
+                for name, array in self.exchange.get(side, number).items():
+                    here[name][...] = array
+
+
+@compiled()
+def _sums(losses: Any) -> Any:
+    """The losses of steps, added in the order in which one process adds them."""
+    return losses.sum(axis=1)
+
+
+def _block(tables: Tables, side: Side, rows: slice) -> Block:
+    """The rows of all tables of a side, as views."""
+    s = 0 if side == "user" else 1
+    return {
+        "factors": tables.values[s][rows],
+        "bias": tables.values[2 + s][rows],
+        "factors_state": tables.states[s][:, rows],
+        "bias_state": tables.states[2 + s][:, rows],
+    }
+
+
+def exchange_for(
+    cluster: str, n_workers: int | None, inputs: PassInputs, solver: Any, model: Any
+) -> Exchange:
+    """The workers of a run."""
+    ratings, tables = inputs.ratings, inputs.tables
+    assert isinstance(ratings, PreparedPart)
+    k, n_slots = tables.values[0].shape[1], inputs.rule.n_slots
+    fields = [
+        Field("factors", (), k),
+        Field("bias", (), 1),
+        Field("factors_state", (n_slots,), k),
+        Field("bias_state", (n_slots,), 1),
+    ]
+    edges: dict[Side, list[int]] = {side: ratings.edges(side).tolist() for side in OTHER}
+    plan = Plan(dict.fromkeys(OTHER, fields), edges, tables.values[0].dtype.name)
+    spec = {
+        "job": "walk",
+        "folder": str(ratings.of.folder.resolve()),
+        "part": ratings.name,
+        "solver": to_plain(solver),
+        "model": to_plain(model),
+        "form": [float(x) for x in tables.form[:3]],
+        "dtype": plan.dtype,
+    }
+    return exchange_of(cluster, n_workers, plan, spec)
+
+
+class Walk(Job):
+    """Walks over one block of ratings after the other; the next is read meanwhile."""
+
+    def __init__(self, ratings: PreparedPart, spec: Mapping[str, Any]) -> None:
+        from dotbias.solvers.descent.training import pass_inputs
+        from dotbias.solvers.registry import solver_from_plain
+
+        dtype: Any = np.dtype(spec["dtype"]).type
+        model = settings_from_plain(spec["model"], MODELS)
+        solver: Any = solver_from_plain(spec["solver"])
+        form = (*map(dtype, spec["form"]), model.output == "sigmoid")
+        tables = Tables(values=[], states=[], form=form)
+        inputs = pass_inputs(solver, ratings, tables, dtype(ratings.std))
+        self.ratings, self.inputs, self.dtype = ratings, inputs, dtype
+        self.kernel = walk_kernel(
+            type(inputs.rule).update, inputs.rule.n_slots, inputs.n_coefficients, False, inputs.loss
+        )
+        counts = ratings.user_counts, ratings.item_counts
+        self.decay = [decay_per_rating(d, n) for d, n in zip(inputs.decay, counts, strict=True)]
+        self.reader = ThreadPoolExecutor(1)
+        self.coming: dict[
+            int, tuple[int, Future[Columns]]
+        ] = {}  # of a user block, with an item block
+
+    def run(self, task: Mapping[str, Any], blocks: Blocks) -> list[float]:
+        """Walk over the ranges of a block; the losses of each."""
+        a, b, following = task["block"], task["item_block"], task["next"]
+        read, coming = self.coming.pop(a, (-1, None))
+        if following is not None:
+            self.coming[a] = following, self.reader.submit(self._read, a, following)
+        columns = self._read(a, b) if coming is None or read != b else coming.result()
+        user, item = blocks("user", a), blocks("item", b)
+        ranges = np.array(task["ranges"], np.int64)[:, None]
+        n_steps = len(ranges)
+        edges = self.ratings.edges("user"), self.ratings.edges("item")
+        losses = self.kernel(
+            *columns,
+            ranges,
+            *(side[name] for name in ("factors", "bias") for side in (user, item)),
+            *(side[f"{name}_state"] for name in ("factors", "bias") for side in (user, item)),
+            *self.inputs.tables.form,
+            np.array(task["rates"], self.dtype),
+            np.array(task["coefficients"], self.dtype).reshape(n_steps, -1),
+            self.decay[0][edges[0][a] : edges[0][a + 1]],
+            self.decay[1][edges[1][b] : edges[1][b + 1]],
+            self.inputs.decoupled,
+            self.dtype(task["clip"]),
+            np.zeros(n_steps, self.dtype),
+            np.zeros(n_steps, np.uint64),
+            Negatives.none(),
+            np.zeros((n_steps, 1, 2), np.int64),
+        )
+        return [float(loss) for loss in losses]
+
+    def _read(self, a: int, b: int) -> Columns:
+        n = int(self.ratings.block_sizes[a, b])
+        columns = Columns(np.empty(n, np.int32), np.empty(n, np.int32), np.empty(n, self.dtype))
+        read_block(self.ratings, a, b, self.inputs.std, columns)
+        users, items = columns.users, columns.items
+        users -= np.int32(self.ratings.edges("user")[a])
+        items -= np.int32(self.ratings.edges("item")[b])
+        return columns

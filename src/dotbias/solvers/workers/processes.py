@@ -1,0 +1,123 @@
+"""Workers that are processes of this machine: blocks lie in memory that all of them see."""
+
+import json
+import os
+import subprocess
+import sys
+import tempfile
+from collections.abc import Sequence
+from contextlib import suppress
+from pathlib import Path
+from typing import IO, Any, ClassVar
+
+import numpy as np
+
+from dotbias.data.stripes import Side
+from dotbias.errors import SettingError
+from dotbias.solvers.workers.blocks import Block, Plan
+from dotbias.solvers.workers.exchange import Exchange, Task, WorkerLostError
+
+# Each worker takes one thread of every library.
+_THREADS = ("NUMBA_NUM_THREADS", "OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "POLARS_MAX_THREADS")
+_SHARED = "/dev/shm"
+
+
+class Processes(Exchange):
+    """A process for each worker. It reads tasks from its standard input, and ends where that ends, so
+    none outlives this one, however it ends. The shared memory has no name, and goes with the last of
+    them.
+    """
+
+    name: ClassVar[str] = "processes"
+
+    def __init__(self, n_workers: int, plan: Plan, spec: dict[str, Any]) -> None:
+        super().__init__(n_workers, plan, spec)
+        if os.name != "posix":
+            raise SettingError("cluster='processes' needs Linux or macOS: leave cluster out")
+        self._blocks: dict[tuple[Side, int], Block] = {}
+        self._workers: list[subprocess.Popen[bytes]] = []
+
+    def start(self) -> None:
+        """See ``Exchange.start``."""
+        folder = _SHARED if Path(_SHARED).is_dir() else None
+        with tempfile.TemporaryFile(dir=folder) as file:
+            file.truncate(self.plan.n_bytes)
+            memory = np.memmap(file, np.uint8, "r+", shape=(self.plan.n_bytes,))
+            self._blocks = self.plan.views(np.asarray(memory))
+            for _ in range(self.n_workers):
+                worker = subprocess.Popen(
+                    [sys.executable, "-m", "dotbias.solvers.workers.serve", str(file.fileno())],
+                    stdin=subprocess.PIPE,
+                    stdout=subprocess.PIPE,
+                    pass_fds=[file.fileno()],
+                    env=os.environ | dict.fromkeys(_THREADS, "1"),
+                    start_new_session=True,  # Ctrl-C is for this process to answer
+                )
+                self._workers.append(worker)
+        for number in range(self.n_workers):
+            self._say(number, {"plan": self.plan.to_plain(), "spec": self.spec})
+        for number in range(self.n_workers):
+            self._hear(number)
+
+    def put(self, side: Side, number: int, block: Block) -> None:
+        """See ``Exchange.put``."""
+        for name, array in block.items():
+            self._blocks[side, number][name][...] = array
+
+    def get(self, side: Side, number: int) -> Block:
+        """See ``Exchange.get``."""
+        return {name: array.copy() for name, array in self._blocks[side, number].items()}
+
+    def run(self, tasks: Sequence[Task]) -> list[Any]:
+        """See ``Exchange.run``."""
+        share: list[list[int]] = [[] for _ in range(self.n_workers)]
+        for number, task in enumerate(tasks):
+            share[self.owner(task["block"])].append(number)
+        for worker, own in enumerate(share):
+            if own:
+                self._say(worker, [tasks[number] for number in own])
+        found: list[Any] = [None] * len(tasks)
+        for worker, own in enumerate(share):
+            if own:
+                for number, result in zip(own, self._hear(worker), strict=True):
+                    found[number] = result
+        return found
+
+    def close(self) -> None:
+        """See ``Exchange.close``."""
+        for worker in self._workers:
+            _end(worker)
+        self._workers.clear()
+        self._blocks.clear()
+
+    def _say(self, number: int, message: Any) -> None:
+        stdin = self._pipe(number, "stdin")
+        try:
+            stdin.write(json.dumps(message).encode() + b"\n")
+            stdin.flush()
+        except OSError as error:
+            raise self._lost(number) from error
+
+    def _hear(self, number: int) -> Any:
+        line = self._pipe(number, "stdout").readline()
+        if not line.endswith(b"\n"):
+            raise self._lost(number)
+        return json.loads(line)
+
+    def _pipe(self, number: int, name: str) -> IO[bytes]:
+        pipe: IO[bytes] = getattr(self._workers[number], name)
+        return pipe
+
+    def _lost(self, number: int) -> WorkerLostError:
+        return WorkerLostError(
+            f"worker {number} has ended (exit status {self._workers[number].wait()})"
+        )
+
+
+def _end(worker: subprocess.Popen[bytes]) -> None:
+    worker.kill()
+    worker.wait()
+    for pipe in (worker.stdin, worker.stdout):
+        if pipe is not None:
+            with suppress(OSError):  # what was still to be written has no reader
+                pipe.close()
