@@ -1,12 +1,13 @@
 """The recommender: a fitted model that speaks the user's own ids and titles."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Unpack, overload
 
 import numpy as np
 import polars as pl
+from numpy.typing import NDArray
 
 from dotbias import shown
 from dotbias.data.names import usual_place
@@ -87,7 +88,8 @@ def pairs_of(given: Any) -> tuple[Any, Any]:
 _NINE_OF_TEN = 1.6449
 # What tab completion lists.
 _CONTENTS = (
-    *("predict", "predict_table", "predict_pair", "recommend", "explain", "similar", "similarity"),
+    *("predict", "predict_table", "predict_pair", "recommend", "recommend_all"),
+    *("explain", "similar", "similarity"),
     *("fold_in_user", "fold_in_item", "partial_fit"),
     *("items", "users", "item_embeddings", "user_embeddings", "item_bias_ranking"),
     *("info", "facts", "history", "scale", "training_ratings", "has", "by"),
@@ -436,11 +438,51 @@ class Recommender(Fitted):
         asked = users if is_id(users) else as_ids(users)  # type: ignore[arg-type]
         index = self.indices("user", asked, strict=strict)
         wanted = ListOptions.of_ids(self, options, strict=strict)
+        table, lengths = self._listed(asked, index, k, wanted)
+        wanted.say_short(self, lengths, k)
+        return table
+
+    def recommend_all(
+        self,
+        k: int = 10,
+        *,
+        n_users: int = 100_000,
+        strict: bool = False,
+        **options: Unpack[ListKeywords],
+    ) -> Iterator[pl.DataFrame]:
+        """What ``recommend`` gives to every user of the model, some users at a time.
+
+        Args:
+            k, strict, options: as for ``recommend``.
+            n_users: how many users each table is for.
+
+        Yields:
+            Tables as those of ``recommend``, of users in the order of their ids.
+
+        Raises:
+            UnknownIdError, DataError, SettingError: as for ``recommend``.
+        """
+        check_k(k)
+        if n_users < 1:
+            raise SettingError(f"n_users={n_users!r}: n_users must be at least 1")
+        wanted = ListOptions.of_ids(self, options, strict=strict)
+        ids, lengths = self.user_vocabulary.ids, []
+        for begin in range(0, len(ids), n_users):
+            asked = ids[begin : begin + n_users]
+            index = np.arange(begin, begin + len(asked), dtype=np.int32)
+            table, own = self._listed(asked, index, k, wanted)
+            lengths.append(own)
+            yield table
+        wanted.say_short(self, np.concatenate(lengths), k)
+
+    def _listed(
+        self, asked: Any, index: Index, k: int, wanted: ListOptions
+    ) -> tuple[pl.DataFrame, NDArray[np.integer[Any]]]:
+        """The table of ``recommend``, and how many items are on each list, shape (n,)."""
         items = self._top_items(index, k, wanted)
         row, rank = np.nonzero(items >= 0)
-        wanted.say_short(self, np.bincount(row, minlength=len(items)), k)
         chosen = items[row, rank]
-        return pl.DataFrame(
+        table = pl.DataFrame(
             {
                 "user": self.in_own_type("user", asked, index)[row],
                 "rank": rank + 1,
@@ -449,6 +491,7 @@ class Recommender(Fitted):
                 "basis": self.basis(index[row], chosen, len(row)),
             }
         )
+        return table, np.bincount(row, minlength=len(items))
 
     def top_items(self, users: Index, k: int, **options: Unpack[ListKeywords]) -> Index:
         """What ``recommend`` gives, in indices.
