@@ -60,7 +60,7 @@ each = rated // users
 gaps = rng.integers(1, items // each, (users, each), dtype=np.int32)
 places = np.cumsum(gaps, axis=1, dtype=np.int32) - 1
 values = rng.integers(1, 6, users * each).astype(np.float32)
-starts = np.arange(users + 1, dtype=np.int64) * each
+starts = np.arange(users + 1, dtype=np.int32) * np.int32(each)
 table = csr_array((values, places.reshape(-1), starts), shape=(users, items))
 parameters = {
     "global_mean": np.array([3], np.float32), "scale": np.array([1, 5], np.float32),
