@@ -112,6 +112,18 @@ def test_numbers_of_bytes_are_readable():
     assert shown == ["0 bytes", "999 bytes", "1 kB", "1.23 MB", "1 MB", "1e+22 EB"]
 
 
+def test_sizes_that_people_write(monkeypatch):
+    sizes = ["536870912", 2**30, "1GiB", "1 gib", "1.5GB", "4096MB", "0.5 TiB"]
+    read = [memory.allowed(size) for size in sizes]
+    assert read == [2**29, 2**30, 2**30, 2**30, 15 * 10**8, 4096 * 10**6, 2**39]
+    for wrong in ("", "x", "-1GiB", "511MiB", "3 apples", "1e9", 0, "GiB"):
+        with pytest.raises(SettingError, match="memory="):
+            memory.allowed(wrong)
+    for there_is, half in ((2**34, 2**33), (2**20, 2**29), (None, 2**31)):
+        monkeypatch.setattr(memory, "_physical", lambda there_is=there_is: there_is)
+        assert memory.allowed(None) == half
+
+
 def test_a_machine_that_does_not_say_what_it_has_refuses_nothing(monkeypatch):
     monkeypatch.setattr(memory, "_physical", lambda: None)
     memory.check_memory(1e30, "anything")

@@ -385,3 +385,72 @@ def test_a_pipe_is_not_replaced_by_a_file(tmp_path):
     with pytest.raises(DataError, match="no regular file"):
         write_table(pl.DataFrame({"a": [1]}), pipe, force=True)
     assert pipe.is_fifo()
+
+
+# -- folders ---------------------------------------------------------------------------------------
+
+NOTES = FileKind("box of notes", is_ours=lambda box: (box / "note").exists(), is_folder=True)
+
+
+def write_box(path: Path, text: str, **how: Any) -> None:
+    with outputs([(path, NOTES)], **how) as named, named.part(path) as part:
+        (part / "note").write_text(text)
+
+
+def test_a_folder_is_written_and_replaced_as_one(tmp_path):
+    box = tmp_path / "box"
+    write_box(box, "1")
+    (box / "old").write_text("left over")
+    write_box(box, "2")
+    assert names(tmp_path) == ["box"]
+    assert names(box) == ["note"]
+    assert (box / "note").read_text() == "2"
+
+    def half_a_box() -> None:
+        with outputs([(box, NOTES)]) as named, named.part(box) as part:
+            (part / "note").write_text("3")
+            raise ValueError("half-way")
+
+    with pytest.raises(ValueError, match="half"):
+        half_a_box()
+    assert (box / "note").read_text() == "2"
+    assert names(tmp_path) == ["box"]
+
+
+def test_a_folder_that_is_not_ours_is_replaced_when_told_so_alone(tmp_path):
+    box = tmp_path / "box"
+    box.mkdir()
+    write_box(box, "1")  # an empty one holds nothing
+    (box / "note").rename(box / "diary")
+    with pytest.raises(DataError, match="a folder is there, and nothing tells that it is a box"):
+        write_box(box, "2")
+    assert names(box) == ["diary"]
+    write_box(box, "2", force=True)
+    assert names(box) == ["note"]
+
+
+def test_a_folder_comes_back_where_what_belongs_with_it_cannot_come(tmp_path):
+    box, path = tmp_path / "box", tmp_path / "x"
+    write_box(box, "1")
+
+    def write_both() -> None:
+        with outputs([(box, NOTES), (path, NOTE)]) as named:
+            with named.part(box) as part:
+                (part / "note").write_text("2")
+            with named.part(path) as part:
+                part.write_text("note")
+                path.mkdir()
+
+    with pytest.raises(DataError, match=f"cannot write {path}"):
+        write_both()
+    assert (box / "note").read_text() == "1"
+    assert names(tmp_path) == ["box", "x"]
+
+
+@pytest.mark.parametrize("source", ["box", "box/note", "."])
+def test_a_folder_that_is_read_or_lies_in_one_that_is_read_stays(tmp_path, monkeypatch, source):
+    monkeypatch.chdir(tmp_path)
+    write_box(Path("box"), "1")
+    with pytest.raises(DataError, match="read: name another folder"):
+        write_box(Path("box"), "2", reads=[source], force=True)
+    assert (tmp_path / "box" / "note").read_text() == "1"

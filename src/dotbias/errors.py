@@ -41,6 +41,10 @@ class DataError(DotbiasError, ValueError):
     """Ratings that cannot be read or used: names the file, row, column and value."""
 
 
+class NothingLeftError(DataError):
+    """Rows of which none is left that says anything: of a part of a source that is no mistake."""
+
+
 class SettingError(DotbiasError, ValueError):
     """A setting outside its legal range: names the setting, its value and the range."""
 

@@ -266,6 +266,8 @@ def _check_reads(target: Path, kind: FileKind, reads: Iterable[str | Path], forc
             for place in _places(str(source)):
                 if target.exists() and place.resolve().is_relative_to(target):
                     raise OSError("it is what is read: name another folder")
+                if place.is_dir() and target.is_relative_to(place.resolve()):
+                    raise OSError(f"it lies in {source}, which is read: name another folder")
         return
     if not target.is_file():
         return
@@ -369,8 +371,17 @@ def _part_folder(target: Path) -> Iterator[Path]:
     try:
         yield part
     finally:
-        shutil.rmtree(part, ignore_errors=True)
+        _remove(part)
         _unlock(lock)
+
+
+def _remove(part: Path) -> None:
+    """Remove a folder, in which a thread that nobody waits for any more may still write."""
+    for pause in (0, 0.01, 0.1, 0.5):
+        time.sleep(pause)
+        shutil.rmtree(part, ignore_errors=True)
+        if not part.exists():
+            return
 
 
 def _new_part_folder(folder: Path) -> tuple[Path, int | None]:

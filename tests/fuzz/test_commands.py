@@ -89,6 +89,8 @@ POOLS = {
         "--from": " ".join(MODELS),
         "--for-ratings": "mine.csv mine.csv ratings.csv text.csv empty.csv m.dotbias nothing.csv",
         "--titles": "ratings.csv text.csv m.dotbias nothing.csv",
+        "--memory": "1GiB 512MiB 3 x 0",
+        "--user-ids": "integers text x",
         "--perplexity": f"2 5 x 0 {' '.join(ABSURD)}",
         "--method": "pca x",
     }.items()
@@ -119,6 +121,7 @@ STARTS: dict[str, list[str]] = {
     "similar": ["3", "x", "3 --stability --fits 1"],
     "simulate": ["-o out.csv --users 20 --items 10 --ratings 50"],
     "split": ["--train out.csv --test out2.csv"],
+    "prepare": ["-o out.blocks"],
     "update": ["-o out.dotbias"],
     "schedule": ["one-cycle", "warm-restarts", "x"],
 }

@@ -1,20 +1,21 @@
-"""Commands about ratings themselves: sets, download, simulate, split."""
+"""Commands about ratings themselves: sets, download, simulate, split, prepare."""
 
+import time
 from pathlib import Path
 from typing import Annotated, Literal, get_args
 
 import typer
 
+from dotbias.cli import hints, show
 from dotbias.cli import options as o
-from dotbias.cli import show
 from dotbias.cli.groups import add
-from dotbias.cli.reading import AsTheyAre
-from dotbias.cli.writing import WritesTable, write_table
+from dotbias.cli.reading import AsTheyAre, Reading, without_panics
+from dotbias.cli.writing import WritesPrepared, WritesTable, write_table
 
 
 def register(app: typer.Typer) -> None:
     """Add the commands of this file."""
-    add(app, sets, download, simulate, split)
+    add(app, sets, download, simulate, split, prepare)
 
 
 def sets(as_json: o.JsonOption = False, as_csv: o.CsvOption = False) -> None:
@@ -142,3 +143,60 @@ def split(
         strict=True,
     ):
         write_table(part.to_frame(), path)
+
+
+def prepare(
+    context: typer.Context,
+    ratings: o.RatingsArgument = None,
+    *,
+    output: Annotated[
+        Path,
+        typer.Option("-o", "--output", help="The folder to write, such as ratings.blocks."),
+        WritesPrepared,
+    ],
+    test_size: Annotated[float, typer.Option(help="Share of the ratings to hold out.")] = 0.2,
+    memory: Annotated[
+        str | None,
+        typer.Option(
+            metavar="SIZE",
+            help="What this, and fitting later, may take of the memory, such as 3GiB.",
+            show_default="half of what there is",
+        ),
+    ] = None,
+    seed: o.SeedOption = 0,
+    reading: Reading,
+) -> None:
+    """Lay ratings out in a folder, so that those that do not fit into memory can be fitted.
+
+    Text of one row a line, Parquet and Arrow are read a part at a time. Where neither files nor options
+    have changed since, the folder stays as it is; --force prepares them again.
+
+    Example: [bold]dotbias prepare ratings.csv -o ratings.blocks --memory 3GiB[/bold]
+    """
+    from dotbias.data.prepared.prepare import prepare as lay_out
+    from dotbias.memory import in_units
+
+    source, options = ratings, reading.options()
+    if reading.database is not None or source is None:
+        source, options = reading.read(source), {}  # type: ignore[assignment]
+    started = time.monotonic()
+    with without_panics():
+        prepared = lay_out(
+            source,
+            output,
+            memory=memory,
+            test_size=test_size,
+            seed=seed,
+            force=context.params["force"],
+            progress=not show.quiet(),
+            **options,
+        )
+    size = sum(path.stat().st_size for path in output.iterdir())
+    whole, training = prepared.whole, prepared.training
+    show.say(
+        f"{output}: {len(whole):,} {whole.noun} by {whole.n_users:,} users of {whole.n_items:,} items, "
+        f"{len(whole) - len(training):,} of them held out; {in_units(size)} in "
+        f"{time.monotonic() - started:.1f} s"
+    )
+    model = f"{output.stem or 'model'}.dotbias"
+    show.say(f"Next: {hints.command('fit', output, '-o', model)}")

@@ -7,7 +7,7 @@ from contextlib import contextmanager, nullcontext, redirect_stderr
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from tempfile import TemporaryFile
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
@@ -66,6 +66,17 @@ class Reading:
             metavar="LOW HIGH",
             rich_help_panel=_PANEL,
         ),
+    ] = None
+    user_ids: Annotated[
+        Literal["integers", "text"] | None,
+        typer.Option(
+            help="What user ids are; by default text unless all are written as integers are.",
+            rich_help_panel=_PANEL,
+        ),
+    ] = None
+    item_ids: Annotated[
+        Literal["integers", "text"] | None,
+        typer.Option(help="What item ids are, likewise.", rich_help_panel=_PANEL),
     ] = None
     kind: Annotated[
         Literal["ratings", "counts", "events"] | None,
@@ -218,7 +229,7 @@ class Reading:
             joining: whether the ids are to become the model's own. If not, and where those are integers,
                 text may be a title, or an id that is unknown.
         """
-        types: How = {}
+        types: How = {"user_ids": self.user_ids, "item_ids": self.item_ids}
         if rec is not None and (joining or rec.user_vocabulary.id_type == "text"):
             types["user_ids"] = rec.user_vocabulary.id_type
         if rec is not None and (joining or rec.item_vocabulary.id_type == "text"):
@@ -244,6 +255,17 @@ class Reading:
             "rating_as": self.rating_as,
             "time_as": self.time_as,
             **types,
+        }
+
+    def options(self, rec: "Recommender | None" = None, *, joining: bool = False) -> dict[str, Any]:
+        """All options of ``read_ratings``; ``rec`` and ``joining`` as for ``how``."""
+        return {
+            "scale": self.scale,
+            "on_bad": self.on_bad,
+            "duplicates": self.duplicates,
+            "titles": self.titles,
+            "max_unpacked": self.max_unpacked,
+            **self.how(rec, joining=joining),
         }
 
     def are_named(self, source: str | None) -> bool:
@@ -356,13 +378,8 @@ class Reading:
         ):
             return read_ratings(
                 source,
-                scale=self.scale,
-                on_bad=self.on_bad,
-                duplicates=self.duplicates,
-                titles=self.titles,
                 of_model=None if rec is None else rec.facts.kind,
-                max_unpacked=self.max_unpacked,
-                **self.how(rec, joining=joining),
+                **self.options(rec, joining=joining),
             )
 
 

@@ -276,6 +276,27 @@ class Solving:
         ),
         Sets(every="n_threads"),
     ] = None
+    cluster: Annotated[
+        str | None,
+        typer.Option(
+            help="Share prepared ratings out to workers: processes of this machine, ray (which is "
+            "started here), auto (one that is there), or ray://host:10001. The result is the same.",
+            metavar="WHERE",
+            rich_help_panel=_TRAINING,
+        ),
+        Sets(sgd="cluster", als="cluster"),
+    ] = None
+    workers: Annotated[
+        int | None,
+        typer.Option(
+            "--workers",
+            "--n-workers",
+            help="Workers of a --cluster: by default 2 processes, or an actor for each processor.",
+            show_default=False,
+            rich_help_panel=_TRAINING,
+        ),
+        Sets(sgd="n_workers", als="n_workers"),
+    ] = None
     decoupled: Annotated[
         bool | None,
         typer.Option(

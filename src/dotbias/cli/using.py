@@ -316,14 +316,19 @@ def biases(
 
 
 def info(model: o.ModelArgument, as_json: o.JsonOption = False) -> None:
-    """Show what a model is, how it was fitted, and how good it was on held-out ratings.
+    """Show what a model is, how it was fitted, and how good it was on held-out ratings; or what is in a
+    folder of prepared ratings.
 
     Example: [bold]dotbias info movies.dotbias[/bold]
     """
+    from dotbias.data.prepared.manifest import PREPARED
     from dotbias.errors import ModelFileError
     from dotbias.evaluation.evaluate import HeldOut
     from dotbias.recommender.recommender import Recommender
 
+    if PREPARED.is_ours(model):
+        _prepared(model, as_json=as_json)
+        return
     try:
         rec = Recommender.load(model)
     except ModelFileError as error:
@@ -365,6 +370,33 @@ def info(model: o.ModelArgument, as_json: o.JsonOption = False) -> None:
             lines.append(("", "; ".join(no_better)))
         if held.ranking is not None and held.ranking.gain is not None:
             lines.append(("held-out lists", f"{held.ranking.gain} in nDCG@{held.ranking.k}"))
+    width = max(len(name) for name, _ in lines)
+    for name, text in lines:
+        show.text(f"{name:<{width}}  {text}", heading=width)
+
+
+def _prepared(folder: Path, *, as_json: bool) -> None:
+    """What is in a folder of prepared ratings."""
+    from dotbias.data.prepared.prepared import PreparedRatings
+    from dotbias.plain import to_plain
+
+    prepared = PreparedRatings.open(folder)
+    manifest, whole = prepared.manifest, prepared.whole
+    if as_json:
+        left_out = ("checksums", "stripes")
+        show.data({k: v for k, v in to_plain(manifest).items() if k not in left_out})
+        return
+    low, high = whole.scale
+    n_held = len(whole) - len(prepared.training)
+    lines = [
+        (f"prepared {manifest.kind}", f"{len(whole):,}"),
+        *([] if manifest.reading is None else [("read as", str(manifest.reading))]),
+        ("users", f"{whole.n_users:,}"),
+        ("items", f"{whole.n_items:,} ({whole.item_vocabulary.n_titles:,} titles known)"),
+        ("scale", f"{low:g} to {high:g}, mean {whole.global_mean:.3f}"),
+        ("held out", f"{n_held:,} (share {manifest.test_size:g}, seed {manifest.seed})"),
+        ("blocks", f"{manifest.n_blocks:,} of users, {manifest.n_blocks:,} of items"),
+    ]
     width = max(len(name) for name, _ in lines)
     for name, text in lines:
         show.text(f"{name:<{width}}  {text}", heading=width)

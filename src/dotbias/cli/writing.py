@@ -75,7 +75,14 @@ def in_parts(path: Path, all_users: bool) -> bool:
     return all_users and (not path.suffix or path.is_dir())
 
 
+def _prepared(_: dict[str, Any], paths: list[Path]) -> Files:
+    from dotbias.data.prepared.manifest import PREPARED
+
+    return [(path, PREPARED) for path in paths]
+
+
 WritesModel = Writes(_models)
+WritesPrepared = Writes(_prepared)
 WritesTable = Writes(_tables)
 WritesPictures = Writes(_pictures)
 WritesMap = Writes(functools.partial(_pictures, extra="map"))

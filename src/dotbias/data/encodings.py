@@ -78,9 +78,7 @@ def as_utf8(
         DataError: for bytes that are no text in the encoding that is known, or in the one that the
             others are in.
     """
-    head = blob.head()
-    marked = next((name for mark, name in _MARKS if head.startswith(mark)), None)
-    encoding = encoding or marked
+    encoding = encoding or marked(blob.head())
     if encoding not in (None, "utf-8", "utf-8-sig", "ascii"):
         text = _decoded(blob.name, blob.read(), encoding)
         return replace(blob, content=text.removeprefix("\ufeff").encode()), encoding, ()
@@ -102,6 +100,11 @@ def as_utf8(
             return replace(blob, content=text.encode()), found, (said,)
         _decoded(blob.name, raw, "utf-8")
     return blob, "utf-8", ()
+
+
+def marked(head: bytes) -> str | None:
+    """The encoding that the first bytes of a text name, if they name one but UTF-8."""
+    return next((name for mark, name in _MARKS if head.startswith(mark)), None)
 
 
 def _decoded(name: str, raw: bytes, encoding: str) -> str:

@@ -329,6 +329,10 @@ class Ratings(Shown):
         else:
             yield stripe(items, users, self.values, 0, self.n_items)
 
+    def row_blocks(self, side: Side) -> list[slice]:
+        """Which rows of a side each of its stripes is about."""
+        return [slice(0, self.n_users if side == "user" else self.n_items)]
+
     def take(self, rows: NDArray[Any]) -> "Ratings":
         """The given rows as ratings in their own right: ids that do not occur leave the vocabularies.
 

@@ -6,6 +6,7 @@ looked for again.
 
 import logging
 import os
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Unpack, get_args
@@ -17,7 +18,7 @@ from dotbias.data import values
 from dotbias.data.catalog import fetch
 from dotbias.data.columns import Wanted, clipped, missing
 from dotbias.data.formats.known import SUFFIXES, open_table
-from dotbias.data.formats.table import Table
+from dotbias.data.formats.table import Origin, Table
 from dotbias.data.formats.titles import reshaped, with_whole_lines
 from dotbias.data.names import WHERE, counts, usual_place
 from dotbias.data.prepared.manifest import PREPARED
@@ -39,11 +40,13 @@ Duplicates = Literal["last", "mean", "sum", "error"]
 
 _log = logging.getLogger("dotbias")
 
-# What is kept of repeated pairs where nobody says.
-_DUPLICATES: dict[Kind, Duplicates] = {"ratings": "last", "counts": "sum", "events": "sum"}
+DUPLICATES: dict[Kind, Duplicates] = {"ratings": "last", "counts": "sum", "events": "sum"}
+"""What is kept of repeated pairs where nobody says."""
+
 # Columns of a table of predictions.
 _PREDICTED = ("user", "item", "prediction", "preference", "basis", "std", "lower", "upper")
-_RATED = ("user", "item", "rating", "time", "title", "genres")
+# Columns of a table of ratings.
+RATED = ("user", "item", "rating", "time", "title", "genres")
 
 
 @dataclass(frozen=True)
@@ -94,6 +97,13 @@ class ReadReport:
             pairs = "pair" if self.n_duplicates == 1 else "pairs"
             lines.append(f"{self.n_duplicates:,} repeated (user, item) {pairs}: kept {self.kept}")
         return lines
+
+    def log(self) -> None:
+        """Tell all of it."""
+        _log.info("%s", self.taken)
+        for line in self.lines():
+            grave = line.startswith(("skipped", "no titles")) or line in self.warnings
+            _log.log(logging.WARNING if grave else logging.INFO, "%s", line)
 
 
 def read_ratings(
@@ -170,10 +180,7 @@ def read_ratings(
         max_unpacked=max_unpacked,
         **how,
     )
-    _log.info("%s", report.taken)
-    for line in report.lines():
-        grave = line.startswith(("skipped", "no titles")) or line in report.warnings
-        _log.log(logging.WARNING if grave else logging.INFO, "%s", line)
+    report.log()
     return ratings
 
 
@@ -198,11 +205,143 @@ def read_ratings_with_report(
     skipped 1 bad row of 3, the first: row 3, column rating: missing;
     1 repeated (user, item) pair: kept the last in the file
     """
-    _require("on_bad", on_bad, get_args(OnBad))
-    _require("duplicates", duplicates, (None, *get_args(Duplicates)))
     limit = limit_of(max_unpacked)
     content, beside = locate(source, RATINGS, SUFFIXES, limit)
-    table, found = _open(content, _RATED, Reading(**how))
+    return read_located(
+        content,
+        beside,
+        Reading(**how),
+        limit=limit,
+        scale=scale,
+        on_bad=on_bad,
+        duplicates=duplicates,
+        titles=titles,
+        of_model=of_model,
+    )
+
+
+def read_located(
+    content: Any,
+    beside: Blob | Frame | None,
+    given: Reading,
+    *,
+    limit: Limit,
+    scale: tuple[float, float] | None = None,
+    on_bad: OnBad = "error",
+    duplicates: Duplicates | None = None,
+    titles: "Source | None" = None,
+    of_model: Kind | None = None,
+) -> tuple[Ratings, ReadReport]:
+    """The same of what ``locate`` has found.
+
+    Args:
+        content, beside: the ratings, and the titles in the same container.
+        given: what is known of them.
+        limit: what packed files may unpack to.
+        scale, on_bad, duplicates, titles, of_model: as for ``read_ratings``.
+    """
+    good = good_rows(
+        content,
+        given,
+        scale=scale,
+        on_bad=on_bad,
+        duplicates=duplicates,
+        sure=of_model == "ratings" or scale is not None,
+    )
+    found, limits = good.kind, good.scale
+    counted = good.n_rows, good.n_bad, good.bad_sample
+    table, frame = values.dated(good.table, good.frame)
+    del good  # and with it the frame, which is emptied now
+    rows = frame.drop_in_place("row") if "row" in frame.columns else None
+    own = values.own_titles(frame)
+    every = encode_rows(frame, limits, found)
+    if any(map(_over_lines, (every.user_vocabulary, every.item_vocabulary))):
+        table.check_quotes()
+    duplicates = duplicates or DUPLICATES[found]
+
+    def where(*at: int) -> str:
+        assert rows is not None
+        return places(table, rows[list(at)].to_list())
+
+    ratings = without_repeats(every, duplicates, where)
+    notices = list(table.notices)
+    if titles is None and own is not None:
+        named = ratings.item_vocabulary.with_titles(own)
+    else:
+        known = known_titles(titles, content, beside, limit)
+        named = known.of(ratings.item_vocabulary)
+        notices += known.said(named.n_titles, len(named))
+    if named.n_titles:
+        ratings = replace(ratings, item_vocabulary=named)
+    reading = _completed(table, ratings, found, titled=own is not None)
+    return replace(ratings, reading=reading), ReadReport(
+        source=table.name,
+        format=table.format,
+        n_rows=counted[0],
+        n_bad=counted[1],
+        bad_sample=counted[2],
+        n_duplicates=len(every) - len(ratings),
+        notices=tuple(notices),
+        kept=what_is_kept(duplicates, found, dated=every.times is not None),
+        reading=reading,
+        counted=f"{len(ratings):,} {ratings.noun}, {ratings.n_users:,} users, {ratings.n_items:,} items",
+        warnings=values.warnings(every, table),
+    )
+
+
+@dataclass(frozen=True, eq=False)
+class GoodRows:
+    """The rows of a source, or of a part of one, that can be used.
+
+    Args:
+        table: where they come from, and what is known of it by now.
+        frame: columns ``user``, ``item``, ``value`` unless they are events, and ``time``, ``title``,
+            ``genres`` where there are any; ``row``, the number in the table, where repeated pairs are an
+            error.
+        kind: what the values are.
+        scale: the scale that the user has named.
+        n_rows: rows that were read.
+        n_bad: those that could not be used.
+        bad_sample: the first few of them.
+    """
+
+    table: Table
+    frame: pl.DataFrame
+    kind: Kind
+    scale: Scale | None
+    n_rows: int
+    n_bad: int
+    bad_sample: tuple[BadRow, ...]
+
+
+def good_rows(
+    content: Any,
+    given: Reading,
+    *,
+    scale: tuple[float, float] | None = None,
+    on_bad: OnBad = "error",
+    duplicates: Duplicates | None = None,
+    sure: bool = False,
+    origin: Origin | None = None,
+) -> GoodRows:
+    """Read what ``locate`` has found.
+
+    Args:
+        content: a blob, a frame, parts...
+        given: what is known of it.
+        scale, on_bad, duplicates: as for ``read_ratings``.
+        sure: whether ratings that are all the same are ratings.
+        origin: where the rows come from, of a part of a file.
+
+    Raises:
+        DataError, SettingError: as ``read_ratings``.
+        NothingLeftError: where no row is left that says anything.
+    """
+    _require("on_bad", on_bad, get_args(OnBad))
+    _require("duplicates", duplicates, (None, *get_args(Duplicates)))
+    table, found = open_ratings(content, RATED, given)
+    if origin is not None:
+        table = table.from_parts(origin)
     if table.reading.where_values and WHERE not in table.places:
         raise DataError(
             f"{table.name}: where= (on the command line --where) chooses rows of one rating each, and "
@@ -222,43 +361,9 @@ def read_ratings_with_report(
     n_bad = n_rows - frame.height
     table, frame = values.kinds_of_rows(table, frame)
     table, frame = values.without_codes(table, frame, found)
-    table, found = values.what_values_are(
-        table, frame, found, sure=of_model == "ratings" or scale is not None
-    )
+    table, found = values.what_values_are(table, frame, found, sure=sure)
     table, frame = values.above_zero(table, frame, found)
-    table, frame = values.dated(table, frame)
-    rows = frame.drop_in_place("row") if "row" in frame.columns else None
-    own = values.own_titles(frame)
-    every = _encode(frame, limits, found)
-    if any(map(_over_lines, (every.user_vocabulary, every.item_vocabulary))):
-        table.check_quotes()
-    ratings = _without_repeats(every, duplicates or _DUPLICATES[found], table, rows)
-    notices = list(table.notices)
-    if titles is None and own is not None:
-        named = ratings.item_vocabulary.with_titles(own)
-        ratings = replace(ratings, item_vocabulary=named)
-    else:
-        ratings, said = _titled(ratings, titles, content, beside, limit)
-        notices += said
-    kept = {
-        "last": "the last in the file" if every.times is None else "the last by time",
-        "mean": "their mean",
-        "sum": "their number" if found == "events" else "their sum",
-    }
-    reading = _completed(table, ratings, found, titled=own is not None)
-    return replace(ratings, reading=reading), ReadReport(
-        source=table.name,
-        format=table.format,
-        n_rows=n_rows,
-        n_bad=n_bad,
-        bad_sample=sample,
-        n_duplicates=len(every) - len(ratings),
-        notices=tuple(notices),
-        kept=kept.get(duplicates or _DUPLICATES[found], ""),
-        reading=reading,
-        counted=f"{len(ratings):,} {ratings.noun}, {ratings.n_users:,} users, {ratings.n_items:,} items",
-        warnings=values.warnings(every, table),
-    )
+    return GoodRows(table, frame, found, limits, n_rows, n_bad, sample)
 
 
 def as_ratings(
@@ -414,11 +519,11 @@ def read_rated(
     given = Reading(**how)
     content = locate(source, RATINGS, SUFFIXES, limit_of(max_unpacked))[0]
     owner: Literal["user", "item"] = "item" if of == "user" else "user"
-    table, found = _open(content, (of, "rating"), given.known(**{owner: None}))
+    table, found = open_ratings(content, (of, "rating"), given.known(**{owner: None}))
     place = usual_place(table.columns, owner) if table.header else None
     if given[owner] if owner in given else place not in (None, *table.places.values()):
         named = given.known(**{owner: given.get(owner) or table.columns[place or 0]})
-        table, found = _open(content, (of, "rating", owner), named)
+        table, found = open_ratings(content, (of, "rating", owner), named)
     if of_model is not None:
         found = _as_fitted(table, found, given.kind, of_model)
     limits = declared_scale(scale, found) if found == "ratings" else None
@@ -468,7 +573,7 @@ def _require(name: str, value: str | None, choices: tuple[str | None, ...]) -> N
         raise SettingError(f"{name}={value!r}: {name} must be one of {known}")
 
 
-def _open(content: Any, roles: tuple[str, ...], given: Reading) -> tuple[Table, Kind]:
+def open_ratings(content: Any, roles: tuple[str, ...], given: Reading) -> tuple[Table, Kind]:
     """The table of ratings, counts or events, and which of the three it holds as far as its columns say.
 
     Args:
@@ -518,7 +623,7 @@ def _completed(table: Table, ratings: Ratings, kind: Kind, *, titled: bool) -> R
     twice = len(set(table.columns)) < len(table.columns)
     columns: dict[str, Any] = {}
     if reading.layout == "long":
-        for role in _RATED:
+        for role in RATED:
             at = places.get(role, places.get("count") if role == "rating" else None)
             by_name = table.header and not twice
             columns[role] = NONE if at is None else table.columns[at] if by_name else at + 1
@@ -533,7 +638,7 @@ def _completed(table: Table, ratings: Ratings, kind: Kind, *, titled: bool) -> R
     )
 
 
-def _encode(frame: pl.DataFrame, limits: Scale | None, kind: Kind) -> Ratings:
+def encode_rows(frame: pl.DataFrame, limits: Scale | None, kind: Kind) -> Ratings:
     """Ratings from the columns of a frame, which is emptied.
 
     Each column is dropped before the next is coded, since this is where memory peaks.
@@ -564,26 +669,21 @@ _KEPT = {
 }
 
 
-def _without_repeats(
-    ratings: Ratings,
-    duplicates: Duplicates,
-    table: Table,
-    rows: pl.Series | None,
+def without_repeats(
+    ratings: Ratings, duplicates: Duplicates, where: Callable[[int, int], str]
 ) -> Ratings:
     """One rating, or count, or event, for each (user, item) pair.
 
     Args:
         ratings: what to look through.
         duplicates: as in ``read_ratings``.
-        table: where the ratings come from, to name the rows of an error.
-        rows: number in the table of each rating, for an error.
+        where: where two of them stand in their source, for an error.
     """
     repeated = ratings.repeated()
     if repeated.is_empty():
         return ratings
     if duplicates == "error":
-        assert rows is not None
-        raise _repeated_error(ratings, repeated, table, rows)
+        raise _repeated_error(ratings, repeated, where)
     at = repeated["row"].to_numpy()
     times = np.zeros(len(at), np.int64) if ratings.times is None else ratings.times[at]
     kept = (
@@ -607,11 +707,21 @@ def _without_repeats(
     )
 
 
+def what_is_kept(duplicates: Duplicates, kind: Kind, *, dated: bool) -> str:
+    """What is kept of repeated pairs, in words."""
+    return {
+        "last": "the last by time" if dated else "the last in the file",
+        "mean": "their mean",
+        "sum": "their number" if kind == "events" else "their sum",
+        "error": "",
+    }[duplicates]
+
+
 _DO = {"ratings": "rate", "counts": "count", "events": "are of"}
 
 
 def _repeated_error(
-    ratings: Ratings, repeated: pl.DataFrame, table: Table, rows: pl.Series
+    ratings: Ratings, repeated: pl.DataFrame, where: Callable[[int, int], str]
 ) -> DataError:
     first: dict[int, int] = {}
     for row, pair in repeated.iter_rows():
@@ -620,14 +730,14 @@ def _repeated_error(
         first[pair] = row
     user = ratings.user_vocabulary.raw(ratings.user_indices[row])
     item = ratings.item_vocabulary.raw(ratings.item_indices[row])
-    where = places(table, [rows[first[pair]], rows[row]])
     advice = (
         'duplicates="last" or "mean" (on the command line --duplicates last) to keep one rating'
         if ratings.kind == "ratings"
         else 'duplicates="sum" (on the command line --duplicates sum) to add them up'
     )
     return DataError(
-        f"{where}: both {_DO[ratings.kind]} user {user!r}, item {item!r}; pass {advice}"
+        f"{where(first[pair], row)}: both {_DO[ratings.kind]} user {user!r}, item {item!r}; pass "
+        f"{advice}"
     )
 
 
@@ -670,25 +780,54 @@ def _titles_of(content: Any, given: Reading) -> tuple[pl.DataFrame, bool]:
     return titles, is_whole and not titles["title"].str.contains("\n", literal=True).any()
 
 
-def _titled(
-    ratings: Ratings,
-    titles: "Source | None",
-    content: Any,
-    beside: Blob | Frame | None,
-    limit: Limit,
-) -> tuple[Ratings, list[str]]:
-    """The ratings with the titles of their items, and what to say of these.
+_NO_TITLES = pl.DataFrame(schema={"id": pl.Int64, "title": pl.String})
+
+
+@dataclass(frozen=True, eq=False)
+class KnownTitles:
+    """Titles of items, perhaps of none.
 
     Args:
-        ratings: without titles.
+        frame: columns ``id``, ``title`` and perhaps ``genres``.
+        name: where they come from.
+        near: whether they were found beside the ratings, of which nobody had said anything.
+        fault: why there are none, where they could not be read.
+    """
+
+    frame: pl.DataFrame = field(default_factory=lambda: _NO_TITLES)
+    name: str = ""
+    near: bool = False
+    fault: str = ""
+
+    def of(self, vocabulary: Vocabulary) -> Vocabulary:
+        """A vocabulary with those of its items."""
+        return vocabulary if self.frame.is_empty() else vocabulary.with_titles(self.frame)
+
+    def said(self, n_titles: int, n_items: int) -> list[str]:
+        """What to say of them, given how many of the items have one."""
+        if self.fault:
+            return [f"no titles: {self.fault}"]
+        if self.name and not n_titles:
+            return [f"no titles: no id in {self.name} is that of an item here"]
+        if self.near:
+            return [f"titles of {n_titles:,} of {n_items:,} items: {self.name}"]
+        return []
+
+
+def known_titles(
+    titles: "Source | None", content: Any, beside: Blob | Frame | None, limit: Limit
+) -> KnownTitles:
+    """The titles that go with ratings.
+
+    Args:
         titles: what the user has named.
-        content: what the ratings were read from.
+        content: what the ratings are read from.
         beside: the titles in the same container.
         limit: what packed files may unpack to.
     """
     near = None
     if isinstance(titles, str | os.PathLike) and os.fspath(titles) == NONE:
-        return ratings, []
+        return KnownTitles()
     if titles is not None:
         found = locate(titles, TITLES, SUFFIXES, limit)[0]
     elif beside is not None:
@@ -696,19 +835,11 @@ def _titled(
     else:
         found = near = titles_beside(content)
     if found is None:
-        return ratings, []
+        return KnownTitles()
     name = getattr(found, "name", "the titles")
     try:
-        named = ratings.item_vocabulary.with_titles(_read_titles(found, Reading()))
+        return KnownTitles(_read_titles(found, Reading()), name, near is not None)
     except DataError as error:
         if titles is not None:
             raise
-        return ratings, [f"no titles: {error}"]  # nobody asked for them
-    if not named.n_titles:
-        return ratings, [f"no titles: no id in {name} is that of an item here"]
-    said = (
-        [f"titles of {named.n_titles:,} of {len(named):,} items: {name}"]
-        if near is not None
-        else []
-    )
-    return replace(ratings, item_vocabulary=named), said
+        return KnownTitles(fault=str(error))  # nobody asked for them

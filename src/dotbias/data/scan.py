@@ -19,7 +19,7 @@ from dotbias.data.names import WHERE
 from dotbias.data.ratings import LARGEST, Kind, Scale
 from dotbias.data.reading import Reading
 from dotbias.data.sources.blob import PARSER_ERRORS
-from dotbias.errors import DataError
+from dotbias.errors import DataError, NothingLeftError
 
 # What stands where an item has no genre, the second in MovieLens.
 _NO_GENRES = ("", "(no genres listed)")
@@ -517,7 +517,7 @@ def usable(
     frame, checks = parsed
     n_bad = frame.height - frame["problem"].null_count()
     if frame.height == 0:
-        raise DataError(f"{table.name}: there are no rows{_not_chosen(table)}")
+        raise NothingLeftError(f"{table.name}: there are no rows{_not_chosen(table)}")
     if n_bad == 0:
         return frame, ()
     bad = frame.filter(pl.col("problem").is_not_null()).head(_SHOWN_ROWS)

@@ -11,7 +11,7 @@ from dotbias.data.formats.table import Table
 from dotbias.data.names import WHERE, stars
 from dotbias.data.ratings import Kind, Ratings
 from dotbias.data.times import in_seconds
-from dotbias.errors import DataError
+from dotbias.errors import NothingLeftError
 
 _SAMPLED = 1 << 16
 _YEARS = (1900, 2100)
@@ -26,7 +26,7 @@ def without_codes(table: Table, frame: pl.DataFrame, kind: Kind) -> tuple[Table,
     if known or frame["value"].null_count():
         kept = frame.filter(pl.col("value").is_not_null() & ~pl.col("value").is_in(known))
     if kept.is_empty():
-        raise DataError(
+        raise NothingLeftError(
             f"{table.name}: all {frame.height:,} rows have no rating: pass missing='none' (on the "
             "command line --missing none) to keep them"
         )
@@ -164,7 +164,7 @@ def above_zero(table: Table, frame: pl.DataFrame, kind: Kind) -> tuple[Table, pl
         return table, frame
     kept = frame.filter(pl.col("value") > 0)
     if kept.is_empty():
-        raise DataError(f"{table.name}: all {frame.height:,} counts are 0")
+        raise NothingLeftError(f"{table.name}: all {frame.height:,} counts are 0")
     if kept.height < frame.height:
         table = table.noted(f"left out {frame.height - kept.height:,} rows with a count of 0")
     return table, kept

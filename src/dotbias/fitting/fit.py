@@ -27,6 +27,7 @@ from dotbias.solvers.epochs import CarryOn, IteratingSolver
 from dotbias.solvers.gibbs.gibbs import Gibbs
 from dotbias.solvers.least_squares.closed_form import ClosedForm
 from dotbias.solvers.least_squares.implicit_als import ImplicitALS
+from dotbias.solvers.least_squares.most_rated import MostRated
 
 if TYPE_CHECKING:
     from dotbias.data.prepared.prepared import PreparedRatings
@@ -54,6 +55,8 @@ def fit(
     checkpoint: Where = None,
     checkpoint_every: float = EVERY,
     resume: bool = False,
+    cluster: str | None = None,
+    n_workers: int | None = None,
 ) -> Recommender:
     """Estimate from training ratings a model that says how many stars, and one that ranks.
 
@@ -85,6 +88,8 @@ def fit(
             epoch; 0 leaves one after each. ``docs/runs.md`` says what one costs.
         resume: whether the fit goes on from checkpoints that are there, to the same bits as without a
             break; it begins where there are none.
+        cluster, n_workers: where prepared ratings are shared out to workers, and how many, in the place
+            of the solvers' own (``GradientDescent``, ``ALS``, ``ImplicitALS``).
 
     Ctrl-C ends the fit, not the program: the best parameters so far are kept, and a warning is logged
     (logger ``dotbias``). Before there are any it is a ``KeyboardInterrupt``.
@@ -112,7 +117,7 @@ def fit(
     model, solver = model_and_solver(model, solver)
     purpose = purpose_of(purpose, ratings, model, solver, preference)
     with checkpoints_in(checkpoint, checkpoint_every, resume) as kept:
-        runs = _Runs(ratings, budget, seed, progress, kept)
+        runs = _Runs(ratings, budget, seed, progress, kept, cluster, n_workers)
         rec = _fitted(runs, model, solver, purpose, preference)
     if kept is not checkpoint and kept is not None:  # the folder is this fit's own
         if rec.interrupted:
@@ -131,6 +136,23 @@ class _Runs:
     seed: int
     progress: Progress
     kept: Checkpoints | None
+    cluster: str | None = None
+    n_workers: int | None = None
+
+    def placed(self, solver: Solver) -> Solver:
+        """A solver that shares its work out as was asked for.
+
+        Raises:
+            SettingError: for one that cannot.
+        """
+        if self.cluster is None or isinstance(solver, MostRated):
+            return solver
+        if not hasattr(solver, "cluster"):
+            raise SettingError(
+                f"cluster={self.cluster!r}: {type(solver).__name__} does not share its work out; "
+                "GradientDescent, ALS and ImplicitALS do"
+            )
+        return replace(solver, **{"cluster": self.cluster, "n_workers": self.n_workers})
 
 
 def _fitted(
@@ -262,7 +284,7 @@ def _fit_one(runs: _Runs, model: Model | None, solver: Solver | None) -> Part:
                 pace.note(epoch.epoch)
 
         parameters, history = estimate(
-            solver, model, ratings, seed=seed, on_epoch=on_epoch, carry_on=carry_on
+            runs.placed(solver), model, ratings, seed=seed, on_epoch=on_epoch, carry_on=carry_on
         )
     best = history.best_epoch
     if history.stopped == "interrupted":
@@ -277,12 +299,19 @@ def _fit_one(runs: _Runs, model: Model | None, solver: Solver | None) -> Part:
     facts = Facts(
         kind=ratings.kind,
         reading=ratings.reading,
-        solver=to_plain(solver),
+        solver=to_plain(_anywhere(solver)),
         seed=int(seed),
         history=replace(history, cycle_parameters=[]),
         fitted_at=time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
     )
     return Part(model.fitted(parameters), parameters, facts)
+
+
+def _anywhere(solver: Solver) -> Solver:
+    """A solver without the place where it has run, which is nobody else's."""
+    if getattr(solver, "cluster", None) is None:
+        return solver
+    return replace(solver, **{"cluster": None, "n_workers": None})
 
 
 def _kept_run(solver: Solver, name: str, kept: Checkpoints) -> CarryOn | None:

@@ -1,6 +1,7 @@
 """The loop of all solvers that go on epoch by epoch: until the last, an early stop, or Ctrl-C."""
 
 import copy
+import logging
 import math
 import signal
 import threading
@@ -29,6 +30,12 @@ from dotbias.solvers.checkpoint import (
     read_facts,
 )
 from dotbias.solvers.validation import Validation
+from dotbias.solvers.workers.exchange import WorkerLostError
+
+_log = logging.getLogger("dotbias")
+
+# Times that workers may be lost without an epoch between.
+_MOST_LOST = 3
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -58,6 +65,7 @@ class EpochLoop(Shown, ABC):
         solver, model, ratings, seed: what makes it this fit and no other; set by the subclass.
         rng: source of what epochs draw; likewise.
         start: parameters of the form in which those of the best epoch are kept; likewise.
+        on_workers: whether its epochs are shared out.
         whole: whether the state is one between two epochs, and not in the middle of one that Ctrl-C or
             an error has ended.
     """
@@ -76,7 +84,7 @@ class EpochLoop(Shown, ABC):
     ) -> None:
         self.n_epochs, self.validation, self.patience = n_epochs, validation, patience
         self.history = History()
-        self.whole = True
+        self.whole, self.on_workers = True, False
 
     # What depends on the solver.
 
@@ -157,16 +165,40 @@ class EpochLoop(Shown, ABC):
         return len(self.history.epochs)
 
     def run(self, n_epochs: int | None = None, on_epoch: OnEpoch | None = None) -> Self:
-        """Go on for some epochs, or to the end; on Ctrl-C, to the end of what is running.
+        """Go on for some epochs, or to the end; on Ctrl-C, to the end of what is running. Where a worker
+        is lost, all begin again after the last epoch that was whole.
 
         Raises:
             SettingError: for more threads than there are.
             DivergenceError: where the solver says so.
         """
+        last = self.n_epochs if n_epochs is None else min(self.n_epochs, self.epoch + n_epochs)
+        if not self.on_workers:
+            return self._run(last, on_epoch)
+        kept, n_lost = self.checkpoint(), 0
+
+        def after(entry: Epoch) -> None:
+            nonlocal kept, n_lost
+            kept, n_lost = self.checkpoint(), 0
+            if on_epoch is not None:
+                on_epoch(entry)
+
+        while True:
+            try:
+                return self._run(last, after)
+            except WorkerLostError as error:
+                n_lost += 1
+                if n_lost == _MOST_LOST:
+                    raise
+                self.restore(kept)
+                passes = self.solver.epochs_are
+                _log.warning("%s: all begin again: %d %s are done.", error, self.epoch, passes)
+
+    def _run(self, last: int, on_epoch: OnEpoch | None) -> Self:
+        """Go on until an epoch is the last."""
         history = self.history
         if history.stopped == "interrupted":
             history.stopped = "finished"
-        last = self.n_epochs if n_epochs is None else min(self.n_epochs, self.epoch + n_epochs)
         lap = time.perf_counter()
         try:
             with self.threads():

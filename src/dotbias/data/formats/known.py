@@ -116,14 +116,14 @@ def _open_blob(content: Blob, wanted: Wanted) -> Table:
         refuse(blob.name, head)
         if not head.strip():
             raise DataError(f"{blob.name}: the file is empty")
-        known = _format(head)
+        known = format_of(head)
         encoding, notices = None, content.notices
         if known.is_text:
             # The last line may break off where the head does, but not where the file does.
             whole = head if blob.size() == len(head) else head[: head.rfind(b"\n") + 1] or head
             blob, encoding, more = as_utf8(blob, wanted.reading.encoding, whole)
             notices = (*notices, *more)
-            known = _format(head := blob.head())
+            known = format_of(head := blob.head())
             if _is_binary(head):
                 raise DataError(
                     f"{blob.name}: a binary file of a kind that dotbias does not read, or text that is "
@@ -137,7 +137,8 @@ def _open_blob(content: Blob, wanted: Wanted) -> Table:
         )
 
 
-def _format(head: bytes) -> Format:
+def format_of(head: bytes) -> Format:
+    """The format of a file that begins so."""
     begin = head.removeprefix(codecs.BOM_UTF8).lstrip()
     return next(known for known in FORMATS if known.begins(begin))
 

@@ -18,11 +18,16 @@ _FOOTER = struct.Struct("<I4s")
 _USUAL_BYTES, _MOST_BYTES = 1 << 12, 1 << 24
 # Fields by their numbers in the definition of the format.
 _ROW_GROUPS, _COLUMNS, _META_DATA = 4, 1, 3
+_N_ROWS, _TOTAL = 3, 7
 _CODEC, _GZIP = 4, 2
 _N_VALUES, _DATA_PAGE, _DICTIONARY_PAGE = 5, 9, 11
 _TYPE, _UNPACKED, _PACKED, _CHECKSUM, _N_IN_PAGE = 1, 2, 3, 4, 1
 _SECOND_DATA_PAGE = 3
 _DATA_HEADERS = {0: 5, _SECOND_DATA_PAGE: 8}
+_ERRORS = (
+    *(ValueError, IndexError, KeyError, TypeError, AttributeError),
+    *(struct.error, zlib.error),
+)
 
 
 def check_pages(blob: Blob) -> None:
@@ -35,28 +40,41 @@ def check_pages(blob: Blob) -> None:
         try:
             for chunk in _chunks(file, blob.size()):
                 _check_chunk(file, chunk, blob.size())
-        except (
-            ValueError,
-            IndexError,
-            KeyError,
-            TypeError,
-            AttributeError,
-            struct.error,
-            zlib.error,
-        ) as error:
+        except _ERRORS as error:
             raise damaged(blob.name, "file", error) from error
 
 
-def _chunks(file: IO[bytes], size: int) -> Iterator[dict[int, Any]]:
-    """What is said of each column in each group of rows."""
+def row_groups(blob: Blob) -> list[tuple[int, int]]:
+    """How many rows, and bytes on disk, each group of rows has.
+
+    Raises:
+        DataError: naming the file, where it does not say.
+    """
+    with blob.open() as file:
+        try:
+            return [
+                (group[_N_ROWS], sum(column[_META_DATA][_TOTAL] for column in group[_COLUMNS]))
+                for group in _groups(file, blob.size())
+            ]
+        except _ERRORS as error:
+            raise damaged(blob.name, "file", error) from error
+
+
+def _groups(file: IO[bytes], size: int) -> list[dict[int, Any]]:
+    """What is said of each group of rows."""
     file.seek(max(0, size - _FOOTER.size))
     length, magic = _FOOTER.unpack(file.read())
     start = size - _FOOTER.size - length
     if magic != _MAGIC or start < len(_MAGIC):
         raise ValueError("there is no Parquet footer")
     file.seek(start)
-    footer = _Compact(file.read(length)).struct()
-    for group in footer[_ROW_GROUPS]:
+    groups: list[dict[int, Any]] = _Compact(file.read(length)).struct()[_ROW_GROUPS]
+    return groups
+
+
+def _chunks(file: IO[bytes], size: int) -> Iterator[dict[int, Any]]:
+    """What is said of each column in each group of rows."""
+    for group in _groups(file, size):
         for column in group[_COLUMNS]:
             yield column[_META_DATA]
 

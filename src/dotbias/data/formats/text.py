@@ -99,7 +99,7 @@ class TextTable(Table):
         return pl.scan_csv(
             self.blob.content,
             has_header=False,
-            skip_lines=self._skip,
+            skip_lines=self.n_before,
             schema=schema,
             separator=_delimiter(self.reading),
             quote_char=_quote(self.reading),
@@ -124,7 +124,7 @@ class TextTable(Table):
             )
 
     @property
-    def _skip(self) -> int:
+    def n_before(self) -> int:
         """Number of lines before the first row."""
         return (self.reading.skip_lines or 0) + self.n_header
 
@@ -153,10 +153,10 @@ class TextTable(Table):
         """The line and the fields of each row of the given ascending numbers."""
         with self.blob.lines() as raw, suppress(csv.Error):
             lines = _Lines(raw, _comment(self.reading))
-            for _ in range(self._skip):
+            for _ in range(self.n_before):
                 next(raw)
             for fields in at(csv.reader(lines, **_dialect(self.reading)), numbers):
-                yield self._skip + lines.number - sum(f.count("\n") for f in fields), fields
+                yield self.n_before + lines.number - sum(f.count("\n") for f in fields), fields
 
     def _values(self, fields: Sequence[str]) -> dict[str, str]:
         return {role: fields[k] if k < len(fields) else "" for role, k in self.places.items()}

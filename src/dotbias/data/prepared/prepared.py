@@ -5,6 +5,7 @@ import io
 import json
 from collections.abc import Iterator
 from functools import cached_property
+from itertools import pairwise
 from pathlib import Path
 from typing import Any, Literal
 
@@ -357,15 +358,20 @@ class PreparedPart(Ratings):
 
     def stripes(self, side: Side) -> Iterator[Stripe]:
         """The ratings row by row, a block of a side at a time; the next is read while one is in use."""
+        n_rows = np.diff(self.edges(side))
+        return ahead(self.read_rows(side, number) for number in np.flatnonzero(n_rows).tolist())
+
+    def read_rows(self, side: Side, number: int) -> Stripe:
+        """The ratings of a block of a side, row by row."""
+        first, stop = self.edges(side)[number : number + 2].tolist()
+        columns = self.read_stripe(side, number)
+        own, partners = columns.of(side), columns.of(OTHER[side])
+        return stripe(own, partners, columns.values, first, stop - first)
+
+    def row_blocks(self, side: Side) -> list[slice]:
+        """See ``Ratings``."""
         edges = self.edges(side).tolist()
-
-        def read(number: int) -> Stripe:
-            first, stop = edges[number : number + 2]
-            columns = self.read_stripe(side, number)
-            own, partners = columns.of(side), columns.of(OTHER[side])
-            return stripe(own, partners, columns.values, first, stop - first)
-
-        return ahead(read(a) for a in range(self.n_blocks) if edges[a] < edges[a + 1])
+        return [slice(*pair) for pair in pairwise(edges) if pair[0] < pair[1]]
 
     @property
     def n_blocks(self) -> int:

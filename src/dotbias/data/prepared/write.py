@@ -30,6 +30,7 @@ from dotbias.data.prepared.manifest import (
     checksum_of,
     write_manifest,
 )
+from dotbias.data.prepared.spill import write_ipc
 from dotbias.data.vocabulary import Index
 from dotbias.errors import DataError, SettingError
 
@@ -189,7 +190,7 @@ def write_blocks(
     for name, array in arrays.items():
         np.save(folder / f"{name}.npy", array)
     for side, frame in zip(("user", "item"), ids, strict=True):
-        frame.sink_ipc(folder / f"{side}_ids.arrow", compression="uncompressed")
+        write_ipc(frame, folder / f"{side}_ids.arrow")
     manifest = Manifest(
         format=FORMAT,
         version=VERSION,

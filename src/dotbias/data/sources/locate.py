@@ -17,6 +17,7 @@ from dotbias.data.sources.archives import Tar, Zip, is_tar
 from dotbias.data.sources.blob import Blob, Content, Frame, Parts, named_errors, shown
 from dotbias.data.sources.containers import Container
 from dotbias.data.sources.databases import DuckDB, SQLite, at_address
+from dotbias.data.sources.delta import LOG, delta_table
 from dotbias.data.sources.folders import Folder, file_blob, read_pipe, user_path
 from dotbias.data.sources.limits import LIMIT, Limit
 from dotbias.data.sources.packing import PACKINGS
@@ -150,6 +151,8 @@ def locate(
                 path = Path(matches[0])
             else:
                 path = _fetched(name)
+        if (path / LOG).is_dir():
+            return delta_table(path, limit), None
         if path.is_dir():
             return _chosen(Folder(path, limit), patterns, suffixes)
         return _from(file_blob(path, limit), patterns, suffixes)

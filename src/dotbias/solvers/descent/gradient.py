@@ -7,20 +7,23 @@ from typing import Any, Literal, Self
 import numpy as np
 import polars as pl
 
+from dotbias.data.prepared.prepared import PreparedPart
 from dotbias.data.ratings import Ratings
 from dotbias.errors import SettingError
 from dotbias.models.base import Model, has_formula_of
 from dotbias.models.dot_bias import DotBias
 from dotbias.models.network import NETWORK_GROUPS, TorchModel
 from dotbias.models.torch_extra import require_torch
+from dotbias.plain import settings_from_plain
 from dotbias.settings import setting
 from dotbias.solvers.decay import WeightDecay, as_weight_decay, row_counts
 from dotbias.solvers.descent.default_rates import default_epochs, default_rate
 from dotbias.solvers.descent.losses import LOSSES, Loss
+from dotbias.solvers.descent.on_workers import Walk
 from dotbias.solvers.descent.passes import Order
-from dotbias.solvers.descent.rules import SGD, Rule, as_rule
+from dotbias.solvers.descent.rules import RULES, SGD, Rule, as_rule
 from dotbias.solvers.descent.run import Run
-from dotbias.solvers.descent.schedules import Schedule, as_schedule
+from dotbias.solvers.descent.schedules import SCHEDULES, Schedule, as_schedule
 from dotbias.solvers.descent.training import Training
 from dotbias.solvers.epochs import IteratingSolver
 
@@ -73,9 +76,10 @@ class GradientDescent(IteratingSolver):
         patience: epochs without improvement on the validation rows before training stops.
         n_threads: threads, or None for as many as the machine has and the ratings keep busy (one
             for each 100,000; for networks all if batches are large, else one).
-        cluster: where prepared ratings are shared out to workers: ``"processes"`` of this machine.
-            They leave the same bits.
-        n_workers: how many of them; by default two.
+        cluster: where prepared ratings are shared out to workers: ``"processes"`` of this machine;
+            actors of Ray, ``"ray"`` on this machine, ``"auto"`` on the cluster that it belongs to, or
+            ``"ray://host:10001"``. They leave the same bits.
+        n_workers: how many; by default two processes, or as many actors as there are processors.
         device: where a network is trained: ``"cpu"``, ``"cuda"``, ``"mps"``; None takes a graphics
             processor if there is one. ``DotBias`` is trained on the CPU.
     """
@@ -245,6 +249,12 @@ class GradientDescent(IteratingSolver):
             }
             for name, (rows, numbers) in sizes.items()
         )
+
+
+def walk(ratings: PreparedPart, spec: Mapping[str, Any]) -> Walk:
+    """What a worker does."""
+    kinds = (GradientDescent, WeightDecay, *RULES.values(), *SCHEDULES.values())
+    return Walk(ratings, spec, settings_from_plain(spec["solver"], {k.__name__: k for k in kinds}))
 
 
 def _group_sizes(model: Model, ratings: Ratings) -> dict[str, tuple[int, int]]:

@@ -23,15 +23,23 @@ from dotbias.solvers.descent.passes import (
     StepSettings,
     Tables,
     decay_per_rating,
+    pass_inputs,
 )
 from dotbias.solvers.workers.blocks import Block, Field, Plan
 from dotbias.solvers.workers.choose import exchange_of
 from dotbias.solvers.workers.exchange import Exchange
 from dotbias.solvers.workers.jobs import Blocks, Job
 
+WALK = "dotbias.solvers.descent.gradient:walk"
+"""What makes the job of a worker, where it is known what a solver is made of."""
+
 
 class OnWorkers(OnDisk):
-    """The blocks of a diagonal, shared out to workers; a diagonal is over when all are."""
+    """The blocks of a diagonal, shared out to workers; a diagonal is over when all are.
+
+    Attributes:
+        pids: the processes of the workers, while they work.
+    """
 
     def __init__(
         self, inputs: PassInputs, *, exchange: Exchange, parts: int, warms_up: bool
@@ -41,21 +49,13 @@ class OnWorkers(OnDisk):
 
     @contextmanager
     def working(self) -> Iterator[None]:
-        """Workers that have what is in the tables, and which is there again when they have ended, unless
-        one is lost.
-        """
-        self.exchange.start()
-        self.are_working = True
-        try:
-            self.spread()
-            yield
-            self.collect()
-        except KeyboardInterrupt:
-            self.collect()
-            raise
-        finally:
-            self.are_working = False
-            self.exchange.close()
+        """Workers that have what is in the tables."""
+        with self.exchange.working(self._put, self._fetch) as self.pids:
+            self.are_working = True
+            try:
+                yield
+            finally:
+                self.are_working = False
 
     def take_diagonal(self, number: int, low: int, high: int, settings: StepSettings) -> Floats:
         """See ``OnDisk.take_diagonal``."""
@@ -71,7 +71,8 @@ class OnWorkers(OnDisk):
             common
             | {
                 "block": a,
-                "item_block": int(b),
+                "moves": ["item", int(b)],
+                "reads": None,
                 "ranges": ranges[:, a].tolist(),
                 "next": None if following is None else int(self.of_items[following, a]),
             }
@@ -83,22 +84,28 @@ class OnWorkers(OnDisk):
 
     def spread(self) -> None:
         """Hand the tables out."""
-        if not self.are_working:
-            return
-        for side in OTHER:
-            for number in range(self.exchange.plan.n_blocks):
-                block = _block(self.tables, side, self.exchange.plan.rows(side, number))
-                self.exchange.put(side, number, block)
+        if self.are_working:
+            self._put()
 
     def collect(self) -> None:
         """Bring the tables back."""
-        if not self.are_working:
-            return
+        if self.are_working:
+            self._fetch()
+
+    def _put(self) -> None:
+        for side, number, here in self._blocks():
+            self.exchange.put(side, number, here)
+
+    def _fetch(self) -> None:
+        for side, number, here in self._blocks():
+            for name, array in self.exchange.get(side, number).items():
+                here[name][...] = array
+
+    def _blocks(self) -> Iterator[tuple[Side, int, Block]]:
+        plan = self.exchange.plan
         for side in OTHER:
-            for number in range(self.exchange.plan.n_blocks):
-                here = _block(self.tables, side, self.exchange.plan.rows(side, number))
-                for name, array in self.exchange.get(side, number).items():
-                    here[name][...] = array
+            for number in range(plan.n_blocks):
+                yield side, number, _block(self.tables, side, plan.rows(side, number))
 
 
 @compiled()
@@ -132,9 +139,9 @@ def exchange_for(
         Field("bias_state", (n_slots,), 1),
     ]
     edges: dict[Side, list[int]] = {side: ratings.edges(side).tolist() for side in OTHER}
-    plan = Plan(dict.fromkeys(OTHER, fields), edges, tables.values[0].dtype.name)
+    plan = Plan(dict.fromkeys(OTHER, fields), edges, tables.values[0].dtype.name, "user")
     spec = {
-        "job": "walk",
+        "job": WALK,
         "folder": str(ratings.of.folder.resolve()),
         "part": ratings.name,
         "solver": to_plain(solver),
@@ -148,13 +155,9 @@ def exchange_for(
 class Walk(Job):
     """Walks over one block of ratings after the other; the next is read meanwhile."""
 
-    def __init__(self, ratings: PreparedPart, spec: Mapping[str, Any]) -> None:
-        from dotbias.solvers.descent.training import pass_inputs
-        from dotbias.solvers.registry import solver_from_plain
-
+    def __init__(self, ratings: PreparedPart, spec: Mapping[str, Any], solver: Any) -> None:
         dtype: Any = np.dtype(spec["dtype"]).type
         model = settings_from_plain(spec["model"], MODELS)
-        solver: Any = solver_from_plain(spec["solver"])
         form = (*map(dtype, spec["form"]), model.output == "sigmoid")
         tables = Tables(values=[], states=[], form=form)
         inputs = pass_inputs(solver, ratings, tables, dtype(ratings.std))
@@ -171,7 +174,7 @@ class Walk(Job):
 
     def run(self, task: Mapping[str, Any], blocks: Blocks) -> list[float]:
         """Walk over the ranges of a block; the losses of each."""
-        a, b, following = task["block"], task["item_block"], task["next"]
+        a, b, following = task["block"], task["moves"][1], task["next"]
         read, coming = self.coming.pop(a, (-1, None))
         if following is not None:
             self.coming[a] = following, self.reader.submit(self._read, a, following)

@@ -8,19 +8,24 @@
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, ClassVar, TypeAlias
+from typing import TYPE_CHECKING, Any, ClassVar, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 
 from dotbias.data.ratings import Ratings
+from dotbias.data.stripes import OTHER
 from dotbias.errors import SettingError
+from dotbias.solvers.decay import row_counts
 from dotbias.solvers.descent.batch_kernels import SideTables, batch_kernel
 from dotbias.solvers.descent.grid import Grid, lay_out
 from dotbias.solvers.descent.kernels import walk_kernel
 from dotbias.solvers.descent.losses import Loss
 from dotbias.solvers.descent.negatives import Negatives
 from dotbias.solvers.descent.rules import Rule, Steps
+
+if TYPE_CHECKING:
+    from dotbias.solvers.descent.gradient import GradientDescent
 
 Floats: TypeAlias = NDArray[Any]
 Order: TypeAlias = str | Callable[[Ratings], NDArray[Any]]
@@ -111,6 +116,36 @@ class PassInputs:
         if not self.loss.samples():
             return Negatives.none()
         return Negatives.of(self.ratings, self.n_negatives)
+
+
+def pass_inputs(
+    solver: "GradientDescent", ratings: Ratings, tables: Tables, std: Any
+) -> PassInputs:
+    """What every kind of pass needs to know of a run.
+
+    Args:
+        solver: settled.
+        ratings: what it is trained on.
+        tables: what is trained.
+        std: the unit of the ratings, in the precision of all arithmetic.
+    """
+    penalty = solver.decay.of_rows(row_counts(ratings))
+    users, items = (
+        np.stack([penalty[f"{s}_factors"], penalty[f"{s}_bias"]], axis=1).astype(type(std))
+        for s in OTHER
+    )
+    return PassInputs(
+        rule=solver.rule,
+        n_coefficients=len(solver.rule.coefficients(np.ones(1))),
+        noisy=solver.gradient_noise > 0,
+        decoupled=solver.decoupled,
+        tables=tables,
+        ratings=ratings,
+        std=std,
+        decay=(users, items),
+        loss=solver.loss_class,
+        n_negatives=solver.n_negatives,
+    )
 
 
 class Pass(ABC):

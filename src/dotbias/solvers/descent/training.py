@@ -1,20 +1,17 @@
 """A run of gradient descent on ``DotBias``: its tables, its pass, and the compiled loops."""
 
 import copy
-import logging
 from contextlib import AbstractContextManager
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from dotbias.data.prepared.prepared import PreparedPart
 from dotbias.data.ratings import Ratings
-from dotbias.data.stripes import OTHER
 from dotbias.errors import SettingError
 from dotbias.models.base import Parameters
 from dotbias.models.dot_bias import DotBias
-from dotbias.solvers.base import Epoch, OnEpoch
 from dotbias.solvers.decay import prior_constants, row_counts
 from dotbias.solvers.descent.from_disk import FromDisk
 from dotbias.solvers.descent.on_workers import OnWorkers, exchange_for
@@ -24,23 +21,18 @@ from dotbias.solvers.descent.passes import (
     Floats,
     Hogwild,
     OneByOne,
-    PassInputs,
     StepSettings,
     Tables,
     given_order,
+    pass_inputs,
 )
 from dotbias.solvers.descent.rules import Steps
 from dotbias.solvers.descent.run import NOISE_DECAY, Run
 from dotbias.solvers.threads import threads
-from dotbias.solvers.workers.exchange import WorkerLostError
 
 if TYPE_CHECKING:
     from dotbias.solvers.descent.gradient import GradientDescent
 
-_log = logging.getLogger("dotbias")
-
-# Times that workers may be lost without an epoch between.
-_MOST_FAILED = 3
 # Steps whose settings are computed at once.
 _SEGMENT = 65_536
 
@@ -117,6 +109,7 @@ class Training(Run[DotBias]):
             }
             if solver.cluster is not None:
                 workers = exchange_for(solver.cluster, solver.n_workers, inputs, solver, self.model)
+                self.on_workers = True
                 return OnWorkers(inputs, exchange=workers, **how)
             kind = FromDisk if on_disk else Hogwild if solver.parallel == "hogwild" else OneByOne
             return kind(inputs, seed=seed, **how)
@@ -126,29 +119,6 @@ class Training(Run[DotBias]):
             order=given_order(solver.order, ratings),
             dense=solver.semantics == "dense",
         )
-
-    def run(self, n_epochs: int | None = None, on_epoch: OnEpoch | None = None) -> Self:
-        """See ``Run.run``. Where a worker is lost, all begin again from the last whole epoch."""
-        if not isinstance(self._pass, OnWorkers):
-            return super().run(n_epochs, on_epoch)
-        target = self.n_epochs if n_epochs is None else self.epoch + n_epochs
-        last, failed = self.checkpoint(), 0
-
-        def after(entry: Epoch) -> None:
-            nonlocal last, failed
-            last, failed = self.checkpoint(), 0
-            if on_epoch is not None:
-                on_epoch(entry)
-
-        while True:
-            try:
-                return super().run(target - self.epoch, after)
-            except WorkerLostError as error:
-                failed += 1
-                if failed == _MOST_FAILED:
-                    raise
-                self.restore(last)
-                _log.warning("%s: all begin again after epoch %d.", error, self.epoch)
 
     def take(self, low: int, high: int, multiples: Steps, momentum: Steps | None) -> Floats:
         """See ``Run.take``."""
@@ -217,33 +187,3 @@ class Training(Run[DotBias]):
         if isinstance(self._pass, OnWorkers):
             return self._pass.working()
         return threads(self.solver.n_threads, len(self.ratings))
-
-
-def pass_inputs(
-    solver: "GradientDescent", ratings: Ratings, tables: Tables, std: Any
-) -> PassInputs:
-    """What every kind of pass needs to know of a run.
-
-    Args:
-        solver: settled.
-        ratings: what it is trained on.
-        tables: what is trained.
-        std: the unit of the ratings, in the precision of all arithmetic.
-    """
-    penalty = solver.decay.of_rows(row_counts(ratings))
-    users, items = (
-        np.stack([penalty[f"{s}_factors"], penalty[f"{s}_bias"]], axis=1).astype(type(std))
-        for s in OTHER
-    )
-    return PassInputs(
-        rule=solver.rule,
-        n_coefficients=len(solver.rule.coefficients(np.ones(1))),
-        noisy=solver.gradient_noise > 0,
-        decoupled=solver.decoupled,
-        tables=tables,
-        ratings=ratings,
-        std=std,
-        decay=(users, items),
-        loss=solver.loss_class,
-        n_negatives=solver.n_negatives,
-    )

@@ -7,8 +7,8 @@ from dataclasses import dataclass, field, replace
 from typing import Any, ClassVar, Literal
 
 import numpy as np
-from numpy.typing import NDArray
 
+from dotbias.data.prepared.prepared import PreparedPart
 from dotbias.data.ratings import Ratings
 from dotbias.data.stripes import OTHER, Side, Stripe
 from dotbias.errors import SettingError
@@ -25,6 +25,7 @@ from dotbias.solvers.epochs import EpochLoop, Figures, IteratingSolver
 from dotbias.solvers.least_squares.closed_form import ClosedForm
 from dotbias.solvers.least_squares.conjugate_gradients import ONE, improve_rows
 from dotbias.solvers.least_squares.normal_equations import padded, solve_rows
+from dotbias.solvers.least_squares.on_workers import Regress, SharedHalfSteps, of_task
 from dotbias.solvers.least_squares.stripes import Regressions, Stripes
 from dotbias.solvers.objective import penalty
 from dotbias.solvers.threads import threads
@@ -73,6 +74,7 @@ class ALS(IteratingSolver):
             weight decay, which must be above 0 for all that moves; None solves each row exactly.
         n_threads: threads, or None for as many as the machine has and the ratings keep busy (one
             for each 100,000).
+        cluster, n_workers: as for ``GradientDescent``.
 
     >>> import dotbias as db
     >>> ratings, truth = db.simulate(n_users=300, n_items=200, n_ratings=10_000, seed=0)
@@ -92,6 +94,8 @@ class ALS(IteratingSolver):
     patience: int = setting(3, at_least=1)
     n_steps: int | None = setting(None, at_least=1)
     n_threads: int | None = setting(None, at_least=1)
+    cluster: str | None = field(default=None)
+    n_workers: int | None = setting(None, at_least=1)
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -163,34 +167,29 @@ class _Iterations(EpochLoop):
             self.start |= {name: biases[name] for name in Baseline.groups}
         self.start |= prior_constants(solver.decay, model, counts, self.std)
         self.units = {g: np.float32(unit) for g, unit in model.units(self.std).items()}
-        inside = {g: self.start[g] / unit for g, unit in self.units.items()}
-        inside |= prior_constants(solver.decay, model, counts, 1.0)
-        mean, std = self.start["global_mean"][0], np.float32(self.std)
-
-        def made(stripe: Stripe) -> Regressions:
-            return Regressions.of(stripe, (stripe.values - mean) / std, ONE)
-
-        self.users, self.items = (
-            _Exact(side, inside, Stripes(rest, side, made), counts, held)
-            if solver.n_steps is None
-            else _Stepwise(
-                side, inside, Stripes(rest, side, made), counts, held, n_steps=solver.n_steps
-            )
-            for side in OTHER
-        )
-        for name in DotBias.groups[:2] if held else DotBias.groups:
-            # The rows have the numbers now, and of many no second copy is kept.
-            self.start[name] = np.broadcast_to(np.float32(0), self.start[name].shape)
+        self.users, self.items = sides = _sides(solver, model, rest, ratings.global_mean, self.std)
+        for side in sides:
+            names = f"{side.name}_bias", f"{side.name}_factors"
+            side.fill(*(self.start[name] / self.units[name] for name in names))
+            for name in names[1:] if held else names:
+                # The rows have the numbers now, and of many no second copy is kept.
+                self.start[name] = np.broadcast_to(np.float32(0), self.start[name].shape)
+        self.shared = None
+        if solver.cluster is not None:
+            self.on_workers = True
+            self.shared = SharedHalfSteps.of(regress, solver, model, rest, len(self.users.diagonal))
 
     def threads(self) -> AbstractContextManager[None]:
-        """Numba's threads."""
+        """Numba's threads, or workers."""
+        if self.shared is not None:
+            return self.shared.working()
         return threads(self.solver.n_threads, len(self.ratings))
 
     def one_epoch(self) -> Figures:
         """Users, then items."""
         users, items = self.users, self.items
         for side, other in ((users, items), (items, users)):
-            squares = side.solve(other)
+            squares = side.solve(other, self.shared)
             total = self.std**2 * (0.5 * squares + side.penalty + other.penalty)
             self.history.half_steps.append(total)
         rmse = self.std * float(np.sqrt(squares / len(self.validation.rest)))
@@ -224,98 +223,126 @@ class _Iterations(EpochLoop):
 
 
 class _Rows(ABC):
-    """One side: its table, and its ratings row by row, as the kernels want them.
+    """One side: its table, and how its rows are moved.
 
     Args:
-        side: which.
-        start: the parameters to start from, and the constants of its prior.
-        stripes: the ratings.
-        counts: how many each row of each group has.
+        name: which side.
+        constants: of its prior (``prior_constants``), in units of the ratings' std.
+        ratings: what they are moved by.
+        mean, std: what makes ratings targets.
+        n_factors: length of the embeddings.
         held: whether biases stay as they are.
-        bias_at: the column of the bias.
-        n_lead: how many columns come before the factors.
 
     Attributes:
+        rows: the table, shape (n, width); see ``fill``.
         penalty: what the decay adds to the objective.
     """
 
+    bias_at: int
+    n_lead: int
+    """The column of the bias, and how many columns come before the factors."""
+
     def __init__(
         self,
-        side: Side,
-        start: Parameters,
-        stripes: Stripes[Regressions],
-        counts: Mapping[str, NDArray[np.int64]],
-        held: bool,
+        name: Side,
+        constants: Parameters,
+        ratings: Ratings,
+        mean: Any,
+        std: Any,
+        n_factors: int,
         *,
-        bias_at: int,
-        n_lead: int,
+        held: bool,
     ) -> None:
-        bias, factors = start[f"{side}_bias"], start[f"{side}_factors"]
-        self.stripes, self.held = stripes, held
-        per_rating = bool(start["prior_per_rating"][0])
-        self.weights = row_weights(counts[f"{side}_bias"], per_rating=per_rating)
-        k = factors.shape[1]
-        self._bias_at, self._factors_at = bias_at, slice(n_lead, n_lead + k)
-        width = padded(n_lead + k)
-        check_memory(2 * width**2, f"least squares with n_factors={k}")  # the prior and one system
-        self.rows = np.zeros((len(bias), width), np.float32)
-        self.rows[:, self._bias_at], self.rows[:, self._factors_at] = bias, factors
-        precision = start[f"{side}_prior_precision"]
+        self.name, self.mean, self.std, self.held = name, mean, std, held
+        counts = ratings.user_counts if name == "user" else ratings.item_counts
+        per_rating = bool(constants["prior_per_rating"][0])
+        self.weights = row_weights(counts, per_rating=per_rating)
+        self.factors_at = slice(self.n_lead, self.n_lead + n_factors)
+        self.blocks = ratings.row_blocks(name)
+        self.stripes = Stripes(ratings, name, self.made)
+        width = padded(self.n_lead + n_factors)
+        check_memory(2 * width**2, f"least squares with n_factors={n_factors}")  # prior, one system
+        precision = constants[f"{name}_prior_precision"]
         self.diagonal = np.zeros(width, np.float32)
-        self.diagonal[self._bias_at], self.diagonal[self._factors_at] = precision[0], precision[1:]
+        self.diagonal[self.bias_at], self.diagonal[self.factors_at] = precision[0], precision[1:]
+
+    def made(self, stripe: Stripe) -> Regressions:
+        """What the kernels want of a stripe."""
+        return Regressions.of(stripe, (stripe.values - self.mean) / self.std, ONE)
+
+    def fill(self, bias: Array, factors: Array) -> None:
+        """Make the table, from biases, shape (n,), and embeddings, shape (n, k)."""
+        self.rows = np.zeros((len(bias), len(self.diagonal)), np.float32)
+        self.rows[:, self.bias_at], self.rows[:, self.factors_at] = bias, factors
         self.penalty = self._penalty()
 
     @property
     def bias(self) -> Array:
         """The bias of each row, shape (n,)."""
-        return self.rows[:, self._bias_at]
+        return self.rows[:, self.bias_at]
 
     @property
     def factors(self) -> Array:
         """The embeddings, shape (n, k)."""
-        return self.rows[:, self._factors_at]
+        return self.rows[:, self.factors_at]
 
     def place(self, rows: Array) -> None:
         """Take other rows, shape (n, width)."""
         self.rows[:] = rows
         self.penalty = self._penalty()
 
-    def solve(self, other: "_Rows") -> float:
+    def solve(self, other: "_Rows", shared: SharedHalfSteps | None) -> float:
         """Move every row with the other side's held; the sum of squared errors after it."""
-        squares = sum(self._moved(stripe, other) for stripe in self.stripes)
+        if shared is None:
+            squares = sum(
+                self.move(each, other.rows, self.rows[each.rows])[0] for each in self.stripes
+            )
+        else:
+            squares = sum(found[0] for found in shared.half_step(self.name, self.rows, other.rows))
         self.penalty = self._penalty()
         return squares
 
     @abstractmethod
-    def _moved(self, stripe: Regressions, other: "_Rows") -> float:
-        """The same for the rows of a stripe, but for the penalty."""
+    def move(
+        self, stripe: Regressions, other: Array, rows: Array, how: Mapping[str, Any] | None = None
+    ) -> list[float]:
+        """Move the rows of a stripe, in place; the sum of their squared errors after it."""
 
     def _penalty(self) -> float:
-        return penalty(self.rows, np.zeros_like(self.diagonal), self.diagonal, self.weights)
+        nothing = np.zeros_like(self.diagonal)
+        return sum(
+            penalty(self.rows[block], nothing, self.diagonal, self.weights[block])
+            for block in self.blocks
+        )
 
 
 class _Exact(_Rows):
     """Rows ``(b, p)``, each the solution of its regression."""
 
-    def __init__(self, *of_side: Any) -> None:
-        super().__init__(*of_side, bias_at=0, n_lead=1)
-        self._mean, self._precision = np.zeros_like(self.rows), np.diag(self.diagonal)
+    bias_at, n_lead = 0, 1
 
-    def _moved(self, stripe: Regressions, other: _Rows) -> float:
+    def move(
+        self,
+        stripe: Regressions,
+        other: Array,
+        rows: Array,
+        how: Mapping[str, Any] | None = None,  # noqa: ARG002
+    ) -> list[float]:
+        """See ``_Rows.move``."""
         squares = solve_rows(
             stripe.order,
             stripe.starts,
             stripe.partners,
             stripe.targets,
-            other.rows,
-            self.rows[stripe.rows],
-            self._mean[stripe.rows],
-            self._precision,
+            other,
+            rows,
+            np.zeros_like(rows),
+            np.diag(self.diagonal),
             self.weights[stripe.rows],
             int(self.held),
             2,
         )
-        return float(squares)
+        return [float(squares)]
 
 
 class _Stepwise(_Rows):
@@ -323,18 +350,30 @@ class _Stepwise(_Rows):
     goes some steps from where it is. What has no penalty stays, and so does the 1.
     """
 
-    def __init__(self, side: Side, *of_side: Any, n_steps: int) -> None:
-        # The bias of users stands where items have a 1, and the other way around.
-        super().__init__(side, *of_side, bias_at=0 if side == "user" else 1, n_lead=2)
-        self._n_steps = n_steps
-        self.rows[:, 1 - self._bias_at] = 1
-        self._moving = self.diagonal.copy()
-        if self.held:
-            self._moving[self._bias_at] = 0
-        self._nothing = np.zeros(len(self.rows), np.float32), np.empty((0, 0), np.float32)
+    n_lead = 2
 
-    def _moved(self, stripe: Regressions, other: _Rows) -> float:
-        penalties, linear = self._nothing
+    def __init__(self, name: Side, *of_side: Any, n_steps: int, held: bool) -> None:
+        # The bias of users stands where items have a 1, and the other way around.
+        self.bias_at = 0 if name == "user" else 1
+        super().__init__(name, *of_side, held=held)
+        self.n_steps = n_steps
+        self.moving = self.diagonal.copy()
+        if held:
+            self.moving[self.bias_at] = 0
+
+    def fill(self, bias: Array, factors: Array) -> None:
+        """See ``_Rows.fill``."""
+        super().fill(bias, factors)
+        self.rows[:, 1 - self.bias_at] = 1
+
+    def move(
+        self,
+        stripe: Regressions,
+        other: Array,
+        rows: Array,
+        how: Mapping[str, Any] | None = None,  # noqa: ARG002
+    ) -> list[float]:
+        """See ``_Rows.move``."""
         squares, _ = improve_rows(
             stripe.order,
             stripe.starts,
@@ -343,12 +382,46 @@ class _Stepwise(_Rows):
             stripe.weights,
             ONE,
             ONE,
-            other.rows,
-            self._moving,
+            other,
+            self.moving,
             self.weights[stripe.rows],
-            penalties[stripe.rows],
-            self.rows[stripe.rows],
-            linear,
-            self._n_steps,
+            np.zeros(len(rows), np.float32),
+            rows,
+            np.empty((0, 0), np.float32),
+            self.n_steps,
         )
-        return float(squares.sum())
+        return [float(squares.sum())]
+
+
+def _sides(
+    solver: ALS, model: DotBias, ratings: Ratings, mean: float, std: float
+) -> tuple[_Rows, _Rows]:
+    """Users and items, without their tables."""
+    constants = prior_constants(solver.decay, model, row_counts(ratings), 1.0)
+    held = solver.biases == "held"
+    users, items = (
+        (
+            name,
+            constants,
+            ratings,
+            np.float32(mean),
+            np.float32(std),
+            model.n_factors,
+        )
+        for name in OTHER
+    )
+    if solver.n_steps is None:
+        return _Exact(*users, held=held), _Exact(*items, held=held)
+    steps = solver.n_steps
+    return _Stepwise(*users, n_steps=steps, held=held), _Stepwise(*items, n_steps=steps, held=held)
+
+
+def regress(ratings: PreparedPart, spec: Mapping[str, Any]) -> Regress:
+    """What a worker does."""
+    solver, model = of_task(spec, ALS, WeightDecay)
+    sides = _sides(solver, model, ratings, ratings.global_mean, ratings.std)
+    return Regress(
+        ratings,
+        {side.name: side.made for side in sides},
+        {side.name: side.move for side in sides},
+    )

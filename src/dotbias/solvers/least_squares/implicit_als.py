@@ -1,16 +1,17 @@
 """Alternating least squares on everything: known pairs, and all that nobody chose."""
 
 import math
-from collections.abc import Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field
 from functools import partial
-from typing import ClassVar, Literal
+from typing import Any, ClassVar, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 from threadpoolctl import threadpool_limits
 
+from dotbias.data.prepared.prepared import PreparedPart
 from dotbias.data.ratings import Ratings
 from dotbias.data.stripes import OTHER, Side, Stripe
 from dotbias.errors import SettingError
@@ -30,6 +31,7 @@ from dotbias.solvers.epochs import CarryOn, EpochLoop, Figures, IteratingSolver,
 from dotbias.solvers.least_squares.conjugate_gradients import ONE, improve_rows
 from dotbias.solvers.least_squares.eigenbasis import Eigenbasis, gram, turned
 from dotbias.solvers.least_squares.normal_equations import padded
+from dotbias.solvers.least_squares.on_workers import Regress, SharedHalfSteps, of_task
 from dotbias.solvers.least_squares.stripes import Regressions, Stripes
 from dotbias.solvers.least_squares.svd import Rows, numbers_held, truncated_svd
 from dotbias.solvers.threads import threads
@@ -104,6 +106,8 @@ class ImplicitALS(IteratingSolver):
             step, from where it was. More are more exact, and slower; what they bring the next
             iterations bring too.
         n_threads: threads, or None for as many as the machine has and the ratings keep busy.
+        cluster, n_workers: as for ``GradientDescent``; what concerns a whole table, its Gram matrix and
+            turning it, is done here.
     """
 
     epochs_are: ClassVar[str] = "iterations"
@@ -120,6 +124,8 @@ class ImplicitALS(IteratingSolver):
     bm25_b: float = setting(0.8, at_least=0, at_most=1)
     n_steps: int = setting(3, at_least=1)
     n_threads: int | None = setting(None, at_least=1)
+    cluster: str | None = field(default=None)
+    n_workers: int | None = setting(None, at_least=1)
 
     @property
     def n_epochs(self) -> int:
@@ -224,39 +230,39 @@ class _Iterations(EpochLoop):
         self.solver, self.model, self.ratings, self.seed = solver, model, ratings, seed
         self.n_steps, self._svd = solver.n_steps, svd
         self.rng = rng = generator(seed)
-        self.start = initialised(model, ratings, rng) | solver.constants(ratings)
-        self.start["target"] *= np.float32(model.share)
+        self.start = initialised(model, ratings, rng)
         if start is not None:
             self.start |= {name: start[name] for name in model.groups}
         for name in model.groups:  # the second part is no matter of iterations
             self.start[name] = self.start[name][:, : model.n_factors]
         super().__init__(solver.n_epochs, Validation.hold_out(ratings, 0, rng))
-        weights = user_weights(self.start["balance"], ratings.user_counts)
-        self.start["user_weight"], self.lengths = weights, np.sqrt(weights)
-        scaled = self.start | {
-            "user_factors": self.start["user_factors"] * self.lengths[:, None],
-            "balance": np.array([0, 1], np.float32),
-        }
-        self.users, self.items = (
-            _Rows(model, scaled, side, ratings, self.lengths) for side in OTHER
-        )
+        self.users, self.items = _sides(solver, model, ratings)
+        self.start |= self.users.constants
+        self.start["balance"] = solver.constants(ratings)["balance"]
+        self.lengths = self.users.own_lengths
+        self.users.fill(self.start["user_factors"] * self.lengths[:, None])
+        self.items.fill(self.start["item_factors"])
         self.a0 = solver.unobserved_weight
-        decay = USUAL_DECAY if solver.weight_decay is None else solver.weight_decay
-        # Half the penalty is as strong where the targets are half as large.
-        per_root = model.share * decay * 2 * self.a0 / (1 + self.a0)
-        self.penalty = per_root * np.sqrt(self.users.weight)
-        power, offset = solver.frequency_scaling, self.a0 * ratings.n_users
-        of_counts = ratings.item_counts + offset
-        scale = self.penalty / float(of_counts.mean()) ** power
-        self.least = scale * offset**power
-        self.growth = np.array([scale, offset, power], np.float32)
-        self.users.penalties[:] = self.penalty
-        self.items.penalties[:] = scale * of_counts**power
+        self.weight = sum(each.weight for each in self.users.stripes)
+        self.penalty, self.least, self.growth = _penalties(
+            solver, model, ratings, self.weight, self.users, self.items
+        )
+        self.shared = None
+        if solver.cluster is not None:
+            self.on_workers = True
+            width = self.users.table.shape[1]
+            self.shared = SharedHalfSteps.of(
+                regress, solver, model, ratings, width, weight=self.weight
+            )
 
     @contextmanager
     def threads(self) -> Iterator[None]:
         """Numba's threads, and one of LAPACK's, whose bits depend on their number."""
-        with threads(self.solver.n_threads, len(self.ratings)), threadpool_limits(1, "blas"):
+        with ExitStack() as stack:
+            stack.enter_context(threads(self.solver.n_threads, len(self.ratings)))
+            stack.enter_context(threadpool_limits(1, "blas"))
+            if self.shared is not None:
+                stack.enter_context(self.shared.working())
             yield
 
     def one_epoch(self) -> Figures:
@@ -273,7 +279,7 @@ class _Iterations(EpochLoop):
 
     def _half_step(self, side: "_Rows", other: "_Rows", n_steps: int) -> tuple[float, float]:
         """Improve one side: ``Σ c (t - p·q)²`` and the objective after it."""
-        squares = side.improve(other, self.a0, n_steps)
+        squares = side.improve(other, self.a0, n_steps, self.shared)
         total = 0.5 * (squares + side.pull + other.decay)
         self.history.half_steps.append(total)
         return squares, total
@@ -284,7 +290,7 @@ class _Iterations(EpochLoop):
             found = truncated_svd(
                 self.users.pulls(), self.items.pulls(), self.model.n_svd_factors, self.rng
             )
-        mean_weight = self.users.weight / len(self.ratings)
+        mean_weight = self.weight / len(self.ratings)
         s = found.values / mean_weight
         penalty = self.model.share**2 * _SHRINKAGE * len(self.ratings) ** _POWER
         kept = s**2 / (s**2 + penalty)
@@ -328,63 +334,61 @@ class _Iterations(EpochLoop):
 
     def state(self) -> Arrays:
         """The tables of both sides, in the basis that they were last turned to."""
-        return {"user_rows": self.users.table, "item_rows": self.items.table}
+        return {"user_rows": self.users.table.copy(), "item_rows": self.items.table.copy()}
 
     def set_state(self, arrays: Arrays) -> None:
         """Put them back."""
-        self.users.table, self.items.table = arrays["user_rows"], arrays["item_rows"]
+        self.users.table, self.items.table = (
+            arrays[name].copy() for name in ("user_rows", "item_rows")
+        )
 
 
 class _Rows:
-    """One side: its table, and the known pairs row by row, as the kernel wants them.
+    """One side: its table, and how its rows are moved.
 
     Args:
         model: says what known pairs are drawn to (``Model.observed``).
-        start: the parameters to start from.
+        constants: what it says that from.
         side: which.
         ratings: the known pairs.
         lengths: what the targets of each user are multiplied by, shape (n_users,).
 
     Attributes:
+        table: all rows with what pads them, shape (n, width); see ``fill``.
         penalties: ``λ`` of each row, shape (n,).
         pull: ``a₀ Σ (p·q)² + Σ λ |x|²`` after the last half step.
-        weight: ``Σ c`` over the known pairs.
     """
 
     def __init__(
-        self, model: DotProduct, start: Parameters, side: Side, ratings: Ratings, lengths: Array
+        self, model: DotProduct, constants: Parameters, side: Side, ratings: Ratings, lengths: Array
     ) -> None:
-        factors = start[f"{side}_factors"]
-        n, self._k = factors.shape
-        constants = {name: array for name, array in start.items() if name not in model.groups}
-
-        def made(stripe: Stripe) -> Regressions:
-            _, starts, partners, values = stripe
-            known = model.observed(constants, side, starts, partners, values)
-            targets, weights = known.checked(len(values))
-            shared = ONE if weights is None else _shared(weights)
-            return Regressions.of(stripe, _shared(targets), shared)
-
-        self._stripes = Stripes(ratings, side, made)
-        self._lengths = (lengths, ONE) if side == "user" else (ONE, lengths)
-        self.penalties = np.zeros(n, np.float32)
-        self._table = np.pad(factors, ((0, 0), (0, padded(self._k) - self._k)))
+        self.model, self.constants, self.side, self.k = model, constants, side, model.n_factors
+        self.blocks = ratings.row_blocks(side)
+        self.stripes = Stripes(ratings, side, self.made)
+        self.own_lengths: Array = lengths if side == "user" else ONE
+        self.lengths: Array = ONE if side == "user" else lengths
+        self.penalties = np.zeros(
+            ratings.n_users if side == "user" else ratings.n_items, np.float32
+        )
         self.pull = math.inf
-        self.weight = sum(each.weight for each in self._stripes)
 
-    @property
-    def table(self) -> Array:
-        """All rows with what pads them, shape (n, width); a copy, as what is put here is copied."""
-        return self._table.copy()
+    def made(self, stripe: Stripe) -> Regressions:
+        """What the kernel wants of a stripe."""
+        _, starts, partners, values = stripe
+        known = self.model.observed(self.constants, self.side, starts, partners, values)
+        targets, weights = known.checked(len(values))
+        return Regressions.of(
+            stripe, _shared(targets), ONE if weights is None else _shared(weights)
+        )
 
-    @table.setter
-    def table(self, rows: Array) -> None:
-        self._table = rows.copy()
+    def fill(self, factors: Array) -> None:
+        """Make the table, from embeddings, shape (n, k)."""
+        self.table = np.pad(factors, ((0, 0), (0, padded(self.k) - self.k)))
 
     def pulls(self) -> Rows:
         """``c t`` of the known pairs, of which a decomposition needs all at once."""
-        own, partner = self._lengths
-        (whole,) = self._stripes
+        own, partner = self.own_lengths, self.lengths
+        (whole,) = self.stripes
         n = len(whole.partners)
         values = np.broadcast_to(whole.targets * whole.weights, n)
         values = values * (np.repeat(own, np.diff(whole.starts)) if len(own) > 1 else own)
@@ -394,52 +398,126 @@ class _Rows:
     @property
     def factors(self) -> Array:
         """The embeddings, shape (n, k)."""
-        return np.ascontiguousarray(self._table[:, : self._k])
+        return np.ascontiguousarray(self.table[:, : self.k])
 
     @property
     def gram(self) -> NDArray[np.float64]:
         """``Σ x xᵀ``, shape (k, k)."""
-        products: NDArray[np.float64] = gram(self._table)[: self._k, : self._k]
+        products: NDArray[np.float64] = gram(self.table)[: self.k, : self.k]
         return products
 
     @property
     def decay(self) -> float:
         """``Σ λ |x|²``."""
-        squares = np.einsum("nf,nf->n", self._table, self._table)
+        squares = np.einsum("nf,nf->n", self.table, self.table)
         return float(np.dot(self.penalties.astype(np.float64), squares))
 
-    def improve(self, other: "_Rows", a0: float, n_steps: int) -> float:
+    def improve(
+        self, other: "_Rows", a0: float, n_steps: int, shared: SharedHalfSteps | None
+    ) -> float:
         """Improve every row with the other side's held; both are turned (``Eigenbasis``).
 
         Returns:
             ``Σ c (t - p·q)²`` over the known pairs; ``pull`` is then ``a₀ Σ (p·q)² + Σ λ |x|²``.
         """
-        basis = Eigenbasis.of(other.gram, self._table.shape[1])
+        basis = Eigenbasis.of(other.gram, self.table.shape[1])
         for rows in (self, other):
-            rows._table = turned(rows._table, basis.vectors)
-        squares = pulls = 0.0
-        own, partner = self._lengths
-        for each in self._stripes:
-            some, pull = improve_rows(
-                each.order,
-                each.starts,
-                each.partners,
-                each.targets,
-                each.weights,
-                own[each.rows] if len(own) > 1 else own,
-                partner,
-                other._table,
-                (a0 * basis.values).astype(np.float32),
-                ONE,
-                self.penalties[each.rows],
-                self._table[each.rows],
-                _NO_LINEAR_TERM,
-                n_steps,
-            )
-            squares += float(some.sum())
-            pulls += float(pull.sum())
-        self.pull = pulls
+            rows.table = turned(rows.table, basis.vectors)
+        how = {"diagonal": (a0 * basis.values).tolist(), "n_steps": n_steps}
+        moved: Iterable[list[float]] = (
+            (self.move(each, other.table, self.table[each.rows], how) for each in self.stripes)
+            if shared is None
+            else shared.half_step(self.side, self.table, other.table, **how)
+        )
+        squares = self.pull = 0.0
+        for some, pull in moved:
+            squares += some
+            self.pull += pull
         return squares
+
+    def move(
+        self, stripe: Regressions, other: Array, rows: Array, how: Mapping[str, Any]
+    ) -> list[float]:
+        """Improve the rows of a stripe, in place.
+
+        Args:
+            stripe: their known pairs.
+            other: the other side's table.
+            rows: theirs.
+            how: ``"diagonal"`` of what all pairs pull with, and ``"n_steps"``.
+        """
+        own = self.own_lengths
+        squares, pull = improve_rows(
+            stripe.order,
+            stripe.starts,
+            stripe.partners,
+            stripe.targets,
+            stripe.weights,
+            own[stripe.rows] if len(own) > 1 else own,
+            self.lengths,
+            other,
+            np.array(how["diagonal"], np.float32),
+            ONE,
+            self.penalties[stripe.rows],
+            rows,
+            _NO_LINEAR_TERM,
+            how["n_steps"],
+        )
+        return [float(squares.sum()), float(pull.sum())]
+
+
+def _sides(solver: ImplicitALS, model: DotProduct, ratings: Ratings) -> tuple[_Rows, _Rows]:
+    """Users and items, without their tables and penalties."""
+    constants = solver.constants(ratings)
+    constants["target"] *= np.float32(model.share)
+    weights = user_weights(constants["balance"], ratings.user_counts)
+    constants |= {"user_weight": weights, "balance": np.array([0, 1], np.float32)}
+    lengths = np.sqrt(weights)
+    users, items = (_Rows(model, constants, side, ratings, lengths) for side in OTHER)
+    return users, items
+
+
+def _penalties(
+    solver: ImplicitALS,
+    model: DotProduct,
+    ratings: Ratings,
+    weight: float,
+    users: _Rows,
+    items: _Rows,
+) -> tuple[float, float, Array]:
+    """Set the penalty of each row.
+
+    Args:
+        solver, model, ratings: what is estimated, how and from what.
+        weight: ``Σ c`` over the known pairs.
+        users, items: whose rows.
+
+    Returns:
+        That of all users, the least of an item, and how the others grow (``item_prior_growth``).
+    """
+    a0 = solver.unobserved_weight
+    decay = USUAL_DECAY if solver.weight_decay is None else solver.weight_decay
+    # Half the penalty is as strong where the targets are half as large.
+    per_root = model.share * decay * 2 * a0 / (1 + a0)
+    penalty = per_root * np.sqrt(weight)
+    power, offset = solver.frequency_scaling, a0 * ratings.n_users
+    of_counts = ratings.item_counts + offset
+    scale = penalty / float(of_counts.mean()) ** power
+    users.penalties[:] = penalty
+    items.penalties[:] = scale * of_counts**power
+    return penalty, scale * offset**power, np.array([scale, offset, power], np.float32)
+
+
+def regress(ratings: PreparedPart, spec: Mapping[str, Any]) -> Regress:
+    """What a worker does."""
+    solver, model = of_task(spec, ImplicitALS)
+    sides = _sides(solver, model, ratings)
+    _penalties(solver, model, ratings, spec["weight"], *sides)
+    return Regress(
+        ratings,
+        {side.side: side.made for side in sides},
+        {side.side: side.move for side in sides},
+    )
 
 
 def _second_part(parameters: Parameters) -> tuple[Array, Array, Array]:

@@ -36,11 +36,13 @@ class Plan(NamedTuple):
         fields: of each side.
         edges: first row of each block of a side, then the number of its rows.
         dtype: of all arrays.
+        stays: the side whose blocks stay with their workers, if one does.
     """
 
     fields: Mapping[Side, Sequence[Field]]
     edges: Mapping[Side, Sequence[int]]
     dtype: str
+    stays: Side | None = None
 
     @property
     def n_blocks(self) -> int:
@@ -90,6 +92,7 @@ class Plan(NamedTuple):
                 side: [int(edge) for edge in of_side] for side, of_side in self.edges.items()
             },
             "dtype": self.dtype,
+            "stays": self.stays,
         }
 
     @classmethod
@@ -99,4 +102,4 @@ class Plan(NamedTuple):
             side: [Field(name, tuple(lead), width) for name, lead, width in of_side]
             for side, of_side in data["fields"].items()
         }
-        return cls(fields, data["edges"], data["dtype"])
+        return cls(fields, data["edges"], data["dtype"], data["stays"])

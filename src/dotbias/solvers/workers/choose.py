@@ -13,9 +13,15 @@ def exchange_of(cluster: str, n_workers: int | None, plan: Plan, spec: dict[str,
     Raises:
         SettingError: for a cluster that there is not.
     """
-    from dotbias.solvers.workers.processes import Processes
+    if cluster == "processes":
+        from dotbias.solvers.workers.processes import Processes
 
-    if cluster != Processes.name:
-        raise SettingError(f"cluster={cluster!r}: cluster must be 'processes'")
-    n = min(n_workers or 2, plan.n_blocks)
-    return Processes(n, plan, spec)
+        return Processes(min(n_workers or 2, plan.n_blocks), plan, spec)
+    if cluster == "ray" or cluster.startswith("ray://") or cluster == "auto":
+        from dotbias.solvers.workers.ray_actors import RayActors
+
+        return RayActors(None if cluster == "ray" else cluster, n_workers, plan, spec)
+    raise SettingError(
+        f"cluster={cluster!r}: cluster must be 'processes' (of this machine), 'ray' (which is started "
+        "here), 'auto' (one that is there) or 'ray://host:10001'"
+    )

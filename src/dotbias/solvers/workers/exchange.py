@@ -1,7 +1,8 @@
 """Workers that share out blocks of ratings, and what carries tables and tasks between them."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any, ClassVar
 
 from dotbias.data.stripes import Side
@@ -9,7 +10,10 @@ from dotbias.errors import DotbiasError
 from dotbias.solvers.workers.blocks import Block, Plan
 
 Task = dict[str, Any]
-"""What a worker is to do, as plain data: ``"block"`` is the block of the side that stays with it."""
+"""What a worker is to do, as plain data. ``"block"`` is the number of the block that it is about, which
+says whose task it is; ``"moves"``, a side and a number, the block that comes for it, is changed and goes
+on; ``"reads"`` a side all of whose blocks it reads, if any.
+"""
 
 
 class WorkerLostError(DotbiasError):
@@ -19,9 +23,9 @@ class WorkerLostError(DotbiasError):
 class Exchange(ABC):
     """Workers, the blocks that they hold, and how these get from one to another.
 
-    Each worker reads its own ratings from the folder in which they lie. Block ``number`` of the side
-    that stays belongs to worker ``number % n_workers``; those of the other side go from worker to
-    worker. A task changes blocks that no other of the same round touches, so the number of workers
+    Each worker reads its own ratings from the folder in which they lie. What is about block ``number``
+    is done by worker ``number % n_workers``. The blocks of a side may stay there; others go from worker
+    to worker. A task changes blocks that no other of the same round touches, so the number of workers
     changes no bit of what comes out.
 
     Args:
@@ -41,8 +45,8 @@ class Exchange(ABC):
         return block % self.n_workers
 
     @abstractmethod
-    def start(self) -> None:
-        """Start the workers, whose blocks are still to be put.
+    def start(self) -> list[int]:
+        """Start the workers, whose blocks are still to be put; the number of each one's process.
 
         Raises:
             WorkerLostError: where one does not start.
@@ -63,6 +67,24 @@ class Exchange(ABC):
         Raises:
             WorkerLostError: when a worker has ended; blocks are then as nobody knows.
         """
+
+    @contextmanager
+    def working(
+        self, spread: Callable[[], None], collect: Callable[[], None]
+    ) -> Iterator[list[int]]:
+        """Workers that have what ``spread`` puts, from which ``collect`` gets it when they have done,
+        unless one is lost; the numbers of their processes.
+        """
+        processes = self.start()
+        try:
+            spread()
+            yield processes
+            collect()
+        except KeyboardInterrupt:
+            collect()
+            raise
+        finally:
+            self.close()
 
     @abstractmethod
     def close(self) -> None:

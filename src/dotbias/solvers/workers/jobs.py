@@ -2,6 +2,7 @@
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
+from importlib import import_module
 from typing import Any, TypeAlias
 
 from dotbias.data.prepared.prepared import PreparedPart, PreparedRatings
@@ -21,11 +22,14 @@ class Job(ABC):
 
 
 def job_of(spec: Mapping[str, Any]) -> Job:
-    """The job that plain data describe: ``"job"`` is its name, ``"folder"`` and ``"part"`` say where the
-    ratings are.
+    """The job that plain data describe: ``"job"`` names the module and the function that makes it of the
+    ratings and these data, ``"folder"`` and ``"part"`` say where the ratings are.
     """
-    from dotbias.solvers.descent.on_workers import Walk
+    module, _, name = spec["job"].partition(":")
+    made: Callable[[PreparedPart, Mapping[str, Any]], Job] = getattr(import_module(module), name)
+    return made(getattr(PreparedRatings.open(spec["folder"]), spec["part"]), spec)
 
-    jobs: dict[str, Callable[[PreparedPart, Mapping[str, Any]], Job]] = {"walk": Walk}
-    prepared = PreparedRatings.open(spec["folder"])
-    return jobs[spec["job"]](getattr(prepared, spec["part"]), spec)
+
+def name_of(make: Callable[..., Job]) -> str:
+    """How ``job_of`` is told of a function."""
+    return f"{make.__module__}:{make.__name__}"

@@ -37,7 +37,7 @@ class Processes(Exchange):
         self._blocks: dict[tuple[Side, int], Block] = {}
         self._workers: list[subprocess.Popen[bytes]] = []
 
-    def start(self) -> None:
+    def start(self) -> list[int]:
         """See ``Exchange.start``."""
         folder = _SHARED if Path(_SHARED).is_dir() else None
         with tempfile.TemporaryFile(dir=folder) as file:
@@ -58,6 +58,7 @@ class Processes(Exchange):
             self._say(number, {"plan": self.plan.to_plain(), "spec": self.spec})
         for number in range(self.n_workers):
             self._hear(number)
+        return [worker.pid for worker in self._workers]
 
     def put(self, side: Side, number: int, block: Block) -> None:
         """See ``Exchange.put``."""

@@ -1,0 +1,455 @@
+"""Preparing a part at a time gives what reading as a whole gives, to the byte."""
+
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from itertools import pairwise
+from pathlib import Path
+
+import numpy as np
+import polars as pl
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+import dotbias as db
+from dotbias.data.prepared import batches
+from dotbias.data.prepared.batches import Size
+from dotbias.data.prepared.manifest import COLUMNS, SMALL
+from dotbias.data.prepared.stream import Sizes
+
+TINY = Sizes(Size(1000, 50), rows=100, held=2000)
+
+
+@pytest.fixture
+def tiny(monkeypatch):
+    """Everything is read in batches, however small."""
+    monkeypatch.setattr(Sizes, "of", lambda _: TINY)
+
+
+def whole(source, path, *, test_size=0.2, seed=0, **reading) -> db.PreparedRatings:
+    """What reading as a whole gives."""
+    return db.prepare(db.read_ratings(source, **reading), path, test_size=test_size, seed=seed)
+
+
+def assert_same(one: db.PreparedRatings, other: db.PreparedRatings) -> None:
+    for name in (*(f"{column}.npy" for column in COLUMNS), *SMALL):
+        if name.endswith(".arrow"):
+            frames = [pl.read_ipc(each.folder / name) for each in (one, other)]
+            assert frames[0].equals(frames[1]), name
+        else:
+            assert (one.folder / name).read_bytes() == (other.folder / name).read_bytes(), name
+    for name in ("kind", "declared_scale", "whole", "training", "reading"):
+        assert getattr(one.manifest, name) == getattr(other.manifest, name), name
+
+
+def made(source, path, **options) -> db.PreparedRatings:
+    """Both ways, which are the same."""
+    one = db.prepare(source, path / "one.blocks", **options)
+    assert_same(one, whole(source, path / "other.blocks", **options))
+    assert one.manifest.fingerprint  # it came by the way of files
+    return one
+
+
+def simulated(n=600) -> pl.DataFrame:
+    return db.simulate(n_users=120, n_items=60, n_ratings=n, seed=0)[0].to_frame()
+
+
+@st.composite
+def tables(draw) -> tuple[pl.DataFrame, dict[str, object]]:
+    """Small tables of any kind, with repeated pairs, and how to read them."""
+    n = draw(st.integers(12, 150))
+    rng = np.random.default_rng(draw(st.integers(0, 2**32)))
+    text = draw(st.tuples(st.booleans(), st.booleans()))
+    ids = [rng.integers(-3, draw(st.integers(4, 40)), n) for _ in range(2)]
+    columns: dict[str, object] = {
+        name: [f"{name} é{id}" for id in own] if is_text else own
+        for name, own, is_text in zip(("user", "item"), ids, text, strict=True)
+    }
+    kind = draw(st.sampled_from(["ratings", "counts", "events"]))
+    if kind == "ratings":
+        columns["rating"] = rng.integers(1, 11, n) / 2
+    if kind == "counts":
+        columns["plays"] = rng.integers(0, 5, n) + (np.arange(n) == 0)
+    if draw(st.booleans()):
+        columns["timestamp"] = pl.Series(rng.integers(10**9, 10**9 + 30, n)).set(
+            pl.Series(rng.random(n) < 0.1), None
+        )
+    options: dict[str, object] = {"kind": kind, "test_size": 0}
+    if kind == "ratings":
+        options["duplicates"] = draw(st.sampled_from([None, "last", "mean"]))
+    return pl.DataFrame(columns), options
+
+
+@pytest.mark.usefixtures("tiny")
+@settings(
+    deadline=None,
+    max_examples=30,
+    suppress_health_check=[HealthCheck.function_scoped_fixture],
+)
+@given(tables(), st.sampled_from(["csv", "parquet", "ipc", "ndjson"]), st.integers(1, 3))
+def test_any_table_in_batches_is_the_same_to_the_byte(tmp_path_factory, table, ending, n_parts):
+    frame, options = table
+    path = tmp_path_factory.mktemp("table")
+    cuts = np.linspace(0, frame.height, n_parts + 1).astype(int)
+    (path / "data").mkdir()
+    for number, (start, stop) in enumerate(pairwise(cuts)):
+        part = path / "data" / f"part-{number:05}.{ending}"
+        getattr(frame[start:stop], f"write_{ending}")(part)
+    made(path / "data", path, **options)
+
+
+# -- formats ---------------------------------------------------------------------------------------
+
+
+@pytest.mark.usefixtures("tiny")
+@pytest.mark.parametrize(
+    ("separator", "header", "encoding", "end"),
+    [
+        (",", True, "utf-8", "\n"),
+        ("::", False, "utf-8", "\n"),
+        ("\t", False, "cp1252", "\r\n"),
+        (";", True, "utf-16", "\n"),
+        (",", True, "utf-8-sig", "\r\n"),
+        (",", True, "gb18030", "\n"),
+    ],
+)
+def test_text_of_any_form(tmp_path, separator, header, encoding, end):
+    word = "电影" if encoding == "gb18030" else "é"
+    rows = [(f"{user}{word}", item, rating) for user, item, rating in simulated().iter_rows()]
+    lines = [separator.join(map(str, row)) for row in rows]
+    lines = ["title of the table", "", separator.join(("user", "item", "rating")), *lines]
+    text = end.join(lines[0 if header else 3 :]) + end
+    (tmp_path / "ratings.csv").write_bytes(text.encode(encoding))
+    one = made(tmp_path / "ratings.csv", tmp_path)
+    assert one.whole.user_vocabulary.ids[0].endswith(word)
+
+
+@pytest.mark.usefixtures("tiny")
+@pytest.mark.parametrize("packing", ["gz", "zst"])
+def test_packed_text(tmp_path, packing):
+    import gzip
+
+    from dotbias.data.sources.packing import zstd
+
+    text = simulated().write_csv().encode()
+    pack = gzip.compress if packing == "gz" else zstd.compress
+    (tmp_path / f"ratings.csv.{packing}").write_bytes(pack(text))
+    made(tmp_path / f"ratings.csv.{packing}", tmp_path)
+
+
+@pytest.mark.usefixtures("tiny")
+def test_rows_over_several_lines(tmp_path):
+    frame = simulated().with_columns(review=pl.lit('so "good"\n\nthat, I'))
+    frame.write_csv(tmp_path / "reviews.csv")
+    made(tmp_path / "reviews.csv", tmp_path)
+
+
+@pytest.mark.usefixtures("tiny")
+def test_groups_of_rows_of_any_size(tmp_path):
+    frame = simulated()
+    for n_rows in (20, 130, 600):  # the last is read by PyArrow
+        frame.write_parquet(tmp_path / f"{n_rows}.parquet", row_group_size=n_rows)
+        (tmp_path / str(n_rows)).mkdir()
+        made(tmp_path / f"{n_rows}.parquet", tmp_path / str(n_rows))
+
+
+@pytest.mark.usefixtures("tiny")
+def test_columns_of_a_large_group_by_number(tmp_path):
+    frame = simulated().with_columns(event=pl.Series(["buy", "view"] * 300))
+    frame.write_parquet(tmp_path / "x.parquet", row_group_size=600)
+    for at, how in enumerate(({"where": "4=buy"}, {"user": 2, "item": 1}, {"where": "event=buy"})):
+        (tmp_path / str(at)).mkdir()
+        made(tmp_path / "x.parquet", tmp_path / str(at), **how)
+    numbered = frame.drop("event").rename({"user": "0", "item": "1", "rating": "2"})
+    numbered.write_parquet(tmp_path / "y.parquet", row_group_size=600)
+    made(tmp_path / "y.parquet", tmp_path)
+
+
+@pytest.mark.usefixtures("tiny")
+def test_a_large_group_without_pyarrow_is_an_error_that_says_so(tmp_path, monkeypatch):
+    simulated().write_parquet(tmp_path / "x.parquet", row_group_size=600)
+    monkeypatch.setitem(sys.modules, "pyarrow", None)
+    with pytest.raises(db.DataError, match=r"x.parquet: a group of 600 rows.*pip install pyarrow"):
+        db.prepare(tmp_path / "x.parquet", tmp_path / "x.blocks")
+    assert [path.name for path in tmp_path.iterdir()] == ["x.parquet"]
+
+
+@pytest.mark.usefixtures("tiny")
+@pytest.mark.parametrize("n_rows", [40, 300])
+def test_partitions_and_rows_of_a_kind(tmp_path, n_rows):
+    frame = simulated().with_columns(event=pl.Series(["buy", "view"] * 300))
+    for event in ("buy", "view"):
+        (tmp_path / "data" / f"event={event}").mkdir(parents=True)
+        part = frame.filter(pl.col("event") == event).drop("event")
+        part.write_parquet(
+            tmp_path / "data" / f"event={event}" / "0.parquet", row_group_size=n_rows
+        )
+    one = made(tmp_path / "data", tmp_path, where="event=view")
+    assert len(one.whole) == 300
+
+
+@pytest.mark.usefixtures("tiny")
+def test_a_kind_of_rows_that_no_batch_but_the_last_has(tmp_path):
+    frame = simulated().with_columns(event=pl.Series(["buy"] * 500 + ["view"] * 100))
+    frame.write_csv(tmp_path / "ratings.csv")
+    assert len(made(tmp_path / "ratings.csv", tmp_path, where="event=view").whole) == 100
+    with pytest.raises(db.DataError, match="there are no rows where event=sell"):
+        db.prepare(tmp_path / "ratings.csv", tmp_path / "x.blocks", where="event=sell")
+
+
+@pytest.mark.usefixtures("tiny")
+def test_what_can_only_be_read_as_a_whole_is(tmp_path):
+    frame = simulated()
+    wide = frame.pivot("item", index="user", values="rating")
+    wide.write_csv(tmp_path / "wide.csv")
+    made(tmp_path / "wide.csv", tmp_path)
+    prepared = db.prepare(frame, tmp_path / "frame.blocks")
+    assert not prepared.manifest.fingerprint
+    assert_same(prepared, whole(frame, tmp_path / "x.blocks"))
+
+
+# -- options ---------------------------------------------------------------------------------------
+
+
+@pytest.mark.usefixtures("tiny")
+def test_titles_beside_and_named_and_in_the_rows(tmp_path):
+    frame = simulated()
+    frame.write_csv(tmp_path / "ratings.csv")
+    titles = frame.select(pl.col("item").unique().sort()).head(30)
+    titles = titles.with_columns(title=pl.format("film {}", "item"), genres=pl.lit("Drama|War"))
+    titles.write_csv(tmp_path / "movies.csv")
+    (tmp_path / "a").mkdir()
+    (tmp_path / "b").mkdir()
+    (tmp_path / "c").mkdir()
+    one = made(tmp_path / "ratings.csv", tmp_path / "a")
+    assert one.whole.item_vocabulary.n_titles == 30
+    assert one.whole.item_vocabulary.genre_counts() == {"Drama": 30, "War": 30}
+    titles.head(9).write_csv(tmp_path / "some.csv")
+    one = made(tmp_path / "ratings.csv", tmp_path / "b", titles=tmp_path / "some.csv")
+    assert one.whole.item_vocabulary.n_titles == 9
+    text = frame.with_columns(pl.format("i{}", "item").alias("item"))
+    text.with_columns(title=pl.format("film {}", "item")).write_csv(tmp_path / "titled.csv")
+    one = made(tmp_path / "titled.csv", tmp_path / "c")
+    assert one.whole.item_vocabulary.n_titles == one.whole.n_items
+
+
+@pytest.mark.usefixtures("tiny")
+def test_dates_and_milliseconds(tmp_path):
+    frame = pl.concat([simulated(), simulated().with_columns(rating=pl.lit(2, pl.Float32))])
+    rng = np.random.default_rng(0)
+    seconds = pl.Series("time", 10**9 + rng.permutation(frame.height))
+    gaps = pl.Series(rng.random(frame.height) < 0.3)
+    for name, times in {
+        "ms": (seconds * 1000).set(gaps, None),
+        "iso": pl.from_epoch(seconds).dt.to_string("%Y-%m-%d %H:%M:%S"),
+        "date": pl.from_epoch(seconds * 50).dt.to_string("%d.%m.%Y"),
+    }.items():
+        (tmp_path / name).mkdir()
+        frame.with_columns(time=times).write_csv(tmp_path / f"{name}.csv")
+        made(tmp_path / f"{name}.csv", tmp_path / name)
+
+
+@pytest.mark.usefixtures("tiny")
+def test_bad_rows_are_named_by_file_and_line_and_may_be_left_out(tmp_path, caplog):
+    (tmp_path / "data").mkdir()
+    lines = simulated().write_csv().splitlines()
+    bad = [*lines[:500], "7,8,good", *lines[500:], "9,9,x"]
+    (tmp_path / "data" / "part-0.csv").write_text("\n".join(lines[:300]) + "\n")
+    (tmp_path / "data" / "part-1.csv").write_text("\n".join([lines[0], *bad[300:]]) + "\n")
+    with pytest.raises(db.DataError, match=r"part-1.csv, row 202, column rating: 'good' is not a"):
+        db.prepare(tmp_path / "data", tmp_path / "x.blocks")
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["data"]
+    caplog.set_level("INFO")
+    made(tmp_path / "data", tmp_path, on_bad="skip")
+    assert "skipped 2 bad rows of 602, the first: " in caplog.text
+
+
+@pytest.mark.usefixtures("tiny")
+@pytest.mark.parametrize("odd", ["x17", "007", "1.5"])
+def test_an_id_that_is_no_integer_though_those_before_are(tmp_path, odd):
+    lines = simulated().write_csv().splitlines()
+    lines.insert(500, f"5,{odd},3.0")
+    (tmp_path / "ratings.csv").write_text("\n".join(lines))
+    expected = rf"ratings.csv.*row 501, column item: '{odd}'.*--item-ids text"
+    if odd == "007":
+        expected = "ratings.csv: an id in column item is not written as an integer.*--item-ids text"
+    with pytest.raises(db.DataError, match=expected):
+        db.prepare(tmp_path / "ratings.csv", tmp_path / "x.blocks")
+    one = made(tmp_path / "ratings.csv", tmp_path, item_ids="text")
+    assert odd in one.whole.item_vocabulary.ids
+
+
+@pytest.mark.usefixtures("tiny")
+def test_text_that_is_not_in_the_encoding_of_its_beginning(tmp_path, monkeypatch):
+    monkeypatch.setattr(batches, "_SAMPLE", 2000)
+    lines = [line.encode() for line in simulated().write_csv().splitlines()]
+    lines[450] = "Zoë,1,3.0".encode("cp1252")
+    (tmp_path / "ratings.csv").write_bytes(b"\n".join(lines))
+    with pytest.raises(db.DataError, match=r"ratings.csv, after row 450: .*--encoding"):
+        db.prepare(tmp_path / "ratings.csv", tmp_path / "x.blocks", user_ids="text")
+
+
+@pytest.mark.usefixtures("tiny")
+def test_repeated_pairs_that_are_an_error_are_named_by_their_rows(tmp_path):
+    lines = simulated().write_csv().splitlines()
+    (tmp_path / "ratings.csv").write_text("\n".join([*lines, lines[70]]))
+    with pytest.raises(db.DataError, match=r"row 71, and .*row 602: both rate user"):
+        db.prepare(tmp_path / "ratings.csv", tmp_path / "x.blocks", duplicates="error")
+
+
+def test_what_memory_there_is_changes_the_order_alone(tmp_path):
+    ratings, _ = db.simulate(n_users=2000, n_items=1000, n_ratings=200_000, seed=0)
+    ratings.to_frame().write_csv(tmp_path / "ratings.csv")
+    small, large = (
+        db.prepare(tmp_path / "ratings.csv", tmp_path / f"{memory}.blocks", memory=memory)
+        for memory in ("512MiB", "4GiB")
+    )
+    assert_same(small, large)  # as many blocks suffice
+
+
+# -- what is there already -------------------------------------------------------------------------
+
+
+@pytest.mark.usefixtures("tiny")
+def test_what_has_not_changed_is_not_prepared_again(tmp_path, caplog):
+    caplog.set_level("INFO")
+    source, path = tmp_path / "ratings.csv", tmp_path / "x.blocks"
+    simulated().write_csv(source)
+
+    def prepared_anew(**options) -> bool:
+        before = path.stat().st_ino if path.exists() else None
+        caplog.clear()
+        db.prepare(source, path, **options)
+        said = "which has not changed" in caplog.text
+        assert said == (path.stat().st_ino == before)
+        return not said
+
+    assert prepared_anew()
+    assert not prepared_anew()
+    assert prepared_anew(seed=1)
+    assert prepared_anew(duplicates="mean")
+    assert prepared_anew(duplicates="mean", force=True)
+    assert not prepared_anew(duplicates="mean")
+    simulated(500).write_csv(source)
+    assert prepared_anew(duplicates="mean")
+    (path / "held.npy").write_bytes(b"")  # damaged: made again
+    assert prepared_anew(duplicates="mean")
+    (tmp_path / "movies.csv").write_text("id,title\n1,Heat\n")
+    assert prepared_anew(duplicates="mean")
+
+
+PROGRAM = """
+import sys
+import dotbias as db
+from dotbias.data.prepared import batches
+from dotbias.data.prepared.batches import Size
+from dotbias.data.prepared.stream import Sizes
+Sizes.of = lambda _: Sizes(Size(20_000, 1000), rows=3000, held=50_000)
+print("ready", flush=True)
+db.prepare(sys.argv[1], sys.argv[2])
+"""
+
+
+@pytest.mark.parametrize("stop", [signal.SIGKILL, signal.SIGINT])
+def test_a_run_that_is_broken_off_leaves_nothing_that_passes_for_whole(tmp_path, stop):
+    source, path = tmp_path / "ratings.csv", tmp_path / "x.blocks"
+    db.simulate(n_users=1000, n_items=500, n_ratings=60_000, seed=0)[0].to_frame().write_csv(source)
+    n_broken = 0
+    for pause in (0.05, 0.3, 0.7, 1.2):
+        command = [sys.executable, "-c", PROGRAM, source, path]
+        with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL) as run:
+            assert run.stdout is not None
+            run.stdout.readline()
+            time.sleep(pause)
+            run.send_signal(stop)
+        if run.returncode == 0:  # it was quicker
+            break
+        n_broken += 1
+        assert not path.exists()
+        left = [each.name for each in tmp_path.iterdir() if each != source]
+        assert len(left) <= (1 if stop == signal.SIGKILL else 0)
+        assert all(name.startswith(".dotbias-") for name in left)
+    assert n_broken > 0
+    one = db.prepare(source, path)
+    assert sorted(each.name for each in tmp_path.iterdir()) == ["ratings.csv", "x.blocks"]
+    assert_same(one, whole(source, tmp_path / "other.blocks"))
+
+
+MEMORY = """
+import re, sys, threading, time
+import dotbias as db
+peak = 0
+def anonymous():
+    with open("/proc/self/status") as file:
+        return int(re.search(r"RssAnon:\\s+(\\d+)", file.read())[1]) * 1024
+def watch():
+    global peak
+    while True:
+        peak = max(peak, anonymous())
+        time.sleep(0.005)
+threading.Thread(target=watch, daemon=True).start()
+db.prepare(sys.argv[1], sys.argv[2], memory="512MiB")
+print(peak)
+"""
+
+
+@pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="needs /proc")
+def test_memory_is_bounded_though_all_rows_are_in_one_group(tmp_path):
+    n, rng = 5_000_000, np.random.default_rng(0)
+    frame = pl.DataFrame(
+        {
+            "user": rng.integers(0, 60_000, n, np.int32),
+            "item": rng.integers(0, 20_000, n, np.int32),
+            "rating": rng.integers(1, 6, n).astype(np.float32),
+        }
+    )
+    frame.write_parquet(tmp_path / "x.parquet", row_group_size=n)
+    command = [sys.executable, "-c", MEMORY, tmp_path / "x.parquet", tmp_path / "x.blocks"]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    prepared = db.PreparedRatings.open(tmp_path / "x.blocks")
+    assert len(prepared.whole) == frame.select("user", "item").n_unique()
+    assert int(done.stdout) < 512 * 2**20
+
+
+def test_the_files_of_a_delta_table_are_those_of_its_log(tmp_path, monkeypatch):
+    deltalake = pytest.importorskip("deltalake")
+    frame = simulated().with_columns(event=pl.Series(["buy", "view"] * 300))
+    lake = tmp_path / "lake"
+    deltalake.write_deltalake(lake, frame.to_arrow(), partition_by=["event"])
+    deltalake.write_deltalake(lake, frame.head(9).to_arrow(), mode="append")
+    deltalake.DeltaTable(lake).delete("event = 'buy'")
+    monkeypatch.setattr(Sizes, "of", lambda _: TINY)
+    one = made(lake, tmp_path)
+    assert len(one.whole) == 300
+
+
+@pytest.mark.parametrize("log", [{}, {"0.json": "{}"}])
+def test_a_delta_table_without_its_extra_or_log_is_an_error(tmp_path, log):
+    (tmp_path / "lake" / "_delta_log").mkdir(parents=True)
+    for name, text in log.items():
+        (tmp_path / "lake" / "_delta_log" / name).write_text(text)
+    with pytest.raises(db.DataError, match=r"[Dd]elta.*(is damaged|polars.read_delta)"):
+        db.prepare(tmp_path / "lake", tmp_path / "x.blocks")
+
+
+@pytest.mark.usefixtures("tiny")
+def test_lists_and_patterns_of_files(tmp_path, caplog, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    frame = simulated()
+    frame.head(300).write_csv("a1.csv")
+    frame.tail(300).write_csv("a2.csv")
+    for source in (["a1.csv", Path("a2.csv")], "a*.csv"):
+        (tmp_path / "out").mkdir(exist_ok=True)
+        assert len(made(source, tmp_path / "out").whole) == 600
+        shutil.rmtree(tmp_path / "out")
+    caplog.set_level("INFO")
+    for _ in range(2):
+        db.prepare(["a1.csv", "a2.csv"], "x.blocks", titles="none")
+    assert "which has not changed" in caplog.text
+    with pytest.raises(db.DataError, match="it is what is read"):
+        db.prepare(["a1.csv", "x.blocks/users.npy"], "x.blocks", force=True)
+    with pytest.raises(db.SettingError, match=r"user='a'.*read already"):
+        db.prepare(db.read_ratings("a1.csv"), "y.blocks", user="a")
