@@ -1,6 +1,7 @@
 """The model file: whole or not at all, and nothing but what was saved."""
 
 import json
+import mmap
 import os
 import stat
 from pathlib import Path
@@ -26,8 +27,10 @@ ARRAYS = {
 METADATA = {"model": {"name": "DotBias"}, "facts": {"rmse": 0.1 + 0.2, "title": "Amélie"}}
 
 
-@pytest.fixture
-def saved(tmp_path):
+@pytest.fixture(params=["copied", "mapped"])
+def saved(request, tmp_path, monkeypatch):
+    if request.param == "mapped":
+        monkeypatch.setattr(model_file, "MAPPED", 1)
     path = tmp_path / "m.dotbias"
     model_file.write(path, ARRAYS, METADATA)
     return path
@@ -47,6 +50,45 @@ def same_as_written(arrays, metadata):
 
 def test_round_trip(saved):
     assert same_as_written(*model_file.read(saved))
+
+
+@pytest.fixture
+def mapped(saved, monkeypatch):
+    monkeypatch.setattr(model_file, "MAPPED", 8)
+    return model_file.read(saved)[0]
+
+
+@pytest.mark.skipif(os.name != "posix", reason="a mapped file cannot be replaced there")
+def test_large_arrays_are_those_of_the_file_to_read_and_their_own_to_write(saved, mapped):
+    content = saved.read_bytes()
+    for name, array in mapped.items():
+        root = array
+        while isinstance(root, np.ndarray) and root.base is not None:
+            root = root.base
+        root = root.obj if isinstance(root, memoryview) else root
+        assert isinstance(root, mmap.mmap) == (array.nbytes >= 8)
+        assert type(array) is np.ndarray
+        assert array.flags.aligned, name
+        assert array.flags.writeable, name  # compiled code would be compiled anew
+        array[...] = 0
+    assert saved.read_bytes() == content
+    assert same_as_written(*model_file.read(saved))
+
+
+def test_large_arrays_outlive_their_file(saved, mapped):
+    model_file.write(saved, {"p": np.zeros(1000)}, {})
+    saved.unlink()
+    assert same_as_written(mapped, METADATA)
+
+
+def test_the_checksum_can_be_left_out(saved):
+    content = bytearray(saved.read_bytes())
+    content[-1] ^= 1
+    saved.write_bytes(content)
+    refused(saved, "checksum")
+    arrays, metadata = model_file.read(saved, verify=False)
+    assert metadata == METADATA
+    assert not same_as_written(arrays, metadata)
 
 
 def test_arrays_of_any_layout(tmp_path):

@@ -7,6 +7,10 @@ whole, and carries a checksum, so that what loads is exactly what was saved.
 import ast
 import hashlib
 import json
+import logging
+import math
+import mmap
+import os
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -17,13 +21,27 @@ from numpy.typing import NDArray
 
 from dotbias.errors import DataError, ModelFileError
 from dotbias.plain import from_plain
+from dotbias.progress import progress_bar
 from dotbias.whole_file import FileKind, whole_file
 
 FORMAT = "dotbias model"
 FORMAT_VERSION = 1
 
 # The types of numbers that a file of ours may hold, as safetensors calls them.
-_DTYPES = ("BOOL", "F32", "F64", *(f"{kind}{bits}" for kind in "IU" for bits in (8, 16, 32, 64)))
+_DTYPES = {
+    "BOOL": np.dtype(bool),
+    **{f"F{bits}": np.dtype(f"f{bits // 8}") for bits in (16, 32, 64)},
+    **{
+        f"{kind}{bits}": np.dtype(f"{kind.lower()}{bits // 8}")
+        for kind in "IU"
+        for bits in (8, 16, 32, 64)
+    },
+}
+MAPPED = 1 << 26
+"""Arrays of so many bytes (64 MiB) stay in their file, which the system reads as they are used; smaller
+ones are copied into memory, where nobody who writes over the file can alter them."""
+# As much is hashed at a time, and for so much somebody waits long enough to want to know why.
+_HASHED, _LONG = 1 << 24, 1 << 29
 
 
 def write(
@@ -54,7 +72,7 @@ def write(
         "format": kind,
         "format_version": str(FORMAT_VERSION),
         "metadata": text,
-        "sha256": _checksum(arrays, text),
+        "sha256": _checksum(arrays, text, f"saving {path.name}"),
     }
     try:
         with whole_file(path, MODEL, force=force) as part:
@@ -90,8 +108,17 @@ def check(path: Path, kind: str = FORMAT) -> None:
         pass
 
 
-def read(path: Path, kind: str = FORMAT) -> tuple[dict[str, NDArray[Any]], dict[str, Any]]:
+def read(
+    path: Path, kind: str = FORMAT, *, verify: bool = True
+) -> tuple[dict[str, NDArray[Any]], dict[str, Any]]:
     """Arrays and metadata of a file that ``write`` has written.
+
+    Large arrays (``MAPPED``) stay in the file and take no memory of their own: it may be replaced or
+    removed meanwhile, as dotbias itself does, but must not be written over.
+
+    Args:
+        path, kind: as for ``write``.
+        verify: whether to read the whole file for its checksum.
 
     Raises:
         ModelFileError: when the file is missing, unreadable, truncated, altered, of a newer format,
@@ -104,9 +131,10 @@ def read(path: Path, kind: str = FORMAT) -> tuple[dict[str, NDArray[Any]], dict[
                 raise ModelFileError(
                     f"the array {name} in {path} holds {dtype}: this version of dotbias does not"
                 )
-        arrays = {name: file.get_tensor(name) for name in names}
+        arrays = _mapped(path)
+        arrays |= {name: file.get_tensor(name) for name in names if name not in arrays}
     text = header.get("metadata", "")
-    if header.get("sha256") != _checksum(arrays, text):
+    if verify and header.get("sha256") != _checksum(arrays, text, f"checking {path.name}"):
         raise ModelFileError(f"{path} has been altered since it was saved: its checksum differs")
     try:
         metadata = json.loads(text)
@@ -146,6 +174,39 @@ def _opened(path: Path, kind: str) -> Iterator[tuple[Any, dict[str, str]]]:
         raise ModelFileError(f"{path} is no {_noun(kind)}, or is truncated: {error}") from error
 
 
+def _mapped(path: Path) -> dict[str, NDArray[Any]]:
+    """The large arrays of a file that safetensors has found whole, as they lie in it.
+
+    Nothing is copied, and what is written to such an array stays in this process: a page of its own
+    takes the place of that of the file. So it can be written to as any other array, and is of the same
+    type to compiled code, which would be compiled anew for arrays that are only to be read. Where the
+    system would not let a mapped file be replaced (Windows), there are none.
+    """
+    if os.name != "posix" or path.stat().st_size < MAPPED:
+        return {}
+    with path.open("rb") as file:
+        size = int.from_bytes(file.read(8), "little")
+        header = json.loads(file.read(size))
+        large = {
+            name: entry
+            for name, entry in header.items()
+            if name != "__metadata__" and np.diff(entry["data_offsets"])[0] >= MAPPED
+        }
+        if not large:
+            return {}
+        # Without a claim on memory for pages that nobody will write to.
+        flags = mmap.MAP_PRIVATE | getattr(mmap, "MAP_NORESERVE", 0)
+        whole = mmap.mmap(file.fileno(), 0, flags=flags, prot=mmap.PROT_READ | mmap.PROT_WRITE)
+    arrays = {}
+    for name, entry in large.items():
+        dtype, shape = _DTYPES[entry["dtype"]], entry["shape"]
+        begin = 8 + size + entry["data_offsets"][0]
+        array = np.frombuffer(whole, dtype, math.prod(shape), begin).reshape(shape)
+        if array.flags.aligned:  # as all are that safetensors writes
+            arrays[name] = array
+    return arrays
+
+
 def _put_in_order(path: Path) -> None:
     """Sort the entries of the header that safetensors keeps in a random order.
 
@@ -165,13 +226,20 @@ def _noun(kind: str) -> str:
     return "model file" if kind == FORMAT else kind.removeprefix("dotbias ")
 
 
-def _checksum(arrays: Mapping[str, NDArray[Any]], text: str) -> str:
-    """SHA-256 over the metadata and every array's name, type, shape and bytes."""
+def _checksum(arrays: Mapping[str, NDArray[Any]], text: str, doing: str) -> str:
+    """SHA-256 over the metadata and every array's name, type, shape and bytes, piece by piece."""
     digest = hashlib.sha256(text.encode())
-    for name in sorted(arrays):
-        array = arrays[name]
-        digest.update(f"{name} {array.dtype.str} {array.shape}".encode())
-        digest.update(np.ascontiguousarray(array).reshape(-1).view(np.uint8).data)
+    total = sum(array.nbytes for array in arrays.values())
+    shown = total >= _LONG and logging.getLogger("dotbias").level <= logging.INFO
+    with progress_bar(doing, total, enabled=shown, unit="bytes") as advance:
+        for name in sorted(arrays):
+            array = arrays[name]
+            digest.update(f"{name} {array.dtype.str} {array.shape}".encode())
+            data = np.ascontiguousarray(array).reshape(-1).view(np.uint8).data
+            for begin in range(0, len(data), _HASHED):
+                piece = data[begin : begin + _HASHED]
+                digest.update(piece)
+                advance(len(piece), "")
     return digest.hexdigest()
 
 

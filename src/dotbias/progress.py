@@ -35,6 +35,8 @@ def say(text: str) -> None:
         _log.info("%s", text[:1].upper() + text[1:])
 
 
+# Letters of a bar on a terminal for its percentage, the time left, and the gaps between all of these.
+_FIGURES = 4 + 5 + 4
 # Seconds between two states of a bar in a notebook: each is a message to the browser.
 _PAUSE = 0.1
 
@@ -110,21 +112,27 @@ def _on_stderr(description: str, total: float | None, unit: str) -> Iterator[Adv
         TimeRemainingColumn,
     )
 
+    console = Console(stderr=True)
+    bar_width = min(40, console.width // 6)
+    # On a narrow screen the text ends early: what is under way, and how far, stays.
+    room = max(1, console.width - len(description) - bar_width - _FIGURES)
     bar = Progress(
         TextColumn("{task.description}", markup=False),
-        BarColumn(),
+        BarColumn(bar_width),
         TaskProgressColumn(),
         *([DownloadColumn()] if unit == "bytes" else []),
         TextColumn("{task.fields[text]}", markup=False),
         TimeRemainingColumn(compact=True),
-        console=Console(stderr=True),
+        console=console,
         transient=True,
         # What a program prints belongs on stdout: rich would send it where the bar is, to stderr.
         redirect_stdout=False,
     )
     task = bar.add_task(description, total=total, text="")
     with bar:
-        yield lambda amount, text: bar.update(task, advance=amount, text=text)
+        yield lambda amount, text: bar.update(
+            task, advance=amount, text=text if len(text) <= room else f"{text[: room - 1]}…"
+        )
 
 
 @contextmanager

@@ -112,7 +112,10 @@ def parts_of(result: Any, *, without: Iterable[str] = ()) -> Iterator[Part]:
     """
     told = {name: value for name, value in _told(result) if name not in without}
     tables = {name: value for name, value in told.items() if _is_table(value)}
-    yield {name: value for name, value in told.items() if name not in tables}
+    empty = {
+        name for name, value in told.items() if hasattr(value, "iter_rows") and name not in tables
+    }
+    yield {name: value for name, value in told.items() if name not in tables.keys() | empty}
     for name, table in tables.items():
         yield name
         yield table

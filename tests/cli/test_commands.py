@@ -408,6 +408,20 @@ def test_whoever_rates_nothing_that_is_known_gets_what_anybody_does(run, workpla
     assert "odd.csv, row 2: unknown item 99998" in run(*asked, "--strict", code=1).stderr
 
 
+def test_a_model_in_half_precision_stays_so(run, workplace, ratings):
+    fit = ("fit", ratings, "--solver", "als", "--factors", 8, "--test-size", 0)
+    sizes = {}
+    for name, how in {"whole": (), "half": ("--half",)}.items():
+        run(*fit, *how, "-o", f"{name}.dotbias")
+        sizes[name] = (workplace / f"{name}.dotbias").stat().st_size
+        assert ("half precision" in run("info", f"{name}.dotbias").stdout) == bool(how)
+    assert sizes["half"] < sizes["whole"] - 7 * 2 * 500  # of 8 factors of 500 rows
+    (workplace / "one.csv").write_text("user,item,rating\n9001,3,5\n")
+    run("update", "half.dotbias", "one.csv", "-o", "half.dotbias", "--force")
+    assert "half precision" in run("info", "half.dotbias").stdout
+    assert "give --output" in run(*fit[:4], "--half", code=2).stderr
+
+
 def test_new_ratings_join_a_model(run, workplace, model):
     (workplace / "new.csv").write_text("user,item,rating\n9001,3,5\n9001,8,1\n1,9002,4\n")
     done = run("update", model, "new.csv", "-o", "grown.dotbias")

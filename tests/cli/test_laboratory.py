@@ -285,7 +285,7 @@ def test_each_schedule_is_shown(run, name):
     assert ("momentum" in table[0]) == (name == "one-cycle")
     shown = run("schedule", name, "--epochs", 6).stdout
     assert shown.startswith(f"Schedule {name}, at the start of each epoch")
-    assert len(re.findall(r"^ +\d\.0000 ", shown, re.M)) == 6
+    assert len(re.findall(r"^ +\d +\d\.\d{4}", shown, re.M)) == 6
 
 
 @pytest.mark.usefixtures("drawing")

@@ -2,7 +2,10 @@
 
 import json
 
+import polars as pl
 import pytest
+
+from dotbias.data.write import write_parts
 
 FILMS = 40
 GENRES = ("Comedy", "Drama|War", "(no genres listed)")
@@ -141,6 +144,41 @@ def test_a_user_is_named_as_in_the_model(run, model):
     for whom in (("--user", 1), ("--user", 1, "--user", 2), ("--all-users",)):
         listed = json.loads(run("recommend", model, *whom, "-k", 1, "--json").stdout)
         assert all(isinstance(row["user"], int) for row in listed)
+
+
+def test_lists_of_all_users_may_be_a_folder(run, model, workplace, monkeypatch):
+    whole = run("recommend", model, "--all-users", "-k", 3, "-o", "whole.parquet").stderr
+    for n_users in (7, 100_000):
+        monkeypatch.setattr("dotbias.cli.using._AT_A_TIME", n_users)
+        told = run("recommend", model, "--all-users", "-k", 3, "-o", "lists/").stderr
+        assert told.replace(" lists.", " whole.parquet.") == whole
+        table = pl.read_parquet(workplace / "whole.parquet")
+        assert pl.read_parquet(workplace / "lists").equals(table)
+        parts = sorted(path.name for path in (workplace / "lists").iterdir())
+        assert parts == [
+            f"part-{n:05d}.parquet" for n in range(-(-table["user"].n_unique() // n_users))
+        ]
+    (workplace / "lists" / "notes.txt").write_text("mine")
+    refused = run("recommend", model, "--all-users", "-o", "lists", code=1).stderr
+    assert "nothing tells that it is a folder of lists" in " ".join(refused.split())
+    assert (
+        "must end in .csv or .parquet"
+        in run("recommend", model, "--user", 1, "-o", "some", code=1).stderr
+    )
+
+
+def test_a_folder_of_lists_is_whole_or_not_there(tmp_path):
+    def failing():
+        yield pl.DataFrame({"user": [1]})
+        raise ValueError("no more")
+
+    for before in (0, 1):
+        if before:
+            assert write_parts([pl.DataFrame({"user": [7]})] * 2, tmp_path / "lists") == 2
+        with pytest.raises(ValueError, match="no more"):
+            write_parts(failing(), tmp_path / "lists")
+        assert len(list(tmp_path.iterdir())) == before
+    assert pl.read_parquet(tmp_path / "lists")["user"].to_list() == [7, 7]
 
 
 @pytest.mark.parametrize(

@@ -7,6 +7,7 @@ import polars as pl
 import pytest
 
 from dotbias.cli import show
+from dotbias.progress import progress_bar
 
 # A line of each command that prints a table, and the columns that it is asked for.
 TABLES = {
@@ -108,3 +109,18 @@ def test_a_table_within_a_text_is_cut_between_its_columns(monkeypatch):
         "5-19            1.0623",
         "500+            0.7991",
     ]
+
+
+@pytest.mark.parametrize("width", [40, 60, 80, 120])
+def test_a_bar_keeps_what_is_under_way_and_how_far(monkeypatch, width):
+    screen = io.StringIO()
+    screen.isatty = lambda: True
+    monkeypatch.setattr("sys.stderr", screen)
+    monkeypatch.setenv("COLUMNS", str(width))
+    monkeypatch.setenv("TERM", "xterm")
+    with progress_bar("fitting preferences", total=2) as advance:
+        advance(1, "epoch 8  training RMSE 0.1797  objective 742.64  0.3 M ratings/s")
+    last = re.sub(r"\x1b\[[0-9;?]*[a-zA-Z]", "\n", screen.getvalue()).replace("\n", "")
+    assert "fitting preferences " in last
+    assert " 50% ep" in last or width == 40
+    assert " 50% " in last

@@ -182,7 +182,7 @@ def test_a_scale_has_a_bar_with_its_ends():
 
 def test_the_small_print_says_how_good_the_map_is():
     one = picture(note="A note.", warning="It is poor.", evidence={"trust": "0.5"})
-    assert one.figure()._supxlabel.get_text() == "A note. trust: 0.5. It is poor."
+    assert one.figure()._supxlabel.get_text() == "A note. Trust: 0.5. It is poor."
 
 
 @pytest.mark.parametrize("n", [1, 2, 5])

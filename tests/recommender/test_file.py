@@ -9,11 +9,15 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import polars as pl
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 import dotbias as db
 from dotbias import model_file
-from dotbias.errors import ModelFileError
+from dotbias.errors import DataError, ModelFileError
+from dotbias.recommender import file
 from dotbias.recommender.facts import Facts
 from tests.recommender.altered import FINE, attempt, with_preferences
 from tests.recommender.altered import GOLDEN as ALL_GOLDEN
@@ -32,6 +36,72 @@ def test_the_same_recommender_is_the_same_bytes(tmp_path: Path) -> None:
     subprocess.run([sys.executable, "-c", command, *files], check=True)
     first, *others = ((tmp_path / name).read_bytes() for name in "abc")
     assert all(other == first for other in others)
+
+
+@settings(deadline=None, max_examples=200)
+@given(st.lists(st.none() | st.text(st.characters(codec="utf-8"), max_size=4), min_size=1))
+def test_text_comes_back_from_its_bytes(texts: list[str | None]) -> None:
+    column = pl.Series("titles", texts, pl.String)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(file, "_ROWS", 3)
+        arrays = file._pack("titles", column)
+        back = file._texts(arrays, "titles")
+    encoded = [None if text is None else text.encode() for text in texts]
+    assert arrays["titles.text"].tobytes() == b"".join(text for text in encoded if text is not None)
+    assert arrays["titles.lengths"].tolist() == [-1 if t is None else len(t) for t in encoded]
+    assert back is not None
+    assert back.dtype == pl.String
+    assert back.to_list() == texts
+
+
+@settings(deadline=None, max_examples=200)
+@given(st.lists(st.lists(st.integers(0, 6), max_size=5), min_size=1, max_size=8))
+def test_items_rise_within_each_user_alone(rows: list[list[int]]) -> None:
+    """Looked at a few at a time, so that some users' items are in two parts."""
+    arrays = {
+        "rated.starts": np.cumsum([0, *map(len, rows)]).astype(np.int64),
+        "rated.items": np.array([item for row in rows for item in row], np.int32),
+    }
+    arrays["rated.values"] = np.ones(len(arrays["rated.items"]), np.float32)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(file, "_ROWS", 3)
+        if all(row == sorted(set(row)) for row in rows):
+            table = file._rated(arrays, len(rows), 7, "ratings")
+            assert table.indices.dtype == np.int32  # not copied
+            assert [table[[u]].indices.tolist() for u in range(len(rows))] == rows
+        else:
+            with pytest.raises(DataError, match="rise within"):
+                file._rated(arrays, len(rows), 7, "ratings")
+
+
+def test_factors_in_half_precision(tmp_path: Path) -> None:
+    rec = db.Recommender.load(GOLDEN.parent / "0.8.0" / "pair.dotbias")
+    assert rec.preference is not None
+    large = rec.parameters["item_factors"].copy()
+    large[0, 0] = 65_505
+    rec = replace(rec, parameters=rec.parameters | {"item_factors": large})
+    rec.save(tmp_path / "half", half=True)
+    rec.save(tmp_path / "single")
+    sizes = [(tmp_path / name).stat().st_size for name in ("half", "single")]
+    n_bytes = rec.parameters["user_factors"].nbytes
+    assert sizes[1] - sizes[0] >= n_bytes // 2
+    half = db.Recommender.load(tmp_path / "half")
+    assert half.preference is not None
+    assert half.facts.half_precision
+    assert not db.Recommender.load(tmp_path / "single").facts.half_precision
+    for own, others in (
+        (half.parameters, rec.parameters),
+        (half.preference.parameters, rec.preference.parameters),
+    ):
+        for name, array in others.items():
+            halved = name in ("user_factors", "item_factors") and array is not large
+            wanted = array.astype(np.float16).astype(np.float32) if halved else array
+            assert own[name].dtype == np.float32
+            np.testing.assert_array_equal(own[name], wanted, name)
+    half.save(tmp_path / "again")  # in half precision as well
+    assert (tmp_path / "again").read_bytes() == (tmp_path / "half").read_bytes()
+    half.save(tmp_path / "wide", half=False)
+    assert not db.Recommender.load(tmp_path / "wide").facts.half_precision
 
 
 def test_settings_and_facts_may_come_from_numpy(tmp_path: Path) -> None:

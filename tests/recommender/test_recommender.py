@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from dotbias import model_file
 from dotbias.data.ratings import Ratings
+from dotbias.data.simulate import simulate
 from dotbias.errors import DataError, SettingError, UnknownIdError
 from dotbias.fitting.fit import fit
 from dotbias.models import MODELS, Baseline, DotBias
@@ -515,3 +516,22 @@ def test_repeated_pairs_are_refused_not_summed():
     parameters = model.initialise(twice, np.random.default_rng(0))
     with pytest.raises(DataError, match=r"1 \(user, item\) pairs are rated more than once"):
         Recommender.of(model, parameters, twice)
+
+
+def test_lists_of_all_users_some_at_a_time(caplog):
+    ratings, _ = simulate(23, 15, 200, seed=1)
+    rec = fit(ratings, Baseline())
+    users = rec.user_vocabulary.ids
+    with caplog.at_level("INFO", "dotbias"):
+        whole = rec.recommend(users, k=100)
+        told = list(caplog.messages)
+        caplog.clear()
+        for n_users in (1, 7, 23, 1000):
+            parts = list(rec.recommend_all(k=100, n_users=n_users))
+            assert len(parts) == -(-len(users) // n_users)
+            assert pl.concat(parts).equals(whole)
+            assert caplog.messages == told  # once, of all
+            caplog.clear()
+    assert told
+    with pytest.raises(SettingError, match="n_users must be at least 1"):
+        next(rec.recommend_all(n_users=0))

@@ -60,6 +60,9 @@ def fit(
         typer.Option("-o", "--output", help="Save the model in this file."),
         WritesModel,
     ] = None,
+    half: Annotated[
+        bool, typer.Option("--half", help="Save factors in half precision: half of their bytes.")
+    ] = False,
     test_size: Annotated[
         float | None,
         typer.Option(
@@ -115,6 +118,8 @@ def fit(
     started = time.perf_counter()
     if test_size == 0 and output is None:
         raise typer.BadParameter("nothing to do: give --output, or a --test-size above 0")
+    if half and output is None:
+        raise typer.BadParameter("--half is of the file of a model: give --output")
     if test_size == 0 and new_users:
         raise typer.BadParameter("--new-users needs a --test-size above 0")
     also: dict[str, tuple[SolverName, ...]] = {}
@@ -204,7 +209,7 @@ def fit(
                 )
             )
         rec = replace(rec, facts=replace(rec.facts, choice=choice, held_out=held_out))
-        rec.save(output)
+        rec.save(output, half=half)
         show.say(
             f"Saved {output} ({output.stat().st_size / 1e6:.1f} MB), fitted on "
             f"{rec.rated.nnz:,} {table.kind} in {rec.facts.history.seconds:.2f} s, "

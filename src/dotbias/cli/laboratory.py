@@ -286,7 +286,8 @@ def schedule(
         )
         for path in picture:
             save_picture(LinePicture(title=f"Schedule {name}", panels=panels), path)
-    whole = table if as_csv or as_json else table.gather_every(points)
+    if not (as_csv or as_json):
+        table = table.gather_every(points).with_columns(pl.col("epoch").cast(pl.Int64))
     show.frame(
-        whole, f"Schedule {name}, at the start of each epoch", as_json=as_json, as_csv=as_csv
+        table, f"Schedule {name}, at the start of each epoch", as_json=as_json, as_csv=as_csv
     )

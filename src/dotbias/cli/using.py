@@ -18,9 +18,11 @@ from dotbias.cli.reading import (
     summary,
     without_panics,
 )
-from dotbias.cli.writing import TableOption, WritesModel, write_table
+from dotbias.cli.writing import TableOption, Writes, WritesModel, in_parts, lists, write_table
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     import polars as pl
 
     from dotbias.errors import ModelFileError
@@ -28,6 +30,10 @@ if TYPE_CHECKING:
     from dotbias.recommender.facts import Chosen
     from dotbias.recommender.fold_in import FoldedUser
     from dotbias.recommender.recommender import Recommender
+
+
+# The lists of so many users are one file of a folder of them.
+_AT_A_TIME = 100_000
 
 
 def register(app: typer.Typer) -> None:
@@ -107,7 +113,16 @@ def recommend(
     not_interested: o.NotInterested = None,
     k: o.KOption = 10,
     strict: o.StrictOption = False,
-    output: TableOption = None,
+    output: Annotated[
+        Path | None,
+        typer.Option(
+            "-o",
+            "--output",
+            help="Write a .csv or .parquet file instead of printing; of --all-users, without an ending, "
+            "a folder of Parquet files, 100,000 users at a time.",
+        ),
+        Writes(lists),
+    ] = None,
     *,
     listing: Listing,
     reading: RatedColumns,
@@ -118,6 +133,7 @@ def recommend(
 
     Examples: [bold]dotbias recommend movies.dotbias --user 42 -k 10[/bold],
     [bold]dotbias recommend movies.dotbias --for-ratings my.csv[/bold],
+    [bold]dotbias recommend movies.dotbias --all-users -o lists/[/bold],
     [bold]dotbias recommend movies.dotbias --user 42 --genre Comedy --well-known -0.5[/bold]
     """
     from dotbias.recommender.recommender import Recommender
@@ -130,12 +146,15 @@ def recommend(
     show.one_format(as_json, as_csv)
     rec = Recommender.load(model)
     how = listing.keywords()
+    if output is not None and in_parts(output, all_users):
+        _write_all(rec, output, k, strict=strict, **how)
+        return
     if for_ratings is not None:
         whom = f"the ratings in {for_ratings}"
         folded = folded_user(rec, for_ratings, reading, not_interested, strict=strict)
         table = folded.recommend(k, strict=strict, **how)
     else:
-        asked = rec.user_vocabulary.ids.to_list() if all_users else user or []
+        asked = rec.user_vocabulary.ids if all_users else user or []
         whom = f"user {asked[0]}" if len(asked) == 1 else ""
         table = rec.recommend(asked[0] if whom else asked, k, strict=strict, **how)
     if output is not None:
@@ -146,6 +165,25 @@ def recommend(
     else:
         shown = _for_people(table).drop("user", strict=False)
         show.frame(shown, f"Recommendations for {whom}")
+
+
+def _write_all(rec: "Recommender", folder: Path, k: int, **how: Any) -> None:
+    """Write the lists of all users, some at a time."""
+    from dotbias.data.write import write_parts
+    from dotbias.progress import progress_bar
+
+    n_users = len(rec.user_vocabulary)
+    with progress_bar("recommending", n_users, enabled=not show.quiet()) as advance:
+
+        def told() -> "Iterator[pl.DataFrame]":
+            tables = rec.recommend_all(k, n_users=_AT_A_TIME, **how)
+            for table, begin in zip(tables, range(0, n_users, _AT_A_TIME), strict=True):
+                end = min(begin + _AT_A_TIME, n_users)
+                advance(end - begin, f"{end:,} of {n_users:,} users")
+                yield table
+
+        n_rows = write_parts(told(), folder)
+    show.say(f"Wrote {n_rows:,} rows to {folder}.")
 
 
 def _for_people(table: "pl.DataFrame") -> "pl.DataFrame":
@@ -312,6 +350,8 @@ def info(model: o.ModelArgument, as_json: o.JsonOption = False) -> None:
         lines += _of_fit(rec.by("rating"), "ratings by")
     if rec.has("preference"):
         lines += _of_fit(rec.by("preference"), "lists by")
+    if facts.half_precision:
+        lines.append(("factors", "saved in half precision"))
     if facts.partial_fits:
         ratings, users, items = (
             sum(getattr(joined, name) for joined in facts.partial_fits)

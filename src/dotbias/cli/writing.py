@@ -63,6 +63,18 @@ def _pictures(_: dict[str, Any], paths: list[Path], extra: str = "plot") -> File
     return [(path, PICTURE) for path in paths]
 
 
+def lists(given: dict[str, Any], paths: list[Path]) -> Files:
+    """What a command writes that lists items for users, maybe for ``all_users``."""
+    from dotbias.data.write import TABLE, TABLES
+
+    return [(p, TABLES if in_parts(p, given.get("all_users", False)) else TABLE) for p in paths]
+
+
+def in_parts(path: Path, all_users: bool) -> bool:
+    """Whether lists go into a folder: those of all users, where no ending says what file they are."""
+    return all_users and (not path.suffix or path.is_dir())
+
+
 def _prepared(_: dict[str, Any], paths: list[Path]) -> Files:
     from dotbias.data.prepared.manifest import PREPARED
 

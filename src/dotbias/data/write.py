@@ -1,5 +1,7 @@
-"""Frames as files: CSV or Parquet, by the ending."""
+"""Frames as files: CSV or Parquet, by the ending; or many of them as a folder of Parquet files."""
 
+import re
+from collections.abc import Iterable
 from pathlib import Path
 
 import polars as pl
@@ -34,3 +36,48 @@ def write_table(
                 table.write_csv(file)
         except pl.exceptions.ComputeError as error:  # as which Polars reports a full disk
             raise DataError(f"cannot write {path}: {error}") from error
+
+
+_PART, _MARK = "part-{:05d}.parquet", {"written_by": "dotbias"}
+
+
+def _is_ours(folder: Path) -> bool:
+    """Whether there is nothing in a folder but parts that were written here."""
+    try:
+        return all(
+            re.fullmatch(r"part-\d{5,}\.parquet", path.name) is not None
+            and pl.read_parquet_metadata(path).items() >= _MARK.items()
+            for path in folder.iterdir()
+        )
+    except (OSError, pl.exceptions.PolarsError):
+        return False
+
+
+TABLES = FileKind("folder of lists", is_ours=_is_ours, is_folder=True)
+"""Parts of a table, ``part-00000.parquet`` and so on, which most readers of Parquet read as one."""
+
+
+def write_parts(tables: Iterable[pl.DataFrame], path: Path, *, force: bool = False) -> int:
+    """Write frames as a folder of Parquet files, whole or not at all; one frame is held at a time.
+
+    Args:
+        tables: what to write, of the same columns.
+        path: the folder. One that was written here is replaced.
+        force: whether any other is.
+
+    Returns:
+        How many rows there are.
+
+    Raises:
+        DataError: naming the folder, when it cannot be written, or when there is another one.
+    """
+    n_rows = 0
+    with whole_file(path, TABLES, force=force) as folder:
+        for number, table in enumerate(tables):
+            with (folder / _PART.format(number)).open("wb") as file:
+                try:
+                    table.write_parquet(file, metadata=_MARK)
+                except pl.exceptions.ComputeError as error:
+                    raise DataError(f"cannot write {path}: {error}") from error
+            n_rows += table.height
+    return n_rows

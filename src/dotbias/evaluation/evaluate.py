@@ -121,8 +121,15 @@ class Evaluation(StarErrors):
         return from_plain(cls, data)
 
     def _parts(self) -> Iterable[Part]:
-        # Both are among the rankings.
-        yield from parts_of(self, without=("ranking", "popularity") if self.rankings else ())
+        lists = ("ranking", "popularity", "rankings")
+        yield from parts_of(self, without=(*lists, "new_users"))
+        for heading, table, gains in _ranking_tables(self._all_rankings(), "users"):
+            yield from (heading, table, *gains)
+        if self.new_users is not None:
+            yield "new users"
+            yield from parts_of(self.new_users, without=lists)
+            for heading, table, gains in _ranking_tables(self.new_users.rankings, "new users"):
+                yield from (heading, table, *gains)
 
     def __str__(self) -> str:
         return "\n".join(self._lines())
@@ -148,7 +155,7 @@ class Evaluation(StarErrors):
                 yield ""
                 rows = [(group, f"{n:,}", f"{error:.4f}") for group, n, error in frame.iter_rows()]
                 yield text_table([title, "rows", "RMSE"], rows)
-        yield from _ranking_lines(self.rankings or self._older_rankings(), "users")
+        yield from _ranking_lines(self._all_rankings(), "users")
         if self.new_users is not None:
             yield ""
             yield from self._new_users_lines(self.new_users, noun)
@@ -164,10 +171,10 @@ class Evaluation(StarErrors):
         yield from new.error_lines(new.n_rows)
         yield from _ranking_lines(new.rankings, "new users")
 
-    def _older_rankings(self) -> list[Ranking]:
-        """What an older version has measured."""
-        if self.ranking is None or self.popularity is None:
-            return []
+    def _all_rankings(self) -> Sequence[Ranking]:
+        """The rankings, of which an older version has measured two."""
+        if self.rankings or self.ranking is None or self.popularity is None:
+            return self.rankings
         return [self.ranking, replace(self.popularity, by="popularity")]
 
 
@@ -467,25 +474,36 @@ def _own_metrics(metrics: Sequence[Metric], values: Any, prediction: Any) -> dic
     return found
 
 
-def _ranking_lines(rankings: Sequence[Ranking], whom: str) -> Iterator[str]:
-    """A table for each reading and length, and a line for each order that says whether it is any use."""
+def _ranking_tables(
+    rankings: Sequence[Ranking], whom: str
+) -> Iterator[tuple[str, pl.DataFrame, list[str]]]:
+    """A heading and a table for each reading and length, and sentences that say which order is any use.
+
+    The table has a column for each order, for a line of a terminal has no room for all metrics.
+    """
     tables: dict[tuple[int, float | None], list[Ranking]] = {}
     for ranking in rankings:
         tables.setdefault((ranking.k, ranking.relevant_from), []).append(ranking)
     for (k, relevant_from), rows in tables.items():
-        yield ""
-        yield (
+        heading = (
             f"the first {k} recommendations to {rows[0].n_users:,} {whom}, "
             f"{relevant_text(relevant_from)}"
         )
-        # A column for each order, for a line of a terminal has no room for all metrics.
-        yield text_table(
-            ["", *(NAMES[r.by] for r in rows)],
-            [(name, *(f"{r.metrics()[name]:.4f}" for r in rows)) for name in rows[0].metrics()],
-        )
-        for ranking in rows:
-            if ranking.gain is not None:
-                yield f"{NAMES[ranking.by]}: {ranking.gain} in nDCG@{k}"
+        names = list(rows[0].metrics())
+        columns = {NAMES[r.by]: [r.metrics()[name] for name in names] for r in rows}
+        gains = [f"{NAMES[r.by]}: {r.gain} in nDCG@{k}" for r in rows if r.gain is not None]
+        yield heading, pl.DataFrame({"": names, **columns}), gains
+
+
+def _ranking_lines(rankings: Sequence[Ranking], whom: str) -> Iterator[str]:
+    for heading, table, gains in _ranking_tables(rankings, whom):
+        yield ""
+        yield heading
+        rows = [
+            (name, *(f"{value:.4f}" for value in values)) for name, *values in table.iter_rows()
+        ]
+        yield text_table(table.columns, rows)
+        yield from gains
 
 
 def text_table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:

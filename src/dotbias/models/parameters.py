@@ -12,6 +12,9 @@ from dotbias.errors import SettingError
 # Embeddings any longer are a slip of the finger, and would end in a lack of memory.
 MOST_FACTORS = 100_000
 
+# As many numbers are looked at at a time, so that a look at many takes little memory.
+_LOOKED_AT = 1 << 22
+
 Array: TypeAlias = NDArray[np.float32]
 Parameters: TypeAlias = dict[str, Array]
 """Arrays by name: the trained groups, and the constants ``global_mean`` (1,) and ``scale`` (2,)."""
@@ -78,11 +81,13 @@ def refuse_not_finite(name: str, array: NDArray[Any]) -> None:
     Raises:
         SettingError: naming the array, and where the first such number is.
     """
-    finite = np.isfinite(array)
-    if not finite.all():
-        at = np.unravel_index(int(np.argmin(finite)), array.shape)
-        where = ", ".join(map(str, at))
-        raise SettingError(f"the array {name} is not finite: {array[at]} at [{where}]")
+    numbers = array.reshape(-1)
+    for begin in range(0, len(numbers), _LOOKED_AT):
+        finite = np.isfinite(numbers[begin : begin + _LOOKED_AT])
+        if not finite.all():
+            at = np.unravel_index(begin + int(np.argmin(finite)), array.shape)
+            where = ", ".join(map(str, at))
+            raise SettingError(f"the array {name} is not finite: {array[at]} at [{where}]")
 
 
 def check_numbers(parameters: Parameters) -> None:

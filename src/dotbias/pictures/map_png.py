@@ -55,6 +55,7 @@ def draw(picture: "MapPicture") -> Any:
 
 def _small_print(picture: "MapPicture") -> str:
     figures = "; ".join(f"{name}: {figure}" for name, figure in picture.evidence.items())
+    figures = figures[:1].upper() + figures[1:]
     return " ".join(
         part for part in (picture.note, figures and f"{figures}.", picture.warning) if part
     )

@@ -110,6 +110,7 @@ class Facts(Shown, Mapping[str, Any]):
         held_out: error on held-out ratings as ``dotbias fit`` has measured it, as plain data
             (``dotbias.evaluation.evaluate.HeldOut``).
         partial_fits: what has joined since.
+        half_precision: whether the factors were saved in half precision.
         notes: whatever else the file says: notes of the user's own, facts of later versions.
     """
 
@@ -123,6 +124,7 @@ class Facts(Shown, Mapping[str, Any]):
     fitted_at: str | None = None
     held_out: dict[str, Any] | None = None
     partial_fits: tuple[Joined, ...] = ()
+    half_precision: bool = False
     notes: dict[str, Any] = field(default_factory=dict, metadata={"others": True})
 
     @property

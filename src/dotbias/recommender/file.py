@@ -2,7 +2,6 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +27,8 @@ Arrays = dict[str, NDArray[Any]]
 
 # Before the name of each array of the model, and of the second one.
 _PARAMETERS, _PREFERENCE = "parameters.", "preference."
+# As many rows are looked at at a time, so that a look at many millions takes little memory.
+_ROWS = 1 << 20
 # What is kept of the items beside their ids.
 _DESCRIBED = ("titles", "genres")
 
@@ -57,8 +58,14 @@ class _Saved:
     preference: _SavedPart | None = None
 
 
-def write(path: Path, rec: Fitted, *, force: bool = False) -> None:
-    """Write a file, whole or not at all; ``force`` replaces one that is no model of ours.
+def write(path: Path, rec: Fitted, *, half: bool, force: bool = False) -> None:
+    """Write a file, whole or not at all.
+
+    Args:
+        path: where to.
+        rec: what to write.
+        half: whether arrays with a row of numbers for each user or item are written in half precision.
+        force: whether a file that is no model of ours is replaced.
 
     Raises:
         ModelFileError: when it cannot be written, or another file is there.
@@ -68,34 +75,36 @@ def write(path: Path, rec: Fitted, *, force: bool = False) -> None:
     second = rec.preference
     if second is not None:
         arrays |= {f"{_PREFERENCE}{n}": array for n, array in second.parameters.items()}
+    if half:
+        arrays = {n: _in_half(array, *rec.rated.shape) for n, array in arrays.items()}
     arrays |= _pack("user_ids", rec.user_vocabulary.ids) | _pack("item_ids", items.ids)
     for name in _DESCRIBED:
         column = getattr(items, name)
         arrays |= {} if column is None else _pack(name, column)
     arrays |= {
-        "rated.starts": rec.rated.indptr.astype(np.int64),
-        "rated.items": rec.rated.indices.astype(np.int32),
+        "rated.starts": rec.rated.indptr.astype(np.int64, copy=False),
+        "rated.items": rec.rated.indices.astype(np.int32, copy=False),
         "rated.values": rec.rated.data,
     }
     part = None if second is None else _SavedPart(_as_saved(second.model), second.facts)
-    model_file.write(
-        path, arrays, to_plain(_Saved(_as_saved(rec.model), rec.facts, part)), force=force
-    )
+    saved = _Saved(_as_saved(rec.model), replace(rec.facts, half_precision=half), part)
+    model_file.write(path, arrays, to_plain(saved), force=force)
 
 
-def read(path: Path, model: Model | None = None) -> Fitted:
+def read(path: Path, model: Model | None = None, *, verify: bool = True) -> Fitted:
     """A ``Fitted`` from its file, no part of another form than other code expects.
 
     Args:
         path: the file.
         model: what makes the module of a ``Network``, or a model of your own, for a file holds no code.
+        verify: whether the file's checksum is looked at; what the arrays hold always is.
 
     Raises:
         ModelFileError: when the file is missing, truncated, altered or of a newer format, holds another
             kind of model than the one that is given, or something that is not of the right form: it
             names the array or the field.
     """
-    arrays, metadata = model_file.read(path)
+    arrays, metadata = model_file.read(path, verify=verify)
     try:
         saved = from_plain(_Saved, metadata)
         users = Vocabulary(_ids(arrays, "user_ids"))
@@ -133,7 +142,11 @@ def _checked(
 ) -> tuple[Model, Parameters]:
     """A model with its arrays, which are those with a prefix to their names."""
     made = _model(saved, given)
-    own = {n.removeprefix(prefix): a for n, a in arrays.items() if n.startswith(prefix)}
+    own = {
+        n.removeprefix(prefix): a.astype(np.float32) if a.dtype == np.float16 else a
+        for n, a in arrays.items()
+        if n.startswith(prefix)
+    }
     if isinstance(made, DotProduct):
         own = with_joined_parts(own)
     made.check(own, *shape)
@@ -162,6 +175,16 @@ def _model(saved: _SavedModel, given: Model | None) -> Model:
 
 
 # -- arrays ------------------------------------------------------------------------------------------
+
+
+def _in_half(array: NDArray[Any], n_users: int, n_items: int) -> NDArray[Any]:
+    """An array in half precision, if it has a row of numbers for each user or item, none too large."""
+    # Samples and networks have one row more, for those who are not known.
+    rows = (n_users, n_users + 1, n_items, n_items + 1)
+    if array.dtype != np.float32 or array.ndim < 2 or array.shape[-2] not in rows:
+        return array
+    fits = max(-array.min(initial=0), array.max(initial=0)) <= np.finfo(np.float16).max
+    return array.astype(np.float16) if fits else array
 
 
 def _array(arrays: Mapping[str, NDArray[Any]], name: str, kind: type[np.generic]) -> NDArray[Any]:
@@ -197,16 +220,21 @@ def _rated(arrays: Arrays, n_users: int, n_items: int, kind: Kind) -> csr_array:
             f"the array rated.items must hold indices from 0 to {n_items - 1:,}, not {items.min():,} to "
             f"{items.max():,}"
         )
-    rises = items[1:] > items[:-1]
-    first = starts[(starts > 0) & (starts < n)]  # of each user but the first
-    rises[first - 1] = True
-    if not rises.all():
-        raise DataError("the array rated.items must rise within each user's items")
+    for begin in range(0, n - 1, _ROWS):
+        end = min(begin + _ROWS, n - 1)
+        rises = items[begin + 1 : end + 1] > items[begin:end]
+        # But from one user's to the next one's.
+        first, last = np.searchsorted(starts, (begin + 1, end + 1))
+        rises[starts[first:last] - (begin + 1)] = True
+        if not rises.all():
+            raise DataError("the array rated.items must rise within each user's items")
     if n:
         try:
             as_values(values, kind)
         except DataError as error:
             raise DataError(f"the array rated.values: {error}") from None
+    if n <= np.iinfo(np.int32).max:  # otherwise items would be copied to be of the type of starts
+        starts = starts.astype(np.int32)
     return csr_array((values, items, starts), shape=(n_users, n_items))
 
 
@@ -231,9 +259,11 @@ def _pack(name: str, column: pl.Series) -> Arrays:
     """A column of integers or strings (or nulls) as plain arrays."""
     if column.dtype == pl.Int64:
         return {name: column.to_numpy()}
-    text = [None if t is None else t.encode() for t in column.to_list()]
-    lengths = np.array([-1 if t is None else len(t) for t in text], np.int64)
-    joined = b"".join(t for t in text if t is not None)
+    lengths = column.str.len_bytes().cast(pl.Int64).fill_null(-1).to_numpy()
+    joined = b"".join(
+        column.slice(begin, _ROWS).str.join("").item().encode()
+        for begin in range(0, column.len(), _ROWS)
+    )
     return {f"{name}.text": np.frombuffer(joined, np.uint8), f"{name}.lengths": lengths}
 
 
@@ -242,17 +272,28 @@ def _texts(arrays: Arrays, name: str) -> pl.Series | None:
     if f"{name}.lengths" not in arrays and f"{name}.text" not in arrays:
         return None
     lengths = _array(arrays, f"{name}.lengths", np.int64)
-    joined = _array(arrays, f"{name}.text", np.uint8).tobytes()
-    if (lengths < -1).any() or (lengths > len(joined)).any():
+    joined = _array(arrays, f"{name}.text", np.uint8)
+    if lengths.min(initial=0) < -1 or lengths.max(initial=0) > len(joined):
         raise DataError(f"the array {name}.lengths must hold lengths, or -1 for no text")
-    ends = np.cumsum(np.maximum(lengths, 0)).tolist()
-    if (ends[-1] if ends else 0) != len(joined):
+    parts = [pl.Series(name, [], pl.String)]
+    end = 0
+    for row in range(0, len(lengths), _ROWS):
+        part = lengths[row : row + _ROWS]
+        sizes = np.maximum(part, 0)
+        ends = np.cumsum(sizes)
+        begin, end = end, end + int(ends[-1])
+        if end > len(joined):
+            break
+        places = pl.DataFrame({"begin": ends - sizes, "size": sizes, "is_text": part >= 0})
+        text = pl.lit(joined[begin:end].tobytes()).bin.slice(pl.col("begin"), pl.col("size"))
+        try:
+            parts.append(
+                places.select(pl.when("is_text").then(text).cast(pl.String).alias(name)).to_series()
+            )
+        except pl.exceptions.PolarsError:
+            raise DataError(f"the array {name}.text is not text in UTF-8") from None
+    if end != len(joined):
         raise DataError(
             f"the array {name}.lengths does not add up to the {len(joined):,} bytes of text"
         )
-    places = zip(pairwise([0, *ends]), (lengths < 0).tolist(), strict=True)
-    try:
-        texts = [None if none else joined[start:end].decode() for (start, end), none in places]
-    except UnicodeDecodeError as error:
-        raise DataError(f"the array {name}.text is not text in UTF-8: {error}") from None
-    return pl.Series(name, texts, pl.String)
+    return pl.concat(parts, rechunk=True)

@@ -32,6 +32,9 @@ _log = logging.getLogger("dotbias")
 # Of an item with fewer training ratings the model knows little: lists name it after all others.
 MIN_RATINGS = 5
 
+# As many ratings are counted at a time.
+_COUNTED = 1 << 20
+
 RawId = int | str
 
 # What was known at training: of whom, or what, is asked about, and of whom or what answers.
@@ -189,7 +192,11 @@ class Fitted(Shown):
     @cached_property
     def item_counts(self) -> NDArray[np.int64]:
         """Number of training ratings of each item, shape (n_items,)."""
-        return np.bincount(self.rated.indices, minlength=len(self.item_vocabulary))
+        n = len(self.item_vocabulary)
+        counts = np.zeros(n, np.int64)
+        for begin in range(0, self.rated.nnz, _COUNTED):  # numpy counts copies of 64 bits
+            counts += np.bincount(self.rated.indices[begin : begin + _COUNTED], minlength=n)
+        return counts
 
     def mean_ratings(self, side: Side) -> NDArray[np.float64]:
         """Mean training rating of each user (or item), NaN without any: shape (n,)."""
@@ -211,7 +218,7 @@ class Fitted(Shown):
         """
         starts = self.rated.indptr
         own = slice(starts[user], starts[user + 1]) if user >= 0 else slice(0)
-        # Of a model from a file they have 64 bits.
+        # Of more than 2³¹ ratings they have 64 bits.
         return self.rated.indices[own].astype(np.int32, copy=False), self.rated.data[own]
 
     @cached_property

@@ -1,12 +1,13 @@
 """The recommender: a fitted model that speaks the user's own ids and titles."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Unpack, overload
 
 import numpy as np
 import polars as pl
+from numpy.typing import NDArray
 
 from dotbias import shown
 from dotbias.data.names import usual_place
@@ -87,7 +88,8 @@ def pairs_of(given: Any) -> tuple[Any, Any]:
 _NINE_OF_TEN = 1.6449
 # What tab completion lists.
 _CONTENTS = (
-    *("predict", "predict_table", "predict_pair", "recommend", "explain", "similar", "similarity"),
+    *("predict", "predict_table", "predict_pair", "recommend", "recommend_all"),
+    *("explain", "similar", "similarity"),
     *("fold_in_user", "fold_in_item", "partial_fit"),
     *("items", "users", "item_embeddings", "user_embeddings", "item_bias_ranking"),
     *("info", "facts", "history", "scale", "training_ratings", "has", "by"),
@@ -153,11 +155,12 @@ class Recommender(Fitted):
 
     def _parts(self) -> Iterable[shown.Part]:
         second = self.preference
-        models = [
-            (self.model, self.facts),
-            *([] if second is None else [(second.model, second.facts)]),
-        ]
-        for model, facts in models:
+        models = [("by rating", self.model, self.facts)]
+        if second is not None:
+            models.append(("by preference", second.model, second.facts))
+        for order, model, facts in models:
+            if second is not None:
+                yield order
             yield {"model": model, "solver": facts.solver_text, "seconds": facts.history.seconds}
         yield {
             "users": len(self.user_vocabulary),
@@ -435,11 +438,51 @@ class Recommender(Fitted):
         asked = users if is_id(users) else as_ids(users)  # type: ignore[arg-type]
         index = self.indices("user", asked, strict=strict)
         wanted = ListOptions.of_ids(self, options, strict=strict)
+        table, lengths = self._listed(asked, index, k, wanted)
+        wanted.say_short(self, lengths, k)
+        return table
+
+    def recommend_all(
+        self,
+        k: int = 10,
+        *,
+        n_users: int = 100_000,
+        strict: bool = False,
+        **options: Unpack[ListKeywords],
+    ) -> Iterator[pl.DataFrame]:
+        """What ``recommend`` gives to every user of the model, some users at a time.
+
+        Args:
+            k, strict, options: as for ``recommend``.
+            n_users: how many users each table is for.
+
+        Yields:
+            Tables as those of ``recommend``, of users in the order of their ids.
+
+        Raises:
+            UnknownIdError, DataError, SettingError: as for ``recommend``.
+        """
+        check_k(k)
+        if n_users < 1:
+            raise SettingError(f"n_users={n_users!r}: n_users must be at least 1")
+        wanted = ListOptions.of_ids(self, options, strict=strict)
+        ids, lengths = self.user_vocabulary.ids, []
+        for begin in range(0, len(ids), n_users):
+            asked = ids[begin : begin + n_users]
+            index = np.arange(begin, begin + len(asked), dtype=np.int32)
+            table, own = self._listed(asked, index, k, wanted)
+            lengths.append(own)
+            yield table
+        wanted.say_short(self, np.concatenate(lengths), k)
+
+    def _listed(
+        self, asked: Any, index: Index, k: int, wanted: ListOptions
+    ) -> tuple[pl.DataFrame, NDArray[np.integer[Any]]]:
+        """The table of ``recommend``, and how many items are on each list, shape (n,)."""
         items = self._top_items(index, k, wanted)
         row, rank = np.nonzero(items >= 0)
-        wanted.say_short(self, np.bincount(row, minlength=len(items)), k)
         chosen = items[row, rank]
-        return pl.DataFrame(
+        table = pl.DataFrame(
             {
                 "user": self.in_own_type("user", asked, index)[row],
                 "rank": rank + 1,
@@ -448,6 +491,7 @@ class Recommender(Fitted):
                 "basis": self.basis(index[row], chosen, len(row)),
             }
         )
+        return table, np.bincount(row, minlength=len(items))
 
     def top_items(self, users: Index, k: int, **options: Unpack[ListKeywords]) -> Index:
         """What ``recommend`` gives, in indices.
@@ -673,30 +717,41 @@ class Recommender(Fitted):
 
     # -- the file --------------------------------------------------------------------------------
 
-    def save(self, path: str | Path, *, force: bool = False) -> None:
+    def save(self, path: str | Path, *, half: bool | None = None, force: bool = False) -> None:
         """Write one file, whole or not at all: arrays and metadata, nothing executable.
 
         Args:
             path: where to; a link is followed. A model that dotbias has saved there is replaced.
+            half: write factors in half precision, three digits in half the bytes; in memory they are in
+                single precision again. An array with a number beyond 65,504 stays as it is. By default
+                as the file was that this model came from, if from any.
             force: replace any other file, too.
 
         Raises:
             ModelFileError: when it cannot be written, or when a file is there that is no model.
         """
-        file.write(Path(path), self, force=force)
+        half = self.facts.half_precision if half is None else half
+        file.write(Path(path), self, half=half, force=force)
 
     @classmethod
-    def load(cls, path: str | Path, model: Model | None = None) -> "Recommender":
+    def load(
+        cls, path: str | Path, model: Model | None = None, *, verify: bool = True
+    ) -> "Recommender":
         """Read a file that ``save`` wrote.
+
+        Arrays of 64 MiB and more stay in the file and take no memory of their own: it may be replaced or
+        removed meanwhile, as ``save`` does, but must not be written over.
 
         Args:
             path: the file.
             model: what makes the module of a ``Network``, or a model of your own, for a file holds no
                 code.
+            verify: whether to read the whole file for its checksum (SHA-256), which takes one or two
+                seconds per GB. That shapes and values are such as a model may have is looked at always.
 
         Raises:
             ModelFileError: when the file is missing, truncated, altered or of a newer format, holds
                 another kind of model than the one that is given, or arrays or facts that are not of the
                 right form; it names them.
         """
-        return cls(**vars(file.read(Path(path), model)))
+        return cls(**vars(file.read(Path(path), model, verify=verify)))

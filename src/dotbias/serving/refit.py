@@ -89,7 +89,7 @@ def refit(model: Path, database: str, output: Path, *, seed: int = 0) -> Verdict
         return verdict
     made = _fitted(old, training_ratings(before, said), seed)
     made = replace(made, facts=replace(made.facts, notes={"refit": asdict(verdict)}))
-    made.save(output)
+    made.save(output, half=old.facts.half_precision)
     return replace(verdict, n_ratings=made.rated.nnz)
 
 

@@ -424,7 +424,11 @@
       }
     };
     const redraw = () => {
-      const width = Math.min(Math.max(160, plot.clientWidth), Math.max(320, 0.85 * innerHeight));
+      // All of it in sight, with the row to play below it.
+      const room = innerHeight - (main.getBoundingClientRect().top + scrollY) - 45;
+      section.style.maxWidth = "";
+      const width = Math.min(Math.max(160, plot.clientWidth), Math.max(320, room));
+      section.style.maxWidth = `${width}px`;
       frame = axes(ends, width, width - 60, 8);
       const { left, top, width: wide, height: high } = frame.box;
       const ratio = devicePixelRatio;

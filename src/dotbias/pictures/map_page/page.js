@@ -396,7 +396,7 @@
       entry.setAttribute("aria-pressed", String(state.group === group));
       const swatch = element("span", "", "swatch");
       swatch.style.background = groupColour(group);
-      entry.append(swatch, element("span", name), element("span", String(counts[group]), "count"));
+      entry.append(swatch, element("span", name), element("span", counts[group].toLocaleString("en"), "count"));
       entry.addEventListener("click", () => {
         state.group = state.group === group ? -1 : group;
         state.selected = -1;
