@@ -82,7 +82,7 @@ def result_types() -> set[type]:
 
 
 @pytest.fixture(scope="module")
-def results() -> list[Any]:
+def results(tmp_path_factory) -> list[Any]:
     """One of each result, of items whose titles are markup."""
     ratings, truth = db.simulate(n_users=60, n_items=40, n_ratings=1500, seed=0)
     ids = ratings.item_vocabulary.ids
@@ -112,6 +112,7 @@ def results() -> list[Any]:
         slice=Slice(cut, cut, np.add.outer(cut, cut), (2.0, 1.0), (0.0, 0.0)),
     )
     run = solver.start(model, train).run(1)
+    prepared = db.prepare(train, tmp_path_factory.mktemp("shown") / "ratings.blocks")
     return [
         *(truth, ratings, rec, stars.partial_fit(new), rec.training_ratings()),
         db.fit(train, budget=30),
@@ -128,7 +129,7 @@ def results() -> list[Any]:
         bent,
         *(rec.explain(user, item), rec.explain(user, item, of="rating")),
         *(rec.fold_in_user({item: 3}), rec.fold_in_item({user: 3})),
-        *(run, run.checkpoint(), model, solver),
+        *(run, run.checkpoint(), model, solver, prepared),
         *(rec.preference, style_of(0), db.read_ratings(ratings.to_frame())),
     ]
 

@@ -417,16 +417,15 @@ def test_a_folder_is_written_and_replaced_as_one(tmp_path):
     assert names(tmp_path) == ["box"]
 
 
-def test_a_folder_that_is_not_ours_is_replaced_when_told_so_alone(tmp_path):
+def test_a_folder_that_is_not_ours_is_never_replaced(tmp_path):
     box = tmp_path / "box"
     box.mkdir()
     write_box(box, "1")  # an empty one holds nothing
     (box / "note").rename(box / "diary")
-    with pytest.raises(DataError, match="a folder is there, and nothing tells that it is a box"):
-        write_box(box, "2")
-    assert names(box) == ["diary"]
-    write_box(box, "2", force=True)
-    assert names(box) == ["note"]
+    for force in (False, True):
+        with pytest.raises(DataError, match="a folder is there that holds more than a box"):
+            write_box(box, "2", force=force)
+        assert names(box) == ["diary"]
 
 
 def test_a_folder_comes_back_where_what_belongs_with_it_cannot_come(tmp_path):

@@ -43,7 +43,7 @@ class FileKind:
         noun: what it is called in a message.
         endings: of its name, in small letters; none stands for any.
         is_ours: whether a file that is there is of this kind and was written here, by its content. Only
-            such a file is replaced without being asked to.
+            such a file is replaced without being asked to, and no other folder at all.
         makes_folder: whether the folder that it lies in is made where there is none.
         is_folder: whether it is a folder of files, written and replaced as one.
     """
@@ -314,11 +314,15 @@ def _check_place(path: Path, target: Path, kind: FileKind, force: bool) -> None:
         own = folder.stat()
         if own.st_mode & stat.S_ISVTX and os.geteuid() not in (0, own.st_uid, status.st_uid):
             raise OSError("it is there and belongs to someone else")
-        if not force and _is_foreign(target, kind):
-            what = "folder" if kind.is_folder else "file"
+        if kind.is_folder and _is_foreign(target, kind):  # of which nobody knows what would be lost
             raise OSError(
-                f"a {what} is there, and nothing tells that it is a {kind.noun} of dotbias: name "
-                f"another {what}, or replace it with --force (in Python force=True)"
+                f"a folder is there that holds more than a {kind.noun} of dotbias: name another, or "
+                "remove it yourself"
+            )
+        if not force and _is_foreign(target, kind):
+            raise OSError(
+                f"a file is there, and nothing tells that it is a {kind.noun} of dotbias: name "
+                "another file, or replace it with --force (in Python force=True)"
             )
     elif kind.makes_folder and not folder.exists():
         folder = folder.parent

@@ -45,7 +45,7 @@ def test_reading_options_hold(ratings):
 @pytest.mark.parametrize(
     ("line", "said"),
     [
-        ("prepare ratings.csv -o mine", "nothing tells that it is a folder of prepared ratings"),
+        ("prepare ratings.csv -o mine", "holds more than a folder of prepared ratings"),
         ("prepare ratings.csv -o movies.csv --force", "is no folder"),
         ("prepare mine -o mine --force", "it is what is read: name another folder"),
         ("prepare ratings.csv -o ratings.csv --force", "it is what is read: name another folder"),

@@ -314,16 +314,22 @@ def test_a_folder_that_is_not_ours_stays(tmp_path):
     mine = tmp_path / "mine"
     mine.mkdir()
     (mine / "diary.txt").write_text("dear")
-    with pytest.raises(db.DataError, match="nothing tells that it is a folder of prepared"):
-        db.prepare(ratings, mine)
+    for force in (False, True):
+        with pytest.raises(db.DataError, match="holds more than a folder of prepared ratings"):
+            db.prepare(ratings, mine, force=force)
     (tmp_path / "file").write_text("x")
     with pytest.raises(db.DataError, match="is no folder"):
         db.prepare(ratings, tmp_path / "file", force=True)
     assert (mine / "diary.txt").read_text() == "dear"
-    db.prepare(ratings, mine, force=True)
+    (mine / "diary.txt").rename(tmp_path / "diary.txt")
+    db.prepare(ratings, mine)  # it is empty now
     other = random_ratings(20, 10, 60, 1)
     assert len(db.prepare(other, mine).whole) == len(other)  # ours is replaced
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["file", "mine"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["diary.txt", "file", "mine"]
+    (mine / "diary.txt").write_text("dear")  # and in a folder of ours the user's own file stays
+    with pytest.raises(db.DataError, match="holds more than"):
+        db.prepare(ratings, mine, force=True)
+    assert len(db.PreparedRatings.open(mine).whole) == len(other)
 
 
 @pytest.mark.parametrize(

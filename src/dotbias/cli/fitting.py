@@ -264,11 +264,11 @@ def _prepared_first(
     Raises:
         BadParameter: where there is no output.
     """
-    from dotbias.data.prepared.manifest import PREPARED
+    from dotbias.data.prepared.manifest import is_prepared
     from dotbias.data.split import TEST_SIZE
     from dotbias.memory import allowed, in_units
 
-    if ratings is None or not (source := Path(ratings)).exists() or PREPARED.is_ours(source):
+    if ratings is None or not (source := Path(ratings)).exists() or is_prepared(source):
         return None
     files = [path for path in source.rglob("*") if path.is_file()] if source.is_dir() else [source]
     needed = sum(

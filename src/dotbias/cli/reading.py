@@ -310,10 +310,10 @@ class Reading:
 
     def _prepared(self, source: str, memory: str | None) -> "Ratings | None":
         """Those of a folder that `dotbias prepare` has written; None where it is none."""
-        from dotbias.data.prepared.manifest import PREPARED
+        from dotbias.data.prepared.manifest import is_prepared
         from dotbias.data.prepared.prepared import PreparedRatings
 
-        if not PREPARED.is_ours(Path(source)):
+        if not is_prepared(Path(source)):
             return None
         usual = type(self)()
         given = [

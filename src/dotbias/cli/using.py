@@ -321,12 +321,12 @@ def info(model: o.ModelArgument, as_json: o.JsonOption = False) -> None:
 
     Example: [bold]dotbias info movies.dotbias[/bold]
     """
-    from dotbias.data.prepared.manifest import PREPARED
+    from dotbias.data.prepared.manifest import is_prepared
     from dotbias.errors import ModelFileError
     from dotbias.evaluation.evaluate import HeldOut
     from dotbias.recommender.recommender import Recommender
 
-    if PREPARED.is_ours(model):
+    if is_prepared(model):
         _prepared(model, as_json=as_json)
         return
     try:

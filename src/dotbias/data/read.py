@@ -21,7 +21,7 @@ from dotbias.data.formats.known import SUFFIXES, open_table
 from dotbias.data.formats.table import Origin, Table
 from dotbias.data.formats.titles import reshaped, with_whole_lines
 from dotbias.data.names import WHERE, counts, usual_place
-from dotbias.data.prepared.manifest import PREPARED
+from dotbias.data.prepared.manifest import is_prepared
 from dotbias.data.prepared.prepared import PreparedRatings
 from dotbias.data.ratings import Kind, Ratings, Scale, declared_scale
 from dotbias.data.reading import NONE, How, Reading
@@ -379,7 +379,7 @@ def as_ratings(
     Raises:
         DataError, DownloadError: as ``read_ratings``.
     """
-    if isinstance(given, str | os.PathLike) and PREPARED.is_ours(Path(given)):
+    if isinstance(given, str | os.PathLike) and is_prepared(Path(given)):
         given = PreparedRatings.open(Path(given))
     if isinstance(given, PreparedRatings):
         return given.training

@@ -175,13 +175,19 @@ def checksum_of(chunks: Iterable[Any]) -> int:
     return crc
 
 
-def _is_ours(folder: Path) -> bool:
+def is_prepared(folder: Path) -> bool:
+    """Whether a folder holds prepared ratings, whatever else is in it."""
     try:
         with (folder / MANIFEST).open("rb") as file:
             data = json.loads(file.read(_LARGEST))
     except (OSError, ValueError, RecursionError):
         return False
     return isinstance(data, dict) and data.get("format") == FORMAT
+
+
+def _is_ours(folder: Path) -> bool:
+    own = {MANIFEST, *SMALL, *(f"{name}.npy" for name in COLUMNS)}
+    return is_prepared(folder) and all(path.name in own for path in folder.iterdir())
 
 
 PREPARED = FileKind("folder of prepared ratings", is_ours=_is_ours, is_folder=True)

@@ -90,7 +90,7 @@ def prepare(
         seed: of that, and of the order within blocks.
         scale, on_bad, duplicates, titles, max_unpacked, how: as for ``read_ratings``; not of
             ``Ratings``.
-        force: whether a folder is replaced that is none of dotbias, or still good.
+        force: whether a folder is replaced that is still good; one that holds anything else never is.
         progress: whether to show a bar.
 
     Raises:

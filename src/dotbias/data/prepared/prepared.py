@@ -33,10 +33,10 @@ from dotbias.data.stripes import OTHER, Columns, Side, Stripe, ahead, stripe
 from dotbias.data.vocabulary import Index, Vocabulary
 from dotbias.errors import DataError, SettingError
 from dotbias.memory import allowed
-from dotbias.shown import Part
+from dotbias.shown import Part, Shown
 
 
-class PreparedRatings:
+class PreparedRatings(Shown):
     """Ratings in a folder that ``dotbias prepare`` has written, of which no more is in memory than what
     grows with users, items and blocks.
 
@@ -106,6 +106,15 @@ class PreparedRatings:
             f"{self.manifest.n_users:,} users, {self.manifest.n_items:,} items, "
             f"{self.n_blocks} x {self.n_blocks} blocks)"
         )
+
+    def _parts(self) -> Iterator[Part]:
+        yield {
+            self.whole.noun: len(self.whole),
+            "for training": len(self.training),
+            "users": self.manifest.n_users,
+            "items": self.manifest.n_items,
+            "blocks on each side": self.n_blocks,
+        }
 
     @property
     def n_blocks(self) -> int:
@@ -246,6 +255,9 @@ class PreparedRatings:
 _PIECE = 1 << 20
 
 
+_COLUMNS_OF_RATINGS = ("user_indices", "item_indices", "values")
+
+
 class PreparedPart(Ratings):
     """The training ratings of a folder, or all of them: ratings whose columns are never in memory as a
     whole. Solvers that read ratings by ``chunks``, ``stripes`` or blocks take them like any others;
@@ -284,6 +296,10 @@ class PreparedPart(Ratings):
 
     def _parts(self) -> Iterator[Part]:
         yield repr(self)
+
+    def __dir__(self) -> list[str]:
+        """What it has: no columns."""
+        return [name for name in super().__dir__() if name not in _COLUMNS_OF_RATINGS]
 
     @property
     def user_indices(self) -> Index:
