@@ -11,6 +11,7 @@ from dotbias.data.kind import Kind
 from dotbias.data.reading import Reading
 from dotbias.errors import DataError, SettingError
 from dotbias.plain import from_plain, to_plain
+from dotbias.shown import Shown
 from dotbias.whole_file import FileKind
 
 MANIFEST = "manifest.json"
@@ -32,7 +33,7 @@ _LARGEST = 1 << 26
 
 
 @dataclass(frozen=True, kw_only=True)
-class Moments:
+class Moments(Shown):
     """How many ratings there are, their mean and standard deviation, the lowest and the highest."""
 
     n: int
@@ -43,7 +44,7 @@ class Moments:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Manifest:
+class Manifest(Shown):
     """What is written in ``manifest.json``.
 
     Args:
