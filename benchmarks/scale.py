@@ -6,11 +6,11 @@
     python benchmarks/scale.py command --folder /tmp/s20 --memory 3GiB       # as a user types it
 
 Users and items differ in how many ratings they have, and each rating is a mean, two biases, a product of
-16 true factors and normal noise of 0.8, in half stars. ``fit`` fits ``DotBias`` by SGD (``--solver als``:
-ALS in 5 steps) to the same training part in every way, each in a process of its own, twice, and reports
-its second run: seconds of an epoch (the median without the first, which may compile), the peak of
-anonymous memory (RssAnon) of the process that leads, and the error on what was held out. Workers have one
-thread each; ``disk`` and ``memory`` take ``--threads``.
+16 true factors and normal noise of 0.8, in half stars. ``fit`` fits ``DotBias`` by SGD (by ALS in five
+steps with ``--solver als``) to the same training part in every way, each in a process of its own, twice,
+and reports its second run: seconds of an epoch (the median without the first, which may compile), the
+peak of anonymous memory (RssAnon) of the process that leads, and the error on what was held out. Workers
+have one thread each; ``disk`` and ``memory`` take ``--threads``.
 """
 
 import json
