@@ -1,17 +1,20 @@
 """Kill ``dotbias fit`` with SIGKILL again and again, go on with --resume, and compare with no break.
 
-    python benchmarks/kills.py [--kills 20] [--seed 0] [RATINGS]
+    python benchmarks/kills.py [--kills 20] [--seed 0] [--only WORDS] [RATINGS]
 
 For each of several solvers the command is run without a break and with kills at random moments, each run
 going on from the checkpoints of the last. What it prints and what is in the model's file must be the
 same but for times. Without RATINGS it takes 12,000 invented ones. A kill may strike at any moment: in
-choosing, in an epoch, while a checkpoint is written, or while the model is saved.
+choosing, in an epoch, while a checkpoint is written, or while the model is saved. Those from disk fit
+prepared ratings, and all processes that a killed command had started must end with it. ``dotbias
+prepare`` is killed, too, and must end in the same files.
 """
 
 import argparse
 import json
 import random
 import re
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -30,6 +33,11 @@ WAYS = {
     "batches, Adam, averages": [*_ADAM, *_ONE],
     "ALS": ["--solver", "als", "--iterations", "200", *_ONE],
     "Gibbs, with samples": ["--solver", "gibbs", "--samples", "300", "--keep-samples", "5", *_ONE],
+}
+FROM_DISK = {
+    "from disk": ["--epochs", "400", *_ONE],
+    "on processes": ["--epochs", "200", "--cluster", "processes", *_ONE],
+    "on Ray": ["--epochs", "100", "--cluster", "ray", *_ONE],
 }
 # What differs from run to run: times, and what follows from them.
 _TIMES = {"seconds", "ratings_per_second", "fitted_at"}
@@ -61,6 +69,7 @@ def main() -> None:
     parser.add_argument("ratings", type=Path, nargs="?")
     parser.add_argument("--kills", type=int, default=20, help="in all")
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--only", default="", help="ways whose name holds these words")
     told = parser.parse_args()
     rng = random.Random(told.seed)
     with tempfile.TemporaryDirectory() as name:
@@ -69,11 +78,80 @@ def main() -> None:
         if ratings is None:
             ratings = folder / "ratings.csv"
             db.simulate(400, 300, 12_000, seed=1)[0].to_frame().write_csv(ratings)
+        blocks = folder / "ratings.blocks"
+        db.prepare(ratings, blocks)
+        ways = {w: (ratings, how) for w, how in WAYS.items()}
+        ways |= {w: (blocks, how) for w, how in FROM_DISK.items()}
+        ways = {way: each for way, each in ways.items() if told.only in way}
         kills = 0
-        for number, (way, how) in enumerate(WAYS.items()):
-            due = told.kills * (number + 1) // len(WAYS) - kills
+        for number, (way, (source, how)) in enumerate(ways.items()):
+            due = told.kills * (number + 1) // len(ways) - kills
             kills += due
-            print(f"{way:26} {one(folder, ratings, how, due, rng)}", flush=True)
+            print(f"{way:26} {one(folder, source, how, due, rng)}", flush=True)
+        if told.only in "prepare":
+            print(f"{'prepare':26} {prepared(folder, ratings, told.kills, rng)}", flush=True)
+
+
+def prepared(folder: Path, ratings: Path, n_kills: int, rng: random.Random) -> str:
+    """Prepare without and with kills."""
+    whole, broken = folder / "whole.blocks", folder / "broken.blocks"
+    whole_line, broken_line = (
+        [sys.executable, "-m", "dotbias", "prepare", str(ratings), "-o", str(path)]
+        for path in (whole, broken)
+    )
+    started = time.perf_counter()
+    subprocess.run(whole_line, capture_output=True, check=True)
+    seconds = time.perf_counter() - started
+    struck = passed = 0
+    while struck < n_kills:
+        process = subprocess.Popen(broken_line, stderr=subprocess.DEVNULL)
+        try:
+            process.wait(rng.uniform(0.3, 1.0) * seconds)
+            shutil.rmtree(broken)
+            continue
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
+        struck += 1
+        passed += broken.exists()  # which is for a kill after its end alone
+        shutil.rmtree(broken, ignore_errors=True)
+    subprocess.run(broken_line, capture_output=True, check=True)
+    same = all(
+        (broken / path.name).read_bytes() == path.read_bytes()
+        for path in whole.iterdir()
+        if path.name != "manifest.json"
+    )
+    left = sorted(path.name for path in folder.iterdir() if ".part" in path.name)
+    return f"{seconds:5.1f} s, {struck} kills, {passed} after its end; same: {same}; left: {left}"
+
+
+def started_by(process: int) -> set[int]:
+    """All processes below one."""
+    parents: dict[int, int] = {}
+    for status in Path("/proc").glob("[0-9]*/stat"):
+        try:
+            parents[int(status.parent.name)] = int(status.read_text().rpartition(")")[2].split()[1])
+        except OSError:
+            continue
+    found = {process}
+    while more := {child for child, parent in parents.items() if parent in found} - found:
+        found |= more
+    return found - {process}
+
+
+def outlived(processes: set[int]) -> int:
+    """How many are still there after five seconds."""
+    end = time.monotonic() + 5
+    while time.monotonic() < end and (processes := {p for p in processes if _runs(p)}):
+        time.sleep(0.1)
+    return len(processes)
+
+
+def _runs(process: int) -> bool:
+    try:
+        return Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except OSError:
+        return False
 
 
 def begun(line: list[str]) -> "subprocess.Popen[str]":
@@ -97,15 +175,17 @@ def one(folder: Path, ratings: Path, how: list[str], n_kills: int, rng: random.R
     run = folder / "run"
     keeping = ["--checkpoint", str(run), "--checkpoint-every", "0.05", "--resume"]
     line = command(ratings, broken, [*how, *keeping])
-    struck = found = 0
+    struck = found = orphans = 0
     while struck < n_kills:
         with begun(line) as process:
             try:
                 process.communicate(timeout=rng.uniform(0.2, 1.0) * seconds)
                 continue  # it came to its end: the next one begins again
             except subprocess.TimeoutExpired:
+                children = started_by(process.pid)
                 process.kill()
         struck += 1
+        orphans += outlived(children)
         found += any(run.glob("*.checkpoint"))
     last = subprocess.run(line, capture_output=True, text=True, check=True)
     arrays = content(broken)[0] == content(whole)[0]
@@ -115,7 +195,7 @@ def one(folder: Path, ratings: Path, how: list[str], n_kills: int, rng: random.R
     goes_on = len(re.findall("On from ", last.stderr))
     return (
         f"{seconds:5.1f} s of fitting, {struck} kills, {found} left checkpoints, the last run took up "
-        f"{goes_on}; same: {same}; left behind: {left}"
+        f"{goes_on}; same: {same}; left behind: {left}; {orphans} orphans"
     )
 
 
