@@ -41,7 +41,7 @@ import json, resource, sys, dotbias as db
 peak = lambda: resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
 ratings = db.read_ratings(sys.argv[1])
 read = peak()
-solver = db.ALS(n_iterations=int(sys.argv[3]), n_steps=int(sys.argv[4]) or None)
+solver = db.ALS(n_iterations=int(sys.argv[3]), n_steps=int(sys.argv[4]))
 rec = db.fit(ratings, db.DotBias(n_factors=int(sys.argv[2])), solver)
 history = rec.facts["history"]
 print(json.dumps({"n": len(ratings), "read": read, "peak": peak(), "fit": history["seconds"],
@@ -87,7 +87,7 @@ def speed(iterations: int = 10, steps: int = 0) -> None:
     seconds: dict[int, list[float]] = {}
     for n in sorted({1, min(2, numba.config.NUMBA_NUM_THREADS)}):
         # The first may have to compile.
-        solver = db.ALS(n_iterations=iterations + 1, n_threads=n, n_steps=steps or None)
+        solver = db.ALS(n_iterations=iterations + 1, n_threads=n, n_steps=steps)
         _, history = solver.fit(MODEL, ratings)
         seconds[n] = [epoch.seconds for epoch in history.epochs[1:]]
         median, low, high = statistics.median(seconds[n]), min(seconds[n]), max(seconds[n])

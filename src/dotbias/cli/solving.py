@@ -401,6 +401,17 @@ class Solving:
         ),
         Sets(als="n_iterations"),
     ] = None
+    steps: Annotated[
+        int | None,
+        typer.Option(
+            "--steps",
+            "--n-steps",
+            help="als: steps of conjugate gradients of a row; 0 solves it exactly.",
+            show_default="5",
+            rich_help_panel=_OTHERS,
+        ),
+        Sets(als="n_steps"),
+    ] = None
     weighting: Annotated[
         str | None,
         typer.Option(

@@ -37,6 +37,8 @@ DEFAULT_DECAY: Mapping[str, Mapping[str, float]] = {
     "rating": {"user_factors": 0.08, "item_factors": 0.08, "user_bias": 0.03, "item_bias": 0.1},
     "row": {"user_factors": 15.0, "item_factors": 15.0, "user_bias": 4.0, "item_bias": 4.0},
 }
+USUAL_STEPS = 5
+"""Steps of a half step where nobody says: with fewer an iteration gains less, with more it takes longer."""
 ALS_FACTORS = 64
 """Length of the embeddings that suits it, where nobody says."""
 _PER: Mapping[str, Literal["rating", "row"]] = {"ratings": "rating", "rows": "row"}
@@ -48,10 +50,11 @@ class ALS(IteratingSolver):
 
     Minimises what ``objective`` measures and ``GradientDescent`` follows; the same ``λ`` means the same
     in both. With the items held, each user's bias and factors are the solution of a linear regression
-    on its ratings; with the users held, each item's. Each of these half steps is exact, or goes a few
-    steps of conjugate gradients towards it (``n_steps``; Takács, Pilászy & Tikk 2011), so the objective
-    never rises (``History.half_steps``, up to rounding). A direction about which ratings and decay say
-    nothing, as with ``λ = 0`` and fewer ratings than factors, stays about where it was.
+    on its ratings; with the users held, each item's. Each of these half steps goes a few steps of
+    conjugate gradients towards it, from where the row is (Takács, Pilászy & Tikk 2011), or is exact
+    (``n_steps``), so the objective never rises (``History.half_steps``, up to rounding). A direction
+    about which ratings and decay say nothing, as with ``λ = 0`` and fewer ratings than factors, stays
+    about where it was.
 
     The epochs of the history are iterations: users, then items. Their ``train_rmse`` is that of the
     parameters after the iteration.
@@ -70,8 +73,9 @@ class ALS(IteratingSolver):
         validation_size: share of the *training* rows that is held out as validation rows; with it,
             iterations stop early and the parameters of the best one are kept.
         patience: iterations without improvement on the validation rows before they stop.
-        n_steps: steps of conjugate gradients that each row takes from where it is, whitened by the
-            weight decay, which must be above 0 for all that moves; None solves each row exactly.
+        n_steps: steps of conjugate gradients that each row takes in a half step, whitened by the
+            weight decay, which must be above 0 for all that moves; 0 solves each row exactly. None takes
+            five, or 0 where something is not decayed (``steps``).
         n_threads: threads, or None for as many as the machine has and the ratings keep busy (one
             for each 100,000).
         cluster, n_workers: as for ``GradientDescent``.
@@ -92,21 +96,32 @@ class ALS(IteratingSolver):
     biases: Literal["together", "held"] = setting("together", choices=("together", "held"))
     validation_size: float = setting(0.0, at_least=0, below=1)
     patience: int = setting(3, at_least=1)
-    n_steps: int | None = setting(None, at_least=1)
+    n_steps: int | None = setting(None, at_least=0)
     n_threads: int | None = setting(None, at_least=1)
     cluster: str | None = field(default=None)
     n_workers: int | None = setting(None, at_least=1)
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        decay = self.decay.by_group(DEFAULT_DECAY["rating"])
-        moved = [name for name in decay if self.biases == "together" or not name.endswith("bias")]
-        still = [name for name in moved if decay[name] == 0]
-        if self.n_steps is not None and still:
+        if self.n_steps and (still := self._undecayed):
             raise SettingError(
                 f"n_steps={self.n_steps}: conjugate gradients are whitened by the weight decay, which "
                 f"is 0 for {', '.join(still)}: leave n_steps out, or decay them"
             )
+
+    @property
+    def steps(self) -> int:
+        """Steps of conjugate gradients in a half step; 0 where it is exact."""
+        if self.n_steps is None:
+            return 0 if self._undecayed else USUAL_STEPS
+        return self.n_steps
+
+    @property
+    def _undecayed(self) -> list[str]:
+        """What moves and is not decayed."""
+        decay = self.decay.by_group(DEFAULT_DECAY["rating"])
+        moved = [name for name in decay if self.biases == "together" or not name.endswith("bias")]
+        return [name for name in moved if decay[name] == 0]
 
     @property
     def decay(self) -> WeightDecay:
@@ -410,9 +425,9 @@ def _sides(
         )
         for name in OTHER
     )
-    if solver.n_steps is None:
+    if solver.steps == 0:
         return _Exact(*users, held=held), _Exact(*items, held=held)
-    steps = solver.n_steps
+    steps = solver.steps
     return _Stepwise(*users, n_steps=steps, held=held), _Stepwise(*items, n_steps=steps, held=held)
 
 
