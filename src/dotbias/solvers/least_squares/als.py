@@ -38,7 +38,7 @@ DEFAULT_DECAY: Mapping[str, Mapping[str, float]] = {
     "row": {"user_factors": 15.0, "item_factors": 15.0, "user_bias": 4.0, "item_bias": 4.0},
 }
 USUAL_STEPS = 5
-"""Steps of a half step where nobody says: with fewer an iteration gains less, with more it takes longer."""
+"""Steps of a half step where nobody says: fewer gain less, and more take longer."""
 ALS_FACTORS = 64
 """Length of the embeddings that suits it, where nobody says."""
 _PER: Mapping[str, Literal["rating", "row"]] = {"ratings": "rating", "rows": "row"}
@@ -103,7 +103,8 @@ class ALS(IteratingSolver):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if self.n_steps and (still := self._undecayed):
+        still = self._undecayed
+        if self.n_steps and still:
             raise SettingError(
                 f"n_steps={self.n_steps}: conjugate gradients are whitened by the weight decay, which "
                 f"is 0 for {', '.join(still)}: leave n_steps out, or decay them"
