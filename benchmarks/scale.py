@@ -4,6 +4,7 @@
     python benchmarks/scale.py prepare --folder /tmp/s20 --memory 3GiB
     python benchmarks/scale.py fit --folder /tmp/s20 --how memory --how disk --how processes --how ray
     python benchmarks/scale.py command --folder /tmp/s20 --memory 3GiB       # as a user types it
+    python benchmarks/scale.py project --ns 20       # the cost model of docs/scale.md
 
 Users and items differ in how many ratings they have, and each rating is a mean, two biases, a product of
 16 true factors and normal noise of 0.8, in half stars. ``fit`` fits ``DotBias`` by SGD (by ALS in five
@@ -106,6 +107,33 @@ def fit(
             f"peak RssAnon {said['peak'] / 2**20:.0f} MiB; RMSE {said['rmse']:.5f} held out; "
             f"{said['seconds']:.1f} s in all",
             flush=True,
+        )
+
+
+@app.command()
+def project(
+    ns: Annotated[float, typer.Option(help="Nanoseconds of a rating in an epoch, one core.")],
+    factors: int = 64,
+    disk: Annotated[float, typer.Option(help="GB a second of each machine's disk.")] = 2.0,
+    network: Annotated[float, typer.Option(help="GB a second of each machine's network.")] = 3.0,
+    cores: Annotated[int, typer.Option(help="Of each machine.")] = 32,
+) -> None:
+    """Seconds of an epoch of SGD by the cost model of docs/scale.md, and what takes them."""
+    print(
+        f"{'ratings':>16} {'machines':>9} {'tables':>9} {'compute':>9} {'disk':>9} {'network':>9}"
+    )
+    for n, machines in ((2e8, 1), (1e9, 1), (1e10, 4), (1e10, 16), (1e11, 64)):
+        users, items = n / 100, n / 1000
+        row = 4 * (factors + 1)
+        workers = machines * cores
+        blocks = max(16, workers)
+        compute = n * ns * 1e-9 / workers
+        read = 12 * n / machines / (disk * 1e9)
+        # In each of as many diagonals as blocks every item's row goes from one worker to another.
+        moved = 0.0 if machines == 1 else blocks * items * row / machines / (network * 1e9)
+        print(
+            f"{n:16,.0f} {machines:9,} {(users + items) * row / 1e9:6.0f} GB {compute:7.1f} s "
+            f"{read:7.1f} s {moved:7.1f} s"
         )
 
 
