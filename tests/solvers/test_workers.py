@@ -160,6 +160,19 @@ def test_a_fit_goes_on_elsewhere_from_a_checkpoint(prepared, tmp_path):
     same((run.result(), run.history), solver.fit(MODEL, prepared.training, seed=3))
 
 
+def test_a_file_that_is_damaged_is_named_and_not_tried_again(tmp_path, caplog):
+    ratings, _ = db.simulate(n_users=100, n_items=50, n_ratings=2_000, seed=1)
+    prepared = db.prepare(ratings, tmp_path / "r.blocks")
+    values = tmp_path / "r.blocks" / "values.npy"
+    changed = bytearray(values.read_bytes())
+    changed[-1] ^= 1
+    values.write_bytes(changed)
+    with pytest.raises(db.DataError, match=r"worker 1: .*values\.npy: the checksum"):
+        replace(DESCENT, cluster="processes").fit(MODEL, prepared.training)
+    assert "begin again" not in caplog.text
+    assert not workers_of(os.getpid())
+
+
 @pytest.mark.parametrize(
     ("change", "message"),
     [

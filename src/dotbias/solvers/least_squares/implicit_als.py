@@ -1,5 +1,6 @@
 """Alternating least squares on everything: known pairs, and all that nobody chose."""
 
+import logging
 import math
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
@@ -36,6 +37,9 @@ from dotbias.solvers.least_squares.stripes import Regressions, Stripes
 from dotbias.solvers.least_squares.svd import Rows, numbers_held, truncated_svd
 from dotbias.solvers.threads import threads
 from dotbias.solvers.validation import Validation
+from dotbias.solvers.workers.exchange import WorkerLostError
+
+_log = logging.getLogger("dotbias")
 
 USUAL_DECAY = 0.065
 """``ImplicitALS.weight_decay`` where nobody has chosen one."""
@@ -274,8 +278,15 @@ class _Iterations(EpochLoop):
 
     def solve_users(self) -> None:
         """Users as the items are now, to the end: the half step that belongs to no iteration."""
-        with self.threads():
-            self._half_step(self.users, self.items, _TO_THE_END)
+        before = self.state() if self.on_workers else {}
+        try:
+            with self.threads():
+                self._half_step(self.users, self.items, _TO_THE_END)
+        except WorkerLostError as error:
+            _log.warning("%s: the last half step is done here.", error)
+            self.shared = None
+            self.set_state(before)
+            self.solve_users()
 
     def _half_step(self, side: "_Rows", other: "_Rows", n_steps: int) -> tuple[float, float]:
         """Improve one side: ``Σ c (t - p·q)²`` and the objective after it."""

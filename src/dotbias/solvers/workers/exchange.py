@@ -66,6 +66,7 @@ class Exchange(ABC):
 
         Raises:
             WorkerLostError: when a worker has ended; blocks are then as nobody knows.
+            DataError: for ratings that cannot be read.
         """
 
     @contextmanager

@@ -13,7 +13,7 @@ from typing import IO, Any, ClassVar
 import numpy as np
 
 from dotbias.data.stripes import Side
-from dotbias.errors import SettingError
+from dotbias.errors import DataError, SettingError
 from dotbias.solvers.workers.blocks import Block, Plan
 from dotbias.solvers.workers.exchange import Exchange, Task, WorkerLostError
 
@@ -103,7 +103,12 @@ class Processes(Exchange):
         line = self._pipe(number, "stdout").readline()
         if not line.endswith(b"\n"):
             raise self._lost(number)
-        return json.loads(line)
+        said = json.loads(line)
+        if (
+            "error" in said
+        ):  # such as a file that is damaged, which no other worker would read either
+            raise DataError(f"worker {number}: {said['error']}")
+        return said["found"]
 
     def _pipe(self, number: int, name: str) -> IO[bytes]:
         pipe: IO[bytes] = getattr(self._workers[number], name)

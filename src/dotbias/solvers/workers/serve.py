@@ -1,19 +1,23 @@
 """A worker process: ``python -m dotbias.solvers.workers.serve`` and the number of the file that is the
 memory of all.
 
-It reads lines of JSON: first what there is and what to do with it, then lists of tasks, each answered
-by a line.
+It reads lines of JSON: first what there is and what to do with it, then lists of tasks. Each is answered
+by a line: what was found, or the error that the user is to be told.
 """
 
 import json
 import os
 import sys
+from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import numpy as np
 
+from dotbias.errors import DotbiasError
 from dotbias.solvers.workers.blocks import Plan
-from dotbias.solvers.workers.jobs import job_of
+from dotbias.solvers.workers.exchange import Task
+from dotbias.solvers.workers.jobs import Job, job_of
 
 
 def main() -> None:
@@ -27,16 +31,28 @@ def main() -> None:
         plan = Plan.from_plain(begun["plan"])
         memory = np.memmap(file, np.uint8, "r+", shape=(plan.n_bytes,))
     blocks = plan.views(np.asarray(memory))
-    job = job_of(begun["spec"])
 
-    def answer(said: Any) -> None:
+    def answer(find: Callable[[], Any]) -> None:
+        try:
+            said = {"found": find()}
+        except DotbiasError as error:
+            said = {"error": str(error)}
         answers.write(json.dumps(said).encode() + b"\n")
         answers.flush()
 
-    answer("ready")
+    job: Job | None = None
+
+    def begin() -> None:
+        nonlocal job
+        job = job_of(begun["spec"])
+
+    def work(tasks: list[Task]) -> list[Any]:
+        assert job is not None
+        return [job.run(task, lambda side, number: blocks[side, number]) for task in tasks]
+
+    answer(begin)
     for line in sys.stdin.buffer:
-        tasks = json.loads(line)
-        answer([job.run(task, lambda side, number: blocks[side, number]) for task in tasks])
+        answer(partial(work, json.loads(line)))
 
 
 if __name__ == "__main__":
