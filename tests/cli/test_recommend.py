@@ -160,7 +160,7 @@ def test_lists_of_all_users_may_be_a_folder(run, model, workplace, monkeypatch):
         ]
     (workplace / "lists" / "notes.txt").write_text("mine")
     refused = run("recommend", model, "--all-users", "-o", "lists", code=1).stderr
-    assert "nothing tells that it is a folder of lists" in " ".join(refused.split())
+    assert "holds more than a folder of lists" in " ".join(refused.split())
     assert (
         "must end in .csv or .parquet"
         in run("recommend", model, "--user", 1, "-o", "some", code=1).stderr

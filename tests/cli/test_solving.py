@@ -31,7 +31,10 @@ EXAMPLES = {
     "average": 2,
     "parallel": "hogwild",
     "device": "cpu",
+    "cluster": "processes",
+    "workers": 2,
     "iterations": 3,
+    "steps": 4,
     "weighting": "rows",
     "samples": 90,
     "burn_in": 10,
@@ -119,10 +122,13 @@ def test_settings_reach_als():
         solver_name="als",
         factors=8,
         iterations=3,
+        steps=4,
         weighting="rows",
         weight_decay=["user_bias=2"],
         early_stopping=0.2,
         threads=1,
+        cluster="ray",
+        workers=3,
     )
     assert plan.model == db.DotBias(n_factors=8)
     assert plan.solver == db.ALS(
@@ -131,6 +137,9 @@ def test_settings_reach_als():
         weight_decay={"user_bias": 2.0},
         validation_size=0.2,
         n_threads=1,
+        n_steps=4,
+        cluster="ray",
+        n_workers=3,
     )
 
 

@@ -1,5 +1,6 @@
 """Commands that fit and judge models: fit, evaluate, cross-validate."""
 
+import os
 import time
 from contextlib import suppress
 from dataclasses import dataclass, replace
@@ -142,9 +143,11 @@ def fit(
     if plan.choice is not None and is_new_here():
         show.say("The first fit on a machine compiles before it begins: about a minute, once.")
     model, solver = plan.model, plan.solver
-    if isinstance(solver, GradientDescent) and model is not None:
+    if solver is not None and model is not None:
+        if isinstance(solver, GradientDescent):
+            solver = planning.find_rate(solving, model, solver, train, seed)
         # Settled once, so that what is saved has the settings that were measured.
-        solver = planning.find_rate(solving, model, solver, train, seed).settled(model, train)
+        solver = solver.settled(model, train)
     unprinted: list[OSError] = []
     if show_groups and model is not None:
         with show.before_saving(unprinted):
@@ -268,8 +271,10 @@ def _prepared_first(
     from dotbias.data.split import TEST_SIZE
     from dotbias.memory import allowed, in_units
 
-    if ratings is None or not (source := Path(ratings)).exists() or is_prepared(source):
+    # Of a name that is none, the reader says so.
+    if ratings is None or not os.path.exists(ratings) or is_prepared(Path(ratings)):  # noqa: PTH110
         return None
+    source = Path(ratings)
     files = [path for path in source.rglob("*") if path.is_file()] if source.is_dir() else [source]
     needed = sum(
         path.stat().st_size * (_TEXT if path.suffix.lower() in _TEXTS else _PACKED)

@@ -407,7 +407,7 @@ class Solving:
             "--steps",
             "--n-steps",
             help="als: steps of conjugate gradients of a row; 0 solves it exactly.",
-            show_default="5",
+            show_default="0, and 5 from half a million ratings on",
             rich_help_panel=_OTHERS,
         ),
         Sets(als="n_steps"),

@@ -19,6 +19,7 @@ from dotbias.solvers.base import Solver
 from dotbias.solvers.decay import WeightDecay
 from dotbias.solvers.descent.gradient import GradientDescent
 from dotbias.solvers.descent.rules import SGD, Momentum
+from dotbias.solvers.least_squares import als as als_module
 from dotbias.solvers.least_squares.als import ALS
 from dotbias.solvers.least_squares.closed_form import ClosedForm
 from dotbias.solvers.objective import objective
@@ -39,9 +40,9 @@ class TestALSWithHeldBiases(SolverContract):
     solver = ALS(biases="held", weighting="rows", weight_decay=1.0)
 
 
-class TestALSExact(SolverContract):
+class TestALSByConjugateGradients(SolverContract):
     model = DotBias(n_factors=4)
-    solver = ALS(n_steps=0)
+    solver = ALS(n_steps=2)
 
 
 @pytest.fixture(scope="module")
@@ -209,6 +210,14 @@ def test_held_biases_are_those_of_the_closed_form(ratings):
 
 
 # Settings.
+
+
+def test_large_sets_take_steps_and_small_ones_exact_solutions(ratings, monkeypatch):
+    assert ALS().settled(MODEL, ratings).n_steps == 0
+    monkeypatch.setattr(als_module, "_MANY", len(ratings))
+    assert ALS().settled(MODEL, ratings).n_steps == 5
+    assert ALS(weight_decay={"user_bias": 0}).settled(MODEL, ratings).n_steps == 0
+    assert ALS(n_steps=3).settled(MODEL, ratings).n_steps == 3
 
 
 @pytest.mark.parametrize(

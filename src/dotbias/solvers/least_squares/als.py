@@ -4,7 +4,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field, replace
-from typing import Any, ClassVar, Literal
+from typing import Any, ClassVar, Literal, Self
 
 import numpy as np
 
@@ -37,8 +37,8 @@ DEFAULT_DECAY: Mapping[str, Mapping[str, float]] = {
     "rating": {"user_factors": 0.08, "item_factors": 0.08, "user_bias": 0.03, "item_bias": 0.1},
     "row": {"user_factors": 15.0, "item_factors": 15.0, "user_bias": 4.0, "item_bias": 4.0},
 }
-USUAL_STEPS = 5
-"""Steps of a half step where nobody says: fewer gain less, and more take longer."""
+# From so many ratings on, exact solutions take several times as long as so many steps, and gain as much.
+_MANY, _STEPS = 500_000, 5
 ALS_FACTORS = 64
 """Length of the embeddings that suits it, where nobody says."""
 _PER: Mapping[str, Literal["rating", "row"]] = {"ratings": "rating", "rows": "row"}
@@ -50,11 +50,10 @@ class ALS(IteratingSolver):
 
     Minimises what ``objective`` measures and ``GradientDescent`` follows; the same ``λ`` means the same
     in both. With the items held, each user's bias and factors are the solution of a linear regression
-    on its ratings; with the users held, each item's. Each of these half steps goes a few steps of
-    conjugate gradients towards it, from where the row is (Takács, Pilászy & Tikk 2011), or is exact
-    (``n_steps``), so the objective never rises (``History.half_steps``, up to rounding). A direction
-    about which ratings and decay say nothing, as with ``λ = 0`` and fewer ratings than factors, stays
-    about where it was.
+    on its ratings; with the users held, each item's. Each of these half steps is exact, or goes a few
+    steps of conjugate gradients towards it (``n_steps``; Takács, Pilászy & Tikk 2011), so the objective
+    never rises (``History.half_steps``, up to rounding). A direction about which ratings and decay say
+    nothing, as with ``λ = 0`` and fewer ratings than factors, stays about where it was.
 
     The epochs of the history are iterations: users, then items. Their ``train_rmse`` is that of the
     parameters after the iteration.
@@ -73,9 +72,9 @@ class ALS(IteratingSolver):
         validation_size: share of the *training* rows that is held out as validation rows; with it,
             iterations stop early and the parameters of the best one are kept.
         patience: iterations without improvement on the validation rows before they stop.
-        n_steps: steps of conjugate gradients that each row takes in a half step, whitened by the
-            weight decay, which must be above 0 for all that moves; 0 solves each row exactly. None takes
-            five, or 0 where something is not decayed (``steps``).
+        n_steps: steps of conjugate gradients that each row takes in a half step from where it is,
+            whitened by the weight decay, which must be above 0 for all that moves; 0 solves each row
+            exactly. None is 0, and from half a million ratings on 5 if all that moves is decayed.
         n_threads: threads, or None for as many as the machine has and the ratings keep busy (one
             for each 100,000).
         cluster, n_workers: as for ``GradientDescent``.
@@ -110,12 +109,12 @@ class ALS(IteratingSolver):
                 f"is 0 for {', '.join(still)}: leave n_steps out, or decay them"
             )
 
-    @property
-    def steps(self) -> int:
-        """Steps of conjugate gradients in a half step; 0 where it is exact."""
-        if self.n_steps is None:
-            return 0 if self._undecayed else USUAL_STEPS
-        return self.n_steps
+    def settled(self, model: Model, ratings: Ratings) -> Self:  # noqa: ARG002
+        """The same solver with a number of steps."""
+        if self.n_steps is not None:
+            return self
+        n_steps = 0 if self._undecayed or len(ratings) < _MANY else _STEPS
+        return replace(self, n_steps=n_steps)
 
     @property
     def _undecayed(self) -> list[str]:
@@ -161,7 +160,8 @@ class ALS(IteratingSolver):
         Raises:
             SettingError: for a model other than ``DotBias`` with linear output.
         """
-        return _Iterations(self, linear_dot_bias(self, model), ratings, seed)
+        model = linear_dot_bias(self, model)
+        return _Iterations(self.settled(model, ratings), model, ratings, seed)
 
 
 class _Iterations(EpochLoop):
@@ -426,9 +426,9 @@ def _sides(
         )
         for name in OTHER
     )
-    if solver.steps == 0:
+    if not solver.n_steps:
         return _Exact(*users, held=held), _Exact(*items, held=held)
-    steps = solver.steps
+    steps = solver.n_steps
     return _Stepwise(*users, n_steps=steps, held=held), _Stepwise(*items, n_steps=steps, held=held)
 
 
