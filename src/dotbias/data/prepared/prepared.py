@@ -3,7 +3,9 @@
 import hashlib
 import io
 import json
-from collections.abc import Iterator
+import os
+from collections.abc import Iterable, Iterator
+from contextlib import suppress
 from functools import cached_property
 from itertools import pairwise
 from pathlib import Path
@@ -207,37 +209,47 @@ class PreparedRatings(Shown):
         columns = (frame[name] if name in frame.columns else None for name in ("title", "genres"))
         return Vocabulary(ids, *columns)
 
-    def _read(self, block: int, start: int, stop: int) -> Columns:
+    def _read(self, block: int, start: int, stop: int, out: Columns | None = None) -> Columns:
         """Rows of a block, with its checksum and its bounds looked at."""
         a, b = divmod(block, self.n_blocks)
         if a not in self._known_good:
             for name in COLUMNS:
                 self._verify(name, a)
             self._known_good.add(a)
-        rows = Columns(*(self._numbers(name, start, stop) for name in COLUMNS))
+        rows = Columns(*(np.empty(stop - start, TYPES[name]) for name in COLUMNS))
+        rows = rows if out is None else out
+        for name, numbers in zip(COLUMNS, rows, strict=True):
+            self._read_into(name, start, numbers)
         self._check_bounds(rows, a, b)
         return rows
 
-    def _numbers(self, name: str, start: int, stop: int) -> NDArray[Any]:
+    def _read_into(self, name: str, start: int, numbers: NDArray[Any]) -> None:
+        """Fill an array with the numbers of a column from a row on."""
         path = self._path(f"{name}.npy")
-        dtype, n = np.dtype(TYPES[name]), int(stop - start)
         try:
             with path.open("rb", buffering=0) as file:
-                file.seek(self._offsets[name] + dtype.itemsize * int(start))
-                numbers: NDArray[Any] = np.fromfile(file, dtype, n)
+                file.seek(self._offsets[name] + numbers.itemsize * int(start))
+                left: Any = numbers.view(np.uint8).data
+                while len(left) and (n := file.readinto(left)):
+                    left = left[n:]
         except OSError as error:
             raise DataError(f"{path}: cannot be read ({error.strerror})") from error
-        if len(numbers) < n:
-            raise damage(path, f"it ends before rating {stop:,}")
-        return numbers
+        if len(left):
+            raise damage(path, f"it ends before rating {start + len(numbers):,}")
 
     def _verify(self, name: str, a: int) -> None:
         """Compare a stripe with its checksum, a piece at a time."""
         start = self._starts[a * self.n_blocks]
         stop = self._starts[(a + 1) * self.n_blocks]
-        pieces = range(start, stop, _PIECE)
-        read = (self._numbers(name, at, min(at + _PIECE, stop)) for at in pieces)
-        if checksum_of(read) != self.manifest.stripes[name][a]:
+
+        def read() -> Iterator[NDArray[Any]]:
+            piece = np.empty(min(_PIECE, stop - start), TYPES[name])
+            for at in range(start, stop, _PIECE):
+                here = piece[: stop - at]
+                self._read_into(name, at, here)
+                yield here
+
+        if checksum_of(read()) != self.manifest.stripes[name][a]:
             raise damage(self._path(f"{name}.npy"), f"the checksum of user block {a} is another")
 
     def _check_bounds(self, rows: Columns, a: int, b: int) -> None:
@@ -404,8 +416,12 @@ class PreparedPart(Ratings):
         starts, stops = self._places()
         return (stops - starts).reshape(self.n_blocks, self.n_blocks)
 
-    def read_block(self, a: int, b: int) -> Columns:
+    def read_block(self, a: int, b: int, out: Columns | None = None) -> Columns:
         """The ratings of user block ``a`` and item block ``b``, in the order of the grid.
+
+        Args:
+            a, b: the block.
+            out: where to put them, if not in new arrays: as many numbers of the same types.
 
         Returns:
             User indices, item indices (int32) and values (float32), shape (n,) each, in memory.
@@ -415,7 +431,21 @@ class PreparedPart(Ratings):
         """
         starts, stops = self._places()
         number = a * self.n_blocks + b
-        return self.of._read(number, starts[number], stops[number])
+        return self.of._read(number, starts[number], stops[number], out)
+
+    def fetch(self, blocks: Iterable[tuple[int, int]]) -> None:
+        """Have the system fetch blocks that will be read soon, where it can, without waiting."""
+        if not hasattr(os, "posix_fadvise"):
+            return
+        starts, stops = self._places()
+        numbers = [a * self.n_blocks + b for a, b in blocks]
+        for name in COLUMNS:
+            size = np.dtype(TYPES[name]).itemsize
+            with suppress(OSError), self.of._path(f"{name}.npy").open("rb", buffering=0) as file:
+                for n in numbers:
+                    at, length = size * int(starts[n]), size * int(stops[n] - starts[n])
+                    at += self.of._offsets[name]
+                    os.posix_fadvise(file.fileno(), at, length, os.POSIX_FADV_WILLNEED)
 
     def read_stripe(self, side: Side, number: int) -> Columns:
         """The ratings of a user block, or of an item block, as ``read_block`` gives them."""

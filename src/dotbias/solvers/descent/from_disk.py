@@ -1,13 +1,12 @@
 """One rating at a time over ratings that lie on disk: diagonal by diagonal of their grid."""
 
 from abc import abstractmethod
-from collections.abc import Iterator
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 
 from dotbias.data.prepared.prepared import PreparedPart
-from dotbias.data.stripes import Columns, ahead
+from dotbias.data.stripes import Columns
 from dotbias.solvers.descent.passes import Floats, OneByOne, PassInputs, StepSettings
 
 
@@ -45,53 +44,52 @@ class OnDisk(OneByOne):
         """Steps that are all of one diagonal, ``order[number]``."""
 
 
-class _Diagonal(NamedTuple):
-    """The ratings of one diagonal in memory, in units of the ratings' std; ``number`` counts those of
-    this pass.
+class FromDisk(OnDisk):
+    """One diagonal after the other is read into the same memory; the system is told to fetch the next.
+
+    It is not read in a thread of its own: where all processors walk, that one takes turns with them, and
+    those that have walked their part wait for the others without giving way.
     """
 
-    number: int
-    columns: Columns
-
-
-class FromDisk(OnDisk):
-    """While one diagonal is walked over, the next is read."""
+    def _lay_out(self, inputs: PassInputs, seed: int) -> None:
+        super()._lay_out(inputs, seed)
+        self._memory = empty(int(self.lengths.sum(axis=1).max()), self.std)
 
     def begin(self, rng: np.random.Generator, *, first: bool) -> None:
         """The diagonals in a new order."""
         super().begin(rng, first=first)
-        self._reading: Iterator[_Diagonal] = ahead(map(self._read, range(len(self.order))))
-        self._here = _Diagonal(-1, self._empty(0))
+        self._here = -1  # the diagonal that is in memory, as a place in the order
 
     def take(self, low: int, high: int, settings: StepSettings) -> Floats:
         """See ``OnDisk.take``; without steps it compiles the loop."""
         if low == high:
-            return self._walk(*self._empty(0), low, high, settings)
+            return self._walk(*empty(0, self.std), low, high, settings)
         return super().take(low, high, settings)
 
     def take_diagonal(self, number: int, low: int, high: int, settings: StepSettings) -> Floats:
         """See ``OnDisk.take_diagonal``."""
-        while self._here.number < number:
-            self._here = next(self._reading)
-        return self._walk(*self._here.columns, low, high, settings)
-
-    def _read(self, number: int) -> _Diagonal:
-        """A diagonal of this pass."""
         diagonal = self.order[number]
-        sizes = self.lengths[diagonal]
-        columns = self._empty(int(sizes.sum()))
-        places = zip(self.of_items[diagonal], self.begins[diagonal], sizes, strict=True)
-        for a, (b, begin, n) in enumerate(places):
-            here = slice(begin, begin + n)
-            read_block(self.ratings, a, int(b), self.std, columns.part(here))
-        return _Diagonal(number, columns)
+        columns = self._memory.part(slice(0, int(self.lengths[diagonal].sum())))
+        if number != self._here:
+            places = zip(self.begins[diagonal], self.lengths[diagonal], strict=True)
+            for a, (begin, n) in enumerate(places):
+                here = columns.part(slice(begin, begin + n))
+                read_block(self.ratings, a, int(self.of_items[diagonal, a]), self.std, here)
+            self._here = number
+            if number + 1 < len(self.order):
+                following = self.of_items[self.order[number + 1]]
+                self.ratings.fetch((a, int(b)) for a, b in enumerate(following))
+        return self._walk(*columns, low, high, settings)
 
-    def _empty(self, n: int) -> Columns:
-        return Columns(np.empty(n, np.int32), np.empty(n, np.int32), np.empty(n, type(self.std)))
+
+def empty(n: int, std: Any) -> Columns:
+    """Room for ratings in the precision of their std."""
+    return Columns(np.empty(n, np.int32), np.empty(n, np.int32), np.empty(n, type(std)))
 
 
 def read_block(ratings: PreparedPart, a: int, b: int, std: Any, out: Columns) -> None:
     """Read a block into arrays of its length, in units of the ratings' std."""
-    block = ratings.read_block(a, b)
-    out.users[...], out.items[...] = block.users, block.items
-    np.divide(block.values, std, out=out.values)
+    single = out.values.dtype == np.float32
+    values = out.values if single else np.empty(len(out.values), np.float32)
+    ratings.read_block(a, b, Columns(out.users, out.items, values))
+    np.divide(values, std, out=out.values)

@@ -14,7 +14,7 @@ from dotbias.data.prepared.prepared import PreparedPart
 from dotbias.data.stripes import OTHER, Columns, Side
 from dotbias.models import MODELS
 from dotbias.plain import settings_from_plain, to_plain
-from dotbias.solvers.descent.from_disk import OnDisk, read_block
+from dotbias.solvers.descent.from_disk import OnDisk, empty, read_block
 from dotbias.solvers.descent.kernels import walk_kernel
 from dotbias.solvers.descent.negatives import Negatives
 from dotbias.solvers.descent.passes import (
@@ -204,7 +204,7 @@ class Walk(Job):
 
     def _read(self, a: int, b: int) -> Columns:
         n = int(self.ratings.block_sizes[a, b])
-        columns = Columns(np.empty(n, np.int32), np.empty(n, np.int32), np.empty(n, self.dtype))
+        columns = empty(n, self.inputs.std)
         read_block(self.ratings, a, b, self.inputs.std, columns)
         users, items = columns.users, columns.items
         users -= np.int32(self.ratings.edges("user")[a])
