@@ -15,6 +15,7 @@ from dotbias.errors import ModelFileError, SettingError
 from dotbias.models.base import Model
 from dotbias.solvers.checkpoint import Checkpoint
 from dotbias.solvers.epochs import EpochLoop, IteratingSolver
+from tests.forged import array, put
 from tests.ratings import random_ratings
 
 PLAIN = random_ratings(n_users=40, n_items=25, n=500, seed=0)
@@ -132,20 +133,6 @@ def test_thresholds_go_on_too() -> None:
 
 
 # What is refused.
-
-
-def put(path: str, value: Any) -> Callable[[Any, Any], None]:
-    def alter(_: Any, facts: Any) -> None:
-        *keys, last = path.split(".")
-        for key in keys:
-            facts = facts[key]
-        facts[last] = value
-
-    return alter
-
-
-def array(name: str, change: Callable[[Any], Any]) -> Callable[[Any, Any], None]:
-    return lambda arrays, _: arrays.update({name: change(arrays[name])})
 
 
 FORGED = {

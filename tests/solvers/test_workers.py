@@ -173,6 +173,16 @@ def test_a_file_that_is_damaged_is_named_and_not_tried_again(tmp_path, caplog):
     assert not workers_of(os.getpid())
 
 
+def test_workers_that_cannot_begin_are_ended(tmp_path):
+    ratings, _ = db.simulate(n_users=100, n_items=50, n_ratings=2_000, seed=1)
+    prepared = db.prepare(ratings, tmp_path / "r.blocks")
+    run = replace(DESCENT, cluster="processes").start(MODEL, prepared.training)
+    (tmp_path / "r.blocks").rename(tmp_path / "elsewhere")
+    with pytest.raises(db.DataError, match=r"worker 0: .*there are no prepared ratings"):
+        run.run()
+    assert not workers_of(os.getpid())
+
+
 @pytest.mark.parametrize(
     ("change", "message"),
     [

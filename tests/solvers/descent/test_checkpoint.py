@@ -12,6 +12,7 @@ import dotbias as db
 from dotbias.errors import ModelFileError, SettingError
 from dotbias.solvers.checkpoint import Checkpoint
 from dotbias.solvers.descent.run import Run
+from tests.forged import array, put
 
 RATINGS, _ = db.simulate(20, 15, 100, seed=1)
 MODEL = db.DotBias(n_factors=2)
@@ -25,20 +26,6 @@ def run() -> Run[Any]:
 @pytest.fixture(scope="module")
 def checkpoint() -> Checkpoint:
     return run().run(1).checkpoint()
-
-
-def put(path: str, value: Any) -> Callable[[Any, Any], None]:
-    def alter(_: Any, facts: Any) -> None:
-        *keys, last = path.split(".")
-        for key in keys:
-            facts = facts[key]
-        facts[last] = value
-
-    return alter
-
-
-def array(name: str, change: Callable[[Any], Any]) -> Callable[[Any, Any], None]:
-    return lambda arrays, _: arrays.update({name: change(arrays[name])})
 
 
 @pytest.mark.parametrize(

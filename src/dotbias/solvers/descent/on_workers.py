@@ -13,7 +13,7 @@ from dotbias.compiled import compiled
 from dotbias.data.prepared.prepared import PreparedPart
 from dotbias.data.stripes import OTHER, Columns, Side
 from dotbias.models import MODELS
-from dotbias.plain import settings_from_plain, to_plain
+from dotbias.plain import settings_from_plain
 from dotbias.solvers.descent.from_disk import OnDisk, empty, read_block
 from dotbias.solvers.descent.kernels import walk_kernel
 from dotbias.solvers.descent.negatives import Negatives
@@ -28,7 +28,7 @@ from dotbias.solvers.descent.passes import (
 from dotbias.solvers.workers.blocks import Block, Field, Plan
 from dotbias.solvers.workers.choose import exchange_of
 from dotbias.solvers.workers.exchange import Exchange
-from dotbias.solvers.workers.jobs import Blocks, Job
+from dotbias.solvers.workers.jobs import Blocks, Job, spec_of
 
 WALK = "dotbias.solvers.descent.gradient:walk"
 """What makes the job of a worker, where it is known what a solver is made of."""
@@ -138,17 +138,9 @@ def exchange_for(
         Field("factors_state", (n_slots,), k),
         Field("bias_state", (n_slots,), 1),
     ]
-    edges: dict[Side, list[int]] = {side: ratings.edges(side).tolist() for side in OTHER}
-    plan = Plan(dict.fromkeys(OTHER, fields), edges, tables.values[0].dtype.name, "user")
-    spec = {
-        "job": WALK,
-        "folder": str(ratings.of.folder.resolve()),
-        "part": ratings.name,
-        "solver": to_plain(solver),
-        "model": to_plain(model),
-        "form": [float(x) for x in tables.form[:3]],
-        "dtype": plan.dtype,
-    }
+    plan = Plan.of(ratings, fields, tables.values[0].dtype.name, "user")
+    form = [float(x) for x in tables.form[:3]]
+    spec = spec_of(WALK, solver, model, ratings) | {"form": form, "dtype": plan.dtype}
     return exchange_of(cluster, n_workers, plan, spec)
 
 

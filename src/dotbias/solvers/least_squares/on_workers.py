@@ -15,13 +15,13 @@ from dotbias.data.stripes import OTHER, Side, Stripe
 from dotbias.errors import SettingError
 from dotbias.models import MODELS
 from dotbias.models.base import Array, Model
-from dotbias.plain import settings_from_plain, to_plain
+from dotbias.plain import settings_from_plain
 from dotbias.settings import Settings
 from dotbias.solvers.least_squares.stripes import Regressions
 from dotbias.solvers.workers.blocks import Field, Plan
 from dotbias.solvers.workers.choose import exchange_of
 from dotbias.solvers.workers.exchange import Exchange
-from dotbias.solvers.workers.jobs import Blocks, Job, name_of
+from dotbias.solvers.workers.jobs import Blocks, Job, name_of, spec_of
 
 Move: TypeAlias = Callable[[Regressions, Array, Array, Mapping[str, Any]], list[float]]
 """Moves rows with the other side's table held: of a stripe, that table, the rows (changed in place), and
@@ -64,16 +64,8 @@ class SharedHalfSteps:
             raise SettingError(
                 f"cluster={solver.cluster!r}: workers read prepared ratings: leave cluster out"
             )
-        fields = {side: [Field("rows", (), width)] for side in OTHER}
-        edges: dict[Side, list[int]] = {side: ratings.edges(side).tolist() for side in OTHER}
-        spec = said | {
-            "job": name_of(make),
-            "folder": str(ratings.of.folder.resolve()),
-            "part": ratings.name,
-            "solver": to_plain(solver),
-            "model": to_plain(model),
-        }
-        plan = Plan(fields, edges, "float32")
+        spec = said | spec_of(name_of(make), solver, model, ratings)
+        plan = Plan.of(ratings, [Field("rows", (), width)], "float32")
         return cls(exchange_of(solver.cluster, solver.n_workers, plan, spec))
 
     @contextmanager

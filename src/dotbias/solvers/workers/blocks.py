@@ -6,6 +6,7 @@ from typing import Any, NamedTuple, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
+from dotbias.data.prepared.prepared import PreparedPart
 from dotbias.data.stripes import OTHER, Side
 
 Block: TypeAlias = dict[str, NDArray[Any]]
@@ -43,6 +44,14 @@ class Plan(NamedTuple):
     edges: Mapping[Side, Sequence[int]]
     dtype: str
     stays: Side | None = None
+
+    @classmethod
+    def of(
+        cls, ratings: PreparedPart, fields: Sequence[Field], dtype: str, stays: Side | None = None
+    ) -> "Plan":
+        """The same arrays for both sides, cut as ratings are."""
+        edges: dict[Side, Sequence[int]] = {side: ratings.edges(side).tolist() for side in OTHER}
+        return cls(dict.fromkeys(OTHER, fields), edges, dtype, stays)
 
     @property
     def n_blocks(self) -> int:

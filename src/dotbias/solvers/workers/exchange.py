@@ -3,7 +3,7 @@
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any, ClassVar
+from typing import Any
 
 from dotbias.data.stripes import Side
 from dotbias.errors import DotbiasError
@@ -33,9 +33,6 @@ class Exchange(ABC):
         plan: the arrays of each block.
         spec: plain data, from which a worker makes its job (``dotbias.solvers.workers.jobs``).
     """
-
-    name: ClassVar[str]
-    """What it is called in settings."""
 
     def __init__(self, n_workers: int, plan: Plan, spec: dict[str, Any]) -> None:
         self.n_workers, self.plan, self.spec = n_workers, plan, spec
@@ -76,16 +73,17 @@ class Exchange(ABC):
         """Workers that have what ``spread`` puts, from which ``collect`` gets it when they have done,
         unless one is lost; the numbers of their processes.
         """
-        processes = self.start()
         try:
+            processes = self.start()
             spread()
-            yield processes
+            try:
+                yield processes
+            except KeyboardInterrupt:
+                collect()
+                raise
             collect()
-        except KeyboardInterrupt:
-            collect()
-            raise
         finally:
-            self.close()
+            self.close()  # those, too, of whom one has not started
 
     @abstractmethod
     def close(self) -> None:

@@ -7,6 +7,9 @@ from typing import Any, TypeAlias
 
 from dotbias.data.prepared.prepared import PreparedPart, PreparedRatings
 from dotbias.data.stripes import Side
+from dotbias.models.base import Model
+from dotbias.plain import to_plain
+from dotbias.solvers.base import Solver
 from dotbias.solvers.workers.blocks import Block
 
 Blocks: TypeAlias = Callable[[Side, int], Block]
@@ -28,6 +31,17 @@ def job_of(spec: Mapping[str, Any]) -> Job:
     module, _, name = spec["job"].partition(":")
     made: Callable[[PreparedPart, Mapping[str, Any]], Job] = getattr(import_module(module), name)
     return made(getattr(PreparedRatings.open(spec["folder"]), spec["part"]), spec)
+
+
+def spec_of(make: str, solver: Solver, model: Model, ratings: PreparedPart) -> dict[str, Any]:
+    """The plain data of a job: what makes it (``name_of``), and of what."""
+    return {
+        "job": make,
+        "folder": str(ratings.of.folder.resolve()),
+        "part": ratings.name,
+        "solver": to_plain(solver),
+        "model": to_plain(model),
+    }
 
 
 def name_of(make: Callable[..., Job]) -> str:

@@ -8,7 +8,7 @@ import tempfile
 from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
-from typing import IO, Any, ClassVar
+from typing import IO, Any
 
 import numpy as np
 
@@ -27,8 +27,6 @@ class Processes(Exchange):
     none outlives this one, however it ends. The shared memory has no name, and goes with the last of
     them.
     """
-
-    name: ClassVar[str] = "processes"
 
     def __init__(self, n_workers: int, plan: Plan, spec: dict[str, Any]) -> None:
         super().__init__(n_workers, plan, spec)
@@ -104,9 +102,7 @@ class Processes(Exchange):
         if not line.endswith(b"\n"):
             raise self._lost(number)
         said = json.loads(line)
-        if (
-            "error" in said
-        ):  # such as a file that is damaged, which no other worker would read either
+        if "error" in said:  # a damaged file, say: no other worker would read it either
             raise DataError(f"worker {number}: {said['error']}")
         return said["found"]
 

@@ -5,7 +5,7 @@ and what goes from one to another in Ray's object store.
 import logging
 import os
 from collections.abc import Sequence
-from typing import Any, ClassVar
+from typing import Any
 
 from dotbias.data.stripes import Side
 from dotbias.errors import SettingError
@@ -20,8 +20,6 @@ class RayActors(Exchange):
     An actor that dies stays dead: one that Ray started anew would answer without its blocks. Each round
     has a number besides, and an actor refuses any but the next.
     """
-
-    name: ClassVar[str] = "ray"
 
     def __init__(
         self, address: str | None, n_workers: int | None, plan: Plan, spec: dict[str, Any]
