@@ -28,6 +28,11 @@ class Columns(NamedTuple):
     items: Index
     values: NDArray[np.float32]
 
+    @classmethod
+    def empty(cls, n: int, dtype: type[np.floating]) -> "Columns":
+        """Room for ratings, whose values are of another precision, if need be."""
+        return cls(np.empty(n, np.int32), np.empty(n, np.int32), np.empty(n, dtype))
+
     def part(self, rows: slice) -> "Columns":
         """Some of the rows, as views."""
         return Columns(self.users[rows], self.items[rows], self.values[rows])

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 from dotbias.data.formats.arrow import check_messages
 from dotbias.data.kind import Kind
+from dotbias.data.prepared.copying import USER, VALUE, copy_block, copy_blocks
 from dotbias.data.prepared.manifest import (
     COLUMNS,
     SMALL,
@@ -79,7 +80,9 @@ class PreparedRatings(Shown):
             "item": self._small("item_counts", (2, manifest.n_items)),
         }
         self._check_places()
-        self._offsets = {name: self._offset(name, whole.n) for name in COLUMNS}
+        files = {name: self._mapped(name, TYPES[name], (whole.n,)) for name in COLUMNS}
+        self._columns = Columns(*map(np.asarray, files.values()))
+        self._offsets = {name: file.offset for name, file in files.items()}
         self._known_good: set[int] = set()
         self.user_vocabulary = self._vocabulary("user", manifest.n_users)
         self.item_vocabulary = self._vocabulary("item", manifest.n_items)
@@ -159,15 +162,13 @@ class PreparedRatings(Shown):
         return self.folder / name
 
     def _small(self, name: str, shape: tuple[int, ...]) -> NDArray[np.int64]:
-        path = self._path(f"{name}.npy")
-        array: NDArray[np.int64] = np.array(_checked(path, np.dtype(np.int64), shape))
+        array = np.array(self._mapped(name, np.int64, shape))
         array.setflags(write=False)
         return array
 
-    def _offset(self, name: str, n: int) -> int:
-        """Where the numbers of a column begin in their file."""
-        path = self._path(f"{name}.npy")
-        return int(_checked(path, np.dtype(TYPES[name]), (n,)).offset)
+    def _mapped(self, name: str, dtype: type, shape: tuple[int, ...]) -> np.memmap[Any, Any]:
+        """The array in a file, of which nothing is read yet."""
+        return _checked(self._path(f"{name}.npy"), np.dtype(dtype), shape)
 
     def _check_places(self) -> None:
         n, n_training = self.manifest.whole.n, self.manifest.training.n
@@ -209,62 +210,56 @@ class PreparedRatings(Shown):
         columns = (frame[name] if name in frame.columns else None for name in ("title", "genres"))
         return Vocabulary(ids, *columns)
 
-    def _read(self, block: int, start: int, stop: int, out: Columns | None = None) -> Columns:
-        """Rows of a block, with its checksum and its bounds looked at."""
-        a, b = divmod(block, self.n_blocks)
-        if a not in self._known_good:
-            for name in COLUMNS:
-                self._verify(name, a)
-            self._known_good.add(a)
-        rows = Columns(*(np.empty(stop - start, TYPES[name]) for name in COLUMNS))
-        rows = rows if out is None else out
-        for name, numbers in zip(COLUMNS, rows, strict=True):
-            self._read_into(name, start, numbers)
-        self._check_bounds(rows, a, b)
-        return rows
+    def _read(self, block: int, start: int, stop: int) -> Columns:
+        """Rows of a block."""
+        out = Columns.empty(stop - start, np.float32)
+        bounds, lowest, highest = self._bounds(np.array([block]))
+        rows = self._columns, start, stop
+        wrong = copy_block(*rows, bounds[0], lowest, highest, np.float32(1), out)
+        self._check(block, wrong)
+        return out
 
-    def _read_into(self, name: str, start: int, numbers: NDArray[Any]) -> None:
-        """Fill an array with the numbers of a column from a row on."""
-        path = self._path(f"{name}.npy")
-        try:
-            with path.open("rb", buffering=0) as file:
-                file.seek(self._offsets[name] + numbers.itemsize * int(start))
-                left: Any = numbers.view(np.uint8).data
-                while len(left) and (n := file.readinto(left)):
-                    left = left[n:]
-        except OSError as error:
-            raise DataError(f"{path}: cannot be read ({error.strerror})") from error
-        if len(left):
-            raise damage(path, f"it ends before rating {start + len(numbers):,}")
+    def _read_all(
+        self, blocks: NDArray[np.int64], places: NDArray[np.int64], std: Any, out: Columns
+    ) -> None:
+        """Rows of several blocks, one after the other, in units of ``std``."""
+        wrong = copy_blocks(self._columns, places, *self._bounds(blocks), std, out)
+        for block, of_block in zip(blocks.tolist(), wrong.tolist(), strict=True):
+            self._check(block, of_block)
+
+    def _bounds(
+        self, blocks: NDArray[np.int64]
+    ) -> tuple[NDArray[np.int32], np.float32, np.float32]:
+        """Between which numbers of blocks must be; their checksums are compared the first time."""
+        at = dict(zip(("user", "item"), np.divmod(blocks, self.n_blocks), strict=True))
+        for a in np.unique(at["user"]).tolist():
+            if a not in self._known_good:
+                for name in COLUMNS:
+                    self._verify(name, a)
+                self._known_good.add(a)
+        edges = [self._edges[side][of_side + n] for side, of_side in at.items() for n in (0, 1)]
+        whole = self.manifest.whole
+        lowest, highest = np.float32(whole.lowest), np.float32(whole.highest)
+        return np.stack(edges, axis=1).astype(np.int32), lowest, highest
 
     def _verify(self, name: str, a: int) -> None:
-        """Compare a stripe with its checksum, a piece at a time."""
-        start = self._starts[a * self.n_blocks]
-        stop = self._starts[(a + 1) * self.n_blocks]
-
-        def read() -> Iterator[NDArray[Any]]:
-            piece = np.empty(min(_PIECE, stop - start), TYPES[name])
-            for at in range(start, stop, _PIECE):
-                here = piece[: stop - at]
-                self._read_into(name, at, here)
-                yield here
-
-        if checksum_of(read()) != self.manifest.stripes[name][a]:
+        """Compare a stripe with its checksum."""
+        stripe = slice(self._starts[a * self.n_blocks], self._starts[(a + 1) * self.n_blocks])
+        if checksum_of([getattr(self._columns, name)[stripe]]) != self.manifest.stripes[name][a]:
             raise damage(self._path(f"{name}.npy"), f"the checksum of user block {a} is another")
 
-    def _check_bounds(self, rows: Columns, a: int, b: int) -> None:
-        for side, at, index in (("user", a, rows.users), ("item", b, rows.items)):
-            low, high = self._edges[side][at : at + 2]
-            if len(index) and not (index.min() >= low and index.max() < high):
-                path = self._path(f"{side}s.npy")
-                raise damage(path, f"an index of block {a}, {b} is not from {low:,} to {high:,}")
-        values, whole = rows.values, self.manifest.whole
-        # A comparison with NaN does not hold.
-        if len(values) and not (values.min() >= whole.lowest and values.max() <= whole.highest):
+    def _check(self, block: int, wrong: int) -> None:
+        """Raise for what ``copy_block`` has found in a block."""
+        if not wrong:
+            return
+        a, b = divmod(block, self.n_blocks)
+        if wrong == VALUE:
             raise damage(self._path("values.npy"), f"a value of block {a}, {b} is not in range")
-
-
-_PIECE = 1 << 20
+        side: Side = "user" if wrong == USER else "item"
+        number = a if side == "user" else b
+        low, high = self._edges[side][number : number + 2]
+        path = self._path(f"{side}s.npy")
+        raise damage(path, f"an index of block {a}, {b} is not from {low:,} to {high:,}")
 
 
 _COLUMNS_OF_RATINGS = ("user_indices", "item_indices", "values")
@@ -416,12 +411,8 @@ class PreparedPart(Ratings):
         starts, stops = self._places()
         return (stops - starts).reshape(self.n_blocks, self.n_blocks)
 
-    def read_block(self, a: int, b: int, out: Columns | None = None) -> Columns:
+    def read_block(self, a: int, b: int) -> Columns:
         """The ratings of user block ``a`` and item block ``b``, in the order of the grid.
-
-        Args:
-            a, b: the block.
-            out: where to put them, if not in new arrays: as many numbers of the same types.
 
         Returns:
             User indices, item indices (int32) and values (float32), shape (n,) each, in memory.
@@ -431,7 +422,22 @@ class PreparedPart(Ratings):
         """
         starts, stops = self._places()
         number = a * self.n_blocks + b
-        return self.of._read(number, starts[number], stops[number], out)
+        return self.of._read(number, starts[number], stops[number])
+
+    def read_blocks(self, blocks: Iterable[tuple[int, int]], std: Any, out: Columns) -> None:
+        """The ratings of several blocks, one after the other.
+
+        Args:
+            blocks: user blocks and item blocks.
+            std: the unit of what comes out, in its precision.
+            out: where to put it: as long as all of them together.
+
+        Raises:
+            DataError: as ``read_block``.
+        """
+        numbers = np.array([a * self.n_blocks + b for a, b in blocks], np.int64)
+        starts, stops = self._places()
+        self.of._read_all(numbers, np.stack([starts[numbers], stops[numbers]], axis=1), std, out)
 
     def fetch(self, blocks: Iterable[tuple[int, int]]) -> None:
         """Have the system fetch blocks that will be read soon, where it can, without waiting."""

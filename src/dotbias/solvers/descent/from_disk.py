@@ -1,7 +1,6 @@
 """One rating at a time over ratings that lie on disk: diagonal by diagonal of their grid."""
 
 from abc import abstractmethod
-from typing import Any
 
 import numpy as np
 
@@ -47,13 +46,13 @@ class OnDisk(OneByOne):
 class FromDisk(OnDisk):
     """One diagonal after the other is read into the same memory; the system is told to fetch the next.
 
-    It is not read in a thread of its own: where all processors walk, that one takes turns with them, and
-    those that have walked their part wait for the others without giving way.
+    It is read by the threads that walk, between their walks: one of its own would take turns with
+    them, for those that have walked their part wait for the others without giving way.
     """
 
     def _lay_out(self, inputs: PassInputs, seed: int) -> None:
         super()._lay_out(inputs, seed)
-        self._memory = empty(int(self.lengths.sum(axis=1).max()), self.std)
+        self._memory = Columns.empty(int(self.lengths.sum(axis=1).max()), type(self.std))
 
     def begin(self, rng: np.random.Generator, *, first: bool) -> None:
         """The diagonals in a new order."""
@@ -63,7 +62,7 @@ class FromDisk(OnDisk):
     def take(self, low: int, high: int, settings: StepSettings) -> Floats:
         """See ``OnDisk.take``; without steps it compiles the loop."""
         if low == high:
-            return self._walk(*empty(0, self.std), low, high, settings)
+            return self._walk(*self._memory.part(slice(0)), low, high, settings)
         return super().take(low, high, settings)
 
     def take_diagonal(self, number: int, low: int, high: int, settings: StepSettings) -> Floats:
@@ -71,25 +70,12 @@ class FromDisk(OnDisk):
         diagonal = self.order[number]
         columns = self._memory.part(slice(0, int(self.lengths[diagonal].sum())))
         if number != self._here:
-            places = zip(self.begins[diagonal], self.lengths[diagonal], strict=True)
-            for a, (begin, n) in enumerate(places):
-                here = columns.part(slice(begin, begin + n))
-                read_block(self.ratings, a, int(self.of_items[diagonal, a]), self.std, here)
+            self.ratings.read_blocks(self._blocks(number), self.std, columns)
             self._here = number
             if number + 1 < len(self.order):
-                following = self.of_items[self.order[number + 1]]
-                self.ratings.fetch((a, int(b)) for a, b in enumerate(following))
+                self.ratings.fetch(self._blocks(number + 1))
         return self._walk(*columns, low, high, settings)
 
-
-def empty(n: int, std: Any) -> Columns:
-    """Room for ratings in the precision of their std."""
-    return Columns(np.empty(n, np.int32), np.empty(n, np.int32), np.empty(n, type(std)))
-
-
-def read_block(ratings: PreparedPart, a: int, b: int, std: Any, out: Columns) -> None:
-    """Read a block into arrays of its length, in units of the ratings' std."""
-    single = out.values.dtype == np.float32
-    values = out.values if single else np.empty(len(out.values), np.float32)
-    ratings.read_block(a, b, Columns(out.users, out.items, values))
-    np.divide(values, std, out=out.values)
+    def _blocks(self, number: int) -> list[tuple[int, int]]:
+        """Those of a diagonal, a place in the order."""
+        return list(enumerate(self.of_items[self.order[number]].tolist()))

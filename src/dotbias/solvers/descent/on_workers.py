@@ -3,7 +3,6 @@ one to another (Gemulla et al. 2011).
 """
 
 from collections.abc import Iterator, Mapping
-from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from typing import Any
 
@@ -14,7 +13,7 @@ from dotbias.data.prepared.prepared import PreparedPart
 from dotbias.data.stripes import OTHER, Columns, Side
 from dotbias.models import MODELS
 from dotbias.plain import settings_from_plain
-from dotbias.solvers.descent.from_disk import OnDisk, empty, read_block
+from dotbias.solvers.descent.from_disk import OnDisk
 from dotbias.solvers.descent.kernels import walk_kernel
 from dotbias.solvers.descent.negatives import Negatives
 from dotbias.solvers.descent.passes import (
@@ -145,7 +144,7 @@ def exchange_for(
 
 
 class Walk(Job):
-    """Walks over one block of ratings after the other; the next is read meanwhile."""
+    """Walks over one block of ratings after the other; the system fetches the next meanwhile."""
 
     def __init__(self, ratings: PreparedPart, spec: Mapping[str, Any], solver: Any) -> None:
         dtype: Any = np.dtype(spec["dtype"]).type
@@ -159,18 +158,14 @@ class Walk(Job):
         )
         counts = ratings.user_counts, ratings.item_counts
         self.decay = [decay_per_rating(d, n) for d, n in zip(inputs.decay, counts, strict=True)]
-        self.reader = ThreadPoolExecutor(1)
-        self.coming: dict[
-            int, tuple[int, Future[Columns]]
-        ] = {}  # of a user block, with an item block
+        self.memory = Columns.empty(int(ratings.block_sizes.max()), dtype)
 
     def run(self, task: Mapping[str, Any], blocks: Blocks) -> list[float]:
         """Walk over the ranges of a block; the losses of each."""
-        a, b, following = task["block"], task["moves"][1], task["next"]
-        read, coming = self.coming.pop(a, (-1, None))
-        if following is not None:
-            self.coming[a] = following, self.reader.submit(self._read, a, following)
-        columns = self._read(a, b) if coming is None or read != b else coming.result()
+        a, b = task["block"], task["moves"][1]
+        columns = self._read(a, b)
+        if task["next"] is not None:
+            self.ratings.fetch([(a, task["next"])])
         user, item = blocks("user", a), blocks("item", b)
         ranges = np.array(task["ranges"], np.int64)[:, None]
         n_steps = len(ranges)
@@ -195,10 +190,10 @@ class Walk(Job):
         return [float(loss) for loss in losses]
 
     def _read(self, a: int, b: int) -> Columns:
-        n = int(self.ratings.block_sizes[a, b])
-        columns = empty(n, self.inputs.std)
-        read_block(self.ratings, a, b, self.inputs.std, columns)
-        users, items = columns.users, columns.items
-        users -= np.int32(self.ratings.edges("user")[a])
-        items -= np.int32(self.ratings.edges("item")[b])
+        """A block, its rows counted from the first of the block."""
+        columns = self.memory.part(slice(0, int(self.ratings.block_sizes[a, b])))
+        self.ratings.read_blocks([(a, b)], self.inputs.std, columns)
+        for side, number in zip(OTHER, (a, b), strict=True):
+            rows = columns.of(side)
+            rows -= np.int32(self.ratings.edges(side)[number])
         return columns
