@@ -1,6 +1,6 @@
 """One rating at a time over ratings that lie on disk: diagonal by diagonal of their grid."""
 
-from abc import abstractmethod
+from collections.abc import Iterator
 
 import numpy as np
 
@@ -28,19 +28,15 @@ class OnDisk(OneByOne):
         self.begins = np.cumsum(self.lengths, axis=1) - self.lengths
         self.edges = np.zeros((*self.lengths.shape, 2), np.int64)  # no items are drawn
 
-    def take(self, low: int, high: int, settings: StepSettings) -> Floats:
-        """The steps, which come in their order, diagonal by diagonal."""
-        losses = [np.zeros(0)]
+    def by_diagonal(
+        self, low: int, high: int, settings: StepSettings
+    ) -> Iterator[tuple[int, int, int, StepSettings]]:
+        """Steps from low to high by diagonal: its place in ``order``, and its steps and settings."""
         while low < high:
             number = int(self.of_step[low])
             end = min(high, int(np.searchsorted(self.of_step, number, "right")))
-            losses.append(self.take_diagonal(number, low, end, settings.part(0, end - low)))
+            yield number, low, end, settings.part(0, end - low)
             settings, low = settings.part(end - low, high - low), end
-        return np.concatenate(losses)
-
-    @abstractmethod
-    def take_diagonal(self, number: int, low: int, high: int, settings: StepSettings) -> Floats:
-        """Steps that are all of one diagonal, ``order[number]``."""
 
 
 class FromDisk(OnDisk):
@@ -60,15 +56,14 @@ class FromDisk(OnDisk):
         self._here = -1  # the diagonal that is in memory, as a place in the order
 
     def take(self, low: int, high: int, settings: StepSettings) -> Floats:
-        """See ``OnDisk.take``; without steps it compiles the loop."""
+        """The steps, diagonal by diagonal; without steps it compiles the loop."""
         if low == high:
             return self._walk(*self._memory.part(slice(0)), low, high, settings)
-        return super().take(low, high, settings)
+        return np.concatenate([self._take(*each) for each in self.by_diagonal(low, high, settings)])
 
-    def take_diagonal(self, number: int, low: int, high: int, settings: StepSettings) -> Floats:
-        """See ``OnDisk.take_diagonal``."""
-        diagonal = self.order[number]
-        columns = self._memory.part(slice(0, int(self.lengths[diagonal].sum())))
+    def _take(self, number: int, low: int, high: int, settings: StepSettings) -> Floats:
+        """Steps that are all of one diagonal, ``order[number]``."""
+        columns = self._memory.part(slice(0, int(self.lengths[self.order[number]].sum())))
         if number != self._here:
             self.ratings.read_blocks(self._blocks(number), self.std, columns)
             self._here = number

@@ -24,9 +24,9 @@ from dotbias.solvers.descent.passes import (
     decay_per_rating,
     pass_inputs,
 )
-from dotbias.solvers.workers.blocks import Block, Field, Plan
+from dotbias.solvers.workers.blocks import Block, Field, Place, Plan
 from dotbias.solvers.workers.choose import exchange_of
-from dotbias.solvers.workers.exchange import Exchange
+from dotbias.solvers.workers.exchange import Exchange, Task
 from dotbias.solvers.workers.jobs import Blocks, Job, spec_of
 
 WALK = "dotbias.solvers.descent.gradient:walk"
@@ -56,8 +56,19 @@ class OnWorkers(OnDisk):
             finally:
                 self.are_working = False
 
-    def take_diagonal(self, number: int, low: int, high: int, settings: StepSettings) -> Floats:
-        """See ``OnDisk.take_diagonal``."""
+    def take(self, low: int, high: int, settings: StepSettings) -> Floats:
+        """A round for each diagonal."""
+        rounds = [
+            self._tasks(*of_diagonal) for of_diagonal in self.by_diagonal(low, high, settings)
+        ]
+        losses = [
+            np.array(said).T for said in self.exchange.run(rounds)
+        ]  # (n_steps, n_blocks) each
+        sums = [_sums(np.ascontiguousarray(each)) for each in losses]
+        return np.concatenate([np.zeros(0), *sums])
+
+    def _tasks(self, number: int, low: int, high: int, settings: StepSettings) -> list[Task]:
+        """Those of a diagonal."""
         diagonal = self.order[number]
         ranges = self.ranges[low:high] - self.begins[diagonal][:, None]
         following = self.order[number + 1] if number + 1 < len(self.order) else None
@@ -66,20 +77,17 @@ class OnWorkers(OnDisk):
             "coefficients": settings.coefficients.tolist(),
             "clip": float(settings.clip),
         }
-        tasks = [
+        return [
             common
             | {
                 "block": a,
-                "moves": ["item", int(b)],
+                "moves": [["user", a], ["item", int(b)]],
                 "reads": None,
                 "ranges": ranges[:, a].tolist(),
                 "next": None if following is None else int(self.of_items[following, a]),
             }
             for a, b in enumerate(self.of_items[diagonal])
         ]
-        losses = np.array(self.exchange.run(tasks)).T  # (n_steps, n_blocks)
-        total: Floats = _sums(np.ascontiguousarray(losses))
-        return total
 
     def spread(self) -> None:
         """Hand the tables out."""
@@ -92,19 +100,19 @@ class OnWorkers(OnDisk):
             self._fetch()
 
     def _put(self) -> None:
-        for side, number, here in self._blocks():
-            self.exchange.put(side, number, here)
+        self.exchange.put(self._blocks())
 
     def _fetch(self) -> None:
-        for side, number, here in self._blocks():
-            for name, array in self.exchange.get(side, number).items():
-                here[name][...] = array
+        here = self._blocks()
+        for place, block in self.exchange.get(here):
+            for name, array in block.items():
+                here[place][name][...] = array
 
-    def _blocks(self) -> Iterator[tuple[Side, int, Block]]:
+    def _blocks(self) -> dict[Place, Block]:
+        """All blocks, as views of the tables."""
         plan = self.exchange.plan
-        for side in OTHER:
-            for number in range(plan.n_blocks):
-                yield side, number, _block(self.tables, side, plan.rows(side, number))
+        places: list[Place] = [(side, n) for side in OTHER for n in range(plan.n_blocks)]
+        return {place: _block(self.tables, place[0], plan.rows(*place)) for place in places}
 
 
 @compiled()
@@ -137,7 +145,7 @@ def exchange_for(
         Field("factors_state", (n_slots,), k),
         Field("bias_state", (n_slots,), 1),
     ]
-    plan = Plan.of(ratings, fields, tables.values[0].dtype.name, "user")
+    plan = Plan.of(ratings, fields, tables.values[0].dtype.name)
     form = [float(x) for x in tables.form[:3]]
     spec = spec_of(WALK, solver, model, ratings) | {"form": form, "dtype": plan.dtype}
     return exchange_of(cluster, n_workers, plan, spec)
@@ -162,7 +170,7 @@ class Walk(Job):
 
     def run(self, task: Mapping[str, Any], blocks: Blocks) -> list[float]:
         """Walk over the ranges of a block; the losses of each."""
-        a, b = task["block"], task["moves"][1]
+        a, (_, b) = task["block"], task["moves"][1]
         columns = self._read(a, b)
         if task["next"] is not None:
             self.ratings.fetch([(a, task["next"])])

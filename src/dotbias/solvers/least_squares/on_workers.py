@@ -85,16 +85,16 @@ class SharedHalfSteps:
             how: what moves need to know, plain.
         """
         plan, self.round = self.exchange.plan, self.round + 1
-        for of, table in ((side, rows), (OTHER[side], other)):
-            for number in range(plan.n_blocks):
-                self.exchange.put(of, number, {"rows": table[plan.rows(of, number)]})
+        tables = {side: rows, OTHER[side]: other}
+        places = [(of, number) for of in OTHER for number in range(plan.n_blocks)]
+        self.exchange.put({p: {"rows": tables[p[0]][plan.rows(*p)]} for p in places})
         edges = plan.edges[side]
         numbers = [n for n in range(plan.n_blocks) if edges[n] < edges[n + 1]]
         after = dict(zip(numbers, numbers[self.exchange.n_workers :], strict=False))
         tasks = [
             {
                 "block": number,
-                "moves": [side, number],
+                "moves": [[side, number]],
                 "reads": OTHER[side],
                 "round": self.round,
                 "next": after.get(number),
@@ -102,9 +102,9 @@ class SharedHalfSteps:
             }
             for number in numbers
         ]
-        said = self.exchange.run(tasks)
-        for number in numbers:
-            rows[plan.rows(side, number)] = self.exchange.get(side, number)["rows"]
+        (said,) = self.exchange.run([tasks])
+        for place, block in self.exchange.get((side, number) for number in numbers):
+            rows[plan.rows(*place)] = block["rows"]
         yield from said
 
 
@@ -130,7 +130,7 @@ class Regress(Job):
 
     def run(self, task: Mapping[str, Any], blocks: Blocks) -> list[float]:
         """Move the rows of a block."""
-        side, number = task["moves"]
+        ((side, number),) = task["moves"]
         stripe = self._stripe(side, number, task["next"])
         if self.held[0] != task["round"]:
             every = range(self.ratings.n_blocks)

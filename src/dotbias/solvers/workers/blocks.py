@@ -12,6 +12,9 @@ from dotbias.data.stripes import OTHER, Side
 Block: TypeAlias = dict[str, NDArray[Any]]
 """The arrays of a block, by name: each of shape (..., n_rows, width)."""
 
+Place: TypeAlias = tuple[Side, int]
+"""Which block: a side and a number."""
+
 # Arrays begin at multiples of this many bytes.
 _ALIGNED = 64
 
@@ -37,21 +40,17 @@ class Plan(NamedTuple):
         fields: of each side.
         edges: first row of each block of a side, then the number of its rows.
         dtype: of all arrays.
-        stays: the side whose blocks stay with their workers, if one does.
     """
 
     fields: Mapping[Side, Sequence[Field]]
     edges: Mapping[Side, Sequence[int]]
     dtype: str
-    stays: Side | None = None
 
     @classmethod
-    def of(
-        cls, ratings: PreparedPart, fields: Sequence[Field], dtype: str, stays: Side | None = None
-    ) -> "Plan":
+    def of(cls, ratings: PreparedPart, fields: Sequence[Field], dtype: str) -> "Plan":
         """The same arrays for both sides, cut as ratings are."""
         edges: dict[Side, Sequence[int]] = {side: ratings.edges(side).tolist() for side in OTHER}
-        return cls(dict.fromkeys(OTHER, fields), edges, dtype, stays)
+        return cls(dict.fromkeys(OTHER, fields), edges, dtype)
 
     @property
     def n_blocks(self) -> int:
@@ -82,9 +81,9 @@ class Plan(NamedTuple):
         *_, (_, _, _, at, shape) = self.places()
         return max(1, at + self._size(shape))
 
-    def views(self, memory: NDArray[np.uint8]) -> dict[tuple[Side, int], Block]:
+    def views(self, memory: NDArray[np.uint8]) -> dict[Place, Block]:
         """The arrays of all blocks in such a file."""
-        blocks: dict[tuple[Side, int], Block] = {}
+        blocks: dict[Place, Block] = {}
         for side, number, name, at, shape in self.places():
             array = memory[at : at + self._size(shape)].view(self.dtype).reshape(shape)
             blocks.setdefault((side, number), {})[name] = array
@@ -101,7 +100,6 @@ class Plan(NamedTuple):
                 side: [int(edge) for edge in of_side] for side, of_side in self.edges.items()
             },
             "dtype": self.dtype,
-            "stays": self.stays,
         }
 
     @classmethod
@@ -111,4 +109,4 @@ class Plan(NamedTuple):
             side: [Field(name, tuple(lead), width) for name, lead, width in of_side]
             for side, of_side in data["fields"].items()
         }
-        return cls(fields, data["edges"], data["dtype"], data["stays"])
+        return cls(fields, data["edges"], data["dtype"])

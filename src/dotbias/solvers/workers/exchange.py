@@ -1,18 +1,17 @@
 """Workers that share out blocks of ratings, and what carries tables and tasks between them."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
-from dotbias.data.stripes import Side
 from dotbias.errors import DotbiasError
-from dotbias.solvers.workers.blocks import Block, Plan
+from dotbias.solvers.workers.blocks import Block, Place, Plan
 
 Task = dict[str, Any]
 """What a worker is to do, as plain data. ``"block"`` is the number of the block that it is about, which
-says whose task it is; ``"moves"``, a side and a number, the block that comes for it, is changed and goes
-on; ``"reads"`` a side all of whose blocks it reads, if any.
+says whose task it is; ``"moves"`` are the places of the blocks that it changes; ``"reads"`` is a side,
+if there is one, all of whose blocks it reads.
 """
 
 
@@ -24,9 +23,9 @@ class Exchange(ABC):
     """Workers, the blocks that they hold, and how these get from one to another.
 
     Each worker reads its own ratings from the folder in which they lie. What is about block ``number``
-    is done by worker ``number % n_workers``. The blocks of a side may stay there; others go from worker
-    to worker. A task changes blocks that no other of the same round touches, so the number of workers
-    changes no bit of what comes out.
+    is done by worker ``number % n_workers``, and blocks go to the worker that changes them next, or
+    stay. A task changes blocks that no other of the same round touches, so the number of workers changes
+    no bit of what comes out.
 
     Args:
         n_workers: how many.
@@ -38,7 +37,7 @@ class Exchange(ABC):
         self.n_workers, self.plan, self.spec = n_workers, plan, spec
 
     def owner(self, block: int) -> int:
-        """Which worker a block stays with."""
+        """Which worker does what is about a block."""
         return block % self.n_workers
 
     @abstractmethod
@@ -50,16 +49,18 @@ class Exchange(ABC):
         """
 
     @abstractmethod
-    def put(self, side: Side, number: int, block: Block) -> None:
-        """Set the arrays of a block."""
+    def put(self, blocks: Mapping[Place, Block]) -> None:
+        """Set the arrays of blocks."""
 
     @abstractmethod
-    def get(self, side: Side, number: int) -> Block:
-        """The arrays of a block, copied."""
+    def get(self, places: Iterable[Place]) -> Iterator[tuple[Place, Block]]:
+        """The arrays of blocks: to be copied, for they are what workers go on to change."""
 
     @abstractmethod
-    def run(self, tasks: Sequence[Task]) -> list[Any]:
-        """What each task of a round has returned, plain data, in the order of the tasks.
+    def run(self, rounds: Sequence[Sequence[Task]]) -> list[list[Any]]:
+        """What each task of each round has returned, plain data, in the order of the tasks.
+
+        Tasks begin when those of earlier rounds whose blocks they need are over.
 
         Raises:
             WorkerLostError: when a worker has ended; blocks are then as nobody knows.

@@ -5,16 +5,15 @@ import os
 import subprocess
 import sys
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import IO, Any
 
 import numpy as np
 
-from dotbias.data.stripes import Side
 from dotbias.errors import DataError, SettingError
-from dotbias.solvers.workers.blocks import Block, Plan
+from dotbias.solvers.workers.blocks import Block, Place, Plan
 from dotbias.solvers.workers.exchange import Exchange, Task, WorkerLostError
 
 # Each worker takes one thread of every library.
@@ -32,7 +31,7 @@ class Processes(Exchange):
         super().__init__(n_workers, plan, spec)
         if os.name != "posix":
             raise SettingError("cluster='processes' needs Linux or macOS: leave cluster out")
-        self._blocks: dict[tuple[Side, int], Block] = {}
+        self._blocks: dict[Place, Block] = {}
         self._workers: list[subprocess.Popen[bytes]] = []
 
     def start(self) -> list[int]:
@@ -58,17 +57,22 @@ class Processes(Exchange):
             self._hear(number)
         return [worker.pid for worker in self._workers]
 
-    def put(self, side: Side, number: int, block: Block) -> None:
+    def put(self, blocks: Mapping[Place, Block]) -> None:
         """See ``Exchange.put``."""
-        for name, array in block.items():
-            self._blocks[side, number][name][...] = array
+        for place, block in blocks.items():
+            for name, array in block.items():
+                self._blocks[place][name][...] = array
 
-    def get(self, side: Side, number: int) -> Block:
+    def get(self, places: Iterable[Place]) -> Iterator[tuple[Place, Block]]:
         """See ``Exchange.get``."""
-        return {name: array.copy() for name, array in self._blocks[side, number].items()}
+        return ((place, self._blocks[place]) for place in places)
 
-    def run(self, tasks: Sequence[Task]) -> list[Any]:
+    def run(self, rounds: Sequence[Sequence[Task]]) -> list[list[Any]]:
         """See ``Exchange.run``."""
+        return [self._run(tasks) for tasks in rounds]
+
+    def _run(self, tasks: Sequence[Task]) -> list[Any]:
+        """One round."""
         share: list[list[int]] = [[] for _ in range(self.n_workers)]
         for number, task in enumerate(tasks):
             share[self.owner(task["block"])].append(number)

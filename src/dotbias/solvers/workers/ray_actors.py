@@ -1,17 +1,21 @@
-"""Workers that are actors of Ray, on one machine or many: what stays with a worker lies in its actor,
-and what goes from one to another in Ray's object store.
+"""Workers that are actors of Ray, on one machine or many. Blocks lie in the actors; on their way from
+one to another they are in Ray's object store, in one bundle for all that go the same way.
 """
 
 import logging
 import os
-from collections.abc import Sequence
+from collections import ChainMap, deque
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from itertools import pairwise
 from typing import Any
 
-from dotbias.data.stripes import Side
 from dotbias.errors import SettingError
 from dotbias.extras import install
-from dotbias.solvers.workers.blocks import Block, Plan
+from dotbias.solvers.workers.blocks import Block, Place, Plan
 from dotbias.solvers.workers.exchange import Exchange, Task, WorkerLostError
+
+# Rounds that are asked for before the first of them is over, so that no worker waits for a call.
+_AHEAD = 3
 
 
 class RayActors(Exchange):
@@ -39,53 +43,93 @@ class RayActors(Exchange):
                 raise SettingError(f"cluster: {where} cannot be reached: {error}") from error
         n = n_workers or max(1, int(_resources(ray).get("CPU", 1)))
         super().__init__(min(n, plan.n_blocks), plan, spec)
-        self._moving: dict[tuple[Side, int], Any] = {}
+        self._where: dict[Place, Any] = {}  # a worker, or what refers to a bundle
         self._actors: list[Any] = []
         self._round = 0
 
     def start(self) -> list[int]:
         """See ``Exchange.start``."""
         kind = self._ray.remote(num_cpus=1, max_restarts=0, max_task_retries=0)(_Actor)
-        self._actors = [kind.remote(self.spec, self.plan.stays) for _ in range(self.n_workers)]
+        self._actors = [kind.remote(self.spec) for _ in range(self.n_workers)]
         self._round = 0
         return self._get([actor.process.remote() for actor in self._actors])
 
-    def put(self, side: Side, number: int, block: Block) -> None:
+    def put(self, blocks: Mapping[Place, Block]) -> None:
         """See ``Exchange.put``."""
-        if side == self.plan.stays:
-            self._get([self._actors[self.owner(number)].put.remote(number, block)])
-        else:
-            self._moving[side, number] = self._ray.put(block)
+        bundles: dict[int, dict[Place, Block]] = {}
+        for place, block in blocks.items():
+            bundles.setdefault(self.owner(place[1]), {})[place] = block
+        for bundle in bundles.values():
+            self._where |= dict.fromkeys(bundle, self._ray.put(bundle))
 
-    def get(self, side: Side, number: int) -> Block:
+    def get(self, places: Iterable[Place]) -> Iterator[tuple[Place, Block]]:
         """See ``Exchange.get``."""
-        if side == self.plan.stays:
-            (block,) = self._get([self._actors[self.owner(number)].get.remote(number)])
-        else:
-            (block,) = self._get([self._moving[side, number]])
-        return {name: array.copy() for name, array in block.items()}
+        bundles = self._bundles(places)
+        for inside, bundle in zip(bundles.values(), self._get(list(bundles)), strict=True):
+            for place in inside:
+                yield place, bundle[place]
 
-    def run(self, tasks: Sequence[Task]) -> list[Any]:
+    def run(self, rounds: Sequence[Sequence[Task]]) -> list[list[Any]]:
         """See ``Exchange.run``."""
+        found: list[list[Any]] = []
+        under_way: deque[list[Any]] = deque()
+        for tasks, following in pairwise([*rounds, ()]):
+            under_way.append(self._begin(tasks, following))
+            if len(under_way) > _AHEAD:
+                found.append(self._end(under_way.popleft()))
+        return found + [self._end(asked) for asked in under_way]
+
+    def _begin(self, tasks: Sequence[Task], following: Sequence[Task]) -> list[Any]:
+        """Ask each worker to do its tasks of a round; which they are, and what refers to the results."""
         self._round += 1
-        found: list[Any] = [None] * len(tasks)
-        asked = []
+        goes_to = {tuple(p): self.owner(task["block"]) for task in following for p in task["moves"]}
+        reads = {task["reads"] for task in tasks} - {None}
+        read = list(self._bundles((side, n) for side in reads for n in range(self.plan.n_blocks)))
+        asked, where = [], dict[Place, Any]()
         for worker, actor in enumerate(self._actors):
             own = [n for n, task in enumerate(tasks) if self.owner(task["block"]) == worker]
             if not own:
                 continue
-            places = [tuple(tasks[n]["moves"]) for n in own]
-            reads = tasks[own[0]]["reads"]
-            read = [] if reads is None else range(self.plan.n_blocks)
-            given = [self._moving[place] for place in places]
-            given += [self._moving[reads, number] for number in read]
-            call = actor.run.options(num_returns=len(own) + 1)
-            refs = call.remote(self._round, [tasks[n] for n in own], *given)
-            self._moving |= dict(zip(places, refs[1:], strict=True))
-            asked.append((own, refs[0]))
-        for (own, _), results in zip(asked, self._get([ref for _, ref in asked]), strict=True):
-            for n, result in zip(own, results, strict=True):
-                found[n] = result
+            places: list[Any] = [tuple(place) for n in own for place in tasks[n]["moves"]]
+            takes = self._bundles(places, worker)
+            leaves: dict[int, list[Place]] = {}
+            for place in places:
+                leaves.setdefault(goes_to.get(place, worker), []).append(place)
+            where |= dict.fromkeys(leaves.pop(worker, []), worker)
+            call = actor.run.options(num_returns=1 + len(leaves))
+            what = [tasks[n] for n in own], list(takes.values()), list(leaves.values())
+            refers = call.remote(self._round, *what, *takes, *read)
+            result, *bundles = refers if leaves else [refers]
+            for bundle, inside in zip(bundles, leaves.values(), strict=True):
+                where |= dict.fromkeys(inside, bundle)
+            asked.append((own, result))
+        self._where |= where
+        return asked
+
+    def _end(self, asked: list[Any]) -> list[Any]:
+        """What the tasks of a round have returned."""
+        results = self._get([result for _, result in asked])
+        found = {
+            n: each
+            for (own, _), of_worker in zip(asked, results, strict=True)
+            for n, each in zip(own, of_worker, strict=True)
+        }
+        return [found[n] for n in range(len(found))]
+
+    def _bundles(
+        self, places: Iterable[Place], worker: int | None = None
+    ) -> dict[Any, list[Place]]:
+        """Bundles that hold blocks, and which of them; those that the worker has are left out."""
+        found: dict[Any, list[Place]] = {}
+        elsewhere: dict[int, list[Place]] = {}
+        for place in places:
+            where = self._where[place]
+            if not isinstance(where, int):
+                found.setdefault(where, []).append(place)
+            elif where != worker:
+                elsewhere.setdefault(where, []).append(place)
+        for owner, inside in elsewhere.items():
+            found[self._actors[owner].give.remote(inside)] = inside
         return found
 
     def close(self) -> None:
@@ -93,7 +137,7 @@ class RayActors(Exchange):
         for actor in self._actors:
             self._ray.kill(actor)
         self._actors.clear()
-        self._moving.clear()
+        self._where.clear()
 
     def _get(self, refs: list[Any]) -> list[Any]:
         try:
@@ -111,37 +155,42 @@ def _resources(ray: Any) -> dict[str, float]:
 
 
 class _Actor:
-    """A worker, and the blocks that stay with it."""
+    """A worker, and the blocks that it has changed last."""
 
-    def __init__(self, spec: dict[str, Any], stays: Side | None) -> None:
+    def __init__(self, spec: dict[str, Any]) -> None:
         import numba
 
         from dotbias.solvers.workers.jobs import job_of
 
         numba.set_num_threads(1)
-        self.job, self.stays, self.round = job_of(spec), stays, 0
-        self.blocks: dict[int, Block] = {}
+        self.job, self.round = job_of(spec), 0
+        self.blocks: dict[Place, Block] = {}
 
     def process(self) -> int:
         return os.getpid()
 
-    def put(self, number: int, block: Block) -> None:
-        self.blocks[number] = {name: array.copy() for name, array in block.items()}
+    def give(self, places: list[Place]) -> dict[Place, Block]:
+        return {place: self.blocks[place] for place in places}
 
-    def get(self, number: int) -> Block:
-        return self.blocks[number]
-
-    def run(self, number: int, tasks: list[Task], *given: Block) -> Any:
-        """What the tasks of a round return, and then the blocks that came with them to be changed."""
+    def run(
+        self,
+        number: int,
+        tasks: list[Task],
+        takes: list[list[Place]],
+        leaves: list[list[Place]],
+        *bundles: dict[Place, Block],
+    ) -> Any:
+        """What the tasks of a round return, and then a bundle for each worker that is to have blocks."""
         if number != self.round + 1:
             raise WorkerLostError(
                 f"a worker that has done {self.round} rounds is asked for {number}"
             )
         self.round = number
-        moving, read = given[: len(tasks)], given[len(tasks) :]
-        changed = [{name: array.copy() for name, array in block.items()} for block in moving]
-        here = {tuple(task["moves"]): new for task, new in zip(tasks, changed, strict=True)}
-        here |= {(tasks[0]["reads"], at): block for at, block in enumerate(read)}
-        here |= {(self.stays, at): block for at, block in self.blocks.items()}
+        for places, bundle in zip(takes, bundles, strict=False):
+            for place in places:
+                self.blocks[place] = {name: array.copy() for name, array in bundle[place].items()}
+        moves = {tuple(place): self.blocks[*place] for task in tasks for place in task["moves"]}
+        here = ChainMap(moves, *bundles[len(takes) :])
         results = [self.job.run(task, lambda *place: here[place]) for task in tasks]
-        return [results, *changed]
+        gone = [{place: self.blocks.pop(place) for place in places} for places in leaves]
+        return [results, *gone] if gone else results
