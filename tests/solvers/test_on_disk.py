@@ -10,6 +10,7 @@ from dotbias.data.prepared.prepared import PreparedPart
 from dotbias.data.stripes import Columns
 from dotbias.errors import SettingError
 from dotbias.solvers.descent import passes
+from dotbias.solvers.descent.from_disk import OnDisk, staying_order
 from dotbias.solvers.descent.grid import Grid
 
 MODEL = db.DotBias(n_factors=6)
@@ -52,6 +53,19 @@ def grid_of(part: PreparedPart) -> Grid:
     return Grid(users, items, values / np.float32(part.std), starts, n_blocks, part.edges("item"))
 
 
+@pytest.mark.parametrize(
+    ("n", "workers"), [(1, [1]), (2, [2]), (7, [7]), (12, [2, 4, 12]), (16, [2, 4, 8, 16])]
+)
+def test_items_go_to_another_worker_as_seldom_as_they_can(n, workers):
+    rng = np.random.default_rng(n)
+    orders = [staying_order(n, rng) for _ in range(200)]
+    for order in orders:
+        assert sorted(order) == list(range(n))
+        for n_workers in workers:
+            assert np.count_nonzero(np.diff(order % n_workers)) == n_workers - 1
+    assert set(np.array(orders)[:, 0]) == set(range(n))  # each may be the first
+
+
 @pytest.mark.parametrize(("model", "solver"), SOLVERS, ids=lambda each: type(each).__name__)
 def test_the_parameters_are_those_of_ratings_in_memory(prepared, training, model, solver):
     in_memory, told = solver.fit(model, training, seed=3)
@@ -74,6 +88,7 @@ def test_the_parameters_are_those_of_ratings_in_memory(prepared, training, model
 )
 def test_descent_takes_the_same_steps(prepared, training, solver, monkeypatch):
     monkeypatch.setattr(passes, "lay_out", lambda *_: grid_of(prepared.training))
+    monkeypatch.setattr(passes.OneByOne, "_new_order", OnDisk._new_order)
     # The std of either is a sum in another order; the last bit of it would be one of every step.
     training = replace(training)
     vars(training).update(std=prepared.training.std, global_mean=prepared.training.global_mean)

@@ -3,10 +3,30 @@
 from collections.abc import Iterator
 
 import numpy as np
+from numpy.typing import NDArray
 
 from dotbias.data.prepared.prepared import PreparedPart
 from dotbias.data.stripes import Columns
 from dotbias.solvers.descent.passes import Floats, OneByOne, PassInputs, StepSettings
+
+
+def staying_order(n: int, rng: np.random.Generator) -> NDArray[np.int64]:
+    """A random order of diagonals in which items seldom go from one worker to another.
+
+    On two diagonals whose numbers leave the same remainder, divided by the number of workers, each item
+    block is with the same worker. Those with the same remainder by the first prime factor of ``n``
+    follow each other here; among them those with the same by the first two; and so on. So where workers
+    are as many as such a product, item blocks go as often as there are workers, not diagonals.
+
+    >>> staying_order(8, np.random.default_rng(0)).tolist()
+    [4, 0, 6, 2, 1, 5, 3, 7]
+    """
+    order, product, rest = np.zeros(1, np.int64), 1, n
+    while rest > 1:
+        prime = next(p for p in range(2, rest + 1) if rest % p == 0)
+        order = np.concatenate([at + product * rng.permutation(prime) for at in order])
+        product, rest = product * prime, rest // prime
+    return order
 
 
 class OnDisk(OneByOne):
@@ -27,6 +47,9 @@ class OnDisk(OneByOne):
         self.lengths = ratings.block_sizes[blocks, self.of_items]
         self.begins = np.cumsum(self.lengths, axis=1) - self.lengths
         self.edges = np.zeros((*self.lengths.shape, 2), np.int64)  # no items are drawn
+
+    def _new_order(self, rng: np.random.Generator) -> NDArray[np.int64]:
+        return staying_order(len(self.begins), rng)
 
     def by_diagonal(
         self, low: int, high: int, settings: StepSettings

@@ -238,8 +238,11 @@ class OneByOne(CompiledPass):
             ratings, values = self.columns
             deal = self._new_draws(rng, rng.permutation(ratings.n_items))
             self._take_grid(lay_out(ratings, self.seed, values, deal))
-        order = self.order = rng.permutation(len(self.begins))
+        order = self.order = self._new_order(rng)
         self._cut(self.begins[order], self.lengths[order], self.edges[order], first=first)
+
+    def _new_order(self, rng: np.random.Generator) -> NDArray[np.int64]:
+        return rng.permutation(len(self.begins))
 
     def _new_draws(self, rng: np.random.Generator, pool: NDArray[np.int64]) -> NDArray[np.int64]:
         """Draw from this pool with a new key."""

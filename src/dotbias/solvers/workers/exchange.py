@@ -3,6 +3,7 @@
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from itertools import chain, islice
 from typing import Any
 
 from dotbias.errors import DotbiasError
@@ -56,15 +57,33 @@ class Exchange(ABC):
     def get(self, places: Iterable[Place]) -> Iterator[tuple[Place, Block]]:
         """The arrays of blocks: to be copied, for they are what workers go on to change."""
 
-    @abstractmethod
     def run(self, rounds: Sequence[Sequence[Task]]) -> list[list[Any]]:
         """What each task of each round has returned, plain data, in the order of the tasks.
 
-        Tasks begin when those of earlier rounds whose blocks they need are over.
+        Tasks begin when those of earlier rounds whose blocks they need are over. Rounds between which no
+        block goes to another worker are one to the workers.
 
         Raises:
             WorkerLostError: when a worker has ended; blocks are then as nobody knows.
             DataError: for ratings that cannot be read.
+        """
+        joined: list[list[Task]] = []
+        owners: dict[Place, int] = {}
+        for tasks in rounds:
+            now = {tuple(p): self.owner(task["block"]) for task in tasks for p in task["moves"]}
+            stay = all(owners.get(place, worker) == worker for place, worker in now.items())
+            if not joined or not stay or any(task["reads"] for task in tasks):
+                joined.append([])
+                owners = {}
+            joined[-1] += tasks
+            owners |= now
+        results = iter(chain.from_iterable(self.run_joined(joined)))
+        return [list(islice(results, len(tasks))) for tasks in rounds]
+
+    @abstractmethod
+    def run_joined(self, rounds: Sequence[Sequence[Task]]) -> Iterable[list[Any]]:
+        """See ``run``: each worker does its tasks of a round one after the other, and no other worker
+        changes their blocks.
         """
 
     @contextmanager

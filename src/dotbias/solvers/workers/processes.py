@@ -67,8 +67,8 @@ class Processes(Exchange):
         """See ``Exchange.get``."""
         return ((place, self._blocks[place]) for place in places)
 
-    def run(self, rounds: Sequence[Sequence[Task]]) -> list[list[Any]]:
-        """See ``Exchange.run``."""
+    def run_joined(self, rounds: Sequence[Sequence[Task]]) -> Iterable[list[Any]]:
+        """See ``Exchange.run_joined``."""
         return [self._run(tasks) for tasks in rounds]
 
     def _run(self, tasks: Sequence[Task]) -> list[Any]:

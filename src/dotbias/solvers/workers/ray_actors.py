@@ -15,7 +15,7 @@ from dotbias.solvers.workers.blocks import Block, Place, Plan
 from dotbias.solvers.workers.exchange import Exchange, Task, WorkerLostError
 
 # Rounds that are asked for before the first of them is over, so that no worker waits for a call.
-_AHEAD = 3
+_AHEAD = 8
 
 
 class RayActors(Exchange):
@@ -69,8 +69,8 @@ class RayActors(Exchange):
             for place in inside:
                 yield place, bundle[place]
 
-    def run(self, rounds: Sequence[Sequence[Task]]) -> list[list[Any]]:
-        """See ``Exchange.run``."""
+    def run_joined(self, rounds: Sequence[Sequence[Task]]) -> Iterable[list[Any]]:
+        """See ``Exchange.run_joined``."""
         found: list[list[Any]] = []
         under_way: deque[list[Any]] = deque()
         for tasks, following in pairwise([*rounds, ()]):
@@ -90,7 +90,8 @@ class RayActors(Exchange):
             own = [n for n, task in enumerate(tasks) if self.owner(task["block"]) == worker]
             if not own:
                 continue
-            places: list[Any] = [tuple(place) for n in own for place in tasks[n]["moves"]]
+            moves = (tuple(place) for n in own for place in tasks[n]["moves"])
+            places: list[Any] = list(dict.fromkeys(moves))
             takes = self._bundles(places, worker)
             leaves: dict[int, list[Place]] = {}
             for place in places:
