@@ -202,6 +202,14 @@ def test_endless_decay_leaves_the_global_mean(ratings):
     np.testing.assert_allclose(prediction, ratings.global_mean, rtol=1e-5)
 
 
+@pytest.mark.parametrize("n_steps", [0, 30])
+def test_endless_decay_of_the_biases_alone_leaves_the_factors_free(ratings, n_steps):
+    decay = {"user_bias": 1e9, "item_bias": 1e9}
+    parameters, history = ALS(weight_decay=decay, n_steps=n_steps).fit(MODEL, ratings)
+    assert np.abs(parameters["user_bias"]).max() < 1e-6
+    assert history.epochs[-1].train_rmse < 0.9 * ratings.values.std()
+
+
 def test_held_biases_are_those_of_the_closed_form(ratings):
     parameters, _ = ALS(biases="held").fit(MODEL, ratings)
     biases, _ = ClosedForm().fit(Baseline(), ratings)

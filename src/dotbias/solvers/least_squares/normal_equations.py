@@ -27,8 +27,8 @@ LANES = 8
 _BLOCKS = 64
 # Ratings whose vectors are gathered before their products are summed: they stay in the first cache.
 _PANEL = 64
-# Share of the largest diagonal element that is added to the diagonal. It keeps single precision from
-# failing on a singular system; a second step takes its effect out again.
+# Share of the largest diagonal element, before penalties, that is added to the diagonal. It keeps single
+# precision from failing on a singular system; a second step takes its effect out again.
 _DAMPING = 1e-6
 # Diagonal element of what must not move.
 _STIFF = 1e30
@@ -258,13 +258,13 @@ def solve_rows(
                 for a in range(held):
                     step[a] = 0
                 if pass_number == 0:
-                    largest = np.float32(0)
+                    largest = np.float32(0)  # a huge penalty of one would hold all still
                     for a in range(width):
+                        largest = max(largest, normal_matrix[a, a])
                         for b in range(a, width):
                             normal_matrix[a, b] = fma(w, precision[a, b], normal_matrix[a, b])
                             if a < held:
                                 normal_matrix[a, b] = 0
-                        largest = max(largest, normal_matrix[a, a])
                     for a in range(width):
                         if normal_matrix[a, a] > 0:
                             normal_matrix[a, a] += np.float32(_DAMPING) * largest
