@@ -53,6 +53,13 @@ def test_what_would_take_too_much_memory_is_prepared_first(monkeypatch):
     assert "prepared in large.blocks" in said.replace("\n", " ")
     assert len(db.PreparedRatings.open("large.blocks").whole) == 1500
     assert db.Recommender.load("large.dotbias").rated.nnz == 1500
+    few = run(f"fit ratings.csv -o large.dotbias --memory 1GiB --workers 7 {SHORT}").stderr
+    assert "which has not changed" in few
+    shared = f"--cluster processes --workers 9 --no-refit {SHORT}"
+    said = run(f"fit ratings.csv -o large.dotbias --memory 1GiB {shared}").stderr
+    assert db.PreparedRatings.open("large.blocks").n_blocks == 8  # of 60 users there can be no more
+    assert said.count("Of 9 workers 8 have something to do") == 1
+    assert "dotbias prepare --blocks 9" in said.replace("\n", " ")
     refused = run(f"fit ratings.csv --memory 1GiB {SHORT}", code=2).stderr
     assert "dotbias prepare ratings.csv -o ratings.blocks" in " ".join(
         refused.replace("│", " ").split()

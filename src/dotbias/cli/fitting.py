@@ -130,7 +130,9 @@ def fit(
         also["--convergence"] = ("gibbs",)
     plan = planning.plan(solving, also)
     kept = checkpointing.checkpoints()
-    table = _prepared_first(reading, ratings, output, memory, test_size, seed, split_seed)
+    table = _prepared_first(
+        reading, ratings, output, memory, solving.n_workers, test_size, seed, split_seed
+    )
     if table is None:
         table = reading.read(ratings, memory=memory)
     parts = _Parts.of(table, test_size, seed if split_seed is None else split_seed, new_users)
@@ -258,11 +260,13 @@ def _prepared_first(
     ratings: str | None,
     output: Path | None,
     memory: str | None,
+    n_workers: int,
     test_size: float | None,
     seed: int,
     split_seed: int | None,
 ) -> "Ratings | None":
-    """Ratings that would take more memory than they may, prepared beside the output; None of others.
+    """Ratings that would take more memory than they may, prepared beside the output, for as many workers
+    as are to share the fit; None of others.
 
     Raises:
         BadParameter: where there is no output.
@@ -296,6 +300,7 @@ def _prepared_first(
             ratings,
             folder,
             memory=memory,
+            n_workers=n_workers,
             test_size=TEST_SIZE if test_size is None else test_size,
             seed=seed if split_seed is None else split_seed,
             progress=not show.quiet(),
