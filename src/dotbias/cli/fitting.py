@@ -276,7 +276,7 @@ def _prepared_first(
     from dotbias.memory import allowed, in_units
 
     # Of a name that is none, the reader says so.
-    if ratings is None or not os.path.exists(ratings) or is_prepared(Path(ratings)):  # noqa: PTH110
+    if ratings is None or not os.path.exists(ratings) or is_prepared(ratings):  # noqa: PTH110
         return None
     source = Path(ratings)
     files = [path for path in source.rglob("*") if path.is_file()] if source.is_dir() else [source]

@@ -22,6 +22,7 @@ from dotbias.data.sources.folders import Folder, file_blob, read_pipe, user_path
 from dotbias.data.sources.limits import LIMIT, Limit
 from dotbias.data.sources.packing import PACKINGS
 from dotbias.data.sources.refused import refuse_zip
+from dotbias.data.sources.remote import is_url
 from dotbias.data.sources.workbooks import Workbook
 from dotbias.errors import DataError, did_you_mean
 
@@ -182,12 +183,13 @@ def _at_address(
     name: str, patterns: Sequence[str], suffixes: Sequence[str], limit: Limit
 ) -> tuple[Content, Blob | Frame | None]:
     scheme = name.partition("://")[0].lower()
-    if scheme in ("http", "https", "ftp", "s3", "gs", "gcs", "abfs", "az", "hdfs", "hf"):
-        raise DataError(
-            f"{scheme}: files are read from this machine: download it and pass its path"
-        )
     if scheme == "file":
         raise DataError(f"{name}: pass the path without file://")
+    if is_url(name):
+        raise DataError(
+            f"{scheme}: files are read from this machine, and prepared ratings alone from elsewhere: "
+            "download it and pass its path"
+        )
     database, table = at_address(name, limit)
     if table is None:
         return _chosen(database, patterns, suffixes)
