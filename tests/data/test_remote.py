@@ -238,13 +238,31 @@ def test_storage_that_fails_is_named_with_the_reason(monkeypatch, name, error, s
         assert error_of(lambda: db.fit(URL)) == found
 
 
+class Unauthorised(Exception):
+    status = 401
+
+
+@pytest.mark.usefixtures("elsewhere")
+@pytest.mark.parametrize(
+    "reason", [ConnectionRefusedError(111, "Refused"), Unauthorised("Refused")]
+)
+def test_a_server_that_does_not_answer_is_no_file_that_is_missing(monkeypatch, reason):
+    def info(*_, **__):
+        raise FileNotFoundError(URL) from reason
+
+    monkeypatch.setattr(Store, "info", info)
+    assert error_of(lambda: all_of(URL)) == f"{NAME}/{MANIFEST}: cannot be read (Refused)"
+    reason = FileNotFoundError(URL)
+    assert error_of(lambda: all_of(URL)) == f"{NAME}: there are no prepared ratings"
+
+
 def test_storage_that_changes_meanwhile(elsewhere):
     prepared = db.PreparedRatings.open(URL)
     prepared.whole.read_block(1, 1)
     (elsewhere / "items.npy").unlink()
     prepared.whole.read_block(1, 2)
     said = error_of(lambda: prepared.whole.read_block(2, 0))
-    assert said == f"{NAME}/items.npy is no longer there"
+    assert said == f"{NAME}/items.npy is not there"
 
 
 @pytest.mark.usefixtures("elsewhere")
@@ -279,7 +297,14 @@ def test_packages_that_are_missing_are_named(monkeypatch, url):
 def test_addresses_of_databases_are_none():
     for address in ("sqlite:///r.db?table=x", "postgresql+psycopg://me@host/x", "nosuch://x", "a"):
         assert not is_url(address)
-    for url in ("s3://a/b", "memory://a", "sftp://me@host/a", "gs://a", "https://a/b", "file:///a"):
+    for url in (
+        "s3://a/b",
+        "memory://a",
+        "sftp://me@host/a",
+        "gs://a",
+        "zip::s3://a/b",
+        "file:///a",
+    ):
         assert is_url(url)
 
 

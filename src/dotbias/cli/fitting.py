@@ -106,6 +106,7 @@ def fit(
     Examples: [bold]dotbias fit ml-latest-small.zip -o movies.dotbias[/bold],
     [bold]dotbias fit ratings.csv --solver gibbs --samples 400 -o movies.dotbias[/bold],
     [bold]dotbias fit ratings.csv -o movies.dotbias --checkpoint movies.run --resume[/bold],
+    [bold]dotbias fit s3://bucket/ratings.blocks -o movies.dotbias --cluster auto --workers 16[/bold],
     [bold]dotbias fit --database shop.db --table orders -o shop.dotbias[/bold]
     """
     from dotbias.compiled import is_new_here

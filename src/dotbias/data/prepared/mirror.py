@@ -61,10 +61,7 @@ class Mirror:
         """
         file = self._files[name]
         for at in range(start, stop, _PIECE):
-            try:
-                data = self._remote.read(name, at, min(at + _PIECE, stop))
-            except FileNotFoundError:
-                raise DataError(f"{self.name}/{name} is no longer there") from None
+            data = self._remote.read(name, at, min(at + _PIECE, stop))
             with self._writing(), self._lock:
                 file.seek(at)
                 file.write(data)

@@ -16,7 +16,7 @@ from dotbias.data.catalog import NAMED_SETS, fetch
 from dotbias.data.sources.archives import Tar, Zip, is_tar
 from dotbias.data.sources.blob import Blob, Content, Frame, Parts, named_errors, shown
 from dotbias.data.sources.containers import Container
-from dotbias.data.sources.databases import DuckDB, SQLite, at_address
+from dotbias.data.sources.databases import DuckDB, SQLite, at_address, without_password
 from dotbias.data.sources.delta import LOG, delta_table
 from dotbias.data.sources.folders import Folder, file_blob, read_pipe, user_path
 from dotbias.data.sources.limits import LIMIT, Limit
@@ -187,8 +187,8 @@ def _at_address(
         raise DataError(f"{name}: pass the path without file://")
     if is_url(name):
         raise DataError(
-            f"{scheme}: files are read from this machine, and prepared ratings alone from elsewhere: "
-            "download it and pass its path"
+            f"{without_password(name)}: not on this machine, and prepared ratings alone are read from "
+            "elsewhere: download it and pass its path"
         )
     database, table = at_address(name, limit)
     if table is None:

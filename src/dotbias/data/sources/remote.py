@@ -3,7 +3,7 @@
 import os
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any
 from urllib.parse import unquote, urlsplit
 
@@ -20,16 +20,16 @@ def is_url(place: Any) -> bool:
     """Whether a path is the URL of something elsewhere, and not the address of a database."""
     if not isinstance(place, str) or "://" not in place or os.path.lexists(place):
         return False
-    scheme = place.partition("://")[0].lower()
+    scheme = place.partition("://")[0].rpartition("::")[2].lower()
     if scheme in _COMMON:
         return True
     try:
         from fsspec import get_filesystem_class
-
-        get_filesystem_class(scheme)
-    except ImportError as error:
-        # Or is it a package that this kind of storage takes?
-        return (error.name or "").partition(".")[0] != "fsspec"
+    except ImportError:
+        return False
+    try:
+        with suppress(ImportError):  # of a package that this kind of storage takes
+            get_filesystem_class(scheme)
     except ValueError:
         return False
     return True
@@ -63,21 +63,19 @@ class Remote:
 
     def size(self, name: str) -> int | None:
         """How many bytes a file has; None where there is none."""
-        try:
-            with self._reached(f"{self.name}/{name}"):
+        with self._reached(f"{self.name}/{name}"):
+            try:
                 found = self._storage.size(f"{self._root}/{name}")
-        except FileNotFoundError:
-            return None
+            except FileNotFoundError as error:
+                if (hidden := _hidden(error)) is not None:
+                    raise hidden from None
+                return None
         if found is None:
             raise DataError(f"{self.name}/{name}: its storage does not say how long it is")
         return int(found)
 
     def read(self, name: str, start: int, stop: int) -> bytes:
-        """Some bytes of a file, which has so many.
-
-        Raises:
-            FileNotFoundError: where there is none.
-        """
+        """Some bytes of a file, which has so many."""
         where = f"{self.name}/{name}"
         with self._reached(where):
             data: bytes = self._storage.cat_file(f"{self._root}/{name}", start=start, end=stop)
@@ -94,7 +92,7 @@ class Remote:
             with self._lock:
                 yield
         except FileNotFoundError:
-            raise
+            raise DataError(f"{where} is not there") from None
         except ImportError as error:
             missing = (getattr(error.__cause__ or error, "name", None) or "").partition(".")[0]
             if not missing:
@@ -116,3 +114,10 @@ class Remote:
         for secret in filter(None, (password, unquote(password))):
             said = said.replace(secret, "***")
         return without_password(said)
+
+
+def _hidden(error: FileNotFoundError) -> BaseException | None:
+    """Why a server could not be asked, which fsspec hides behind a file that is not there."""
+    cause = error.__cause__
+    fails = isinstance(cause, OSError) and not isinstance(cause, FileNotFoundError)
+    return cause if fails or getattr(cause, "status", 404) != 404 else None
