@@ -122,7 +122,7 @@ def test_a_password_is_to_be_typed_again(stop):
     stop(2, KeyboardInterrupt)
     done = run(KEPT.replace("r.csv", f"memory:/{folder}"), code=130)
     assert "memory://me:***@host/r.blocks" in done.stderr
-    refused = run(KEPT.replace("r.csv", f"memory:/{folder} --kind counts"), code=2)
+    refused = run(f"fit memory:/{folder} --kind counts", code=2)
     assert "hunter2" not in done.stderr + done.stdout + refused.stderr
     for path in (*Path("run").iterdir(), Path("m.dotbias")):
         assert b"hunter2" not in path.read_bytes()
