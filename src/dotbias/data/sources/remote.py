@@ -52,7 +52,7 @@ class Remote:
     """
 
     def __init__(self, url: str) -> None:
-        self.url, self.name = url, without_password(url)
+        self.url, self.name = url, without_password(url).rstrip("/")
         self._lock = threading.Lock()  # some kinds of storage have one connection
         with self._reached(self.name):
             from fsspec.core import url_to_fs
