@@ -115,6 +115,7 @@ def test_a_file_that_is_read_only_is_kept(tmp_path):
 def test_places_that_cannot_be_written(tmp_path):
     (tmp_path / "file").write_text("note")
     refused(tmp_path / "none" / "x", "there is no folder")
+    refused(Path("s3://bucket/x"), "write it to a path here, then copy it there")
     refused(tmp_path / "file" / "x", "file is no folder")
     refused(tmp_path, "no regular file")
     refused(tmp_path / ("x" * 256), "File name too long")

@@ -9,6 +9,7 @@ import contextlib
 import errno
 import glob
 import os
+import re
 import secrets
 import shutil
 import stat
@@ -77,7 +78,7 @@ class Outputs:
             target = self._targets[path]
             if self._files[path].makes_folder:
                 self._make_folder(target.parent)
-            part = self._folders.enter_context(_part_folder(target)) / "new" / target.name
+            part = self._folders.enter_context(part_folder(target)) / "new" / target.name
             part.parent.mkdir()
             if self._files[path].is_folder:
                 part.mkdir()
@@ -330,10 +331,15 @@ def _check_place(path: Path, target: Path, kind: FileKind, force: bool) -> None:
         if folder.exists():
             raise OSError(errno.ENOTDIR, f"{folder} is no folder")
         shown = path.parent if path.parent.resolve() == folder else folder
+        if re.match(r"[A-Za-z][\w+.-]+:/", str(path)):
+            raise OSError(
+                errno.ENOENT,
+                "files are written on this machine alone: write it to a path here, then copy it there",
+            )
         raise OSError(errno.ENOENT, f"there is no folder {shown}")
     # What else may stand against it, such as permissions, a name that is too long and a disk that is
     # full or read-only, shows when it is tried.
-    with _part_folder(folder / target.name) as part:
+    with part_folder(folder / target.name) as part:
         (part / target.name).write_bytes(_PROBE)
 
 
@@ -360,7 +366,7 @@ def _named_errors(path: Path, *errors: type[Exception]) -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def _part_folder(target: Path) -> Iterator[Path]:
+def part_folder(target: Path) -> Iterator[Path]:
     """A folder of our own beside a file, removed in the end; those of writers that are gone as well.
 
     It has a lock as long as its writer lives. A process number would say less: it comes again, and

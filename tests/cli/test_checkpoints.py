@@ -7,6 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import fsspec
 import pytest
 
 from dotbias import model_file
@@ -112,6 +113,20 @@ def test_ctrl_c_says_how_to_go_on(n, stop, unbroken):
     stop(99)
     assert (run(*command).stdout, content()) == unbroken
     assert not Path("run").exists()
+
+
+def test_a_password_is_to_be_typed_again(stop):
+    run("prepare r.csv -o r.blocks")
+    folder = "/me:hunter2@host/r.blocks"
+    fsspec.filesystem("memory").put("r.blocks", folder, recursive=True)
+    stop(2, KeyboardInterrupt)
+    done = run(KEPT.replace("r.csv", f"memory:/{folder}"), code=130)
+    assert "memory://me:***@host/r.blocks" in done.stderr
+    refused = run(f"fit memory:/{folder} --kind counts", code=2)
+    assert "hunter2" not in done.stderr + done.stdout + refused.stderr
+    for path in (*Path("run").iterdir(), Path("m.dotbias")):
+        assert b"hunter2" not in path.read_bytes()
+    fsspec.filesystem("memory").rm("/me:hunter2@host", recursive=True)
 
 
 def test_ctrl_c_of_a_command_that_went_on_says_the_same_command(stop):

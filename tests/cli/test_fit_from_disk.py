@@ -47,12 +47,31 @@ def test_workers_give_the_same_file():
         assert (two.parameters[name] == array).all()
 
 
+def test_a_url_is_as_good_as_a_path(folder):
+    url = f"file://{folder}/ratings.blocks"
+    assert run(f"info {url}").stdout == run("info ratings.blocks").stdout
+    run(f"fit ratings.blocks -o one.dotbias {SHORT}")
+    shared = run(f"fit {url} -o two.dotbias --cluster processes --workers 2 {SHORT}")
+    assert f"{url}: " not in shared.stderr
+    one, two = (db.Recommender.load(name) for name in ("one.dotbias", "two.dotbias"))
+    for name, array in one.parameters.items():
+        assert (two.parameters[name] == array).all()
+    assert run("recommend two.dotbias --user 1 -k 3").stdout.count("\n") > 3
+
+
 def test_what_would_take_too_much_memory_is_prepared_first(monkeypatch):
     monkeypatch.setattr(fitting, "_TEXT", 10**6)
     said = run(f"fit ratings.csv -o large.dotbias --memory 1GiB {SHORT}").stderr
     assert "prepared in large.blocks" in said.replace("\n", " ")
     assert len(db.PreparedRatings.open("large.blocks").whole) == 1500
     assert db.Recommender.load("large.dotbias").rated.nnz == 1500
+    few = run(f"fit ratings.csv -o large.dotbias --memory 1GiB --workers 7 {SHORT}").stderr
+    assert "which has not changed" in few
+    shared = f"--cluster processes --workers 9 --no-refit {SHORT}"
+    said = run(f"fit ratings.csv -o large.dotbias --memory 1GiB {shared}").stderr
+    assert db.PreparedRatings.open("large.blocks").n_blocks == 8  # of 60 users there can be no more
+    assert said.count("Of 9 workers 8 have something to do") == 1
+    assert "dotbias prepare --blocks 9" in said.replace("\n", " ")
     refused = run(f"fit ratings.csv --memory 1GiB {SHORT}", code=2).stderr
     assert "dotbias prepare ratings.csv -o ratings.blocks" in " ".join(
         refused.replace("│", " ").split()
@@ -70,6 +89,11 @@ def test_what_would_take_too_much_memory_is_prepared_first(monkeypatch):
         ("fit ratings.blocks --memory 3", 1, "at least 512MiB"),
         ("fit ratings.csv --cluster processes", 1, "workers read prepared ratings"),
         ("fit ratings.blocks --cluster mars", 1, "cluster must be"),
+        ("fit memory://nothing", 1, "memory://nothing: not on this machine, and prepared ratings"),
+        ("info memory://nothing", 1, "memory://nothing: there are no prepared ratings"),
+        ("fit file:///ratings.csv", 1, "pass the path without file://"),
+        ("prepare ratings.csv -o s3://bucket/r.blocks", 1, "write it to a path here, then copy it"),
+        ("fit ratings.csv -o gs://bucket/m.dotbias", 1, "write it to a path here, then copy it"),
         ("cross-validate ratings.blocks", 1, "read from disk block by block"),
         ("lr-find ratings.blocks", 1, "read from disk block by block"),
         ("race ratings.blocks --rules sgd,adam", 1, "read from disk block by block"),

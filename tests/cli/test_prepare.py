@@ -34,6 +34,13 @@ def test_ratings_are_prepared_once_and_described(ratings):
     assert told["reading"]["user"] == "user"
 
 
+def test_blocks_are_those_that_are_asked_for(ratings):
+    assert "in 5 x 5 blocks" in run(f"prepare {ratings} -o x.blocks --blocks 5").stderr
+    assert json.loads(run("info x.blocks --json").stdout)["n_blocks"] == 5
+    said = run(f"prepare {ratings} -o x.blocks").stderr
+    assert "prepared again, in 8 blocks on a side in the place of 5" in said
+
+
 def test_reading_options_hold(ratings):
     run(f"prepare {ratings} -o x.blocks --user-ids text --kind counts --titles none")
     whole = db.PreparedRatings.open("x.blocks").whole
@@ -55,6 +62,7 @@ def test_reading_options_hold(ratings):
         ("prepare nothing.csv -o x.blocks", "no such file"),
         ("prepare ratings.csv -o x.blocks --memory 3", "memory='3'"),
         ("prepare ratings.csv -o x.blocks --test-size 1", "test_size=1.0"),
+        ("prepare ratings.csv -o x.blocks --blocks 9", "at most 8 blocks, one for 8 users"),
         ("prepare ratings.csv -o no/x.blocks", "there is no folder no"),
         ("prepare ratings.csv -o x.blocks --rating-column stars", "stars"),
         ("info mine", "mine"),

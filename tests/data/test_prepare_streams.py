@@ -15,7 +15,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 import dotbias as db
-from dotbias.data.prepared import batches
+from dotbias.data.prepared import batches, write
 from dotbias.data.prepared.batches import Size
 from dotbias.data.prepared.manifest import COLUMNS, SMALL
 from dotbias.data.prepared.stream import Sizes
@@ -315,14 +315,66 @@ def test_how_it_is_cut_changes_nothing(tmp_path, monkeypatch):
 
 
 def test_blocks_are_more_where_memory_is_small():
-    assert how_many_blocks(10**5, 10**4, 10**4, 2**30) == 8
-    assert how_many_blocks(10**7, 10**4, 10**4, 2**32) == 16
+    assert how_many_blocks(10**5, 10**4, 10**4, memory=2**30) == 8
+    assert how_many_blocks(10**7, 10**4, 10**4, memory=2**32) == 16
     for n, memory in ((10**9, 3 * 2**30), (2 * 10**8, 2**30), (10**7, 2**29)):
-        n_blocks = how_many_blocks(n, 10**7, 10**6, memory)
+        n_blocks = how_many_blocks(n, 10**7, 10**6, memory=memory)
         assert n_blocks >= 16
         assert 3 * 12 * n / n_blocks <= memory / 8
-    assert how_many_blocks(10**9, 80, 10**6, 2**30) == 10
-    assert how_many_blocks(10**9, 10**6, 5, 2**30) == 5
+    assert how_many_blocks(10**9, 80, 10**6, memory=2**30) == 10
+    assert how_many_blocks(10**9, 10**6, 5, memory=2**30) == 5
+
+
+def test_each_worker_has_a_block_where_there_can_be_so_many():
+    for n_workers, n_blocks in ((1, 8), (8, 8), (9, 9), (40, 40), (100, 50)):
+        asked = {"memory": 2**30, "n_workers": n_workers}
+        assert how_many_blocks(10**5, 10**4, 50, **asked) == n_blocks
+        assert how_many_blocks(10**5, 400, 10**4, **asked) == n_blocks
+    assert (
+        how_many_blocks(10**9, 10**7, 10**6, memory=2**30, n_workers=99) > 99
+    )  # memory wants more
+
+
+def test_as_many_blocks_as_are_asked_for_or_an_error():
+    least = how_many_blocks(10**9, 10**7, 10**6, memory=2**30)
+    for n_blocks in (least, least + 1, 10**6):
+        asked = {"memory": 2**30, "n_blocks": n_blocks, "n_workers": 7}
+        assert how_many_blocks(10**9, 10**7, 10**6, **asked) == n_blocks
+    for n_users, n_items, n_blocks, said in (
+        (10**7, 10**6, least - 1, f"1,000,000,000 ratings need at least {least} blocks"),
+        (10**7, 10**6, 10**6 + 1, "at most 1,000,000 blocks, one for each item"),
+        (81, 10**6, 12, "at most 11 blocks, one for 8 users"),
+        (81, 10**6, 10, "at least 11 blocks"),  # memory wants more than there can be
+    ):
+        with pytest.raises(db.SettingError, match=rf"\(--blocks {n_blocks}\): .*{said}"):
+            how_many_blocks(10**9, n_users, n_items, memory=2**30, n_blocks=n_blocks)
+
+
+@pytest.mark.parametrize("n_blocks", [1, 3, 15])
+def test_blocks_that_are_asked_for_are_the_same_in_any_memory(tmp_path, monkeypatch, n_blocks):
+    source = tmp_path / "ratings.csv"
+    simulated().write_csv(source)
+    whole = db.prepare(source, tmp_path / "one.blocks", memory="4GiB", n_blocks=n_blocks)
+    assert whole.n_blocks == whole.manifest.n_blocks == n_blocks
+    monkeypatch.setattr(Sizes, "of", lambda _: TINY)
+    streamed = db.prepare(source, tmp_path / "two.blocks", memory="1GiB", n_blocks=n_blocks)
+    assert_same(whole, streamed)
+    solver = db.GradientDescent(n_epochs=1)
+    fits = [solver.fit(db.DotBias(n_factors=2), p.whole, seed=0)[0] for p in (whole, streamed)]
+    assert all((fits[0][name] == fits[1][name]).all() for name in fits[0])
+
+
+@pytest.mark.parametrize("is_streamed", [False, True])
+def test_blocks_that_cannot_be_leave_nothing(tmp_path, monkeypatch, is_streamed):
+    source = tmp_path / "ratings.csv"
+    simulated().write_csv(source)
+    if is_streamed:
+        monkeypatch.setattr(Sizes, "of", lambda _: TINY)
+    monkeypatch.setattr(write, "_PART_OF_MEMORY", 10**5)
+    for n_blocks, said in ((16, "at most 15 blocks"), (4, "600 ratings need at least 5 blocks")):
+        with pytest.raises(db.SettingError, match=said):
+            db.prepare(source, tmp_path / "x.blocks", memory="512MiB", n_blocks=n_blocks)
+    assert list(tmp_path.iterdir()) == [source]
 
 
 # -- what is there already -------------------------------------------------------------------------
@@ -354,6 +406,27 @@ def test_what_has_not_changed_is_not_prepared_again(tmp_path, caplog):
     assert prepared_anew(duplicates="mean")
     (tmp_path / "movies.csv").write_text("id,title\n1,Heat\n")
     assert prepared_anew(duplicates="mean")
+
+
+def test_what_lies_in_other_blocks_is_prepared_again(tmp_path, caplog):
+    caplog.set_level("INFO")
+    source, path = tmp_path / "ratings.csv", tmp_path / "x.blocks"
+    simulated().write_csv(source)
+
+    def said(**options) -> str:
+        caplog.clear()
+        db.prepare(source, path, **options)
+        return caplog.text
+
+    said()
+    assert "which has not changed" in said(n_blocks=8)
+    assert "which has not changed" in said(n_workers=5, memory="1GiB")
+    assert "prepared again, in 12 blocks on a side in the place of 8" in said(n_workers=12)
+    assert "which has not changed" in said(n_blocks=12)
+    assert "prepared again, in 8 blocks" in said()
+    with pytest.raises(db.SettingError, match="at most 15 blocks"):
+        said(n_blocks=16)
+    assert db.PreparedRatings.open(path).n_blocks == 8
 
 
 PROGRAM = """

@@ -334,7 +334,17 @@ def test_a_folder_that_is_not_ours_stays(tmp_path):
 
 @pytest.mark.parametrize(
     "settings",
-    [{"test_size": 1}, {"test_size": -0.1}, {"seed": -1}, {"memory": "3 apples"}, {"memory": 5}],
+    [
+        {"test_size": 1},
+        {"test_size": -0.1},
+        {"seed": -1},
+        {"memory": "3 apples"},
+        {"memory": 5},
+        {"n_blocks": 0},
+        {"n_blocks": 2.0},
+        {"n_blocks": 4},  # of 20 users
+        {"n_workers": 0},
+    ],
 )
 def test_settings_outside_their_range_are_refused(tmp_path, settings):
     name = next(iter(settings))

@@ -107,6 +107,27 @@ def test_actors_leave_the_same_bits(prepared):
     same(found, alone.fit(MODEL, prepared.training, seed=3))
 
 
+@pytest.mark.usefixtures("ray")
+def test_actors_read_what_lies_elsewhere(prepared):
+    training = db.PreparedRatings.open(f"file://{prepared.folder}").training
+    shared = replace(DESCENT, cluster="ray", n_workers=2)
+    same(shared.fit(MODEL, training, seed=3), DESCENT.fit(MODEL, prepared.training, seed=3))
+
+
+@pytest.mark.parametrize("cluster", ["processes", "ray"])
+def test_more_workers_than_blocks_are_named_once(prepared, cluster, request, caplog):
+    if cluster == "ray":
+        request.getfixturevalue("ray")
+    n_workers = {"processes": 11, "ray": 12}[cluster]
+    solver = replace(DESCENT, n_epochs=1, cluster=cluster, n_workers=n_workers)
+    for _ in range(2):
+        run = solver.start(MODEL, prepared.training, seed=3)
+        assert run._pass.exchange.n_workers == 8
+    said = f"Of {n_workers} workers 8 have something to do"
+    assert caplog.text.count(said) == 1
+    assert f"dotbias prepare --blocks {n_workers}" in caplog.text
+
+
 @pytest.mark.parametrize("cluster", ["processes", "ray"])
 def test_a_worker_that_is_killed_costs_an_epoch_and_no_bit(prepared, cluster, request, caplog):
     if cluster == "ray":

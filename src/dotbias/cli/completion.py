@@ -27,11 +27,15 @@ def ratings(incomplete: str) -> list[str]:
     """Completes to a named set or a file; where nothing is typed yet, the shell lists its files."""
     from dotbias.data.catalog import NAMED_SETS
 
+    return [*_beginning(incomplete, NAMED_SETS), *files(incomplete)] if incomplete else []
+
+
+def files(incomplete: str) -> list[str]:
+    """Completes to a file; where nothing is typed yet, the shell lists its files."""
     if not incomplete:
         return []
     found = sorted(glob(f"{escape(incomplete)}*"))  # noqa: PTH207 - as it is typed
-    files = [f"{path}/" if Path(path).is_dir() else path for path in found]
-    return [*_beginning(incomplete, NAMED_SETS), *files]
+    return [f"{path}/" if Path(path).is_dir() else path for path in found]
 
 
 def _beginning(incomplete: str, names: Iterable[str]) -> list[str]:

@@ -163,6 +163,14 @@ def prepare(
             show_default="half of what there is",
         ),
     ] = None,
+    blocks: Annotated[
+        int | None,
+        typer.Option(
+            min=1,
+            help="Blocks on a side: as many workers can share a fit, at most.",
+            show_default="8, from a million ratings on 16, or more where memory is small",
+        ),
+    ] = None,
     seed: o.SeedOption = 0,
     reading: Reading,
 ) -> None:
@@ -171,7 +179,8 @@ def prepare(
     Text of one row a line, Parquet and Arrow are read a part at a time. Where neither files nor options
     have changed since, the folder stays as it is; --force prepares them again.
 
-    Example: [bold]dotbias prepare ratings.csv -o ratings.blocks --memory 3GiB[/bold]
+    Examples: [bold]dotbias prepare ratings.csv -o ratings.blocks --memory 3GiB[/bold],
+    [bold]dotbias prepare ratings.parquet -o ratings.blocks --blocks 64[/bold] for 64 workers
     """
     from dotbias.data.prepared.prepare import prepare as lay_out
     from dotbias.memory import in_units
@@ -185,6 +194,7 @@ def prepare(
             source,
             output,
             memory=memory,
+            n_blocks=blocks,
             test_size=test_size,
             seed=seed,
             force=context.params["force"],
@@ -195,7 +205,8 @@ def prepare(
     whole, training = prepared.whole, prepared.training
     show.say(
         f"{output}: {len(whole):,} {whole.noun} by {whole.n_users:,} users of {whole.n_items:,} items, "
-        f"{len(whole) - len(training):,} of them held out; {in_units(size)} in "
+        f"{len(whole) - len(training):,} of them held out, in {prepared.n_blocks:,} x "
+        f"{prepared.n_blocks:,} blocks; {in_units(size)} in "
         f"{time.monotonic() - started:.1f} s"
     )
     model = f"{output.stem or 'model'}.dotbias"

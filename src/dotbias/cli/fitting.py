@@ -106,6 +106,7 @@ def fit(
     Examples: [bold]dotbias fit ml-latest-small.zip -o movies.dotbias[/bold],
     [bold]dotbias fit ratings.csv --solver gibbs --samples 400 -o movies.dotbias[/bold],
     [bold]dotbias fit ratings.csv -o movies.dotbias --checkpoint movies.run --resume[/bold],
+    [bold]dotbias fit s3://bucket/ratings.blocks -o movies.dotbias --cluster auto --workers 16[/bold],
     [bold]dotbias fit --database shop.db --table orders -o shop.dotbias[/bold]
     """
     from dotbias.compiled import is_new_here
@@ -130,7 +131,9 @@ def fit(
         also["--convergence"] = ("gibbs",)
     plan = planning.plan(solving, also)
     kept = checkpointing.checkpoints()
-    table = _prepared_first(reading, ratings, output, memory, test_size, seed, split_seed)
+    table = _prepared_first(
+        reading, ratings, output, memory, solving.n_workers, test_size, seed, split_seed
+    )
     if table is None:
         table = reading.read(ratings, memory=memory)
     parts = _Parts.of(table, test_size, seed if split_seed is None else split_seed, new_users)
@@ -258,11 +261,13 @@ def _prepared_first(
     ratings: str | None,
     output: Path | None,
     memory: str | None,
+    n_workers: int,
     test_size: float | None,
     seed: int,
     split_seed: int | None,
 ) -> "Ratings | None":
-    """Ratings that would take more memory than they may, prepared beside the output; None of others.
+    """Ratings that would take more memory than they may, prepared beside the output, for as many workers
+    as are to share the fit; None of others.
 
     Raises:
         BadParameter: where there is no output.
@@ -272,7 +277,7 @@ def _prepared_first(
     from dotbias.memory import allowed, in_units
 
     # Of a name that is none, the reader says so.
-    if ratings is None or not os.path.exists(ratings) or is_prepared(Path(ratings)):  # noqa: PTH110
+    if ratings is None or not os.path.exists(ratings) or is_prepared(ratings):  # noqa: PTH110
         return None
     source = Path(ratings)
     files = [path for path in source.rglob("*") if path.is_file()] if source.is_dir() else [source]
@@ -296,6 +301,7 @@ def _prepared_first(
             ratings,
             folder,
             memory=memory,
+            n_workers=n_workers,
             test_size=TEST_SIZE if test_size is None else test_size,
             seed=seed if split_seed is None else split_seed,
             progress=not show.quiet(),

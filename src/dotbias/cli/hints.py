@@ -15,13 +15,16 @@ def command(*words: object) -> str:
 
 
 def same_with(context: typer.Context, name: str, *more: object) -> str:
-    """Another command with all that was typed for the present one and that it takes too.
+    """Another command with all that was typed for the present one and that it takes too, passwords in
+    addresses left out.
 
     Args:
         context: of the present command.
         name: of the other one.
         more: further words at its end.
     """
+    from dotbias.data.sources.databases import without_password
+
     group: Any = context.find_root().command
     taken = {spelling for other in group.commands[name].params for spelling in other.opts}
     words: list[str] = []
@@ -29,7 +32,8 @@ def same_with(context: typer.Context, name: str, *more: object) -> str:
         source = context.get_parameter_source(parameter.name or "")
         typed = source is not None and source.name == "COMMANDLINE"
         if typed and taken.intersection(parameter.opts).difference(_PRINTING):
-            words += _typed(parameter, context.params[parameter.name or ""])
+            typed_words = _typed(parameter, context.params[parameter.name or ""])
+            words += map(without_password, typed_words)
     return command(name, *words, *more)
 
 

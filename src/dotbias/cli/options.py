@@ -17,7 +17,8 @@ RatingsArgument = Annotated[
         autocompletion=completion.ratings,
         help="CSV, TSV, .dat, u.data, Parquet, Arrow, JSON, Excel, MatrixMarket, SQLite (also packed "
         "with gzip, bzip2, xz, zstd), a zip, a tar, a folder, a pattern of parts, - for standard input, "
-        "or a named set such as ml-100k. A --database may stand for it.",
+        "or a named set such as ml-100k; of prepared ratings the folder or its URL. A --database may "
+        "stand for it.",
     ),
 ]
 ModelArgument = Annotated[

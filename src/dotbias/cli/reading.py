@@ -312,8 +312,9 @@ class Reading:
         """Those of a folder that `dotbias prepare` has written; None where it is none."""
         from dotbias.data.prepared.manifest import is_prepared
         from dotbias.data.prepared.prepared import PreparedRatings
+        from dotbias.data.sources.databases import without_password
 
-        if not is_prepared(Path(source)):
+        if not is_prepared(source):
             return None
         usual = type(self)()
         given = [
@@ -324,8 +325,8 @@ class Reading:
         if given:
             option = f"--{given[0].replace('_', '-')}"
             raise typer.BadParameter(
-                f"{option} says how ratings are read, and those in {source} were read when they were "
-                "prepared: leave it out, or give it to `dotbias prepare`"
+                f"{option} says how ratings are read, and those in {without_password(source)} were read "
+                "when they were prepared: leave it out, or give it to `dotbias prepare`"
             )
         return PreparedRatings.open(source, memory=memory).whole
 

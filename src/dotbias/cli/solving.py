@@ -469,6 +469,11 @@ class Solving:
         """Whether the learning rate is to be the finder's."""
         return self.lr == ["auto"]
 
+    @property
+    def n_workers(self) -> int:
+        """How many workers are asked for."""
+        return 1 if self.cluster is None else self.workers or 1
+
     def named(self) -> list[str]:
         """Model and solver as they are typed, where one is named."""
         names = {"solver": self.solver_name, "model": self.model_name}

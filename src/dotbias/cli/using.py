@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from dotbias.cli import hints, show
+from dotbias.cli import completion, hints, show
 from dotbias.cli import options as o
 from dotbias.cli.groups import add
 from dotbias.cli.listing import Listing
@@ -315,24 +315,35 @@ def biases(
     show.frame(table, f"Items with the {end} bias", as_json=as_json, as_csv=as_csv)
 
 
-def info(model: o.ModelArgument, as_json: o.JsonOption = False) -> None:
+def info(
+    model: Annotated[
+        str,
+        typer.Argument(
+            metavar="MODEL",
+            autocompletion=completion.files,
+            help="A file that `dotbias fit` saved; or a folder of prepared ratings, or its URL.",
+        ),
+    ],
+    as_json: o.JsonOption = False,
+) -> None:
     """Show what a model is, how it was fitted, and how good it was on held-out ratings; or what is in a
     folder of prepared ratings.
 
     Example: [bold]dotbias info movies.dotbias[/bold]
     """
     from dotbias.data.prepared.manifest import is_prepared
+    from dotbias.data.sources.remote import is_url
     from dotbias.errors import ModelFileError
     from dotbias.evaluation.evaluate import HeldOut
     from dotbias.recommender.recommender import Recommender
 
-    if is_prepared(model):
+    if is_url(model) or is_prepared(model):
         _prepared(model, as_json=as_json)
         return
     try:
         rec = Recommender.load(model)
     except ModelFileError as error:
-        raise _instead_of_a_model(model, error) from error
+        raise _instead_of_a_model(Path(model), error) from error
     told, facts = rec.info(), rec.facts
     if as_json:
         show.data(told)
@@ -375,7 +386,7 @@ def info(model: o.ModelArgument, as_json: o.JsonOption = False) -> None:
         show.text(f"{name:<{width}}  {text}", heading=width)
 
 
-def _prepared(folder: Path, *, as_json: bool) -> None:
+def _prepared(folder: str, *, as_json: bool) -> None:
     """What is in a folder of prepared ratings."""
     from dotbias.data.prepared.prepared import PreparedRatings
     from dotbias.plain import to_plain

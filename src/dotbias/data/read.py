@@ -8,7 +8,6 @@ import logging
 import os
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Unpack, get_args
 
 import numpy as np
@@ -370,7 +369,7 @@ def as_ratings(
     given: "Ratings | PreparedRatings | Source", *, of_model: Kind | None = None
 ) -> Ratings:
     """Ratings as they are, and whatever else holds ratings as ``read_ratings`` reads it. Of prepared
-    ratings, or the path of their folder, those for training.
+    ratings, or the path or URL of their folder, those for training.
 
     Args:
         given: ratings, or a frame, path, named set...
@@ -379,8 +378,8 @@ def as_ratings(
     Raises:
         DataError, DownloadError: as ``read_ratings``.
     """
-    if isinstance(given, str | os.PathLike) and is_prepared(Path(given)):
-        given = PreparedRatings.open(Path(given))
+    if isinstance(given, str | os.PathLike) and is_prepared(given):
+        given = PreparedRatings.open(given)
     if isinstance(given, PreparedRatings):
         return given.training
     return given if isinstance(given, Ratings) else read_ratings(given, of_model=of_model)

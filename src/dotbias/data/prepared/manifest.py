@@ -1,6 +1,7 @@
 """What a folder of prepared ratings holds, and what its manifest says of it."""
 
 import json
+import os
 import zlib
 from collections.abc import Iterable
 from dataclasses import dataclass, field
@@ -9,6 +10,7 @@ from typing import Any
 
 from dotbias.data.kind import Kind
 from dotbias.data.reading import Reading
+from dotbias.data.sources.remote import Remote, is_url
 from dotbias.errors import DataError, SettingError
 from dotbias.plain import from_plain, to_plain
 from dotbias.shown import Shown
@@ -157,7 +159,7 @@ def write_manifest(folder: Path, manifest: Manifest) -> None:
     (folder / MANIFEST).write_text(text, encoding="utf-8")
 
 
-def damage(path: Path, what: str) -> DataError:
+def damage(path: Path | str, what: str) -> DataError:
     """The error of a file that is not as it was written."""
     return DataError(f"{path}: {what}: the file is damaged or cut short; {_AGAIN}")
 
@@ -176,12 +178,25 @@ def checksum_of(chunks: Iterable[Any]) -> int:
     return crc
 
 
-def is_prepared(folder: Path) -> bool:
-    """Whether a folder holds prepared ratings, whatever else is in it."""
+def is_prepared(place: str | os.PathLike[str]) -> bool:
+    """Whether the folder at a path or URL holds prepared ratings, whatever else is in it.
+
+    Raises:
+        DataError: where it lies elsewhere and cannot be reached.
+    """
+    if is_url(place):
+        remote = Remote(os.fspath(place))
+        size = remote.size(MANIFEST)
+        text = b"" if size is None else remote.read(MANIFEST, 0, min(size, _LARGEST))
+    else:
+        try:
+            with (Path(place) / MANIFEST).open("rb") as file:
+                text = file.read(_LARGEST)
+        except (OSError, ValueError):
+            return False
     try:
-        with (folder / MANIFEST).open("rb") as file:
-            data = json.loads(file.read(_LARGEST))
-    except (OSError, ValueError, RecursionError):
+        data = json.loads(text)
+    except (ValueError, RecursionError):
         return False
     return isinstance(data, dict) and data.get("format") == FORMAT
 

@@ -5,6 +5,7 @@ import json
 import logging
 import os
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, Unpack
 
@@ -17,6 +18,7 @@ from dotbias.data.prepared.manifest import PREPARED, VERSION, Manifest, read_man
 from dotbias.data.prepared.prepared import PreparedRatings
 from dotbias.data.prepared.stream import HowToRead, Sizes, Stream, in_order
 from dotbias.data.prepared.write import (
+    HowMany,
     Plan,
     below_of,
     by_block,
@@ -60,6 +62,8 @@ def prepare(
     path: str | os.PathLike[str],
     *,
     memory: int | str | None = None,
+    n_blocks: int | None = None,
+    n_workers: int = 1,
     test_size: float = TEST_SIZE,
     seed: int = 0,
     scale: tuple[float, float] | None = None,
@@ -78,14 +82,18 @@ def prepare(
     row that is something else is an error that names the row and what to say. All else is read as a
     whole and must fit into memory (docs/scale.md).
 
-    Where the folder holds what the same files, unchanged, were prepared to with the same settings, it
-    stays.
+    Where the folder holds what the same files, unchanged, were prepared to with the same settings and
+    in as many blocks, it stays.
 
     Args:
         source: ratings, or what ``read_ratings`` takes.
         path: the folder; one that dotbias has prepared is replaced.
         memory: bytes that preparing, and later fitting, may take, or text such as ``"3GiB"``; by default
-            half of what there is. How many blocks there are follows from it.
+            half of what there is. Where nobody says how many blocks there are, it follows from it.
+        n_blocks: how many blocks each side is cut into. A fit to the same blocks gives the same bits,
+            and as many workers can share it. At most one for each item, and for 8 users.
+        n_workers: how many workers are to share a fit: without ``n_blocks`` there are as many blocks or
+            more, where so many there can be.
         test_size: the share of ratings to hold out, each by a hash of the seed, its user and its item.
         seed: of that, and of the order within blocks.
         scale, on_bad, duplicates, titles, max_unpacked, how: as for ``read_ratings``; not of
@@ -96,7 +104,8 @@ def prepare(
     Raises:
         DataError: as ``read_ratings``; where the folder cannot be written, or no rating is left for
             training.
-        SettingError: for a setting outside its range.
+        SettingError: for a setting outside its range; for ``n_blocks`` of which three would take more
+            than an eighth of the memory.
 
     >>> import dotbias as db
     >>> ratings, _ = db.simulate(n_users=100, n_items=50, n_ratings=2000, seed=0)
@@ -105,8 +114,15 @@ def prepare(
     """
     generator(seed)
     below_of(test_size)
+    for name, number in (
+        ("n_blocks", 1 if n_blocks is None else n_blocks),
+        ("n_workers", n_workers),
+    ):
+        if isinstance(number, bool) or not isinstance(number, int) or number < 1:
+            raise SettingError(f"{name}={number!r}: {name} must be a whole number at least 1")
     n_bytes, folder = allowed(memory), Path(path)
-    settings: dict[str, Any] = {"memory": n_bytes, "test_size": test_size, "seed": seed}
+    how_many = partial(how_many_blocks, memory=n_bytes, n_blocks=n_blocks, n_workers=n_workers)
+    settings: dict[str, Any] = {"test_size": test_size, "seed": seed}
     said: dict[str, Any] = {"scale": scale, "on_bad": on_bad, "duplicates": duplicates}
     if isinstance(source, Ratings):
         given = {**said, "titles": titles, "max_unpacked": max_unpacked, **how}
@@ -115,7 +131,7 @@ def prepare(
                 f"{names[0]}={given[names[0]]!r}: these are ratings, and read already"
             )
         with outputs([(folder, PREPARED)], force=force) as named, named.part(folder) as part:
-            _write(part, source, n_bytes, test_size=test_size, seed=seed)
+            _write(part, source, how_many, **settings)
         return PreparedRatings.open(folder, memory=memory)
     limit, reading = limit_of(max_unpacked), Reading(**how)
     content, beside = locate(source, RATINGS, SUFFIXES, limit)
@@ -124,7 +140,7 @@ def prepare(
         settings | said | {"titles": str(_paths(titles)), "max_unpacked": max_unpacked, **reading}
     )
     fingerprint = _fingerprint(_stamps(task, source), told)
-    if not force and (kept := _unchanged(folder, fingerprint, n_bytes)) is not None:
+    if not force and (kept := _unchanged(folder, fingerprint, n_bytes, how_many)) is not None:
         _log.info("%s: prepared already from %s, which has not changed", folder, kept[1].source)
         return kept[0]
     reads = [os.fspath(one) for each in (source, titles) for one in _paths(each)]
@@ -132,7 +148,9 @@ def prepare(
         outputs([(folder, PREPARED)], reads=reads, force=force) as named,
         named.part(folder) as part,
     ):
-        _read_and_write(part, task, n_bytes, test_size, seed, fingerprint, progress)
+        _read_and_write(
+            part, task, n_bytes, how_many, progress, fingerprint=fingerprint, **settings
+        )
     return PreparedRatings.open(folder, memory=memory)
 
 
@@ -172,37 +190,25 @@ def _read_and_write(
     part: Path,
     task: _Task,
     memory: int,
-    test_size: float,
-    seed: int,
-    fingerprint: str,
+    how_many: HowMany,
     progress: Progress,
+    **settings: Any,
 ) -> None:
     sizes = Sizes.of(memory)
     batches = batches_of(task.content, task.reading)
     if batches is None or batches.fit(sizes.batch):
         ratings, report = task.read(task.content, task.titles)
         report.log()
-        said = {"fingerprint": fingerprint, "source": report.source}
-        _write(part, ratings, memory, test_size=test_size, seed=seed, **said)
+        _write(part, ratings, how_many, source=report.source, **settings)
         return
-    write_streamed(
-        part,
-        batches,
-        task,
-        memory,
-        sizes,
-        progress=progress,
-        test_size=test_size,
-        seed=seed,
-        fingerprint=fingerprint,
-    )
+    write_streamed(part, batches, task, how_many, sizes, progress=progress, **settings)
 
 
 def write_streamed(
     part: Path,
     batches: Batches,
     task: _Task,
-    memory: int,
+    how_many: HowMany,
     sizes: Sizes,
     *,
     progress: Progress = False,
@@ -213,7 +219,7 @@ def write_streamed(
     Args:
         part: the folder; beside it lies what is on disk meanwhile.
         batches, task: the source, and what the user says of it.
-        memory: what decides how many blocks there are.
+        how_many: blocks there are.
         sizes: of what is in memory at once.
         progress: whether to show a bar.
         settings: what else the manifest says.
@@ -236,7 +242,7 @@ def write_streamed(
             folder=work,
             advance=advance,
         )
-        plan, ids, rows = stream.rows(memory)
+        plan, ids, rows = stream.rows(how_many)
         manifest = write_blocks(
             part,
             plan,
@@ -294,13 +300,13 @@ def _report(batches: Batches, stream: Stream, manifest: Manifest, learnt: ReadRe
     )
 
 
-def _write(folder: Path, ratings: Ratings, memory: int, **settings: Any) -> None:
+def _write(folder: Path, ratings: Ratings, how_many: HowMany, **settings: Any) -> None:
     """Write ratings that are in memory."""
     users, user_ids = in_order(ratings.user_vocabulary, ratings.user_indices)
     items, item_ids = in_order(ratings.item_vocabulary, ratings.item_indices)
     user_counts = np.bincount(users, minlength=ratings.n_users)
     item_counts = np.bincount(items, minlength=ratings.n_items)
-    n_blocks = how_many_blocks(len(ratings), ratings.n_users, ratings.n_items, memory)
+    n_blocks = how_many(len(ratings), ratings.n_users, ratings.n_items)
     edges = user_edges(user_counts, n_blocks), item_edges(item_counts, n_blocks)
     plan = Plan(user_counts, item_counts, *edges)
     write_blocks(
@@ -320,15 +326,23 @@ def _write(folder: Path, ratings: Ratings, memory: int, **settings: Any) -> None
 
 
 def _unchanged(
-    folder: Path, fingerprint: str, memory: int
+    folder: Path, fingerprint: str, memory: int, how_many: HowMany
 ) -> tuple[PreparedRatings, Manifest] | None:
-    """What is in the folder, if the same source was prepared with the same settings."""
+    """What is in the folder, if the same source was prepared with the same settings, to as many blocks
+    as it would be now.
+    """
     if not fingerprint:
         return None
     with suppress(DataError):
         manifest = read_manifest(folder)
         if manifest.fingerprint == fingerprint:
-            return PreparedRatings(folder, manifest, memory), manifest
+            n_blocks = how_many(manifest.whole.n, manifest.n_users, manifest.n_items)
+            if n_blocks == manifest.n_blocks:
+                return PreparedRatings(folder, manifest, memory), manifest
+            _log.info(
+                "%s: prepared again, in %s blocks on a side in the place of %s",
+                *(folder, f"{n_blocks:,}", f"{manifest.n_blocks:,}"),
+            )
     return None
 
 

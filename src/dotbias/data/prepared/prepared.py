@@ -20,6 +20,7 @@ from dotbias.data.kind import Kind
 from dotbias.data.prepared.copying import USER, VALUE, copy_block, copy_blocks
 from dotbias.data.prepared.manifest import (
     COLUMNS,
+    MANIFEST,
     SMALL,
     Manifest,
     Moments,
@@ -28,10 +29,12 @@ from dotbias.data.prepared.manifest import (
     damage,
     read_manifest,
 )
+from dotbias.data.prepared.mirror import Mirror
 from dotbias.data.prepared.write import TYPES
 from dotbias.data.ratings import LARGEST, Ratings, Scale, ratings_of
 from dotbias.data.reading import Reading
 from dotbias.data.sources.blob import PARSER_ERRORS, Blob, shown
+from dotbias.data.sources.remote import Remote, is_url
 from dotbias.data.stripes import OTHER, Columns, Side, Stripe, ahead, stripe
 from dotbias.data.vocabulary import Index, Vocabulary
 from dotbias.errors import DataError, SettingError
@@ -51,6 +54,8 @@ class PreparedRatings(Shown):
         folder: where they lie.
         manifest: what it says.
         memory: bytes that fitting them may take.
+        mirror: of a folder elsewhere, in which ``folder`` is for the time being. A user block comes when
+            it is first read.
 
     >>> import dotbias as db
     >>> ratings, _ = db.simulate(n_users=100, n_items=50, n_ratings=2000, seed=0)
@@ -60,8 +65,11 @@ class PreparedRatings(Shown):
     >>> users, items, values = prepared.training.read_block(0, 3)
     """
 
-    def __init__(self, folder: Path, manifest: Manifest, memory: int) -> None:
+    def __init__(
+        self, folder: Path, manifest: Manifest, memory: int, mirror: Mirror | None = None
+    ) -> None:
         self.folder, self.manifest, self.memory = folder, manifest, memory
+        self._mirror = mirror
         n_blocks, whole = manifest.n_blocks, manifest.whole
         for name in SMALL:
             path = self._path(name)
@@ -88,21 +96,34 @@ class PreparedRatings(Shown):
         self.item_vocabulary = self._vocabulary("item", manifest.n_items)
 
     @classmethod
-    def open(cls, path: str | Path, *, memory: int | str | None = None) -> "PreparedRatings":
+    def open(
+        cls, path: str | os.PathLike[str], *, memory: int | str | None = None
+    ) -> "PreparedRatings":
         """The ratings in a folder.
 
         Args:
-            path: the folder.
+            path: the folder, or its URL where fsspec reads it (``"s3://bucket/ratings.blocks"``, extra
+                ``cluster``). What is read of one elsewhere is kept in a temporary file without a name.
             memory: what fitting them may take, in bytes or as text such as ``"3GiB"``; by default half
                 of what there is. Where nobody names a number of factors, they are as many as fit.
 
         Raises:
             DataError: naming the file that is missing, damaged, cut short, of another type or of a newer
-                version.
+                version; or the URL, where it cannot be reached.
             SettingError: for a memory that is no size.
         """
-        folder, n_bytes = Path(path), allowed(memory)
-        return cls(folder, read_manifest(folder), n_bytes)
+        n_bytes = allowed(memory)
+        if not is_url(path):
+            return cls(Path(path), read_manifest(Path(path)), n_bytes)
+        mirror = Mirror(Remote(os.fspath(path)))
+        with mirror.opening() as folder:
+            mirror.begin(MANIFEST)
+            manifest = read_manifest(folder)
+            for name in SMALL:
+                mirror.begin(name)
+            for name in COLUMNS:
+                mirror.begin(f"{name}.npy", _HEAD)
+            return cls(folder, manifest, n_bytes, mirror)  # which maps what it reads later
 
     def __repr__(self) -> str:
         whole, training = len(self.whole), len(self.training)
@@ -120,6 +141,16 @@ class PreparedRatings(Shown):
             "items": self.manifest.n_items,
             "blocks on each side": self.n_blocks,
         }
+
+    @property
+    def name(self) -> str:
+        """The folder, or its URL, as it may be printed."""
+        return shown(self.folder) if self._mirror is None else self._mirror.name
+
+    @property
+    def place(self) -> str:
+        """The folder as another process opens it: its path; or its URL, perhaps with a password."""
+        return str(self.folder.resolve()) if self._mirror is None else self._mirror.url
 
     @property
     def n_blocks(self) -> int:
@@ -243,10 +274,14 @@ class PreparedRatings(Shown):
         return np.stack(edges, axis=1).astype(np.int32), lowest, highest
 
     def _verify(self, name: str, a: int) -> None:
-        """Compare a stripe with its checksum."""
+        """Compare a stripe with its checksum; of what lies elsewhere, when it has come."""
         stripe = slice(self._starts[a * self.n_blocks], self._starts[(a + 1) * self.n_blocks])
-        if checksum_of([getattr(self._columns, name)[stripe]]) != self.manifest.stripes[name][a]:
-            raise damage(self._path(f"{name}.npy"), f"the checksum of user block {a} is another")
+        numbers: NDArray[Any] = getattr(self._columns, name)[stripe]
+        if self._mirror is not None:
+            start = self._offsets[name] + numbers.itemsize * int(stripe.start)
+            self._mirror.fetch(f"{name}.npy", start, start + numbers.nbytes)
+        if checksum_of([numbers]) != self.manifest.stripes[name][a]:
+            raise damage(f"{self.name}/{name}.npy", f"the checksum of user block {a} is another")
 
     def _check(self, block: int, wrong: int) -> None:
         """Raise for what ``copy_block`` has found in a block."""
@@ -254,12 +289,16 @@ class PreparedRatings(Shown):
             return
         a, b = divmod(block, self.n_blocks)
         if wrong == VALUE:
-            raise damage(self._path("values.npy"), f"a value of block {a}, {b} is not in range")
+            raise damage(f"{self.name}/values.npy", f"a value of block {a}, {b} is not in range")
         side: Side = "user" if wrong == USER else "item"
         number = a if side == "user" else b
         low, high = self._edges[side][number : number + 2]
-        path = self._path(f"{side}s.npy")
+        path = f"{self.name}/{side}s.npy"
         raise damage(path, f"an index of block {a}, {b} is not from {low:,} to {high:,}")
+
+
+# In which an array of NumPy says what it holds.
+_HEAD = 1 << 12
 
 
 _COLUMNS_OF_RATINGS = ("user_indices", "item_indices", "values")
@@ -327,7 +366,7 @@ class PreparedPart(Ratings):
 
     def _on_disk(self) -> SettingError:
         return SettingError(
-            f"the ratings in {shown(self.of.folder)} are read from disk block by block, and what was "
+            f"the ratings in {self.of.name} are read from disk block by block, and what was "
             "asked for needs them in memory. ALS, ImplicitALS, ClosedForm and GradientDescent (one "
             "rating at a time, squared error, without validation rows) do not; for anything else read "
             "the source itself"

@@ -23,7 +23,7 @@ from dotbias.data import values
 from dotbias.data.formats.table import Table
 from dotbias.data.prepared.batches import Batch, Batches, Size
 from dotbias.data.prepared.spill import Spill, hashes, write_ipc
-from dotbias.data.prepared.write import Plan, Rows, how_many_blocks, item_edges, user_edges
+from dotbias.data.prepared.write import HowMany, Plan, Rows, item_edges, user_edges
 from dotbias.data.ratings import Ratings, Scale
 from dotbias.data.read import (
     DUPLICATES,
@@ -215,15 +215,17 @@ class Stream:
         bits = (max(1, -(-n_rows // max(1, sizes.rows))) - 1).bit_length()
         self._bits = min(bits, _MOST_BITS)
 
-    def rows(self, memory: int) -> tuple[Plan, tuple[pl.LazyFrame, pl.LazyFrame], Iterator[Rows]]:
+    def rows(
+        self, how_many: HowMany
+    ) -> tuple[Plan, tuple[pl.LazyFrame, pl.LazyFrame], Iterator[Rows]]:
         """How the ratings are cut, the ids of users and items, and the rows of each user block."""
         by_user = self._read()
         users, by_item = self._number_users(by_user)
         n = int(users.counts.sum())
-        n_blocks = how_many_blocks(n, len(users.counts), _MOST, memory)
+        n_blocks = how_many(n, len(users.counts), _MOST)
         edges = user_edges(users.counts, n_blocks)
         items = self._number_items(by_item, users, edges)
-        n_blocks = how_many_blocks(n, len(users.counts), len(items.counts), memory)
+        n_blocks = how_many(n, len(users.counts), len(items.counts))
         plan = Plan(
             users.counts,
             items.counts,

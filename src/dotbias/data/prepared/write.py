@@ -1,6 +1,6 @@
 """Writing a folder of prepared ratings, one user block at a time."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
@@ -33,9 +33,13 @@ from dotbias.data.prepared.manifest import (
 from dotbias.data.prepared.spill import write_ipc
 from dotbias.data.vocabulary import Index
 from dotbias.errors import DataError, SettingError
+from dotbias.memory import in_units
 
 Rows = tuple[Index, Index, Values]
 """User index, item index and value of ratings, shape (n,) each."""
+
+HowMany = Callable[[int, int, int], int]
+"""``how_many_blocks`` of a number of ratings, users and items, with all else settled."""
 
 TYPES: dict[str, type[np.generic]] = {"users": np.int32, "items": np.int32, "values": np.float32}
 
@@ -70,17 +74,46 @@ class Plan:
         return int(self.user_counts.sum())
 
 
-def how_many_blocks(n: int, n_users: int, n_items: int, memory: float) -> int:
+def how_many_blocks(
+    n: int,
+    n_users: int,
+    n_items: int,
+    *,
+    memory: float,
+    n_blocks: int | None = None,
+    n_workers: int = 1,
+) -> int:
     """Blocks on each side: as many as the grid in memory has, or more, so that three stripes fit into an
-    eighth of the memory.
+    eighth of the memory and each worker has one; or as many as are asked for.
 
     Args:
         n, n_users, n_items: of ratings, users, items.
         memory: bytes that may be taken.
+        n_blocks: how many are asked for.
+        n_workers: how many workers are to share a fit.
+
+    Raises:
+        SettingError: where so many as are asked for would take too much memory, or cannot be.
     """
-    least = 8 if n < 1_000_000 else 16
+    usual = 8 if n < 1_000_000 else 16
     needed = int(-(-_STRIPES * _BYTES_OF_A_RATING * _PART_OF_MEMORY * n // memory))
-    return max(1, min(max(least, needed), -(-n_users // USERS_PER_GROUP), n_items))
+    n_groups = -(-n_users // USERS_PER_GROUP)
+    most = max(1, min(n_groups, n_items))
+    if n_blocks is None:
+        return min(max(usual, needed, n_workers), most)
+    said = f"n_blocks={n_blocks} (--blocks {n_blocks})"
+    if n_blocks < min(needed, most):
+        raise SettingError(
+            f"{said}: {_STRIPES} user blocks would take more than an eighth of the "
+            f"{in_units(memory)} of memory: {n:,} ratings need at least {min(needed, most):,} blocks, "
+            "or more memory"
+        )
+    if n_blocks > most:
+        raise SettingError(
+            f"{said}: there can be at most {most:,} blocks, "
+            + (f"one for {USERS_PER_GROUP} users" if n_groups < n_items else "one for each item")
+        )
+    return n_blocks
 
 
 def user_edges(counts: NDArray[np.int64], n_blocks: int) -> NDArray[np.int64]:

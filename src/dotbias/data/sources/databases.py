@@ -258,9 +258,12 @@ def without_password(address: str) -> str:
 
     >>> without_password("postgresql+psycopg://me:se@cret@host/base?sslpassword=x&port=1")
     'postgresql+psycopg://me:***@host/base?sslpassword=***&port=1'
+    >>> without_password("https://me:1234@host/ratings.blocks?X-Amz-Signature=f00")
+    'https://me:***@host/ratings.blocks?X-Amz-Signature=***'
     """
     address = re.sub(r"(://[^:/?]*:).*@", r"\1***@", address)
-    return re.sub(r"(?i)([?&;]\w*(?:password|passwd|pwd|secret|token)=)[^&;]*", r"\1***", address)
+    names = "password|passwd|pwd|secret|token|sig|signature"
+    return re.sub(rf"(?i)([?&;][\w-]*(?:{names})=)[^&;]*", r"\1***", address)
 
 
 def missing_driver(error: Exception) -> str:

@@ -16,12 +16,13 @@ from dotbias.data.catalog import NAMED_SETS, fetch
 from dotbias.data.sources.archives import Tar, Zip, is_tar
 from dotbias.data.sources.blob import Blob, Content, Frame, Parts, named_errors, shown
 from dotbias.data.sources.containers import Container
-from dotbias.data.sources.databases import DuckDB, SQLite, at_address
+from dotbias.data.sources.databases import DuckDB, SQLite, at_address, without_password
 from dotbias.data.sources.delta import LOG, delta_table
 from dotbias.data.sources.folders import Folder, file_blob, read_pipe, user_path
 from dotbias.data.sources.limits import LIMIT, Limit
 from dotbias.data.sources.packing import PACKINGS
 from dotbias.data.sources.refused import refuse_zip
+from dotbias.data.sources.remote import is_url
 from dotbias.data.sources.workbooks import Workbook
 from dotbias.errors import DataError, did_you_mean
 
@@ -182,12 +183,13 @@ def _at_address(
     name: str, patterns: Sequence[str], suffixes: Sequence[str], limit: Limit
 ) -> tuple[Content, Blob | Frame | None]:
     scheme = name.partition("://")[0].lower()
-    if scheme in ("http", "https", "ftp", "s3", "gs", "gcs", "abfs", "az", "hdfs", "hf"):
-        raise DataError(
-            f"{scheme}: files are read from this machine: download it and pass its path"
-        )
     if scheme == "file":
         raise DataError(f"{name}: pass the path without file://")
+    if is_url(name):
+        raise DataError(
+            f"{without_password(name)}: not on this machine, and prepared ratings alone are read from "
+            "elsewhere: download it and pass its path"
+        )
     database, table = at_address(name, limit)
     if table is None:
         return _chosen(database, patterns, suffixes)

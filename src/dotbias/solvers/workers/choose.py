@@ -16,7 +16,7 @@ def exchange_of(cluster: str, n_workers: int | None, plan: Plan, spec: dict[str,
     if cluster == "processes":
         from dotbias.solvers.workers.processes import Processes
 
-        return Processes(min(n_workers or 2, plan.n_blocks), plan, spec)
+        return Processes(n_workers or 2, plan, spec)
     if cluster == "ray" or cluster.startswith("ray://") or cluster == "auto":
         from dotbias.solvers.workers.ray_actors import RayActors
 

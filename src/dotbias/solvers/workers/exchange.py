@@ -1,13 +1,17 @@
 """Workers that share out blocks of ratings, and what carries tables and tasks between them."""
 
+import logging
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from functools import cache
 from itertools import chain, islice
 from typing import Any
 
 from dotbias.errors import DotbiasError
 from dotbias.solvers.workers.blocks import Block, Place, Plan
+
+_log = logging.getLogger("dotbias")
 
 Task = dict[str, Any]
 """What a worker is to do, as plain data. ``"block"`` is the number of the block that it is about, which
@@ -20,6 +24,15 @@ class WorkerLostError(DotbiasError):
     """A worker has ended, and with it the blocks that it held."""
 
 
+@cache  # a command may share out several fits
+def _say_idle(n_workers: int, n_blocks: int) -> None:
+    _log.warning(
+        "Of %s workers %s have something to do, for the ratings lie in %s blocks on a side: "
+        "prepare them in more, n_blocks=%d (dotbias prepare --blocks %d)",
+        *(n_workers, n_blocks, n_blocks, n_workers, n_workers),
+    )
+
+
 class Exchange(ABC):
     """Workers, the blocks that they hold, and how these get from one to another.
 
@@ -29,13 +42,15 @@ class Exchange(ABC):
     no bit of what comes out.
 
     Args:
-        n_workers: how many.
+        n_workers: how many; there are no more than blocks on a side, and it is said once.
         plan: the arrays of each block.
         spec: plain data, from which a worker makes its job (``dotbias.solvers.workers.jobs``).
     """
 
     def __init__(self, n_workers: int, plan: Plan, spec: dict[str, Any]) -> None:
-        self.n_workers, self.plan, self.spec = n_workers, plan, spec
+        if n_workers > plan.n_blocks:
+            _say_idle(n_workers, plan.n_blocks)
+        self.n_workers, self.plan, self.spec = min(n_workers, plan.n_blocks), plan, spec
 
     def owner(self, block: int) -> int:
         """Which worker does what is about a block."""

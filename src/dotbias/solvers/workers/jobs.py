@@ -26,7 +26,7 @@ class Job(ABC):
 
 def job_of(spec: Mapping[str, Any]) -> Job:
     """The job that plain data describe: ``"job"`` names the module and the function that makes it of the
-    ratings and these data, ``"folder"`` and ``"part"`` say where the ratings are.
+    ratings and these data, ``"folder"``, which may be a URL, and ``"part"`` say where the ratings are.
     """
     module, _, name = spec["job"].partition(":")
     made: Callable[[PreparedPart, Mapping[str, Any]], Job] = getattr(import_module(module), name)
@@ -37,7 +37,7 @@ def spec_of(make: str, solver: Solver, model: Model, ratings: PreparedPart) -> d
     """The plain data of a job: what makes it (``name_of``), and of what."""
     return {
         "job": make,
-        "folder": str(ratings.of.folder.resolve()),
+        "folder": ratings.of.place,
         "part": ratings.name,
         "solver": to_plain(solver),
         "model": to_plain(model),

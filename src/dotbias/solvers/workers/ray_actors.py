@@ -42,7 +42,7 @@ class RayActors(Exchange):
                 where = "a local cluster" if address is None else f"the cluster {address}"
                 raise SettingError(f"cluster: {where} cannot be reached: {error}") from error
         n = n_workers or max(1, int(_resources(ray).get("CPU", 1)))
-        super().__init__(min(n, plan.n_blocks), plan, spec)
+        super().__init__(n, plan, spec)
         self._where: dict[Place, Any] = {}  # a worker, or what refers to a bundle
         self._actors: list[Any] = []
         self._round = 0
