@@ -436,7 +436,7 @@ def _of_fit(rec: "Recommender", name: str) -> list[tuple[str, str]]:
         ("  seed", "-" if facts.seed is None else str(facts.seed)),
         (
             "  fitted",
-            f"{facts.fitted_at or '-'}, {len(history.epochs)} {facts.epochs_are} in "
+            f"{facts.fitted_at or '-'}, {len(history.epochs)} {history.epochs_are} in "
             f"{history.seconds:.2f} s ({history.stopped})",
         ),
     ]

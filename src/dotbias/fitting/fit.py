@@ -278,7 +278,8 @@ def _fit_one(runs: _Runs, model: Model | None, solver: Solver | None) -> Part:
 
         def on_epoch(epoch: Epoch) -> None:
             nonlocal done
-            advance(epoch.epoch - done, _describe(epoch))  # of a run that goes on, all at once
+            # Of a run that goes on, all at once.
+            advance(epoch.epoch - done, _describe(epoch, solver))
             done = epoch.epoch
             if not has_formula_of(model, DotProduct):  # whose iterations are half of the work
                 pace.note(epoch.epoch)
@@ -422,12 +423,13 @@ class _Pace:
             _log.info("%s: about %.0f s to go (%s).", self.title, left, of)
 
 
-def _describe(epoch: Epoch) -> str:
+def _describe(epoch: Epoch, solver: Solver) -> str:
     figure = "RMSE" if epoch.train_loss is None else "loss"
+    shown = f"{solver.epochs_are.removesuffix('s')} {epoch.epoch}"
     if epoch.noise is not None:
-        shown = f"sample {epoch.epoch}  noise {epoch.noise:.4f}"
+        shown += f"  noise {epoch.noise:.4f}"
     else:
-        shown = f"epoch {epoch.epoch}  training {figure} {epoch.train_figure:.4f}"
+        shown += f"  training {figure} {epoch.train_figure:.4f}"
     if epoch.objective is not None:
         shown += f"  objective {epoch.objective:.6g}"
     if epoch.validation_figure is not None:

@@ -22,6 +22,7 @@ from dotbias.models.parameters import Parameters
 from dotbias.plain import from_plain, settings_from_plain, to_plain
 from dotbias.recommender.facts import Facts
 from dotbias.recommender.fitted import Fitted, Part
+from dotbias.solvers.registry import SOLVERS
 
 Arrays = dict[str, NDArray[Any]]
 
@@ -120,8 +121,8 @@ def read(path: Path, model: Model | None = None, *, verify: bool = True) -> Fitt
         if saved.preference is not None:
             part = saved.preference
             own_part = _checked(part.model, None, arrays, _PREFERENCE, rated.shape)
-            second = Part(*own_part, _with_plain_solver(part.facts))
-        return Fitted(made, own, users, items, rated, _with_plain_solver(saved.facts), second)
+            second = Part(*own_part, _of_any_version(part.facts))
+        return Fitted(made, own, users, items, rated, _of_any_version(saved.facts), second)
     except (DataError, SettingError) as error:
         raise ModelFileError(f"{path} cannot be used: {error}") from error
 
@@ -130,11 +131,13 @@ def _as_saved(model: Model) -> _SavedModel:
     return _SavedModel(type(model).__name__, model.summary())
 
 
-def _with_plain_solver(facts: Facts) -> Facts:
-    """Facts of older versions have their solver as text."""
-    if not isinstance(facts.solver, str):
-        return facts
-    return replace(facts, solver=model_file.plain_of_text(facts.solver))
+def _of_any_version(facts: Facts) -> Facts:
+    """Facts of older versions have their solver as text, and do not say what its epochs are called."""
+    if isinstance(facts.solver, str):
+        facts = replace(facts, solver=model_file.plain_of_text(facts.solver))
+    if (solver := SOLVERS.get(facts.solver_name or "")) is not None:
+        facts = replace(facts, history=replace(facts.history, epochs_are=solver.epochs_are))
+    return facts
 
 
 def _checked(

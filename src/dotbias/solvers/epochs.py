@@ -83,7 +83,7 @@ class EpochLoop(Shown, ABC):
         self, n_epochs: int, validation: Validation, *, patience: float = math.inf
     ) -> None:
         self.n_epochs, self.validation, self.patience = n_epochs, validation, patience
-        self.history = History()
+        self.history = History(epochs_are=self.solver.epochs_are)
         self.whole, self.on_workers = True, False
 
     # What depends on the solver.
@@ -153,10 +153,10 @@ class EpochLoop(Shown, ABC):
     # The loop itself.
 
     def __repr__(self) -> str:
-        return f"{type(self).__name__}(epoch {self.epoch} of {self.n_epochs})"
+        return f"{type(self).__name__}({self.epoch} of {self.n_epochs} {self.solver.epochs_are})"
 
     def _parts(self) -> Iterable[Part]:
-        yield {"epoch": self.epoch, "of": self.n_epochs}
+        yield {self.solver.epochs_are: self.epoch, "of": self.n_epochs}
         yield self.history.epochs[-1:]
 
     @property
