@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import polars as pl
@@ -25,6 +25,7 @@ from dotbias.recommender.fitted import Fitted, Part
 from dotbias.solvers.registry import SOLVERS
 
 Arrays = dict[str, NDArray[Any]]
+F = TypeVar("F", bound=Fitted)
 
 # Before the name of each array of the model, and of the second one.
 _PARAMETERS, _PREFERENCE = "parameters.", "preference."
@@ -90,6 +91,19 @@ def write(path: Path, rec: Fitted, *, half: bool, force: bool = False) -> None:
     part = None if second is None else _SavedPart(_as_saved(second.model), second.facts)
     saved = _Saved(_as_saved(rec.model), replace(rec.facts, half_precision=half), part)
     model_file.write(path, arrays, to_plain(saved), force=force)
+
+
+def in_half(rec: F) -> F:
+    """What a file in half precision gives back."""
+
+    def rounded(parameters: Parameters) -> Parameters:
+        halves = {name: _in_half(array, *rec.rated.shape) for name, array in parameters.items()}
+        return {name: array.astype(parameters[name].dtype) for name, array in halves.items()}
+
+    second = rec.preference
+    if second is not None:
+        second = replace(second, parameters=rounded(second.parameters))
+    return replace(rec, parameters=rounded(rec.parameters), preference=second)
 
 
 def read(path: Path, model: Model | None = None, *, verify: bool = True) -> Fitted:

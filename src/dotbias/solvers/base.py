@@ -104,6 +104,16 @@ class History(Shown):
         return self.epochs[-1].train_rmse if held_out is None else held_out
 
     @property
+    def passes(self) -> str:
+        """How many there were, and what the solver calls them.
+
+        >>> History([], epochs_are="samples").passes
+        '0 samples'
+        """
+        n = len(self.epochs)
+        return f"{n} {self.epochs_are.removesuffix('s') if n == 1 else self.epochs_are}"
+
+    @property
     def above_biases(self) -> bool:
         """Whether training has ended above biases alone on those rows."""
         mine, biases = self.rmse, self.biases_rmse
@@ -155,10 +165,7 @@ class History(Shown):
                     Panel(title=title, x_label=self.epochs_are, y_label=name, lines=lines)
                 )
         ended = {"early": ", stopped early", "interrupted": ", interrupted"}.get(self.stopped, "")
-        passes = one if len(self.epochs) == 1 else self.epochs_are
-        return LinePicture(
-            title=f"A fit of {len(self.epochs)} {passes}{ended}", panels=tuple(panels)
-        )
+        return LinePicture(title=f"A fit of {self.passes}{ended}", panels=tuple(panels))
 
     plot = picture
     """What fast.ai and pandas call it."""
