@@ -161,12 +161,12 @@ def test_info_of_ratings_says_what_they_are_and_what_to_do(run, workplace, ratin
 
 def test_what_is_saved_has_the_settings_that_were_measured(run, workplace, ratings):
     """And no second walk along the penalties, over all ratings: both fits are of one choice."""
-    how = "--solver", "als", "--factors", 2, "--iterations", 2, "--liking", 0.1
+    how = "--solver", "als", "--factors", 2, "--iterations", 2, "--liking", 0.1, "--threads", 1
     done = run("fit", ratings, "-o", "both.dotbias", *how, "--test-size", 0.5)
     assert done.stderr.count("Lists: ") == 1
     facts = db.Recommender.load(workplace / "both.dotbias").by("preference").facts
     train, _ = db.read_ratings(ratings).split(0.5, seed=0)
-    choice = choose_preference(train, db.ImplicitALS(liking=0.1), budget=30)
+    choice = choose_preference(train, db.ImplicitALS(liking=0.1), budget=30, n_threads=1)
     assert facts.preference_choice.tried == choice.record.tried
     assert facts.solver_text == repr(choice.solver)
 

@@ -165,6 +165,7 @@ def fit(
             how["preference"],
             budget=planning.budget(solving),
             seed=seed,
+            n_threads=solving.threads,
             progress=not show.quiet(),
             checkpoints=kept,
         )
