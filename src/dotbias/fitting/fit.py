@@ -174,9 +174,7 @@ def _fitted(
         _log.info("Solver: %s", choice)
         model, solver = choice.model, choice.solver
     if purpose == "both":  # before anything is fitted, which Ctrl-C would lose
-        preference = _chosen_preference(
-            runs, None, preference, getattr(solver, "n_threads", None)
-        )
+        preference = _chosen_preference(runs, None, preference, getattr(solver, "n_threads", None))
     first = _fit_one(runs, model, solver)
     facts = replace(first.facts, choice=None if choice is None else choice.record)
     second = None
