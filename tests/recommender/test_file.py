@@ -112,7 +112,7 @@ def test_settings_and_facts_may_come_from_numpy(tmp_path: Path) -> None:
     same = db.Recommender.load(tmp_path / "m")
     assert same.model == db.DotBias(n_factors=2)
     assert (same.facts.seed, same.facts.notes) == (3, {"share": 0.5})
-    assert same.facts.solver_text == repr(db.ALS(n_iterations=1))
+    assert same.facts.solver_text == repr(db.ALS(n_iterations=1, n_steps=0))
 
 
 def test_facts_can_be_read_as_plain_data() -> None:
