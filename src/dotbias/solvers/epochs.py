@@ -62,7 +62,8 @@ class EpochLoop(Shown, ABC):
         patience: epochs without improvement on the validation rows before the loop ends.
 
     Attributes:
-        solver, model, ratings, seed: what makes it this fit and no other; set by the subclass.
+        solver, model, ratings, seed: what makes it this fit and no other; set by the subclass, and the
+            solver before this class's ``__init__``.
         rng: source of what epochs draw; likewise.
         start: parameters of the form in which those of the best epoch are kept; likewise.
         on_workers: whether its epochs are shared out.
@@ -272,7 +273,7 @@ class EpochLoop(Shown, ABC):
             self.set_state(arrays)
         except (DataError, RuntimeError, KeyError) as error:  # PyTorch has some of its own
             raise ModelFileError(f"the checkpoint cannot be used: {error}") from error
-        self.history = facts.history
+        self.history = replace(facts.history, epochs_are=self.solver.epochs_are)
         self.set_kept(kept)
         self.set_own_facts(own)
         best_figure, best_epoch = facts.best
