@@ -1,13 +1,15 @@
-"""The Gibbs sampler: how its defaults were chosen, and its test error against its single model's.
+"""The Gibbs sampler: its defaults, its threads, and its test error against its single model's.
 
     python benchmarks/gibbs.py choose              # validation RMSE on parts of the training rows alone
     python benchmarks/gibbs.py accuracy            # all protocols, ids only and with histories
     python benchmarks/gibbs.py side                # ml-100k u1 with side information and time
     python benchmarks/gibbs.py accuracy --only ml-100k --threads 1
+    python benchmarks/gibbs.py threads             # from how many ratings on two threads pay
 
 ``choose`` holds out a tenth (seed 7) of each protocol's first training part. ``accuracy`` prints for
 each split the test RMSE of the samples' mean and of the single model it is compressed to, its rank, and
-the seconds of sampling and of the whole fit.
+the seconds of sampling and of the whole fit. ``threads`` draws samples of invented ratings on one thread
+and on two by turns, and prints the least milliseconds of each: other programs only ever add to them.
 """
 
 import statistics
@@ -19,10 +21,12 @@ import polars as pl
 import typer
 from rich.console import Console
 from rich.table import Table
+from threadpoolctl import threadpool_limits
 
 import dotbias as db
 import protocols
 from dotbias.solvers.gibbs.gibbs import Gibbs
+from dotbias.solvers.threads import threads as use_threads
 
 app = typer.Typer(add_completion=False)
 Only = Annotated[list[str] | None, typer.Option(help="Names of the sets.")]
@@ -75,6 +79,33 @@ def accuracy(
             table.add_row(name, form, *_summary(splits))
             for one in splits:
                 print(name, form, *(f"{value:.4f}" for value in one), flush=True)
+    Console(width=120).print(table)
+
+
+@app.command()
+def threads(
+    ratings: Annotated[list[int] | None, typer.Option(help="How many of them.")] = None,
+    factors: Annotated[list[int] | None, typer.Option()] = None,
+    seconds: Annotated[float, typer.Option(help="How long each line takes turns.")] = 20.0,
+) -> None:
+    table = Table("ratings", "factors", "one thread, ms", "two threads, ms", "one / two")
+    for n in ratings or (20_000, 80_000):
+        # In the shape of ml-latest-small.
+        world = db.simulate(n_users=610, n_items=9_000, n_ratings=n, seed=0).ratings
+        for k in factors or (15, 31, 63, 127):
+            chain = Gibbs().chain(world, n_factors=k, seed=0)
+            least = {1: float("inf"), 2: float("inf")}
+            end = time.perf_counter() + seconds
+            while time.perf_counter() < end:
+                for n_threads in least:
+                    with use_threads(n_threads, n), threadpool_limits(1, "blas"):
+                        chain.sweep()  # wakes them up
+                        begin = time.perf_counter()
+                        chain.sweep()
+                        least[n_threads] = min(least[n_threads], time.perf_counter() - begin)
+            one, two = (1e3 * least[n_threads] for n_threads in (1, 2))
+            table.add_row(f"{n:,}", str(k), f"{one:.1f}", f"{two:.1f}", f"{one / two:.2f}")
+            print(n, k, f"{one:.1f} {two:.1f} {one / two:.2f}", flush=True)
     Console(width=120).print(table)
 
 

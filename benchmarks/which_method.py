@@ -1,7 +1,13 @@
 """Which training method works, and why: the two tables of docs/which-method.md, as Markdown.
 
-    NUMBA_NUM_THREADS=1 OMP_NUM_THREADS=1 python benchmarks/which_method.py
-    NUMBA_NUM_THREADS=1 OMP_NUM_THREADS=1 python benchmarks/which_method.py --seeds 5
+    export NUMBA_NUM_THREADS=1 OMP_NUM_THREADS=1
+    python benchmarks/which_method.py --into parts --jobs 2     # what a core is there for, at a time
+    python benchmarks/which_method.py --into parts --jobs 2 --only Adam --only "Gibbs sampling"
+    python benchmarks/which_method.py --seeds 5
+
+A part is one method on one set. With ``--into`` each leaves a file of JSON in that folder, and is not
+measured again while its settings and splits are the same: a run that was ended goes on, and the tables
+come when all parts are there. The time of the processor that all of them took is told at the end.
 
 Invented ratings, whose noise floor is known; ml-latest-small, in the folder that DOTBIAS_TEST_DATA
 names; and, for the second table, invented ratings of the pairs of user and item that ml-latest-small
@@ -12,9 +18,16 @@ processor time of a fit to films, the finder's apart, over that of SGD of one ra
 of one machine say nothing of another.
 """
 
+import json
+import re
 import sys
 import time
-from dataclasses import dataclass, field, replace
+from collections.abc import Iterable, Iterator
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import asdict, dataclass, field, replace
+from functools import cache, partial
+from multiprocessing import get_context
+from pathlib import Path
 from typing import Annotated
 
 import numpy as np
@@ -71,11 +84,19 @@ WHY = ("SGD, one rating at a time", "a rate per group", *(type(rule).__name__ fo
 
 @dataclass(frozen=True)
 class Cell:
-    """What became of a method on a set, over the splits."""
+    """What became of a method on a set, over the splits.
 
+    Args:
+        settings: of the method, as text.
+        errors, rates, seconds: of each split: test RMSE, the finder's rate, processor time of the fit.
+        spent: processor time of all of it, the finder's too.
+    """
+
+    settings: str
     errors: list[float] = field(default_factory=list)
     rates: list[float] = field(default_factory=list)
     seconds: list[float] = field(default_factory=list)
+    spent: float = 0.0
 
     @property
     def error(self) -> str:
@@ -108,9 +129,43 @@ def on_pairs_of(real: db.Ratings) -> tuple[db.Ratings, float]:
     return db.Ratings.from_columns(*ids, values), truth.noise_floor(pairs)
 
 
+@cache
+def sets() -> dict[str, tuple[db.Ratings, float]]:
+    """Ratings and noise floor of each set; that of the real one nobody knows."""
+    real = db.read_ratings(DATA / f"{FILMS}.zip")
+    return {"invented": invented(), FILMS: (real, np.nan), PAIRS: on_pairs_of(real)}
+
+
+def parts(only: list[str] | None = None) -> Iterator[tuple[str, str]]:
+    """Each set and the methods on it."""
+    for of in FACTORS:
+        for name in ("biases alone", *WHY) if of == PAIRS else METHODS:
+            if not only or name in only:
+                yield of, name
+
+
+def part(seeds: int, folder: Path | None, of_and_name: tuple[str, str]) -> Cell:
+    """One part, from its file where that has it."""
+    of, name = of_and_name
+    method = METHODS[name]
+    file = folder and folder / (re.sub(r"\W+", "-", f"{of} {name}").lower() + ".json")
+    if file and file.exists():
+        cell = Cell(**json.loads(file.read_text()))
+        if cell.settings == repr(method) and len(cell.errors) == seeds:
+            return cell
+    splits = [sets()[of][0].split(0.2, seed=42 + n) for n in range(seeds)]
+    cell = measured(method, splits, FACTORS[of])
+    if file:
+        file.parent.mkdir(parents=True, exist_ok=True)
+        half_way = file.with_suffix(".part")
+        half_way.write_text(json.dumps(asdict(cell)))
+        half_way.replace(file)
+    return cell
+
+
 def measured(method: Solver | Model, splits: list[Split], n_factors: int) -> Cell:
     """A method on all splits of a set."""
-    cell = Cell()
+    cell, began = Cell(repr(method)), time.process_time()
     for train, test in splits:
         if isinstance(method, db.GradientDescent):
             model = db.DotBias(n_factors=n_factors)
@@ -125,7 +180,7 @@ def measured(method: Solver | Model, splits: list[Split], n_factors: int) -> Cel
         rec = db.fit(train, model, solver, progress=False)
         cell.seconds.append(time.process_time() - started)
         cell.errors.append(db.evaluate(rec, test, ranking=False).rmse)
-    return cell
+    return replace(cell, spent=time.process_time() - began)
 
 
 def epochs(method: Solver | Model) -> str:
@@ -138,18 +193,31 @@ def epochs(method: Solver | Model) -> str:
     return str(method.burn_in + method.n_samples) if isinstance(method, db.Gibbs) else ""
 
 
-def main(seeds: Annotated[int, typer.Option(min=2, help="How many splits.")] = 2) -> None:
-    real = db.read_ratings(DATA / f"{FILMS}.zip")
-    made, floor = invented()
-    paired, paired_floor = on_pairs_of(real)
-    sets = {"invented": made, FILMS: real, PAIRS: paired}
+def main(
+    seeds: Annotated[int, typer.Option(min=2, help="How many splits.")] = 2,
+    into: Annotated[Path | None, typer.Option(help="Folder of the parts.")] = None,
+    jobs: Annotated[int, typer.Option(min=1, help="How many parts at a time.")] = 1,
+    only: Annotated[
+        list[str] | None, typer.Option(help="Methods; then there are no tables.")
+    ] = None,
+) -> None:
+    todo = list(parts(only))
     cells: dict[tuple[str, str], Cell] = {}
-    for of, ratings in sets.items():
-        splits = [ratings.split(0.2, seed=42 + n) for n in range(seeds)]
-        for name in ("biases alone", *WHY) if of == PAIRS else METHODS:
-            cells[of, name] = cell = measured(METHODS[name], splits, FACTORS[of])
-            print(f"{of}: {name} {cell.error} {cell.rate}", file=sys.stderr, flush=True)
+    measure = partial(part, seeds, into)
+    with ProcessPoolExecutor(jobs, get_context("spawn")) as pool:
+        found: Iterable[Cell] = map(measure, todo) if jobs == 1 else pool.map(measure, todo)
+        for (of, name), cell in zip(todo, found, strict=True):
+            cells[of, name] = cell
+            told = f"{of}: {name} {cell.error} {cell.rate} ({cell.spent:.0f} s)"
+            print(told, file=sys.stderr, flush=True)
+    print(f"{sum(cell.spent for cell in cells.values()):.0f} s in all", file=sys.stderr)
+    if not only:
+        print_tables(cells)
 
+
+def print_tables(cells: dict[tuple[str, str], Cell]) -> None:
+    """Both of them, as Markdown."""
+    floor, paired_floor = sets()["invented"][1], sets()[PAIRS][1]
     unit = min(cells[FILMS, WHY[0]].seconds)  # the first of some also compiles
     print(f"| method | epochs | cost | invented | rate | {FILMS} | rate |")
     print("|---|---|---|---|---|---|---|")

@@ -119,6 +119,17 @@ class Settings:
                 changes[whole] = value
         return replace(self, **changes)
 
+    def brief(self) -> str:
+        """``repr`` without the settings that are at their defaults."""
+        told = []
+        for spec in fields(self):
+            value = getattr(self, spec.name)
+            usual = spec.default if spec.default_factory is MISSING else spec.default_factory()
+            if spec.init and value != usual:
+                text = value.brief() if isinstance(value, Settings) else repr(value)
+                told.append(f"{spec.name}={text}")
+        return f"{type(self).__name__}({', '.join(told)})"
+
     def _repr_html_(self) -> str:
         return as_html(self, parts_of(self))
 

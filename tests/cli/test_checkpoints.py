@@ -44,7 +44,7 @@ def stop(monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
     def after(n_epochs: int, how: type[BaseException] = Killed) -> None:
         passed: list[Any] = []
 
-        def describe(epoch: Any) -> str:
+        def describe(epoch: Any, _solver: Any) -> str:
             passed.append(epoch)
             if len(passed) == n_epochs:
                 raise how

@@ -146,6 +146,7 @@ def test_info_calls_things_what_they_are(run, ratings):
     run("fit", ratings, "-o", "named.dotbias", "--samples", 20, "--for", "predict")
     shown = run("info", "named.dotbias").stdout
     assert re.search(r"^  fitted .*Z, 20 samples in ", shown, re.M)
+    assert re.search(r"^  solver +Gibbs\(n_samples=20, burn_in=\d+\)$", shown, re.M)
     mean = db.read_ratings(ratings).values.astype(float).mean()
     assert re.search(rf"^scale .*, mean {mean:.3f}$", shown, re.M)
 
@@ -160,12 +161,12 @@ def test_info_of_ratings_says_what_they_are_and_what_to_do(run, workplace, ratin
 
 def test_what_is_saved_has_the_settings_that_were_measured(run, workplace, ratings):
     """And no second walk along the penalties, over all ratings: both fits are of one choice."""
-    how = "--solver", "als", "--factors", 2, "--iterations", 2, "--liking", 0.1
+    how = "--solver", "als", "--factors", 2, "--iterations", 2, "--liking", 0.1, "--threads", 1
     done = run("fit", ratings, "-o", "both.dotbias", *how, "--test-size", 0.5)
     assert done.stderr.count("Lists: ") == 1
     facts = db.Recommender.load(workplace / "both.dotbias").by("preference").facts
     train, _ = db.read_ratings(ratings).split(0.5, seed=0)
-    choice = choose_preference(train, db.ImplicitALS(liking=0.1), budget=30)
+    choice = choose_preference(train, db.ImplicitALS(liking=0.1), budget=30, n_threads=1)
     assert facts.preference_choice.tried == choice.record.tried
     assert facts.solver_text == repr(choice.solver)
 
@@ -420,6 +421,15 @@ def test_a_model_in_half_precision_stays_so(run, workplace, ratings):
     run("update", "half.dotbias", "one.csv", "-o", "half.dotbias", "--force")
     assert "half precision" in run("info", "half.dotbias").stdout
     assert "give --output" in run(*fit[:4], "--half", code=2).stderr
+
+
+def test_the_error_of_a_model_in_half_precision_is_its_own(run, workplace, ratings):
+    fit = ("fit", ratings, "--solver", "als", "--factors", 8, "--no-refit", "--json")
+    told = run(*fit, "--half", "-o", "rounded.dotbias").stdout
+    _, test = db.read_ratings(ratings).split(0.2, seed=0)
+    found = db.evaluate(db.Recommender.load(workplace / "rounded.dotbias"), test)
+    assert json.loads(told)["held_out"]["rmse"] == found.rmse
+    assert json.loads(run(*fit).stdout)["held_out"]["rmse"] != found.rmse
 
 
 def test_new_ratings_join_a_model(run, workplace, model):

@@ -245,11 +245,11 @@ def interrupted(monkeypatch) -> Callable[[int], None]:
         passed = []
         describe = fit._describe
 
-        def press(epoch: Any) -> str:
+        def press(epoch: Any, solver: Any) -> str:
             passed.append(epoch)
             if len(passed) == n_epochs:
                 raise KeyboardInterrupt
-            return describe(epoch)
+            return describe(epoch, solver)
 
         monkeypatch.setattr(fit, "_describe", press)
 

@@ -37,7 +37,7 @@ def kill(monkeypatch: pytest.MonkeyPatch) -> Callable[[int, type[BaseException]]
     def after(n_epochs: int, how: type[BaseException] = Killed) -> None:
         passed: list[Epoch] = []
 
-        def describe(epoch: Epoch) -> str:
+        def describe(epoch: Epoch, _solver: Solver) -> str:
             passed.append(epoch)
             if len(passed) == n_epochs:
                 raise how
@@ -303,7 +303,7 @@ def test_checkpoints_are_so_far_apart(monkeypatch, tmp_path):
         checkpoints, "_save", lambda kept, _: saved.append(len(kept.facts["history"]["epochs"]))
     )
 
-    def tick(_: Epoch) -> str:
+    def tick(_epoch: Epoch, _solver: Solver) -> str:
         now[0] += 1
         return ""
 

@@ -153,10 +153,11 @@ def test_the_progress_of_each_solver_names_what_it_is_about(few):
     ):
         epochs = []
         solver.fit(db.DotBias(n_factors=4), few, on_epoch=epochs.append)
-        told[type(solver)] = _describe(epochs[-1]), epochs[-1]
+        told[type(solver)] = _describe(epochs[-1], solver), epochs[-1]
     text, epoch = told[db.Gibbs]
     assert text.startswith(f"sample 4  noise {epoch.noise:.4f}  validation RMSE")
     text, epoch = told[db.ALS]
+    assert text.startswith("iteration 2  training RMSE")
     assert f"objective {epoch.objective:.6g}" in text
     assert "noise" not in told[db.GradientDescent][0]
     assert "objective" not in told[db.GradientDescent][0]

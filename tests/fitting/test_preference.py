@@ -80,6 +80,15 @@ def test_a_solver_that_is_named_keeps_its_settings_and_gets_a_penalty(tastes, ch
     assert again.facts.solver_text == repr(choice.solver)
 
 
+def test_threads_that_the_solver_of_ratings_is_told_hold_for_that_of_preferences():
+    ratings = db.simulate(n_users=40, n_items=30, n_ratings=800, seed=0).ratings
+    for of_ratings, own in ((1, None), (None, 1)):
+        solver = db.ALS(n_iterations=1, n_threads=of_ratings)
+        preference = db.ImplicitALS(n_iterations=1, weight_decay=0.1, n_threads=own)
+        rec = db.fit(ratings, solver=solver, preference=preference)
+        assert rec.by("preference").facts.solver["ImplicitALS"]["n_threads"] == 1
+
+
 def test_a_solver_that_is_named_stays_where_the_most_rated_items_are_better(caplog):
     rng = np.random.default_rng(5)
     chance = np.linspace(0.9, 0.05, 60)

@@ -157,7 +157,7 @@ FORGED = {
         (array("noise_precision", lambda a: 0 * a), "noise_precision must be above 0"),
         (array("effects/0/decay", lambda a: 0 * a), "effects/0/decay must be above 0"),
         (array("sample/0/table", lambda a: a[:1]), "array sample/0/table must be of"),
-        (put("kept.sample", 1), "facts.kept.sample must be 2 after 4 epochs"),
+        (put("kept.sample", 1), "facts.kept.sample must be 2 after 4 samples"),
         (put("kept", {}), "facts.kept.sample must be 2"),
         (array("total", lambda a: a[1:]), "array total must be of"),
     ],

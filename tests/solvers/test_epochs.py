@@ -27,6 +27,7 @@ class Script(EpochLoop):
     """Epochs that follow a script: the validation RMSE of each, and what happens in it."""
 
     def __init__(self, rmses: list[float], events: dict[int, Any] | None = None, **settings: Any):
+        self.solver = db.GradientDescent()
         super().__init__(
             len(rmses), Validation.hold_out(RATINGS, 0.2, np.random.default_rng(0)), **settings
         )

@@ -60,6 +60,37 @@ def test_a_history_that_a_file_has_kept_is_drawn_alike(ratings, tmp_path):
     assert drawn(db.Recommender.load(tmp_path / "m.dotbias").history) == drawn(rec.history)
 
 
+@pytest.mark.parametrize(
+    ("solver", "passes"),
+    [
+        (db.GradientDescent(n_epochs=2), "2 epochs"),
+        (db.ALS(n_iterations=2), "2 iterations"),
+        (db.ImplicitALS(n_iterations=2), "2 iterations"),
+        (db.Gibbs(n_samples=2, burn_in=1, validation_size=0.1), "2 samples"),
+    ],
+    ids=lambda value: type(value).__name__,
+)
+def test_passes_have_the_name_that_the_solver_gives_them(ratings, solver, passes, tmp_path):
+    """In pictures, in the repr of a run, and in what a file has kept, also one of an older version."""
+    rec = db.fit(ratings, solver=solver)
+    run = solver.start(solver.default_model, ratings)
+    number, name = passes.split()
+    assert repr(run).endswith(f"(0 of {number} {name})")
+    rec.facts.history.epochs_are = "epochs"  # as a file says that does not say it
+    rec.save(tmp_path / "m.dotbias")
+    history = db.Recommender.load(tmp_path / "m.dotbias").history
+    assert history.epochs_are == run.history.epochs_are == name
+    if not isinstance(solver, db.ImplicitALS):  # which has no error to draw
+        picture = history.picture()
+        assert picture.title == f"A fit of {passes}"
+        assert {panel.x_label for panel in picture.panels} == {name}
+
+
+def test_no_single_sample_is_marked_as_kept(ratings):
+    history = db.fit(ratings, solver=db.Gibbs(n_samples=3, burn_in=1, validation_size=0.1)).history
+    assert not history.picture().panels[0].marks
+
+
 def test_nothing_is_drawn_of_no_epochs():
     with pytest.raises(SettingError, match="nothing to draw"):
         History().picture()

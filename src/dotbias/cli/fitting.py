@@ -115,6 +115,7 @@ def fit(
     from dotbias.fitting.fit import fit as fit_model
     from dotbias.fitting.preference import choose_preference
     from dotbias.plain import to_plain
+    from dotbias.recommender.file import in_half
     from dotbias.solvers.descent.gradient import GradientDescent
 
     started = time.perf_counter()
@@ -167,11 +168,14 @@ def fit(
             how["preference"],
             budget=planning.budget(solving),
             seed=seed,
+            n_threads=solving.threads,
             progress=not show.quiet(),
             checkpoints=kept,
         )
     if test is not None:
         rec = fit_model(train, model, solver, checkpoint=measured, **how)
+        if half:  # what is measured is what its file will say
+            rec = in_half(rec)
         try:
             report = measure(rec, test, new_users="fold" if new_users else "cold")
         except KeyboardInterrupt:

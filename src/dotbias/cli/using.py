@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
     from dotbias.errors import ModelFileError
     from dotbias.insight.neighbours import NeighbourStability
-    from dotbias.recommender.facts import Chosen
+    from dotbias.recommender.facts import Chosen, Facts
     from dotbias.recommender.fold_in import FoldedUser
     from dotbias.recommender.recommender import Recommender
 
@@ -442,13 +442,13 @@ def _of_fit(rec: "Recommender", name: str) -> list[tuple[str, str]]:
         chosen = facts.preference_choice.reason
     lines = [
         (name, ", ".join([type(rec.model).__name__, *settings])),
-        ("  solver", facts.solver_text or "-"),
+        ("  solver", _solver(facts)),
         ("  chosen", chosen),
         ("  seed", "-" if facts.seed is None else str(facts.seed)),
         (
             "  fitted",
-            f"{facts.fitted_at or '-'}, {len(history.epochs)} {facts.epochs_are} in "
-            f"{history.seconds:.2f} s ({history.stopped})",
+            f"{facts.fitted_at or '-'}, {history.passes} in {history.seconds:.2f} s "
+            f"({history.stopped})",
         ),
     ]
     last = history.epochs[-1] if history.epochs else None
@@ -457,6 +457,17 @@ def _of_fit(rec: "Recommender", name: str) -> list[tuple[str, str]]:
     elif last is not None and rec.model.scores == "rating":
         lines.append(("  training RMSE", f"{last.train_rmse:.4f}"))
     return lines
+
+
+def _solver(facts: "Facts") -> str:
+    """The settings that are not at their defaults; all of them where no solver can be made of them."""
+    from dotbias.errors import SettingError
+    from dotbias.solvers.registry import solver_from_plain
+
+    try:
+        return solver_from_plain(facts.solver).brief()
+    except SettingError:
+        return facts.solver_text or "-"
 
 
 def _chosen(choice: "Chosen") -> str:

@@ -18,6 +18,8 @@ def write_table(
 ) -> None:
     """Write a frame as CSV or Parquet, by the file's ending, whole or not at all.
 
+    Text stays as it is, also what a spreadsheet would take for a formula: it is to be read again.
+
     Args:
         table: what to write.
         path: where to.

@@ -72,11 +72,11 @@ def fit(
         purpose: ``"both"``, the default unless a model or solver is named: ratings, and preferences by
             which ``recommend`` ranks. ``"predict"``: ratings alone. ``"recommend"``: preferences alone.
         preference: how preferences are estimated; to name it beside a model or solver of ratings asks
-            for both. By default as ``choose_preference`` chooses: by
-            ``ImplicitALS`` under the penalty whose lists are best on held-out training rows, or by
-            ``MostRated`` where none is better, which is logged as a warning. Of an ``ImplicitALS``
-            without ``weight_decay``, given here or as the solver, the penalty is chosen likewise. A
-            choice that was made before is taken as it is.
+            for both. Threads that it leaves open are those of the solver of ratings. By default as
+            ``choose_preference`` chooses: by ``ImplicitALS`` under the penalty whose lists are best on
+            held-out training rows, or by ``MostRated`` where none is better, which is logged as a
+            warning. Of an ``ImplicitALS`` without ``weight_decay``, given here or as the solver, the
+            penalty is chosen likewise. A choice that was made before is taken as it is.
         budget: seconds that a model of ratings whose solver is chosen may take, on the reference machine
             of ``choose_solver``: the same ratings, budget and seed give the same model on any machine.
             Choosing a penalty for preferences may take a quarter as much.
@@ -174,7 +174,7 @@ def _fitted(
         _log.info("Solver: %s", choice)
         model, solver = choice.model, choice.solver
     if purpose == "both":  # before anything is fitted, which Ctrl-C would lose
-        preference = _chosen_preference(runs, None, preference)
+        preference = _chosen_preference(runs, None, preference, getattr(solver, "n_threads", None))
     first = _fit_one(runs, model, solver)
     facts = replace(first.facts, choice=None if choice is None else choice.record)
     second = None
@@ -235,10 +235,13 @@ def purpose_of(
 
 
 def _chosen_preference(
-    runs: _Runs, model: Model | None, how: Solver | PreferenceChoice | None
+    runs: _Runs,
+    model: Model | None,
+    how: Solver | PreferenceChoice | None,
+    n_threads: int | None = None,
 ) -> Solver | PreferenceChoice:
     """What estimates preferences: what was named and, where that leaves anything open, what suits these
-    ratings.
+    ratings, on so many threads.
     """
     if how is None and model is not None:
         how = default_solver(model)
@@ -249,9 +252,12 @@ def _chosen_preference(
             model,
             budget=runs.budget,
             seed=runs.seed,
+            n_threads=n_threads,
             progress=runs.progress,
             checkpoints=runs.kept,
         )
+    if isinstance(how, ImplicitALS):
+        return replace(how, n_threads=how.n_threads or n_threads)
     return how
 
 
@@ -278,7 +284,8 @@ def _fit_one(runs: _Runs, model: Model | None, solver: Solver | None) -> Part:
 
         def on_epoch(epoch: Epoch) -> None:
             nonlocal done
-            advance(epoch.epoch - done, _describe(epoch))  # of a run that goes on, all at once
+            # Of a run that goes on, all at once.
+            advance(epoch.epoch - done, _describe(epoch, solver))
             done = epoch.epoch
             if not has_formula_of(model, DotProduct):  # whose iterations are half of the work
                 pace.note(epoch.epoch)
@@ -422,12 +429,13 @@ class _Pace:
             _log.info("%s: about %.0f s to go (%s).", self.title, left, of)
 
 
-def _describe(epoch: Epoch) -> str:
+def _describe(epoch: Epoch, solver: Solver) -> str:
     figure = "RMSE" if epoch.train_loss is None else "loss"
+    shown = f"{solver.epochs_are.removesuffix('s')} {epoch.epoch}"
     if epoch.noise is not None:
-        shown = f"sample {epoch.epoch}  noise {epoch.noise:.4f}"
+        shown += f"  noise {epoch.noise:.4f}"
     else:
-        shown = f"epoch {epoch.epoch}  training {figure} {epoch.train_figure:.4f}"
+        shown += f"  training {figure} {epoch.train_figure:.4f}"
     if epoch.objective is not None:
         shown += f"  objective {epoch.objective:.6g}"
     if epoch.validation_figure is not None:

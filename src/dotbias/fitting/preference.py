@@ -101,6 +101,7 @@ def choose_preference(
     *,
     budget: float,
     seed: int = 0,
+    n_threads: int | None = None,
     progress: Progress = "auto",
     checkpoints: Checkpoints | None = None,
 ) -> PreferenceChoice:
@@ -125,6 +126,7 @@ def choose_preference(
         model: what is estimated, ``usual_model`` by default; the path is then over 128 factors.
         budget: seconds that a model of ratings may take.
         seed: of what is held out, and of the fits.
+        n_threads: threads of all fits, where the solver leaves them open; they change no choice.
         progress: whether to show a bar, on a terminal or in a notebook; False never does.
         checkpoints: those of the command: where one says what was chosen, it is not chosen again.
 
@@ -139,6 +141,7 @@ def choose_preference(
     """
     named = solver is not None or model is not None
     solver = solver or ImplicitALS()
+    solver = replace(solver, n_threads=solver.n_threads or n_threads)
     run = run_identity(model, solver, ratings, seed) | {"budget": budget}
     decision = None if checkpoints is None else checkpoints.recalled("penalty", _Decision, run)
     if decision is None:

@@ -8,8 +8,7 @@ from dotbias.data.ratings import Kind
 from dotbias.data.reading import Reading
 from dotbias.plain import object_name, settings_text, to_plain
 from dotbias.shown import Shown
-from dotbias.solvers.base import History, Solver
-from dotbias.solvers.registry import SOLVERS
+from dotbias.solvers.base import History
 
 
 @dataclass(frozen=True)
@@ -132,11 +131,6 @@ class Facts(Shown, Mapping[str, Any]):
         """The class of the solver."""
         text = self.solver_text
         return None if text is None else object_name(self.solver) or text.partition("(")[0]
-
-    @property
-    def epochs_are(self) -> str:
-        """What the passes of the fit are called."""
-        return SOLVERS.get(self.solver_name or "", Solver).epochs_are
 
     @property
     def solver_text(self) -> str | None:

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import polars as pl
@@ -22,8 +22,10 @@ from dotbias.models.parameters import Parameters
 from dotbias.plain import from_plain, settings_from_plain, to_plain
 from dotbias.recommender.facts import Facts
 from dotbias.recommender.fitted import Fitted, Part
+from dotbias.solvers.registry import SOLVERS
 
 Arrays = dict[str, NDArray[Any]]
+F = TypeVar("F", bound=Fitted)
 
 # Before the name of each array of the model, and of the second one.
 _PARAMETERS, _PREFERENCE = "parameters.", "preference."
@@ -91,6 +93,19 @@ def write(path: Path, rec: Fitted, *, half: bool, force: bool = False) -> None:
     model_file.write(path, arrays, to_plain(saved), force=force)
 
 
+def in_half(rec: F) -> F:
+    """What a file in half precision gives back."""
+
+    def rounded(parameters: Parameters) -> Parameters:
+        halves = {name: _in_half(array, *rec.rated.shape) for name, array in parameters.items()}
+        return {name: array.astype(parameters[name].dtype) for name, array in halves.items()}
+
+    second = rec.preference
+    if second is not None:
+        second = replace(second, parameters=rounded(second.parameters))
+    return replace(rec, parameters=rounded(rec.parameters), preference=second)
+
+
 def read(path: Path, model: Model | None = None, *, verify: bool = True) -> Fitted:
     """A ``Fitted`` from its file, no part of another form than other code expects.
 
@@ -120,8 +135,8 @@ def read(path: Path, model: Model | None = None, *, verify: bool = True) -> Fitt
         if saved.preference is not None:
             part = saved.preference
             own_part = _checked(part.model, None, arrays, _PREFERENCE, rated.shape)
-            second = Part(*own_part, _with_plain_solver(part.facts))
-        return Fitted(made, own, users, items, rated, _with_plain_solver(saved.facts), second)
+            second = Part(*own_part, _of_any_version(part.facts))
+        return Fitted(made, own, users, items, rated, _of_any_version(saved.facts), second)
     except (DataError, SettingError) as error:
         raise ModelFileError(f"{path} cannot be used: {error}") from error
 
@@ -130,11 +145,13 @@ def _as_saved(model: Model) -> _SavedModel:
     return _SavedModel(type(model).__name__, model.summary())
 
 
-def _with_plain_solver(facts: Facts) -> Facts:
-    """Facts of older versions have their solver as text."""
-    if not isinstance(facts.solver, str):
-        return facts
-    return replace(facts, solver=model_file.plain_of_text(facts.solver))
+def _of_any_version(facts: Facts) -> Facts:
+    """Facts of older versions have their solver as text, and do not say what its epochs are called."""
+    if isinstance(facts.solver, str):
+        facts = replace(facts, solver=model_file.plain_of_text(facts.solver))
+    if (solver := SOLVERS.get(facts.solver_name or "")) is not None:
+        facts = replace(facts, history=replace(facts.history, epochs_are=solver.epochs_are))
+    return facts
 
 
 def _checked(

@@ -80,6 +80,7 @@ class History(Shown):
             on the validation rows, or without any, on the training rows.
         cycle_end: epochs after which the cycle of the schedule would have ended in the middle of which
             training has; None where it has not.
+        epochs_are: what the solver calls its epochs (``Solver.epochs_are``).
     """
 
     epochs: list[Epoch] = field(default_factory=list)
@@ -92,6 +93,7 @@ class History(Shown):
     half_steps: list[float] = field(default_factory=list, repr=False)
     biases_rmse: float | None = field(default=None, repr=False)
     cycle_end: float | None = field(default=None, repr=False)
+    epochs_are: str = field(default="epochs", repr=False)
 
     @property
     def rmse(self) -> float | None:
@@ -100,6 +102,16 @@ class History(Shown):
             return None
         held_out = self.epochs[self.best_epoch - 1].validation_rmse
         return self.epochs[-1].train_rmse if held_out is None else held_out
+
+    @property
+    def passes(self) -> str:
+        """How many there were, and what the solver calls them.
+
+        >>> History([], epochs_are="samples").passes
+        '0 samples'
+        """
+        n = len(self.epochs)
+        return f"{n} {self.epochs_are.removesuffix('s') if n == 1 else self.epochs_are}"
 
     @property
     def above_biases(self) -> bool:
@@ -131,14 +143,16 @@ class History(Shown):
         errors = line("training", ends, training) + line("validation", ends, held_out)
         if not errors:
             raise SettingError("there is nothing to draw: no epoch of this fit has an error")
-        best = Mark(x=self.best_epoch, label=f"epoch {self.best_epoch} is kept")
+        one = self.epochs_are.removesuffix("s")
+        best = Mark(x=self.best_epoch, label=f"{one} {self.best_epoch} is kept")
+        sampled = any(epoch.noise is not None for epoch in self.epochs)  # a mean is kept, no sample
         panels = [
             Panel(
                 title="Loss" if of_loss else "Error",
-                x_label="epochs",
+                x_label=self.epochs_are,
                 y_label="mean loss" if of_loss else "RMSE",
                 lines=errors,
-                marks=(best,) if any(held_out) else (),
+                marks=(best,) if any(held_out) and not sampled else (),
             )
         ]
         for name, values in (
@@ -147,9 +161,11 @@ class History(Shown):
         ):
             if lines := line(name, starts, values):
                 title = name.capitalize()
-                panels.append(Panel(title=title, x_label="epochs", y_label=name, lines=lines))
+                panels.append(
+                    Panel(title=title, x_label=self.epochs_are, y_label=name, lines=lines)
+                )
         ended = {"early": ", stopped early", "interrupted": ", interrupted"}.get(self.stopped, "")
-        return LinePicture(title=f"A fit of {len(self.epochs)} epochs{ended}", panels=tuple(panels))
+        return LinePicture(title=f"A fit of {self.passes}{ended}", panels=tuple(panels))
 
     plot = picture
     """What fast.ai and pandas call it."""

@@ -62,7 +62,8 @@ class EpochLoop(Shown, ABC):
         patience: epochs without improvement on the validation rows before the loop ends.
 
     Attributes:
-        solver, model, ratings, seed: what makes it this fit and no other; set by the subclass.
+        solver, model, ratings, seed: what makes it this fit and no other; set by the subclass, and the
+            solver before this class's ``__init__``.
         rng: source of what epochs draw; likewise.
         start: parameters of the form in which those of the best epoch are kept; likewise.
         on_workers: whether its epochs are shared out.
@@ -83,7 +84,7 @@ class EpochLoop(Shown, ABC):
         self, n_epochs: int, validation: Validation, *, patience: float = math.inf
     ) -> None:
         self.n_epochs, self.validation, self.patience = n_epochs, validation, patience
-        self.history = History()
+        self.history = History(epochs_are=self.solver.epochs_are)
         self.whole, self.on_workers = True, False
 
     # What depends on the solver.
@@ -153,10 +154,10 @@ class EpochLoop(Shown, ABC):
     # The loop itself.
 
     def __repr__(self) -> str:
-        return f"{type(self).__name__}(epoch {self.epoch} of {self.n_epochs})"
+        return f"{type(self).__name__}({self.epoch} of {self.n_epochs} {self.solver.epochs_are})"
 
     def _parts(self) -> Iterable[Part]:
-        yield {"epoch": self.epoch, "of": self.n_epochs}
+        yield {self.solver.epochs_are: self.epoch, "of": self.n_epochs}
         yield self.history.epochs[-1:]
 
     @property
@@ -272,7 +273,7 @@ class EpochLoop(Shown, ABC):
             self.set_state(arrays)
         except (DataError, RuntimeError, KeyError) as error:  # PyTorch has some of its own
             raise ModelFileError(f"the checkpoint cannot be used: {error}") from error
-        self.history = facts.history
+        self.history = replace(facts.history, epochs_are=self.solver.epochs_are)
         self.set_kept(kept)
         self.set_own_facts(own)
         best_figure, best_epoch = facts.best

@@ -220,7 +220,7 @@ class _Sampling(EpochLoop):
         """There is a sample for every so many epochs since the burn-in."""
         due = max(0, epoch - self.burn_in) // self.every
         if n.get("sample", 0) != due:
-            raise DataError(f"facts.kept.sample must be {due} after {epoch} epochs")
+            raise DataError(f"facts.kept.sample must be {due} after {epoch} samples")
 
     def kept_form(self, kind: str) -> Arrays:
         """A sample of the chain as it is now."""

@@ -99,6 +99,7 @@ def draw_rows(
         squares: receives each row's sum of squared errors after its draw, weighted by v, (n,).
     """
     width, n_rows = table.shape[1], len(order)
+    used = -(-k // LANES) * LANES  # the column of the target may be in a register of its own
     n_blocks = min(_BLOCKS, n_rows)
     for block in prange(n_blocks):
         matrix = np.empty((width, width), np.float32)
@@ -140,8 +141,8 @@ def draw_rows(
                     matrix[a, b] = np.float32(0)
                 matrix[b, b] = np.float32(1)
                 x[b] = np.float32(0)
-            factorise(matrix)
-            solve_lower(matrix, x)
+            factorise(matrix, used)
+            solve_lower(matrix, x, used)
             square = np.float64(0)
             for f in range(k):
                 x[f] += normal(key, row, f)

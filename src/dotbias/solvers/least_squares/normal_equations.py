@@ -140,32 +140,34 @@ def add_products(panel: Any, n: Any, total: Any) -> None:
 
 
 @register_jitable
-def factorise(matrix: Any) -> None:
-    """Cholesky: the upper triangle of a positive definite matrix becomes ``U`` with ``UᵀU = matrix``."""
+def factorise(matrix: Any, n: Any) -> None:
+    """Cholesky: the upper triangle of a positive definite matrix becomes ``U`` with ``UᵀU = matrix``.
+
+    Of the first n rows and columns, a whole number of vector registers.
+    """
     width = matrix.shape[0]
     start = matrix.ctypes.data
-    for j in range(0, width, LANES):
+    for j in range(0, n, LANES):
         if j > 0:
-            for b in range(j, width, LANES):
+            for b in range(j, n, LANES):
                 here = start + 4 * (j * width + b)
                 _subtract_tile(start + 4 * j, start + 4 * b, j, width, here, width)
         for a in range(j, j + LANES):
             for above in range(j, a):
                 share = matrix[above, a]
-                for b in range(j, width):
+                for b in range(j, n):
                     matrix[a, b] = fma(-share, matrix[above, b], matrix[a, b])
             scale = np.float32(1) / math.sqrt(matrix[a, a])
-            for b in range(j, width):
+            for b in range(j, n):
                 matrix[a, b] *= scale
 
 
 @register_jitable
-def solve_lower(upper: Any, x: Any) -> None:
-    """``x ← U⁻ᵀ x``."""
-    width = len(x)
-    for a in range(width):
+def solve_lower(upper: Any, x: Any, n: Any) -> None:
+    """``x ← U⁻ᵀ x``, of the first n numbers."""
+    for a in range(n):
         x[a] /= upper[a, a]
-        for b in range(a + 1, width):
+        for b in range(a + 1, n):
             x[b] = fma(-x[a], upper[a, b], x[b])
 
 
@@ -270,8 +272,8 @@ def solve_rows(
                             normal_matrix[a, a] += np.float32(_DAMPING) * largest
                         else:  # held, padding, or nothing known at all: nothing moves it
                             normal_matrix[a, a] = np.float32(_STIFF)
-                    factorise(normal_matrix)
-                solve_lower(normal_matrix, step)
+                    factorise(normal_matrix, width)
+                solve_lower(normal_matrix, step, width)
                 solve_upper(normal_matrix, step)
                 for f in range(width):
                     x[f] -= step[f]
