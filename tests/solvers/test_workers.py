@@ -18,6 +18,7 @@ from dotbias.data.stripes import OTHER
 from dotbias.errors import SettingError
 from dotbias.solvers.checkpoint import Checkpoint
 from dotbias.solvers.descent.rules import RULES
+from dotbias.solvers.workers import processes
 from dotbias.solvers.workers.blocks import Field, Plan
 
 MODEL = db.DotBias(n_factors=6)
@@ -180,6 +181,17 @@ def test_workers_that_cannot_begin_are_ended(tmp_path):
     (tmp_path / "r.blocks").rename(tmp_path / "elsewhere")
     with pytest.raises(db.DataError, match=r"worker 0: .*there are no prepared ratings"):
         run.run()
+    assert not workers_of(os.getpid())
+
+
+def test_shared_memory_that_is_too_small_is_refused(prepared, small_disk, monkeypatch):
+    """And is no signal that ends the process."""
+    monkeypatch.setattr(processes, "_SHARED", str(small_disk))
+    model = db.DotBias(n_factors=200)
+    with pytest.raises(
+        SettingError, match=rf"take \d+ kB of shared memory, and {small_disk} has no"
+    ):
+        replace(DESCENT, cluster="processes").fit(model, prepared.training)
     assert not workers_of(os.getpid())
 
 
