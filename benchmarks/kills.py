@@ -5,8 +5,8 @@
 For each of several ways to fit, the command is run without a break and then with kills, each run going
 on from the checkpoints of the last; ``dotbias prepare`` is killed, too. The moment of a kill is drawn
 from the time that the run has left, from its first instruction to its last, and half as much again, so
-that one in three comes to its end. Where there are workers, one of them is killed now and then in the place of
-the command, which must go on to its end by itself. After each end it all begins anew.
+that one in three comes to its end. Where there are workers, one of them is killed now and then in the
+place of the command, which must go on to its end by itself. After each end it all begins anew.
 
 At each end what is printed and what is in the model's file must be the same as without a break but for
 times, and nothing else may lie there. After each kill all processes must end that the command had

@@ -4,7 +4,6 @@ import os
 import signal
 import subprocess
 import sys
-from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +17,7 @@ from dotbias.fitting import checkpoints, fit, preference
 from dotbias.plain import to_plain
 from dotbias.solvers.base import Epoch, History, Solver
 from dotbias.solvers.checkpoint import Checkpoint
-from tests.killed import Killed, without_times
+from tests.killed import Killed, fill, without_times
 from tests.ratings import random_ratings
 
 RATINGS = random_ratings(n_users=40, n_items=25, n=600, seed=0)
@@ -216,14 +215,12 @@ def test_a_full_disk_stops_a_fit_from_disk(cluster, small_disk, tmp_path, monkey
     kept: dict[str, Any] = {"checkpoint": small_disk / "run", "checkpoint_every": 0}
     kept |= {"cluster": cluster} if cluster else {}
 
-    def fill(epoch: Epoch) -> str:
+    def after(epoch: Epoch) -> str:
         if epoch.epoch == 2:
-            with suppress(OSError), (small_disk / "other").open("wb", buffering=0) as file:
-                while file.write(bytes(4096)):
-                    pass
+            fill(small_disk)
         return ""
 
-    monkeypatch.setattr(fit, "_describe", fill)
+    monkeypatch.setattr(fit, "_describe", after)
     said = r"cannot write .*No space left.*the one before it is whole"
     with pytest.raises(ModelFileError, match=said):
         db.fit(prepared, MODEL, solver, **kept)
