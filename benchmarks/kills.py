@@ -45,8 +45,8 @@ WAYS = {
 }
 FROM_DISK = {
     "from disk": ["--epochs", "200", *_ONE],
-    "on processes": ["--epochs", "100", "--cluster", "processes", *_ONE],
-    "on Ray": ["--epochs", "40", "--cluster", "ray", *_ONE],
+    "on processes": ["--epochs", "60", "--cluster", "processes", *_ONE],
+    "on Ray": ["--epochs", "25", "--cluster", "ray", *_ONE],
 }
 # What differs from run to run: times, and what follows from them.
 _TIMES = {"seconds", "ratings_per_second", "fitted_at"}
@@ -61,6 +61,7 @@ _LOSES = 1 / 3
 _GRACE, _GRACE_OF_AGENTS = 10.0, 90.0
 # Seconds within which any command must come to its end.
 _LONGEST = 600.0
+_STEP = 0.01
 
 
 def main() -> None:
@@ -144,18 +145,22 @@ def kill_again_and_again(
     unbroken = came_of(way, folder)
     began = time.monotonic()
     with running(way.again, folder) as process:
-        process.wait(_LONGEST)
-    seconds, (n_epochs, fitting) = time.monotonic() - began, way.fitting(folder)
+        seconds = wait(process, _LONGEST)
+    n_epochs, fitting = way.fitting(folder)
+    share = min(0.9, fitting / (time.monotonic() - began))
     differing = differences(came_of(way, folder), unbroken)
     struck: Counter[str] = Counter()
     n_ends = n_lost = n_orphans = 0
     ended = False
     while struck.total() < n_kills or not ended:
-        left = seconds - fitting * min(1.0, way.n_done(folder) / n_epochs)
-        moment = rng.uniform(0, 1.5 * left)
+        left = seconds * (1 - share * min(1.0, way.n_done(folder) / n_epochs))
         before = files(folder)
         with running(way.again, folder) as process:
-            ended = struck.total() == n_kills or ends(process, moment)
+            if struck.total() == n_kills:
+                process.wait(_LONGEST)
+            else:
+                wait(process, rng.uniform(0, 1.5 * left))
+            ended = process.poll() is not None
             if not ended and rng.random() < _LOSES and (workers := workers_in(folder)):
                 os.kill(rng.choice(workers), signal.SIGKILL)
                 n_lost, ended = n_lost + 1, True
@@ -215,13 +220,15 @@ def running(line: list[str], folder: Path) -> Iterator["subprocess.Popen[bytes]"
             process.wait()
 
 
-def ends(process: "subprocess.Popen[bytes]", seconds: float) -> bool:
-    """Whether a command comes to its end within a time."""
-    try:
-        process.wait(seconds)
-    except subprocess.TimeoutExpired:
-        return False
-    return True
+def wait(process: "subprocess.Popen[bytes]", most: float) -> float:
+    """Wait for the end of a command, but so many seconds at most; how many it was. They are counted in
+    small steps, so that none passes while both are stopped.
+    """
+    n_steps = 0
+    while process.poll() is None and n_steps * _STEP < most:
+        time.sleep(_STEP)
+        n_steps += 1
+    return n_steps * _STEP
 
 
 def came_of(way: _Fit | _Prepare, folder: Path) -> dict[str, Any]:
