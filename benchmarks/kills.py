@@ -53,8 +53,10 @@ _TIMES = {"seconds", "ratings_per_second", "fitted_at"}
 # How the workers of a fit call themselves.
 _WORKER = re.compile(rb"dotbias\.solvers\.workers\.serve|^ray::_Actor")
 # Where a cluster is gone, these of Ray wait a minute for it before they end, and do nothing meanwhile.
-_AGENT = re.compile(rb"^ray::(DashboardAgent|RuntimeEnvAgent)")
-_KEPT = ["--checkpoint", "run", "--checkpoint-every", "0.2", "--resume"]
+_AGENT = re.compile(
+    rb"^ray::(DashboardAgent|RuntimeEnvAgent)|dashboard/agent\.py|runtime_env/agent/main\.py"
+)
+_KEPT = ["--checkpoint", "run", "--checkpoint-every", "0.001", "--resume"]
 # How often a worker is killed in the place of its command, which then must come to its end.
 _LOSES = 1 / 3
 # Seconds within which what a killed command had started must have ended, and the agents of Ray.
@@ -150,7 +152,8 @@ def kill_again_and_again(
     share = min(0.9, fitting / (time.monotonic() - began))
     differing = differences(came_of(way, folder), unbroken)
     struck: Counter[str] = Counter()
-    n_ends = n_lost = n_orphans = 0
+    orphans: Counter[str] = Counter()
+    n_ends = n_lost = 0
     ended = False
     while struck.total() < n_kills or not ended:
         left = seconds * (1 - share * min(1.0, way.n_done(folder) / n_epochs))
@@ -168,18 +171,18 @@ def kill_again_and_again(
                 process.kill()
             if process.wait(_LONGEST) and ended:
                 raise RuntimeError(told(folder, "said"))
-        n_orphans += outlived(folder, _GRACE, but=_AGENT)
+        orphans += outlived(folder, _GRACE, but=_AGENT)
         if ended:
             n_ends += 1
             differing += differences(came_of(way, folder), unbroken)
         else:
             struck[moment_of(files(folder) - before, told(folder, "said"))] += 1
-    n_orphans += outlived(folder, _GRACE_OF_AGENTS)
+    orphans += outlived(folder, _GRACE_OF_AGENTS)
     moments = ", ".join(f"{n} {moment}" for moment, n in sorted(struck.items()))
     lost = f" and {n_lost} lost workers" if n_lost else ""
     return (
         f"{seconds:5.1f} s, {struck.total()} kills ({moments}){lost}, {n_ends} ends; "
-        f"differing: {dict(differing) or 'nothing'}; {n_orphans} orphans"
+        f"differing: {dict(differing) or 'nothing'}; orphans: {dict(orphans) or 'none'}"
     )
 
 
@@ -265,14 +268,13 @@ def workers_in(folder: Path) -> list[int]:
     return [number for number, name in in_folder(folder).items() if _WORKER.search(name)]
 
 
-def outlived(folder: Path, seconds: float, but: re.Pattern[bytes] | None = None) -> int:
-    """How many processes are still there after a time, but for some."""
+def outlived(folder: Path, seconds: float, but: re.Pattern[bytes] | None = None) -> Counter[str]:
+    """The processes that are still there after a time, by name, but for some."""
     end = time.monotonic() + seconds
     while True:
-        names = in_folder(folder).values()
-        n = sum(but is None or not but.search(name) for name in names)
-        if not n or time.monotonic() > end:
-            return n
+        names = [n for n in in_folder(folder).values() if but is None or not but.search(n)]
+        if not names or time.monotonic() > end:
+            return Counter(name.replace(b"\0", b" ").decode(errors="replace") for name in names)
         time.sleep(0.1)
 
 

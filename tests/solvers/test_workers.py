@@ -129,6 +129,27 @@ def test_a_worker_that_is_killed_costs_an_epoch_and_no_bit(prepared, cluster, re
     same((run.result(), run.history), expected)
 
 
+def test_what_a_command_prints_is_not_mixed_with_what_ray_says(prepared):
+    pytest.importorskip("ray")
+    code = f"""
+        import os, signal
+        import dotbias as db
+        prepared = db.PreparedRatings.open({str(prepared.folder)!r})
+        solver = db.GradientDescent(n_epochs=4, cluster="ray", n_workers=2)
+        run = solver.start(db.DotBias(n_factors=4), prepared.training)
+        lost = []
+        def after(entry):
+            if entry.epoch == 2 and not lost:
+                lost.append(run._pass.pids[0])
+                os.kill(lost[0], signal.SIGKILL)
+        print(run.run(on_epoch=after).epoch)
+    """
+    command = [sys.executable, "-c", textwrap.dedent(code)]
+    done = subprocess.run(command, capture_output=True, text=True)
+    assert "begin again" in done.stderr
+    assert done.stdout == "4\n"
+
+
 def test_workers_do_not_outlive_a_process_that_is_killed(prepared, tmp_path):
     code = f"""
         import dotbias as db
