@@ -1,10 +1,14 @@
 """What every test may use."""
 
 import os
+import subprocess
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 from hypothesis import settings
+
+from tests.killed import Killed
 
 pytest.register_assert_rewrite("dotbias.testing")
 
@@ -87,3 +91,36 @@ def cases(data_dir: Path) -> Path:
     if not folder.is_dir():
         pytest.skip(f"no folder {folder}, which should lie beside the rating sets")
     return folder
+
+
+@pytest.fixture
+def small_disk(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """A disk of 256 KB, where the system lets us have one."""
+    place = tmp_path_factory.mktemp("disk")
+    mount = ["mount", "-t", "tmpfs", "-o", "size=256k", "none", place]
+    try:
+        subprocess.run(mount, check=True, capture_output=True)
+    except (OSError, subprocess.CalledProcessError):
+        pytest.skip("no disk can be mounted here")
+    yield place
+    subprocess.run(["umount", place], check=True)
+
+
+@pytest.fixture
+def kill(monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
+    """End any fit after a number of epochs from now."""
+    from dotbias.fitting import fit
+
+    def after(n_epochs: int, how: type[BaseException] = Killed) -> None:
+        passed = 0
+
+        def describe(*_: object) -> str:
+            nonlocal passed
+            passed += 1
+            if passed == n_epochs:
+                raise how
+            return ""
+
+        monkeypatch.setattr(fit, "_describe", describe)
+
+    return after

@@ -310,20 +310,6 @@ def test_what_an_old_version_has_left_is_removed_once_it_is_abandoned(tmp_path):
 # -- a full disk ------------------------------------------------------------------------------------
 
 
-@pytest.fixture
-def small_disk(tmp_path):
-    """A disk of 256 KB, where the system lets us have one."""
-    place = tmp_path / "disk"
-    place.mkdir()
-    mount = ["mount", "-t", "tmpfs", "-o", "size=256k", "none", place]
-    try:
-        subprocess.run(mount, check=True, capture_output=True)
-    except (OSError, subprocess.CalledProcessError):
-        pytest.skip("no disk can be mounted here")
-    yield place
-    subprocess.run(["umount", place], check=True)
-
-
 @pytest.mark.parametrize("ending", [".csv", ".parquet"])
 def test_a_table_on_a_full_disk(small_disk, ending):
     path = small_disk / f"x{ending}"

@@ -1,7 +1,9 @@
-"""What a setting would take of the machine's memory, said before it is asked for."""
+"""What a setting would take of the machine's memory or disk, said before it is asked for."""
 
+import errno
 import os
 import re
+from typing import IO, Any
 
 from dotbias.errors import SettingError
 
@@ -40,6 +42,23 @@ def in_units(n_bytes: float) -> str:
             break
         n_bytes /= 1000
     return f"{n_bytes:.3g} {unit}"
+
+
+def reserve(file: IO[Any], n_bytes: int) -> None:
+    """Give an empty file its length, and room for all of it. Who writes through a map to a file that the
+    disk has no room for is killed without a word.
+
+    Raises:
+        OSError: where there is no room.
+    """
+    try:
+        os.posix_fallocate(file.fileno(), 0, n_bytes)
+    except AttributeError:  # macOS and Windows
+        file.truncate(n_bytes)
+    except OSError as error:
+        if error.errno not in (errno.EINVAL, errno.EOPNOTSUPP):  # some file systems cannot
+            raise
+        file.truncate(n_bytes)
 
 
 def _physical() -> int | None:

@@ -362,6 +362,12 @@ def _named_errors(path: Path, *errors: type[Exception]) -> Iterator[None]:
         raise DataError(f"cannot write {path}: {reason or error}") from error
 
 
+def clear_leftovers(folder: Path) -> None:
+    """Remove from a folder what writers have left that were killed, as whoever writes there does."""
+    for part in folder.glob(_PART_FOLDER.format("*")):
+        _remove_abandoned(part)
+
+
 # -- parts -------------------------------------------------------------------------------------------
 
 
@@ -373,8 +379,7 @@ def part_folder(target: Path) -> Iterator[Path]:
     containers that share a disk have each their own. A whole folder, since some writers put further
     files beside the one they write.
     """
-    for other in target.parent.glob(_PART_FOLDER.format("*")):
-        _remove_abandoned(other)
+    clear_leftovers(target.parent)
     for other in target.parent.glob(f".{glob.escape(target.name)}.[0-9]*.part"):
         _remove_old(other)
     part, lock = _new_part_folder(target.parent)

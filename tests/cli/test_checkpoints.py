@@ -3,7 +3,6 @@
 import contextlib
 import re
 import shlex
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -11,17 +10,13 @@ import fsspec
 import pytest
 
 from dotbias import model_file
-from dotbias.fitting import fit
 from tests.cli.command import fails, run
+from tests.killed import Killed, without_times
 
 FIT = "fit r.csv -o m.dotbias --solver als --factors 2 --iterations 3 --for both --list-decay 0.05"
 KEPT = f"{FIT} --checkpoint run --checkpoint-every 0.000001s"
 # Two fits of two models, with eight iterations of the second.
 EPOCHS = 2 * (3 + 8)
-
-
-class Killed(BaseException):
-    """As if the process had ended."""
 
 
 @pytest.fixture(scope="module")
@@ -35,31 +30,6 @@ def simulated(tmp_path_factory: pytest.TempPathFactory) -> str:
 def there(simulated: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     Path("r.csv").write_text(simulated)
-
-
-@pytest.fixture
-def stop(monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
-    """End whatever is fitted after a number of epochs from now."""
-
-    def after(n_epochs: int, how: type[BaseException] = Killed) -> None:
-        passed: list[Any] = []
-
-        def describe(epoch: Any, _solver: Any) -> str:
-            passed.append(epoch)
-            if len(passed) == n_epochs:
-                raise how
-            return ""
-
-        monkeypatch.setattr(fit, "_describe", describe)
-
-    return after
-
-
-def without_times(data: Any) -> Any:
-    times = {"seconds", "ratings_per_second", "fitted_at"}
-    if isinstance(data, dict):
-        return {name: without_times(each) for name, each in data.items() if name not in times}
-    return [without_times(each) for each in data] if isinstance(data, list) else data
 
 
 def content() -> Any:
@@ -76,50 +46,50 @@ def unbroken(simulated: str, tmp_path_factory: pytest.TempPathFactory) -> tuple[
 
 
 @pytest.mark.parametrize("n", [1, 3, 4, 12, EPOCHS])
-def test_a_command_that_is_killed_goes_on(n, stop, unbroken):
-    stop(n)
+def test_a_command_that_is_killed_goes_on(n, kill, unbroken):
+    kill(n)
     with pytest.raises(Killed):
         run(KEPT)
     assert not Path("m.dotbias").exists()
     assert Path("run/measured-ratings.checkpoint").exists() is (n > 1)
-    stop(99)
+    kill(99)
     assert (run(f"{KEPT} --resume").stdout, content()) == unbroken
     assert not Path("run").exists()
 
 
-def test_the_default_of_two_chosen_models(stop):
+def test_the_default_of_two_chosen_models(kill):
     how = "fit r.csv -o m.dotbias --budget 0.6"
     printed, model = run(how).stdout, content()
-    stop(30)
+    kill(30)
     with pytest.raises(Killed):
         run(f"{how} --checkpoint run --checkpoint-every 0.000001")
     assert Path("run/penalty.checkpoint").exists()
-    stop(9999)
+    kill(9999)
     done = run(f"{how} --checkpoint run --resume")
     assert "On from run/measured-ratings.checkpoint: 29 of " in done.stderr
     assert (done.stdout, content()) == (printed, model)
 
 
 @pytest.mark.parametrize("n", [2, 13])
-def test_ctrl_c_says_how_to_go_on(n, stop, unbroken):
+def test_ctrl_c_says_how_to_go_on(n, kill, unbroken):
     """In the fit that is measured, and in the one that is saved."""
-    stop(n, KeyboardInterrupt)
+    kill(n, KeyboardInterrupt)
     done = run(KEPT, code=130)
     assert "Saved m.dotbias" in done.stderr  # what there is
     said = re.search(r"To go on: dotbias (.*?)\n(?=Interrupted)", done.stderr, re.DOTALL)
     assert said is not None
     command = shlex.split(said[1])
     assert command.count("--resume") == 1
-    stop(99)
+    kill(99)
     assert (run(*command).stdout, content()) == unbroken
     assert not Path("run").exists()
 
 
-def test_a_password_is_to_be_typed_again(stop):
+def test_a_password_is_to_be_typed_again(kill):
     run("prepare r.csv -o r.blocks")
     folder = "/me:hunter2@host/r.blocks"
     fsspec.filesystem("memory").put("r.blocks", folder, recursive=True)
-    stop(2, KeyboardInterrupt)
+    kill(2, KeyboardInterrupt)
     done = run(KEPT.replace("r.csv", f"memory:/{folder}"), code=130)
     assert "memory://me:***@host/r.blocks" in done.stderr
     refused = run(f"fit memory:/{folder} --kind counts", code=2)
@@ -129,8 +99,8 @@ def test_a_password_is_to_be_typed_again(stop):
     fsspec.filesystem("memory").rm("/me:hunter2@host", recursive=True)
 
 
-def test_ctrl_c_of_a_command_that_went_on_says_the_same_command(stop):
-    stop(2, KeyboardInterrupt)
+def test_ctrl_c_of_a_command_that_went_on_says_the_same_command(kill):
+    kill(2, KeyboardInterrupt)
     done = run(f"{KEPT} --resume", code=130)
     assert done.stderr.count("--resume") == 1
 
@@ -146,12 +116,12 @@ def test_ctrl_c_of_a_command_that_went_on_says_the_same_command(stop):
         ),
     ],
 )
-def test_checkpoints_of_another_command_are_refused(stop, more, reason):
-    stop(3)
+def test_checkpoints_of_another_command_are_refused(kill, more, reason):
+    kill(3)
     with pytest.raises(Killed):
         run(KEPT)
     before = Path("run/measured-ratings.checkpoint").read_bytes()
-    stop(99)
+    kill(99)
     assert reason in " ".join(fails(f"{KEPT} {more}").split())
     assert Path("run/measured-ratings.checkpoint").read_bytes() == before
 

@@ -467,6 +467,30 @@ def test_a_run_that_is_broken_off_leaves_nothing_that_passes_for_whole(tmp_path,
     assert_same(one, whole(source, tmp_path / "other.blocks"))
 
 
+@pytest.mark.usefixtures("tiny")
+def test_what_a_run_has_left_that_was_killed_at_its_end_is_removed(tmp_path):
+    simulated().write_csv(tmp_path / "ratings.csv")
+    db.prepare(tmp_path / "ratings.csv", tmp_path / "x.blocks")
+    (tmp_path / ".dotbias-0123456789abcdef.part" / "new" / "work").mkdir(parents=True)
+    db.prepare(tmp_path / "ratings.csv", tmp_path / "x.blocks")  # which has nothing to do
+    assert sorted(each.name for each in tmp_path.iterdir()) == ["ratings.csv", "x.blocks"]
+
+
+@pytest.mark.parametrize("batches", ["one", "many"])
+def test_a_full_disk_leaves_what_was_there(batches, tmp_path, small_disk, request):
+    path = small_disk / "x.blocks"
+    db.prepare(simulated(), path)
+    if batches == "many":
+        request.getfixturevalue("tiny")
+    before = {file.name: file.read_bytes() for file in path.iterdir()}
+    source = tmp_path / "ratings.csv"
+    db.simulate(n_users=1000, n_items=500, n_ratings=40_000, seed=0)[0].to_frame().write_csv(source)
+    with pytest.raises(db.DataError, match=f"cannot write {path}: No space left on device"):
+        db.prepare(source, path)
+    assert {file.name: file.read_bytes() for file in path.iterdir()} == before
+    assert [each.name for each in small_disk.iterdir()] == ["x.blocks"]
+
+
 MEMORY = """
 import re, sys, threading, time
 import dotbias as db

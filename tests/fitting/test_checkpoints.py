@@ -4,7 +4,6 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -18,41 +17,13 @@ from dotbias.fitting import checkpoints, fit, preference
 from dotbias.plain import to_plain
 from dotbias.solvers.base import Epoch, History, Solver
 from dotbias.solvers.checkpoint import Checkpoint
+from tests.killed import Killed, fill, without_times
 from tests.ratings import random_ratings
 
 RATINGS = random_ratings(n_users=40, n_items=25, n=600, seed=0)
 MODEL, SOLVER = db.DotBias(n_factors=2), db.ALS(n_iterations=4)
 # What a fit of both models goes through: of the second, eight iterations.
 EPOCHS = 4 + 8
-
-
-class Killed(BaseException):
-    """As if the process had ended: nothing is done any more."""
-
-
-@pytest.fixture
-def kill(monkeypatch: pytest.MonkeyPatch) -> Callable[[int, type[BaseException]], None]:
-    """End any fit after a number of epochs from now."""
-
-    def after(n_epochs: int, how: type[BaseException] = Killed) -> None:
-        passed: list[Epoch] = []
-
-        def describe(epoch: Epoch, _solver: Solver) -> str:
-            passed.append(epoch)
-            if len(passed) == n_epochs:
-                raise how
-            return ""
-
-        monkeypatch.setattr(fit, "_describe", describe)
-
-    return after
-
-
-def without_times(data: Any) -> Any:
-    times = {"seconds", "ratings_per_second", "fitted_at"}
-    if isinstance(data, dict):
-        return {name: without_times(each) for name, each in data.items() if name not in times}
-    return [without_times(each) for each in data] if isinstance(data, list) else data
 
 
 def content(rec: db.Recommender) -> Any:
@@ -96,6 +67,16 @@ def test_killed_again_and_again(kill, unbroken, tmp_path):
         except Killed:
             pass
     assert content(rec) == unbroken
+
+
+def test_killed_when_all_is_done(unbroken, tmp_path, monkeypatch):
+    """Before the folder was removed, and as the last checkpoint came into its place."""
+    with monkeypatch.context() as during:
+        during.setattr(checkpoints.Checkpoints, "remove", lambda _: None)
+        fitted(tmp_path / "run")
+    (tmp_path / "run" / ".dotbias-0123456789abcdef.part" / "new").mkdir(parents=True)
+    assert content(fitted(tmp_path / "run", resume=True)) == unbroken
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_what_was_chosen_is_not_chosen_again(kill, unbroken, tmp_path, monkeypatch, caplog):
@@ -224,6 +205,31 @@ def test_a_full_disk_stops_the_fit_and_leaves_the_last_checkpoint(begun, unbroke
         resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
     assert names(begun) == before
     assert content(fitted(begun, resume=True)) == unbroken
+
+
+@pytest.mark.parametrize("cluster", [None, "processes"])
+def test_a_full_disk_stops_a_fit_from_disk(cluster, small_disk, tmp_path, monkeypatch):
+    prepared = db.prepare(RATINGS, tmp_path / "r.blocks")
+    solver = db.GradientDescent(n_epochs=4)
+    unbroken = content(db.fit(prepared, MODEL, solver))
+    kept: dict[str, Any] = {"checkpoint": small_disk / "run", "checkpoint_every": 0}
+    kept |= {"cluster": cluster} if cluster else {}
+
+    def after(epoch: Epoch) -> str:
+        if epoch.epoch == 2:
+            fill(small_disk)
+        return ""
+
+    monkeypatch.setattr(fit, "_describe", after)
+    said = r"cannot write .*No space left.*the one before it is whole"
+    with pytest.raises(ModelFileError, match=said):
+        db.fit(prepared, MODEL, solver, **kept)
+    monkeypatch.undo()
+    left = small_disk / "run" / "ratings.checkpoint"
+    assert len(Checkpoint.load(left).facts["history"]["epochs"]) == 1
+    (small_disk / "other").unlink()
+    assert content(db.fit(prepared, MODEL, solver, resume=True, **kept)) == unbroken
+    assert list(small_disk.iterdir()) == []
 
 
 def test_a_place_that_is_no_folder_is_refused(tmp_path):

@@ -8,10 +8,11 @@ import pytest
 import dotbias as db
 from dotbias.data.prepared.prepared import PreparedPart
 from dotbias.data.stripes import Columns
-from dotbias.errors import SettingError
+from dotbias.errors import DataError, SettingError
 from dotbias.solvers.descent import passes
 from dotbias.solvers.descent.from_disk import OnDisk, staying_order
 from dotbias.solvers.descent.grid import Grid
+from tests.killed import fill
 
 MODEL = db.DotBias(n_factors=6)
 SOLVERS = [
@@ -167,3 +168,14 @@ def test_users_whom_training_does_not_know_are_cold(tmp_path):
     assert new_items.any()
     found = db.evaluate(db.fit(prepared, MODEL, db.ALS(n_iterations=1)), prepared)
     assert (found.cold_users, found.cold_items) == (new_users.sum(), new_items.sum())
+
+
+def test_no_room_for_what_everyone_has_rated_is_an_error(small_disk):
+    """And no signal that ends the process."""
+    ratings, _ = db.simulate(n_users=60, n_items=40, n_ratings=900, seed=1)
+    prepared = db.prepare(ratings, small_disk / "r.blocks")
+    fill(small_disk)
+    with pytest.raises(
+        DataError, match=rf"no room in {small_disk} for the .* everyone has rated: No"
+    ):
+        db.fit(prepared, db.Baseline())

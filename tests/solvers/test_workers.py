@@ -18,6 +18,7 @@ from dotbias.data.stripes import OTHER
 from dotbias.errors import SettingError
 from dotbias.solvers.checkpoint import Checkpoint
 from dotbias.solvers.descent.rules import RULES
+from dotbias.solvers.workers import processes
 from dotbias.solvers.workers.blocks import Field, Plan
 
 MODEL = db.DotBias(n_factors=6)
@@ -149,6 +150,27 @@ def test_a_worker_that_is_killed_costs_an_epoch_and_no_bit(prepared, cluster, re
     same((run.result(), run.history), expected)
 
 
+def test_what_a_command_prints_is_not_mixed_with_what_ray_says(prepared):
+    pytest.importorskip("ray")
+    code = f"""
+        import os, signal
+        import dotbias as db
+        prepared = db.PreparedRatings.open({str(prepared.folder)!r})
+        solver = db.GradientDescent(n_epochs=4, cluster="ray", n_workers=2)
+        run = solver.start(db.DotBias(n_factors=4), prepared.training)
+        lost = []
+        def after(entry):
+            if entry.epoch == 2 and not lost:
+                lost.append(run._pass.pids[0])
+                os.kill(lost[0], signal.SIGKILL)
+        print(run.run(on_epoch=after).epoch)
+    """
+    command = [sys.executable, "-c", textwrap.dedent(code)]
+    done = subprocess.run(command, capture_output=True, text=True)
+    assert "begin again" in done.stderr
+    assert done.stdout == "4\n"
+
+
 def test_workers_do_not_outlive_a_process_that_is_killed(prepared, tmp_path):
     code = f"""
         import dotbias as db
@@ -201,6 +223,17 @@ def test_workers_that_cannot_begin_are_ended(tmp_path):
     (tmp_path / "r.blocks").rename(tmp_path / "elsewhere")
     with pytest.raises(db.DataError, match=r"worker 0: .*there are no prepared ratings"):
         run.run()
+    assert not workers_of(os.getpid())
+
+
+def test_shared_memory_that_is_too_small_is_refused(prepared, small_disk, monkeypatch):
+    """And is no signal that ends the process."""
+    monkeypatch.setattr(processes, "_SHARED", str(small_disk))
+    model = db.DotBias(n_factors=200)
+    with pytest.raises(
+        SettingError, match=rf"take \d+ kB of shared memory, and {small_disk} has no"
+    ):
+        replace(DESCENT, cluster="processes").fit(model, prepared.training)
     assert not workers_of(os.getpid())
 
 

@@ -23,6 +23,7 @@ from dotbias.plain import from_plain, to_plain
 from dotbias.solvers.base import Epoch, OnEpoch
 from dotbias.solvers.checkpoint import CHECKPOINT_KIND, Checkpoint, check_same_run
 from dotbias.solvers.epochs import CarryOn, EpochLoop
+from dotbias.whole_file import clear_leftovers
 
 _log = logging.getLogger("dotbias")
 
@@ -129,6 +130,7 @@ class Checkpoints:
         """Delete all checkpoints of the command, which has come to its end."""
         for path in self._own():
             path.unlink(missing_ok=True)
+        clear_leftovers(self.folder)
         with suppress(OSError):  # there is something of the user's
             self.folder.rmdir()
 

@@ -17,6 +17,7 @@ from dotbias.data.prepared.prepared import PreparedPart
 from dotbias.data.ratings import Ratings, Scale
 from dotbias.data.vocabulary import Index, Vocabulary, as_id, as_ids, is_id
 from dotbias.errors import AmbiguousTitleError, DataError, SettingError, UnknownIdError, listed
+from dotbias.memory import in_units, reserve
 from dotbias.models.base import Model, Scores
 from dotbias.models.parameters import Array, Parameters, at_length_one
 from dotbias.models.row_form import Side
@@ -435,9 +436,18 @@ def _scratch(folder: Path, dtype: Any, n: int) -> NDArray[Any]:
     try:
         file = tempfile.TemporaryFile(dir=folder)  # noqa: SIM115
     except OSError:  # where nobody may write
-        file = tempfile.TemporaryFile()  # noqa: SIM115
+        folder = Path(tempfile.gettempdir())
+        file = tempfile.TemporaryFile(dir=folder)  # noqa: SIM115
+    n_bytes = n * np.dtype(dtype).itemsize
     with file:
-        return np.memmap(file, dtype, "w+", shape=(n,))
+        try:
+            reserve(file, n_bytes)
+        except OSError as error:
+            raise DataError(
+                f"there is no room in {folder} for the {in_units(n_bytes)} of what everyone has rated: "
+                f"{error.strerror}"
+            ) from error
+        return np.memmap(file, dtype, "r+", shape=(n,))
 
 
 def warn_left_out(what: str, names: list[Any], n: int, noun: str, why: str) -> None:

@@ -46,7 +46,7 @@ from dotbias.errors import DataError, NothingLeftError, SettingError
 from dotbias.memory import allowed
 from dotbias.progress import Progress, progress_bar
 from dotbias.settings import generator
-from dotbias.whole_file import outputs
+from dotbias.whole_file import clear_leftovers, outputs
 
 if TYPE_CHECKING:
     from dotbias.data.sources.locate import Source
@@ -141,6 +141,7 @@ def prepare(
     )
     fingerprint = _fingerprint(_stamps(task, source), told)
     if not force and (kept := _unchanged(folder, fingerprint, n_bytes, how_many)) is not None:
+        clear_leftovers(folder.resolve().parent)  # of a run that was killed at its end
         _log.info("%s: prepared already from %s, which has not changed", folder, kept[1].source)
         return kept[0]
     reads = [os.fspath(one) for each in (source, titles) for one in _paths(each)]

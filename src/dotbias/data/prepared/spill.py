@@ -6,8 +6,6 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from dotbias.errors import DataError
-
 _HASH_SEED = 0
 
 
@@ -81,12 +79,12 @@ def write_ipc(frame: pl.DataFrame | pl.LazyFrame, path: Path) -> None:
     """Write a frame as Arrow IPC.
 
     Raises:
-        DataError: where the disk is full.
+        OSError: where the disk is full.
     """
     try:
         if isinstance(frame, pl.LazyFrame):
             frame.sink_ipc(path, compression="uncompressed")
         else:
             frame.write_ipc(path, compression="uncompressed")
-    except (pl.exceptions.PolarsError, OSError) as error:
-        raise DataError(f"cannot write {path}: {error}") from error
+    except pl.exceptions.PolarsError as error:
+        raise OSError(str(error)) from error

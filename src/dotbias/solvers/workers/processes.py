@@ -13,6 +13,7 @@ from typing import IO, Any
 import numpy as np
 
 from dotbias.errors import DataError, SettingError
+from dotbias.memory import in_units, reserve
 from dotbias.solvers.workers.blocks import Block, Place, Plan
 from dotbias.solvers.workers.exchange import Exchange, Task, WorkerLostError
 
@@ -36,9 +37,17 @@ class Processes(Exchange):
 
     def start(self) -> list[int]:
         """See ``Exchange.start``."""
-        folder = _SHARED if Path(_SHARED).is_dir() else None
+        folder = _SHARED if Path(_SHARED).is_dir() else tempfile.gettempdir()
         with tempfile.TemporaryFile(dir=folder) as file:
-            file.truncate(self.plan.n_bytes)
+            try:
+                reserve(file, self.plan.n_bytes)
+            except OSError as error:
+                needed = in_units(self.plan.n_bytes)
+                raise SettingError(
+                    f"cluster='processes': the tables take {needed} of shared memory, and {folder} has "
+                    f"no room ({error.strerror}): make it larger (docker run --shm-size), or leave "
+                    "cluster out"
+                ) from error
             memory = np.memmap(file, np.uint8, "r+", shape=(self.plan.n_bytes,))
             self._blocks = self.plan.views(np.asarray(memory))
             for _ in range(self.n_workers):

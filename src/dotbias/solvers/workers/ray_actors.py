@@ -28,6 +28,8 @@ class RayActors(Exchange):
     def __init__(
         self, address: str | None, n_workers: int | None, plan: Plan, spec: dict[str, Any]
     ) -> None:
+        # Else Ray, which reads this as it is imported, prints of lost workers among a command's results.
+        os.environ.setdefault("RAY_DEDUP_LOGS_SKIP_REGEX", ".")
         try:
             import ray
         except ImportError:
