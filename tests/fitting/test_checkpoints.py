@@ -215,7 +215,7 @@ def test_a_full_disk_stops_a_fit_from_disk(cluster, small_disk, tmp_path, monkey
     kept: dict[str, Any] = {"checkpoint": small_disk / "run", "checkpoint_every": 0}
     kept |= {"cluster": cluster} if cluster else {}
 
-    def after(epoch: Epoch) -> str:
+    def after(epoch: Epoch, _solver: Solver) -> str:
         if epoch.epoch == 2:
             fill(small_disk)
         return ""
