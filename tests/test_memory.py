@@ -18,7 +18,7 @@ RESTARTS = WarmRestarts(first_cycle=1, cycle_mult=1)
 @pytest.fixture(autouse=True)
 def small_machine(monkeypatch):
     """Of 10 MB."""
-    monkeypatch.setattr(memory, "_physical", lambda: 10_000_000)
+    monkeypatch.setattr(memory, "there_is", lambda: 10_000_000)
 
 
 @pytest.fixture(scope="module")
@@ -42,7 +42,7 @@ def test_a_fit_says_what_it_would_take(ratings, model, solver, message):
 
 def test_the_svd_of_preferences_is_counted_before_the_iterations(monkeypatch, ratings):
     """Its tables of 40 columns, of 60 users and 40 items, twice; parameters alone would fit."""
-    monkeypatch.setattr(memory, "_physical", lambda: 20_000)
+    monkeypatch.setattr(memory, "there_is", lambda: 20_000)
     begun = []
     with pytest.raises(SettingError, match="an SVD with n_svd_factors=40 would take 32 kB"):
         db.ImplicitALS().fit(
@@ -119,13 +119,35 @@ def test_sizes_that_people_write(monkeypatch):
     for wrong in ("", "x", "-1GiB", "511MiB", "3 apples", "1e9", 0, "GiB"):
         with pytest.raises(SettingError, match="memory="):
             memory.allowed(wrong)
-    for there_is, half in ((2**34, 2**33), (2**20, 2**29), (None, 2**31)):
-        monkeypatch.setattr(memory, "_physical", lambda there_is=there_is: there_is)
+    for has, half in ((2**34, 2**33), (2**20, 2**29), (None, 2**31)):
+        monkeypatch.setattr(memory, "there_is", lambda has=has: has)
         assert memory.allowed(None) == half
 
 
+@pytest.mark.parametrize(
+    ("groups", "file", "said", "expected"),
+    [
+        ("0::/a/b", "a/b/memory.max", "3000", [3000]),
+        ("0::/a/b", "a/memory.max", "4000", [4000]),  # of the group around it
+        ("0::/a/b", "memory.max", "5000", [5000]),  # in a container, whose group it is
+        ("0::/", "memory.max", "max", []),
+        ("4:memory:/x", "memory/x/memory.limit_in_bytes", "6000", [6000]),
+        ("4:cpu,memory:/x", "memory/memory.limit_in_bytes", "7000", [7000]),
+        ("4:cpu:/x", "memory/x/memory.limit_in_bytes", "8000", []),
+    ],
+)
+def test_the_memory_of_a_container_is_what_there_is(tmp_path, groups, file, said, expected):
+    path = tmp_path / "mounted" / file
+    path.parent.mkdir(parents=True)
+    path.write_text(said + "\n")
+    (tmp_path / "groups").write_text(f"9:name=systemd:/\n{groups}\n")
+    found = memory._limits(tmp_path / "groups", tmp_path / "mounted")
+    assert list(found) == expected
+    assert not list(memory._limits(tmp_path / "none", tmp_path))
+
+
 def test_a_machine_that_does_not_say_what_it_has_refuses_nothing(monkeypatch):
-    monkeypatch.setattr(memory, "_physical", lambda: None)
+    monkeypatch.setattr(memory, "there_is", lambda: None)
     memory.check_memory(1e30, "anything")
 
 

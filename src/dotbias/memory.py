@@ -3,6 +3,9 @@
 import errno
 import os
 import re
+from collections.abc import Iterator
+from contextlib import suppress
+from pathlib import Path
 from typing import IO, Any
 
 from dotbias.errors import SettingError
@@ -24,10 +27,10 @@ def check_memory(n_numbers: float, what: str, *, size: int = 4) -> None:
     Raises:
         SettingError: naming what it would take, and what there is.
     """
-    needed, there_is = float(n_numbers) * size, _physical()
-    if there_is is not None and needed > there_is:
+    needed, has = float(n_numbers) * size, there_is()
+    if has is not None and needed > has:
         raise SettingError(
-            f"{what} would take {in_units(needed)} of memory, and this machine has {in_units(there_is)}"
+            f"{what} would take {in_units(needed)} of memory, and this machine has {in_units(has)}"
         )
 
 
@@ -61,12 +64,37 @@ def reserve(file: IO[Any], n_bytes: int) -> None:
         file.truncate(n_bytes)
 
 
-def _physical() -> int | None:
-    """Bytes of memory of this machine; None where the system does not say."""
+def there_is() -> int | None:
+    """Bytes of memory of this machine, or that the container has in which this process is; None where the
+    system does not say.
+    """
     try:
-        return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+        physical = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     except (AttributeError, OSError, ValueError):
         return None
+    return min([physical, *_limits(Path("/proc/self/cgroup"), Path("/sys/fs/cgroup"))])
+
+
+def _limits(groups: Path, mounted: Path) -> Iterator[int]:
+    """What Linux allows the control groups that a process is in, of either version.
+
+    Args:
+        groups: the file that names them, a line ``number:controllers:path`` for each tree of groups.
+        mounted: where these trees are. In a container it is often the group itself that is there.
+    """
+    with suppress(OSError):
+        for line in groups.read_text().splitlines():
+            _, controllers, path = line.split(":", 2)
+            if not controllers:
+                root, name = mounted, "memory.max"
+            elif "memory" in controllers.split(","):
+                root, name = mounted / "memory", "memory.limit_in_bytes"
+            else:
+                continue
+            inner = Path(path.lstrip("/"))
+            for folder in (inner, *inner.parents):
+                with suppress(OSError, ValueError):  # there is none, or it is "max"
+                    yield int((root / folder / name).read_text())
 
 
 _SIZES = {"": 1, "B": 1} | {
@@ -90,8 +118,7 @@ def allowed(memory: int | str | None) -> int:
     (3221225472, 3000000000)
     """
     if memory is None:
-        there_is = _physical()
-        return max(_LEAST, _UNKNOWN if there_is is None else there_is // 2)
+        return max(_LEAST, (there_is() or 2 * _UNKNOWN) // 2)
     match = re.fullmatch(r"(\d+(?:\.\d+)?)\s*([KMGT]?I?B?)", str(memory).strip().upper())
     size = _SIZES.get(match[2]) if match else None
     if match is None or size is None or float(match[1]) * size < _LEAST:
