@@ -65,8 +65,8 @@ def reserve(file: IO[Any], n_bytes: int) -> None:
 
 
 def there_is() -> int | None:
-    """Bytes of memory of this machine, or of the container in which this process is; None where the system
-    does not say.
+    """Bytes of memory of this machine, or of the container that this process is in; None where the
+    system does not say.
     """
     try:
         physical = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
