@@ -39,10 +39,15 @@ class RayActors(Exchange):
         self._ray, self._mine = ray, not ray.is_initialized()
         if self._mine:
             try:
-                ray.init(address, log_to_driver=False, logging_level=logging.ERROR)
+                ray.init(address or "local", log_to_driver=False, logging_level=logging.ERROR)
             except Exception as error:  # Ray has many of its own
                 where = "a local cluster" if address is None else f"the cluster {address}"
-                raise SettingError(f"cluster: {where} cannot be reached: {error}") from error
+                lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+                said = " ".join(lines[:: len(lines) - 1] if len(lines) > 1 else lines)
+                raise SettingError(
+                    f"cluster: {where} cannot be reached: {said}. Where it asks for a token, set "
+                    "RAY_AUTH_MODE=token and RAY_AUTH_TOKEN"
+                ) from error
         n = n_workers or max(1, int(_resources(ray).get("CPU", 1)))
         super().__init__(n, plan, spec)
         self._where: dict[Place, Any] = {}  # a worker, or what refers to a bundle
