@@ -103,7 +103,7 @@ def small_disk(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     except (OSError, subprocess.CalledProcessError):
         pytest.skip("no disk can be mounted here")
     yield place
-    subprocess.run(["umount", place], check=True)
+    subprocess.run(["umount", "--lazy", place], check=True)  # what is mapped may outlast a test
 
 
 @pytest.fixture

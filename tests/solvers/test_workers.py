@@ -35,7 +35,7 @@ def prepared(tmp_path_factory):
 @pytest.fixture(scope="module")
 def ray():
     module = pytest.importorskip("ray")
-    module.init(num_cpus=2, log_to_driver=False, include_dashboard=False)
+    module.init("local", num_cpus=2, log_to_driver=False, include_dashboard=False)
     yield module
     module.shutdown()
 

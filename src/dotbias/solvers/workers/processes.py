@@ -45,8 +45,7 @@ class Processes(Exchange):
                 needed = in_units(self.plan.n_bytes)
                 raise SettingError(
                     f"cluster='processes': the tables take {needed} of shared memory, and {folder} has "
-                    f"no room ({error.strerror}): make it larger (docker run --shm-size), or leave "
-                    "cluster out"
+                    f"no room ({error.strerror}): make it larger, or leave cluster out"
                 ) from error
             memory = np.memmap(file, np.uint8, "r+", shape=(self.plan.n_bytes,))
             self._blocks = self.plan.views(np.asarray(memory))
