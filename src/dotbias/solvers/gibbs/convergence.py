@@ -16,7 +16,7 @@ from dotbias.progress import Progress, progress_bar
 from dotbias.settings import generator
 from dotbias.shown import Part, Shown
 from dotbias.solvers.gibbs.gibbs import Gibbs
-from dotbias.solvers.threads import threads
+from dotbias.solvers.threads import SOLVED, threads
 from dotbias.solvers.validation import Validation
 
 Traces = NDArray[np.float64]
@@ -139,7 +139,7 @@ def convergence(
     validation = Validation.hold_out(ratings, share, generator(seed))
     rmse, noise = np.empty((2, n_chains, kept))
     with (
-        threads(solver.n_threads, len(ratings)),
+        threads(solver.n_threads, len(ratings), SOLVED),
         threadpool_limits(1, "blas"),
         progress_bar("chains", n_chains * solver.n_samples, enabled=progress) as advance,
     ):

@@ -19,7 +19,7 @@ from dotbias.solvers.checkpoint import Arrays
 from dotbias.solvers.epochs import EpochLoop, Figures, IteratingSolver
 from dotbias.solvers.gibbs.chain import Chain
 from dotbias.solvers.gibbs.posterior import Posterior
-from dotbias.solvers.threads import threads
+from dotbias.solvers.threads import SOLVED, threads
 from dotbias.solvers.validation import Validation
 
 # Chosen on validation parts of training rows alone (benchmarks/gibbs.py): fewer factors and more
@@ -161,7 +161,10 @@ class _Sampling(EpochLoop):
     def threads(self) -> Iterator[None]:
         """Numba's threads."""
         # Matrices of a few columns are slower on several threads, and not the same to the bit.
-        with threads(self.solver.n_threads, len(self.ratings)), threadpool_limits(1, "blas"):
+        with (
+            threads(self.solver.n_threads, len(self.ratings), SOLVED),
+            threadpool_limits(1, "blas"),
+        ):
             yield
 
     def one_epoch(self) -> Figures:

@@ -28,7 +28,7 @@ from dotbias.solvers.least_squares.normal_equations import padded, solve_rows
 from dotbias.solvers.least_squares.on_workers import Regress, SharedHalfSteps, of_task
 from dotbias.solvers.least_squares.stripes import Regressions, Stripes
 from dotbias.solvers.objective import penalty
-from dotbias.solvers.threads import threads
+from dotbias.solvers.threads import SOLVED, threads
 from dotbias.solvers.validation import Validation
 
 # Chosen on validation parts of training rows alone (benchmarks/als.py). An exact minimum fits its
@@ -199,7 +199,7 @@ class _Iterations(EpochLoop):
         """Numba's threads, or workers."""
         if self.shared is not None:
             return self.shared.working()
-        return threads(self.solver.n_threads, len(self.ratings))
+        return threads(self.solver.n_threads, len(self.ratings), SOLVED)
 
     def one_epoch(self) -> Figures:
         """Users, then items."""

@@ -35,7 +35,7 @@ from dotbias.solvers.least_squares.normal_equations import padded
 from dotbias.solvers.least_squares.on_workers import Regress, SharedHalfSteps, of_task
 from dotbias.solvers.least_squares.stripes import Regressions, Stripes
 from dotbias.solvers.least_squares.svd import Rows, numbers_held, truncated_svd
-from dotbias.solvers.threads import threads
+from dotbias.solvers.threads import SOLVED, threads
 from dotbias.solvers.validation import Validation
 from dotbias.solvers.workers.exchange import WorkerLostError
 
@@ -263,7 +263,7 @@ class _Iterations(EpochLoop):
     def threads(self) -> Iterator[None]:
         """Numba's threads, and one of LAPACK's, whose bits depend on their number."""
         with ExitStack() as stack:
-            stack.enter_context(threads(self.solver.n_threads, len(self.ratings)))
+            stack.enter_context(threads(self.solver.n_threads, len(self.ratings), SOLVED))
             stack.enter_context(threadpool_limits(1, "blas"))
             if self.shared is not None:
                 stack.enter_context(self.shared.working())
