@@ -120,20 +120,21 @@ def project(
 ) -> None:
     """Seconds of an epoch of SGD by the cost model of docs/scale.md, and what takes them."""
     print(
-        f"{'ratings':>16} {'machines':>9} {'tables':>9} {'compute':>9} {'disk':>9} {'network':>9}"
+        f"{'ratings':>16} {'machines':>9} {'tables':>9} {'compute':>9} {'disk':>9} {'network':>9} "
+        f"{'leader':>9}"
     )
     for n, machines in ((2e8, 1), (1e9, 1), (1e10, 4), (1e10, 16), (1e11, 64)):
         users, items = n / 100, n / 1000
         row = 4 * (factors + 1)
-        workers = machines * cores
-        blocks = max(16, workers)
-        compute = n * ns * 1e-9 / workers
+        compute = n * ns * 1e-9 / (machines * cores)
         read = 12 * n / machines / (disk * 1e9)
-        # In each of as many diagonals as blocks every item's row goes from one worker to another.
-        moved = 0.0 if machines == 1 else blocks * items * row / machines / (network * 1e9)
+        # As often as there are machines every item's row goes from one to another.
+        moved = 0.0 if machines == 1 else items * row / (network * 1e9)
+        # After it both tables come to the process that leads.
+        taken = 0.0 if machines == 1 else (users + items) * row / (network * 1e9)
         print(
             f"{n:16,.0f} {machines:9,} {(users + items) * row / 1e9:6.0f} GB {compute:7.1f} s "
-            f"{read:7.1f} s {moved:7.1f} s"
+            f"{read:7.1f} s {moved:7.1f} s {taken:7.1f} s"
         )
 
 
