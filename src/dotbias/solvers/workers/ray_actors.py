@@ -6,7 +6,7 @@ import logging
 import os
 from collections import ChainMap, deque
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from itertools import pairwise
+from itertools import cycle, pairwise
 from typing import Any
 
 from dotbias.errors import SettingError
@@ -57,16 +57,7 @@ class RayActors(Exchange):
     def start(self) -> list[int]:
         """See ``Exchange.start``."""
         kind = self._ray.remote(num_cpus=1, max_restarts=0, max_task_retries=0)(_Actor)
-        # Dealt out to machines, so that where these divide the workers, items seldom leave their machine
-        # (``staying_order``).
-        near = self._ray.util.scheduling_strategies.NodeAffinitySchedulingStrategy
-        machines = [
-            node["NodeID"]
-            for node in self._ray.nodes()
-            if node["Alive"] and node["Resources"].get("CPU")
-        ]
-        for worker in range(self.n_workers):
-            where = near(machines[worker % len(machines)], soft=True)
+        for _, where in zip(range(self.n_workers), cycle(_places_near(self._ray)), strict=False):
             self._actors.append(kind.options(scheduling_strategy=where).remote(self.spec))
         self._round = 0
         return self._get([actor.process.remote() for actor in self._actors])
@@ -165,6 +156,17 @@ class RayActors(Exchange):
                 raise error.as_instanceof_cause() from None  # type: ignore[no-untyped-call]
             first = str(error).partition("\n")[0]
             raise WorkerLostError(f"a worker has ended ({first})") from error
+
+
+def _places_near(ray: Any) -> list[Any]:
+    """Where workers are to be: dealt out to machines, so that where the number of these divides theirs,
+    items seldom leave their machine (``staying_order``).
+    """
+    from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
+
+    machines = [node for node in ray.nodes() if node["Alive"] and node["Resources"].get("CPU")]
+    near = [NodeAffinitySchedulingStrategy(node["NodeID"], soft=True) for node in machines]
+    return near or ["DEFAULT"]  # machines that are still to come
 
 
 def _resources(ray: Any) -> dict[str, float]:
