@@ -2,6 +2,7 @@
 
 import os
 import subprocess
+import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -94,16 +95,22 @@ def cases(data_dir: Path) -> Path:
 
 
 @pytest.fixture
-def small_disk(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
-    """A disk of 256 KB, where the system lets us have one."""
-    place = tmp_path_factory.mktemp("disk")
+def small_disk() -> Iterator[Path]:
+    """A disk of 256 KB, where the system lets us have one.
+
+    It is not among pytest's folders: one that is still there, after tests that were killed, would be in
+    the way of whoever clears these.
+    """
+    place = Path(tempfile.mkdtemp())
     mount = ["mount", "-t", "tmpfs", "-o", "size=256k", "none", place]
     try:
         subprocess.run(mount, check=True, capture_output=True)
     except (OSError, subprocess.CalledProcessError):
+        place.rmdir()
         pytest.skip("no disk can be mounted here")
     yield place
     subprocess.run(["umount", "--lazy", place], check=True)  # what is mapped may outlast a test
+    place.rmdir()
 
 
 @pytest.fixture
