@@ -262,7 +262,7 @@ class PreparedRatings(Shown):
         self, blocks: NDArray[np.int64]
     ) -> tuple[NDArray[np.int32], np.float32, np.float32]:
         """Between which numbers of blocks must be; their checksums are compared the first time."""
-        at = dict(zip(("user", "item"), np.divmod(blocks, self.n_blocks), strict=True))
+        at = dict(zip(OTHER, np.divmod(blocks, self.n_blocks), strict=True))
         for a in np.unique(at["user"]).tolist():
             if a not in self._known_good:
                 for name in COLUMNS:
