@@ -325,7 +325,7 @@ class Recommender(Fitted):
             with_std, strict: as for ``predict``.
 
         Raises:
-            As ``predict``.
+            UnknownIdError, SettingError, ModelFileError: as ``predict``.
         """
         u, i = self.indices("user", user, strict=strict), self.indices("item", item, strict=strict)
         title = self.named(i)["title"] if i[0] >= 0 else [None]

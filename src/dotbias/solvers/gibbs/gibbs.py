@@ -104,7 +104,7 @@ class Gibbs(IteratingSolver):
 
         Raises:
             SettingError: for a model other than ``DotBias`` with linear output, or the ordinal
-            likelihood.
+                likelihood.
         """
         model = linear_dot_bias(self, model)
         if self.likelihood == "ordinal":
