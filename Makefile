@@ -1,4 +1,4 @@
 # Each target is a script of the same name.
-.PHONY: install demo serve lint check test coverage format docs clean
-install demo serve lint check test coverage format docs clean:
+.PHONY: install demo serve lint check test coverage format pages docs clean
+install demo serve lint check test coverage format pages docs clean:
 	@scripts/$@

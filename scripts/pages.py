@@ -21,6 +21,12 @@ FILMS = "ml-latest-small.zip"
 STUDENTS = "which-method.md"
 SESSIONS = (
     STUDENTS,
+    "tutorial/ratings.md",
+    "tutorial/embedding.md",
+    "tutorial/descent.md",
+    "tutorial/rates.md",
+    "tutorial/network.md",
+    "tutorial/answers.md",
     "gradient-methods.md",
     "lists.md",
     "losses.md",

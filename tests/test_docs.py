@@ -114,7 +114,7 @@ def test_every_rule_has_one_section_with_equation_and_variant(name):
 
 
 def test_the_index_table_is_that_of_the_registry():
-    assert pages.table_on_page() == pages.rules_table(), "run scripts/docs"
+    assert pages.table_on_page() == pages.rules_table(), "run scripts/pages"
 
 
 def test_the_table_is_written_where_it_belongs(tmp_path, monkeypatch):

@@ -406,19 +406,24 @@ class Recommender(Fitted):
                 bias or preference of all users on average, with a warning in the log.
             k: how many items.
             strict: whether an unknown user, or an unknown item among those named, is an error instead.
-            rank_by: ``"preference"``, which is the default where there is a model of it, or
+
+        Keyword Args:
+            rank_by (str): ``"preference"``, which is the default where there is a model of it, or
                 ``"rating"``: the highest predicted rating first.
-            candidates: ids or titles of the only items to choose from; all by default. An unknown one
-                cannot be ranked, and is left out with a warning in the log, unless ``strict``.
-            exclude: ids or titles of items that must not appear; likewise.
-            genres: of which an item must have one, such as ``("Comedy", "Drama")``; in any case.
-            not_genres: of which an item must have none.
-            year_from, year_to: the first and the last year, of items whose titles end in one.
-            include_rated: whether items that the user has rated may appear; not by default.
-            min_ratings: items with fewer training ratings, 5 by default, come after all others.
-            well_known: from -1, hidden items, over 0, the default, where the score alone counts, to 1,
-                items about as well known as the most rated ones.
-            diversity: from 0, the default, to 1: how much near-duplicates are thinned out.
+            candidates (iterable of ids): ids or titles of the only items to choose from; all by default.
+                An unknown one cannot be ranked, and is left out with a warning in the log, unless
+                ``strict``.
+            exclude (iterable of ids): ids or titles of items that must not appear; likewise.
+            genres (iterable of str): of which an item must have one, such as ``("Comedy", "Drama")``; in
+                any case.
+            not_genres (iterable of str): of which an item must have none.
+            year_from (int): the first year, of items whose titles end in one.
+            year_to (int): the last year, likewise.
+            include_rated (bool): whether items that the user has rated may appear; not by default.
+            min_ratings (int): items with fewer training ratings, 5 by default, come after all others.
+            well_known (float): from -1, hidden items, over 0, the default, where the score alone counts,
+                to 1, items about as well known as the most rated ones.
+            diversity (float): from 0, the default, to 1: how much near-duplicates are thinned out.
 
         ``ListOptions`` says more of each.
 
