@@ -1,4 +1,4 @@
-"""``python -m scripts.site`` builds the site in the folder ``site``, and fails where something is wrong."""
+"""``python -m scripts.site`` builds the site, in ``site``, and fails where something is wrong."""
 
 import logging
 import os

@@ -1,6 +1,8 @@
 """The reference: a page for every public name and every command, and their place in the contents."""
 
+import html
 import inspect
+import re
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -117,7 +119,7 @@ def write(folder: Path) -> None:
         contents.extend(f"    * [{name}]({at})" for name, (at, _) in entries.items())
         rows = (f"| [`{name}`]({at}) | {what} |" for name, (at, what) in entries.items())
         index.append(f"## {title}")
-        index.append("\n".join(["| | |", "|---|---|", *rows]))
+        index.append("\n".join(["| name | what it is |", "|---|---|", *rows]))
 
     for title, names in GROUPS.items():
         homes = {name: getattr(dotbias, name) for name in names}
@@ -150,5 +152,8 @@ def _command(folder: Path, name: str, command: click.Command) -> tuple[str, str]
     text = get_docs_for_click(
         obj=command, ctx=context, name=f"dotbias {name}", title=f"dotbias {name}"
     )
+    # What is bold in a terminal are commands.
+    bold = re.compile(r'<span style="font-weight: bold">(.*?)</span>', re.DOTALL)
+    text = bold.sub(lambda found: f"`{html.unescape(found[1])}`", text)
     (folder / at).write_text(text, "utf-8")
     return at, summary(command.help)

@@ -77,11 +77,12 @@ def relinked(text: str, source: Path) -> str:
         relative = os.path.relpath(there, Path(here).parent)
         return f"{picture}[{label}]({relative}{hash_}{anchor})"
 
-    # A label may hold code, so code is set aside by a mark that no page has.
+    # A label may hold code, so code is set aside by a mark that no page has. In a table a bar within
+    # code is escaped where code lies, and needs not be here.
     kept: list[str] = []
 
     def aside(found: re.Match[str]) -> str:
-        kept.append(found[0])
+        kept.append(found[0] if found[0].startswith("```") else found[0].replace("\\|", "|"))
         return f"\0{len(kept) - 1}\0"
 
     turned = _LINK.sub(turn, _CODE.sub(aside, text))
