@@ -57,6 +57,7 @@ SLOW = (
     "test_compiled.py",
     "test_docs.py",
     "test_readme.py",
+    "test_site.py",
     "tuning",
 )
 
