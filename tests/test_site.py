@@ -98,6 +98,22 @@ def test_docstrings_have_an_entry_for_each_argument_and_sessions_as_code():
     )
 
 
+@pytest.mark.parametrize(
+    ("text", "complaints"),
+    [
+        ("``x``: y, `1 ≤ x`; see https://x.org ...", 0),
+        (":func:`fit`", 1),
+        ("What.\n\n.. note::\n   More.", 1),
+        ("``x`` and ``y`", 1),
+    ],
+)
+def test_marks_that_are_not_rendered_are_told(text, complaints, caplog):
+    extensions = griffe.load_extensions(docstrings.Readable)
+    module = {"__init__.py": f'"""{text}"""'}
+    with griffe.temporary_visited_package("package", module, extensions=extensions):
+        assert len(caplog.records) == complaints
+
+
 def test_of_a_setting_the_default_is_shown():
     extensions = griffe.load_extensions(docstrings.Readable)
     code = "class A:\n    n: int = setting(15, at_least=1)\n"

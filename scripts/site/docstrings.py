@@ -1,5 +1,6 @@
 """What docstrings of this project say, in the words that mkdocstrings understands."""
 
+import logging
 import re
 from typing import Any
 
@@ -8,6 +9,14 @@ import griffe
 # Two or more arguments that are told of together.
 _TOGETHER = re.compile(r"^( {4})([\w*]+(?:, [\w*]+)+): (.*(?:\n {8}.*)*)", re.MULTILINE)
 _SESSION = re.compile(r"^( *)>>> .*(?:\n\1\S.*|\n\1 +\S.*)*", re.MULTILINE)
+
+# Marks of Sphinx, which would be shown as they are; and quotes of code are pairs.
+_SPHINX = re.compile(r":\w+:`|^ *\.\. [\w-]+::", re.MULTILINE)
+
+
+def unreadable(text: str) -> bool:
+    """Whether a docstring has marks that are not rendered."""
+    return bool(_SPHINX.search(text)) or text.count("``") % 2 == 1
 
 
 def readable(text: str) -> str:
@@ -35,4 +44,6 @@ class Readable(griffe.Extension):
     def on_object(self, *, obj: griffe.Object, **_: Any) -> None:
         """Take one."""
         if obj.docstring is not None:
+            if unreadable(obj.docstring.value):
+                logging.getLogger("griffe").warning("%s: marks that are not rendered", obj.path)
             obj.docstring.value = readable(obj.docstring.value)

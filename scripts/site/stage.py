@@ -52,7 +52,7 @@ def title(source: Path) -> str:
 def relinked(text: str, source: Path) -> str:
     """The text of a page with its links as the site has them.
 
-    A link that shows the name of a page shows its title instead. What the site does not show, such as a
+    A link that shows where a page lies shows its title instead. What the site does not show, such as a
     file of the source, keeps its name and loses its link.
 
     Raises:
@@ -72,8 +72,8 @@ def relinked(text: str, source: Path) -> str:
         there = place(linked)
         if there is None:
             return label
-        if label.endswith(".md"):
-            label = title(linked)
+        if label.endswith(".md") or label.startswith("docs/"):
+            label = title(PROJECT / "docs" / there if linked.is_dir() else linked)
         relative = os.path.relpath(there, Path(here).parent)
         return f"{picture}[{label}]({relative}{hash_}{anchor})"
 

@@ -149,7 +149,7 @@ class LinePicture(ChartPicture):
         panels: one to three, from left to right.
         note: small print below the picture: data, split, seed.
         order: names whose styles never change, whatever else is in the picture
-            (:func:`dotbias.pictures.palette.styles`).
+            (``dotbias.pictures.palette.styles``).
 
     Raises:
         SettingError: when there are no panels, or more than three.

@@ -35,7 +35,7 @@ class SurfacePicture(ChartPicture):
         minimum: the lowest place, if it is known; marked with a star.
         note: small print below the picture.
         order: names whose styles never change, whatever else is in the picture
-            (:func:`dotbias.pictures.palette.styles`).
+            (``dotbias.pictures.palette.styles``).
 
     Raises:
         SettingError: when the shapes do not fit together, or ``x`` or ``y`` does not ascend.
