@@ -109,7 +109,7 @@ def test_docstrings_have_an_entry_for_each_argument_and_sessions_as_code():
 )
 def test_marks_that_are_not_rendered_are_told(text, complaints, caplog):
     extensions = griffe.load_extensions(docstrings.Readable)
-    module = {"__init__.py": f'"""{text}"""'}
+    module = {"__init__.py": f"def f():\n    {text!r}\n"}
     with griffe.temporary_visited_package("package", module, extensions=extensions):
         assert len(caplog.records) == complaints
 
