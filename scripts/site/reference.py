@@ -111,7 +111,10 @@ def write(folder: Path) -> None:
     check_complete()
     folder.mkdir(parents=True)
     contents = ["* [Reference](index.md)"]
-    index = ["# Reference", "Every public name has a page, and so has every command."]
+    index = [
+        "# Reference",
+        "Every public name has a page, and so has every command. `db` is `dotbias`.",
+    ]
 
     def group(title: str, entries: dict[str, tuple[str, str]]) -> None:
         """One group: its entries by name, each with the address of its page and what it is."""
@@ -141,7 +144,9 @@ def write(folder: Path) -> None:
 def _name(folder: Path, prefix: str, name: str, module: str, doc: str | None) -> tuple[str, str]:
     """Write the page of a public name; its address and what the name is."""
     at = f"{prefix}-{name}.md"
-    (folder / at).write_text(f"---\ntitle: {name}\n---\n\n::: {module}.{name}\n", "utf-8")
+    use = "db" if prefix == "db" else module
+    text = f"---\ntitle: {name}\n---\n\n::: {module}.{name}\n    options:\n      heading: {use}.{name}\n"
+    (folder / at).write_text(text, "utf-8")
     return at, summary(doc)
 
 
