@@ -99,7 +99,10 @@ def stage() -> None:
         target = STAGED / there
         target.parent.mkdir(parents=True, exist_ok=True)
         if target.suffix == ".md":
-            target.write_text(relinked(text_of(source), source), "utf-8")
+            text = relinked(text_of(source), source)
+            if source.suffix == ".ipynb":
+                text += f"\n[This page as a notebook]({source.name})\n"
+            target.write_text(text, "utf-8")
         if source.suffix != ".md":
             shutil.copy(source, target.with_name(source.name))
     shutil.copytree(Path(__file__).parent / "assets", STAGED / "assets")
