@@ -72,7 +72,7 @@ def test_every_public_name_is_in_the_reference(monkeypatch):
     fewer = {**reference.GROUPS, "Data": reference.GROUPS["Data"][1:]}
     monkeypatch.setattr(reference, "GROUPS", {**fewer, "More": ("fit", "nothing")})
     told = "read_ratings has no page; nothing is not public; fit has two pages"
-    with pytest.raises(reference.ReferenceError, match=told):
+    with pytest.raises(reference.IncompleteError, match=told):
         reference.check_complete()
 
 

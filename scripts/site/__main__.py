@@ -34,16 +34,22 @@ def build() -> list[str]:
     logging.getLogger().addHandler(warnings)
     stage.stage()
     reference.write(stage.STAGED / "reference")
-    try:
-        zensical.build(str(stage.PROJECT / "mkdocs.yml"), {"clean": True, "strict": True})
-    except RuntimeError as error:  # it has said why
-        sys.exit(str(error))
+    zensical.build(str(stage.PROJECT / "mkdocs.yml"), {"clean": True, "strict": True})
     for page in SITE.rglob("*.html"):
         worker = os.path.relpath(SITE / _WORKER, page.parent)
         page.write_text(page.read_text("utf-8").replace(_SHIM, Path(worker).as_posix()), "utf-8")
     return [*warnings.told, *check.faults(SITE)]
 
 
-if __name__ == "__main__":
-    if wrong := build():
+def main() -> None:
+    """Build it, or say in words what is wrong."""
+    try:
+        wrong = build()
+    except (stage.LinkError, reference.IncompleteError, RuntimeError) as error:
+        wrong = [str(error)]  # a RuntimeError is Zensical's, which has said more before
+    if wrong:
         sys.exit("\n".join(wrong))
+
+
+if __name__ == "__main__":
+    main()

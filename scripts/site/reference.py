@@ -54,7 +54,7 @@ MODULES = {
 """Modules whose public names are a group each."""
 
 
-class ReferenceError(Exception):
+class IncompleteError(Exception):
     """A public name has no page, or a page has no public name."""
 
 
@@ -70,7 +70,7 @@ def check_complete() -> None:
     """Every public name is in one group.
 
     Raises:
-        ReferenceError: where one is in none or in two, or what is in a group is not public.
+        IncompleteError: where one is in none or in two, or what is in a group is not public.
     """
     grouped = [name for names in GROUPS.values() for name in names]
     public = set(dotbias.__all__) - {"__version__"}
@@ -81,7 +81,7 @@ def check_complete() -> None:
     }
     told = [f"{name} {how}" for how, names in wrong.items() for name in sorted(names)]
     if told:
-        raise ReferenceError("; ".join(told) + ": see GROUPS in scripts/site/reference.py")
+        raise IncompleteError("; ".join(told) + ": see GROUPS in scripts/site/reference.py")
 
 
 def summary(text: str | None) -> str:
@@ -106,7 +106,7 @@ def write(folder: Path) -> None:
         folder: where; it is made.
 
     Raises:
-        ReferenceError: where a public name would have no page.
+        IncompleteError: where a public name would have no page.
     """
     check_complete()
     folder.mkdir(parents=True)
