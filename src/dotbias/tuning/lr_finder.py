@@ -367,7 +367,7 @@ def _slowed_down(lr: float, usual: float, haste: float, n_epochs: int) -> float:
     """
     length = math.log(n_epochs / _SHORTEST) / math.log(_USUAL / _SHORTEST)
     ratio = lr / haste ** min(max(length, 0.0), 1.5) / usual
-    return usual * ratio**_TRUST
+    return usual * float(ratio**_TRUST)
 
 
 def range_test(

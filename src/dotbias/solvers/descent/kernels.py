@@ -118,14 +118,13 @@ class RuleForm(NamedTuple):
     @classmethod
     def of(cls, rule: type[Rule]) -> "RuleForm":
         """That of a rule."""
-        by_row = issubclass(rule, RowRule)
         return cls(
             update=rule.update,
             n_slots=rule.n_slots,
             per_row=rule.per_row,
             takes_decay=rule.takes_decay,
-            look=rule.look if by_row else None,
-            rate=rule.rate if by_row else None,
+            look=rule.look if issubclass(rule, RowRule) else None,
+            rate=rule.rate if issubclass(rule, RowRule) else None,
             of_group=issubclass(rule, GroupRule),
         )
 
