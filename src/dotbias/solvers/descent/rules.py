@@ -261,7 +261,7 @@ class SGD(Rule):
     """
 
     usual_rate: ClassVar[float] = 0.022
-    haste: ClassVar[float] = 4.0
+    haste: ClassVar[float] = 5.0
 
     @staticmethod
     def update(g: Any, state: Any, lr: Any, c: Any) -> Any:  # noqa: ARG004
@@ -323,7 +323,7 @@ class Adagrad(Rule):
     """
 
     usual_rate: ClassVar[float] = 0.012
-    haste: ClassVar[float] = 1.5
+    haste: ClassVar[float] = 3.0
     adaptive: ClassVar[bool] = True
     eps: float = setting(1e-10, above=0)
 
@@ -382,7 +382,7 @@ class RMSprop(Rule):
     """
 
     usual_rate: ClassVar[float] = 0.0013
-    haste: ClassVar[float] = 4.0
+    haste: ClassVar[float] = 10.0
     adaptive: ClassVar[bool] = True
     rho: float = setting(0.9, at_least=0, below=1)
     eps: float = setting(1e-8, above=0)
@@ -628,7 +628,7 @@ class RowAdagrad(RowRule):
     """
 
     usual_rate: ClassVar[float] = 0.012
-    haste: ClassVar[float] = 1.5
+    haste: ClassVar[float] = 3.0
     adaptive: ClassVar[bool] = True
     eps: float = setting(1e-10, above=0)
 
