@@ -575,7 +575,7 @@ SIMULATED = simulate(300, 200, 12_000, n_factors=4).ratings
 @pytest.mark.parametrize("seed", [0, 1])
 def test_the_suggested_rate_is_as_good_as_the_best_of_a_grid(rule, grid, seed: int) -> None:
     model = DotBias(n_factors=8)
-    solver = GradientDescent(rule, n_epochs=20)
+    solver = GradientDescent(rule, n_epochs=40)
     train, test = SIMULATED.split(0.2, seed=seed)
     users = train.user_vocabulary.indices(test.user_vocabulary.ids)[test.user_indices]
     items = train.item_vocabulary.indices(test.item_vocabulary.ids)[test.item_indices]

@@ -363,11 +363,12 @@ def _slowed_down(lr: float, usual: float, haste: float, n_epochs: int) -> float:
         n_epochs: length of the whole run.
 
     >>> round(_slowed_down(0.12, 0.022, 5.0, 40), 3), round(_slowed_down(0.12, 0.022, 5.0, 4), 3)
-    (0.024, 0.085)
+    (0.024, 0.118)
     """
     length = math.log(n_epochs / _SHORTEST) / math.log(_USUAL / _SHORTEST)
-    ratio = lr / haste ** min(max(length, 0.0), 1.5) / usual
-    return usual * float(ratio**_TRUST)
+    length = min(max(length, 0.0), 1.5)
+    usual *= haste ** (1 - length)  # which is meant for 40 epochs
+    return usual * float((lr / haste**length / usual) ** _TRUST)
 
 
 def range_test(
