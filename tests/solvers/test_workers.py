@@ -81,7 +81,9 @@ def test_processes_leave_the_same_bits(prepared, rule, n_workers):
 @pytest.mark.parametrize("rule", [db.DoG(), db.Prodigy()])
 def test_a_rule_that_looks_at_groups_is_refused(prepared, rule):
     shared = replace(DESCENT, rule=rule, cluster="processes")
-    with pytest.raises(SettingError, match=r"looks at whole groups, .*: leave cluster out, or take"):
+    with pytest.raises(
+        SettingError, match=r"looks at whole groups, .*: leave cluster out, or take"
+    ):
         shared.fit(MODEL, prepared.training)
 
 

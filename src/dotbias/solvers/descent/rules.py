@@ -681,9 +681,9 @@ class LARS(RowRule):
     def rate(sums: Any, n: Any, state: Any, lr: Any, c: Any) -> Any:  # noqa: ARG004
         """``η`` times the root of the first sum over the second, where there is such."""
         one = n / n
-        known = (n > one) & (sums[0] > 0) & (sums[1] > 0)
-        squared = np.where(known, sums[0], one) / np.where(known, sums[1], one)
-        return lr * math.sqrt(squared), state
+        known = np.sign(sums[0] * (n - one)) * np.sign(sums[1])  # 1, or 0
+        rest = one - known
+        return lr * math.sqrt((known * sums[0] + rest) / (known * sums[1] + rest)), state
 
     @staticmethod
     def update(g: Any, state: Any, lr: Any, c: Any) -> Any:
