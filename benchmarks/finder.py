@@ -4,8 +4,9 @@
     python benchmarks/finder.py --rule adam --factors 256 --batch 64
     python benchmarks/finder.py --grid                # first repeat only: against ten rates
 
-The finder sees the training part alone. Without --grid: test RMSE of a fit with its rate, over the
-repeats. With --grid: a tenth of the training part is held out (seed 7), the finder runs on the rest, and
+The finder, with eight complete runs, sees the training part alone. Without --grid: test RMSE of a fit
+with its rate, over the repeats. With --grid: a tenth of the training part is held out (seed 7), the
+finder runs on the rest, and
 the final RMSE at its rate is compared with those of ten rates, 2.15 apart, around the tenth of the
 sweep's minimum; no test part is used.
 """
@@ -47,7 +48,7 @@ def main(
 def on_test(name: str, model: db.DotBias, solver: db.GradientDescent) -> list[str]:
     rates, rmses = [], []
     for _, train, test in splits(name):
-        tuned = db.lr_find(model, solver, train).tuned()
+        tuned = db.lr_find(model, solver, train, n_trials=8).tuned()
         rates.append(tuned.rule.top_rate)
         rmses.append(db.evaluate(db.fit(train, model, tuned), test).rmse)
     shown = " ".join(f"{lr:.2g}" for lr in rates)
@@ -65,7 +66,7 @@ def against_grid(name: str, model: db.DotBias, solver: db.GradientDescent) -> li
         except db.DivergenceError:
             return np.inf
 
-    curve = db.lr_find(model, solver, fitted)
+    curve = db.lr_find(model, solver, fitted, n_trials=8)
     found = curve.suggestion
     middle = curve.suggestions["tenth"].lr
     rates = middle * np.geomspace(1 / 100, 10, 10)

@@ -36,7 +36,7 @@ def main(
                 solver = db.GradientDescent(
                     RULES[key](), batch_size=size, semantics=semantics, n_threads=threads
                 )
-                tuned = db.lr_find(model, solver, fitted).tuned()
+                tuned = db.lr_find(model, solver, fitted, n_trials=8).tuned()
                 rec = db.fit(fitted, model, tuned)
                 seconds = [e["seconds"] for e in rec.facts["history"]["epochs"]]
                 row = [

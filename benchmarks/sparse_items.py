@@ -52,7 +52,7 @@ def errors(rule: db.Rule, default_rates: bool) -> Iterator[list[float]]:
     for _, train, test in splits("ml-latest-small"):
         solver = db.GradientDescent(rule)
         if not default_rates:
-            solver = db.lr_find(model, solver, train).tuned()
+            solver = db.lr_find(model, solver, train, n_trials=8).tuned()
         rec = db.fit(train, model, solver)
         frame = test.to_frame()
         error = rec.predict_table(frame)["prediction"].to_numpy() - test.values

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from dataclasses import fields
 from pathlib import Path
 
-from dotbias.solvers.descent.rules import RULES, Rule
+from dotbias.solvers.descent.rules import RULES, RowRule, Rule
 
 DOCS = Path(__file__).resolve().parents[1] / "docs"
 INDEX = DOCS / "rules" / "README.md"
@@ -109,7 +109,7 @@ def _row(name: str, rule: type[Rule]) -> str:
         _equation(rule).replace("|", "\\|"),
         _source(rule),
         f"`{twin}`" if (twin := counterpart(rule)) else "",
-        str(rule.n_slots),
+        f"{rule.n_slots} a row" if rule.per_row else str(rule.n_slots),
         f"{rule.usual_rate:g}",
         ", ".join(settings),
     )
@@ -129,8 +129,8 @@ def _equation(rule: type[Rule]) -> str:
     formulas = [" ".join(f.split()) for f in quoted if "←" in f or (" = " in f and "(" in f)]
     last = next(n for n, f in enumerate(formulas) if f.startswith("w ←"))
     equation = ", ".join(f"`{f}`" for f in formulas[: last + 1])
-    (parent,) = rule.__bases__
-    shared = rule.update is getattr(parent, "update", None)
+    parent = rule.__bases__[0]
+    shared = rule.update is getattr(parent, "update", None) and not issubclass(rule, RowRule)
     return f"that of `{parent.__name__}`; weight decay {equation}" if shared else equation
 
 

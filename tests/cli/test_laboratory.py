@@ -80,10 +80,15 @@ def rows(text: str) -> list[dict[str, str]]:
 
 
 def test_the_finder_tells_people_what_it_found_and_what_comes_next(run, ratings):
-    done = run("lr-find", ratings, *SMALL)
+    done = run("lr-find", ratings, *SMALL, "--trials", 3)
     for name in ("steepest", "valley", "tenth", "trials"):
         assert re.search(rf"^{name} +[\d.e-]+, ", done.stdout, re.M), name
     assert "The sweep ended because the loss diverged at the rate" in done.stdout
+    done = run("lr-find", ratings, *SMALL)
+    assert re.search(
+        r"^short +[\d.e-]+, for 4 epochs what [\d.e-]+ is for a quarter of one", done.stdout
+    )
+    assert re.search(r"Work of 2.0 epochs: 8 runs", done.stdout)
     next_command = re.search(r"Next: dotbias (fit .*)", done.stderr)
     assert next_command is not None
     fitted = run(*next_command.group(1).split(), *SMALL, "--json")
@@ -102,6 +107,13 @@ def test_the_finder_for_programs(run, ratings):
     assert list(points[0]) == ["lr", "loss", "smoothed"]
     assert [float(p["lr"]) for p in points] == [p["lr"] for p in report["curve"]]
     assert [float(p["loss"]) for p in points] == [p["loss"] for p in report["curve"]]
+
+
+def test_the_finder_tells_programs_of_short_runs(run, ratings):
+    report = json.loads(run("lr-find", ratings, *SMALL, "--json").stdout)
+    assert report["spent"] == 0.25 * len(report["curve"]) == 2
+    assert list(report["suggestions"]) == ["short"]
+    assert report["suggestion"] == report["suggestions"]["short"]["lr"]
 
 
 def test_a_linear_sweep_between_given_rates(run, ratings):

@@ -41,6 +41,9 @@ CASES: dict[str, tuple[Model, Any, Ratings]] = {
         replace(DESCENT, loss="bpr"),
         COUNTS,
     ),
+    "a look at rows": (DOT, replace(DESCENT, rule=db.RowAdagrad()), RATINGS),
+    "a look at groups": (DOT, db.GradientDescent(db.Prodigy(), n_epochs=N), RATINGS),
+    "averages of the rule": (DOT, db.GradientDescent(db.ScheduleFreeSGD(), n_epochs=N), RATINGS),
     "network": (db.EmbeddingNet(n_factors=3, hidden=(4,)), DESCENT, RATINGS),
     "ALS": (DOT, db.ALS(n_iterations=N), RATINGS),
     "ALS, rows, validation rows": (

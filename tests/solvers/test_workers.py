@@ -69,13 +69,22 @@ def _parent(pid: int) -> int:
         return 0
 
 
-@pytest.mark.parametrize("rule", ["sgd", "momentum", "adam"])
+@pytest.mark.parametrize("rule", ["sgd", "momentum", "adam", "rowadagrad", "schedulefreesgd"])
 @pytest.mark.parametrize("n_workers", [1, 3])
 def test_processes_leave_the_same_bits(prepared, rule, n_workers):
     alone = replace(DESCENT, rule=RULES[rule]())
     shared = replace(alone, cluster="processes", n_workers=n_workers)
     same(shared.fit(MODEL, prepared.training, seed=3), alone.fit(MODEL, prepared.training, seed=3))
     assert not workers_of(os.getpid())
+
+
+@pytest.mark.parametrize("rule", [db.DoG(), db.Prodigy()])
+def test_a_rule_that_looks_at_groups_is_refused(prepared, rule):
+    shared = replace(DESCENT, rule=rule, cluster="processes")
+    with pytest.raises(
+        SettingError, match=r"looks at whole groups, .*: leave cluster out, or take"
+    ):
+        shared.fit(MODEL, prepared.training)
 
 
 @pytest.mark.parametrize(

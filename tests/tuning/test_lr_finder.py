@@ -11,6 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from numpy.testing import assert_allclose, assert_array_equal
 
+import dotbias as db
 from dotbias.data.ratings import Ratings
 from dotbias.data.simulate import simulate
 from dotbias.errors import DivergenceError, SettingError
@@ -393,7 +394,7 @@ def test_a_sweep_that_diverged_without_a_fall_is_not_told_to_go_on_to_higher_rat
 ) -> None:
     solver = GradientDescent(SGD(lr={"user_factors": 1e-3, "item_factors": 1e-3}))
     solver = replace(solver, frozen=("user_factors", "item_factors", "user_bias"))
-    curve = lr_find(MODEL, solver, ratings)  # items have no bias in these ratings
+    curve = lr_find(MODEL, solver, ratings, n_trials=8)  # items have no bias in these ratings
     assert "diverged" in curve.stopped
     assert curve.suggestion is None
     assert "higher rate" not in str(curve)
@@ -574,7 +575,7 @@ SIMULATED = simulate(300, 200, 12_000, n_factors=4).ratings
 @pytest.mark.parametrize("seed", [0, 1])
 def test_the_suggested_rate_is_as_good_as_the_best_of_a_grid(rule, grid, seed: int) -> None:
     model = DotBias(n_factors=8)
-    solver = GradientDescent(rule, n_epochs=20)
+    solver = GradientDescent(rule, n_epochs=40)
     train, test = SIMULATED.split(0.2, seed=seed)
     users = train.user_vocabulary.indices(test.user_vocabulary.ids)[test.user_indices]
     items = train.item_vocabulary.indices(test.item_vocabulary.ids)[test.item_indices]
@@ -587,9 +588,90 @@ def test_the_suggested_rate_is_as_good_as_the_best_of_a_grid(rule, grid, seed: i
         error = model.predict(parameters, users, items) - test.values
         return math.sqrt(np.mean(error**2))
 
-    curve = lr_find(model, solver, train, seed=seed)
-    assert curve.suggestion is not None
-    assert rmse(curve.suggestion) < 1.01 * min(map(rmse, grid))
+    best = min(map(rmse, grid))
+    for n_trials, worse in ((None, 1.02), (8, 1.01)):
+        curve = lr_find(model, solver, train, seed=seed, n_trials=n_trials)
+        assert curve.suggestion is not None
+        assert rmse(curve.suggestion) < worse * best
+
+
+# Short runs.
+
+
+SHORT_RULES = ("sgd", "momentum", "adagrad", "adam", "adamax", "rmsprop")
+
+
+@pytest.mark.parametrize("name", SHORT_RULES)
+def test_short_runs_are_work_of_two_epochs_and_better_than_the_default(name: str) -> None:
+    model, solver = DotBias(n_factors=8), GradientDescent(name)
+    train, test = SIMULATED.split(0.2, seed=0)
+    curve = lr_find(model, solver, train)
+    assert list(curve.suggestions) == ["short"]
+    assert curve.spent == 0.25 * len(curve.lrs) <= 2
+    assert (np.diff(curve.lrs) > 0).all()
+    found, default = (
+        db.evaluate(db.fit(train, model, s, progress=False), test, ranking=False).rmse
+        for s in (curve.tuned(), solver)
+    )
+    assert found < 0.99 * default
+
+
+def test_a_short_run_is_a_quarter_of_an_epoch_with_all_of_the_schedule(ratings: Ratings) -> None:
+    solver = RUNS["mini-batches"].solver  # 9 batches would be too few
+    solver = replace(solver, batch_size=10)
+    curve = lr_find(MODEL, solver, ratings, seed=3)
+    run = replace(solver, rule=SGD(lr=1.0), validation_size=0.1).start(MODEL, ratings, seed=3)
+    assert run.steps_per_epoch == 54
+    n = round(54 / 4)
+    for lr, loss in zip(curve.lrs, curve.losses, strict=True):
+        run = replace(solver, rule=SGD(lr=1.0), validation_size=0.1).start(MODEL, ratings, seed=3)
+        run.step(lr * (1 - np.arange(n) / n))
+        assert run.validation_loss() == loss
+
+
+@pytest.mark.parametrize(
+    ("case", "settings"),
+    [
+        (Case(GradientDescent(SGD(lr=10.0), batch_size=None, n_epochs=2)), {}),
+        (Case(GradientDescent(SGD(lr=1.0), batch_size=64, n_epochs=2)), {}),
+        (Case(GradientDescent("prodigy", n_epochs=2)), {}),
+        (Case(GradientDescent(n_epochs=2)), {"lowest": 1e-4}),
+    ],
+    ids=["full batch", "few batches", "prodigy", "a sweep is asked for"],
+)
+def test_where_short_runs_say_nothing_complete_ones_are_made(
+    case: Case, settings: dict[str, Any], ratings: Ratings
+) -> None:
+    curve = lr_find(case.model, case.solver, ratings, **settings)
+    assert 3 <= len(curve.trials) <= 8
+    assert "trials" in curve.suggestions
+    assert len(curve.trials) * 2 <= curve.spent <= len(curve.trials) * 2 + 3
+
+
+def test_short_runs_of_ratings_that_are_all_the_same_suggest_nothing() -> None:
+    n = 60
+    users, items = np.divmod(np.arange(n * n), n)
+    same = Ratings.from_columns(users, items, np.full(n * n, 4.0))
+    curve = lr_find(MODEL, GradientDescent(n_epochs=4), same)
+    assert curve.suggestion is None
+    with pytest.raises(SettingError, match="never fell by one per cent"):
+        curve.tuned()
+
+
+def test_short_runs_leave_the_rates_of_groups_in_proportion(ratings: Ratings) -> None:
+    curve = lr_find(MODEL, GradientDescent(SGD(lr=TABLE), n_epochs=4), ratings)
+    rates = curve.tuned().rule.rates(MODEL.groups)
+    assert "short" in curve.suggestions
+    assert [rates[g] / rates["item_bias"] for g in MODEL.groups] == pytest.approx([8, 4, 2, 1])
+
+
+def test_the_picture_of_short_runs_shows_those_that_did_not_diverge(tmp_path: Path) -> None:
+    curve = lr_find(DotBias(n_factors=8), GradientDescent(), SIMULATED)
+    (panel,) = curve.picture().panels
+    finite = np.isfinite(curve.losses)
+    assert_array_equal(panel.lines[0].x, curve.lrs[finite])
+    assert [mark.x for mark in panel.marks] == [curve.suggestion]
+    assert curve.picture().save(tmp_path / "curve.png").stat().st_size > 10_000
 
 
 # Table and picture.
@@ -619,7 +701,7 @@ def test_the_picture_marks_the_three_readings(curve: LrCurve) -> None:
 
 
 def test_the_picture_shows_the_complete_runs_that_did_not_diverge(ratings: Ratings) -> None:
-    curve = lr_find(MODEL, RUNS["one rating at a time"].solver, ratings)
+    curve = lr_find(MODEL, RUNS["one rating at a time"].solver, ratings, n_trials=8)
     finite = sorted(trial for trial in curve.trials if math.isfinite(trial[1]))
     sweep, runs = curve.picture().panels
     assert len(sweep.marks) == 4

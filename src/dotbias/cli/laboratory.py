@@ -1,5 +1,6 @@
 """Commands that show how training works: lr-find, race, schedule."""
 
+import math
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -61,15 +62,20 @@ def lr_find(
         bool, typer.Option("--linear", help="Rates rise by an amount, not by a factor.")
     ] = False,
     trials: Annotated[
-        int, typer.Option(min=0, help="Complete runs near the answer; 0 reads the curve alone.")
-    ] = 8,
+        int | None,
+        typer.Option(
+            min=0,
+            help="Sweep through rates, and make so many complete runs near its answer; 0 reads the "
+            "curve alone. By default short runs decide, which is work of two epochs.",
+        ),
+    ] = None,
     seed: o.SeedOption = 0,
     picture: PictureOption = None,
     reading: WithoutTitles,
     as_json: o.JsonOption = False,
     as_csv: o.CsvOption = False,
 ) -> None:
-    """Find a learning rate: sweep through rates until the loss diverges, then try a few in full.
+    """Find a learning rate: by short runs, or sweep through rates and try a few in full (--trials).
 
     A tenth of the ratings is held out to measure the loss on.
 
@@ -106,7 +112,11 @@ def lr_find(
                 "trials": [
                     {"lr": lr, solver.loss_class.short: figure} for lr, figure in curve.trials
                 ],
-                "curve": curve.frame().to_dicts(),
+                "spent": curve.spent,
+                "curve": [
+                    {name: x if math.isfinite(x) else None for name, x in point.items()}
+                    for point in curve.frame().to_dicts()
+                ],
             }
         )
     else:

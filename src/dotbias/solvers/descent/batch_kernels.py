@@ -19,7 +19,7 @@ from numba.np.unsafe.ndarray import to_fixed_tuple
 
 from dotbias.compiled import compiled
 from dotbias.solvers.arithmetic import dot, fma, row_dot
-from dotbias.solvers.descent.kernels import LOAD, NOISE, STORE, error_and_slope, is_ours
+from dotbias.solvers.descent.kernels import NOISE, RuleForm, error_and_slope, steps_of
 from dotbias.solvers.descent.losses import Loss, Squared
 from dotbias.solvers.descent.negatives import unchosen
 
@@ -199,8 +199,7 @@ def _clip(sides: Any, counts: Any, largest: Any) -> None:
 
 @cache
 def batch_kernel(
-    update: Callable[..., Any],
-    n_slots: int,
+    form: RuleForm,
     n_coefficients: int,
     noisy: bool,
     shared: bool,
@@ -212,9 +211,8 @@ def batch_kernel(
     weight decay.
 
     Args:
-        update: the rule's function (see ``dotbias.solvers.descent.rules``), inlined into the loop.
-        n_slots: numbers of state per parameter, 0 to 3.
-        n_coefficients: length of ``c``.
+        form: the rule, whose functions are inlined into the loop.
+        n_coefficients: how many numbers it gets about a step.
         noisy: whether normal noise is added to the gradients.
         shared: whether each step is shared out to threads, which small batches do not repay.
         loss: what is minimised, inlined too.
@@ -225,13 +223,13 @@ def batch_kernel(
         ``users, items, ratings``; ``order``, their rows in the order in which they are taken;
         ``starts`` (n_steps + 1,), where each batch starts in ``order``; ``sides``, users and items
         (``SideTables``); ``form``, that is ``(offset, low, width, sigmoid)``; ``rates`` (n_steps, 4), in
-        the order of the groups; ``coefficients`` (n_steps, n_coefficients); ``dense``, whether all
-        rows move; ``decoupled``; ``clip``, the largest norm of a batch's gradient, or 0; ``noise``
-        (n_steps,), its standard deviation, and ``keys`` (n_steps,), its seeds; ``negatives``
-        (``Negatives``).
+        the order of the groups, or (n_steps, 8) if the groups' own numbers follow; ``coefficients``
+        (n_steps, n_coefficients); ``dense``, whether all rows move; ``decoupled``; ``clip``, the largest
+        norm of a batch's gradient, or 0; ``noise`` (n_steps,), its standard deviation, and ``keys``
+        (n_steps,), its seeds; ``negatives`` (``Negatives``).
     """
-    update = register_jitable(update)
-    load, store, disturbed = LOAD[n_slots], STORE[n_slots], NOISE[noisy]
+    move, look, rate, own_of, by_row = steps_of(form)
+    disturbed = NOISE[noisy]
     scores, panel = _scores_kernel(loss, shared), _panel(loss)
     gradients = _gradients_shared if shared else _gradients_alone
     samples, pairs = loss.samples(), loss.of == "pair"
@@ -294,7 +292,8 @@ def batch_kernel(
                 w, b, s_w, s_b = side.factors, side.bias, side.s_factors, side.s_bias
                 g_w, g_b, decay = side.g_factors, side.g_bias, side.decay
                 place, touched, begin = side.place, side.touched, side.begin
-                lr, lr_b = rates[step, s], rates[step, 2 + s]
+                group, group_b = rates[step, s], rates[step, 2 + s]
+                c_w, c_b = own_of(c, rates[step], s), own_of(c, rates[step], 2 + s)
                 # Of both scores of a pair, its user's are one example.
                 each = 2 * n if pairs and s == 0 else n
                 for m in prange(len(w) if dense else counts[s]):
@@ -304,21 +303,33 @@ def batch_kernel(
                     if not dense:
                         weight = ratings.dtype.type((begin[t + 1] - begin[t]) / each)
                     l2, l2_b = weight * decay[row, 0], weight * decay[row, 1]
+                    pull = pull_b = one - one
+                    if decoupled:
+                        pull, pull_b = l2, l2_b
+                        l2 = l2_b = one - one
+                    lr, lr_b = group, group_b
+                    if by_row:
+                        sum_a = sum_b = one - one
+                        for f in range(k):
+                            w_f = w[row, f]
+                            g_f = disturbed(fma(l2, w_f, g_w[t, f]), key, row, 2 * f + s, std)
+                            x_a, x_b = look(w_f, g_f, pull, s_w, row, f, c_w)
+                            sum_a, sum_b = sum_a + x_a, sum_b + x_b
+                        lr = rate(sum_a, sum_b, ratings.dtype.type(k), s_w, row, lr, c_w)
+                        g_0 = disturbed(fma(l2_b, b[row, 0], g_b[t, 0]), key, row, 2 * k + s, std)
+                        x_a, x_b = look(b[row, 0], g_0, pull_b, s_b, row, 0, c_b)
+                        lr_b = rate(x_a, x_b, one, s_b, row, lr_b, c_b)
                     keep = keep_b = one
                     if decoupled:
-                        keep, keep_b = one - lr * l2, one - lr_b * l2_b
-                        l2 = l2_b = one - one
+                        keep, keep_b = one - lr * pull, one - lr_b * pull_b
                     for f in range(k):
                         w_f = w[row, f]
                         g_f = disturbed(fma(l2, w_f, g_w[t, f]), key, row, 2 * f + s, std)
-                        move, slots = update(g_f, load(s_w, row, f), lr, c)
-                        w[row, f] = fma(w_f, keep, -move)
-                        store(s_w, row, f, slots)
-                    g_0 = disturbed(fma(l2_b, b[row, 0], g_b[t, 0]), key, row, 2 * k + s, std)
-                    move, slots = update(g_0, load(s_b, row, 0), lr_b, c)
-                    b[row, 0] = fma(b[row, 0], keep_b, -move)
-                    store(s_b, row, 0, slots)
+                        w[row, f] = move(w_f, g_f, keep, pull, s_w, row, f, lr, c_w)
+                    b_0 = b[row, 0]
+                    g_0 = disturbed(fma(l2_b, b_0, g_b[t, 0]), key, row, 2 * k + s, std)
+                    b[row, 0] = move(b_0, g_0, keep_b, pull_b, s_b, row, 0, lr_b, c_b)
                 _forget(side, counts[s])
         return losses
 
-    return compiled(parallel=shared, kept=is_ours(update))(descend)  # type: ignore[no-any-return]
+    return compiled(parallel=shared, kept=form.is_ours)(descend)  # type: ignore[no-any-return]

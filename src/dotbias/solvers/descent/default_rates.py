@@ -24,7 +24,7 @@ import math
 import numpy as np
 
 from dotbias.data.ratings import Ratings
-from dotbias.solvers.descent.rules import SGD, Adadelta, Rule
+from dotbias.solvers.descent.rules import SGD, Adadelta, GroupRule, Rule
 
 USUAL_EPOCHS = 40
 """Passes over the ratings where batches are small beside them."""
@@ -55,6 +55,8 @@ def default_rate(rule: Rule, batch_size: int | None, ratings: Ratings) -> float:
         batch_size: ratings of a step; None takes them all.
         ratings: the training ratings.
     """
+    if isinstance(rule, GroupRule):  # it finds its rate by itself
+        return rule.usual_rate
     n = len(ratings)
     size = n if batch_size is None else min(batch_size, n)
     if size == 1 and not rule.adaptive:

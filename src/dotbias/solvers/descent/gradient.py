@@ -53,7 +53,8 @@ class GradientDescent(IteratingSolver):
         batch_size: ratings per step; 1 takes one at a time, None all of them (full batch).
         order: ``"shuffled"`` anew for each epoch, as ``"stored"``, or a curriculum: a function of the
             training ratings that gives each a number, small for easy ones, which come first.
-        schedule: learning rate over the epochs: a ``Schedule``, or the name of one.
+        schedule: learning rate over the epochs: a ``Schedule``, or the name of one; by default
+            ``"linear"``, and ``"constant"`` for rules that are made to do without.
         loss: ``"squared"``, or with ``DotBias(output="preference")`` one that learns what is chosen, not
             how it is rated: ``"logistic"``, or ``"bpr"`` (Rendle et al. 2009). Every known pair then
             counts as chosen, whatever its rating, and items drawn evenly from the others as not chosen.
@@ -89,7 +90,7 @@ class GradientDescent(IteratingSolver):
     n_epochs: int = setting(None, at_least=1, whole=True, keyword=True)
     batch_size: int | None = setting(1, at_least=1, optional=True, keyword=True)
     order: Order = field(default="shuffled", kw_only=True)
-    schedule: Schedule | str = field(default="linear", kw_only=True)
+    schedule: Schedule | str | None = field(default=None, kw_only=True)
     loss: str = setting("squared", choices=tuple(LOSSES), keyword=True)
     n_negatives: int = setting(1, at_least=1, at_most=1000, keyword=True)
     semantics: Literal["lazy", "dense"] = setting("lazy", choices=("lazy", "dense"), keyword=True)
@@ -155,8 +156,8 @@ class GradientDescent(IteratingSolver):
 
     @property
     def schedule_object(self) -> Schedule:
-        """The schedule itself where it was given by name."""
-        return as_schedule(self.schedule)
+        """The schedule itself where it was given by name, or not at all."""
+        return as_schedule(type(self.rule).schedule if self.schedule is None else self.schedule)
 
     @property
     def default_model(self) -> Model:
@@ -210,9 +211,9 @@ class GradientDescent(IteratingSolver):
                 f"GradientDescent estimates DotBias and networks, not {type(model).__name__}"
             )
         self._check_groups(model.groups)
-        run: Run[Any] = kind(
-            self.settled(model, ratings), model, ratings, seed=seed, steps_per_epoch=steps_per_epoch
-        )
+        schedule = type(self.rule).schedule if self.schedule is None else self.schedule
+        solver = replace(self.settled(model, ratings), schedule=schedule)
+        run: Run[Any] = kind(solver, model, ratings, seed=seed, steps_per_epoch=steps_per_epoch)
         return run
 
     def _check_for_networks(self) -> None:

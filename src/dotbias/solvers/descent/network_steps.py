@@ -14,7 +14,6 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 import torch
-from numba.extending import register_jitable
 from numba.np.unsafe.ndarray import to_fixed_tuple
 from torch import Tensor, nn
 from torch.nn.functional import embedding
@@ -23,9 +22,9 @@ from dotbias.compiled import compiled
 from dotbias.errors import SettingError
 from dotbias.models.network import NETWORK_GROUPS
 from dotbias.solvers.arithmetic import fma
-from dotbias.solvers.descent.kernels import LOAD, STORE, is_ours
+from dotbias.solvers.descent.kernels import RuleForm, steps_of
 from dotbias.solvers.descent.passes import Floats
-from dotbias.solvers.descent.rules import Rule
+from dotbias.solvers.descent.rules import GroupRule, RowRule, Rule
 
 if TYPE_CHECKING:
     from dotbias.solvers.descent.gradient import GradientDescent
@@ -108,7 +107,18 @@ class Optimiser:
             for n, w in self.trained.items()
         }
         self.slots = {
-            name: torch.zeros(rule.n_slots, *shapes[name], dtype=w.dtype, device=w.device)
+            name: torch.zeros(
+                rule.n_slots,
+                shapes[name][0],
+                1 if rule.per_row else shapes[name][1],
+                dtype=w.dtype,
+                device=w.device,
+            )
+            for name, w in self.trained.items()
+        }
+        # A layer, or a table, is a group to rules that look at groups.
+        self.groups = {
+            name: rule.begin(_array(w)) if isinstance(rule, GroupRule) else ()
             for name, w in self.trained.items()
         }
         self.every_row = {
@@ -122,11 +132,10 @@ class Optimiser:
     def compile(self) -> None:
         """Compile the rule, where it is compiled, by moving no row."""
         name, weight = next(iter(self.trained.items()))
-        slots = self.slots[name]
         rows = self.every_row[name][:0]
-        w = weight.detach().view(slots.shape[1:])
-        c = self.rule.coefficient_table(np.ones(1))[0]
-        self._move(Rows(w, slots, rows, w[:0], w[:0, :1]), 0.0, c, self.decoupled)
+        w = weight.detach().view(len(self.every_row[name]), -1)
+        c = np.append(self.rule.coefficient_table(np.ones(1))[0], self.groups[name][:1])
+        self._move(Rows(w, self.slots[name], rows, w[:0], w[:0, :1]), 0.0, c, self.decoupled)
 
     # What a batch looks up.
 
@@ -225,17 +234,31 @@ class Optimiser:
             slots, n_rows = self.slots[name], len(rows[name])
             decay = torch.as_tensor(self.decay[name] * shares[name], dtype=slots.dtype)
             moved = Rows(
-                self.trained[name].detach().view(slots.shape[1:]),
+                self.trained[name].detach().view(slots.shape[1], -1),
                 slots,
                 rows[name],
                 gradient.reshape(n_rows, -1),
                 decay.expand(n_rows, 1),
             )
-            self._move(moved, self.rates[name] * multiple, coefficients, self.decoupled)
+            c = np.append(coefficients, self.groups[name][:1])
+            self._move(moved, self.rates[name] * multiple, c, self.decoupled)
+        rule = self.rule
+        if isinstance(rule, GroupRule):
+            known = self.groups.items()
+            self.groups = {n: rule.summed_up(g, _array(self.slots[n])) for n, g in known}
+
+    def evaluated(self) -> dict[str, Floats]:
+        """The parameters that moved, where others are to predict with."""
+        rule = self.rule
+        if type(rule).evaluated is Rule.evaluated:
+            return {}
+        with torch.no_grad():
+            return {n: _array(rule.evaluated(w, self.slots[n])) for n, w in self.trained.items()}
 
     def state(self) -> dict[str, Floats]:
         """What the rule keeps, by parameter, shapes (n_slots, n_rows, k)."""
-        return {name: s.cpu().numpy().copy() for name, s in self.slots.items() if s.numel()}
+        kept = {name: _array(s).copy() for name, s in self.slots.items() if s.numel()}
+        return kept | {f"group/{name}": np.array(g) for name, g in self.groups.items() if g}
 
     def set_state(self, arrays: dict[str, Floats]) -> None:
         """Put back what ``state`` gave.
@@ -251,6 +274,10 @@ class Optimiser:
                     f"not {tuple(slots.shape)}; it is of another version, or altered"
                 )
             slots.copy_(torch.tensor(array))
+        self.groups = {
+            name: tuple(arrays[f"group/{name}"].tolist()) if group else ()
+            for name, group in self.groups.items()
+        }
 
 
 @dataclass(frozen=True, eq=False)
@@ -275,6 +302,11 @@ class Seen:
             shares = shares.clone()
             shares[self.pad] = 0
         return self.lookup.rows, gradient, shares
+
+
+def _array(tensor: Tensor) -> Floats:
+    """As NumPy has it, wherever it lies."""
+    return tensor.detach().cpu().numpy()
 
 
 def _dense(weight: Tensor, rows: Tensor, gradient: Tensor, shares: Tensor) -> tuple[Tensor, Tensor]:
@@ -309,7 +341,7 @@ def move_compiled(rule: Rule) -> Move:
     """The rule compiled into a loop, on the CPU."""
 
     def move(what: Rows, lr: float, c: Floats, decoupled: bool) -> None:
-        kernel = _row_kernel(type(rule).update, rule.n_slots, len(c))
+        kernel = _row_kernel(RuleForm.of(type(rule)), len(c))
         w, slots, rows, g, decay = what
         arrays = (t.numpy() for t in (w, slots, rows, g.contiguous(), decay.contiguous()))
         real = np.float64 if w.dtype == torch.float64 else np.float32
@@ -319,29 +351,35 @@ def move_compiled(rule: Rule) -> Move:
 
 
 @cache
-def _row_kernel(
-    update: Callable[..., Any], n_slots: int, n_coefficients: int
-) -> Callable[..., Any]:
+def _row_kernel(form: RuleForm, n_coefficients: int) -> Callable[..., Any]:
     """The compiled ``Move`` of one rule; ``w``, ``s``, ``g``: parameter, its state, gradient."""
-    update = register_jitable(update)
-    load, store = LOAD[n_slots], STORE[n_slots]
+    move_number, look, rate, _, by_row = steps_of(form)
 
     def move_rows(
-        w: Any, s: Any, rows: Any, g: Any, decay: Any, lr: Any, coefficients: Any, decoupled: Any
+        w: Any, s: Any, rows: Any, g: Any, decay: Any, usual: Any, coefficients: Any, decoupled: Any
     ) -> None:
         c: Any = to_fixed_tuple(coefficients, n_coefficients)  # type: ignore[call-arg]
         one = g.dtype.type(1)
         for m in range(len(rows)):
-            row, l2, keep = np.uint32(rows[m]), decay[m, 0], one
+            row, l2, pull, lr = np.uint32(rows[m]), decay[m, 0], one - one, usual
             if decoupled:
-                keep, l2 = one - lr * l2, one - one
+                pull, l2 = l2, one - one
+            if by_row:
+                sum_a = sum_b = one - one
+                for f in range(w.shape[1]):
+                    w_f = w[row, f]
+                    a, b = look(w_f, fma(l2, w_f, g[m, f]), pull, s, row, f, c)
+                    sum_a, sum_b = sum_a + a, sum_b + b
+                lr = rate(sum_a, sum_b, g.dtype.type(w.shape[1]), s, row, lr, c)
+            keep = one
+            if decoupled:
+                keep = one - lr * pull
             for f in range(w.shape[1]):
                 w_f = w[row, f]
-                step, slots = update(fma(l2, w_f, g[m, f]), load(s, row, f), lr, c)
-                w[row, f] = fma(w_f, keep, -step)
-                store(s, row, f, slots)
+                g_f = fma(l2, w_f, g[m, f])
+                w[row, f] = move_number(w_f, g_f, keep, pull, s, row, f, lr, c)
 
-    return compiled(kept=is_ours(update))(move_rows)  # type: ignore[no-any-return]
+    return compiled(kept=form.is_ours)(move_rows)  # type: ignore[no-any-return]
 
 
 def move_tensors(rule: Rule) -> Move:
@@ -350,21 +388,40 @@ def move_tensors(rule: Rule) -> Move:
     Raises:
         SettingError: when its function takes only single numbers.
     """
-    update = _on_tensors(type(rule).update)
+    kind = type(rule)
+    update = _on_tensors(kind.update)
+    row = None
+    if isinstance(rule, RowRule):
+        row = _on_tensors(rule.look), _on_tensors(rule.rate)
 
-    def move(what: Rows, lr: float, c: Floats, decoupled: bool) -> None:
+    def move(what: Rows, lr: Any, c: Floats, decoupled: bool) -> None:
         w, slots, rows, g, decay = what
-        w_rows, decay = w[rows], decay.to(w.device)
-        shrunk = w_rows * (1 - lr * decay) if decoupled else w_rows
+        w_rows, decay, known = w[rows], decay.to(w.device), tuple(c.tolist())
+        pull = decay * w_rows if decoupled else torch.zeros_like(w_rows)
         g = g if decoupled else g + decay * w_rows
-        step, kept = update(g, tuple(slots[:, rows]), lr, tuple(c.tolist()))
-        w[rows] = shrunk - step
+        kept = tuple(slots[:, rows])
+        if row is not None:
+            look, rate = row
+            sums = tuple(x.sum(1, keepdim=True) for x in look(g, w_rows, pull, kept, known))
+            lr, of_row = rate(sums, w.shape[1], kept if kind.per_row else (), lr, known)
+            if kind.per_row:
+                slots[:, rows] = torch.stack(of_row)
+        if kind.per_row:
+            kept = ()
+        if kind.takes_decay:
+            step, kept = update(g, pull, kept, lr, known)
+            w[rows] = w_rows - step
+        else:
+            step, kept = update(g, kept, lr, known)
+            w[rows] = (w_rows * (1 - lr * decay) if decoupled else w_rows) - step
         if kept:
             slots[:, rows] = torch.stack(kept)
 
     two, c = torch.ones(1, 2), rule.coefficient_table(np.ones(1))[0]
+    if isinstance(rule, GroupRule):
+        c = np.append(c, 1.0)
     try:
-        slots = torch.zeros(rule.n_slots, 1, 2)
+        slots = torch.zeros(rule.n_slots, 1, 1 if kind.per_row else 2)
         first = torch.zeros(1, dtype=torch.int64)
         move(Rows(two.clone(), slots, first, two, two[:, :1]), 0.1, c, False)
     except (AttributeError, RuntimeError, TypeError) as error:

@@ -195,7 +195,13 @@ class NetworkTraining(Run[TorchModel]):
     def parameters(self) -> Parameters:
         """The parameters as they are now."""
         self._refresh()
-        return self.start | state_of(self.module)
+        return self.start | state_of(self.module) | self._evaluated()
+
+    def _evaluated(self) -> Parameters:
+        """The parameters to predict with, where they are others than those that move."""
+        shapes = {n: w.shape for n, w in self._optimiser.trained.items()}
+        found = self._optimiser.evaluated().items()
+        return {n: array.reshape(shapes[n]).astype(np.float32) for n, array in found}
 
     def identity(self) -> dict[str, Any]:
         """See ``EpochLoop.identity``: another device rounds differently."""

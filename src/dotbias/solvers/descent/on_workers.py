@@ -14,7 +14,7 @@ from dotbias.data.stripes import OTHER, Columns, Side
 from dotbias.models import MODELS
 from dotbias.plain import settings_from_plain
 from dotbias.solvers.descent.from_disk import OnDisk
-from dotbias.solvers.descent.kernels import walk_kernel
+from dotbias.solvers.descent.kernels import RuleForm, walk_kernel
 from dotbias.solvers.descent.negatives import Negatives
 from dotbias.solvers.descent.passes import (
     Floats,
@@ -139,10 +139,11 @@ def exchange_for(
     ratings, tables = inputs.ratings, inputs.tables
     assert isinstance(ratings, PreparedPart)
     k, n_slots = tables.values[0].shape[1], inputs.rule.n_slots
+    k_state = tables.states[0].shape[2]
     fields = [
         Field("factors", (), k),
         Field("bias", (), 1),
-        Field("factors_state", (n_slots,), k),
+        Field("factors_state", (n_slots,), k_state),
         Field("bias_state", (n_slots,), 1),
     ]
     plan = Plan.of(ratings, fields, tables.values[0].dtype.name)
@@ -162,7 +163,7 @@ class Walk(Job):
         inputs = pass_inputs(solver, ratings, tables, dtype(ratings.std))
         self.ratings, self.inputs, self.dtype = ratings, inputs, dtype
         self.kernel = walk_kernel(
-            type(inputs.rule).update, inputs.rule.n_slots, inputs.n_coefficients, False, inputs.loss
+            RuleForm.of(type(inputs.rule)), inputs.n_coefficients, False, inputs.loss
         )
         counts = ratings.user_counts, ratings.item_counts
         self.decay = [decay_per_rating(d, n) for d, n in zip(inputs.decay, counts, strict=True)]

@@ -19,7 +19,7 @@ from dotbias.errors import SettingError
 from dotbias.solvers.decay import row_counts
 from dotbias.solvers.descent.batch_kernels import SideTables, batch_kernel
 from dotbias.solvers.descent.grid import Grid, lay_out
-from dotbias.solvers.descent.kernels import walk_kernel
+from dotbias.solvers.descent.kernels import RuleForm, walk_kernel
 from dotbias.solvers.descent.losses import Loss
 from dotbias.solvers.descent.negatives import Negatives
 from dotbias.solvers.descent.rules import Rule, Steps
@@ -40,7 +40,8 @@ class Tables:
 
     Args:
         values: the parameters, each (n_rows, k) or (n_rows, 1).
-        states: the rule's numbers for each parameter, each (n_slots, n_rows, k).
+        states: the rule's numbers for each parameter, each (n_slots, n_rows, k), or with ``per_row``
+            (n_slots, n_rows, 1).
         form: offset, lowest rating, width of the range, and whether the output is a sigmoid.
     """
 
@@ -54,7 +55,7 @@ class StepSettings:
     """What the compiled loops need to know about each of n steps.
 
     Args:
-        rates: (n, 4), learning rate of each group.
+        rates: (n, 4), learning rate of each group; (n, 8) if a ``GroupRule``'s numbers follow.
         coefficients: (n, n_coefficients), the rule's.
         noise: (n,), standard deviation of the noise.
         keys: (n,), its seeds.
@@ -203,7 +204,7 @@ class OneByOne(CompiledPass):
         rule, ratings = inputs.rule, inputs.ratings
         self.tables, self.parts, self.warms_up = inputs.tables, parts, warms_up
         self.kernel = walk_kernel(
-            type(rule).update, rule.n_slots, inputs.n_coefficients, inputs.noisy, inputs.loss
+            RuleForm.of(type(rule)), inputs.n_coefficients, inputs.noisy, inputs.loss
         )
         self.negatives = inputs.negatives()
         self.decoupled = inputs.decoupled
@@ -386,8 +387,7 @@ class Batches(CompiledPass):
         )
         shared = batch_size * k >= _SHARED_FROM
         self.kernel = batch_kernel(
-            type(rule).update,
-            rule.n_slots,
+            RuleForm.of(type(rule)),
             inputs.n_coefficients,
             inputs.noisy,
             shared,

@@ -22,6 +22,9 @@ numbers, and PyTorch in the place of ``math`` and ``np``; so it has no ``if``, b
 Writing a rule takes just that: a subclass with settings and ``update``. One that is named in ``RULES``
 is also in ``db``, the command line, the documentation, the race and the tests.
 
+Some rules look at more than one number. A ``RowRule`` gives each row a rate of its own before its
+numbers move. A ``GroupRule`` has a number for each group, which is brought up to date between steps.
+
 Letters as in Ruder (2016), "An overview of gradient descent optimization algorithms",
 arXiv 1609.04747: ``η`` learning rate, ``g`` gradient, ``γ``, ``β`` shares that are kept, ``t`` the step,
 from 1. Where implementations differ, each rule says which it follows.
@@ -66,13 +69,27 @@ class Rule(Settings, ABC):
     rate grows with the batch."""
 
     n_slots: ClassVar[int] = 0
-    """How many numbers of state the rule keeps for each parameter: 0, 1, 2 or 3."""
+    """How many numbers of state the rule keeps for each parameter, from 0 to 5."""
+
+    per_row: ClassVar[bool] = False
+    """Whether it keeps them for each row instead."""
+
+    takes_decay: ClassVar[bool] = False
+    """Whether ``update`` takes decoupled weight decay into its step by itself. It is then
+    ``update(g, pull, state, lr, c)``, with ``pull = λ w``, or 0 where the decay is coupled."""
+
+    schedule: ClassVar[str] = "linear"
+    """The schedule of a solver that names none."""
 
     momentum_name: ClassVar[str | None] = None
     """The setting that a schedule with momentum (one-cycle) moves; None: there is none."""
 
     decoupled: ClassVar[bool] = False
     """Whether weight decay acts beside the gradient unless the solver is told otherwise."""
+
+    haste: ClassVar[float] = 6.0
+    """How many times the rate of a run of 40 epochs is best for a quarter of one; measured, and known
+    to a factor of two or three (``lr_find``)."""
 
     def _check(self, name: str, value: Any, legal: Any) -> None:
         """Each of several rates must be as legal as a single one."""
@@ -158,10 +175,82 @@ class Rule(Settings, ABC):
             values[self.momentum_name] = momentum
         return values
 
+    def evaluated(self, values: Any, state: Any) -> Any:  # noqa: ARG002
+        """The parameters to predict with, where they are others than those that gradients are taken at.
+
+        Args:
+            values: the parameters, an array or a tensor of any shape.
+            state: what the rule keeps of them, (n_slots, *shape).
+        """
+        return values
+
     @staticmethod
     @abstractmethod
-    def update(g: Any, state: Any, lr: Any, c: Any) -> Any:
+    def update(*numbers: Any, **named: Any) -> Any:
         """Step and new state of one parameter; compiled, so written in plain arithmetic."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class RowRule(Rule):
+    """A rule that looks at a row as a whole: two sums over its numbers make the row's own rate.
+
+    ``update`` then gets that rate. In networks what is no table of embeddings is one row: a layer.
+    """
+
+    @staticmethod
+    @abstractmethod
+    def look(g: Any, w: Any, pull: Any, state: Any, c: Any) -> Any:
+        """Two terms of each number, to be summed over the row; compiled like ``update``.
+
+        Args:
+            g, state, c: as for ``update``, before the step.
+            w: the parameter.
+            pull: its decoupled weight decay ``λ w``, 0 where it is coupled.
+        """
+
+    @staticmethod
+    @abstractmethod
+    def rate(sums: Any, n: Any, state: Any, lr: Any, c: Any) -> Any:
+        """The row's rate, and new state of the row where it is kept by row.
+
+        Args:
+            sums: of the two terms.
+            n: numbers in the row.
+            state: the row's, with ``per_row``, else ``()``.
+            lr: the group's rate.
+            c: as for ``update``.
+        """
+
+
+@dataclass(frozen=True, kw_only=True)
+class GroupRule(Rule):
+    """A rule that looks at a group as a whole: between steps its state makes a number of the group.
+
+    ``update`` gets that number as the last of ``c``. The state is summed up after each step of a batch,
+    and where ratings are taken one at a time, after each of at least 64 parts of an epoch: so threads
+    share nothing, and the bits do not depend on them.
+    """
+
+    usual_rate: ClassVar[float] = 1.0
+    adaptive: ClassVar[bool] = True
+    takes_decay: ClassVar[bool] = True
+
+    @abstractmethod
+    def begin(self, values: NDArray[Any]) -> tuple[float, ...]:
+        """What the rule knows of a group at first; the first is the number that ``update`` gets.
+
+        Args:
+            values: the group's starting parameters.
+        """
+
+    @abstractmethod
+    def summed_up(self, known: tuple[float, ...], state: NDArray[Any]) -> tuple[float, ...]:
+        """What it knows after a step.
+
+        Args:
+            known: what it knew before.
+            state: what is kept of the group's parameters, (n_slots, n_rows, k).
+        """
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -172,6 +261,7 @@ class SGD(Rule):
     """
 
     usual_rate: ClassVar[float] = 0.022
+    haste: ClassVar[float] = 5.0
 
     @staticmethod
     def update(g: Any, state: Any, lr: Any, c: Any) -> Any:  # noqa: ARG004
@@ -192,6 +282,7 @@ class Momentum(Rule):
     """
 
     usual_rate: ClassVar[float] = 0.002
+    haste: ClassVar[float] = 7.0
     momentum: float = setting(0.9, at_least=0, below=1)
 
     n_slots: ClassVar[int] = 1
@@ -232,6 +323,7 @@ class Adagrad(Rule):
     """
 
     usual_rate: ClassVar[float] = 0.012
+    haste: ClassVar[float] = 3.0
     adaptive: ClassVar[bool] = True
     eps: float = setting(1e-10, above=0)
 
@@ -290,6 +382,7 @@ class RMSprop(Rule):
     """
 
     usual_rate: ClassVar[float] = 0.0013
+    haste: ClassVar[float] = 10.0
     adaptive: ClassVar[bool] = True
     rho: float = setting(0.9, at_least=0, below=1)
     eps: float = setting(1e-8, above=0)
@@ -326,6 +419,7 @@ class Adam(Rule):
     """
 
     usual_rate: ClassVar[float] = 0.0005
+    haste: ClassVar[float] = 8.0
     adaptive: ClassVar[bool] = True
     beta1: float = setting(0.9, at_least=0, below=1)
     beta2: float = setting(0.999, at_least=0, below=1)
@@ -372,6 +466,7 @@ class AdaMax(Adam):
     """
 
     usual_rate: ClassVar[float] = 0.003
+    haste: ClassVar[float] = 25.0
     adaptive: ClassVar[bool] = True
 
     @staticmethod
@@ -520,6 +615,288 @@ class Lion(Rule):
         return lr * np.sign(d), (beta2 * state[0] + rest2 * g,)
 
 
+@dataclass(frozen=True, kw_only=True)
+class RowAdagrad(RowRule):
+    """Row-wise Adagrad: ``G ← G + Σ g² / k``, ``w ← w - η g / (√G + ε)`` (Gupta et al. 2014).
+
+    One ``G`` for a row of ``k`` numbers: what DLRM and TorchRec train tables of embeddings with
+    (Mudigere et al. 2022, arXiv 2104.05158), as it needs a ``k``-th of Adagrad's memory. As
+    ``RWSAdagrad`` of DLRM. A bias is a row of one number, and has Adagrad.
+
+    Args:
+        eps: ``ε``, keeps the first step finite.
+    """
+
+    usual_rate: ClassVar[float] = 0.012
+    haste: ClassVar[float] = 3.0
+    adaptive: ClassVar[bool] = True
+    eps: float = setting(1e-10, above=0)
+
+    n_slots: ClassVar[int] = 1
+    per_row: ClassVar[bool] = True
+
+    @staticmethod
+    def look(g: Any, w: Any, pull: Any, state: Any, c: Any) -> Any:  # noqa: ARG004
+        """``Σ g²``."""
+        return g * g, g - g
+
+    @staticmethod
+    def rate(sums: Any, n: Any, state: Any, lr: Any, c: Any) -> Any:
+        """``η / (√G + ε)`` with ``G = G + Σ g² / k``."""
+        total = state[0] + sums[0] / n
+        return lr / (math.sqrt(total) + c[0]), (total,)
+
+    @staticmethod
+    def update(g: Any, state: Any, lr: Any, c: Any) -> Any:  # noqa: ARG004
+        """``step = η g``, with the rate of the row."""
+        return lr * g, state
+
+
+@dataclass(frozen=True, kw_only=True)
+class LARS(RowRule):
+    """LARS: momentum with steps in proportion to the size of what they move (You et al. 2017).
+
+    ``v ← γ v + η |w| / |g| g``, ``w ← w - v`` (arXiv 1708.03888, algorithm 1), with both norms taken
+    over a row of an embedding, or a layer of a network. ``η`` includes the paper's trust coefficient.
+    The gradient has its weight decay in it; the paper divides by ``|g| + λ |w|``. A bias, and a row
+    without length or gradient, has plain momentum with the rate ``η``.
+
+    Args:
+        momentum: share ``γ`` of the velocity that is kept.
+    """
+
+    usual_rate: ClassVar[float] = 0.002
+    adaptive: ClassVar[bool] = True
+    momentum: float = setting(0.9, at_least=0, below=1)
+
+    n_slots: ClassVar[int] = 1
+    momentum_name: ClassVar[str | None] = "momentum"
+
+    @staticmethod
+    def look(g: Any, w: Any, pull: Any, state: Any, c: Any) -> Any:  # noqa: ARG004
+        """``|w|²`` and ``|g|²``."""
+        return w * w, g * g
+
+    @staticmethod
+    def rate(sums: Any, n: Any, state: Any, lr: Any, c: Any) -> Any:  # noqa: ARG004
+        """``η`` times the root of the first sum over the second, where there is such."""
+        one = n / n
+        known = np.sign(sums[0] * (n - one)) * np.sign(sums[1])  # 1, or 0
+        rest = one - known
+        return lr * math.sqrt((known * sums[0] + rest) / (known * sums[1] + rest)), state
+
+    @staticmethod
+    def update(g: Any, state: Any, lr: Any, c: Any) -> Any:
+        """``step = v``; gradients keep the rates that they came with."""
+        v = c[0] * state[0] + lr * g
+        return v, (v,)
+
+
+@dataclass(frozen=True, kw_only=True)
+class LAMB(Adam, RowRule):
+    """LAMB: Adam with steps in proportion to the size of what they move (You et al. 2020, algorithm 2).
+
+    ``r ← m̂ / (√v̂ + ε) + λ w``, ``w ← w - η |w| / |r| r`` (arXiv 1904.00962), with ``m̂`` and ``v̂`` as in
+    ``Adam``, decay decoupled by default, and both norms taken over a row of an embedding, or a layer of
+    a network. The paper's ``φ`` is the identity. As ``optax.lamb``; many programs leave out the
+    corrections of ``m`` and ``v``, as the paper's earlier versions did. A bias, and a row without
+    length, has Adam's step.
+    """
+
+    usual_rate: ClassVar[float] = 0.002
+    eps: float = setting(1e-6, above=0)
+    decoupled: ClassVar[bool] = True
+
+    @staticmethod
+    def look(g: Any, w: Any, pull: Any, state: Any, c: Any) -> Any:
+        """``|w|²`` and ``|r|²``."""
+        beta1, rest1, beta2, rest2, eps, correct1, correct2 = c
+        m = beta1 * state[0] + rest1 * g
+        v = beta2 * state[1] + rest2 * g * g
+        r = correct1 * m / (math.sqrt(correct2 * v) + eps) + pull
+        return w * w, r * r
+
+    rate = staticmethod(LARS.rate)
+
+
+@dataclass(frozen=True, kw_only=True)
+class ScheduleFreeSGD(Rule):
+    """Schedule-free descent: an average in the place of a schedule (Defazio et al. 2024, algorithm 1).
+
+    ``y = (1 - β) z + β x``, ``z ← z - η g(y)``, ``x ← (1 - c) x + c z``, ``c = η² / Σ η²``, and
+    ``w ← w - η (1 - β (1 - c)) g + c (z - w)`` for ``w = y`` (arXiv 2405.15682). Gradients are taken at
+    ``y``, which is what a run moves; predictions, and the parameters that it gives, are those of the
+    average ``x``. As ``schedulefree.SGDScheduleFree``. The sum is over the steps of the parameter
+    itself: a row that is seldom rated would otherwise never leave where its average began. The schedule
+    is constant unless the solver is told otherwise.
+
+    Args:
+        beta: share ``β`` of the average in what gradients are taken at.
+    """
+
+    usual_rate: ClassVar[float] = 0.03
+    beta: float = setting(0.9, above=0, below=1)
+
+    n_slots: ClassVar[int] = 2
+    takes_decay: ClassVar[bool] = True
+    schedule: ClassVar[str] = "constant"
+
+    def coefficients(self, t: Steps, momentum: Steps | None = None) -> tuple[Steps | float, ...]:  # noqa: ARG002
+        """``β``, 1, and a number that keeps the first share of a frozen group finite."""
+        return self.beta, 1.0, _TINY
+
+    @staticmethod
+    def update(g: Any, pull: Any, state: Any, lr: Any, c: Any) -> Any:
+        """The state is ``z - y`` and ``Σ η²``."""
+        beta, one, tiny = c
+        squares = state[1] + lr * lr
+        share = lr * lr / (squares + tiny)
+        kept, move = one - share, lr * (g + pull)
+        step = (one - beta * kept) * move - share * state[0]
+        return step, (kept * (state[0] - beta * move), squares)
+
+    def evaluated(self, values: Any, state: Any) -> Any:
+        """``x = y - (1 - β) / β (z - y)``."""
+        return values - (1 - self.beta) / self.beta * state[0].reshape(values.shape)
+
+
+_TINY = 1e-30
+
+
+@dataclass(frozen=True, kw_only=True)
+class ScheduleFreeAdamW(ScheduleFreeSGD):
+    """Schedule-free AdamW: an average in the place of Adam's and of the schedule (Defazio et al. 2024).
+
+    ``v ← β₂ v + (1 - β₂) g²``, ``ĝ = g / (√v̂ + ε) + λ y``, ``z ← z - η ĝ``, ``x ← (1 - c) x + c z``, and
+    ``w ← w - η (1 - β (1 - c)) ĝ + c (z - w)`` for ``w = y = (1 - β) z + β x`` (arXiv 2405.15682,
+    section 4.1). As ``schedulefree.AdamWScheduleFree``; the sum in ``c`` is over the steps of the
+    parameter itself, as in ``ScheduleFreeSGD``. Decay is decoupled by default.
+
+    Args:
+        beta: share ``β`` of the average in what gradients are taken at.
+        beta2: share ``β₂`` of the average square that is kept.
+        eps: ``ε``.
+    """
+
+    usual_rate: ClassVar[float] = 0.0003
+    adaptive: ClassVar[bool] = True
+    beta2: float = setting(0.999, at_least=0, below=1)
+    eps: float = setting(1e-8, above=0)
+
+    n_slots: ClassVar[int] = 3
+    decoupled: ClassVar[bool] = True
+
+    def coefficients(self, t: Steps, momentum: Steps | None = None) -> tuple[Steps | float, ...]:
+        """Those of ``ScheduleFreeSGD``, ``β₂``, ``1 - β₂``, ``ε`` and ``1 / (1 - β₂ᵗ)``."""
+        plain = super().coefficients(t, momentum)
+        return *plain, self.beta2, 1 - self.beta2, self.eps, 1 / (1 - self.beta2**t)
+
+    @staticmethod
+    def update(g: Any, pull: Any, state: Any, lr: Any, c: Any) -> Any:
+        """The state is ``z - y``, ``Σ η²`` and ``v``."""
+        beta, one, tiny, beta2, rest2, eps, correct2 = c
+        v = beta2 * state[2] + rest2 * g * g
+        squares = state[1] + lr * lr
+        share = lr * lr / (squares + tiny)
+        kept = one - share
+        move = lr * (g / (math.sqrt(correct2 * v) + eps) + pull)
+        step = (one - beta * kept) * move - share * state[0]
+        return step, (kept * (state[0] - beta * move), squares, v)
+
+
+@dataclass(frozen=True, kw_only=True)
+class DoG(GroupRule):
+    """DoG, distance over gradients: no learning rate to choose (Ivgi et al. 2023, arXiv 2302.12022).
+
+    ``d = max_{i≤t} |w_i - w_0|``, ``G = Σ_{i<t} |g_i|²``, ``w ← w - η d / √(G + ε) g``, for each group,
+    as in the paper's L-DoG. ``η = 1`` is the paper. ``G`` is of the steps before, so that all numbers of
+    a step can be moved at once; the paper has ``i ≤ t``. The first step only looks. The paper averages
+    the path; here the schedule brings the rate down, and the solver's ``average`` is at hand.
+
+    Args:
+        start: ``d`` at first, as a share of ``1 + |w_0|``.
+        eps: ``ε``.
+    """
+
+    start: float = setting(1e-6, above=0)
+    eps: float = setting(1e-8, above=0)
+
+    n_slots: ClassVar[int] = 2
+
+    def begin(self, values: NDArray[Any]) -> tuple[float, ...]:
+        """Rate 0, and ``d``."""
+        return 0.0, self.start * (1 + math.sqrt(_total(values, values)))
+
+    def summed_up(self, known: tuple[float, ...], state: NDArray[Any]) -> tuple[float, ...]:
+        """``d / √(G + ε)`` and ``d``."""
+        way, squares = state
+        distance = max(known[1], math.sqrt(_total(way, way)))
+        return distance / math.sqrt(float(squares.sum(dtype=np.float64)) + self.eps), distance
+
+    @staticmethod
+    def update(g: Any, pull: Any, state: Any, lr: Any, c: Any) -> Any:
+        """The state is the way from the start and the sum of the squares."""
+        step = lr * c[2] * (g + pull)
+        return step, (state[0] + step, state[1] + g * g)
+
+
+def _total(a: NDArray[Any], b: NDArray[Any]) -> float:
+    """Of products, in double precision and an order of its own, whatever threads there are."""
+    return float(np.sum(np.multiply(a, b, dtype=np.float64)))
+
+
+@dataclass(frozen=True, kw_only=True)
+class Prodigy(GroupRule):
+    """Prodigy: Adam that finds its rate, by how far the gradients say there is to go.
+
+    ``m ← β₁ m + (1 - β₁) d g``, ``v ← β₂ v + (1 - β₂) d² g²``,
+    ``r ← β₃ r + (1 - β₃) η d² g·(w_0 - w)``, ``s ← β₃ s + (1 - β₃) η d² g``,
+    ``w ← w - η d m / (√v + d ε)``, ``d ← max(d, r / |s|₁)``, ``β₃ = √β₂`` (Mishchenko & Defazio 2023,
+    arXiv 2306.06101, algorithm 4), with one ``d`` for each group. ``η = 1`` is the paper. As
+    ``prodigyopt.Prodigy``, whose ``d`` beside ``ε`` is that of after the step.
+
+    Args:
+        beta1: share ``β₁`` of the average gradient that is kept.
+        beta2: share ``β₂`` of the average square that is kept.
+        eps: ``ε``.
+        start: ``d`` at first.
+    """
+
+    beta1: float = setting(0.9, at_least=0, below=1)
+    beta2: float = setting(0.999, at_least=0, below=1)
+    eps: float = setting(1e-8, above=0)
+    start: float = setting(1e-6, above=0)
+
+    n_slots: ClassVar[int] = 5
+
+    def coefficients(self, t: Steps, momentum: Steps | None = None) -> tuple[Steps | float, ...]:  # noqa: ARG002
+        """``β₁, 1 - β₁, β₂, 1 - β₂, β₃, 1 - β₃, ε``; ``d`` of the group follows."""
+        beta3 = math.sqrt(self.beta2)
+        beta1, beta2 = self.beta1, self.beta2
+        return beta1, 1 - beta1, beta2, 1 - beta2, beta3, 1 - beta3, self.eps
+
+    def begin(self, values: NDArray[Any]) -> tuple[float, ...]:  # noqa: ARG002
+        """``d``."""
+        return (self.start,)
+
+    def summed_up(self, known: tuple[float, ...], state: NDArray[Any]) -> tuple[float, ...]:
+        """The larger of ``d`` and its new estimate."""
+        below = float(np.abs(state[2]).sum(dtype=np.float64))
+        above = float(state[3].sum(dtype=np.float64))
+        return (max(known[0], above / below if below > 0 else 0.0),)
+
+    @staticmethod
+    def update(g: Any, pull: Any, state: Any, lr: Any, c: Any) -> Any:
+        """The state is ``m``, ``v``, ``s``, this parameter's part of ``r``, and ``w_0 - w``."""
+        beta1, rest1, beta2, rest2, beta3, rest3, eps, d = c
+        m = beta1 * state[0] + rest1 * d * g
+        v = beta2 * state[1] + rest2 * (d * g) * (d * g)
+        along = rest3 * lr * d * d * g
+        s, r = beta3 * state[2] + along, beta3 * state[3] + along * state[4]
+        step = lr * d * (m / (math.sqrt(v) + d * eps) + pull)
+        return step, (m, v, s, r, state[4] + step)
+
+
 RULES: dict[str, type[Rule]] = {
     rule.__name__.lower(): rule
     for rule in (
@@ -536,6 +913,13 @@ RULES: dict[str, type[Rule]] = {
         AMSGrad,
         RAdam,
         Lion,
+        RowAdagrad,
+        LARS,
+        LAMB,
+        ScheduleFreeSGD,
+        ScheduleFreeAdamW,
+        DoG,
+        Prodigy,
     )
 }
 """Every rule by the name it has on the command line, in the documentation, the race and the tests."""

@@ -26,7 +26,7 @@ from dotbias.solvers.descent.passes import (
     given_order,
     pass_inputs,
 )
-from dotbias.solvers.descent.rules import Steps
+from dotbias.solvers.descent.rules import GroupRule, Steps
 from dotbias.solvers.descent.run import NOISE_DECAY, Run
 from dotbias.solvers.threads import threads
 
@@ -35,6 +35,9 @@ if TYPE_CHECKING:
 
 # Steps whose settings are computed at once.
 _SEGMENT = 65_536
+
+# Into how many steps an epoch is cut at least, where groups are summed up after each.
+_SUMMED_UP = 64
 
 
 class Training(Run[DotBias]):
@@ -68,6 +71,10 @@ class Training(Run[DotBias]):
             # The tables have the numbers now, and of many rows no second copy is kept.
             self.start[name] = np.broadcast_to(np.float32(0), self.start[name].shape)
         self._base_rates = self._rates()
+        rule = self.solver.rule
+        self._groups = [
+            rule.begin(t) if isinstance(rule, GroupRule) else () for t in self.tables.values
+        ]
         self._pass = self._make_pass(int(self.rng.integers(2**63)), steps_per_epoch)
 
     def _tables(self) -> Tables:
@@ -75,7 +82,8 @@ class Training(Run[DotBias]):
         values = [np.divide(self.start[g], self._units[g], dtype=self.dtype) for g in model.groups]
         # A bias is an embedding of length one to the kernels.
         values = [t if t.ndim == 2 else t[:, None] for t in values]
-        states = [np.zeros((rule.n_slots, *t.shape), self.dtype) for t in values]
+        shapes = [(len(t), 1) if rule.per_row else t.shape for t in values]
+        states = [np.zeros((rule.n_slots, *shape), self.dtype) for shape in shapes]
         offset, (low, width) = model.offset(self.start), model.stretch(self.start)
         if model.output == "linear":
             offset /= std
@@ -100,12 +108,18 @@ class Training(Run[DotBias]):
                 f"cluster={solver.cluster!r}: workers read prepared ratings, one at a time, with the "
                 "squared error and without noise: leave cluster out"
             )
+        by_group = isinstance(solver.rule, GroupRule)
+        if solver.cluster is not None and by_group:
+            raise SettingError(
+                f"cluster={solver.cluster!r}: {type(solver.rule).__name__} looks at whole groups, of "
+                "which no worker has all: leave cluster out, or take another rule"
+            )
         if one_by_one:
             one = np.ones(1)
             early, late = (solver.rule.coefficients(t * one) for t in (1, 1_000_000))
             how: dict[str, Any] = {
-                "parts": -(-steps_per_epoch // 8),
-                "warms_up": early != late and steps_per_epoch == 1,
+                "parts": -(-max(steps_per_epoch, _SUMMED_UP * by_group) // 8),
+                "warms_up": (early != late or by_group) and steps_per_epoch == 1,
             }
             if solver.cluster is not None:
                 workers = exchange_for(solver.cluster, solver.n_workers, inputs, solver, self.model)
@@ -122,12 +136,16 @@ class Training(Run[DotBias]):
 
     def take(self, low: int, high: int, multiples: Steps, momentum: Steps | None) -> Floats:
         """See ``Run.take``."""
-        squares = []
-        for begin in range(low, high, _SEGMENT):
-            end = min(begin + _SEGMENT, high)
+        squares, rule = [], self.solver.rule
+        by_group = isinstance(rule, GroupRule)
+        for begin in range(low, high, 1 if by_group else _SEGMENT):
+            end = min(begin + (1 if by_group else _SEGMENT), high)
             moved = None if momentum is None else momentum[begin:end]
             settings = self._step_settings(begin, end, multiples[begin - low : end - low], moved)
             squares.append(self._pass.take(begin, end, settings))
+            if isinstance(rule, GroupRule):
+                known = zip(self._groups, self.tables.states, strict=True)
+                self._groups = [rule.summed_up(group, state) for group, state in known]
         return np.concatenate(squares) if squares else np.zeros(0)
 
     def _step_settings(
@@ -139,8 +157,12 @@ class Training(Run[DotBias]):
         if solver.gradient_noise:
             noise = np.sqrt(solver.gradient_noise / t**NOISE_DECAY)
             keys = self.rng.integers(2**64, size=n, dtype=np.uint64)
+        rates = multiples[:, None] * self._base_rates
+        if isinstance(solver.rule, GroupRule):
+            of_groups = [group[0] for group in self._groups]
+            rates = np.hstack([rates, np.broadcast_to(of_groups, rates.shape)])
         return StepSettings(
-            rates=(multiples[:, None] * self._base_rates).astype(self.dtype),
+            rates=rates.astype(self.dtype),
             coefficients=solver.rule.coefficient_table(t, momentum).astype(self.dtype),
             noise=noise.astype(self.dtype),
             keys=keys,
@@ -157,9 +179,11 @@ class Training(Run[DotBias]):
     def parameters(self) -> Parameters:
         """The parameters as they are now, in rating units."""
         self._pass.collect()
+        rule, tables = self.solver.rule, self.tables
+        values = map(rule.evaluated, tables.values, tables.states)
         now = {
             name: (table * unit).reshape(self.start[name].shape).astype(np.float32, copy=False)
-            for table, (name, unit) in zip(self.tables.values, self._units.items(), strict=True)
+            for table, (name, unit) in zip(values, self._units.items(), strict=True)
             if name not in self.solver.frozen  # units would cost a frozen one its last bit
         }
         return self.start | now
@@ -172,6 +196,9 @@ class Training(Run[DotBias]):
             self.model.groups, self.tables.values, self.tables.states, strict=True
         ):
             arrays[f"value/{name}"], arrays[f"state/{name}"] = value.copy(), state.copy()
+        if isinstance(self.solver.rule, GroupRule):
+            known = zip(self.model.groups, self._groups, strict=True)
+            arrays |= {f"group/{name}": np.array(group) for name, group in known}
         return arrays
 
     def set_state(self, arrays: dict[str, Floats]) -> None:
@@ -180,6 +207,8 @@ class Training(Run[DotBias]):
             self.model.groups, self.tables.values, self.tables.states, strict=True
         ):
             value[...], state[...] = arrays[f"value/{name}"], arrays[f"state/{name}"]
+        if isinstance(self.solver.rule, GroupRule):
+            self._groups = [tuple(arrays[f"group/{g}"].tolist()) for g in self.model.groups]
         self._pass.spread()
 
     def threads(self) -> AbstractContextManager[None]:
