@@ -1,19 +1,17 @@
-"""What two minutes of tuning are worth: error on held-out ratings of what was found, beside the default's.
+"""What two minutes of tuning are worth: held-out error of what was found, beside that of the default.
 
     python benchmarks/tuning.py
     python benchmarks/tuning.py --only many-factors --budget 60
 
 For each seed a fifth of the ratings is held out, ``tune`` sees the others alone, and the default and
-what it has found are then fitted to those and measured on the fifth. The default stays the default where
-tuning has kept it. Gains are paired; ± is the standard error over seeds. ``overhead`` is the share of the
+what it has found are then fitted to those and measured on the fifth. Where tuning has kept the default,
+the gain is 0. Gains are paired; ± is their standard error over seeds. ``overhead`` is the share of the
 time of tuning that went into anything but fits and measuring them.
 
 Needs the real sets in the folder that DOTBIAS_TEST_DATA names. ``many-factors`` is invented: 300 users,
 200 items, 20,000 ratings, 30 planted factors, where the default samples 15.
 """
 
-import os
-from pathlib import Path
 from typing import Annotated
 
 import numpy as np
@@ -22,8 +20,7 @@ from rich.console import Console
 from rich.table import Table
 
 import dotbias as db
-
-DATA = Path(os.environ.get("DOTBIAS_TEST_DATA", "../shared/data"))
+import protocols
 
 
 def ratings_of(name: str, seed: int) -> db.Ratings:
@@ -35,7 +32,7 @@ def ratings_of(name: str, seed: int) -> db.Ratings:
         "ml-latest-small": "ml-latest-small.zip",
         "movietweetings": "movietweetings/ratings-50K.dat",
     }
-    return db.read_ratings(DATA / files[name])
+    return db.read_ratings(protocols.DATA / files[name])
 
 
 def main(
@@ -43,7 +40,7 @@ def main(
     budget: Annotated[float, typer.Option(help="Seconds of tuning.")] = 120.0,
     seeds: Annotated[int, typer.Option(help="How many, from 42 on.")] = 5,
 ) -> None:
-    console = Console()
+    console = Console(width=200)
     for name in only or ("ml-latest-small", "many-factors", "movietweetings"):
         table = Table(
             *("seed", "default", "tuned", "gain %", "trials", "complete", "parts", "overhead %"),

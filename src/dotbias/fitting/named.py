@@ -8,7 +8,7 @@ from dotbias.errors import SettingError
 from dotbias.fitting.settings_file import SettingsFile, settings_of
 from dotbias.models import Baseline, DotBias, EmbeddingNet
 from dotbias.models.base import Model
-from dotbias.settings import named
+from dotbias.settings import Settings, named
 from dotbias.solvers.base import Solver
 from dotbias.solvers.descent.gradient import GradientDescent
 from dotbias.solvers.descent.rules import Rule
@@ -52,9 +52,8 @@ def model_and_solver(
     if settings is not None:
         for name, value in (("model", model), ("solver", solver)):
             if value is not None:
-                raise SettingError(
-                    f"{name}={value!r}: settings name a {name} of their own: leave one out"
-                )
+                given = value.brief() if isinstance(value, Settings) else repr(value)
+                raise SettingError(f"{name}={given}: settings have their own {name}, leave one out")
         kept = settings_of(settings)
         return kept.model, kept.solver
     found: dict[type, Any] = {}

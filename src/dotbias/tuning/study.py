@@ -233,16 +233,17 @@ def _begun(
     *,
     alone: bool,
 ) -> Study:
-    study = optuna.create_study(
-        storage=storage, study_name=NAME, direction=direction, load_if_exists=True
-    )
-    kept = study.user_attrs
     mine = {"sampler": _SAMPLER, "pruner": _PRUNER, "of": json.loads(json.dumps(identity))}
-    for name, value in mine.items():
-        if name not in kept:
-            study.set_user_attr(name, value)
-    kept = mine | kept
+    try:
+        if storage is None:
+            raise KeyError
+        study = optuna.load_study(study_name=NAME, storage=storage)
+    except KeyError:
+        study = optuna.create_study(storage=storage, study_name=NAME, direction=direction)
+    kept = mine | study.user_attrs
     _check_same(kept["of"], mine["of"])
+    for name in mine.keys() - study.user_attrs.keys():
+        study.set_user_attr(name, mine[name])
     study.sampler = _EachSeeded(kept["sampler"], seed)
     study.pruner = _MedianOfAlike(**kept["pruner"])
     if alone:

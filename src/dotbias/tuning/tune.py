@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 import numpy as np
 import polars as pl
+from numpy.typing import NDArray
 
 from dotbias.data.read import as_ratings
 from dotbias.errors import DivergenceError, SettingError
@@ -55,7 +56,11 @@ N_SEEDS, MOST_SEEDS = 5, 10
 # take.
 _KEPT, _MOST_KEPT = 0.4, 0.75
 # Fits differ in time, and the last is not to be in vain.
-_LONGER = 1.1
+_LONGER = 1.2
+# After so many fresh parts, what has gained nothing is left out.
+_SOME = 2
+# A gain of a smaller share of the figure is rounding.
+_LEAST_GAIN = 1e-4
 # Fresh validation parts have other seeds than those of the search.
 _SEARCH, _FRESH = 0, 1
 # What has mattered less is not drawn.
@@ -114,8 +119,9 @@ class Refit(Shown):
 
     @property
     def is_better(self) -> bool:
-        """Whether the gain exceeds two standard errors."""
-        return self.gain > 2 * self.standard_error
+        """Whether the gain exceeds two standard errors, and rounding."""
+        least = max(2 * self.standard_error, _LEAST_GAIN * abs(self.mean))
+        return self.gain > least
 
 
 @dataclass(frozen=True)
@@ -129,7 +135,7 @@ class Tuning(Shown):
         replaced: whether it is something else than the default.
         confirmed: whether the search came to its end and what it found was fitted again.
         default: figures of the default on the fresh validation parts.
-        refits: those of the best, the best first.
+        refits: those of the best, the best first; what gained nothing on the first parts has no more.
         trials: all of the search.
         importances: how much each setting has mattered for being among the best, as shares.
         edges: values of what was chosen that lie on the edge of their range, in words.
@@ -279,10 +285,11 @@ class Tuning(Shown):
         by_number = {trial.number: trial for trial in self.trials}
         rows: list[tuple[Any, ...]] = []
         if self.default:
-            rows.append(("default", float(np.mean(self.default)), None, None, ""))
+            rows.append(("default", len(self.default), np.mean(self.default), None, None, ""))
         rows += [
             (
                 f"trial {refit.trial}",
+                len(refit.figures),
                 refit.mean,
                 refit.gain,
                 refit.standard_error,
@@ -290,7 +297,7 @@ class Tuning(Shown):
             )
             for refit in self.refits
         ]
-        names = ["of", self.metric, "gain", "standard_error", "settings"]
+        names = ["of", "parts", self.metric, "gain", "standard_error", "settings"]
         return pl.DataFrame(rows, names, orient="row")
 
     def __str__(self) -> str:
@@ -464,13 +471,12 @@ class _Search:
             self._search()
         trials = self._trials()
         default = self._default(trials)
-        seeds: list[int] = []
-        figures: list[list[float]] = []
+        figures: list[list[float]] = []  # of the default and of the best
         best: list[Trial] = []
         if default is not None and not self.interrupted:
             best = self._best(trials, default)
             with self._until_interrupted():
-                self._confirm(best, seeds, figures)
+                self._confirm(default, best, figures)
         return self._result(trials, default, best, figures)
 
     # -- the search
@@ -530,8 +536,8 @@ class _Search:
         kept = _KEPT * self.budget
         if default is not None:
             best = self._best(trials, default)
-            pair = default.seconds + (best[0] if best else default).seconds
-            kept = max(kept, N_SEEDS * _LONGER * pair / self.objective.n_parts)
+            pair = self._part_seconds(default) + self._part_seconds(best[0] if best else default)
+            kept = max(kept, N_SEEDS * pair)
         elif self.study.n_told == 0:  # the default itself, without which there is nothing
             kept = 0.0
         return self.budget - min(kept, _MOST_KEPT * self.budget if default else kept)
@@ -557,38 +563,54 @@ class _Search:
                 distinct.append(trial)
         return distinct[:N_BEST]
 
-    def _confirm(self, best: list[Trial], seeds: list[int], figures: list[list[float]]) -> None:
-        """Figures of the default and the best on fresh parts, a row each; as many as time allows."""
-        if not best:
-            return
-        candidates = [self.space.default, *(self._candidate(trial) for trial in best)]
-        default = self._default(self._trials())
-        assert default is not None
-        each = [trial.seconds / self.objective.n_parts for trial in (default, *best)]
+    def _confirm(self, default: Trial, best: list[Trial], figures: list[list[float]]) -> None:
+        """Figures of the default and of the best on fresh parts, a list each; as many as time allows.
+
+        From the third part on, what has gained nothing so far is left out.
+        """
         if self.budget is not None:
-            left = (self.budget - self.elapsed) / (_LONGER * N_SEEDS)
-            n = sum(total <= left for total in np.cumsum(each))
-            if n < 2:
-                del best[:]
-                return
-            del best[n - 1 :], candidates[n:], each[n:]
+            left = (self.budget - self.elapsed) / N_SEEDS - self._part_seconds(default)
+            for trial in best[:]:  # the best that there is time for
+                seconds = self._part_seconds(trial)
+                if seconds > left:
+                    best.remove(trial)
+                else:
+                    left -= seconds
+        candidates = [self.space.default, *(self._candidate(trial) for trial in best)]
+        figures += [[] for _ in candidates]
+        alive = list(range(1, len(candidates)))
         most = N_SEEDS if self.budget is None else MOST_SEEDS
-        while len(figures) < most:
-            if len(figures) >= N_SEEDS and self.budget is not None:
-                spent = sum(each) * _LONGER
-                if self.elapsed + spent > self.budget:
-                    break
-            seed = self._seed(_FRESH, len(figures))
-            row: list[float] = []
+        for part in range(most):
+            if part >= _SOME:
+                alive = [n for n in alive if self._gains(figures[0], figures[n]).mean() > 0]
+            seconds = sum(self._part_seconds(best[n - 1]) for n in alive)
+            late = (
+                self.budget is not None
+                and part >= N_SEEDS
+                and (self.elapsed + seconds + self._part_seconds(default) > self.budget)
+            )
+            if late or not alive:
+                return
             try:
-                for candidate in candidates:
+                found = []
+                for n in (0, *alive):
                     with self._fitting():
-                        row.append(self.objective.final(candidate, seed, self._watch(self.budget)))
-                    self._show(f"again, part {len(figures) + 1}  {candidate.way}")
+                        seed, watch = self._seed(_FRESH, part), self._watch(self.budget)
+                        found.append(self.objective.final(candidates[n], seed, watch))
+                    self._show(f"again, part {part + 1}  {candidates[n].way}")
             except _TimeUp:
-                break
-            seeds.append(seed)
-            figures.append(row)
+                return
+            for n, figure in zip((0, *alive), found, strict=True):
+                figures[n].append(figure)
+
+    def _part_seconds(self, trial: Trial) -> float:
+        """What a fit of a trial's settings may take."""
+        return _LONGER * trial.seconds / self.objective.n_parts
+
+    def _gains(self, default: list[float], own: list[float]) -> NDArray[np.float64]:
+        """By how much something was better than the default, on each part that both have."""
+        pairs = zip(default, own, strict=False)
+        return np.array([self.objective.gain(*pair) for pair in pairs])
 
     def _candidate(self, trial: Trial) -> Candidate:
         way = next(way for way in self.space.ways if way.name == trial.solver)
@@ -603,21 +625,20 @@ class _Search:
         best: list[Trial],
         figures: list[list[float]],
     ) -> Tuning:
-        table = np.array(figures)  # (n_seeds, 1 + n_best)
-        refits: list[Refit] = []
-        if len(figures) > 1:
-            refits = [
-                self._refit(trial, table[:, 0], table[:, n])
-                for n, trial in enumerate(best, start=1)
-            ]
-            refits.sort(key=lambda refit: -refit.gain)
-        enough = len(figures) >= N_SEEDS
-        passed = [refit for refit in refits if refit.is_better] if enough else []
+        of_default = figures[0] if figures else []
+        refits = [
+            self._refit(trial, of_default, own)
+            for trial, own in zip(best, figures[1:], strict=True)
+            if len(own) > 1
+        ]
+        refits.sort(key=lambda refit: (-len(refit.figures), -refit.gain))
+        enough = [refit for refit in refits if len(refit.figures) >= N_SEEDS]
+        passed = [refit for refit in enough if refit.is_better]
         chosen, verdict = self.space.default, ""
         by_number = {trial.number: trial for trial in trials}
         if passed:
             chosen = self._candidate(by_number[passed[0].trial])
-            verdict = self._gain_text(passed[0], table[:, 0])
+            verdict = self._gain_text(passed[0], of_default)
         elif self.interrupted and default is not None and (found := self._best(trials, default)):
             chosen = self._candidate(found[0])
             verdict = (
@@ -627,18 +648,18 @@ class _Search:
             )
         else:
             verdict = (
-                f"The default stays: {self._why_default(default, trials, refits, table, enough)}."
+                f"The default stays: {self._why_default(default, trials, refits, of_default)}."
             )
         replaced = chosen != self.space.default
         found_how: dict[str, Any] = {
             "metric": self.objective.name,
             "replaced_default": replaced,
-            "confirmed": enough or (not self.interrupted and not replaced),
+            "confirmed": bool(passed) or not (self.interrupted or replaced),
             "verdict": verdict,
             "solver": chosen.way,
             "values": chosen.values,
             "edges": self.space.edges(chosen) if replaced else [],
-            "default_figures": [] if not figures else table[:, 0].tolist(),
+            "default_figures": of_default,
             "tuned_figures": list(passed[0].figures) if passed else [],
             "ratings": f"{len(self.objective.ratings)} {self.objective.ratings.kind}",
             "seed": self.seed,
@@ -659,20 +680,19 @@ class _Search:
             interrupted=self.interrupted,
         )
 
-    def _refit(self, trial: Trial, default: Any, own: Any) -> Refit:
-        gains = np.array([self.objective.gain(a, b) for a, b in zip(default, own, strict=True)])
+    def _refit(self, trial: Trial, default: list[float], own: list[float]) -> Refit:
+        gains = self._gains(default, own)
         # Fits to parts of the same rows are alike, so that their spread alone would say too little.
         shared = 1 / len(gains) + SHARE / (1 - SHARE)
         error = float(gains.std(ddof=1)) * math.sqrt(shared)
-        return Refit(
-            trial.number, float(own.mean()), float(gains.mean()), error, tuple(own.tolist())
-        )
+        return Refit(trial.number, float(np.mean(own)), float(gains.mean()), error, tuple(own))
 
-    def _gain_text(self, refit: Refit, default: Any) -> str:
-        share = refit.gain / abs(float(default.mean()))
+    def _gain_text(self, refit: Refit, default: list[float]) -> str:
+        mean = float(np.mean(default))
+        share = refit.gain / abs(mean)
         return (
             f"Better than the default: {self.objective.name} {refit.mean:.4f} where that has "
-            f"{default.mean():.4f}, a gain of {refit.gain:.4f} ± {refit.standard_error:.4f} "
+            f"{mean:.4f}, a gain of {refit.gain:.4f} ± {refit.standard_error:.4f} "
             f"({share:.1%}) on {len(default)} fresh validation parts of the training rows."
         )
 
@@ -681,24 +701,24 @@ class _Search:
         default: Trial | None,
         trials: list[Trial],
         refits: list[Refit],
-        table: Any,
-        enough: bool,
+        of_default: list[float],
     ) -> str:
         if default is None:
-            return "there was no time to fit even the default: give more (--budget)"
-        if enough and refits:
-            best = refits[0]
-            return (
-                f"nothing was clearly better. The best gained {best.gain:.4f} ± "
-                f"{best.standard_error:.4f} in {self.objective.name} on {len(table)} fresh validation "
-                f"parts, where the default has {table[:, 0].mean():.4f}"
-            )
+            return "there was no time to fit even that to its end; give more (--budget)"
         if not self._best(trials, default):
             n = sum(trial.state != "stopped" for trial in trials) - 1
             return f"none of {n} others was better in the search"
+        # Where all were left out early, nothing was clearly better either.
+        if refits and (len(of_default) >= N_SEEDS or all(refit.gain <= 0 for refit in refits)):
+            best = refits[0]
+            return (
+                f"nothing was clearly better. The best gained {best.gain:.4f} ± "
+                f"{best.standard_error:.4f} in {self.objective.name} on {len(best.figures)} fresh "
+                f"validation parts, where the default has {np.mean(of_default):.4f}"
+            )
         return (
-            f"there was no time to fit anything again on {N_SEEDS} fresh validation parts: give more "
-            "(--budget), or go on with the study"
+            f"there was no time to fit anything again on {N_SEEDS} fresh validation parts; give more "
+            "(--budget), or go on with the study (--study)"
         )
 
     # -- what all of it shares
