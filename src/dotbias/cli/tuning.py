@@ -152,10 +152,14 @@ def tune(
     # Before anything is printed: whoever reads it may go before the end.
     if output is not None:
         found.save(output)
-    for path in picture or []:
-        save_picture(found.picture(), path)
-    for path in importances or []:
-        save_picture(found.importance_picture(), path)
+    for paths, draw in ((picture, found.picture), (importances, found.importance_picture)):
+        for path in paths or []:
+            try:
+                save_picture(draw(), path)
+            except (
+                SettingError
+            ) as error:  # nothing to draw, which is no reason to lose the settings
+                show.say(f"Not drawn {path}: {error}.")
     if as_json:
         show.data(found.to_dict())
     elif as_csv:

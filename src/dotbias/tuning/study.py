@@ -46,7 +46,7 @@ _SAMPLER = {"n_startup_trials": 8, "multivariate": True, "group": True}
 _PRUNER = {"n_alike": 2, "n_warmup_steps": 3}
 
 # Of fewer complete trials nothing can be said about what mattered.
-_ENOUGH = 10
+_ENOUGH = 8
 # States of trials that have told something.
 _TOLD = (TrialState.COMPLETE, TrialState.PRUNED)
 _CURVE, _SECONDS = "curve", "seconds"

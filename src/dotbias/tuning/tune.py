@@ -311,7 +311,9 @@ class Tuning(Shown):
         yield f"settings  {self.solver.brief()} of {self.model.brief()}"
         for edge in self.edges:
             yield f"on the edge of what was tried: {edge}"
-        if self.importances:
+        if not self.importances:
+            yield f"too few complete trials to say what mattered: {counts['complete']}"
+        else:
             most = list(self.importances.items())[:4]
             yield "what mattered: " + ", ".join(f"{name} {share:.0%}" for name, share in most)
 
@@ -564,43 +566,37 @@ class _Search:
         return distinct[:N_BEST]
 
     def _confirm(self, default: Trial, best: list[Trial], figures: list[list[float]]) -> None:
-        """Figures of the default and of the best on fresh parts, a list each; as many as time allows.
+        """Figures of the default and of the best on fresh parts, a list each.
 
-        From the third part on, what has gained nothing so far is left out.
+        What has gained nothing on the first parts is left out, and so is what there is no time for.
         """
-        if self.budget is not None:
-            left = (self.budget - self.elapsed) / N_SEEDS - self._part_seconds(default)
-            for trial in best[:]:  # the best that there is time for
-                seconds = self._part_seconds(trial)
-                if seconds > left:
-                    best.remove(trial)
-                else:
-                    left -= seconds
         candidates = [self.space.default, *(self._candidate(trial) for trial in best)]
+        seconds = [self._part_seconds(trial) for trial in (default, *best)]
         figures += [[] for _ in candidates]
         alive = list(range(1, len(candidates)))
-        most = N_SEEDS if self.budget is None else MOST_SEEDS
-        for part in range(most):
+        for part in range(N_SEEDS if self.budget is None else MOST_SEEDS):
+            if part:
+                gains = {n: float(self._gains(figures[0], figures[n]).mean()) for n in alive}
+                alive.sort(key=lambda n: -gains[n])
             if part >= _SOME:
-                alive = [n for n in alive if self._gains(figures[0], figures[n]).mean() > 0]
-            seconds = sum(self._part_seconds(best[n - 1]) for n in alive)
-            late = (
-                self.budget is not None
-                and part >= N_SEEDS
-                and (self.elapsed + seconds + self._part_seconds(default) > self.budget)
-            )
-            if late or not alive:
+                alive = [n for n in alive if gains[n] > 0]
+            if self.budget is not None:
+                left = (self.budget - self.elapsed) / max(1, N_SEEDS - part) - seconds[0]
+                alive = [n for n, total in _totals(alive, seconds) if total <= left]
+            if not alive:
                 return
+            found = {}
             try:
-                found = []
                 for n in (0, *alive):
+                    began = time.perf_counter()
+                    seed, watch = self._seed(_FRESH, part), self._watch(self.budget)
                     with self._fitting():
-                        seed, watch = self._seed(_FRESH, part), self._watch(self.budget)
-                        found.append(self.objective.final(candidates[n], seed, watch))
+                        found[n] = self.objective.final(candidates[n], seed, watch)
+                    seconds[n] = _LONGER * (time.perf_counter() - began)
                     self._show(f"again, part {part + 1}  {candidates[n].way}")
             except _TimeUp:
                 return
-            for n, figure in zip((0, *alive), found, strict=True):
+            for n, figure in found.items():
                 figures[n].append(figure)
 
     def _part_seconds(self, trial: Trial) -> float:
@@ -707,7 +703,10 @@ class _Search:
             return "there was no time to fit even that to its end; give more (--budget)"
         if not self._best(trials, default):
             n = sum(trial.state != "stopped" for trial in trials) - 1
-            return f"none of {n} others was better in the search"
+            return (
+                f"none of {n} others was better in the search, where it has {self.objective.name} "
+                f"{default.figure:.4f}"
+            )
         # Where all were left out early, nothing was clearly better either.
         if refits and (len(of_default) >= N_SEEDS or all(refit.gain <= 0 for refit in refits)):
             best = refits[0]
@@ -780,6 +779,14 @@ class _Search:
             return
         step, self.shown = self.elapsed - self.shown, self.elapsed
         self.advance(step, text)
+
+
+def _totals(which: list[int], seconds: list[float]) -> Iterator[tuple[int, float]]:
+    """Each of some numbers with the seconds that it and those before it take."""
+    total = 0.0
+    for n in which:
+        total += seconds[n]
+        yield n, total
 
 
 def _words(values: dict[str, Any]) -> str:
