@@ -29,6 +29,7 @@ SESSIONS = (
     "curvature.md",
     "networks.md",
     "runs.md",
+    "tuning.md",
     "what-did-it-learn.md",
     "rules/README.md",
     *(f"rules/{page}" for page in FAMILIES),

@@ -67,7 +67,13 @@ class Range(Shown):
         """A value from one of Optuna's trials."""
         if self.whole:
             return trial.suggest_int(name, int(self.low), int(self.high), log=self.log)
-        return trial.suggest_float(name, self.low, self.high, log=self.log)
+        return self.short(trial.suggest_float(name, self.low, self.high, log=self.log))
+
+    def short(self, value: Any) -> Any:
+        """A value in so many digits as matter, within the range."""
+        if self.whole or value == self.usual:
+            return value
+        return min(max(_rounded(value), self.low), self.high)
 
     def edge(self, value: float) -> str | None:
         """Which end of the range a value is on, or None.
@@ -108,6 +114,10 @@ class Options(Shown):
     def draw(self, trial: Any, name: str) -> Any:
         """A value from one of Optuna's trials."""
         return trial.suggest_categorical(name, self.choices)
+
+    def short(self, value: Any) -> Any:
+        """A value as it is."""
+        return value
 
     def edge(self, value: Any) -> None:  # noqa: ARG002
         """They have no edge."""
@@ -195,26 +205,25 @@ class Space(Shown):
 
     def draw(self, trial: Any) -> Candidate:
         """A candidate with the values of one of Optuna's trials."""
-        by_name = {way.name: way for way in self.ways}
         name = self.ways[0].name
         if len(self.ways) > 1:
-            name = trial.suggest_categorical(SOLVER, tuple(by_name))
-        way = by_name[name]
+            name = trial.suggest_categorical(SOLVER, tuple(way.name for way in self.ways))
+        way = self._way(name)
         values: Values = {}
         for setting, what in way.vary.items():
             if way.present(values, setting):
                 values[setting] = what.draw(trial, f"{name} {setting}")
-        return Candidate(name, values, *way.made(values))
+        return self.candidate(name, values)
 
     def kept(self, params: Values) -> tuple[str, Values]:
         """The solver and the values of what Optuna keeps of a trial."""
         name = params.get(SOLVER, self.ways[0].name)
-        values = {n.removeprefix(f"{name} "): v for n, v in params.items() if n != SOLVER}
-        return name, values
+        vary = self._way(name).vary
+        drawn = {n.removeprefix(f"{name} "): v for n, v in params.items() if n != SOLVER}
+        return name, {n: vary[n].short(value) for n, value in drawn.items()}
 
-    def candidate(self, params: Values) -> Candidate:
-        """A candidate from what Optuna keeps of its trial."""
-        name, values = self.kept(params)
+    def candidate(self, name: str, values: Values) -> Candidate:
+        """A candidate from the name of a solver, and values."""
         return Candidate(name, values, *self._way(name).made(values))
 
     def curve(self, candidate: Candidate) -> str:
@@ -323,13 +332,22 @@ def check_in_memory(ratings: Ratings) -> None:
         )
 
 
+def _rounded(value: float) -> float:
+    """A number that people can read.
+
+    >>> _rounded(0.0123456)
+    0.01235
+    """
+    return float(f"{value:.4g}")
+
+
 def _scaled(usual: Mapping[str, float], values: Values) -> dict[str, float]:
     """The decay of each group, times the scale of biases or of factors."""
     scales = {
         name: values["bias_decay_scale" if name.endswith("bias") else "factor_decay_scale"]
         for name in usual
     }
-    return {name: decay * scales[name] for name, decay in usual.items()}
+    return {name: _rounded(decay * scales[name]) for name, decay in usual.items()}
 
 
 def _scale() -> Range:
@@ -387,7 +405,7 @@ def _sgd(ratings: Ratings, usual: Solver) -> Way:
         rate = chosen.top_rate if as_usual else default_rate(chosen, values["batch_size"], ratings)
         changed = replace(
             settled,
-            rule=chosen.with_rate(rate * values["lr_scale"]),
+            rule=chosen.with_rate(_rounded(rate * values["lr_scale"])),
             n_epochs=values["n_epochs"],
             batch_size=values["batch_size"],
             weight_decay=replace(decay, amount=_scaled(groups, values)),

@@ -570,7 +570,10 @@ class _Search:
 
         What has gained nothing on the first parts is left out, and so is what there is no time for.
         """
-        candidates = [self.space.default, *(self._candidate(trial) for trial in best)]
+        candidates = [
+            self.space.default,
+            *(self.space.candidate(trial.solver, trial.values) for trial in best),
+        ]
         seconds = [self._part_seconds(trial) for trial in (default, *best)]
         figures += [[] for _ in candidates]
         alive = list(range(1, len(candidates)))
@@ -608,10 +611,6 @@ class _Search:
         pairs = zip(default, own, strict=False)
         return np.array([self.objective.gain(*pair) for pair in pairs])
 
-    def _candidate(self, trial: Trial) -> Candidate:
-        way = next(way for way in self.space.ways if way.name == trial.solver)
-        return Candidate(trial.solver, trial.values, *way.made(trial.values))
-
     # -- the outcome
 
     def _result(
@@ -633,10 +632,11 @@ class _Search:
         chosen, verdict = self.space.default, ""
         by_number = {trial.number: trial for trial in trials}
         if passed:
-            chosen = self._candidate(by_number[passed[0].trial])
+            best_trial = by_number[passed[0].trial]
+            chosen = self.space.candidate(best_trial.solver, best_trial.values)
             verdict = self._gain_text(passed[0], of_default)
         elif self.interrupted and default is not None and (found := self._best(trials, default)):
-            chosen = self._candidate(found[0])
+            chosen = self.space.candidate(found[0].solver, found[0].values)
             verdict = (
                 f"Interrupted: the best of the search is kept, {self.objective.name} "
                 f"{found[0].figure:.4f} where the default has {default.figure:.4f}, and was not "
