@@ -585,7 +585,7 @@ class _Search:
                 alive = [n for n in alive if gains[n] > 0]
             if self.budget is not None:
                 left = (self.budget - self.elapsed) / max(1, N_SEEDS - part) - seconds[0]
-                alive = [n for n, total in _totals(alive, seconds) if total <= left]
+                alive = _within(left, alive, seconds) or alive[:1]
             if not alive:
                 return
             found = {}
@@ -781,12 +781,18 @@ class _Search:
         self.advance(step, text)
 
 
-def _totals(which: list[int], seconds: list[float]) -> Iterator[tuple[int, float]]:
-    """Each of some numbers with the seconds that it and those before it take."""
-    total = 0.0
+def _within(left: float, which: list[int], seconds: list[float]) -> list[int]:
+    """Those of some numbers, the first ones rather, that take no longer together than there is time.
+
+    >>> _within(5, [3, 1, 2], [9, 3, 2, 7])
+    [1, 2]
+    """
+    kept = []
     for n in which:
-        total += seconds[n]
-        yield n, total
+        if seconds[n] <= left:
+            kept.append(n)
+            left -= seconds[n]
+    return kept
 
 
 def _words(values: dict[str, Any]) -> str:
