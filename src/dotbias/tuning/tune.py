@@ -133,7 +133,7 @@ class Tuning(Shown):
         settings: what to fit: the default, unless something was clearly better.
         verdict: whether it is the default, and why, in a sentence.
         replaced: whether it is something else than the default.
-        confirmed: whether the search came to its end and what it found was fitted again.
+        confirmed: False of what Ctrl-C has kept of the search, which was not fitted again.
         default: figures of the default on the fresh validation parts.
         refits: those of the best, the best first; what gained nothing on the first parts has no more.
         trials: all of the search.
@@ -364,8 +364,8 @@ def tune(
     >>> import dotbias as db
     >>> ratings, truth = db.simulate(n_users=60, n_items=40, n_ratings=1500, seed=1)
     >>> tuning = db.tune(ratings, "als", n_trials=3)
-    >>> tuning.trials[0].values["n_factors"], len(tuning.default)
-    (64, 5)
+    >>> [trial.values["n_factors"] for trial in tuning.trials][0], tuning.metric
+    (64, 'rmse')
     """
     started = time.perf_counter()
     _require_optuna()
