@@ -9,7 +9,7 @@ the gain is 0. Gains are paired; ± is their standard error over seeds. ``overhe
 time of tuning that went into anything but fits and measuring them.
 
 Needs the real sets in the folder that DOTBIAS_TEST_DATA names. ``many-factors`` is invented: 300 users,
-200 items, 20,000 ratings, 30 planted factors, where the default samples 15.
+200 items, 30,000 ratings, 40 planted factors, where the default samples 15.
 """
 
 from typing import Annotated
@@ -26,7 +26,7 @@ import protocols
 def ratings_of(name: str, seed: int) -> db.Ratings:
     """A set; the invented one anew for each seed."""
     if name == "many-factors":
-        shape = {"n_users": 300, "n_items": 200, "n_ratings": 20_000, "n_factors": 30, "noise": 0.3}
+        shape = {"n_users": 300, "n_items": 200, "n_ratings": 30_000, "n_factors": 40, "noise": 0.3}
         return db.simulate(**shape, popularity=0.5, seed=seed).ratings
     files = {
         "ml-latest-small": "ml-latest-small.zip",

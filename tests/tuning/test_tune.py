@@ -234,15 +234,16 @@ def test_the_end_of_the_curve_is_the_error_of_a_fit(ratings, name):
     assert objective.final(candidate, 5, lambda _: None) == pytest.approx(error)
 
 
-def test_the_curve_of_gibbs_ends_near_the_error_of_its_model():
-    ratings = normal_ratings(60, 40, 1200, noise=0.3, seed=1)
+def test_the_curve_of_gibbs_ends_at_the_error_of_its_model(ratings):
+    """The mean of its predictions is a little off, which would be enough to prefer another solver."""
     solver = db.Gibbs(n_samples=40, burn_in=8, n_factors=3)
     candidate = replace(space_of_ratings(ratings, "gibbs").default, solver=solver)
     held = Validation.hold_out(ratings, SHARE, np.random.default_rng(5))
     parameters, _ = solver.fit(db.DotBias(), held.rest, seed=5)
     objective = ErrorInStars(ratings, "rmse")
-    figure = objective.final(candidate, 5, lambda _: None)
-    assert figure == pytest.approx(np.sqrt(held.loss(db.DotBias(), parameters)), rel=0.02)
+    *_, before, figure = objective.curve(candidate, [5], lambda _: None)
+    assert figure == pytest.approx(np.sqrt(held.loss(db.DotBias(), parameters)), rel=1e-3)
+    assert before == pytest.approx(figure, rel=0.02)
 
 
 def test_lists_are_tuned_by_their_own_figure():

@@ -137,8 +137,8 @@ class _Run:
         model, solver = candidate.model, candidate.solver
         assert isinstance(solver, IteratingSolver)
         if isinstance(solver, Gibbs):
-            # A mean of samples is worked out at the end alone; on rows of its own, drawn likewise, it
-            # knows that of the predictions at any time.
+            # One model of all samples is worked out at the end alone. On the way there is the mean of
+            # their predictions, of rows that it holds out itself, drawn likewise.
             watched = replace(solver, validation_size=SHARE)
             return cls(watched.start(model, ratings, seed=seed), held)
         return cls(solver.start(model, held.rest, seed=seed), held)
@@ -151,7 +151,7 @@ class _Run:
             loop.run(due, on_epoch)
             if loop.history.stopped == "interrupted":
                 raise KeyboardInterrupt
-        if isinstance(loop.solver, Gibbs):
+        if isinstance(loop.solver, Gibbs) and loop.epoch < loop.n_epochs:
             (*_, last) = loop.history.epochs
             assert last.validation_rmse is not None
             return last.validation_rmse

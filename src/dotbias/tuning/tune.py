@@ -701,11 +701,11 @@ class _Search:
     ) -> str:
         if default is None:
             return "there was no time to fit even that to its end; give more (--budget)"
-        if not self._best(trials, default):
-            n = sum(trial.state != "stopped" for trial in trials) - 1
+        n_others = sum(trial.state != "stopped" for trial in trials) - 1
+        if n_others and not self._best(trials, default):
             return (
-                f"none of {n} others was better in the search, where it has {self.objective.name} "
-                f"{default.figure:.4f}"
+                f"none of {n_others} others was better in the search, where it has "
+                f"{self.objective.name} {default.figure:.4f}"
             )
         # Where all were left out early, nothing was clearly better either.
         if refits and (len(of_default) >= N_SEEDS or all(refit.gain <= 0 for refit in refits)):
@@ -715,8 +715,10 @@ class _Search:
                 f"{best.standard_error:.4f} in {self.objective.name} on {len(best.figures)} fresh "
                 f"validation parts, where the default has {np.mean(of_default):.4f}"
             )
+        fits = 2 * N_SEEDS * self._part_seconds(default) / _MOST_KEPT
         return (
-            f"there was no time to fit anything again on {N_SEEDS} fresh validation parts; give more "
+            f"there was no time to fit anything again on {N_SEEDS} fresh validation parts. One fit of it "
+            f"takes {default.seconds / self.objective.n_parts:.2g} s here, so give {fits:.0f} s or more "
             "(--budget), or go on with the study (--study)"
         )
 
