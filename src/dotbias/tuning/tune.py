@@ -717,8 +717,8 @@ class _Search:
             )
         fits = 2 * N_SEEDS * self._part_seconds(default) / _MOST_KEPT
         return (
-            f"there was no time to fit anything again on {N_SEEDS} fresh validation parts. One fit of it "
-            f"takes {default.seconds / self.objective.n_parts:.2g} s here, so give {fits:.0f} s or more "
+            f"there was no time to fit anything again on {N_SEEDS} fresh validation parts. One fit of "
+            f"it takes {default.seconds / self.objective.n_parts:.2g} s here, so give {fits:.0f} s or more "
             "(--budget), or go on with the study (--study)"
         )
 
