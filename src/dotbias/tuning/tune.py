@@ -715,11 +715,12 @@ class _Search:
                 f"{best.standard_error:.4f} in {self.objective.name} on {len(best.figures)} fresh "
                 f"validation parts, where the default has {np.mean(of_default):.4f}"
             )
-        fits = 2 * N_SEEDS * self._part_seconds(default) / _MOST_KEPT
+        one = default.seconds / self.objective.n_parts
+        enough = 2 * N_SEEDS * self._part_seconds(default) / _MOST_KEPT
         return (
             f"there was no time to fit anything again on {N_SEEDS} fresh validation parts. One fit of "
-            f"it takes {default.seconds / self.objective.n_parts:.2g} s here, so give {fits:.0f} s or more "
-            "(--budget), or go on with the study (--study)"
+            f"it takes {one:.2g} s here, so give {enough:.0f} s or more (--budget), or go on with the "
+            "study (--study)"
         )
 
     # -- what all of it shares
