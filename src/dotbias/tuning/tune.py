@@ -49,8 +49,8 @@ BUDGET = 120.0
 N_BEST = 5
 """How many of the trials are fitted again."""
 
-N_SEEDS, MOST_SEEDS = 5, 10
-"""On how many fresh validation parts: so many at least, and where time is left, at most."""
+N_SEEDS = 5
+"""On how many fresh validation parts."""
 
 # Share of the time that is kept for that, at least and at most; between, what the default and the best
 # take.
@@ -122,6 +122,11 @@ class Refit(Shown):
         """Whether the gain exceeds two standard errors, and rounding."""
         least = max(2 * self.standard_error, _LEAST_GAIN * abs(self.mean))
         return self.gain > least
+
+    @property
+    def passes(self) -> bool:
+        """Whether it is better on as many parts as it takes."""
+        return self.is_better and len(self.figures) >= N_SEEDS
 
 
 @dataclass(frozen=True)
@@ -440,6 +445,13 @@ class _Search:
         objective, space, study, seed: what is measured, of what, where it is kept.
         started: when it began.
         budget, n_trials: seconds in all, or trials of the search.
+        fit_seconds: spent in fits.
+        interrupted: whether Ctrl-C has ended it.
+        round_began: when the search was taken up last.
+        of_default, again: figures on fresh parts of the default, and of trials by number.
+        shown: seconds that the bar shows.
+        warm: solvers that are compiled.
+        advance: moves the bar.
     """
 
     objective: Objective
@@ -451,6 +463,9 @@ class _Search:
     n_trials: int | None
     fit_seconds: float = 0.0
     interrupted: bool = False
+    round_began: float = 0.0
+    of_default: list[float] = field(default_factory=list)
+    again: dict[int, list[float]] = field(default_factory=dict)
     shown: float = 0.0
     warm: set[str] = field(default_factory=set)
     advance: Any = None
@@ -468,18 +483,26 @@ class _Search:
         return time.perf_counter() - self.started
 
     def tuned(self) -> Tuning:
-        """Search, and fit the best again."""
+        """Search, and fit the best again; where time is left, go on with the search."""
         with self._until_interrupted():
-            self._search()
-        trials = self._trials()
-        default = self._default(trials)
-        figures: list[list[float]] = []  # of the default and of the best
-        best: list[Trial] = []
-        if default is not None and not self.interrupted:
-            best = self._best(trials, default)
-            with self._until_interrupted():
-                self._confirm(default, best, figures)
-        return self._result(trials, default, best, figures)
+            more = True
+            while more:
+                self.round_began, n_told = self.elapsed, self.study.n_told
+                self._search()
+                trials = self._trials()
+                default = self._default(trials)
+                if default is None:
+                    break
+                self._confirm(default, self._best(trials, default))
+                more = self.study.n_told > n_told and self._is_time_for_more(default)
+        return self._result()
+
+    def _is_time_for_more(self, default: Trial) -> bool:
+        """Whether one more trial may end, and be fitted again."""
+        if self.budget is None:
+            return False
+        again = N_SEEDS * self._part_seconds(default)
+        return self.elapsed + default.seconds + again < self.budget
 
     # -- the search
 
@@ -535,100 +558,112 @@ class _Search:
         assert self.budget is not None
         trials = self._trials()
         default = self._default(trials)
-        kept = _KEPT * self.budget
-        if default is not None:
-            best = self._best(trials, default)
-            pair = self._part_seconds(default) + self._part_seconds(best[0] if best else default)
-            kept = max(kept, N_SEEDS * pair)
-        elif self.study.n_told == 0:  # the default itself, without which there is nothing
-            kept = 0.0
-        return self.budget - min(kept, _MOST_KEPT * self.budget if default else kept)
+        if default is None:  # without which there is nothing
+            return self.budget if self.study.n_told == 0 else (1 - _KEPT) * self.budget
+        left = self.budget - self.round_began
+        best = self._best(trials, default)
+        seconds = self._part_seconds(best[0] if best else default)
+        if len(self.of_default) < N_SEEDS:
+            seconds += self._part_seconds(default)
+        return self.budget - min(max(_KEPT * left, N_SEEDS * seconds), _MOST_KEPT * left)
 
     # -- the best again
 
     def _best(self, trials: list[Trial], default: Trial) -> list[Trial]:
-        """Up to five that were better than the default, the best first."""
-        assert default.figure is not None
-        better = [
-            trial
-            for trial in trials
-            if trial.figure is not None
-            and self.objective.gain(default.figure, trial.figure) > 0
-            and trial.number != default.number
-        ]
-        better.sort(key=lambda t: -self.objective.gain(default.figure or 0.0, t.figure or 0.0))
+        """Up to five that were better than the default, and than what has passed, the best first; none
+        that was fitted again already.
+        """
+        passed = {refit.trial for refit in self._refits(trials) if refit.passes}
+        known = [t for t in trials if t.number in passed or t.number == default.number]
+        least = max(known, key=self._worth)
+        better = [t for t in trials if t.figure is not None and self._worth(t) > self._worth(least)]
+        better.sort(key=self._worth, reverse=True)
         distinct: list[Trial] = []
         for trial in better:
-            if all(
-                (trial.solver, trial.values) != (other.solver, other.values) for other in distinct
-            ):
+            before = [*distinct, *(t for t in trials if t.number in self.again)]
+            if all((trial.solver, trial.values) != (t.solver, t.values) for t in before):
                 distinct.append(trial)
         return distinct[:N_BEST]
 
-    def _confirm(self, default: Trial, best: list[Trial], figures: list[list[float]]) -> None:
-        """Figures of the default and of the best on fresh parts, a list each.
+    def _worth(self, trial: Trial) -> float:
+        """How good a complete trial was in the search."""
+        assert trial.figure is not None
+        return self.objective.gain(0.0, trial.figure)
+
+    def _confirm(self, default: Trial, best: list[Trial]) -> None:
+        """Figures of the default and of the best on fresh parts.
 
         What has gained nothing on the first parts is left out, and so is what there is no time for.
         """
-        candidates = [
-            self.space.default,
-            *(self.space.candidate(trial.solver, trial.values) for trial in best),
-        ]
-        seconds = [self._part_seconds(trial) for trial in (default, *best)]
-        figures += [[] for _ in candidates]
-        alive = list(range(1, len(candidates)))
-        for part in range(N_SEEDS if self.budget is None else MOST_SEEDS):
+        candidates = [self.space.candidate(trial.solver, trial.values) for trial in best]
+        seconds = [self._part_seconds(trial) for trial in best]
+        alive = list(range(len(best)))
+        for part in range(N_SEEDS):
+            known = part < len(self.of_default)
             if part:
-                gains = {n: float(self._gains(figures[0], figures[n]).mean()) for n in alive}
+                gains = {n: float(self._gains(best[n].number).mean()) for n in alive}
                 alive.sort(key=lambda n: -gains[n])
             if part >= _SOME:
                 alive = [n for n in alive if gains[n] > 0]
             if self.budget is not None:
-                left = (self.budget - self.elapsed) / max(1, N_SEEDS - part) - seconds[0]
+                left = (self.budget - self.elapsed) / (N_SEEDS - part)
+                left -= 0.0 if known else self._part_seconds(default)
                 alive = _within(left, alive, seconds) or alive[:1]
             if not alive:
                 return
             found = {}
             try:
-                for n in (0, *alive):
+                if not known:
+                    self.of_default.append(self._again(self.space.default, part))
+                for n in alive:
                     began = time.perf_counter()
-                    seed, watch = self._seed(_FRESH, part), self._watch(self.budget)
-                    with self._fitting():
-                        found[n] = self.objective.final(candidates[n], seed, watch)
+                    found[n] = self._again(candidates[n], part)
                     seconds[n] = _LONGER * (time.perf_counter() - began)
-                    self._show(f"again, part {part + 1}  {candidates[n].way}")
             except _TimeUp:
                 return
             for n, figure in found.items():
-                figures[n].append(figure)
+                self.again.setdefault(best[n].number, []).append(figure)
+
+    def _again(self, candidate: Candidate, part: int) -> float:
+        """The figure of a candidate on a fresh part."""
+        with self._fitting():
+            seed, watch = self._seed(_FRESH, part), self._watch(self.budget)
+            figure = self.objective.final(candidate, seed, watch)
+        self._show(f"again, part {part + 1}  {candidate.way}")
+        return figure
 
     def _part_seconds(self, trial: Trial) -> float:
         """What a fit of a trial's settings may take."""
         return _LONGER * trial.seconds / self.objective.n_parts
 
-    def _gains(self, default: list[float], own: list[float]) -> NDArray[np.float64]:
-        """By how much something was better than the default, on each part that both have."""
-        pairs = zip(default, own, strict=False)
+    def _gains(self, trial: int) -> NDArray[np.float64]:
+        """By how much a trial's settings were better than the default, on each fresh part."""
+        pairs = zip(self.of_default, self.again[trial], strict=False)
         return np.array([self.objective.gain(*pair) for pair in pairs])
+
+    def _refits(self, trials: list[Trial]) -> list[Refit]:
+        """All that were fitted again on some parts, the best first."""
+        refits = [
+            self._refit(trial.number)
+            for trial in trials
+            if len(self.again.get(trial.number, ())) > 1
+        ]
+        return sorted(refits, key=lambda refit: (-len(refit.figures), -refit.gain))
+
+    def _refit(self, trial: int) -> Refit:
+        gains, own = self._gains(trial), self.again[trial]
+        # Fits to parts of the same rows are alike, so that their spread alone would say too little.
+        shared = 1 / len(gains) + SHARE / (1 - SHARE)
+        error = float(gains.std(ddof=1)) * math.sqrt(shared)
+        return Refit(trial, float(np.mean(own)), float(gains.mean()), error, tuple(own))
 
     # -- the outcome
 
-    def _result(
-        self,
-        trials: list[Trial],
-        default: Trial | None,
-        best: list[Trial],
-        figures: list[list[float]],
-    ) -> Tuning:
-        of_default = figures[0] if figures else []
-        refits = [
-            self._refit(trial, of_default, own)
-            for trial, own in zip(best, figures[1:], strict=True)
-            if len(own) > 1
-        ]
-        refits.sort(key=lambda refit: (-len(refit.figures), -refit.gain))
-        enough = [refit for refit in refits if len(refit.figures) >= N_SEEDS]
-        passed = [refit for refit in enough if refit.is_better]
+    def _result(self) -> Tuning:
+        trials = self._trials()
+        default, of_default = self._default(trials), self.of_default
+        refits = self._refits(trials)
+        passed = [refit for refit in refits if refit.passes]
         chosen, verdict = self.space.default, ""
         by_number = {trial.number: trial for trial in trials}
         if passed:
@@ -676,13 +711,6 @@ class _Search:
             interrupted=self.interrupted,
         )
 
-    def _refit(self, trial: Trial, default: list[float], own: list[float]) -> Refit:
-        gains = self._gains(default, own)
-        # Fits to parts of the same rows are alike, so that their spread alone would say too little.
-        shared = 1 / len(gains) + SHARE / (1 - SHARE)
-        error = float(gains.std(ddof=1)) * math.sqrt(shared)
-        return Refit(trial.number, float(np.mean(own)), float(gains.mean()), error, tuple(own))
-
     def _gain_text(self, refit: Refit, default: list[float]) -> str:
         mean = float(np.mean(default))
         share = refit.gain / abs(mean)
@@ -702,7 +730,7 @@ class _Search:
         if default is None:
             return "there was no time to fit even that to its end; give more (--budget)"
         n_others = sum(trial.state != "stopped" for trial in trials) - 1
-        if n_others and not self._best(trials, default):
+        if n_others and not refits and not self._best(trials, default):
             return (
                 f"none of {n_others} others was better in the search, where it has "
                 f"{self.objective.name} {default.figure:.4f}"
