@@ -75,6 +75,18 @@ class Range(Shown):
             return value
         return min(max(_rounded(value), self.low), self.high)
 
+    @property
+    def neighbours(self) -> tuple[Any, ...]:
+        """Of whole numbers, halfway to the ends from what is usual; others are left to be drawn.
+
+        >>> Range(low=1, high=100, usual=4, whole=True).neighbours
+        (20, 2)
+        """
+        if not self.whole:
+            return ()
+        halfway = (round(math.sqrt(end * self.usual)) for end in (self.high, self.low))
+        return tuple(value for value in halfway if value != self.usual)
+
     def edge(self, value: float) -> str | None:
         """Which end of the range a value is on, or None.
 
@@ -119,6 +131,11 @@ class Options(Shown):
         """A value as it is."""
         return value
 
+    @property
+    def neighbours(self) -> tuple[Any, ...]:
+        """All but what is usual."""
+        return tuple(choice for choice in self.choices if choice != self.usual)
+
     def edge(self, value: Any) -> None:  # noqa: ARG002
         """They have no edge."""
         return
@@ -150,14 +167,24 @@ class Way(Shown):
         given = self.vary[name].given
         return given is None or values.get(given[0]) == given[1]
 
-    @property
-    def usual(self) -> Values:
-        """The values that are usual."""
+    def beside(self, changed: Values) -> Values:
+        """The values that are usual, beside some that are changed."""
         values: Values = {}
         for name, what in self.vary.items():
             if self.present(values, name):
-                values[name] = what.usual
+                values[name] = changed.get(name, what.usual)
         return values
+
+    @property
+    def usual(self) -> Values:
+        """The values that are usual."""
+        return self.beside({})
+
+    @property
+    def neighbours(self) -> list[Values]:
+        """The usual ones with one setting changed at a time."""
+        changes = [{name: value} for name, what in self.vary.items() for value in what.neighbours]
+        return [self.beside(change) for change in changes if self.usual.keys() >= change.keys()]
 
     def made(self, values: Values) -> tuple[Model, Solver]:
         """Model and solver with these values; with the usual ones, those that are usual."""
@@ -198,10 +225,18 @@ class Space(Shown):
         way = self.ways[0]
         return Candidate(way.name, way.usual, way.model, way.solver)
 
-    def usual(self, way: Way) -> Values:
-        """The usual values of a solver, by the names that Optuna has for them."""
-        which = {SOLVER: way.name} if len(self.ways) > 1 else {}
-        return which | {f"{way.name} {name}": value for name, value in way.usual.items()}
+    @property
+    def first(self) -> list[Values]:
+        """What is tried first, by the names that Optuna has for it: the defaults of all solvers, and
+        the first of them with one setting changed at a time.
+        """
+        tried = [(way, way.usual) for way in self.ways]
+        tried += [(self.ways[0], values) for values in self.ways[0].neighbours]
+        return [
+            ({SOLVER: way.name} if len(self.ways) > 1 else {})
+            | {f"{way.name} {name}": value for name, value in values.items()}
+            for way, values in tried
+        ]
 
     def draw(self, trial: Any) -> Candidate:
         """A candidate with the values of one of Optuna's trials."""

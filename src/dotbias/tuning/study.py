@@ -38,9 +38,9 @@ _log = logging.getLogger("dotbias")
 NAME = "dotbias"
 """What the study is called in its file."""
 
-# Trials that are drawn at random before there is anything to learn from, beside the defaults; together
-# with conditional settings, which belong to one solver, they are drawn from one distribution.
-_SAMPLER = {"n_startup_trials": 8, "multivariate": True, "group": True}
+# From so many trials on there is something to learn from; before, and after those near the default, they
+# are drawn at random. The settings of one solver are drawn together.
+_SAMPLER = {"n_startup_trials": 12, "multivariate": True, "group": True}
 # A fit is broken off whose curve is above the median of the fits alike, of which there are at least so
 # many, from so many tenths of its length on.
 _PRUNER = {"n_alike": 2, "n_warmup_steps": 3}
@@ -143,7 +143,15 @@ class Study:
         self._study, self.space = study, space
 
     def ask(self) -> tuple[optuna.Trial, Candidate]:
-        """The next trial: first the defaults, then what the sampler suggests."""
+        """The next trial: first those near the default, then what the sampler suggests."""
+        seen = [
+            trial.system_attrs.get("fixed_params", trial.params)
+            for trial in self._study.get_trials(deepcopy=False)
+            if trial.state != TrialState.FAIL
+        ]
+        first = next((values for values in self.space.first if values not in seen), None)
+        if first is not None:
+            self._study.enqueue_trial(first)
         trial = self._study.ask()
         candidate = self.space.draw(trial)
         trial.set_user_attr(_CURVE, self.space.curve(candidate))
@@ -248,7 +256,6 @@ def _begun(
     study.pruner = _MedianOfAlike(**kept["pruner"])
     if alone:
         _clear_killed(study)
-        _enqueue_defaults(study, space)
     return Study(study, space)
 
 
@@ -259,19 +266,6 @@ def _clear_killed(study: optuna.Study) -> None:
         study.tell(trial.number, state=TrialState.FAIL)
     if killed:
         _log.info("Cleared from the study: %d that had not ended.", len(killed))
-
-
-def _enqueue_defaults(study: optuna.Study, space: Space) -> None:
-    """Begin with what is usual, of each solver, unless it was tried."""
-    seen = [
-        trial.system_attrs.get("fixed_params", trial.params)
-        for trial in study.get_trials(deepcopy=False)
-        if trial.state != TrialState.FAIL
-    ]
-    for way in space.ways:
-        usual = space.usual(way)
-        if usual and usual not in seen:
-            study.enqueue_trial(usual)
 
 
 def _check_same(kept: Mapping[str, Any], mine: Mapping[str, Any]) -> None:
