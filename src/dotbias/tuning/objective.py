@@ -22,7 +22,7 @@ from dotbias.solvers.base import OnEpoch, estimate
 from dotbias.solvers.epochs import EpochLoop, IteratingSolver
 from dotbias.solvers.gibbs.gibbs import Gibbs
 from dotbias.solvers.validation import Validation
-from dotbias.tuning.space import Candidate
+from dotbias.tuning.space import Configuration
 
 SHARE = 0.1
 """Share of the training rows in a validation part."""
@@ -72,7 +72,7 @@ class Objective(Shown, ABC):
 
     @abstractmethod
     def curve(
-        self, candidate: Candidate, seeds: Sequence[int], on_epoch: OnEpoch
+        self, candidate: Configuration, seeds: Sequence[int], on_epoch: OnEpoch
     ) -> Iterator[float]:
         """The mean over validation parts of these seeds as the fits go on; the last counts.
 
@@ -86,10 +86,10 @@ class Objective(Shown, ABC):
             DivergenceError: when the learning rate is too high.
         """
 
-    def warm_up(self, candidate: Candidate) -> None:
+    def warm_up(self, candidate: Configuration) -> None:
         """Compile what a fit needs, or load it."""
 
-    def final(self, candidate: Candidate, seed: int, on_epoch: OnEpoch) -> float:
+    def final(self, candidate: Configuration, seed: int, on_epoch: OnEpoch) -> float:
         """The figure on one part."""
         *_, last = self.curve(candidate, [seed], on_epoch)
         return last
@@ -110,14 +110,14 @@ class ErrorInStars(Objective):
         return min(_MOST_PARTS, math.ceil(_ROWS / max(1.0, SHARE * len(self.ratings))))
 
     def curve(
-        self, candidate: Candidate, seeds: Sequence[int], on_epoch: OnEpoch
+        self, candidate: Configuration, seeds: Sequence[int], on_epoch: OnEpoch
     ) -> Iterator[float]:
         """See ``Objective``: the fits to all parts go on side by side."""
         runs = [_Run.begun(self.ratings, candidate, seed) for seed in seeds]
         for step in range(1, STEPS + 1):
             yield float(np.mean([run.error_at(step / STEPS, on_epoch) for run in runs]))
 
-    def warm_up(self, candidate: Candidate) -> None:
+    def warm_up(self, candidate: Configuration) -> None:
         """See ``Objective``: a first epoch."""
         run = _Run.begun(self.ratings, candidate, 0)
         run.error_at(1 / run.loop.n_epochs, lambda _: None)
@@ -131,7 +131,7 @@ class _Run:
     held: Validation
 
     @classmethod
-    def begun(cls, ratings: Ratings, candidate: Candidate, seed: int) -> "_Run":
+    def begun(cls, ratings: Ratings, candidate: Configuration, seed: int) -> "_Run":
         """A fit to what a validation part leaves: every solver has the same."""
         held = Validation.hold_out(ratings, SHARE, generator(seed))
         model, solver = candidate.model, candidate.solver
@@ -173,7 +173,7 @@ class QualityOfLists(Objective):
         return _PARTS_OF_LISTS
 
     def curve(
-        self, candidate: Candidate, seeds: Sequence[int], on_epoch: OnEpoch
+        self, candidate: Configuration, seeds: Sequence[int], on_epoch: OnEpoch
     ) -> Iterator[float]:
         """See ``Objective``: the fits to the parts follow one another."""
         found: list[float] = []

@@ -194,7 +194,7 @@ class Way(Shown):
 
 
 @dataclass(frozen=True)
-class Candidate(Shown):
+class Configuration(Shown):
     """A model and a solver to try.
 
     Args:
@@ -220,10 +220,10 @@ class Space(Shown):
     ways: tuple[Way, ...]
 
     @property
-    def default(self) -> Candidate:
+    def default(self) -> Configuration:
         """What a fit would take."""
         way = self.ways[0]
-        return Candidate(way.name, way.usual, way.model, way.solver)
+        return Configuration(way.name, way.usual, way.model, way.solver)
 
     @property
     def first(self) -> list[Values]:
@@ -238,7 +238,7 @@ class Space(Shown):
             for way, values in tried
         ]
 
-    def draw(self, trial: Any) -> Candidate:
+    def draw(self, trial: Any) -> Configuration:
         """A candidate with the values of one of Optuna's trials."""
         name = self.ways[0].name
         if len(self.ways) > 1:
@@ -257,11 +257,11 @@ class Space(Shown):
         drawn = {n.removeprefix(f"{name} "): v for n, v in params.items() if n != SOLVER}
         return name, {n: vary[n].short(value) for n, value in drawn.items()}
 
-    def candidate(self, name: str, values: Values) -> Candidate:
+    def candidate(self, name: str, values: Values) -> Configuration:
         """A candidate from the name of a solver, and values."""
-        return Candidate(name, values, *self._way(name).made(values))
+        return Configuration(name, values, *self._way(name).made(values))
 
-    def curve(self, candidate: Candidate) -> str:
+    def curve(self, candidate: Configuration) -> str:
         """What candidates have in common whose learning curves can be compared."""
         shapes = self._way(candidate.way).shapes
         return " ".join([candidate.way, *(f"{name}={candidate.values[name]}" for name in shapes)])
@@ -270,7 +270,7 @@ class Space(Shown):
         (way,) = (way for way in self.ways if way.name == name)
         return way
 
-    def edges(self, candidate: Candidate) -> list[str]:
+    def edges(self, candidate: Configuration) -> list[str]:
         """Each of its values that is on the edge of a range, in words."""
         way = self._way(candidate.way)
         told = ((name, way.vary[name].edge(value)) for name, value in candidate.values.items())

@@ -26,7 +26,7 @@ from optuna.trial import FrozenTrial, TrialState
 
 from dotbias.errors import DataError, SettingError
 from dotbias.tuning.objective import seed_of
-from dotbias.tuning.space import Candidate, Space, Values
+from dotbias.tuning.space import Configuration, Space, Values
 
 try:
     import fcntl
@@ -142,7 +142,7 @@ class Study:
     def __init__(self, study: optuna.Study, space: Space) -> None:
         self._study, self.space = study, space
 
-    def ask(self) -> tuple[optuna.Trial, Candidate]:
+    def ask(self) -> tuple[optuna.Trial, Configuration]:
         """The next trial: first those near the default, then what the sampler suggests."""
         seen = [
             trial.system_attrs.get("fixed_params", trial.params)

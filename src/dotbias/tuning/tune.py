@@ -30,7 +30,7 @@ from dotbias.shown import Part, Rows, Shown
 from dotbias.solvers.base import Epoch, Solver
 from dotbias.tuning.objective import SHARE, Objective, objective_of, seed_of
 from dotbias.tuning.space import (
-    Candidate,
+    Configuration,
     Space,
     check_in_memory,
     space_of_lists,
@@ -509,11 +509,12 @@ class _Search:
     def _search(self) -> None:
         while not self._is_over():
             trial, candidate = self.study.ask()
-            self._warm_up(candidate)
             began, figure = time.perf_counter(), None
             state: State = "stopped"
             limit = None if self.budget is None else self._search_ends()
             try:
+                self._warm_up(candidate)
+                began = time.perf_counter()
                 seeds = [self._seed(_SEARCH, n) for n in range(self.objective.n_parts)]
                 with self._fitting():
                     curve = self.objective.curve(candidate, seeds, self._watch(limit))
@@ -541,7 +542,7 @@ class _Search:
             told = "" if figure is None else f"  {self.objective.name} {figure:.4f}"
             self._show(f"trial {trial.number} {candidate.way}{told}")
 
-    def _warm_up(self, candidate: Candidate) -> None:
+    def _warm_up(self, candidate: Configuration) -> None:
         """Let a solver compile before its fits are timed."""
         if candidate.way not in self.warm:
             self.warm.add(candidate.way)
@@ -624,7 +625,7 @@ class _Search:
             for n, figure in found.items():
                 self.again.setdefault(best[n].number, []).append(figure)
 
-    def _again(self, candidate: Candidate, part: int) -> float:
+    def _again(self, candidate: Configuration, part: int) -> float:
         """The figure of a candidate on a fresh part."""
         with self._fitting():
             seed, watch = self._seed(_FRESH, part), self._watch(self.budget)
