@@ -35,6 +35,7 @@ SESSIONS = (
     "curvature.md",
     "networks.md",
     "runs.md",
+    "tuning.md",
     "what-did-it-learn.md",
     "rules/README.md",
     *(f"rules/{page}" for page in FAMILIES),

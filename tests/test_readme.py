@@ -26,6 +26,8 @@ from tests.conftest import PROJECT
 README = PROJECT / "README.md"
 FILES = ("README.md", "README.zh-CN.md")
 ENDLESS = ("serve",)
+TIMED = "tune"
+"""It takes the time that it is given."""
 # What is a reader's own.
 READ = ("ratings.csv", "movies.csv", "ml-latest-small.zip", "pairs.csv", "mine.csv", "new.csv")
 READ += ("unseen.csv", "log.txt", "survey.csv", "shop.db")
@@ -158,7 +160,8 @@ def main(archive: Path, *, plain: bool) -> None:
             )
             processor, seconds = timed(given, folder)
             print(f"{processor:7.1f} {seconds:7.1f}  {shlex.join(given)}", flush=True)
-            slow += [shlex.join(given)] if processor > MOST_SECONDS else []
+            if processor > MOST_SECONDS and words[0] != TIMED:
+                slow.append(shlex.join(given))
         print(f"{len(slow)} took over {MOST_SECONDS} seconds of the processor", *slow, sep="\n")
 
 

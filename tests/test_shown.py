@@ -121,6 +121,7 @@ def results(tmp_path_factory) -> list[Any]:
         db.lr_find(model, solver, train, n_trials=1),
         db.race(train, [db.SGD(), db.Adam()], model, solver, rates={"sgd": 0.02, "adam": 0.01}),
         db.surface_race("valley", [db.SGD()], n_steps=5),
+        db.tune(train, db.ALS(weight_decay=3.0, n_iterations=3), n_trials=10),
         db.principal_components(stars, n=1, k=2),
         db.neighbour_stability(stars, item, k=2, n_fits=1),
         db.embedding_map(stars, method="pca"),

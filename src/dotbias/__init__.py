@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from dotbias.evaluation.evaluate import evaluate as evaluate
     from dotbias.fitting.choosing import choose_solver as choose_solver
     from dotbias.fitting.fit import fit as fit
+    from dotbias.fitting.settings_file import SettingsFile as SettingsFile
     from dotbias.insight.components import Components as Components
     from dotbias.insight.components import principal_components as principal_components
     from dotbias.insight.curvature import Curvature as Curvature
@@ -67,6 +68,8 @@ if TYPE_CHECKING:
     from dotbias.tuning.lr_finder import lr_find as lr_find
     from dotbias.tuning.race import race as race
     from dotbias.tuning.surfaces import surface_race as surface_race
+    from dotbias.tuning.tune import Tuning as Tuning
+    from dotbias.tuning.tune import tune as tune
 
 
 __version__ = "0.13.0"
@@ -107,6 +110,8 @@ _HOME = {
     "Scale": "dotbias.data.ratings",
     "Schedule": "dotbias.solvers.descent.schedules",
     "SettingError": "dotbias.errors",
+    "SettingsFile": "dotbias.fitting.settings_file",
+    "Tuning": "dotbias.tuning.tune",
     "UnknownIdError": "dotbias.errors",
     "WeightDecay": "dotbias.solvers.decay",
     "choose_solver": "dotbias.fitting.choosing",
@@ -127,6 +132,7 @@ _HOME = {
     "read_ratings": "dotbias.data.read",
     "simulate": "dotbias.data.simulate",
     "surface_race": "dotbias.tuning.surfaces",
+    "tune": "dotbias.tuning.tune",
 }
 
 

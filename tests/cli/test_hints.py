@@ -73,6 +73,12 @@ def test_every_next_command_runs_as_it_is_printed(run, workplace, ratings):
     (workplace / "text.csv").write_text("\n".join(["user,item,rating", *rows]))
     fitted = run("fit", "text.csv", *how, "-o", "text.dotbias")
     assert words_of(fitted)[-1] == "-a 0"
+    how = "--solver", "als", "--trials", 1, "--seed", 2
+    tuned = run("tune", ratings, *COLUMNS, "--on-bad", "skip", *how, "-o", "s.json")
+    assert words_of(tuned)[-2:] == ["--settings", "s.json"]
+    assert "--seed" in words_of(tuned)
+    assert "als" not in words_of(tuned)
+    run(*words_of(tuned), "--for", "predict")
     assert "Recommendations for user -a 0" in run(*words_of(fitted)).stdout
 
 
@@ -85,6 +91,7 @@ def test_every_next_command_is_known_here():
                 found.add((path.name, node.name))
                 assert "hints." in ast.unparse(node)
     known = {("fitting.py", "fit"), ("laboratory.py", "lr_find"), ("demo.py", "demo")}
+    known |= {("tuning.py", "tune")}
     assert found == known | {("data.py", "prepare")}
 
 

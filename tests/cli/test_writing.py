@@ -16,9 +16,10 @@ from dotbias.whole_file import FileKind
 from tests.cli.command import run
 
 # Options that name a file, but one to read.
-READ = {("titles", "--titles"), ("saved", "--from")}
-# A folder that the command looks at itself, before it fits (tests/fitting/test_checkpoints.py).
-KEPT = {("checkpoint", "--checkpoint")}
+READ = {("settings_file", "--settings"), ("titles", "--titles"), ("saved", "--from")}
+# What the command looks at itself, before it fits: a folder (tests/fitting/test_checkpoints.py), and a
+# file that it adds to (tests/tuning/test_tune.py).
+KEPT = {("checkpoint", "--checkpoint"), ("study", "--study")}
 
 
 @dataclass(frozen=True)

@@ -47,11 +47,11 @@ def test_a_penalty_is_chosen_whose_lists_beat_the_most_rated_items(choice):
 
 def test_the_path_ends_where_fits_from_random_embeddings_do(tastes, choice):
     """From strong to weak it did not: directions that a penalty has emptied fill slowly."""
-    task = preference._Task.of(tastes, 1)
+    task = preference.ListTask.of(tastes, 1)
     for each in choice.record.tried[:10]:  # under the strongest random embeddings hardly grow
         solver = db.ImplicitALS(weight_decay=each.weight_decay, n_iterations=15)
         alone = choice.model, solver.fit(choice.model, task.rows, seed=1)[0]
-        assert task.ndcg(*alone).mean() == pytest.approx(each.ndcg, abs=0.02)
+        assert task.figures(*alone)["ndcg"].mean() == pytest.approx(each.ndcg, abs=0.02)
 
 
 def test_where_all_have_one_taste_the_most_rated_items_are_recommended():
@@ -110,7 +110,7 @@ def test_many_pairs_have_many_factors(tastes, monkeypatch):
 
 def test_lists_are_measured_as_a_loop_would(tastes):
     """Most rated items of those that a user lacks, against what was held out of their choices."""
-    task = preference._Task.of(tastes, 3)
+    task = preference.ListTask.of(tastes, 3)
     assert len(task.rows) + task.relevant.nnz == len(tastes)
     counts, gains = task.rows.item_counts, []
     for row, user in enumerate(task.users):
@@ -122,7 +122,9 @@ def test_lists_are_measured_as_a_loop_would(tastes):
         gain = sum(1 / math.log2(at + 2) for at, i in enumerate(left[:10]) if i in relevant)
         most = sum(1 / math.log2(at + 2) for at in range(min(len(relevant), 10)))
         gains.append(gain / most)
-    np.testing.assert_allclose(task.ndcg(*task.fit(db.MostRated())), gains)
+    model = db.MostRated().default_model
+    parameters, _ = db.MostRated().fit(model, task.rows)
+    np.testing.assert_allclose(task.figures(model, parameters)["ndcg"], gains)
 
 
 SMALL = {

@@ -93,6 +93,8 @@ POOLS = {
         "--user-ids": "integers text x",
         "--perplexity": f"2 5 x 0 {' '.join(ABSURD)}",
         "--method": "pca x",
+        "--metric": "rmse ndcg ndcg@3 recall@0 mae x",
+        "--settings": "text.csv m.dotbias nothing.json x",
     }.items()
 }
 
@@ -112,6 +114,7 @@ STARTS: dict[str, list[str]] = {
         "--folds 2 --solver als",
     ],
     "lr-find": ["--epochs 1 --trials 0 --factors 2"],
+    "tune": ["--solver als --trials 1", "--solver sgd --trials 2", "--metric ndcg@3 --trials 1"],
     "race": ["--rules sgd --epochs 1 --trials 0 --factors 2", "--surface beale --steps 3"],
     "curvature": ["--epochs 1 --factors 1 --steps 2 --no-rates --eigenvalues 2"],
     "map": ["-o out.html --method pca"],

@@ -137,7 +137,7 @@ def fit(
     )
     if table is None:
         table = reading.read(ratings, memory=memory)
-    parts = _Parts.of(table, test_size, seed if split_seed is None else split_seed, new_users)
+    parts = Parts.of(table, test_size, seed if split_seed is None else split_seed, new_users)
     table, train, test = parts.whole, parts.train, parts.test
     show.say(summary(table))
     purpose = ranking.purpose_for(table, plan)
@@ -315,7 +315,7 @@ def _prepared_first(
 
 
 @dataclass(frozen=True)
-class _Parts:
+class Parts:
     """What a model is fitted to, and what it is measured on.
 
     Args:
@@ -336,9 +336,7 @@ class _Parts:
         return len(self.whole) - len(self.train)
 
     @classmethod
-    def of(
-        cls, table: "Ratings", size: float | None, seed: int, new_users: float | int
-    ) -> "_Parts":
+    def of(cls, table: "Ratings", size: float | None, seed: int, new_users: float | int) -> "Parts":
         """A table in two parts; of one on disk those that it was prepared in.
 
         Raises:

@@ -1,6 +1,7 @@
 """Commands that a note hands on: each runs as it is printed."""
 
 import shlex
+from collections.abc import Collection
 from typing import Any
 
 import typer
@@ -14,7 +15,9 @@ def command(*words: object) -> str:
     return shlex.join(["dotbias", *map(str, words)])
 
 
-def same_with(context: typer.Context, name: str, *more: object) -> str:
+def same_with(
+    context: typer.Context, name: str, *more: object, without: Collection[str] = ()
+) -> str:
     """Another command with all that was typed for the present one and that it takes too, passwords in
     addresses left out.
 
@@ -22,6 +25,7 @@ def same_with(context: typer.Context, name: str, *more: object) -> str:
         context: of the present command.
         name: of the other one.
         more: further words at its end.
+        without: options that mean something else there.
     """
     from dotbias.data.sources.databases import without_password
 
@@ -31,7 +35,7 @@ def same_with(context: typer.Context, name: str, *more: object) -> str:
     for parameter in context.command.params:
         source = context.get_parameter_source(parameter.name or "")
         typed = source is not None and source.name == "COMMANDLINE"
-        if typed and taken.intersection(parameter.opts).difference(_PRINTING):
+        if typed and taken.intersection(parameter.opts).difference(_PRINTING, without):
             typed_words = _typed(parameter, context.params[parameter.name or ""])
             words += map(without_password, typed_words)
     return command(name, *words, *more)

@@ -15,7 +15,7 @@ import typer
 from typer.core import TyperGroup
 
 from dotbias import __version__
-from dotbias.cli import data, demo, fitting, insight, laboratory, serving, show, using
+from dotbias.cli import data, demo, fitting, insight, laboratory, serving, show, tuning, using
 from dotbias.errors import DotbiasError
 
 
@@ -79,7 +79,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-for group in (demo, fitting, using, serving, laboratory, insight, data):
+for group in (demo, fitting, using, serving, laboratory, tuning, insight, data):
     group.register(app)
 
 

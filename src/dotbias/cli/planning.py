@@ -10,6 +10,8 @@ from dotbias.errors import SettingError
 from dotbias.settings import named
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from dotbias.data.ratings import Ratings
     from dotbias.fitting.choosing import Choice
     from dotbias.models.base import Model
@@ -57,6 +59,8 @@ def plan(solving: Solving, also: Mapping[str, tuple[SolverName, ...]] | None = N
     Raises:
         SettingError: for options that contradict each other, and illegal settings.
     """
+    if solving.settings_file is not None:
+        return _from_file(solving, solving.settings_file, also or {})
     meant = {o.typed: o.sets.meant_for for o in solving.given() if o.sets.meant_for}
     meant |= also or {}
     if solving.form not in (None, "linear"):
@@ -92,6 +96,30 @@ def plan(solving: Solving, also: Mapping[str, tuple[SolverName, ...]] | None = N
     if solving.solver_name == "auto":
         because = f"{name}, because of {option}, which it is meant for."
     return Plan(*_made(solving, name), because=because)
+
+
+def _from_file(solving: Solving, file: "Path", also: Mapping[str, tuple[SolverName, ...]]) -> Plan:
+    """Model and solver of a file, with which nothing but threads can be said."""
+    from dotbias.fitting.named import SOLVERS as KINDS
+    from dotbias.fitting.settings_file import SettingsFile
+
+    budget = [] if solving.budget is None else [f"--budget {solving.budget}"]
+    typed = [given.typed for given in solving.given() if given.name != "threads"]
+    for option in (*solving.named(), *budget, *typed):
+        raise SettingError(
+            f"{option} contradicts --settings {file}, which says it all: leave one out"
+        )
+    kept = SettingsFile.load(file)
+    for option, names in also.items():
+        if not any(type(kept.solver) is KINDS[name] for name in names):
+            raise SettingError(
+                f"{option} is meant for the solver {' or '.join(names)}, and {file} has "
+                f"{type(kept.solver).__name__}"
+            )
+    solver: Any = kept.solver
+    if solving.threads is not None:
+        solver = replace(solver, n_threads=solving.threads)
+    return Plan(kept.model, solver, because=f"{solver.brief()}, from {file}.")
 
 
 def choose(solving: Solving, ratings: "Ratings") -> Plan:

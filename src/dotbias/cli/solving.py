@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Annotated, Any, Literal, NamedTuple, TypeAlias, get_args, get_type_hints
 
 import typer
@@ -161,6 +162,15 @@ class Solving:
             "without.",
             metavar="TIME",
             show_default="30s",
+            rich_help_panel=_MODEL,
+        ),
+    ] = None
+    settings_file: Annotated[
+        Path | None,
+        typer.Option(
+            "--settings",
+            help="Solver, model and their settings from a file that `dotbias tune` has written.",
+            metavar="FILE",
             rich_help_panel=_MODEL,
         ),
     ] = None

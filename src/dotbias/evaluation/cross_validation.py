@@ -19,7 +19,7 @@ from dotbias.evaluation.new_users import FOLD_SHARE
 from dotbias.evaluation.ranking import NAMES, By, Ranking, relevant_text
 from dotbias.fitting.choosing import BUDGET, choose_solver
 from dotbias.fitting.fit import Purpose, fit, purpose_of
-from dotbias.fitting.named import ModelLike, SolverLike, model_and_solver
+from dotbias.fitting.named import ModelLike, SettingsLike, SolverLike, model_and_solver
 from dotbias.fitting.preference import PreferenceChoice
 from dotbias.models.base import Scores
 from dotbias.progress import Progress, part, progress_bar
@@ -159,6 +159,7 @@ def cross_validate(
     model: ModelLike = None,
     solver: SolverLike = None,
     *,
+    settings: SettingsLike = None,
     purpose: Purpose | None = None,
     preference: Solver | PreferenceChoice | None = None,
     n_folds: int = 5,
@@ -181,7 +182,7 @@ def cross_validate(
             of training and held-out ratings, such as the official ones of a set.
         model: as for ``fit``; with neither model nor solver, what is chosen for the ratings (of
             given folds: for the first training part) is used for all.
-        solver: as for ``fit``.
+        solver, settings: as for ``fit``.
         purpose, preference: as for ``fit``; each fold chooses for itself what is left open. Without
             ``ranking`` nothing would be measured of a second model, and none is fitted.
         n_folds: number of folds; without effect on given ones.
@@ -206,7 +207,7 @@ def cross_validate(
     >>> len(result.folds), result.std["rmse"] < 0.1 < result.mean["rmse"] < 1
     (3, True)
     """
-    model, solver = model_and_solver(model, solver)
+    model, solver = model_and_solver(model, solver, settings)
     split = seed if split_seed is None else split_seed
     pairs: Iterable[tuple[Ratings, Ratings]]
     known = (Ratings, PreparedRatings, str, PathLike, Mapping)
@@ -226,6 +227,8 @@ def cross_validate(
     with progress_bar("cross-validation", total, enabled=progress) as advance:
         for train, test in pairs:
             wanted = purpose_of(purpose, train, *named, preference)
+            if settings is not None and purpose is None and wanted == "predict":
+                wanted = "both"
             if wanted == "both" and not ranking:
                 wanted, preference = "predict", None
             if model is None and solver is None and wanted != "recommend":

@@ -10,7 +10,7 @@ from dotbias.data.read import as_ratings
 from dotbias.errors import SettingError
 from dotbias.fitting.checkpoints import EVERY, Checkpoints, Where, checkpoints_in
 from dotbias.fitting.choosing import BUDGET, choose_solver
-from dotbias.fitting.named import ModelLike, SolverLike, model_and_solver
+from dotbias.fitting.named import ModelLike, SettingsLike, SolverLike, model_and_solver
 from dotbias.fitting.preference import PreferenceChoice, choose_preference, usual_model
 from dotbias.models import Baseline, DotBias, DotProduct, EmbeddingNet
 from dotbias.models.base import Model, has_formula_of
@@ -47,6 +47,7 @@ def fit(
     model: ModelLike = None,
     solver: SolverLike = None,
     *,
+    settings: SettingsLike = None,
     purpose: Purpose | None = None,
     preference: Solver | PreferenceChoice | None = None,
     budget: float = BUDGET,
@@ -69,6 +70,8 @@ def fit(
             neither model nor solver, ``choose_solver`` chooses both, logs what it chose and why (logger
             ``dotbias``), and ``facts.choice`` keeps it. With a solver alone, what that solver is for.
         solver: with a model alone, that of ``default_solver``; also by name, as in ``"als"``.
+        settings: model and solver as tuning has found them (``Tuning.settings``), or the file that they
+            were saved in, in the place of both.
         purpose: ``"both"``, the default unless a model or solver is named: ratings, and preferences by
             which ``recommend`` ranks. ``"predict"``: ratings alone. ``"recommend"``: preferences alone.
         preference: how preferences are estimated; to name it beside a model or solver of ratings asks
@@ -97,10 +100,10 @@ def fit(
     Raises:
         SettingError: for a solver that cannot estimate the model, a budget that is not above 0, a
             purpose that contradicts model, solver or data, a ``preference`` that nothing needs or that
-            estimates ratings, or a solver whose parameters are not finite
-            or none of the model's (``Model.check``); for checkpoints that are there without ``resume``,
-            or are of another fit, naming what differs; for ``checkpoint`` with a solver of one's own
-            that is no ``IteratingSolver``.
+            estimates ratings, ``settings`` beside a model or solver, or a solver whose parameters are
+            not finite or none of the model's (``Model.check``); for checkpoints that are there without
+            ``resume``, or are of another fit, naming what differs; for ``checkpoint`` with a solver of
+            one's own that is no ``IteratingSolver``.
         DivergenceError: when the learning rate is too high.
         ModelFileError: for a checkpoint that is damaged, or cannot be written, as on a full disk; the
             one before stays.
@@ -114,7 +117,9 @@ def fit(
     ['user', 'rank', 'item', 'title', 'prediction', 'preference', 'basis']
     """
     ratings = as_ratings(ratings)
-    model, solver = model_and_solver(model, solver)
+    model, solver = model_and_solver(model, solver, settings)
+    if settings is not None and purpose is None and ratings.kind == "ratings":
+        purpose = "both" if model is not None and model.scores == "rating" else None
     purpose = purpose_of(purpose, ratings, model, solver, preference)
     with checkpoints_in(checkpoint, checkpoint_every, resume) as kept:
         runs = _Runs(ratings, budget, seed, progress, kept, cluster, n_workers)

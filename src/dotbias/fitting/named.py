@@ -1,12 +1,14 @@
 """Model and solver as people say them: objects, or the names of the command line."""
 
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any, TypeAlias
 
 from dotbias.errors import SettingError
+from dotbias.fitting.settings_file import SettingsFile, settings_of
 from dotbias.models import Baseline, DotBias, EmbeddingNet
 from dotbias.models.base import Model
-from dotbias.settings import named
+from dotbias.settings import Settings, named
 from dotbias.solvers.base import Solver
 from dotbias.solvers.descent.gradient import GradientDescent
 from dotbias.solvers.descent.rules import Rule
@@ -25,22 +27,35 @@ SOLVERS: Mapping[str, type[Solver]] = {"sgd": GradientDescent, "als": ALS, "gibb
 
 ModelLike: TypeAlias = Model | str | None
 SolverLike: TypeAlias = Solver | str | None
+SettingsLike: TypeAlias = SettingsFile | str | Path | None
 
 
-def model_and_solver(model: Any, solver: Any) -> tuple[Model | None, Solver | None]:
+def model_and_solver(
+    model: Any, solver: Any, settings: SettingsLike = None
+) -> tuple[Model | None, Solver | None]:
     """A model and a solver from two arguments, in whichever of the two they are: what each is, is plain.
 
     Args:
         model, solver: objects, names of ``MODELS`` or ``SOLVERS``, or None.
+        settings: both, as tuning has found them, or a file of them.
 
     Raises:
-        SettingError: for what is neither, and for two models or two solvers; says what to write.
+        SettingError: for what is neither, for two models or two solvers, and for either of them beside
+            settings; says what to write.
+        DataError: for a file that holds no settings.
 
     >>> model_and_solver(ALS(n_iterations=2), None)
     (None, ALS(n_iterations=2, ...))
     >>> model_and_solver("net", "sgd")[0] == EmbeddingNet()
     True
     """
+    if settings is not None:
+        for name, value in (("model", model), ("solver", solver)):
+            if value is not None:
+                given = value.brief() if isinstance(value, Settings) else repr(value)
+                raise SettingError(f"{name}={given}: settings have their own {name}, leave one out")
+        kept = settings_of(settings)
+        return kept.model, kept.solver
     found: dict[type, Any] = {}
     for name, value in (("model", model), ("solver", solver)):
         one = _made(name, value)

@@ -178,13 +178,15 @@ def _decided(
 ) -> _Decision:
     """What ``choose_preference`` chooses, worked out."""
     started = time.perf_counter()
-    task = _Task.of(_affordable(ratings, budget, seed), seed)
+    task = ListTask.of(_affordable(ratings, budget, seed), seed)
     tried: list[TriedPenalty] = []
     penalty, popular, better = USUAL_DECAY, None, False
     if task is None:
         reason = "no list can be measured: no user has two choices, or others share none."
     else:
-        of_popular = task.ndcg(*task.fit(MostRated()))
+        most_rated = MostRated().default_model
+        parameters, _ = MostRated().fit(most_rated, task.rows, seed=seed)
+        of_popular = task.figures(most_rated, parameters)["ndcg"]
         popular = float(of_popular.mean())
         with progress_bar("choosing the penalty", len(PATH), enabled=progress) as advance:
 
@@ -236,7 +238,7 @@ def _affordable(ratings: Ratings, budget: float, seed: int) -> Ratings:
 
 
 @dataclass(frozen=True, eq=False)
-class _Task:
+class ListTask(Shown):
     """Rows to fit to, and the users whose lists are measured.
 
     Args:
@@ -254,7 +256,7 @@ class _Task:
     seed: int
 
     @classmethod
-    def of(cls, ratings: Ratings, seed: int) -> "_Task | None":
+    def of(cls, ratings: Ratings, seed: int) -> "ListTask | None":
         """The task, or None where no list can be measured."""
         held = held_out(ratings.user_indices, None, HELD_OUT, seed=seed, by="user")
         several = np.flatnonzero(np.bincount(ratings.user_indices[held], minlength=ratings.n_users))
@@ -278,20 +280,17 @@ class _Task:
         rated = [table.indices[table.indptr[u] : table.indptr[u + 1]] for u in users]
         return cls(rows, users, rated, relevant, seed)
 
-    def fit(self, solver: Solver) -> tuple[Model, Parameters]:
-        """A model of the rows."""
-        model = solver.default_model
-        return model, solver.fit(model, self.rows, seed=self.seed)[0]
-
-    def ndcg(self, model: Model, parameters: Parameters) -> NDArray[np.float64]:
-        """Of the list that ``recommend`` would give to each user, shape (n,)."""
+    def figures(
+        self, model: Model, parameters: Parameters, k: int = K
+    ) -> dict[str, NDArray[np.float64]]:
+        """Of the list of k that ``recommend`` would give to each user, arrays of shape (n,) by name."""
         rare = self.rows.item_counts < MIN_RATINGS
-        top = top_items(model, parameters, self.users, K, rare=rare, rated=self.rated)
-        return figures_per_user(top, self.relevant, K)["ndcg"]
+        top = top_items(model, parameters, self.users, k, rare=rare, rated=self.rated)
+        return figures_per_user(top, self.relevant, k)
 
 
 def _walk(
-    task: _Task, model: Model, solver: ImplicitALS, on_penalty: OnPenalty
+    task: ListTask, model: Model, solver: ImplicitALS, on_penalty: OnPenalty
 ) -> tuple[list[TriedPenalty], NDArray[np.float64]]:
     """The path, from weak to strong, until it goes down; the nDCG of each user at its best value."""
     parameters = None
@@ -305,7 +304,7 @@ def _walk(
         )
         if history.stopped == "interrupted":
             raise KeyboardInterrupt
-        of_users = task.ndcg(model, parameters)
+        of_users = task.figures(model, parameters)["ndcg"]
         tried.append(TriedPenalty(value, float(of_users.mean())))
         on_penalty(tried[-1])
         if len(tried) == 1 or tried[-1].ndcg > tried[best].ndcg:
