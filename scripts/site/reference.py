@@ -30,11 +30,13 @@ GROUPS: dict[str, tuple[str, ...]] = {
         *("GradientDescent", "ALS", "ImplicitALS", "Gibbs", "ClosedForm", "MostRated"),
         "WeightDecay",
     ),
-    "Update rules": ("Rule", *RULE_NAMES),
+    "Update rules": ("Rule", "RowRule", "GroupRule", *RULE_NAMES),
     "Schedules": ("Schedule", *SCHEDULE_NAMES),
     "Recommender": ("Recommender", "FoldedUser", "FoldedItem", "Explanation"),
     "Evaluation": ("evaluate", "cross_validate"),
-    "Tuning": ("lr_find", "LrCurve", "race", "surface_race"),
+    "Tuning": (
+        *("tune", "Tuning", "SettingsFile", "lr_find", "LrCurve", "race", "surface_race"),
+    ),
     "Insight": (
         *("embedding_map", "EmbeddingMap", "principal_components", "Components"),
         *("neighbour_stability", "NeighbourStability", "curvature", "Curvature"),

@@ -54,6 +54,8 @@ if TYPE_CHECKING:
     from dotbias.solvers.decay import WeightDecay as WeightDecay
     from dotbias.solvers.descent.gradient import GradientDescent as GradientDescent
     from dotbias.solvers.descent.rules import *  # noqa: F403
+    from dotbias.solvers.descent.rules import GroupRule as GroupRule
+    from dotbias.solvers.descent.rules import RowRule as RowRule
     from dotbias.solvers.descent.rules import Rule as Rule
     from dotbias.solvers.descent.schedules import *  # noqa: F403
     from dotbias.solvers.descent.schedules import Schedule as Schedule
@@ -97,6 +99,7 @@ _HOME = {
     "FoldedUser": "dotbias.recommender.fold_in",
     "Gibbs": "dotbias.solvers.gibbs.gibbs",
     "GradientDescent": "dotbias.solvers.descent.gradient",
+    "GroupRule": "dotbias.solvers.descent.rules",
     "ImplicitALS": "dotbias.solvers.least_squares.implicit_als",
     "LrCurve": "dotbias.tuning.lr_finder",
     "ModelFileError": "dotbias.errors",
@@ -106,6 +109,7 @@ _HOME = {
     "PreparedRatings": "dotbias.data.prepared.prepared",
     "Ratings": "dotbias.data.ratings",
     "Recommender": "dotbias.recommender.recommender",
+    "RowRule": "dotbias.solvers.descent.rules",
     "Rule": "dotbias.solvers.descent.rules",
     "Scale": "dotbias.data.ratings",
     "Schedule": "dotbias.solvers.descent.schedules",
