@@ -34,9 +34,7 @@ GROUPS: dict[str, tuple[str, ...]] = {
     "Schedules": ("Schedule", *SCHEDULE_NAMES),
     "Recommender": ("Recommender", "FoldedUser", "FoldedItem", "Explanation"),
     "Evaluation": ("evaluate", "cross_validate"),
-    "Tuning": (
-        *("tune", "Tuning", "SettingsFile", "lr_find", "LrCurve", "race", "surface_race"),
-    ),
+    "Tuning": (*("tune", "Tuning", "SettingsFile", "lr_find", "LrCurve", "race", "surface_race"),),
     "Insight": (
         *("embedding_map", "EmbeddingMap", "principal_components", "Components"),
         *("neighbour_stability", "NeighbourStability", "curvature", "Curvature"),

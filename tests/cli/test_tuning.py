@@ -97,8 +97,12 @@ def test_a_study_goes_on(run, ratings, tuned):
     [
         ("--budget 1 --trials 2", "--budget 1 and --trials 2: name one of them"),
         ("--budget x", "--budget x: write a time above 0"),
-        ("--metric x --trials 1", "metric='x': it must be rmse, or ndcg"),
-        ("--solver x --trials 1", "solver='x': it must be one of gibbs, sgd, als"),
+        ("--metric x --trials 1", "--metric x: it must be rmse, or ndcg"),
+        ("--solver x --trials 1", "--solver x: it must be one of auto, sgd, als, gibbs"),
+        (
+            "--solver sgd --metric ndcg",
+            "--solver sgd predicts stars, and --metric ndcg is of lists",
+        ),
         ("--solver als --trials 1 --study r.csv", "r.csv is no study of dotbias"),
         (
             "--solver sgd --trials 1 --study s.journal",

@@ -126,12 +126,21 @@ def tune(
     """
     show.one_format(as_json, as_csv)
     from dotbias.errors import SettingError
+    from dotbias.settings import named
+    from dotbias.tuning.objective import figure_and_length
     from dotbias.tuning.space import check_in_memory
     from dotbias.tuning.tune import tune as run
 
     if budget is not None and trials is not None:
         raise SettingError(f"--budget {budget} and --trials {trials}: name one of them")
     seconds = None if budget is None else planning.seconds(budget)
+    # What is mistyped is refused before the ratings are read.
+    solver = named(f"--solver {solver}", solver, {name: name for name in ("auto", *SOLVERS)})
+    name, _ = figure_and_length(metric, f"--metric {metric}")
+    if name != "rmse" and solver != "auto":
+        raise SettingError(
+            f"--solver {solver} predicts stars, and --metric {metric} is of lists: leave --solver out"
+        )
     table = reading.read(ratings)
     check_in_memory(table)
     show.say(summary(table))
@@ -156,9 +165,7 @@ def tune(
         for path in paths or []:
             try:
                 save_picture(draw(), path)
-            except (
-                SettingError
-            ) as error:  # nothing to draw, which is no reason to lose the settings
+            except SettingError as error:  # nothing to draw, but there are settings
                 show.say(f"Not drawn {path}: {error}.")
     if as_json:
         show.data(found.to_dict())

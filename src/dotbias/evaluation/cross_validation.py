@@ -226,9 +226,7 @@ def cross_validate(
     seconds: list[float] = []
     with progress_bar("cross-validation", total, enabled=progress) as advance:
         for train, test in pairs:
-            wanted = purpose_of(purpose, train, *named, preference)
-            if settings is not None and purpose is None and wanted == "predict":
-                wanted = "both"
+            wanted = purpose_of(purpose, train, *named, preference, tuned=settings is not None)
             if wanted == "both" and not ranking:
                 wanted, preference = "predict", None
             if model is None and solver is None and wanted != "recommend":

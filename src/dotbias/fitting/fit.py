@@ -118,9 +118,7 @@ def fit(
     """
     ratings = as_ratings(ratings)
     model, solver = model_and_solver(model, solver, settings)
-    if settings is not None and purpose is None and ratings.kind == "ratings":
-        purpose = "both" if model is not None and model.scores == "rating" else None
-    purpose = purpose_of(purpose, ratings, model, solver, preference)
+    purpose = purpose_of(purpose, ratings, model, solver, preference, tuned=settings is not None)
     with checkpoints_in(checkpoint, checkpoint_every, resume) as kept:
         runs = _Runs(ratings, budget, seed, progress, kept, cluster, n_workers)
         rec = _fitted(runs, model, solver, purpose, preference)
@@ -194,8 +192,14 @@ def purpose_of(
     model: Model | None = None,
     solver: Solver | None = None,
     preference: Solver | PreferenceChoice | None = None,
+    *,
+    tuned: bool = False,
 ) -> Purpose:
     """What is estimated: as asked for, else as follows from the data and from what is named.
+
+    Args:
+        purpose, ratings, model, solver, preference: as for ``fit``.
+        tuned: whether model and solver stand for what would be chosen if nothing were named.
 
     Raises:
         SettingError: for a purpose that there is not, or that contradicts data, model or solvers.
@@ -229,7 +233,7 @@ def purpose_of(
     elif purpose == "recommend":
         raise SettingError(f"purpose='recommend', and {type(named).__name__} predicts ratings")
     else:
-        purpose = purpose or ("predict" if preference is None else "both")
+        purpose = purpose or ("both" if tuned or preference is not None else "predict")
     if preference is not None and (purpose == "predict" or (purpose == "recommend" and solver)):
         why = "nothing but ratings is estimated" if purpose == "predict" else "solver is named too"
         raise SettingError(

@@ -195,18 +195,46 @@ class QualityOfLists(Objective):
             yield float(np.mean(found))
 
 
+def figure_and_length(metric: str, said: str | None = None) -> tuple[str, int]:
+    """The figure that a metric names, and how long the lists are that it is of, 0 for the error.
+
+    Args:
+        metric: ``"rmse"``, or one of ``OF_LISTS``, perhaps with a length, as in ``"ndcg@10"``.
+        said: what was said, with the metric, for the message.
+
+    Raises:
+        SettingError: for another metric.
+
+    >>> figure_and_length("nDCG@20"), figure_and_length("recall"), figure_and_length("rmse")
+    (('ndcg', 20), ('recall', 10), ('rmse', 0))
+    """
+    plain = metric.strip().lower()
+    if plain == "rmse":
+        return plain, 0
+    found = re.fullmatch(r"(\w+?)(?:@(\d+))?", plain)
+    name = "" if found is None else found[1]
+    k = _LENGTH if found is None or found[2] is None else int(found[2])
+    if name not in OF_LISTS or not 1 <= k <= 1000:
+        near = did_you_mean(name, ("rmse", *OF_LISTS))
+        raise SettingError(
+            f"{said or f'metric={metric!r}'}: it must be rmse, or {', '.join(OF_LISTS)} with a length "
+            f"from 1 to 1000, as in ndcg@10{near}"
+        )
+    return name, k
+
+
 def objective_of(ratings: Ratings, metric: str) -> Objective:
     """What a metric measures.
 
     Args:
         ratings: the training ratings.
-        metric: ``"rmse"``, or one of ``OF_LISTS``, perhaps with a length, as in ``"ndcg@10"``.
+        metric: as for ``figure_and_length``.
 
     Raises:
         SettingError: for another metric, one of stars where there are none, or too few ratings.
     """
-    plain = metric.strip().lower()
-    if plain == "rmse":
+    name, k = figure_and_length(metric)
+    if name == "rmse":
         if ratings.kind != "ratings":
             raise SettingError(
                 f"metric={metric!r}: these are {ratings.kind}, without stars; take one of lists, such "
@@ -214,14 +242,5 @@ def objective_of(ratings: Ratings, metric: str) -> Objective:
             )
         if round(SHARE * len(ratings)) == 0:
             raise SettingError(f"{len(ratings)} ratings are too few to tune anything on")
-        return ErrorInStars(ratings, plain)
-    found = re.fullmatch(r"(\w+?)(?:@(\d+))?", plain)
-    name = "" if found is None else found[1]
-    k = _LENGTH if found is None or found[2] is None else int(found[2])
-    if name not in OF_LISTS or not 1 <= k <= 1000:
-        near = did_you_mean(name, ("rmse", *OF_LISTS))
-        raise SettingError(
-            f"metric={metric!r}: it must be rmse, or {', '.join(OF_LISTS)} with a length from 1 to "
-            f"1000, as in ndcg@10{near}"
-        )
+        return ErrorInStars(ratings, name)
     return QualityOfLists(ratings, f"{name}@{k}", name, k)

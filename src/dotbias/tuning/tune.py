@@ -728,12 +728,14 @@ class _Search:
         refits: list[Refit],
         of_default: list[float],
     ) -> str:
+        if default is None and self.interrupted:
+            return "it was interrupted before even that was fitted to its end"
         if default is None:
             return "there was no time to fit even that to its end; give more (--budget)"
         n_others = sum(trial.state != "stopped" for trial in trials) - 1
         if n_others and not refits and not self._best(trials, default):
             return (
-                f"none of {n_others} others was better in the search, where it has "
+                f"of {n_others} more none was better in the search, where it has "
                 f"{self.objective.name} {default.figure:.4f}"
             )
         # Where all were left out early, nothing was clearly better either.
@@ -744,6 +746,8 @@ class _Search:
                 f"{best.standard_error:.4f} in {self.objective.name} on {len(best.figures)} fresh "
                 f"validation parts, where the default has {np.mean(of_default):.4f}"
             )
+        if self.interrupted:
+            return f"it was interrupted before anything was fitted again on {N_SEEDS} fresh parts"
         one = default.seconds / self.objective.n_parts
         enough = 2 * N_SEEDS * self._part_seconds(default) / _MOST_KEPT
         return (

@@ -157,7 +157,11 @@ class GradientDescent(IteratingSolver):
     @property
     def schedule_object(self) -> Schedule:
         """The schedule itself where it was given by name, or not at all."""
-        return as_schedule(type(self.rule).schedule if self.schedule is None else self.schedule)
+        return as_schedule(self._schedule)
+
+    @property
+    def _schedule(self) -> Schedule | str:
+        return type(self.rule).schedule if self.schedule is None else self.schedule
 
     @property
     def default_model(self) -> Model:
@@ -211,8 +215,7 @@ class GradientDescent(IteratingSolver):
                 f"GradientDescent estimates DotBias and networks, not {type(model).__name__}"
             )
         self._check_groups(model.groups)
-        schedule = type(self.rule).schedule if self.schedule is None else self.schedule
-        solver = replace(self.settled(model, ratings), schedule=schedule)
+        solver = replace(self.settled(model, ratings), schedule=self._schedule)
         run: Run[Any] = kind(solver, model, ratings, seed=seed, steps_per_epoch=steps_per_epoch)
         return run
 
