@@ -452,12 +452,16 @@ def test_ctrl_c_keeps_the_best_of_the_search_and_says_that_nobody_measured_it(ra
     assert f"{best:.4f}" in result.verdict
 
 
-def test_ctrl_c_before_anything_is_found_keeps_the_default(ratings, monkeypatch):
-    interrupted_in(monkeypatch, "_warm_up", 1)
+@pytest.mark.parametrize(
+    ("n", "why"), [(1, "before even that was fitted"), (2, "before anything was fitted again")]
+)
+def test_ctrl_c_before_anything_is_found_keeps_the_default(ratings, monkeypatch, n, why):
+    interrupted_in(monkeypatch, "_warm_up", n)
     result = db.tune(ratings, STIFF, n_trials=14)
     assert result.interrupted
     assert not result.replaced
     assert result.solver == STIFF
+    assert f"The default stays: it was interrupted {why}" in result.verdict
 
 
 def test_a_trial_that_diverges_or_does_not_fit_is_only_a_bad_one(ratings, monkeypatch):
