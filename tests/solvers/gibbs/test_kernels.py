@@ -5,7 +5,6 @@ import numpy as np
 import pytest
 from scipy.stats import norm
 
-from dotbias.solvers.gibbs.chain import _normal_wishart
 from dotbias.solvers.gibbs.kernels import (
     draw_effects,
     draw_rows,
@@ -14,6 +13,7 @@ from dotbias.solvers.gibbs.kernels import (
     predict_rows,
     to_groups,
 )
+from dotbias.solvers.gibbs.mode import _normal_wishart
 from dotbias.solvers.least_squares.normal_equations import LANES, padded
 from dotbias.solvers.threads import threads
 
@@ -78,6 +78,7 @@ class Mode:
             self.precision,
             self.alpha,
             self.weights,
+            np.float32(0),
             np.uint64(key),
             squares,
         )
@@ -321,7 +322,7 @@ class Effects:
 
     def draw(self, effects: np.ndarray, residual: np.ndarray, key: int) -> None:
         draw_effects(
-            self.starts, self.at, self.values, self.decay, effects, residual, np.uint64(key)
+            self.starts, self.at, self.values, self.decay, effects, residual, np.float32(0), np.uint64(key)
         )
 
 
@@ -395,7 +396,7 @@ def test_mean_and_precision_have_the_moments_of_their_posterior():
     means, precisions, white = np.empty((n_draws, k)), np.empty((n_draws, k, k)), []
     centre = total / (n + 2)
     for draw in range(n_draws):
-        mean, factor = _normal_wishart(total, products, n, n_more, further, rng)
+        mean, factor = _normal_wishart(total, products, n, k + n_more, np.eye(k) + further, rng)
         assert not np.triu(factor, 1).any()
         means[draw], precisions[draw] = mean, factor @ factor.T
         white.append(np.sqrt(n + 2) * (mean - centre) @ factor)
