@@ -74,7 +74,7 @@ def test_data_drawn_anew_from_each_sample_leave_the_chain_at_its_prior(histories
         return effects.decay[0], effects.decay[0] * (first @ precision @ first)
 
     with threads(1, 1):
-        for _ in range(1000):
+        for _ in range(2500):
             noise = np.sqrt(chain.noise_precision * chain.weights[members].prod(1))
             z = predict_rows(chain.table, members) + rng.standard_normal(len(few)) / noise
             for mode in chain.modes:

@@ -105,7 +105,7 @@ class Effects:
         return pseudo - 0.5, pseudo / _PRECISION
 
     def log_prior(self, u: float) -> float:
-        """What the prior says of effects and their standard deviations, all ``exp(u)`` times as large."""
+        """What the prior says of effects and their deviations, all ``exp(u)`` times as large."""
         total = 0.0
         for block in self.blocks:
             shape, rate = self._prior(block)

@@ -18,8 +18,8 @@ from dotbias.solvers.gibbs.scales import BIAS, EFFECTS, FACTORS, Parts
 # (Salakhutdinov & Mnih 2008, section 3.1: β₀ = 2).
 _PRIOR_ROWS = 2.0
 # Without ratings to tell, products of users' and items' factors make up this share of the variance.
-# Rows with few ratings cannot tell taste from noise, and a chain that is left to itself takes one for the
-# other: the noise that it finds falls, and its predictions get worse, for hundreds of samples.
+# Rows with few ratings cannot tell taste from noise, and a chain that is left to itself takes one for
+# the other: the noise that it finds falls, and its predictions get worse, for hundreds of samples.
 _TASTE = 0.05
 # The prior weighs as much as the rows themselves where they have next to no ratings, and a quarter of it
 # where a rating's row has this many.
@@ -29,8 +29,8 @@ _FEW_RATINGS = 10.0
 class Mode:
     """The rows of one kind, their ratings row by row, and their prior.
 
-    A row's covariance has an inverse Wishart prior around ``diag(v)``. The variance of biases in ``v`` is
-    drawn as well, with a half-normal prior of its root; that of factors is fixed.
+    A row's covariance has an inverse Wishart prior around ``diag(v)``. The variance of biases in ``v``
+    is drawn as well, with a half-normal prior of its root; that of factors is fixed.
 
     Args:
         table: all rows of all modes.
@@ -99,9 +99,7 @@ class Mode:
             effects.draw(rows, self.prior_mean, factor, relaxation, rng)
             np.subtract(self.prior_mean[:, :k], mean.astype(np.float32), out=effects.moved[:, :k])
 
-    def draw_scales(
-        self, noise_precision: float, weights: Array, rng: np.random.Generator
-    ) -> None:
+    def draw_scales(self, noise_precision: float, weights: Array, rng: np.random.Generator) -> None:
         """Draw how large effects, biases and factors are, rows and their prior together."""
         effects, k = self.effects, self.n_columns
         moved = np.zeros_like(self.prior_mean) if effects is None else effects.moved

@@ -1,9 +1,9 @@
 """How large biases, factors and effects are, as the ratings themselves say it.
 
-Rows and the spread that they are drawn with hold each other: one cannot grow without the other, so a chain
-that draws them in turn takes hundreds of samples to find how large they should be. A move that scales
-both at once is drawn from what the ratings say of the scale (Liu & Sabatti 2000, generalised Gibbs
-sampling; for effects it is the non-centred step of Yu & Meng 2011).
+Rows and the spread that they are drawn with hold each other: one cannot grow without the other, so a
+chain that draws them in turn takes hundreds of samples to find how large they should be. A move that
+scales both at once is drawn from what the ratings say of the scale (Liu & Sabatti 2000, generalised
+Gibbs sampling; for effects it is the non-centred step of Yu & Meng 2011).
 """
 
 from collections.abc import Callable
