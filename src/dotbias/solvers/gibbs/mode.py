@@ -116,7 +116,7 @@ class Mode:
             effects.scale(factor)
 
         def bias_prior(u: float) -> float:
-            return u - self.variances[0] * float(np.exp(2 * u)) / 2
+            return u - float(self.variances[0] * np.exp(2 * u)) / 2
 
         factor = parts.draw_scale(BIAS, bias_prior, rng)
         self.variances[0] *= factor**2
