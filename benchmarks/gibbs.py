@@ -9,10 +9,11 @@
 
 ``choose`` holds out a tenth (seed 7) of each protocol's first training part. ``accuracy`` prints for
 each split the test RMSE of the samples' mean and of the single model it is compressed to, its rank, and
-the seconds of sampling and of the whole fit. ``lengths`` prints the test RMSE of the samples' mean after 100, 200,
-400 and 800 samples, over two splits of twelve invented sets and four real ones, beside biases alone: on a scale
-from 1 to 100, most of them with three or four ratings a row, some piled up at both ends. ``threads`` draws samples of invented ratings on one thread
+the seconds of sampling and of the whole fit. ``threads`` draws samples of invented ratings on one thread
 and on two by turns, and prints the least milliseconds of each: other programs only ever add to them.
+``lengths`` prints the test RMSE of the samples' mean after 100, 200, 400 and 800 samples beside that of
+biases alone, over two splits of twelve invented sets and four real ones. The invented ones are on a scale
+from 1 to 100, most with three or four ratings a row, some piled up at both ends.
 """
 
 import statistics
