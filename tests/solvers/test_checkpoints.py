@@ -158,7 +158,7 @@ FORGED = {
     "Gibbs": [
         (array("weights", lambda a: -a), "array weights must be above 0"),
         (array("noise_precision", lambda a: 0 * a), "noise_precision must be above 0"),
-        (array("effects/0/decay", lambda a: 0 * a), "effects/0/decay must be above 0"),
+        (array("modes/0/decay", lambda a: 0 * a), "modes/0/decay must be above 0"),
         (array("sample/0/table", lambda a: a[:1]), "array sample/0/table must be of"),
         (put("kept.sample", 1), "facts.kept.sample must be 2 after 4 samples"),
         (put("kept", {}), "facts.kept.sample must be 2"),

@@ -12,6 +12,7 @@ from dotbias.data.vocabulary import Index
 from dotbias.errors import SettingError
 from dotbias.models import Baseline, DotBias
 from dotbias.recommender.recommender import Recommender
+from dotbias.solvers import gibbs
 from dotbias.solvers.gibbs.gibbs import Gibbs
 from dotbias.solvers.gibbs.kernels import predict_rows
 from dotbias.solvers.gibbs.posterior import Posterior
@@ -55,17 +56,25 @@ def rmse(a: np.ndarray, b: np.ndarray) -> float:
 
 
 @pytest.mark.parametrize("histories", [False, True])
-def test_data_drawn_anew_from_each_sample_leave_the_chain_at_its_prior(histories):
+def test_data_drawn_anew_from_each_sample_leave_the_chain_at_its_prior(histories, monkeypatch):
     """Geweke (2004), section 3: samples and data that are drawn in turn have their joint distribution,
     so each unknown by itself has its prior. A wrong step of the sampler shows here whichever it is.
     """
+    monkeypatch.setattr(gibbs.chain, "_SCALES_EVERY", 1)
     few = random_ratings(4, 4, 12, seed=5)
     solver = Gibbs(n_samples=1, burn_in=0, n_factors=1, histories=histories, noise_freedom=6.0)
     chain = solver.sample(few)[0].chain
     members, rng = chain.members(few.user_indices, few.item_indices, {}), np.random.default_rng(0)
     seen = []
+
+    def of_effects(effects, precision):
+        if effects is None:
+            return ()
+        first = effects.table[0, :2].astype(np.float64)
+        return effects.decay[0], effects.decay[0] * (first @ precision @ first)
+
     with threads(1, 1):
-        for _ in range(1000):
+        for _ in range(2500):
             noise = np.sqrt(chain.noise_precision * chain.weights[members].prod(1))
             z = predict_rows(chain.table, members) + rng.standard_normal(len(few)) / noise
             for mode in chain.modes:
@@ -79,17 +88,23 @@ def test_data_drawn_anew_from_each_sample_leave_the_chain_at_its_prior(histories
                     chain.noise_precision,
                     chain.weights[0],
                     chain.weights[chain.firsts[1]],
-                    precision[0, 0],
-                    precision[1, 1],
+                    users.freedom * users.variances[0] * precision[0, 0],
+                    users.freedom * users.variances[1] * precision[1, 1],
+                    users.variances[0],
                     away @ precision @ away,
+                    *of_effects(users.effects, precision),
                 )
             )
-    weight, of_wishart = gamma(3, scale=1 / 3), chi2(2)  # with two degrees of freedom
-    priors = expon(), weight, weight, of_wishart, of_wishart, of_wishart  # of the noise Gamma(1, 1)
+    weight, of_wishart = gamma(3, scale=1 / 3), chi2(users.freedom)
+    # Of the noise Gamma(1, 1); of the root of biases' variance half a normal distribution.
+    priors = [expon(), weight, weight, of_wishart, of_wishart, chi2(1), chi2(2)]
+    if histories:
+        pseudo = users.effects.weight * 4  # four features of two columns, half of each
+        priors += [gamma(pseudo - 0.5, scale=10 / pseudo), chi2(2)]
     shares = [prior.cdf(own) for prior, own in zip(priors, np.array(seen).T, strict=True)]
-    # Uniform numbers, each like its neighbours: so many draws are worth some fifty or more.
-    np.testing.assert_allclose(np.mean(shares, 1), 0.5, atol=0.15)
-    np.testing.assert_allclose(np.std(shares, 1), np.sqrt(1 / 12), atol=0.06)
+    # Uniform numbers, each like its neighbours.
+    np.testing.assert_allclose(np.mean(shares, 1), 0.5, atol=0.05)
+    np.testing.assert_allclose(np.std(shares, 1), np.sqrt(1 / 12), atol=0.035)
 
 
 # What is planted.

@@ -5,15 +5,16 @@ import numpy as np
 import pytest
 from scipy.stats import norm
 
-from dotbias.solvers.gibbs.chain import _normal_wishart
 from dotbias.solvers.gibbs.kernels import (
     draw_effects,
     draw_rows,
     from_groups,
     moments,
+    part_sums,
     predict_rows,
     to_groups,
 )
+from dotbias.solvers.gibbs.mode import _normal_wishart
 from dotbias.solvers.least_squares.normal_equations import LANES, padded
 from dotbias.solvers.threads import threads
 
@@ -63,7 +64,9 @@ class Mode:
         out[:, : self.k] = numbers
         return out
 
-    def draw(self, key: int = 1, order: np.ndarray | None = None) -> tuple[np.ndarray, np.ndarray]:
+    def draw(
+        self, key: int = 1, order: np.ndarray | None = None, relaxation: float = 0
+    ) -> tuple[np.ndarray, np.ndarray]:
         """The whole table after the draw, and the squares of each row's errors."""
         table, squares = self.table.copy(), np.full(len(self.counts), np.nan)
         draw_rows(
@@ -78,6 +81,7 @@ class Mode:
             self.precision,
             self.alpha,
             self.weights,
+            np.float32(relaxation),
             np.uint64(key),
             squares,
         )
@@ -130,6 +134,37 @@ def test_draws_have_the_conditional_mean_and_covariance(n_partners, count):
     table, _ = mode.repeated(40_000).draw()
     draws = table[mode.first_row :, :3]
     assert_standard((draws - mean) @ np.linalg.cholesky(precision))
+
+
+def test_a_draw_may_go_to_the_other_side_of_the_mean():
+    """``x' - μ - θ (x - μ)`` is noise of ``1 - θ²`` of the conditional's variance, whatever x is."""
+    mode, theta = Mode(5, [30]).repeated(4000), -0.9
+    mean, precision = mode.conditional(0)
+    at = slice(mode.first_row, None)
+    away = mode.table[at, :5].astype(np.float64) - mean
+    after, _ = mode.draw(relaxation=theta)
+    noise = after[at, :5] - mean - theta * away
+    assert_standard(noise @ np.linalg.cholesky(precision) / np.sqrt(1 - theta**2))
+
+
+def test_the_sums_of_parts_are_those_of_single_ratings():
+    mode = Mode(4, [3, 0, 40, 1], n_partners=2)
+    moved = mode.wide(np.random.default_rng(1).standard_normal((4, 4)))
+    sums = part_sums(
+        mode.starts, mode.partners, mode.targets, mode.table, mode.first_row, moved, mode.weights
+    ).sum(axis=0)
+    expected = np.zeros((5, 4))
+    for row in range(4):
+        y, t, v = mode.regression(row)
+        x = mode.table[mode.first_row + row, :4].astype(np.float64)
+        w = mode.weights[mode.first_row + row] * v
+        of_rows = [moved[row, :1], moved[row, 1:4], x[:1], x[1:]]
+        g = np.stack(
+            [y[:, s] @ part for s, part in zip([slice(1), slice(1, 4)] * 2, of_rows, strict=True)]
+        )
+        expected[:4] += np.triu((w * g) @ g.T)
+        expected[4] += (w * g) @ (t - y @ x)
+    np.testing.assert_allclose(sums, expected, rtol=1e-4, atol=1e-4)
 
 
 def test_a_row_without_ratings_is_drawn_from_its_prior():
@@ -319,9 +354,18 @@ class Effects:
         self.at = np.nonzero(there)[1].astype(np.int32)
         self.values = self.features.T[there]
 
-    def draw(self, effects: np.ndarray, residual: np.ndarray, key: int) -> None:
+    def draw(
+        self, effects: np.ndarray, residual: np.ndarray, key: int, relaxation: float = 0
+    ) -> None:
         draw_effects(
-            self.starts, self.at, self.values, self.decay, effects, residual, np.uint64(key)
+            self.starts,
+            self.at,
+            self.values,
+            self.decay,
+            effects,
+            residual,
+            np.float32(relaxation),
+            np.uint64(key),
         )
 
 
@@ -352,12 +396,13 @@ def test_each_feature_is_drawn_from_its_conditional():
     assert_standard(np.array(white))
 
 
-def test_the_chain_of_effects_has_the_mean_and_covariance_of_a_ridge_regression():
+@pytest.mark.parametrize("relaxation", [0, -0.9])
+def test_the_chain_of_effects_has_the_mean_and_covariance_of_a_ridge_regression(relaxation):
     problem, n = Effects(n_groups=1), 6000
     effects, residual = np.zeros_like(problem.truth), problem.rows.copy()
     draws = np.empty((n, *problem.truth.shape[1:]))
     for key in range(-20, n):
-        problem.draw(effects, residual, key + 100)
+        problem.draw(effects, residual, key + 100, relaxation)
         if key >= 0:
             draws[key] = effects[0]
     f = problem.features.astype(np.float64)
@@ -395,7 +440,7 @@ def test_mean_and_precision_have_the_moments_of_their_posterior():
     means, precisions, white = np.empty((n_draws, k)), np.empty((n_draws, k, k)), []
     centre = total / (n + 2)
     for draw in range(n_draws):
-        mean, factor = _normal_wishart(total, products, n, n_more, further, rng)
+        mean, factor = _normal_wishart(total, products, n, k + n_more, np.eye(k) + further, rng)
         assert not np.triu(factor, 1).any()
         means[draw], precisions[draw] = mean, factor @ factor.T
         white.append(np.sqrt(n + 2) * (mean - centre) @ factor)

@@ -153,7 +153,8 @@ class _Sampling(EpochLoop):
         self.chain = solver.chain(rest, n_factors=n_factors, seed=seed)
         self.rng = self.chain.rng
         self.posterior = Posterior.of(self.chain, rest)
-        self.every = 1 + (solver.n_samples - solver.burn_in) * self.chain.bytes // _MOST_BYTES
+        every = 1 + (solver.n_samples - solver.burn_in) * self.chain.bytes // _MOST_BYTES
+        self.every = every | 1  # odd: samples lie on both sides of their mean by turns
         self.held = self.chain.members(held.users, held.items, held.codes)
         self.total = np.zeros(len(self.held))  # of predictions, since the burn-in
 

@@ -74,6 +74,7 @@ def draw_rows(
     precision: Any,
     noise_precision: Any,
     weights: Any,
+    relaxation: Any,
     key: Any,
     squares: Any,
 ) -> None:
@@ -81,7 +82,8 @@ def draw_rows(
 
     A row is normal with precision ``Λ + α w Σ v y yᵀ``, where y sums its partners' vectors and has 1 in
     place of the bias, w is its own weight and v the product of its partners' (Salakhutdinov & Mnih 2008,
-    eqs. 11 to 13).
+    eqs. 11 to 13). The draw may depend on the row as it was, ``x' = μ + θ (x - μ) + √(1 - θ²) z`` with
+    ``z`` of the conditional's covariance (Adler 1981), which leaves the same distribution for any θ.
 
     Args:
         order: rows of the mode to draw, counted within the mode, the costliest first.
@@ -95,12 +97,14 @@ def draw_rows(
         precision: ``Λ``, (width, width).
         noise_precision: ``α``.
         weights: of each row of the table.
+        relaxation: θ, above -1 and below 1.
         key: seed of the draws.
         squares: receives each row's sum of squared errors after its draw, weighted by v, (n,).
     """
     width, n_rows = table.shape[1], len(order)
     used = -(-k // LANES) * LANES  # the column of the target may be in a register of its own
     n_blocks = min(_BLOCKS, n_rows)
+    spread = np.sqrt(np.float32(1) - relaxation * relaxation)
     for block in prange(n_blocks):
         matrix = np.empty((width, width), np.float32)
         panel = np.zeros((_PANEL, width), np.float32)
@@ -145,7 +149,8 @@ def draw_rows(
             solve_lower(matrix, x, used)
             square = np.float64(0)
             for f in range(k):
-                x[f] += normal(key, row, f)
+                before = dot(matrix, f * width + f, table, (first_row + row) * width + f, k - f)
+                x[f] += relaxation * (before - x[f]) + spread * normal(key, row, f)
                 square += x[f] * x[f]
             solve_upper(matrix, x)
             # The errors follow from the sums: with U the factor, |U x|² is x' (α w Σ v y y' + Λ) x.
@@ -157,6 +162,69 @@ def draw_rows(
                 table[first_row + row, a] = x[a]
             row_squares = target_squares - 2.0 * fitted + square / alpha
             squares[row] = max(0.0, row_squares) if last > first else 0.0
+
+
+@compiled(parallel=True)
+def part_sums(
+    starts: Any, partners: Any, targets: Any, table: Any, first_row: Any, moved: Any, weights: Any
+) -> Any:
+    """How the errors of a mode's ratings go with four parts of what its rows predict.
+
+    The parts ``g`` of a rating are what effects moved the row's bias by, what they moved its factors by,
+    the whole bias, and the factors' whole product; the error is what the prediction lacks.
+
+    Args:
+        starts, partners, targets, table, first_row, weights: as in ``draw_rows``.
+        moved: what effects move each row by, (n, width).
+
+    Returns:
+        For each block of rows the upper triangle of the sum of ``w v g gᵀ``, and below it the sum of
+        ``w v g e``: (n_blocks, 5, 4).
+    """
+    width, n_rows = table.shape[1], len(starts) - 1
+    out = np.zeros((_BLOCKS, 5, 4))
+    for block in prange(_BLOCKS):
+        y = np.empty(width, np.float32)
+        sums = out[block]
+        for row in range(block, n_rows, _BLOCKS):
+            own = (first_row + row) * width + 1
+            bias = table[first_row + row, 0]
+            n = moves = products = errors = np.float64(0)
+            moves_2 = moves_products = products_2 = moves_errors = products_errors = np.float64(0)
+            for rating in range(starts[row], starts[row + 1]):
+                offset = _gather(table, partners, rating, y)
+                weight = np.float64(weights[partners[rating, 0]])
+                for m in range(1, partners.shape[1]):
+                    weight *= weights[partners[rating, m]]
+                move = np.float64(dot(moved, row * width + 1, y, 1, width - 1))
+                product = np.float64(dot(table, own, y, 1, width - 1))
+                error = np.float64(targets[rating] - offset - bias) - product
+                n += weight
+                errors += weight * error
+                moves += weight * move
+                products += weight * product
+                moves_2 += weight * move * move
+                moves_products += weight * move * product
+                products_2 += weight * product * product
+                moves_errors += weight * move * error
+                products_errors += weight * product * error
+            # A row's bias is the same in all its ratings.
+            w, a, b = np.float64(weights[first_row + row]), np.float64(moved[row, 0]), bias
+            sums[0, 0] += w * a * a * n
+            sums[0, 1] += w * a * moves
+            sums[0, 2] += w * a * b * n
+            sums[0, 3] += w * a * products
+            sums[1, 1] += w * moves_2
+            sums[1, 2] += w * b * moves
+            sums[1, 3] += w * moves_products
+            sums[2, 2] += w * b * b * n
+            sums[2, 3] += w * b * products
+            sums[3, 3] += w * products_2
+            sums[4, 0] += w * a * errors
+            sums[4, 1] += w * moves_errors
+            sums[4, 2] += w * b * errors
+            sums[4, 3] += w * products_errors
+    return out
 
 
 @compiled(parallel=True)
@@ -257,7 +325,14 @@ def from_groups(groups: Any, matrix: Any, out: Any) -> None:
 
 @compiled(parallel=True)
 def draw_effects(
-    starts: Any, rows: Any, values: Any, decay: Any, effects: Any, residual: Any, key: Any
+    starts: Any,
+    rows: Any,
+    values: Any,
+    decay: Any,
+    effects: Any,
+    residual: Any,
+    relaxation: Any,
+    key: Any,
 ) -> None:
     """Draw the effects of features on rows, one feature after the other, each from its conditional.
 
@@ -270,8 +345,10 @@ def draw_effects(
         decay: prior precision of each feature's effects.
         effects: shape (n_groups, n_features, LANES).
         residual: rows less their prior mean, effects taken off, shape (n_groups, n_rows, LANES).
+        relaxation: as in ``draw_rows``.
         key: seed of the draws.
     """
+    spread = np.sqrt(np.float32(1) - relaxation * relaxation)
     for group in prange(len(effects)):
         change = np.empty(LANES, np.float32)
         for feature in range(len(starts) - 1):
@@ -285,10 +362,16 @@ def draw_effects(
             scale = np.float32(1) / (square + decay[feature])
             for f in range(LANES):
                 before = effects[group, feature, f]
-                noise = np.sqrt(scale) * normal(key, feature, group * LANES + f)
-                effects[group, feature, f] = scale * (change[f] + square * before) + noise
+                noise = spread * np.sqrt(scale) * normal(key, feature, group * LANES + f)
+                mean = scale * (change[f] + square * before)
+                effects[group, feature, f] = mean + relaxation * (before - mean) + noise
                 change[f] = effects[group, feature, f] - before
             for at in range(starts[feature], starts[feature + 1]):
                 row, value = rows[at], values[at]
                 for f in range(LANES):
                     residual[group, row, f] = fma(-value, change[f], residual[group, row, f])
+
+
+def key_of(rng: np.random.Generator) -> np.uint64:
+    """A seed of one loop's draws."""
+    return np.uint64(rng.integers(1, 2**63))
