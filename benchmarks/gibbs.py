@@ -12,8 +12,8 @@ each split the test RMSE of the samples' mean and of the single model it is comp
 the seconds of sampling and of the whole fit. ``threads`` draws samples of invented ratings on one thread
 and on two by turns, and prints the least milliseconds of each: other programs only ever add to them.
 ``lengths`` prints the test RMSE of the samples' mean after 100, 200, 400 and 800 samples beside that of
-biases alone, over two splits of twelve invented sets and four real ones. The invented ones are on a scale
-from 1 to 100, most with three or four ratings a row, some piled up at both ends.
+biases alone, over two splits of twelve invented sets and four real ones. The invented ones are on a
+scale from 1 to 100, most with three or four ratings a row, some piled up at both ends.
 """
 
 import statistics
