@@ -23,6 +23,7 @@ from dotbias.models.parameters import (
     constants,
 )
 from dotbias.models.row_form import OTHER, Linear, RowForm, Side, Sigmoid
+from dotbias.models.strangers import unknown_variance
 from dotbias.models.torch_extra import require_torch
 from dotbias.settings import setting
 
@@ -184,24 +185,24 @@ class DotBias(BilinearModel):
         """Standard deviation of the rating that each pair would get, shape (n,), from kept samples.
 
         It is that of the samples' predictions, the noise of single ratings included, before clipping.
-        Of a user or item never seen the samples know the mean of its kind, not how far it may be from
-        it.
+        A user or item never seen may be as far from the mean of its kind as others are.
 
         Raises:
             SettingError: when no samples were kept.
         """
         if "user_samples" not in parameters:
             return super().std(parameters, users, items)
-        total, squares = np.zeros((2, len(users)))
+        total, squares, unknown = np.zeros((3, len(users)))
         # Index -1 is the last row, and there the samples have the stranger.
         for p, q in zip(parameters["user_samples"], parameters["item_samples"], strict=True):
             x, y = p[users], q[items]  # (n, 1 + k)
             z = x[:, 0] + y[:, 0] + np.einsum("nk,nk->n", x[:, 1:], y[:, 1:], dtype=np.float64)
             total += z
             squares += z**2
+            unknown += unknown_variance((p, q), (users, items))
         n = len(parameters["user_samples"])
         noise = parameters["user_noise"][users] * parameters["item_noise"][items]
-        variance = np.maximum(squares / n - (total / n) ** 2, 0)
+        variance = np.maximum(squares / n - (total / n) ** 2, 0) + unknown / n
         variance += parameters["noise_variance"][0] * noise
         return np.sqrt(variance).astype(np.float32)
 

@@ -58,16 +58,27 @@ def rmse(a: np.ndarray, b: np.ndarray) -> float:
 
 def test_mean_and_deviation_are_those_of_the_samples_and_their_noise(posterior):
     u, i = all_pairs()
-    chain, z = posterior.chain, []
+    chain, z, unknown = posterior.chain, [], np.zeros(len(u))
     first = chain.firsts[1]
     for sample in posterior.samples:
         x, y = sample[:first].astype(np.float64), sample[first:].astype(np.float64)
+        of_users, of_items = (
+            np.cov(t[:-1].T, bias=True) + np.outer(d, d)
+            for t in (x, y)
+            for d in [t[:-1].mean(0) - t[-1]]
+        )
+        for at in np.flatnonzero((u < 0) | (i < 0)):
+            a, b = x[u[at]].copy(), y[i[at]].copy()
+            a[0] = b[0] = 1
+            unknown[at] += (u[at] < 0) * (b @ of_users @ b) + (i[at] < 0) * (a @ of_items @ a)
+            if u[at] == i[at] == -1:
+                unknown[at] += np.trace(of_users[1:, 1:] @ of_items[1:, 1:])
         z.append(x[u, 0] + y[i, 0] + (x[u, 1:] * y[i, 1:]).sum(1))  # -1 is the stranger, the last
     mean, std = posterior.predict(u, i)
     np.testing.assert_allclose(mean, chain.mean + chain.std * np.mean(z, 0), rtol=1e-4)
     inverse = np.mean([1 / w for w in posterior.weights], axis=0)
     noise = np.mean(posterior.noise_variances) * inverse[:first][u] * inverse[first:][i]
-    expected = np.sqrt(chain.std**2 * np.var(z, 0) + noise)
+    expected = np.sqrt(chain.std**2 * (np.var(z, 0) + unknown / len(z)) + noise)
     np.testing.assert_allclose(std, expected, rtol=1e-4)
 
 
@@ -81,6 +92,25 @@ def test_less_is_known_of_a_row_with_fewer_ratings():
     std = samples.predict(u, i)[1].reshape(train.n_users, -1).mean(1)
     poor_users = train.user_counts < 10
     assert std[poor_users].min() > std[~poor_users].max()
+
+
+@pytest.mark.parametrize("side", ["user", "item"])
+def test_of_strangers_as_many_ratings_lie_within_what_is_said(side):
+    """A fifth of the rows of one side are held out whole."""
+    every = normal_ratings(300, 200, 24_000, noise=0.5, seed=4)
+    index = every.user_indices if side == "user" else every.item_indices
+    train, test = every.take(index % 5 > 0), every.take(index % 5 == 0)
+    posterior, _ = Gibbs(n_samples=60, burn_in=20, n_factors=4).sample(train)
+    vocabularies = (train.user_vocabulary, train.item_vocabulary)
+    ids = (test.user_vocabulary.ids, test.item_vocabulary.ids)
+    at = (test.user_indices, test.item_indices)
+    u, i = (v.indices(raw)[rows] for v, raw, rows in zip(vocabularies, ids, at, strict=True))
+    assert ((u if side == "user" else i) == -1).all()
+    mean, std = posterior.predict(u, i)
+    parameters = posterior.compress(64) | posterior.kept(20)
+    kept = DotBias().fitted(parameters).std(parameters, u, i)
+    for one in (std, kept):
+        assert np.mean(np.abs(test.values - mean) < 1.645 * one) == pytest.approx(0.9, abs=0.03)
 
 
 # The single model.

@@ -10,6 +10,7 @@ from threadpoolctl import threadpool_limits
 from dotbias.data.ratings import Ratings
 from dotbias.data.vocabulary import Index
 from dotbias.models.parameters import Array, Parameters, constants
+from dotbias.models.strangers import unknown_variance
 from dotbias.settings import generator
 from dotbias.solvers.checkpoint import Arrays
 from dotbias.solvers.gibbs.chain import Chain
@@ -98,7 +99,8 @@ class Posterior:
         """Mean and standard deviation of the rating that each pair would get, not clipped.
 
         Args:
-            users: user indices, shape (n,); -1 for a user of whom nothing is known.
+            users: user indices, shape (n,); -1 for a user of whom nothing is known, who may be as far
+                from the mean as others are.
             items: item indices, likewise.
             codes: categories of the ratings' own features; those not given are unknown.
 
@@ -118,13 +120,18 @@ class Posterior:
                 total += expected
                 squares += square
             return total / n, np.sqrt(np.maximum(squares / n - (total / n) ** 2, 0))
+        parts = [slice(f, f + size + 1) for f, size in zip(chain.firsts, chain.sizes, strict=True)]
+        rows = [members[:, m] - part.start for m, part in enumerate(parts)]
+        unknown = np.zeros(len(members))
         for sample in self.samples:
             z = chain.std * predict_rows(sample, members).astype(np.float64)
             total += z
             squares += z**2
+            unknown += unknown_variance([sample[part] for part in parts], rows)
         mean = total / n
         noise = np.mean(self.noise_variances) * np.prod(self.noise_factors[members], axis=1)
-        return chain.mean + mean, np.sqrt(np.maximum(squares / n - mean**2, 0) + noise)
+        variance = np.maximum(squares / n - mean**2, 0) + chain.std**2 * unknown / n
+        return chain.mean + mean, np.sqrt(variance + noise)
 
     def _averaged(self, sample: Array) -> list[NDArray[np.float64]]:
         """A sample's rows of users and of items, (size + 1, 1 + k) each, the stranger last, in which
