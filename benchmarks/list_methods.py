@@ -12,6 +12,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from itertools import pairwise
 from pathlib import Path
 from typing import Any, TypeAlias
@@ -180,7 +181,9 @@ def implicit_als(data: Data, penalty: float, alpha: float, weights: str, factors
 def implicit_bpr(data: Data, **settings: Any) -> Lists:
     from implicit.cpu.bpr import BayesianPersonalizedRanking
 
-    model = BayesianPersonalizedRanking(**settings, num_threads=data.n_threads, random_state=data.seed)
+    model = BayesianPersonalizedRanking(
+        **settings, num_threads=data.n_threads, random_state=data.seed
+    )
     model.fit(data.tables()[0], show_progress=False)
     return lambda: data.by_factors(model.user_factors, model.item_factors)
 
@@ -288,6 +291,24 @@ def dotbias_implicit_als(data: Data, n_factors: int = 128, **settings: Any) -> L
     model = db.DotProduct(n_factors=n_factors)
     solver = db.ImplicitALS(**settings, n_threads=data.n_threads)
     return _lists(db.fit(_ratings(data), model, solver, seed=data.seed), data)
+
+
+def dotbias_lists_alone(data: Data) -> Lists:
+    import dotbias as db
+
+    return _lists(db.fit(_ratings(data), purpose="recommend", seed=data.seed), data)
+
+
+def dotbias_iterations(data: Data, n_iterations: int) -> Lists:
+    """The model that the default would take, under the usual penalty."""
+    import dotbias as db
+    from dotbias.fitting.preference import usual_model
+    from dotbias.solvers.least_squares.implicit_als import USUAL_DECAY
+
+    ratings = _ratings(data)
+    how = {"n_iterations": n_iterations, "n_threads": data.n_threads}
+    solver = db.ImplicitALS(weight_decay=USUAL_DECAY, **how)
+    return _lists(db.fit(ratings, usual_model(ratings), solver, seed=data.seed), data)
 
 
 def _ratings(data: Data) -> Any:
@@ -454,6 +475,17 @@ METHODS = {
         folds_in=False,
     ),
 }
+
+CURVE = {
+    **{
+        f"dotbias, {n} iteration{'s' * (n > 1)}": Method(
+            partial(dotbias_iterations, n_iterations=n), "dotbias", {}
+        )
+        for n in (1, 2, 4, 8)
+    },
+    "dotbias, lists alone": Method(dotbias_lists_alone, "dotbias", {}),
+}
+"""What one waits for and gets, the more the later: for ``benchmarks/peers``."""
 
 
 def main(name: str, rows: str, out: str, seconds: str) -> None:

@@ -42,7 +42,9 @@ def splits(name: str) -> Iterator[tuple[str, db.Ratings, db.Ratings]]:
 
 def labels(name: str) -> list[str]:
     """Of the repeats."""
-    return [f"u{fold}" for fold in range(1, 6)] if name == "ml-100k" else [*map(str, _RANDOM[name][1])]
+    return (
+        [f"u{fold}" for fold in range(1, 6)] if name == "ml-100k" else [*map(str, _RANDOM[name][1])]
+    )
 
 
 def split(name: str, label: str) -> tuple[db.Ratings, db.Ratings]:

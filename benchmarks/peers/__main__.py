@@ -6,18 +6,20 @@
     python benchmarks/peers pictures --to pictures
     python benchmarks/peers write README.md docs/results.md
 
-Each library runs in a process and an environment of its own, pinned to one core and then to two. Of every
-method as many settings are tried (``--tries``): the library's own, then some drawn from its space, which
-its file in ``libraries`` names; of rankings, those of ``benchmarks/list_methods.py`` alone. They are
-compared on rows held out of the training rows of that split (a tenth of ratings; of lists a fifth of each
-user's), one thread, seed 0. The best is fitted to the whole training part: so often as ``--repeats`` says,
-with another seed each time where the library takes one, beginning elsewhere in the list each time. dotbias's
-default and the points of its curve are not tuned. Test rows decide nothing.
+Each library runs in a process and an environment of its own, pinned to one core and then to two. Of
+every method as many settings are tried (``--tries``): the library's own, then some drawn from its space,
+which its file in ``libraries`` names; of rankings, those of ``benchmarks/list_methods.py`` alone. They
+are compared on rows held out of the training rows of that split (a tenth of ratings; of lists a fifth of
+each user's), on one thread. The best is fitted to the whole training part as often as ``--repeats``
+says, with another seed each time where the library takes one; everyone has a turn before anyone has the
+next, and each repeat begins elsewhere in the list. dotbias's default and the points of its curve are not
+tuned. Test rows decide nothing.
 
-Seconds are those of the call that fits, after a small fit that has loaded and compiled what is needed. Of
-ratings, rows are in the library's own form before; of rankings, what a library makes of them counts. During
-each fit the work of all other processes is measured, and what the host took: where that is more than half a
-core, no claim uses the time. A fit that takes longer than ``--limit`` is ended, and recorded as over it.
+Seconds are those of the call that fits, after a small fit that has loaded and compiled what is needed.
+Of ratings, rows are in the library's own form before; of rankings, what a library makes of them counts.
+During each job the work of all other processes is measured, and what the host took: where that is more
+than half a core, no claim uses the time. A fit that takes longer than ``--limit`` is ended, and recorded
+as over it.
 
 Predictions are clipped to the range of the training ratings. A user or item that training lacks is
 predicted as the library does; where it has no answer, biases alone stand in.
@@ -94,7 +96,7 @@ def run(
     where: Where = env.FOLDER,
     records: Found = FOUND,
 ) -> None:
-    """Fit everything that the records lack, as in: run --only ml-100k --method "myFM" --method dotbias"""
+    """Fit what the records lack, as in: run --only ml-100k --method myFM --method dotbias"""
     _among(again, ["failed", "noisy"], "--again")
     n_threads = threads or [1, 2]
     try:

@@ -2,8 +2,8 @@
 
 Compared are means of each split over its repeats, split by split. An error is different where the mean
 difference is more than two standard errors from 0, and a time where besides the ratio is at least 1.5;
-everything else is a tie. Rows that lack a repeat of a split are not compared, and times not that were taken
-while others kept more of the machine busy than ``machine.QUIET``.
+everything else is a tie. Rows that lack a repeat of a split are not compared, and times not that were
+taken while others kept more of the machine busy than ``machine.QUIET``.
 """
 
 import math
@@ -146,8 +146,8 @@ class Standing:
     Args:
         peer: whose point it is.
         ours: the point that does; else the nearest.
-        how: ``"below"`` by the means themselves; ``"tied"`` where one of the two is not, and the difference
-            is a tie; ``"not"``.
+        how: ``"below"`` by the means themselves; ``"tied"`` where one of the two is not, but
+            only by a tie; ``"not"``.
     """
 
     peer: Row
@@ -171,7 +171,7 @@ def standing(peer: Row, ours: Sequence[Row]) -> Standing:
     sign = -1 if figure in HIGHER_IS_BETTER else 1
 
     def above(row: Row) -> float:
-        """How far above it a row is in error, as a share; in time each factor e counts as much as 0.02."""
+        """How far above it a row is; a factor e of time counts as much as 2 % of error."""
         error = sign * (row.mean(figure) - peer.mean(figure)) / peer.mean(figure)
         return max(error, 0.02 * math.log(row.median / peer.median))
 

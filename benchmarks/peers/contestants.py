@@ -10,8 +10,11 @@ import list_methods
 from method import Settings
 
 SEARCH_SEED = 7
-LISTS = tuple(name for name in list_methods.METHODS if name != "dotbias, by rating")
-OUR_LISTS = tuple(name for name in LISTS if name.startswith("dotbias"))
+LISTS = {
+    name: method
+    for name, method in (list_methods.METHODS | list_methods.CURVE).items()
+    if name != "dotbias, by rating"
+}
 # With a seed it takes one thread; the others have no loop that threads share.
 _ONE_THREAD = "cornac BPR", "most rated"
 _NO_SEED = "most rated", "EASE", "EASE, targets by rating", "item-kNN"
@@ -44,7 +47,7 @@ class Contestant:
         Those of rankings are drawn alone: their space is around what suits ratings.
         """
         if self.task == "rankings":
-            return list_methods.METHODS[self.name].draw(n, SEARCH_SEED)
+            return LISTS[self.name].draw(n, SEARCH_SEED)
         method = importlib.import_module(f"libraries.{self.library}").METHODS[self.name]
         if not method.space:
             return [method.defaults]
@@ -55,13 +58,13 @@ class Contestant:
 def contestants(task: str) -> Iterator[Contestant]:
     """All of a task."""
     if task == "rankings":
-        for name in LISTS:
-            library = list_methods.METHODS[name].library
+        for name, listing in LISTS.items():
             yield Contestant(
                 task,
-                library,
+                listing.library,
                 name,
-                ours=library == "dotbias",
+                ours=listing.library == "dotbias",
+                point=name in list_methods.CURVE,
                 has_seed=name not in _NO_SEED,
                 most_threads=1 if name in _ONE_THREAD else None,
             )

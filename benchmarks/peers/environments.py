@@ -1,7 +1,7 @@
 """A virtual environment for each library, of pinned requirements, and the reason where there is none.
 
-``requirements/NAME.txt`` are pip's, and may begin with two comments: ``# first:`` names what is installed
-before, and ``# options:`` what pip is told besides.
+``requirements/NAME.txt`` are pip's, and may begin with two comments: ``# first:`` names what is
+installed before, and ``# options:`` what pip is told besides.
 """
 
 import json
@@ -81,7 +81,9 @@ def _install(python: str, library: str) -> None:
     told = {"first": "", "options": ""}
     for line in _requirements(library).splitlines():
         for name in told:
-            told[name] = told[name] or line.removeprefix(f"# {name}:") * line.startswith(f"# {name}:")
+            told[name] = told[name] or line.removeprefix(f"# {name}:") * line.startswith(
+                f"# {name}:"
+            )
     if told["first"]:
         _pip(python, "install", *told["first"].split())
     install = ("install", *told["options"].split(), "-r", str(REQUIREMENTS / f"{library}.txt"))
@@ -112,6 +114,6 @@ def _pip(python: str, *words: str) -> str:
     )
     if done.returncode:
         lines = [line.strip() for line in done.stderr.splitlines() if line.strip()]
-        errors = [line for line in lines if line.lower().startswith(("error", "×"))]
+        errors = [line for line in lines if line.lower().startswith("error")]
         raise Refused((errors or lines or [f"pip ended with {done.returncode}"])[-1][:300])
     return done.stdout

@@ -74,8 +74,8 @@ class Visit:
 def visits(
     name: str, who: Sequence[Contestant], threads: Sequence[int], repeats: int
 ) -> Iterator[Visit]:
-    """Of one set: all searches, then in each repeat everyone once for each number of threads. Each repeat
-    begins further down the list, so that nobody is always the first or the last.
+    """Of one set: all searches, then in each repeat everyone once for each number of threads. Each
+    repeat begins further down the list, so that nobody is always the first or the last.
     """
     for contestant in who:
         yield Visit("try", name, contestant)

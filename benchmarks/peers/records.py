@@ -1,4 +1,4 @@
-"""One JSON line for everything that was found: what makes a run go on, and all that tables are made of."""
+"""One JSON line for each finding: by them a run goes on, and tables are made of nothing else."""
 
 import json
 from collections.abc import Iterator

@@ -119,7 +119,9 @@ class Report:
         return str(self.standing(row))
 
     def standing(self, peer: Row) -> Standing:
-        ours = [r for r in self.of_set(peer.task, peer.name, peer.threads) if r.library == "dotbias"]
+        ours = [
+            r for r in self.of_set(peer.task, peer.name, peer.threads) if r.library == "dotbias"
+        ]
         return standing(peer, ours)
 
     # -- sentences ---------------------------------------------------------------------------------

@@ -1,12 +1,12 @@
 """Does the jobs: each visit a process, pinned to its cores, that is handed one job after the other."""
 
+import contextlib
 import json
 import os
 import selectors
 import signal
 import statistics
 import subprocess
-import sys
 import tempfile
 import time
 from collections.abc import Callable, Sequence
@@ -25,7 +25,7 @@ from machine import QUIET, THREAD_VARIABLES, Clock, pinned
 from records import Record, Records
 
 START_SECONDS = 120.0
-"""What a process may take beyond the limit of its first fit: it imports, compiles, and fits a small part."""
+"""What a process may take besides its first fit: it imports, compiles, and fits a small part."""
 OVER = "over the limit"
 
 
@@ -36,7 +36,7 @@ class Worker:
     environment: Environment
     visit: Visit
     process: subprocess.Popen[str] | None = None
-    errors: IO[str] = field(default_factory=lambda: tempfile.TemporaryFile("w+"))
+    errors: IO[str] = field(default_factory=lambda: tempfile.TemporaryFile("w+"))  # noqa: SIM115
     fresh: bool = True
 
     def __enter__(self) -> Self:
@@ -62,10 +62,8 @@ class Worker:
         trace: TracebackType | None,
     ) -> None:
         if self.process is not None:
-            try:
+            with contextlib.suppress(ProcessLookupError):
                 os.killpg(self.process.pid, signal.SIGKILL)
-            except ProcessLookupError:
-                pass
             self.process.wait()
             for end in (self.process.stdin, self.process.stdout):
                 if end is not None:
@@ -73,8 +71,8 @@ class Worker:
         self.errors.close()
 
     def ask(self, job: Record, limit: float) -> Record:
-        """What the process says of a job: seconds of the fit, or why it failed; and how many cores others
-        kept busy meanwhile.
+        """What the process says of a job: seconds of the fit, or why it failed; and how many cores
+        others kept busy meanwhile.
         """
         process = self.process
         assert process is not None
@@ -155,7 +153,9 @@ class Queue:
         """Jobs of a visit that are still to be done."""
         jobs = visit.jobs(self.splits(visit), self.n_tries, self.records)
         known = self._known(visit)
-        return [job for job in jobs if not self._done(job) and not self._too_long(visit, job, known)]
+        return [
+            job for job in jobs if not self._done(job) and not self._too_long(visit, job, known)
+        ]
 
     def _known(self, visit: Visit) -> list[Record]:
         """Records of this kind of fits of the contestant, with as many threads."""
@@ -217,7 +217,12 @@ class Queue:
         if not rows.exists():
             part.save(rows)
         out = folder / "found.npy"
-        asked = {"rows": str(rows), "out": str(out), "settings": job["settings"], "seed": job["seed"]}
+        asked = {
+            "rows": str(rows),
+            "out": str(out),
+            "settings": job["settings"],
+            "seed": job["seed"],
+        }
         said = worker.ask(asked, self.limit)
         if "failed" in said:
             return said

@@ -49,7 +49,7 @@ def ranking(_: str, name: str, n_threads: int, job: dict[str, Any], small: bool)
     if small:
         data = data.first_users(SMALL)
     started = time.perf_counter()
-    lists = list_methods.METHODS[name].fit(data, **job["settings"])
+    lists = (list_methods.METHODS | list_methods.CURVE)[name].fit(data, **job["settings"])
     return time.perf_counter() - started, lists()
 
 

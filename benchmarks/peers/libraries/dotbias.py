@@ -20,9 +20,7 @@ def fit_of(make: Any, rows: Rows, seed: int, n_threads: int, **settings: Any) ->
     found: list[Any] = []
 
     def fit() -> None:
-        found.append(
-            db.fit(ratings, model, solver, purpose="predict", seed=seed, progress=False)
-        )
+        found.append(db.fit(ratings, model, solver, purpose="predict", seed=seed, progress=False))
 
     def answer() -> Array:
         (rec,) = found
@@ -31,17 +29,19 @@ def fit_of(make: Any, rows: Rows, seed: int, n_threads: int, **settings: Any) ->
     return fit, answer
 
 
-def default(n_threads: int) -> Any:  # noqa: ARG001  # as many as the process may use
+def default(n_threads: int) -> Any:
     return None, None
 
 
-def biases(n_threads: int) -> Any:  # noqa: ARG001
+def biases(n_threads: int) -> Any:
     import dotbias as db
 
     return db.Baseline(), None
 
 
-def sgd(n_threads: int, n_factors: int | None = None, decay: float | None = None, **how: Any) -> Any:
+def sgd(
+    n_threads: int, n_factors: int | None = None, decay: float | None = None, **how: Any
+) -> Any:
     import dotbias as db
 
     if decay is not None:
@@ -52,7 +52,9 @@ def sgd(n_threads: int, n_factors: int | None = None, decay: float | None = None
     return model, db.GradientDescent(**how, n_threads=n_threads)
 
 
-def als(n_threads: int, n_factors: int | None = None, decay: float | None = None, **how: Any) -> Any:
+def als(
+    n_threads: int, n_factors: int | None = None, decay: float | None = None, **how: Any
+) -> Any:
     import dotbias as db
 
     if decay is not None:
@@ -123,9 +125,7 @@ METHODS = {
     ),
     "dotbias, biases alone": Method(partial(fit_of, biases), has_seed=False, point=True),
     **{
-        f"dotbias, {n} epochs": Method(
-            partial(fit_of, sgd), defaults={"n_epochs": n}, point=True
-        )
+        f"dotbias, {n} epochs": Method(partial(fit_of, sgd), defaults={"n_epochs": n}, point=True)
         for n in EPOCHS
     },
     **{

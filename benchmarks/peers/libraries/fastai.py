@@ -1,7 +1,6 @@
 """fast.ai's collaborative learner: dot product with biases, and a network; one-cycle training."""
 
 from functools import partial
-from typing import Any
 
 import numpy as np
 

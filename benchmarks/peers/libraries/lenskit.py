@@ -7,7 +7,7 @@ import numpy as np
 from method import Answer, Array, Fit, Method, Rows
 
 
-def factors(rows: Rows, seed: int, n_threads: int, **settings: Any) -> tuple[Fit, Answer]:  # noqa: ARG001  # told by the environment
+def factors(rows: Rows, seed: int, n_threads: int, **settings: Any) -> tuple[Fit, Answer]:
     import pandas as pd
     from lenskit.als import BiasedMFScorer
     from lenskit.data import from_interactions_df

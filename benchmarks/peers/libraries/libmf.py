@@ -7,7 +7,7 @@ import numpy as np
 from method import Answer, Array, Fit, Method, Rows
 
 
-def factors(rows: Rows, seed: int, n_threads: int, **settings: Any) -> tuple[Fit, Answer]:  # noqa: ARG001
+def factors(rows: Rows, seed: int, n_threads: int, **settings: Any) -> tuple[Fit, Answer]:
     from libmf import mf
 
     penalty = settings.pop("penalty", None)

@@ -1,8 +1,8 @@
 """myFM: Bayesian factorisation machines by Gibbs sampling (C++, one thread).
 
-Plain: user and item. Flipped: besides, what else the user has rated and who else has rated the item, each
-divided by the root of their number (SVD++ in both directions; Rendle, Zhang & Koren 2019). Ordinal: ratings
-as ordered categories of a probit model, predicted by their expectation.
+Plain: user and item. Flipped: besides, what else the user has rated and who else has rated the item,
+each divided by the root of their number (SVD++ in both directions; Rendle, Zhang & Koren 2019). Ordinal:
+ratings as ordered categories of a probit model, predicted by their expectation.
 """
 
 from functools import partial
@@ -18,7 +18,7 @@ def machine(
     ordinal: bool,
     rows: Rows,
     seed: int,
-    n_threads: int,  # noqa: ARG001
+    n_threads: int,
     rank: int = 8,
     **settings: Any,
 ) -> tuple[Fit, Answer]:

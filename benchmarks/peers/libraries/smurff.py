@@ -1,7 +1,5 @@
 """SMURFF: Bayesian matrix factorisation by Gibbs sampling, of ratings less their mean (C++)."""
 
-from typing import Any
-
 import numpy as np
 
 from method import Answer, Array, Fit, Method, Rows
@@ -45,7 +43,9 @@ def sampler(
     def answer() -> Array:
         found = {tuple(one.coords): one.pred_avg for one in session.getTestPredictions()}
         return rows.where_known(
-            lambda u, i: [rows.mean + found[pair] for pair in zip(u.tolist(), i.tolist(), strict=True)]
+            lambda u, i: [
+                rows.mean + found[pair] for pair in zip(u.tolist(), i.tolist(), strict=True)
+            ]
         )
 
     return fit, answer

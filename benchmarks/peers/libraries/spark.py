@@ -48,7 +48,10 @@ def als(rows: Rows, seed: int, n_threads: int, **settings: Any) -> tuple[Fit, An
         return out
 
     def answer() -> Array:
-        p, q = dense(models[0].userFactors, rows.n_users), dense(models[0].itemFactors, rows.n_items)
+        p, q = (
+            dense(models[0].userFactors, rows.n_users),
+            dense(models[0].itemFactors, rows.n_items),
+        )
         table.unpersist()
         return rows.where_known(lambda u, i: rows.mean + np.einsum("nf,nf->n", p[u], q[i]))
 

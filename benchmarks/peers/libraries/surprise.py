@@ -8,7 +8,9 @@ import numpy as np
 from method import Answer, Array, Fit, Method, Rows
 
 
-def descent(name: str, rows: Rows, seed: int, n_threads: int, **settings: Any) -> tuple[Fit, Answer]:  # noqa: ARG001
+def descent(
+    name: str, rows: Rows, seed: int, n_threads: int, **settings: Any
+) -> tuple[Fit, Answer]:
     import surprise
 
     columns = (x.tolist() for x in (rows.users, rows.items, rows.values))

@@ -24,7 +24,12 @@ def loop(
     torch.manual_seed(seed)
     low, high = rows.scale
     low, high = low - 0.5, high + 0.5  # a sigmoid never reaches its ends
-    sizes = (rows.n_users, n_factors), (rows.n_items, n_factors), (rows.n_users, 1), (rows.n_items, 1)
+    sizes = (
+        (rows.n_users, n_factors),
+        (rows.n_items, n_factors),
+        (rows.n_users, 1),
+        (rows.n_items, 1),
+    )
     tables = [torch.nn.Embedding(*size) for size in sizes]
     for table in tables:
         torch.nn.init.normal_(table.weight, std=0.05)
