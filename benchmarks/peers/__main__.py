@@ -25,6 +25,7 @@ Predictions are clipped to the range of the training ratings. A user or item tha
 predicted as the library does; where it has no answer, biases alone stand in.
 """
 
+import math
 import sys
 from collections.abc import Sequence
 from enum import StrEnum
@@ -58,6 +59,7 @@ Where = Annotated[Path, typer.Option("--environments", help="Folder of the envir
 Found = Annotated[Path, typer.Option("--records", help="JSON lines: what was found, and goes on.")]
 Tasks = Annotated[list[Task] | None, typer.Option("--task", help="Both by default.")]
 Only = Annotated[list[str] | None, typer.Option("--only", help="Names of sets.")]
+Busy = Annotated[bool, typer.Option("--busy", help="Use times of a busy machine too, for a look.")]
 FOUND = Path("peers.jsonl")
 
 
@@ -132,9 +134,9 @@ def run(
 
 
 @app.command()
-def table(task: Tasks = None, records: Found = FOUND) -> None:
+def table(task: Tasks = None, busy: Busy = False, records: Found = FOUND) -> None:
     """Print what was found, as Markdown, and what can be claimed."""
-    typer.echo(reports.tables(_report(records), task or list(Task)))
+    typer.echo(reports.tables(_report(records, busy), task or list(Task)))
 
 
 @app.command()
@@ -142,17 +144,18 @@ def pictures(
     to: Annotated[Path, typer.Option(help="Folder.")] = Path("pictures"),
     task: Tasks = None,
     only: Only = None,
-    note: Annotated[str, typer.Option(help="Stands in the title.")] = "",
+    busy: Busy = False,
     records: Found = FOUND,
 ) -> None:
     """Draw error against seconds, as in: pictures --to docs/pictures --only ml-1m"""
-    report = _report(records)
+    report = _report(records, busy)
+    note = "; taken on a busy machine: not for publication" if busy else ""
     for one in task or list(Task):
         for name in report.sets(one):
             for n in report.protocol["threads"] if only is None or name in only else ():
                 path = to / f"peers-{one}-{name}-{n}.png"
                 try:
-                    reports.draw(report, one, name, n, path, note and f" ({note})")
+                    reports.draw(report, one, name, n, path, note)
                 except reports.Unfinished as reason:
                     _say(str(reason))
                 else:
@@ -172,9 +175,9 @@ def write(documents: list[Path], records: Found = FOUND) -> None:
         raise typer.Exit(1) from None
 
 
-def _report(path: Path) -> reports.Report:
+def _report(path: Path, busy: bool = False) -> reports.Report:
     try:
-        return reports.Report.of(Records.of(path))
+        return reports.Report.of(Records.of(path), math.inf if busy else machine.QUIET)
     except reports.Unfinished as reason:
         _say(str(reason))
         raise typer.Exit(1) from None

@@ -46,7 +46,7 @@ class Row:
     settings: dict[str, Record] = field(default_factory=dict)
     failed: str = ""
 
-    def take(self, record: Record) -> None:
+    def take(self, record: Record, quiet: float = QUIET) -> None:
         if "failed" in record:
             self.failed = record["failed"]
             return
@@ -54,7 +54,7 @@ class Row:
         for name, value in record["figures"].items():
             self.figures.setdefault(name, {}).setdefault(split, []).append(value)
         self.settings[split] = record["settings"]
-        if record["others"] > QUIET:
+        if record["others"] > quiet:
             self.loud += 1
         else:
             self.seconds.setdefault(split, []).append(record["seconds"])
@@ -95,15 +95,17 @@ class Row:
         return all(len(self.seconds.get(split, [])) >= repeats for split in splits)
 
 
-def rows(records: Iterable[Record]) -> list[Row]:
-    """A row for each set, method and number of threads, of the records of fits."""
+def rows(records: Iterable[Record], quiet: float = QUIET) -> list[Row]:
+    """A row for each set, method and number of threads, of the records of fits. Times count that were
+    taken while others kept at most so many cores busy.
+    """
     found: dict[tuple[str, str, str, int], Row] = {}
     for record in records:
         task, name, method, n = (record[k] for k in ("task", "set", "method", "threads"))
         row = found.setdefault(
             (task, name, method, n), Row(task, name, method, record["library"], n)
         )
-        row.take(record)
+        row.take(record, quiet)
     return list(found.values())
 
 

@@ -1,6 +1,7 @@
 """Tables, sentences and pictures of what was found. Nothing in them is written by hand."""
 
 import math
+import textwrap
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -8,6 +9,7 @@ from pathlib import Path
 import sets
 from claims import MAIN, Row, Standing, by_error, by_time, ratio, rows, standing
 from contestants import contestants
+from machine import QUIET
 from records import Record, Records
 
 DEFAULT = "dotbias"
@@ -38,12 +40,12 @@ class Report:
     missing: dict[str, str]
 
     @classmethod
-    def of(cls, records: Records) -> "Report":
+    def of(cls, records: Records, quiet: float = QUIET) -> "Report":
         runs = list(records.all("run"))
         if not runs:
             raise Unfinished(f"{records.path} has no run: `run` makes one")
         ours = {(c.task, c.name) for t in MAIN for c in contestants(t)}
-        found = [r for r in rows(records.all("fit")) if (r.task, r.method) in ours]
+        found = [r for r in rows(records.all("fit"), quiet) if (r.task, r.method) in ours]
         last = {record["library"]: record for record in records.all("environment")}
         missing = {name: record["reason"] for name, record in last.items() if record["reason"]}
         return cls(runs[-1]["protocol"], runs[-1]["machine"], found, missing)
@@ -171,6 +173,29 @@ class Report:
             said.append(f"Not compared: {_listed(left_out)}.")
         return " ".join(said)
 
+    def summary(self, task: str, names: Sequence[str], threads: int = 1) -> str:
+        """The same of all sets in a few words."""
+        said = [f"Beside other libraries, {self.protocol['tries']} tries of settings each:"]
+        of_sets = []
+        for name in names:
+            all_rows = [r for r in self.of_set(task, name, threads) if self.complete(r)]
+            ours = next(r for r in all_rows if r.method == DEFAULT)
+            peers = [row for row in all_rows if row.library != "dotbias"]
+            words = {row.method: by_error(ours, row, MAIN[task]) for row in peers}
+            parts = [f"better than {sum(w == 'better' for w in words.values())} of {len(peers)}"]
+            for word, told in (("tie", "a tie with"), ("worse", "worse than")):
+                who = [method for method, w in words.items() if w == word]
+                parts += [f"{told} {_listed(who)}"] if who else []
+            ahead = [r.method for r in peers if self.standing(r).how == "not"]
+            beside = "no one of them is ahead of dotbias in both error and time"
+            if ahead:
+                beside = (
+                    f"no point of dotbias is at or below {_listed(ahead)} in both error and time"
+                )
+            timed = all(self.timed(row) for row in all_rows)
+            of_sets.append(f"{name}: {', '.join(parts)}" + (f", and {beside}" if timed else ""))
+        return f"{said[0]} the default is, on {'; on '.join(of_sets)}."
+
     # -- documents ---------------------------------------------------------------------------------
 
     def blocks(self) -> dict[str, str]:
@@ -181,7 +206,7 @@ class Report:
         """
         if self.repeats < LEAST_REPEATS:
             raise Unfinished(f"{self.repeats} repeats carry no claim: at least {LEAST_REPEATS}")
-        found = {"machine": self.described()}
+        found = {"machine": _wrapped(self.described())}
         for task in MAIN:
             names = [
                 n
@@ -191,7 +216,9 @@ class Report:
             if names:
                 tables = [f"**{name}**\n\n{self.table(task, name)}" for name in names]
                 found[f"{task} tables"] = "\n\n".join(tables)
-                found[f"{task} claims"] = "\n\n".join(self.sentences(task, name) for name in names)
+                claims = (_wrapped(self.sentences(task, name)) for name in names)
+                found[f"{task} claims"] = "\n\n".join(claims)
+                found[f"{task} summary"] = _wrapped(self.summary(task, names))
         return found
 
     def described(self) -> str:
@@ -207,33 +234,45 @@ class Report:
         return told + (f" Not installed: {absent}." if absent else "")
 
 
+BLOCKS = (
+    "machine",
+    *(f"{task} {what}" for task in MAIN for what in ("claims", "summary", "tables")),
+)
+
+
 def write_into(path: Path, blocks: dict[str, str]) -> list[str]:
-    """Fill the markers ``<!-- peers: NAME -->`` ... ``<!-- end of peers -->`` of a document.
+    """Fill the markers ``<!-- peers: NAME -->`` ... ``<!-- end of peers -->`` of a document. One of which
+    nothing is known yet stays as it is.
 
     Returns:
         the names of the blocks that were filled.
 
     Raises:
-        Unfinished: where it has no markers, or one that nothing is known of.
+        Unfinished: where it has no markers, or others than these.
     """
     text, end = path.read_text("utf-8"), "<!-- end of peers -->"
-    before, *parts = text.split("<!-- peers: ")
+    out, *parts = text.split("<!-- peers: ")
     if not parts:
         raise Unfinished(f"{path} has no <!-- peers: … --> to fill")
-    filled, out = [], before
+    filled = []
     for part in parts:
         name, _, rest = part.partition(" -->")
-        _, found, after = rest.partition(end)
+        old, found, after = rest.partition(end)
         if not found:
             raise Unfinished(f"{path}: nothing ends <!-- peers: {name} -->")
-        if name not in blocks:
-            raise Unfinished(f"{path} asks for {name!r}; there are {', '.join(blocks)}")
-        out += f"<!-- peers: {name} -->\n{blocks[name]}\n{end}{after}"
-        filled.append(name)
+        if name not in BLOCKS:
+            raise Unfinished(f"{path} asks for {name!r}; there are {', '.join(BLOCKS)}")
+        inside = f"\n{blocks[name]}\n" if name in blocks else old
+        filled += [name] if name in blocks else []
+        out += f"<!-- peers: {name} -->{inside}{end}{after}"
     half_way = path.with_suffix(".part")
     half_way.write_text(out, "utf-8")
     half_way.replace(path)
     return filled
+
+
+def _wrapped(text: str) -> str:
+    return textwrap.fill(text, 115, break_on_hyphens=False, break_long_words=False)
 
 
 def _threads(n: int) -> str:
