@@ -1,6 +1,7 @@
 """dotbias and other libraries side by side: held-out error, lists, and seconds of the fit, in one queue.
 
     python benchmarks/peers environments                  # a virtual environment for each library
+    python benchmarks/peers run --only invented --tries 4 --repeats 1    # minutes: does all of it work?
     python benchmarks/peers run --only ml-latest-small    # hours; begin again, and it goes on
     python benchmarks/peers table
     python benchmarks/peers pictures --to pictures
@@ -127,8 +128,8 @@ def run(
                 if there.reason:
                     _say(f"{library} is left out: {there.reason}")
         who = [c for c in who if not found[c.library].reason]
-        for name in sets.there(one):
-            if (only is None or name in only) and not queue.run(one, name, who):
+        for name in sets.there(one, only):
+            if not queue.run(one, name, who):
                 _say(f"--budget {budget:g} is used up: the same command goes on")
                 raise typer.Exit(0)
 

@@ -241,8 +241,8 @@ BLOCKS = (
 
 
 def write_into(path: Path, blocks: dict[str, str]) -> list[str]:
-    """Fill the markers ``<!-- peers: NAME -->`` ... ``<!-- end of peers -->`` of a document. One of which
-    nothing is known yet stays as it is.
+    """Fill the markers ``<!-- peers: NAME -->`` ... ``<!-- end of peers -->`` of a document. One of
+    which nothing is known yet stays as it is.
 
     Returns:
         the names of the blocks that were filled.

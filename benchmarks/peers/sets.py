@@ -1,6 +1,6 @@
 """The sets, how each is split, and what is found out on the rows held out."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
 from pathlib import Path
@@ -15,7 +15,19 @@ import protocols
 INNER_SEED = 7
 """Of the training rows that are held out to choose settings on."""
 LISTS_SEEDS = 42, 43, 44
-SIMULATED = {"simulated-1m": 1_000_000, "simulated-20m": 20_000_000}
+INVENTED = "invented"
+"""A small set with four planted factors, to see in minutes whether all libraries work."""
+SIMULATED = {
+    INVENTED: {"n_users": 300, "n_items": 200, "n_ratings": 12_000, "n_factors": 4},
+    **{
+        f"simulated-{n}m": {
+            "n_users": n * 1_000_000 // 145,
+            "n_items": n * 1_000_000 // 740,
+            "n_ratings": n * 1_000_000,
+        }
+        for n in (1, 20)
+    },
+}
 _SIMULATION_SEEDS = 0, 1, 2
 RATINGS = (*protocols.SPREAD, "movietweetings", *SIMULATED, *protocols.LARGE)
 RANKINGS = (*lists.FILES, *protocols.LARGE)
@@ -113,14 +125,14 @@ def part(task: str, name: str, label: str) -> Part:
         ratings = protocols.ratings(name)
         return RankingPart(lists.Split.of(ratings, "known", int(label)), lists.LIKED.get(name, 4))
     if name in SIMULATED:
-        n = SIMULATED[name]
-        made = db.simulate(max(100, n // 145), max(100, n // 740), n, seed=int(label))
+        made = db.simulate(**SIMULATED[name], seed=int(label))
         return RatingPart(*made.ratings.split(0.1, seed=42))
     return RatingPart(*protocols.split(name, label))
 
 
-def there(task: str) -> Iterator[str]:
-    """Names of the sets of a task that are on this machine."""
+def there(task: str, only: Sequence[str] | None) -> Iterator[str]:
+    """Names of the sets of a task that are on this machine, all or those asked for."""
     for name in RATINGS if task == "ratings" else RANKINGS:
-        if name not in protocols.LARGE or protocols.downloaded(name):
+        here = name not in protocols.LARGE or protocols.downloaded(name)
+        if here and (name != INVENTED if only is None else name in only):
             yield name
