@@ -136,10 +136,12 @@ def test_a_run_that_was_ended_goes_on_where_it_was(peers: Any, queue: Any) -> No
         queue(ends).run("ratings", "ml-100k", who)
     path = queue(say).records.path
     path.write_text(path.read_text()[:-20])  # the last line was cut off
-    assert queue(say).run("ratings", "ml-100k", who)
+    goes_on = queue(say)
+    with goes_on.records.alone():
+        assert goes_on.run("ratings", "ml-100k", who)
     all_jobs = 2 * 2 * 3 + 2 * 2 * 2  # methods, splits and tries; methods, splits and repeats
     assert len(asked) == all_jobs + 1
-    assert len([json.loads(line) for line in path.read_text().splitlines()]) == all_jobs
+    assert len(peers.records.Records.of(path).keys) == all_jobs
     assert queue(say).run("ratings", "ml-100k", who)
     assert len(asked) == all_jobs + 1
 
@@ -175,6 +177,15 @@ def test_what_takes_too_long_is_recorded_once_and_left_out(peers: Any, queue: An
         assert queue(slow).run("ratings", "ml-100k", who)
         assert [job["kind"] for job in asked if job["method"] == "cmfrec"] == ["try"]
     assert sum(job["kind"] == "fit" for job in asked) == 4
+
+
+def test_two_runs_do_not_add_to_the_same_file(peers: Any, tmp_path: Path) -> None:
+    one, other = (peers.records.Records.of(tmp_path / "a" / "found.jsonl") for _ in range(2))
+    with one.alone(), pytest.raises(BlockingIOError), other.alone():
+        pass
+    with other.alone():
+        other.add({"kind": "run"})
+    assert len(peers.records.Records.of(one.path).found) == 1
 
 
 def test_nothing_is_begun_after_the_budget(peers: Any, queue: Any) -> None:
@@ -305,6 +316,16 @@ def test_times_of_a_busy_machine_do_not_count(peers: Any) -> None:
     assert math.isnan(two.median)
     assert not two.timed(["u1"], 1)
     assert two.complete(["u1"], 3)
+
+
+def test_of_fits_with_other_settings_the_last_count(peers: Any) -> None:
+    old = records_of("peer", shifted([0.5] * 5))
+    new = records_of("peer", shifted([0.01] * 4), settings={"k": 2})
+    (row,) = peers.claims.rows([*old, *new])
+    assert row.means("rmse") == pytest.approx(
+        {"u1": 0.91, "u2": 0.93, "u3": 0.95, "u4": 0.97, "u5": 1.48}
+    )
+    assert row.settings["u1"] == {"k": 2}
 
 
 def test_a_point_of_ours_must_be_at_or_below_in_both(peers: Any) -> None:

@@ -27,6 +27,7 @@ predicted as the library does; where it has no answer, biases alone stand in.
 """
 
 import math
+import signal
 import sys
 from collections.abc import Sequence
 from enum import StrEnum
@@ -42,7 +43,7 @@ import environments as env  # noqa: E402
 import machine  # noqa: E402
 import report as reports  # noqa: E402
 import sets  # noqa: E402
-from contestants import contestants  # noqa: E402
+from contestants import Contestant, contestants  # noqa: E402
 from records import Records  # noqa: E402
 from run import Queue  # noqa: E402
 
@@ -109,29 +110,53 @@ def run(
     names = {name for one in Task for name in (sets.RATINGS if one == "ratings" else sets.RANKINGS)}
     _among(only, sorted(names), "--only")
     _among(methods, [c.name for one in Task for c in contestants(one)], "--method")
-    kept = Records.of(records)
-    found: dict[str, env.Environment] = {}
+    signal.signal(
+        signal.SIGTERM, lambda *_: sys.exit(143)
+    )  # the process of a fit ends with this one
     protocol = {"tries": tries, "repeats": repeats, "threads": n_threads, "limit": limit}
-    kept.add({"kind": "run", "protocol": protocol, "machine": machine.description()})
-    queue = Queue(
-        kept, found, tries, splits, repeats, n_threads, limit, search, 3600 * budget, _say,
-        frozenset(again or ()),
-    )  # fmt: skip
-    for one in task or list(Task):
-        who = [c for c in contestants(one) if methods is None or c.name in methods]
-        for library in dict.fromkeys(c.library for c in who):
-            if library not in found:
-                there = env.environment(library, where) or env.make(library, where)
-                found[library] = there
-                told = {"reason": there.reason, "versions": there.versions}
-                kept.add({"kind": "environment", "library": library} | told)
-                if there.reason:
-                    _say(f"{library} is left out: {there.reason}")
-        who = [c for c in who if not found[c.library].reason]
-        for name in sets.there(one, only):
-            if not queue.run(one, name, who):
-                _say(f"--budget {budget:g} is used up: the same command goes on")
-                raise typer.Exit(0)
+    try:
+        with Records(records).alone():
+            kept = Records.of(records)
+            kept.add({"kind": "run", "protocol": protocol, "machine": machine.description()})
+            queue = Queue(
+                records=kept,
+                environments={},
+                n_tries=tries,
+                n_splits=splits,
+                repeats=repeats,
+                threads=n_threads,
+                limit=limit,
+                search=search,
+                budget=3600 * budget,
+                say=_say,
+                again=frozenset(again or ()),
+            )
+            for one in task or list(Task):
+                who = [c for c in contestants(one) if methods is None or c.name in methods]
+                who = _installed(queue, who, where)
+                for name in sets.there(one, only):
+                    if not queue.run(one, name, who):
+                        _say(f"--budget {budget:g} is used up: the same command goes on")
+                        return
+    except BlockingIOError:
+        raise typer.BadParameter(f"--records {records}: another run is adding to it") from None
+
+
+def _installed(queue: Queue, who: Sequence[Contestant], where: Path) -> list[Contestant]:
+    """Those whose libraries can be had; the reasons for the others are recorded."""
+    for library in dict.fromkeys(c.library for c in who):
+        if library in queue.environments:
+            continue
+        there = env.environment(library, where)
+        if there is None:
+            _say(f"{library}: installing")
+            there = env.make(library, where)
+        queue.environments[library] = there
+        told = {"reason": there.reason, "versions": there.versions}
+        queue.records.add({"kind": "environment", "library": library} | told)
+        if there.reason:
+            _say(f"{library} is left out: {there.reason}")
+    return [c for c in who if not queue.environments[c.library].reason]
 
 
 @app.command()

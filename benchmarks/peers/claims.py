@@ -10,7 +10,7 @@ import math
 import statistics
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Any, Literal
 
 from machine import QUIET
 from records import Record
@@ -19,6 +19,8 @@ STANDARD_ERRORS = 2.0
 LEAST_RATIO = 1.5
 MAIN = {"ratings": "rmse", "rankings": "ndcg"}
 HIGHER_IS_BETTER = "ndcg", "liked"
+
+_ROW = "task", "set", "method", "threads"
 
 Word = Literal["better", "worse", "tie"]
 
@@ -97,14 +99,14 @@ class Row:
 
 def rows(records: Iterable[Record], quiet: float = QUIET) -> list[Row]:
     """A row for each set, method and number of threads, of the records of fits. Times count that were
-    taken while others kept at most so many cores busy.
+    taken while others kept at most so many cores busy. Of several records of one repeat, as where other
+    settings were chosen since, the last counts.
     """
-    found: dict[tuple[str, str, str, int], Row] = {}
-    for record in records:
-        task, name, method, n = (record[k] for k in ("task", "set", "method", "threads"))
-        row = found.setdefault(
-            (task, name, method, n), Row(task, name, method, record["library"], n)
-        )
+    last = {tuple(record[k] for k in (*_ROW, "split", "repeat")): record for record in records}
+    found: dict[tuple[Any, ...], Row] = {}
+    for record in last.values():
+        task, name, method, n = which = tuple(record[k] for k in _ROW)
+        row = found.setdefault(which, Row(task, name, method, record["library"], n))
         row.take(record, quiet)
     return list(found.values())
 

@@ -1,7 +1,9 @@
 """One JSON line for each finding: by them a run goes on, and tables are made of nothing else."""
 
+import fcntl
 import json
 from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -26,20 +28,27 @@ class Records:
 
     @classmethod
     def of(cls, path: Path) -> "Records":
-        """What the file has. A last line that was cut off is no record, and goes."""
+        """What the file has. A line that was cut off, as a run was ended, is no record."""
         records = cls(path)
-        whole = ""
         for line in path.read_text("utf-8").splitlines() if path.exists() else ():
-            try:
+            with suppress(json.JSONDecodeError):
                 records._take(json.loads(line))
-            except json.JSONDecodeError:
-                continue
-            whole += line + "\n"
-        if path.exists() and whole != path.read_text("utf-8"):
-            half_way = path.with_suffix(".part")
-            half_way.write_text(whole, "utf-8")
-            half_way.replace(path)
         return records
+
+    @contextmanager
+    def alone(self) -> Iterator[None]:
+        """While nobody else adds to the file.
+
+        Raises:
+            BlockingIOError: where somebody does.
+        """
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        with self.path.open("a+", encoding="utf-8") as file:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            file.seek(0)
+            if file.read()[-1:] not in ("", "\n"):
+                print(file=file, flush=True)
+            yield
 
     def _take(self, record: Record) -> None:
         self.found.append(record)
@@ -48,7 +57,6 @@ class Records:
 
     def add(self, record: Record) -> None:
         self._take(json.loads(json.dumps(record)))
-        self.path.parent.mkdir(parents=True, exist_ok=True)
         with self.path.open("a", encoding="utf-8") as file:
             file.write(json.dumps(record) + "\n")
 
