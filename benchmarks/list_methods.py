@@ -299,6 +299,12 @@ def dotbias_lists_alone(data: Data) -> Lists:
     return _lists(db.fit(_ratings(data), purpose="recommend", seed=data.seed), data)
 
 
+def dotbias_most_rated(data: Data) -> Lists:
+    import dotbias as db
+
+    return _lists(db.fit(_ratings(data), solver=db.MostRated()), data)
+
+
 def dotbias_iterations(data: Data, n_iterations: int) -> Lists:
     """The model that the default would take, under the usual penalty."""
     import dotbias as db
@@ -477,6 +483,7 @@ METHODS = {
 }
 
 CURVE = {
+    "dotbias, most rated": Method(dotbias_most_rated, "dotbias", {}),
     **{
         f"dotbias, {n} iteration{'s' * (n > 1)}": Method(
             partial(dotbias_iterations, n_iterations=n), "dotbias", {}

@@ -93,6 +93,8 @@ class Worker:
         if not line:
             return {"failed": self._last_words()}
         said: Record = json.loads(line)
+        if said.get("seconds", 0) > limit:
+            said = {"failed": f"{OVER} of {limit:g} s"}
         return said | {"others": round(before.others(Clock.of(process.pid)), 2)}
 
     def _last_words(self) -> str:

@@ -83,7 +83,7 @@ def net(
     return model, solver if n_epochs is None else replace(solver, n_epochs=n_epochs)
 
 
-EPOCHS, SAMPLES = (5, 10, 20, 40), (20, 60, 100, 200)
+EPOCHS, SAMPLES = (5, 10, 20, 40), (60, 100, 200, 400)
 """Along the curve, after biases alone. What is not named is at its default."""
 WAY = 0.88
 """Rate times epochs of gradient descent at its default. Fewer epochs take longer steps: those of the
