@@ -105,7 +105,7 @@ class Report:
         digits = 4 if figure == "rmse" else 3
         told = f"{row.mean(figure):.{digits}f}"
         told += "" if math.isnan(spread) else f" ± {spread:.{digits}f}"
-        lacks = "" if self.complete(row) else f" ({len(row.splits)} splits only)"
+        lacks = "" if self.complete(row) else f" (of {len(row.splits)})"
         return told + lacks
 
     def _time(self, row: Row | None) -> str:
