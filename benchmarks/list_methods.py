@@ -10,8 +10,9 @@ method's own library is imported, so that any Python will do that has it, with N
 import json
 import sys
 import time
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, fields
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
 from itertools import pairwise
 from pathlib import Path
 from typing import Any, TypeAlias
@@ -41,6 +42,7 @@ class Data:
             owner, a number below m; of users of the training part, their training rows.
         n_lists: m.
         known: whether they are the users of the training part, in order.
+        seed, n_threads: of the fit.
     """
 
     users: Array
@@ -51,6 +53,8 @@ class Data:
     given: Array
     n_lists: Array
     known: Array
+    seed: int = 0
+    n_threads: int = 1
 
     @property
     def shape(self) -> tuple[int, int]:
@@ -112,7 +116,8 @@ class Data:
         some = some[np.argsort(self.users[some], kind="stable")]
         items = np.unique(self.items[some], return_inverse=True)[1].astype(self.items.dtype)
         rows = self.users[some], items, self.values[some]
-        return Data(*rows, *rows, n_lists=1 + rows[0].max(), known=np.array(True))
+        known = {"n_lists": 1 + rows[0].max(), "known": np.array(True)}
+        return Data(*rows, *rows, **known, seed=self.seed, n_threads=self.n_threads)
 
 
 # -- what needs no library ------------------------------------------------------------------------
@@ -161,7 +166,7 @@ def implicit_als(data: Data, penalty: float, alpha: float, weights: str, factors
     x, had = data.weighted(weights)
     # What is best for the penalty grows with the weights.
     settings: Settings = {"alpha": alpha, "regularization": alpha * penalty, "factors": factors}
-    model = AlternatingLeastSquares(**settings, num_threads=1, random_state=0)
+    model = AlternatingLeastSquares(**settings, num_threads=data.n_threads, random_state=data.seed)
     model.fit(x, show_progress=False)
 
     def lists() -> Array:
@@ -176,7 +181,9 @@ def implicit_als(data: Data, penalty: float, alpha: float, weights: str, factors
 def implicit_bpr(data: Data, **settings: Any) -> Lists:
     from implicit.cpu.bpr import BayesianPersonalizedRanking
 
-    model = BayesianPersonalizedRanking(**settings, num_threads=1, random_state=0)
+    model = BayesianPersonalizedRanking(
+        **settings, num_threads=data.n_threads, random_state=data.seed
+    )
     model.fit(data.tables()[0], show_progress=False)
     return lambda: data.by_factors(model.user_factors, model.item_factors)
 
@@ -187,7 +194,9 @@ def item_knn(data: Data, similarity: str, weights: str = "ones", **settings: Any
     x, had = data.weighted(weights)
     if similarity != "BM25":
         settings.pop("B", None)
-    model = getattr(nearest_neighbours, f"{similarity}Recommender")(**settings, num_threads=1)
+    model = getattr(nearest_neighbours, f"{similarity}Recommender")(
+        **settings, num_threads=data.n_threads
+    )
     model.fit(x, show_progress=False)
     return lambda: data.best(lambda block: (had[block] @ model.similarity).toarray())
 
@@ -198,7 +207,7 @@ def item_knn(data: Data, similarity: str, weights: str = "ones", **settings: Any
 def cornac_bpr(data: Data, **settings: Any) -> Lists:
     from cornac.models import BPR
 
-    model = BPR(**settings, seed=0)  # with a seed, one thread
+    model = BPR(**settings, seed=data.seed)  # with a seed, one thread
     train, users, items = _cornac(data)
     model.fit(train)
     return lambda: data.by_factors(
@@ -209,7 +218,7 @@ def cornac_bpr(data: Data, **settings: Any) -> Lists:
 def cornac_wmf(data: Data, **settings: Any) -> Lists:
     from cornac.models import WMF
 
-    model = WMF(**settings, seed=0, verbose=False)
+    model = WMF(**settings, seed=data.seed, verbose=False)
     train, users, items = _cornac(data)
     model.fit(train)
     return lambda: data.by_factors(model.U[users], model.V[items])
@@ -232,8 +241,8 @@ def _cornac(data: Data) -> tuple[Any, Array, Array]:
 def lightfm(data: Data, n_epochs: int, penalty: float, **settings: Any) -> Lists:
     from lightfm import LightFM
 
-    model = LightFM(**settings, item_alpha=penalty, user_alpha=penalty, random_state=0)
-    model.fit(data.tables()[0].tocoo(), epochs=n_epochs, num_threads=1)
+    model = LightFM(**settings, item_alpha=penalty, user_alpha=penalty, random_state=data.seed)
+    model.fit(data.tables()[0].tocoo(), epochs=n_epochs, num_threads=data.n_threads)
     return lambda: data.by_factors(model.user_embeddings, model.item_embeddings, model.item_biases)
 
 
@@ -247,7 +256,7 @@ def lenskit_als(data: Data, penalty: float, weight: float, **settings: Any) -> L
     frame = {"user_id": data.users, "item_id": data.items, "rating": weights}
     train = from_interactions_df(pd.DataFrame(frame))
     model = ImplicitMFScorer(weight=weight, regularization=(1 + weight) * penalty, **settings)
-    model.train(train, TrainingOptions(rng=0))
+    model.train(train, TrainingOptions(rng=data.seed))
 
     def lists() -> Array:
         had = (
@@ -267,20 +276,45 @@ def lenskit_als(data: Data, penalty: float, weight: float, **settings: Any) -> L
 def dotbias(data: Data) -> Lists:
     import dotbias as db
 
-    return _lists(db.fit(_ratings(data)), data)
+    return _lists(db.fit(_ratings(data), seed=data.seed), data)
 
 
 def dotbias_by_rating(data: Data) -> Lists:
     import dotbias as db
 
-    return _lists(db.fit(_ratings(data), purpose="predict"), data)
+    return _lists(db.fit(_ratings(data), purpose="predict", seed=data.seed), data)
 
 
 def dotbias_implicit_als(data: Data, n_factors: int = 128, **settings: Any) -> Lists:
     import dotbias as db
 
-    model, solver = db.DotProduct(n_factors=n_factors), db.ImplicitALS(**settings, n_threads=1)
-    return _lists(db.fit(_ratings(data), model, solver), data)
+    model = db.DotProduct(n_factors=n_factors)
+    solver = db.ImplicitALS(**settings, n_threads=data.n_threads)
+    return _lists(db.fit(_ratings(data), model, solver, seed=data.seed), data)
+
+
+def dotbias_lists_alone(data: Data) -> Lists:
+    import dotbias as db
+
+    return _lists(db.fit(_ratings(data), purpose="recommend", seed=data.seed), data)
+
+
+def dotbias_most_rated(data: Data) -> Lists:
+    import dotbias as db
+
+    return _lists(db.fit(_ratings(data), solver=db.MostRated()), data)
+
+
+def dotbias_iterations(data: Data, n_iterations: int) -> Lists:
+    """The model that the default would take, under the usual penalty."""
+    import dotbias as db
+    from dotbias.fitting.preference import usual_model
+    from dotbias.solvers.least_squares.implicit_als import USUAL_DECAY
+
+    ratings = _ratings(data)
+    how = {"n_iterations": n_iterations, "n_threads": data.n_threads}
+    solver = db.ImplicitALS(weight_decay=USUAL_DECAY, **how)
+    return _lists(db.fit(ratings, usual_model(ratings), solver, seed=data.seed), data)
 
 
 def _ratings(data: Data) -> Any:
@@ -330,19 +364,22 @@ class Method:
 
     def draw(self, n: int, seed: int) -> list[Settings]:
         """n settings at random, in which the values of each setting are equally frequent."""
-        if not self.space:
-            return [{}]
-        rng = np.random.default_rng(seed)
-        columns = {
-            name: [values[at] for at in np.resize(rng.permutation(len(values)), n)]
-            for name, values in self.space.items()
-        }
-        for values in columns.values():
-            rng.shuffle(values)
-        drawn = [
-            dict(zip(columns, row, strict=True)) for row in zip(*columns.values(), strict=True)
-        ]
-        return list({json.dumps(one): one for one in drawn}.values())
+        return drawn(self.space, n, seed)
+
+
+def drawn(space: Mapping[str, Sequence[Any]], n: int, seed: int) -> list[Settings]:
+    """At most n settings at random, in which the values of each setting are equally frequent."""
+    if not space:
+        return [{}]
+    rng = np.random.default_rng(seed)
+    columns = {
+        name: [values[at] for at in np.resize(rng.permutation(len(values)), n)]
+        for name, values in space.items()
+    }
+    for values in columns.values():
+        rng.shuffle(values)
+    rows = [dict(zip(columns, row, strict=True)) for row in zip(*columns.values(), strict=True)]
+    return list({json.dumps(one): one for one in rows}.values())
 
 
 # As many values as settings are tried, of what decides most.
@@ -445,11 +482,23 @@ METHODS = {
     ),
 }
 
+CURVE = {
+    "dotbias, most rated": Method(dotbias_most_rated, "dotbias", {}),
+    **{
+        f"dotbias, {n} iteration{'s' * (n > 1)}": Method(
+            partial(dotbias_iterations, n_iterations=n), "dotbias", {}
+        )
+        for n in (1, 2, 4, 8)
+    },
+    "dotbias, lists alone": Method(dotbias_lists_alone, "dotbias", {}),
+}
+"""What one waits for and gets, the more the later: for ``benchmarks/peers``."""
+
 
 def main(name: str, rows: str, out: str, seconds: str) -> None:
     method = METHODS[name]
     with np.load(rows, allow_pickle=False) as stored:
-        data = Data(**{spec.name: stored[spec.name] for spec in fields(Data)})
+        data = Data(**stored)
     tries = json.load(sys.stdin)
     method.fit(data.first_users(30), **tries[0])
     begun = time.perf_counter()

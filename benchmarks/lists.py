@@ -53,19 +53,13 @@ import dotbias as db
 from dotbias.evaluation.bootstrap import bootstrap_interval
 from dotbias.recommender.list_quality import figures_per_user
 from list_methods import METHODS, K, Settings
-from protocols import DATA
+from protocols import DATA, FILES
 
 Protocol = Literal["known", "new"]
 PerUser = dict[Any, float]
 Reading = Literal["all", "liked"]
 READINGS: tuple[Reading, ...] = get_args(Reading)
 
-FILES = {
-    "ml-100k": "ml-100k/u.data",
-    "ml-latest-small": "ml-latest-small.zip",
-    "ml-1m": "ml-1m/ratings.csv.gz",
-    "movietweetings": "movietweetings/ratings-50K.dat",
-}
 LIKED = {"movietweetings": 8}
 N_SPLITS: dict[Protocol, int] = {"known": 3, "new": 10}
 # What this Python has.

@@ -2,11 +2,13 @@
 
 import os
 from collections.abc import Iterator
+from functools import lru_cache
 from pathlib import Path
 
 import numpy as np
 
 import dotbias as db
+from dotbias.data.catalog import cache_folder
 
 DATA = Path(
     os.environ.get("DOTBIAS_TEST_DATA", Path(__file__).resolve().parents[2] / "shared" / "data")
@@ -16,21 +18,52 @@ SPREAD = {
     "ml-100k": "official u1-u5",
     "ml-1m": "random 90/10, seeds 42-44",
 }
+FILES = {
+    "ml-100k": "ml-100k/u.data",
+    "ml-latest-small": "ml-latest-small.zip",
+    "ml-1m": "ml-1m/ratings.csv.gz",
+    "movietweetings": "movietweetings/ratings-50K.dat",
+}
+LARGE = "ml-10m", "ml-20m", "ml-25m", "ml-32m"
+"""Sets that are used by name where they have been downloaded."""
+_RANDOM = {
+    "ml-latest-small": (0.8, range(42, 47)),
+    "ml-1m": (0.9, range(42, 45)),
+    "movietweetings": (0.8, range(42, 45)),
+    **{name: (0.9, range(42, 45)) for name in LARGE},
+}
 
 
 def splits(name: str) -> Iterator[tuple[str, db.Ratings, db.Ratings]]:
     """Label, training part and held-out part of each repeat."""
+    for label in labels(name):
+        yield label, *split(name, label)
+
+
+def labels(name: str) -> list[str]:
+    """Of the repeats."""
+    return (
+        [f"u{fold}" for fold in range(1, 6)] if name == "ml-100k" else [*map(str, _RANDOM[name][1])]
+    )
+
+
+def split(name: str, label: str) -> tuple[db.Ratings, db.Ratings]:
+    """Training part and held-out part of one repeat."""
     if name == "ml-100k":
-        for fold in range(1, 6):
-            train, test = (DATA / "ml-100k" / f"u{fold}.{part}" for part in ("base", "test"))
-            yield f"u{fold}", db.read_ratings(train), db.read_ratings(test)
-        return
-    file, share, seeds = {
-        "ml-latest-small": ("ml-latest-small.zip", 0.8, range(42, 47)),
-        "ml-1m": ("ml-1m/ratings.csv.gz", 0.9, range(42, 45)),
-    }[name]
-    ratings = db.read_ratings(DATA / file)
-    for seed in seeds:
-        order = np.random.default_rng(seed).permutation(len(ratings))
-        cut = round(share * len(ratings))
-        yield str(seed), ratings.take(np.sort(order[:cut])), ratings.take(np.sort(order[cut:]))
+        train, test = (DATA / "ml-100k" / f"{label}.{part}" for part in ("base", "test"))
+        return db.read_ratings(train), db.read_ratings(test)
+    read = ratings(name)
+    order = np.random.default_rng(int(label)).permutation(len(read))
+    cut = round(_RANDOM[name][0] * len(read))
+    return read.take(np.sort(order[:cut])), read.take(np.sort(order[cut:]))
+
+
+@lru_cache(maxsize=1)
+def ratings(name: str) -> db.Ratings:
+    """All of a set."""
+    return db.read_ratings(name if name in LARGE else DATA / FILES[name])
+
+
+def downloaded(name: str) -> bool:
+    """Whether a large set is in the folder of downloads."""
+    return (cache_folder() / f"{name}.zip").exists()

@@ -13,9 +13,8 @@ def unknown_variance(tables: Sequence[Array], rows: Sequence[Index]) -> NDArray[
     """Variance of predictions of one sample that comes from rows of which nothing is known.
 
     Such a row is taken for the stranger, the last of its table. It may be any row of its kind: one
-    around the stranger with the covariance ``C`` of the rows of its table. With ``y = (1, q)``, ``q`` the
-    sum of the
-    factors of the other kinds, a prediction's variance is ``yᵀ C y``, and more where two kinds are
+    around the stranger with the covariance ``C`` of the others. With ``y = (1, q)``, ``q`` the sum of
+    the factors of the other kinds, a prediction's variance is ``yᵀ C y``, and more where two kinds are
     unknown: the sum of all products of their factors' covariances.
 
     Args:

@@ -1,0 +1,1 @@
+"""Libraries that predict ratings, a file each, named as its environment."""

@@ -1,0 +1,71 @@
+"""One JSON line for each finding: by them a run goes on, and tables are made of nothing else."""
+
+import fcntl
+import json
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+Record = dict[str, Any]
+
+KEY = "kind", "task", "set", "split", "method", "settings", "threads", "seed", "repeat"
+"""What a record of a fit is known by."""
+
+
+def key(record: Record) -> str:
+    return json.dumps([record.get(name) for name in KEY], sort_keys=True)
+
+
+@dataclass
+class Records:
+    """The records of a file, and those that are added to it."""
+
+    path: Path
+    found: list[Record] = field(default_factory=list)
+    keys: dict[str, Record] = field(default_factory=dict)
+
+    @classmethod
+    def of(cls, path: Path) -> "Records":
+        """What the file has. A line that was cut off, as a run was ended, is no record."""
+        records = cls(path)
+        for line in path.read_text("utf-8").splitlines() if path.exists() else ():
+            with suppress(json.JSONDecodeError):
+                records._take(json.loads(line))
+        return records
+
+    @contextmanager
+    def alone(self) -> Iterator[None]:
+        """While nobody else adds to the file.
+
+        Raises:
+            BlockingIOError: where somebody does.
+        """
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        with self.path.open("a+", encoding="utf-8") as file:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            file.seek(0)
+            if file.read()[-1:] not in ("", "\n"):
+                print(file=file, flush=True)
+            yield
+
+    def _take(self, record: Record) -> None:
+        self.found.append(record)
+        if record["kind"] in ("try", "fit"):
+            self.keys[key(record)] = record
+
+    def add(self, record: Record) -> None:
+        self._take(json.loads(json.dumps(record)))
+        with self.path.open("a", encoding="utf-8") as file:
+            file.write(json.dumps(record) + "\n")
+
+    def get(self, record: Record) -> Record | None:
+        """What was found of it before."""
+        return self.keys.get(key(json.loads(json.dumps(record))))
+
+    def all(self, kind: str, **which: Any) -> Iterator[Record]:
+        """Those of a kind, the last of each key, whose fields are these."""
+        for record in self.keys.values() if kind in ("try", "fit") else self.found:
+            if record["kind"] == kind and all(record.get(k) == v for k, v in which.items()):
+                yield record

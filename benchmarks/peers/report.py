@@ -1,0 +1,364 @@
+"""Tables, sentences and pictures of what was found. Nothing in them is written by hand."""
+
+import math
+import textwrap
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import sets
+from claims import MAIN, Row, Standing, by_error, by_time, ratio, rows, standing
+from contestants import contestants
+from machine import QUIET
+from records import Record, Records
+
+DEFAULT = "dotbias"
+"""The row that sentences are about."""
+NAMES = {"rmse": "RMSE", "ndcg": "nDCG@10", "liked": "liked"}
+SHOWN = {"ratings": ("rmse",), "rankings": ("ndcg", "liked")}
+LEAST_REPEATS = 3
+
+
+class Unfinished(Exception):
+    """There is not enough to say anything."""
+
+
+@dataclass
+class Report:
+    """What a file of records says.
+
+    Args:
+        protocol: of the last run: tries, repeats, threads, limits.
+        machine: of the last run.
+        rows: of all fits.
+        missing: why libraries are not there.
+    """
+
+    protocol: Record
+    machine: Record
+    rows: list[Row]
+    missing: dict[str, str]
+
+    @classmethod
+    def of(cls, records: Records, quiet: float = QUIET) -> "Report":
+        runs = list(records.all("run"))
+        if not runs:
+            raise Unfinished(f"{records.path} has no run: `run` makes one")
+        ours = {(c.task, c.name) for t in MAIN for c in contestants(t)}
+        found = [r for r in rows(records.all("fit"), quiet) if (r.task, r.method) in ours]
+        last = {record["library"]: record for record in records.all("environment")}
+        missing = {name: record["reason"] for name, record in last.items() if record["reason"]}
+        return cls(runs[-1]["protocol"], runs[-1]["machine"], found, missing)
+
+    def of_set(self, task: str, name: str, threads: int | None = None) -> list[Row]:
+        return [
+            row
+            for row in self.rows
+            if (row.task, row.name) == (task, name) and threads in (None, row.threads)
+        ]
+
+    def sets(self, task: str) -> list[str]:
+        return list(dict.fromkeys(row.name for row in self.rows if row.task == task))
+
+    @property
+    def repeats(self) -> int:
+        return int(self.protocol["repeats"])
+
+    def complete(self, row: Row) -> bool:
+        return row.complete(sets.labels(row.task, row.name), self.repeats)
+
+    def timed(self, row: Row) -> bool:
+        return row.timed(sets.labels(row.task, row.name), self.repeats)
+
+    # -- tables ------------------------------------------------------------------------------------
+
+    def table(self, task: str, name: str) -> str:
+        """Markdown: a line for each method, the most accurate first."""
+        figures = SHOWN[task]
+        by_method: dict[str, dict[int, Row]] = {}
+        for row in self.of_set(task, name):
+            by_method.setdefault(row.method, {})[row.threads] = row
+        threads = sorted({row.threads for row in self.of_set(task, name)})
+        heads = ["", *(NAMES[f] for f in figures)]
+        heads += [f"fit, {_threads(n)}" for n in threads]
+        heads += [f"at or below it, {_threads(n)}" for n in threads]
+        lines = ["| " + " | ".join(heads) + " |", "|" + "---|" * len(heads)]
+        sign = 1 if MAIN[task] == "rmse" else -1
+
+        def order(of: dict[int, Row]) -> float:
+            one = of[min(of)]
+            return sign * one.mean(MAIN[task]) if one.figures else math.inf
+
+        for method, of in sorted(by_method.items(), key=lambda pair: order(pair[1])):
+            first = of[min(of)]
+            label = f"**{method}**" if first.library == "dotbias" else method
+            cells = [label, *(self._figure(first, f) for f in figures)]
+            cells += [self._time(of.get(n)) for n in threads]
+            cells += [self._standing(of.get(n)) for n in threads]
+            lines.append("| " + " | ".join(cells) + " |")
+        return "\n".join(lines)
+
+    def _figure(self, row: Row, figure: str) -> str:
+        if not row.figures:
+            return row.failed or "failed"
+        spread = row.spread(figure)
+        digits = 4 if figure == "rmse" else 3
+        told = f"{row.mean(figure):.{digits}f}"
+        told += "" if math.isnan(spread) else f" ± {spread:.{digits}f}"
+        lacks = "" if self.complete(row) else f" (of {len(row.splits)})"
+        return told + lacks
+
+    def _time(self, row: Row | None) -> str:
+        if row is None or not row.figures:
+            return ""
+        if not row.seconds:
+            return "not quiet"
+        return f"{row.median:.3g} s" + ("" if self.timed(row) else " (partly)")
+
+    def _standing(self, row: Row | None) -> str:
+        if row is None or row.library == "dotbias" or not row.figures:
+            return ""
+        return str(self.standing(row))
+
+    def standing(self, peer: Row) -> Standing:
+        ours = [
+            r for r in self.of_set(peer.task, peer.name, peer.threads) if r.library == "dotbias"
+        ]
+        return standing(peer, ours)
+
+    # -- sentences ---------------------------------------------------------------------------------
+
+    def sentences(self, task: str, name: str, threads: int = 1) -> str:
+        """What can be claimed of the default beside each peer, and what cannot."""
+        all_rows = self.of_set(task, name, threads)
+        ours = next((r for r in all_rows if r.method == DEFAULT and self.complete(r)), None)
+        if ours is None:
+            raise Unfinished(f"{name}, {task}: the default lacks repeats")
+        figure = MAIN[task]
+        errors: dict[str, list[str]] = {"better": [], "tie": [], "worse": []}
+        times: dict[str, list[str]] = {"better": [], "tie": [], "worse": []}
+        left_out, digits = [], 4 if figure == "rmse" else 3
+        for peer in (row for row in all_rows if row.library != "dotbias"):
+            if not self.complete(peer):
+                left_out.append(f"{peer.method} ({peer.failed or 'repeats lack'})")
+                continue
+            of_error = by_error(ours, peer, figure)
+            errors[of_error].append(f"{peer.method} ({peer.mean(figure):.{digits}f})")
+            if not (self.timed(ours) and self.timed(peer)):
+                continue
+            of_time = by_time(ours, peer)
+            times_as_long = ratio(peer, ours) if of_time == "better" else ratio(ours, peer)
+            told = "" if of_time == "tie" else f" ({times_as_long:.1f} times)"
+            times[of_time].append(f"{peer.method}{told}")
+        n = len(ours.splits)
+        best = "a lower error" if figure == "rmse" else "better lists"
+        not_best = "a higher error" if figure == "rmse" else "worse lists"
+        said = [
+            f"{name}, {n} split{'s' * (n > 1)}, {_threads(threads)}: the default has "
+            f"{NAMES[figure]} {ours.mean(figure):.{digits}f}"
+            + (f" in {ours.median:.3g} s." if self.timed(ours) else ".")
+        ]
+        for word, told in (("better", best), ("tie", "a tie"), ("worse", not_best)):
+            if errors[word]:
+                joint = "with" if word == "tie" else "than"
+                said.append(f"It has {told} {joint} {_listed(errors[word])}.")
+        for word, told in (("better", "less time than"), ("worse", "more time than")):
+            if times[word]:
+                said.append(f"It takes {told} {_listed(times[word])}.")
+        if times["tie"]:
+            said.append(f"Its time is a tie with {_listed(times['tie'])}.")
+        if not any(times.values()):
+            said.append("No time is compared: the machine was not quiet throughout.")
+        if left_out:
+            said.append(f"Not compared: {_listed(left_out)}.")
+        return " ".join(said)
+
+    def summary(self, task: str, names: Sequence[str], threads: int = 1) -> str:
+        """The same of all sets in a few words."""
+        said = [f"Beside other libraries, {self.protocol['tries']} tries of settings each:"]
+        of_sets = []
+        for name in names:
+            all_rows = [r for r in self.of_set(task, name, threads) if self.complete(r)]
+            ours = next(r for r in all_rows if r.method == DEFAULT)
+            peers = [row for row in all_rows if row.library != "dotbias"]
+            words = {row.method: by_error(ours, row, MAIN[task]) for row in peers}
+            parts = [f"better than {sum(w == 'better' for w in words.values())} of {len(peers)}"]
+            for word, told in (("tie", "a tie with"), ("worse", "worse than")):
+                who = [method for method, w in words.items() if w == word]
+                parts += [f"{told} {_listed(who)}"] if who else []
+            ahead = [r.method for r in peers if self.standing(r).how == "not"]
+            beside = "no one of them is ahead of dotbias in both error and time"
+            if ahead:
+                beside = (
+                    f"no point of dotbias is at or below {_listed(ahead)} in both error and time"
+                )
+            timed = all(self.timed(row) for row in all_rows)
+            of_sets.append(f"{name}: {', '.join(parts)}" + (f", and {beside}" if timed else ""))
+        return f"{said[0]} the default is, on {'; on '.join(of_sets)}."
+
+    # -- documents ---------------------------------------------------------------------------------
+
+    def blocks(self) -> dict[str, str]:
+        """What the markers of documents are filled with, by name.
+
+        Raises:
+            Unfinished: where too few repeats were asked for.
+        """
+        if self.repeats < LEAST_REPEATS:
+            raise Unfinished(f"{self.repeats} repeats carry no claim: at least {LEAST_REPEATS}")
+        found = {"machine": _wrapped(self.described())}
+        for task in MAIN:
+            names = [
+                n
+                for n in self.sets(task)
+                if any(r.method == DEFAULT and self.complete(r) for r in self.of_set(task, n, 1))
+            ]
+            if names:
+                tables = [f"**{name}**\n\n{self.table(task, name)}" for name in names]
+                found[f"{task} tables"] = "\n\n".join(tables)
+                claims = (_wrapped(self.sentences(task, name)) for name in names)
+                found[f"{task} claims"] = "\n\n".join(claims)
+                found[f"{task} summary"] = _wrapped(self.summary(task, names))
+        return found
+
+    def described(self) -> str:
+        """The machine, the protocol, and who is not there."""
+        m, p = self.machine, self.protocol
+        versions = ", ".join(f"{name} {number}" for name, number in m["versions"].items())
+        told = (
+            f"{m['date']}, {m['cpu']}, {m['cores']} cores, {m['memory_gib']:g} GiB, {m['system']}, "
+            f"Python {m['python']}, {versions}; {p['tries']} tries of settings, {p['repeats']} "
+            f"repeats, at most {p['limit']:g} s for a fit."
+        )
+        absent = "; ".join(f"{name}: {reason}" for name, reason in self.missing.items())
+        return told + (f" Not installed: {absent}." if absent else "")
+
+
+BLOCKS = (
+    "machine",
+    *(f"{task} {what}" for task in MAIN for what in ("claims", "summary", "tables")),
+)
+
+
+def write_into(path: Path, blocks: dict[str, str]) -> list[str]:
+    """Fill the markers ``<!-- peers: NAME -->`` ... ``<!-- end of peers -->`` of a document. One of
+    which nothing is known yet stays as it is.
+
+    Returns:
+        the names of the blocks that were filled.
+
+    Raises:
+        Unfinished: where it has no markers, or others than these.
+    """
+    text, end = path.read_text("utf-8"), "<!-- end of peers -->"
+    out, *parts = text.split("<!-- peers: ")
+    if not parts:
+        raise Unfinished(f"{path} has no <!-- peers: … --> to fill")
+    filled = []
+    for part in parts:
+        name, _, rest = part.partition(" -->")
+        old, found, after = rest.partition(end)
+        if not found:
+            raise Unfinished(f"{path}: nothing ends <!-- peers: {name} -->")
+        if name not in BLOCKS:
+            raise Unfinished(f"{path} asks for {name!r}; there are {', '.join(BLOCKS)}")
+        inside = f"\n{blocks[name]}\n" if name in blocks else old
+        filled += [name] if name in blocks else []
+        out += f"<!-- peers: {name} -->{inside}{end}{after}"
+    half_way = path.with_suffix(".part")
+    half_way.write_text(out, "utf-8")
+    half_way.replace(path)
+    return filled
+
+
+def _wrapped(text: str) -> str:
+    return textwrap.fill(text, 115, break_on_hyphens=False, break_long_words=False)
+
+
+def _threads(n: int) -> str:
+    return {1: "one thread", 2: "two threads"}.get(n, f"{n} threads")
+
+
+def _listed(names: Sequence[str]) -> str:
+    return names[0] if len(names) == 1 else ", ".join(names[:-1]) + " and " + names[-1]
+
+
+# -- pictures ----------------------------------------------------------------------------------------
+
+
+def draw(report: Report, task: str, name: str, threads: int, path: Path, note: str = "") -> None:
+    """Error against seconds of fit: dotbias's curve, its other rows, and the peers as numbered points.
+
+    Bars are standard deviations over the splits, and the range of the splits' times.
+    """
+    import matplotlib as mpl
+
+    mpl.use("agg")
+    from matplotlib import pyplot as plt
+
+    figure = MAIN[task]
+    all_rows = [r for r in report.of_set(task, name, threads) if r.figures and r.seconds]
+    if not all_rows:
+        raise Unfinished(f"{name}, {task}, {_threads(threads)}: nothing to draw")
+    points = {c.name for c in contestants(task) if c.point}
+    sign = 1 if figure == "rmse" else -1
+    all_rows.sort(key=lambda row: sign * row.mean(figure))
+    curve = sorted((r for r in all_rows if r.method in points), key=lambda row: row.median)
+    rest = [row for row in all_rows if row.method not in points]
+    fig, (ax, legend) = plt.subplots(
+        1, 2, figsize=(11, 6), width_ratios=(3, 1.3), layout="constrained"
+    )
+    ours, theirs = "#1f6feb", "#57606a"
+    best: list[Row] = []  # who waits longer has the shorter fits too
+    for row in curve:
+        if not best or sign * row.mean(figure) < sign * best[-1].mean(figure):
+            best.append(row)
+    ax.plot([r.median for r in best], [r.mean(figure) for r in best], "-", color=ours, lw=1.5)
+    ax.plot([r.median for r in curve], [r.mean(figure) for r in curve], "o", color=ours, ms=4)
+    for row in curve:
+        label = row.method.removeprefix("dotbias, ")
+        place = {"textcoords": "offset points", "xytext": (-6, -4), "fontsize": 7, "color": ours}
+        ax.annotate(label, (row.median, row.mean(figure)), ha="right", **place)
+    for at, row in enumerate(rest, 1):
+        color = ours if row.library == "dotbias" else theirs
+        x, y, times = row.median, row.mean(figure), list(row.medians.values())
+        spread = 0.0 if math.isnan(row.spread(figure)) else row.spread(figure)
+        bars = [[max(0, x - min(times))], [max(0, max(times) - x)]]
+        ax.errorbar(x, y, spread, bars, color=color, alpha=0.35, lw=1)
+        ax.plot([x], [y], "o", color="white", mec=color, ms=13)
+        ax.text(x, y, str(at), ha="center", va="center", fontsize=7.5, color=color)
+    ax.set_xscale("log")
+    if sign < 0:
+        low = min((r.mean(figure) for r in all_rows), default=0)
+        ax.set_ylim(bottom=max(0, low - 0.02))
+    ax.set_xlabel(f"seconds of the fit, {_threads(threads)}")
+    ax.set_ylabel(f"held-out {NAMES[figure]}")
+    n = len(all_rows[0].splits)
+    ax.set_title(f"{name}, {n} split{'s' * (n > 1)}{note}", loc="left", fontsize=11)
+    ax.grid(alpha=0.25)
+    legend.axis("off")
+    for at, row in enumerate(rest, 1):
+        color = ours if row.library == "dotbias" else theirs
+        told = f"{at:>2}  {row.method}  {row.mean(figure):.{4 if sign > 0 else 3}f}"
+        legend.text(0, 1 - 0.045 * at, told, fontsize=8.5, color=color, transform=legend.transAxes)
+    if curve:
+        legend.text(
+            0, 1.0, "—o—  dotbias over its budget", fontsize=8.5, color=ours,
+            transform=legend.transAxes,
+        )  # fmt: skip
+    path.parent.mkdir(parents=True, exist_ok=True)
+    fig.savefig(path, dpi=120)
+    plt.close(fig)
+
+
+def tables(report: Report, tasks: Iterable[str]) -> str:
+    """All of them, with the sentences that they carry."""
+    parts = [report.described()]
+    for task in tasks:
+        for name in report.sets(task):
+            parts.append(f"## {name}, {task}\n\n{report.table(task, name)}")
+            try:
+                parts.append(report.sentences(task, name))
+            except Unfinished as reason:
+                parts.append(f"No claim: {reason}.")
+    return "\n\n".join(parts)

@@ -1,0 +1,452 @@
+"""benchmarks/peers: its queue and its claims. No other library is needed."""
+
+import json
+import math
+import re
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pytest
+
+import dotbias as db
+
+FOLDER = Path(__file__).resolve().parents[1] / "benchmarks"
+MODULES = (
+    "claims",
+    "contestants",
+    "environments",
+    "jobs",
+    "machine",
+    "records",
+    "report",
+    "run",
+    "sets",
+)
+
+
+@pytest.fixture(scope="module")
+def peers() -> Iterator[Any]:
+    """Its modules, which find each other as they do when its folder is run."""
+    before = set(sys.modules)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.syspath_prepend(str(FOLDER))
+        patch.syspath_prepend(str(FOLDER / "peers"))
+        yield SimpleNamespace(**{name: __import__(name) for name in MODULES})
+        for name in set(sys.modules) - before:
+            if str(FOLDER) in str(getattr(sys.modules[name], "__file__", "")):
+                del sys.modules[name]
+
+
+def named(peers: Any, *names: str, task: str = "ratings") -> list[Any]:
+    return [c for c in peers.contestants.contestants(task) if c.name in names]
+
+
+# -- the queue ---------------------------------------------------------------------------------------
+
+
+def test_everyone_has_a_turn_and_each_repeat_begins_elsewhere(peers: Any) -> None:
+    orders = [peers.jobs.rotated([*range(7)], n, 3) for n in range(3)]
+    assert [order[0] for order in orders] == [0, 2, 4]
+    assert all(sorted(order) == [*range(7)] for order in orders)
+
+
+def test_searches_come_first_and_nobody_gets_more_threads_than_it_can_use(peers: Any) -> None:
+    who = named(peers, "Surprise SVD", "cmfrec")
+    visits = list(peers.jobs.visits("ml-100k", who, [1, 2], 2))
+    assert [v.kind for v in visits] == ["try"] * 2 + ["fit"] * 6
+    assert {v.threads for v in visits if v.contestant.name == "Surprise SVD"} == {1}
+    assert [v.contestant.name for v in visits[2:4]] == ["cmfrec", "Surprise SVD"]
+    assert [v.contestant.name for v in visits[5:7]] == ["Surprise SVD", "cmfrec"]
+
+
+def test_the_first_try_is_the_library_as_it_is_and_all_have_as_many(peers: Any) -> None:
+    for contestant in peers.contestants.contestants("ratings"):
+        tries = contestant.tries(8)
+        if contestant.point or contestant.name == "dotbias":
+            assert len(tries) == 1
+        else:
+            assert len({json.dumps(one) for one in tries}) == len(tries) == 8, contestant.name
+            assert tries[0] == contestant.tries(1)[0]
+
+
+class Stub:
+    """In the place of a worker: loss and seconds of each setting, as told."""
+
+    def __init__(self, say: Any, visit: Any) -> None:
+        self.say, self.visit = say, visit
+
+    def __enter__(self) -> "Stub":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        pass
+
+    def ask(self, job: dict[str, Any], _limit: float) -> dict[str, Any]:
+        found = self.say(self.visit, job)
+        if "failed" not in found:
+            np.save(job["out"], np.array([found.pop("loss")]))
+        return found
+
+
+@pytest.fixture
+def queue(peers: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
+    """Makes a queue of stubs, with the records of the same file each time."""
+    part = SimpleNamespace(
+        save=lambda path: path.touch(),
+        figures=lambda found: {"rmse": found[0], "loss": found[0]},
+    )
+    monkeypatch.setattr(peers.run, "_part", lambda *_: part)
+
+    def make(say: Any, **how: Any) -> Any:
+        monkeypatch.setattr(peers.run, "Worker", lambda _, visit: Stub(say, visit))
+        records = peers.records.Records.of(tmp_path / "found.jsonl")
+        here = dict.fromkeys(("cmfrec", "surprise"))
+        default = {"n_tries": 3, "n_splits": 2, "repeats": 2, "threads": [1], "limit": 9}
+        rest = {"search": 99, "budget": 99, "say": lambda _: None}
+        return peers.run.Queue(records, here, **default | rest | how)
+
+    return make
+
+
+def quick(loss: Any = lambda _: 1.0) -> tuple[Any, list[dict[str, Any]]]:
+    """What a stub says, and a list of what it was asked."""
+    asked: list[dict[str, Any]] = []
+
+    def say(visit: Any, job: dict[str, Any]) -> dict[str, Any]:
+        asked.append(job | {"kind": visit.kind, "method": visit.contestant.name})
+        return {"loss": loss(asked[-1]), "seconds": 1.0, "others": 0.0}
+
+    return say, asked
+
+
+def test_a_run_that_was_ended_goes_on_where_it_was(peers: Any, queue: Any) -> None:
+    who = named(peers, "cmfrec", "Surprise SVD")
+    say, asked = quick()
+
+    def ends(visit: Any, job: dict[str, Any]) -> dict[str, Any]:
+        if len(asked) == 13:
+            raise KeyboardInterrupt
+        return dict(say(visit, job))
+
+    with pytest.raises(KeyboardInterrupt):
+        queue(ends).run("ratings", "ml-100k", who)
+    path = queue(say).records.path
+    path.write_text(path.read_text()[:-20])  # the last line was cut off
+    goes_on = queue(say)
+    with goes_on.records.alone():
+        assert goes_on.run("ratings", "ml-100k", who)
+    all_jobs = 2 * 2 * 3 + 2 * 2 * 2  # methods, splits and tries; methods, splits and repeats
+    assert len(asked) == all_jobs + 1
+    assert len(peers.records.Records.of(path).keys) == all_jobs
+    assert queue(say).run("ratings", "ml-100k", who)
+    assert len(asked) == all_jobs + 1
+
+
+def test_settings_are_those_with_the_least_loss_on_that_split_and_seeds_differ(
+    peers: Any, queue: Any
+) -> None:
+    (who,) = named(peers, "cmfrec")
+    tries = who.tries(3)
+
+    def loss(job: dict[str, Any]) -> float:
+        best = tries[1] if "u1" in job["rows"] else tries[2]
+        return 0.5 if job["settings"] == best else 1.0
+
+    say, asked = quick(loss)
+    queue(say).run("ratings", "ml-100k", [who])
+    fits = [job for job in asked if job["kind"] == "fit"]
+    assert [job["settings"] for job in fits] == [tries[1], tries[2]] * 2
+    assert [job["seed"] for job in fits] == [0, 0, 1, 1]
+    assert all("inner" in job["rows"] for job in asked if job["kind"] == "try")
+    assert not any("inner" in job["rows"] for job in fits)
+
+
+def test_what_takes_too_long_is_recorded_once_and_left_out(peers: Any, queue: Any) -> None:
+    who = named(peers, "cmfrec", "Surprise SVD")
+    say, asked = quick()
+
+    def slow(visit: Any, job: dict[str, Any]) -> dict[str, Any]:
+        found = dict(say(visit, job))
+        return {"failed": "over the limit of 9 s"} if visit.contestant.name == "cmfrec" else found
+
+    for _ in range(2):
+        assert queue(slow).run("ratings", "ml-100k", who)
+        assert [job["kind"] for job in asked if job["method"] == "cmfrec"] == ["try"]
+    assert sum(job["kind"] == "fit" for job in asked) == 4
+
+
+def test_two_runs_do_not_add_to_the_same_file(peers: Any, tmp_path: Path) -> None:
+    one, other = (peers.records.Records.of(tmp_path / "a" / "found.jsonl") for _ in range(2))
+    with one.alone(), pytest.raises(BlockingIOError), other.alone():
+        pass
+    with other.alone():
+        other.add({"kind": "run"})
+    assert len(peers.records.Records.of(one.path).found) == 1
+
+
+def test_nothing_is_begun_after_the_budget(peers: Any, queue: Any) -> None:
+    say, asked = quick()
+    assert not queue(say, budget=-1).run("ratings", "ml-100k", named(peers, "cmfrec"))
+    assert asked == []
+
+
+def test_a_process_of_its_own_makes_lists_and_is_ended_at_the_limit(
+    peers: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ratings, _ = db.simulate(n_users=60, n_items=40, n_ratings=1500, seed=0)
+    import lists
+
+    part = peers.sets.RankingPart(lists.Split.of(ratings, "known", 42), 4)
+    part.save(tmp_path / "rows.npz")
+    (who,) = named(peers, "most rated", task="rankings")
+    visit = peers.jobs.Visit("fit", "invented", who)
+    job = {"rows": str(tmp_path / "rows.npz"), "out": str(tmp_path / "out.npy")}
+    here = peers.environments.environment("numpy")
+    with peers.run.Worker(here, visit) as worker:
+        said = worker.ask(job | {"settings": {}, "seed": 0}, 60)
+        assert said["seconds"] < 1
+        assert said["others"] >= 0
+        refused = worker.ask(job | {"settings": {"no": 1}, "seed": 0}, 60)
+        assert "TypeError" in refused["failed"]
+    figures = part.figures(np.load(tmp_path / "out.npy"))
+    assert 0 < figures["ndcg"] < 1
+    assert figures["loss"] == 1 - (figures["ndcg"] + figures["liked"]) / 2
+    monkeypatch.setattr(peers.run, "START_SECONDS", 0)
+    with peers.run.Worker(here, visit) as worker:
+        said = worker.ask(job | {"settings": {}, "seed": 0}, 0.001)
+        assert said == {"failed": "over the limit of 0.001 s"}
+    assert worker.process.poll() is not None
+
+
+def test_biases_stand_in_where_a_library_has_no_answer_and_all_are_clipped(peers: Any) -> None:
+    ratings, _ = db.simulate(n_users=60, n_items=40, n_ratings=1500, seed=0)
+    part = peers.sets.RatingPart(*ratings.split(0.2, seed=1))
+    biases = db.evaluate(db.fit(part.train, db.Baseline()), part.test, ranking=False).rmse
+    none = np.full(len(part.test), np.nan)
+    assert part.figures(none)["rmse"] == pytest.approx(biases, abs=1e-6)
+    far = np.full(len(part.test), 99.0)
+    highest = part.train.scale.highest
+    assert part.figures(far)["mae"] == pytest.approx(np.mean(highest - part.test.values), abs=1e-6)
+
+
+# -- the claims --------------------------------------------------------------------------------------
+
+
+def records_of(
+    method: str, errors: list[list[float]], seconds: float = 1.0, others: float = 0.0, **more: Any
+) -> list[dict[str, Any]]:
+    """A record for each split and repeat."""
+    return [
+        {
+            "kind": "fit",
+            "task": "ratings",
+            "set": "ml-100k",
+            "split": f"u{1 + split}",
+            "method": method,
+            "library": "dotbias" if method.startswith("dotbias") else method,
+            "settings": {},
+            "threads": 1,
+            "seed": repeat,
+            "repeat": repeat,
+            "figures": {"rmse": error, "loss": error},
+            "seconds": seconds * (1 + 0.01 * split),
+            "others": others,
+        }
+        | more
+        for split, of_split in enumerate(errors)
+        for repeat, error in enumerate(of_split)
+    ]
+
+
+def shifted(by: list[float], repeats: int = 3) -> list[list[float]]:
+    """Errors that differ a lot between the splits, and by so much from those of nothing."""
+    return [[0.9 + 0.02 * n + shift] * repeats for n, shift in enumerate(by)]
+
+
+OURS = shifted([0.0] * 5)
+
+
+def pair(peers: Any, other: list[dict[str, Any]], **ours: Any) -> tuple[Any, Any]:
+    one, two = peers.claims.rows([*records_of("dotbias", OURS, **ours), *other])
+    return one, two
+
+
+@pytest.mark.parametrize(
+    ("by", "word"),
+    [
+        ([0.010, 0.011, 0.009, 0.010, 0.010], "better"),
+        ([-0.010, -0.011, -0.009, -0.010, -0.010], "worse"),
+        ([0.03, -0.02, 0.03, -0.02, 0.03], "tie"),
+        ([0.0] * 5, "tie"),
+    ],
+)
+def test_errors_are_compared_split_by_split(peers: Any, by: list[float], word: str) -> None:
+    one, two = pair(peers, records_of("peer", shifted(by)))
+    assert peers.claims.by_error(one, two, "rmse") == word
+
+
+def test_two_standard_errors_are_the_border(peers: Any) -> None:
+    differences = np.array([-1.0, 1.0, 0.0, 0.0])
+    error = differences.std(ddof=1) / 2
+    assert peers.claims.compared(differences - 1.99 * error) == "tie"
+    assert peers.claims.compared(differences - 2.01 * error) == "better"
+    assert peers.claims.compared(differences + 2.01 * error) == "worse"
+    assert peers.claims.compared([-1.0]) == "tie"
+
+
+@pytest.mark.parametrize(("seconds", "word"), [(1.45, "tie"), (1.55, "better"), (0.6, "worse")])
+def test_a_time_needs_half_as_much_again(peers: Any, seconds: float, word: str) -> None:
+    one, two = pair(peers, records_of("peer", OURS, seconds=seconds), seconds=1.0)
+    for row in (one, two):  # the splits must not agree to the last digit
+        assert row.timed([f"u{n}" for n in range(1, 6)], 3)
+    noisy = [0.99, 1.01, 1.0, 0.99, 1.01]
+    two.seconds = {
+        s: [x * y for x in v] for (s, v), y in zip(two.seconds.items(), noisy, strict=True)
+    }
+    assert peers.claims.by_time(one, two) == word
+
+
+def test_times_of_a_busy_machine_do_not_count(peers: Any) -> None:
+    _, two = pair(peers, records_of("peer", OURS, seconds=9, others=0.7))
+    assert two.seconds == {}
+    assert math.isnan(two.median)
+    assert not two.timed(["u1"], 1)
+    assert two.complete(["u1"], 3)
+
+
+def test_of_fits_with_other_settings_the_last_count(peers: Any) -> None:
+    old = records_of("peer", shifted([0.5] * 5))
+    new = records_of("peer", shifted([0.01] * 4), settings={"k": 2})
+    (row,) = peers.claims.rows([*old, *new])
+    assert row.means("rmse") == pytest.approx(
+        {"u1": 0.91, "u2": 0.93, "u3": 0.95, "u4": 0.97, "u5": 1.48}
+    )
+    assert row.settings["u1"] == {"k": 2}
+
+
+def test_a_point_of_ours_must_be_at_or_below_in_both(peers: Any) -> None:
+    point = records_of("dotbias, 5 epochs", shifted([0.02] * 5), seconds=0.1)
+
+    def stands(by: float, seconds: float, wobble: float = 0.0) -> Any:
+        by_split = [by + wobble * (-1) ** n for n in range(5)]
+        peer = records_of("peer", shifted(by_split), seconds=seconds)
+        *ours, row = peers.claims.rows([*records_of("dotbias", OURS), *point, *peer])
+        return peers.claims.standing(row, ours)
+
+    assert (stands(0.01, 1.0).how, stands(0.01, 1.0).ours.method) == ("below", "dotbias")
+    assert (stands(0.03, 0.5).how, stands(0.03, 0.5).ours.method) == ("below", "dotbias, 5 epochs")
+    assert stands(0.01, 0.5).how == "not"
+    assert stands(-0.01, 9.0).how == "not"
+    assert (stands(-0.006, 9.0, 0.02).how, stands(-0.006, 9.0, 0.02).ours.method) == (
+        "tied",
+        "dotbias",
+    )
+    assert "**not**" in str(stands(0.01, 0.5))
+
+
+@pytest.fixture
+def report(peers: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
+    """Makes a report of records."""
+    some = ("dotbias", "LIBMF", "cmfrec", "myFM")
+    named_ = [SimpleNamespace(task="ratings", name=name, point=False) for name in some]
+    monkeypatch.setattr(
+        peers.report, "contestants", lambda task: named_ if task == "ratings" else []
+    )
+
+    def make(*found: list[dict[str, Any]], repeats: int = 3) -> Any:
+        records = peers.records.Records.of(tmp_path / "report.jsonl")
+        protocol = {"repeats": repeats, "tries": 4, "threads": [1], "limit": 60}
+        about = peers.machine.description()
+        records.add({"kind": "run", "protocol": protocol, "machine": about})
+        records.add({"kind": "environment", "library": "gone", "reason": "no wheel"})
+        for of_method in found:
+            for record in of_method:
+                records.add(record)
+        return peers.report.Report.of(records)
+
+    return make
+
+
+def test_sentences_say_what_the_spread_carries_and_no_more(report: Any) -> None:
+    wobble = [0.03, -0.03, 0.03, -0.03, 0.001]
+    said = report(
+        records_of("dotbias", OURS),
+        records_of("LIBMF", shifted([0.010, 0.011, 0.009, 0.01, 0.01]), seconds=4.0),
+        records_of("cmfrec", shifted(wobble), seconds=1.2),
+        records_of("myFM", shifted([0.01] * 4)),
+    ).sentences("ratings", "ml-100k")
+    assert "a lower error than LIBMF (0.9500)." in said
+    assert "a tie with cmfrec" in said
+    assert "less time than LIBMF (4.0 times)." in said
+    assert "Its time is a tie with cmfrec." in said
+    assert "Not compared: myFM (repeats lack)." in said
+    assert "higher error" not in said
+
+
+def test_the_summary_counts_and_names_who_is_ahead(report: Any) -> None:
+    made = report(
+        records_of("dotbias", OURS, seconds=1.0),
+        records_of("LIBMF", shifted([0.010, 0.011, 0.009, 0.01, 0.01]), seconds=0.2),
+        records_of("cmfrec", shifted([0.010, 0.011, 0.009, 0.01, 0.01]), seconds=4.0),
+        records_of("myFM", shifted([-0.010, -0.011, -0.009, -0.01, -0.01]), seconds=4.0),
+    )
+    said = made.summary("ratings", ["ml-100k"])
+    assert "ml-100k: better than 2 of 3, worse than myFM, and no point" in said
+    assert "at or below LIBMF and myFM in both" in said
+
+
+def test_documents_are_filled_between_their_markers_alone(
+    report: Any, peers: Any, tmp_path: Path
+) -> None:
+    document = tmp_path / "page.md"
+    document.write_text(
+        "Above.\n<!-- peers: ratings claims -->\nold\n<!-- end of peers -->\nBelow.\n"
+    )
+    made = report(records_of("dotbias", OURS), records_of("LIBMF", shifted([0.01] * 5)))
+    blocks = made.blocks()
+    for _ in range(2):
+        assert peers.report.write_into(document, blocks) == ["ratings claims"]
+        text = document.read_text()
+        assert text.startswith("Above.\n<!-- peers: ratings claims -->\nml-100k, 5 splits")
+        assert text.endswith("<!-- end of peers -->\nBelow.\n")
+        assert "old" not in text
+    assert "Not installed: gone: no wheel." in blocks["machine"]
+    assert "| LIBMF | 0.9500 ± 0.0316 |" in blocks["ratings tables"]
+    later = "<!-- peers: rankings claims -->\nas it was\n<!-- end of peers -->\n"
+    document.write_text(later)
+    assert peers.report.write_into(document, blocks) == []
+    assert document.read_text() == later
+    document.write_text("<!-- peers: nothing -->\n<!-- end of peers -->")
+    with pytest.raises(peers.report.Unfinished, match="'nothing'"):
+        peers.report.write_into(document, blocks)
+    document.write_text("no markers")
+    with pytest.raises(peers.report.Unfinished, match="no <!-- peers"):
+        peers.report.write_into(document, blocks)
+
+
+def test_two_repeats_are_not_published(report: Any, peers: Any) -> None:
+    made = report(records_of("dotbias", OURS), repeats=2)
+    with pytest.raises(peers.report.Unfinished, match="at least 3"):
+        made.blocks()
+
+
+def test_the_picture_is_drawn_of_what_there_is(report: Any, peers: Any, tmp_path: Path) -> None:
+    made = report(records_of("dotbias", OURS), records_of("LIBMF", shifted([0.01] * 5)))
+    peers.report.draw(made, "ratings", "ml-100k", 1, tmp_path / "a.png")
+    assert (tmp_path / "a.png").read_bytes().startswith(b"\x89PNG")
+    with pytest.raises(peers.report.Unfinished, match="two threads: nothing to draw"):
+        peers.report.draw(made, "ratings", "ml-100k", 2, tmp_path / "b.png")
+
+
+def test_every_library_has_an_environment_of_pinned_requirements(peers: Any) -> None:
+    wanted = {
+        c.library for task in ("ratings", "rankings") for c in peers.contestants.contestants(task)
+    }
+    assert wanted - set(peers.environments.OURS) == set(peers.environments.names())
+    for name in peers.environments.names():
+        for line in (FOLDER / "peers" / "requirements" / f"{name}.txt").read_text().splitlines():
+            assert line.startswith("# ") or re.fullmatch(r"[\w.-]+==[\w.]+", line), (name, line)
