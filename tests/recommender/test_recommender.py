@@ -311,12 +311,17 @@ def sampled(ratings):
 def by_hand(rec, u, i):
     """Standard deviation over the kept samples, one sample at a time, and the noise."""
     p = rec.parameters
-    drawn = [
-        rows_u[u, 0] + rows_i[i, 0] + float(rows_u[u, 1:] @ rows_i[i, 1:])
-        for rows_u, rows_i in zip(p["user_samples"], p["item_samples"], strict=True)
-    ]
+    drawn, unknown = [], []
+    for rows_u, rows_i in zip(p["user_samples"], p["item_samples"], strict=True):
+        drawn.append(rows_u[u, 0] + rows_i[i, 0] + float(rows_u[u, 1:] @ rows_i[i, 1:]))
+        # Around the stranger, as far as the others are.
+        spreads = [(r[:-1] - r[-1]).T @ (r[:-1] - r[-1]) / (len(r) - 1) for r in (rows_u, rows_i)]
+        y = np.append(1, rows_i[i, 1:]), np.append(1, rows_u[u, 1:])
+        terms = [w @ spread @ w for w, spread in zip(y, spreads, strict=True)]
+        both = np.trace(spreads[0][1:, 1:] @ spreads[1][1:, 1:])
+        unknown.append((u < 0) * terms[0] + (i < 0) * terms[1] + (u < 0) * (i < 0) * both)
     noise = p["noise_variance"][0] * p["user_noise"][u] * p["item_noise"][i]
-    return math.sqrt(np.var(drawn) + noise)
+    return math.sqrt(np.var(drawn) + np.mean(unknown) + noise)
 
 
 def test_a_standard_deviation_is_that_of_samples_and_noise(sampled):
