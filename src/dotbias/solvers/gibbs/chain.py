@@ -102,6 +102,11 @@ class Chain:
         self.n_ratings = len(ratings)
 
     @property
+    def parts(self) -> list[slice]:
+        """Where in the table each mode is, its stranger included."""
+        return [slice(f, f + size + 1) for f, size in zip(self.firsts, self.sizes, strict=True)]
+
+    @property
     def bytes(self) -> int:
         """Memory of one kept sample."""
         return 4 * len(self.table) * self.n_columns

@@ -55,8 +55,9 @@ class Effects:
         """What one draw leaves to the next: precisions, effects, and how they move the means."""
         return {"decay": self.decay, "table": self.table, "moved": self.moved}
 
-    def scatter(self, k: int) -> tuple[int, NDArray[np.float64]]:
+    def scatter(self) -> tuple[int, NDArray[np.float64]]:
         """Number of features, and what their effects say about the rows' covariance."""
+        k = self.k
         total = np.zeros((k, k))
         nothing = np.zeros_like(self.table[:1])
         for block in self.blocks:

@@ -85,7 +85,7 @@ class Mode:
         total, products = moments(rows, shift)
         n, freedom, scatter = len(rows), self.freedom, np.diag(self.freedom * self.variances)
         if effects is not None:
-            more, of_effects = effects.scatter(k)
+            more, of_effects = effects.scatter()
             freedom, scatter = freedom + more, scatter + of_effects
         mean, factor = _normal_wishart(total[:k], products[:k, :k], n, freedom, scatter, rng)
         self.precision[:k, :k] = factor @ factor.T

@@ -120,7 +120,7 @@ class Posterior:
                 total += expected
                 squares += square
             return total / n, np.sqrt(np.maximum(squares / n - (total / n) ** 2, 0))
-        parts = [slice(f, f + size + 1) for f, size in zip(chain.firsts, chain.sizes, strict=True)]
+        parts = chain.parts
         rows = [members[:, m] - part.start for m, part in enumerate(parts)]
         unknown = np.zeros(len(members))
         for sample in self.samples:
@@ -138,7 +138,7 @@ class Posterior:
         features of single ratings count as their mean over the training ratings.
         """
         chain = self.chain
-        parts = [slice(f, f + size + 1) for f, size in zip(chain.firsts, chain.sizes, strict=True)]
+        parts = chain.parts
         constant, context = 0.0, np.zeros(chain.n_columns)
         for mode, part in zip(chain.modes[2:], parts[2:], strict=True):
             row = mode.counts @ sample[part][:-1].astype(np.float64) / mode.counts.sum()
@@ -261,11 +261,10 @@ class Posterior:
             "noise_variance": np.array([np.mean(self.noise_variances)], np.float32),
         }
         for m, name in enumerate(("user", "item")):
-            part = slice(chain.firsts[m], chain.firsts[m] + chain.sizes[m] + 1)
             out[f"{name}_samples"] = np.stack([rows[m] * scale for rows in drawn]).astype(
                 np.float32
             )
-            out[f"{name}_noise"] = self.noise_factors[part].astype(np.float32)
+            out[f"{name}_noise"] = self.noise_factors[chain.parts[m]].astype(np.float32)
         return out
 
 
