@@ -4,6 +4,7 @@ import json
 import math
 import re
 import sys
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 from types import SimpleNamespace
@@ -76,13 +77,16 @@ def test_the_first_try_is_the_library_as_it_is_and_all_have_as_many(peers: Any) 
 class Stub:
     """In the place of a worker: loss and seconds of each setting, as told."""
 
-    def __init__(self, say: Any, visit: Any) -> None:
-        self.say, self.visit = say, visit
+    def __init__(self, say: Any, visit: Any, cores: list[int]) -> None:
+        self.say, self.visit, self.cores = say, visit, cores
 
     def __enter__(self) -> "Stub":
         return self
 
     def __exit__(self, *_: object) -> None:
+        pass
+
+    def kill(self) -> None:
         pass
 
     def ask(self, job: dict[str, Any], _limit: float) -> dict[str, Any]:
@@ -102,7 +106,7 @@ def queue(peers: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
     monkeypatch.setattr(peers.run, "_part", lambda *_: part)
 
     def make(say: Any, **how: Any) -> Any:
-        monkeypatch.setattr(peers.run, "Worker", lambda _, visit: Stub(say, visit))
+        monkeypatch.setattr(peers.run, "Worker", lambda _, visit, cores: Stub(say, visit, cores))
         records = peers.records.Records.of(tmp_path / "found.jsonl")
         here = dict.fromkeys(("cmfrec", "surprise"))
         default = {"n_tries": 3, "n_splits": 2, "repeats": 2, "threads": [1], "limit": 9}
@@ -133,16 +137,16 @@ def test_a_run_that_was_ended_goes_on_where_it_was(peers: Any, queue: Any) -> No
         return dict(say(visit, job))
 
     with pytest.raises(KeyboardInterrupt):
-        queue(ends).run("ratings", "ml-100k", who)
+        queue(ends).run("ml-100k", who)
     path = queue(say).records.path
     path.write_text(path.read_text()[:-20])  # the last line was cut off
     goes_on = queue(say)
     with goes_on.records.alone():
-        assert goes_on.run("ratings", "ml-100k", who)
+        assert goes_on.run("ml-100k", who)
     all_jobs = 2 * 2 * 3 + 2 * 2 * 2  # methods, splits and tries; methods, splits and repeats
     assert len(asked) == all_jobs + 1
     assert len(peers.records.Records.of(path).keys) == all_jobs
-    assert queue(say).run("ratings", "ml-100k", who)
+    assert queue(say).run("ml-100k", who)
     assert len(asked) == all_jobs + 1
 
 
@@ -157,12 +161,42 @@ def test_settings_are_those_with_the_least_loss_on_that_split_and_seeds_differ(
         return 0.5 if job["settings"] == best else 1.0
 
     say, asked = quick(loss)
-    queue(say).run("ratings", "ml-100k", [who])
+    queue(say).run("ml-100k", [who])
     fits = [job for job in asked if job["kind"] == "fit"]
     assert [job["settings"] for job in fits] == [tries[1], tries[2]] * 2
     assert [job["seed"] for job in fits] == [0, 0, 1, 1]
     assert all("inner" in job["rows"] for job in asked if job["kind"] == "try")
     assert not any("inner" in job["rows"] for job in fits)
+
+
+def test_searches_run_side_by_side_each_on_its_core_and_an_end_ends_all(
+    peers: Any, queue: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("os.sched_getaffinity", lambda _: {3, 5})
+    who, (say, asked) = named(peers, "cmfrec", "Surprise SVD"), quick()
+    both, at = threading.Barrier(2, timeout=20), []
+
+    def meets(visit: Any, job: dict[str, Any]) -> dict[str, Any]:
+        both.wait()
+        at.append(job["out"])
+        return dict(say(visit, job))
+
+    assert queue(meets, fits=False).run("ml-100k", who)
+    assert {job["kind"] for job in asked} == {"try"}
+    assert sorted({Path(out).stem for out in at}) == ["found-3", "found-5"]
+
+    def one_fails(visit: Any, _job: dict[str, Any]) -> dict[str, Any]:
+        if visit.contestant.name == "cmfrec":
+            raise KeyboardInterrupt
+        waits.wait(20)
+        return {"failed": "killed"}
+
+    waits = threading.Event()
+    monkeypatch.setattr(Stub, "kill", lambda _: waits.set())
+    ends = queue(one_fails, n_tries=4, fits=False)
+    with pytest.raises(KeyboardInterrupt):
+        ends.run("ml-100k", who)
+    assert not any("failed" in one for one in ends.records.all("try"))
 
 
 def test_what_takes_too_long_is_recorded_once_and_left_out(peers: Any, queue: Any) -> None:
@@ -174,7 +208,7 @@ def test_what_takes_too_long_is_recorded_once_and_left_out(peers: Any, queue: An
         return {"failed": "over the limit of 9 s"} if visit.contestant.name == "cmfrec" else found
 
     for _ in range(2):
-        assert queue(slow).run("ratings", "ml-100k", who)
+        assert queue(slow).run("ml-100k", who)
         assert [job["kind"] for job in asked if job["method"] == "cmfrec"] == ["try"]
     assert sum(job["kind"] == "fit" for job in asked) == 4
 
@@ -190,7 +224,7 @@ def test_two_runs_do_not_add_to_the_same_file(peers: Any, tmp_path: Path) -> Non
 
 def test_nothing_is_begun_after_the_budget(peers: Any, queue: Any) -> None:
     say, asked = quick()
-    assert not queue(say, budget=-1).run("ratings", "ml-100k", named(peers, "cmfrec"))
+    assert not queue(say, budget=-1).run("ml-100k", named(peers, "cmfrec"))
     assert asked == []
 
 
@@ -206,7 +240,7 @@ def test_a_process_of_its_own_makes_lists_and_is_ended_at_the_limit(
     visit = peers.jobs.Visit("fit", "invented", who)
     job = {"rows": str(tmp_path / "rows.npz"), "out": str(tmp_path / "out.npy")}
     here = peers.environments.environment("numpy")
-    with peers.run.Worker(here, visit) as worker:
+    with peers.run.Worker(here, visit, peers.machine.pinned(1)) as worker:
         said = worker.ask(job | {"settings": {}, "seed": 0}, 60)
         assert said["seconds"] < 1
         assert said["others"] >= 0
@@ -216,7 +250,7 @@ def test_a_process_of_its_own_makes_lists_and_is_ended_at_the_limit(
     assert 0 < figures["ndcg"] < 1
     assert figures["loss"] == 1 - (figures["ndcg"] + figures["liked"]) / 2
     monkeypatch.setattr(peers.run, "START_SECONDS", 0)
-    with peers.run.Worker(here, visit) as worker:
+    with peers.run.Worker(here, visit, peers.machine.pinned(1)) as worker:
         said = worker.ask(job | {"settings": {}, "seed": 0}, 0.001)
         assert said == {"failed": "over the limit of 0.001 s"}
     assert worker.process.poll() is not None

@@ -13,8 +13,9 @@ which its file in ``libraries`` names; of rankings, those of ``benchmarks/list_m
 are compared on rows held out of the training rows of that split (a tenth of ratings; of lists a fifth of
 each user's), on one thread. The best is fitted to the whole training part as often as ``--repeats``
 says, with another seed each time where the library takes one; everyone has a turn before anyone has the
-next, and each repeat begins elsewhere in the list. dotbias's default and the points of its curve are not
-tuned. Test rows decide nothing.
+next, and each repeat begins elsewhere in the list. Searches run side by side, one on each core, and
+``--search-only`` does nothing else: the machine may have other work meanwhile. dotbias's default and the
+points of its curve are not tuned. Test rows decide nothing.
 
 Seconds are those of the call that fits, after a small fit that has loaded and compiled what is needed.
 Of ratings, rows are in the library's own form before; of rankings, what a library makes of them counts.
@@ -94,6 +95,9 @@ def run(
         float, typer.Option(help="Seconds after which no more settings are tried on a split.")
     ] = 1200,
     budget: Annotated[float, typer.Option(help="Hours after which nothing is begun.")] = 24,
+    search_only: Annotated[
+        bool, typer.Option("--search-only", help="Choose settings, and time nothing.")
+    ] = False,
     again: Annotated[
         list[str] | None, typer.Option(help="'failed' or 'noisy' fits are done again.")
     ] = None,
@@ -130,12 +134,13 @@ def run(
                 budget=3600 * budget,
                 say=_say,
                 again=frozenset(again or ()),
+                fits=not search_only,
             )
             for one in task or list(Task):
                 who = [c for c in contestants(one) if methods is None or c.name in methods]
                 who = _installed(queue, who, where)
                 for name in sets.there(one, only):
-                    if not queue.run(one, name, who):
+                    if not queue.run(name, who):
                         _say(f"--budget {budget:g} is used up: the same command goes on")
                         return
     except BlockingIOError:

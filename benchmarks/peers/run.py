@@ -1,4 +1,8 @@
-"""Does the jobs: each visit a process, pinned to its cores, that is handed one job after the other."""
+"""Does the jobs: each visit a process, pinned to its cores, that is handed one job after the other.
+
+What is timed runs alone. Searches run side by side, one on each core, and give way to other work: their
+seconds decide nothing.
+"""
 
 import contextlib
 import json
@@ -8,8 +12,10 @@ import signal
 import statistics
 import subprocess
 import tempfile
+import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
@@ -35,12 +41,12 @@ class Worker:
 
     environment: Environment
     visit: Visit
+    cores: Sequence[int]
     process: subprocess.Popen[str] | None = None
     errors: IO[str] = field(default_factory=lambda: tempfile.TemporaryFile("w+"))  # noqa: SIM115
     fresh: bool = True
 
     def __enter__(self) -> Self:
-        cores = pinned(self.visit.threads)
         who, n = self.visit.contestant, str(self.visit.threads)
         script = str(Path(__file__).with_name("worker.py"))
         self.process = subprocess.Popen(
@@ -51,9 +57,14 @@ class Worker:
             text=True,
             env=os.environ | dict.fromkeys(THREAD_VARIABLES, n),
             start_new_session=True,
-            preexec_fn=lambda: os.sched_setaffinity(0, cores),
+            preexec_fn=self._settle,
         )
         return self
+
+    def _settle(self) -> None:
+        os.sched_setaffinity(0, self.cores)
+        if self.visit.kind == "try":
+            os.nice(10)
 
     def __exit__(
         self,
@@ -62,13 +73,18 @@ class Worker:
         trace: TracebackType | None,
     ) -> None:
         if self.process is not None:
-            with contextlib.suppress(ProcessLookupError):
-                os.killpg(self.process.pid, signal.SIGKILL)
+            self.kill()
             self.process.wait()
             for end in (self.process.stdin, self.process.stdout):
                 if end is not None:
                     end.close()
         self.errors.close()
+
+    def kill(self) -> None:
+        """End it, from whichever thread."""
+        if self.process is not None:
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(self.process.pid, signal.SIGKILL)
 
     def ask(self, job: Record, limit: float) -> Record:
         """What the process says of a job: seconds of the fit, or why it failed; and how many cores
@@ -120,6 +136,8 @@ class Queue:
             any case.
         budget: seconds after which nothing more is begun.
         say: takes a line of progress.
+        again: kinds of fits that are done once more: failed, noisy.
+        fits: whether more is done than to choose settings.
     """
 
     records: Records
@@ -133,20 +151,58 @@ class Queue:
     budget: float
     say: Callable[[str], None]
     again: frozenset[str] = frozenset()
+    fits: bool = True
     began: float = field(default_factory=time.monotonic)
     walls: dict[tuple[str, str], list[float]] = field(default_factory=dict)
+    _lock: threading.RLock = field(default_factory=threading.RLock, repr=False)
+    _ended: threading.Event = field(default_factory=threading.Event, repr=False)
+    _running: list[Worker] = field(default_factory=list, repr=False)
 
-    def run(self, task: str, name: str, who: Sequence[Contestant]) -> bool:
+    def run(self, name: str, who: Sequence[Contestant]) -> bool:
         """One set; False where the budget is used up."""
         todo = list(visits(name, who, self.threads, self.repeats))
+        fits = [visit for visit in todo if visit.kind == "fit"] if self.fits else []
+        searches = [visit for visit in todo if visit.kind == "try"]
         with tempfile.TemporaryDirectory() as folder:
-            for at, visit in enumerate(todo):
-                if not self._visit(visit, Path(folder)):
+            if not self._search(searches, fits, Path(folder)):
+                return False
+            for at, visit in enumerate(fits):
+                if not self._visit(visit, Path(folder), pinned(visit.threads)):
                     return False
-                left = self._left(todo[at + 1 :])
-                if left > 0:
-                    self.say(f"{name}, {task}: about {left / 60:.0f} min left")
+                self._tell_left(visit, self._left(fits[at + 1 :]))
         return True
+
+    def _search(self, searches: Sequence[Visit], fits: Sequence[Visit], folder: Path) -> bool:
+        """All searches of a set; False where the budget is used up."""
+        idle = sorted(os.sched_getaffinity(0))
+        n_cores, waiting = len(idle), list(searches)
+
+        def one(visit: Visit) -> bool:
+            with self._lock:
+                core = idle.pop()
+            try:
+                done = self._visit(visit, folder, [core])
+            finally:
+                with self._lock:
+                    idle.append(core)
+            with self._lock:
+                waiting.remove(visit)
+                self._tell_left(visit, self._left(waiting) / n_cores + self._left(fits))
+            return done
+
+        with ThreadPoolExecutor(n_cores) as pool:
+            try:
+                return all(list(pool.map(one, searches)))
+            except BaseException:
+                self._ended.set()
+                with self._lock:
+                    for worker in self._running:
+                        worker.kill()
+                raise
+
+    def _tell_left(self, visit: Visit, seconds: float) -> None:
+        if seconds > 0:
+            self.say(f"{visit.name}, {visit.contestant.task}: about {seconds / 60:.0f} min left")
 
     def splits(self, visit: Visit) -> list[str]:
         return sets.labels(visit.contestant.task, visit.name)[: self.n_splits]
@@ -162,7 +218,8 @@ class Queue:
     def _known(self, visit: Visit) -> list[Record]:
         """Records of this kind of fits of the contestant, with as many threads."""
         who = {"task": visit.contestant.task, "method": visit.contestant.name}
-        return list(self.records.all(visit.kind, set=visit.name, threads=visit.threads, **who))
+        with self._lock:
+            return list(self.records.all(visit.kind, set=visit.name, threads=visit.threads, **who))
 
     def _done(self, job: Record) -> bool:
         known = self.records.get(job)
@@ -186,15 +243,15 @@ class Queue:
             or sum(one["wall"] for one in of_split) > self.search
         )
 
-    def _visit(self, visit: Visit, folder: Path) -> bool:
+    def _visit(self, visit: Visit, folder: Path, cores: Sequence[int]) -> bool:
         """False where the budget is used up."""
         jobs = self.open_jobs(visit)
         environment = self.environments[visit.contestant.library]
         known = self._known(visit)
         while jobs:
-            with Worker(environment, visit) as worker:
+            with Worker(environment, visit, cores) as worker, self._watched(worker):
                 while jobs:
-                    if time.monotonic() - self.began > self.budget:
+                    if time.monotonic() - self.began > self.budget or self._ended.is_set():
                         return False
                     job = jobs.pop(0)
                     if self._too_long(visit, job, known):
@@ -202,23 +259,39 @@ class Queue:
                     started = time.monotonic()
                     found = job | self._job(worker, visit, job, folder)
                     found["wall"] = round(time.monotonic() - started, 3)
-                    self.walls.setdefault((visit.name, visit.contestant.name), []).append(
-                        found["wall"]
-                    )
-                    self.records.add(found)
+                    if self._ended.is_set():  # and the process was killed
+                        return False
                     known.append(found)
-                    self._tell(found)
+                    self._add(visit, found)
                     if "failed" in found and "others" not in found:  # the process has gone
                         break
         return True
 
+    @contextlib.contextmanager
+    def _watched(self, worker: Worker) -> Iterator[None]:
+        """While this is ended with a search, its process is."""
+        with self._lock:
+            self._running.append(worker)
+        try:
+            yield
+        finally:
+            with self._lock:
+                self._running.remove(worker)
+
+    def _add(self, visit: Visit, found: Record) -> None:
+        with self._lock:
+            self.walls.setdefault((visit.name, visit.contestant.name), []).append(found["wall"])
+            self.records.add(found)
+            self._tell(found)
+
     def _job(self, worker: Worker, visit: Visit, job: Record, folder: Path) -> Record:
         inner = visit.kind == "try"
         rows = folder / f"{job['task']}-{job['split']}{'-inner' * inner}.npz"
-        part = _part(job["task"], job["set"], job["split"], inner)
-        if not rows.exists():
-            part.save(rows)
-        out = folder / "found.npy"
+        with self._lock:
+            part = _part(job["task"], job["set"], job["split"], inner)
+            if not rows.exists():
+                part.save(rows)
+        out = folder / f"found-{worker.cores[0]}.npy"
         asked = {
             "rows": str(rows),
             "out": str(out),
