@@ -21,7 +21,7 @@ RULE_NAMES = tuple(rule.__name__ for rule in RULES.values())
 SCHEDULE_NAMES = tuple(schedule.__name__ for schedule in SCHEDULES.values())
 GROUPS: dict[str, tuple[str, ...]] = {
     "Data": (
-        *("read_ratings", "load", "simulate", "k_fold", "prepare"),
+        *("read_ratings", "read_features", "load", "simulate", "k_fold", "prepare"),
         *("Ratings", "Scale", "Features", "PreparedRatings"),
     ),
     "Fitting": ("fit", "choose_solver", "objective", "convergence"),

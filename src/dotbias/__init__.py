@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from dotbias.data.ratings import k_fold as k_fold
     from dotbias.data.read import load as load
     from dotbias.data.read import read_ratings as read_ratings
+    from dotbias.data.read_features import read_features as read_features
     from dotbias.data.simulate import simulate as simulate
     from dotbias.errors import AmbiguousTitleError as AmbiguousTitleError
     from dotbias.errors import DataError as DataError
@@ -134,6 +135,7 @@ _HOME = {
     "principal_components": "dotbias.insight.components",
     "race": "dotbias.tuning.race",
     "read_ratings": "dotbias.data.read",
+    "read_features": "dotbias.data.read_features",
     "simulate": "dotbias.data.simulate",
     "surface_race": "dotbias.tuning.surfaces",
     "tune": "dotbias.tuning.tune",

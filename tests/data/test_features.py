@@ -18,9 +18,9 @@ ABC = Vocabulary(pl.Series(["ann", "bob", "cem"]))
 
 def encoded(column: list[Any] | pl.Series, ids: tuple[str, ...] = ("ann", "bob", "cem")) -> Any:
     """The dense table of one feature column, and its names."""
-    table, names = encode(pl.DataFrame({"id": ids, "x": column}), ABC, "user")
+    table, encoder = encode(pl.DataFrame({"id": ids, "x": column}), ABC, "user")
     assert table.dtype == np.float32
-    return table.toarray(), names
+    return table.toarray(), encoder.names
 
 
 # What a column becomes.
@@ -79,8 +79,8 @@ def test_booleans_become_0_and_1_and_missing_ones_0():
 
 def test_several_columns_stand_side_by_side():
     frame = pl.DataFrame({"id": ["ann", "bob"], "job": ["cook", "bard"], "old": [True, False]})
-    table, names = encode(frame, ABC, "user")
-    assert names == ("job=bard", "job=cook", "old")
+    table, encoder = encode(frame, ABC, "user")
+    assert encoder.names == ("job=bard", "job=cook", "old")
     np.testing.assert_array_equal(table.toarray(), [[0, 1, 1], [1, 0, 0], [0, 0, 0]])
 
 

@@ -12,10 +12,11 @@ import typer
 from dotbias.cli import hints, planning, show
 from dotbias.cli import options as o
 from dotbias.cli.checkpoints import Checkpointing
+from dotbias.cli.features import FeatureFiles
 from dotbias.cli.groups import add
 from dotbias.cli.ranking import Ranking
 from dotbias.cli.reading import Reading, WithoutTitles, summary, without_panics
-from dotbias.cli.solving import SolverName, Solving
+from dotbias.cli.solving import Solving
 from dotbias.cli.writing import WritesModel
 
 if TYPE_CHECKING:
@@ -84,6 +85,7 @@ def fit(
     *,
     solving: Solving,
     ranking: Ranking,
+    features: FeatureFiles,
     show_groups: ShowGroups = False,
     chains: ConvergenceFlag = False,
     checkpointing: Checkpointing,
@@ -105,6 +107,7 @@ def fit(
 
     Examples: [bold]dotbias fit ml-latest-small.zip -o movies.dotbias[/bold],
     [bold]dotbias fit ratings.csv --solver gibbs --samples 400 -o movies.dotbias[/bold],
+    [bold]dotbias fit ratings.csv --item-features movies.csv -o movies.dotbias[/bold],
     [bold]dotbias fit ratings.csv -o movies.dotbias --checkpoint movies.run --resume[/bold],
     [bold]dotbias fit s3://bucket/ratings.blocks -o movies.dotbias --cluster auto --workers 16[/bold],
     [bold]dotbias fit --database shop.db --table orders -o shop.dotbias[/bold]
@@ -125,7 +128,7 @@ def fit(
         raise typer.BadParameter("--half is of the file of a model: give --output")
     if test_size == 0 and new_users:
         raise typer.BadParameter("--new-users needs a --test-size above 0")
-    also: dict[str, tuple[SolverName, ...]] = {}
+    also = features.typed
     if show_groups:
         also["--groups"] = ("sgd",)
     if chains:
@@ -137,6 +140,7 @@ def fit(
     )
     if table is None:
         table = reading.read(ratings, memory=memory)
+    table = features.of(table)
     parts = Parts.of(table, test_size, seed if split_seed is None else split_seed, new_users)
     table, train, test = parts.whole, parts.train, parts.test
     show.say(summary(table))
@@ -227,6 +231,7 @@ def fit(
             + hints.command("recommend", output, "--user", rec.user_vocabulary.raw(0))
         )
         show.say("Or a page to rate on: " + hints.command("serve", output))
+        features.say_what_waits(output, rec)
     else:
         show.say("Not saved: give -o FILE to keep the model.")
     if as_json and rec is not None:
@@ -454,6 +459,7 @@ def cross_validate(
     *,
     solving: Solving,
     ranking: Ranking,
+    features: FeatureFiles,
     reading: WithoutTitles,
     as_json: o.JsonOption = False,
     as_csv: o.CsvOption = False,
@@ -469,12 +475,13 @@ def cross_validate(
     if solving.finds_rate:
         raise SettingError("--lr auto: cross-validate needs a rate; `dotbias lr-find` suggests one")
     show.one_format(as_json, as_csv)
-    plan = planning.plan(solving)
+    plan = planning.plan(solving, features.typed)
     number, given = _folds(folds, ratings, reading)
-    table = given[0][0] if given else reading.read(ratings)
+    given = [(features.of(train), test) for train, test in given]
+    table = given[0][0] if given else features.of(reading.read(ratings))
     show.say(summary(table))
     purpose = ranking.purpose_for(table, plan)
-    plan = _planned(plan, solving, table, purpose)
+    plan = _planned(plan, solving, table, purpose, also=features.typed)
     plan.say()
     result = run(
         given or table,

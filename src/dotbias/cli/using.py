@@ -8,6 +8,7 @@ import typer
 
 from dotbias.cli import completion, hints, show
 from dotbias.cli import options as o
+from dotbias.cli.features import FeatureFiles
 from dotbias.cli.groups import add
 from dotbias.cli.listing import Listing
 from dotbias.cli.reading import (
@@ -486,21 +487,27 @@ def update(
         typer.Option("-o", "--output", help="Where to save the model that knows them."),
         WritesModel,
     ],
+    features: FeatureFiles,
     reading: WithoutScale,
     as_json: o.JsonOption = False,
 ) -> None:
     """Add new ratings to a model, with their users and items, without fitting it again.
 
-    A pair that was rated before takes its new rating; one that was counted before adds up.
+    A pair that was rated before takes its new rating; one that was counted before adds up. To a model
+    that was fitted to features, users and items without ratings join by what theirs say.
 
-    Example: [bold]dotbias update movies.dotbias new.csv -o grown.dotbias[/bold]
+    Examples: [bold]dotbias update movies.dotbias new.csv -o grown.dotbias[/bold],
+    [bold]dotbias update movies.dotbias --item-features movies.csv -o grown.dotbias[/bold]
     """
     from dotbias.plain import to_plain
     from dotbias.recommender.recommender import Recommender
 
     rec = Recommender.load(model)
     reading = replace(reading, scale=rec.scale)
-    grown = rec.partial_fit(reading.read(ratings, rec, joining=True))
+    new = None
+    if reading.are_named(ratings) or not features.typed:
+        new = reading.read(ratings, rec, joining=True)
+    grown = rec.partial_fit(new, **features.read())
     grown.save(output)
     joined = grown.facts.partial_fits[-1]
     if as_json:

@@ -1,8 +1,9 @@
 """What is known of users, items and single ratings beside the ratings themselves."""
 
+import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import polars as pl
@@ -14,6 +15,140 @@ from dotbias.data.vocabulary import Index, Vocabulary
 from dotbias.errors import DataError, listed
 from dotbias.shown import Shown
 
+_log = logging.getLogger("dotbias")
+
+
+@dataclass(frozen=True)
+class FeatureColumn(Shown):
+    """How one column of a frame becomes features.
+
+    Args:
+        name: of the column.
+        kind: what it holds.
+        values: of text, a feature each.
+        mean, std: of numbers, which are centred and divided by it.
+    """
+
+    name: str
+    kind: Literal["text", "number", "boolean"]
+    values: tuple[str, ...] = ()
+    mean: float = 0.0
+    std: float = 1.0
+
+    @classmethod
+    def learn(cls, series: pl.Series) -> "FeatureColumn":
+        """What the values of a column lead to.
+
+        Raises:
+            DataError: for a column of another type.
+        """
+        name = series.name
+        if series.dtype == pl.String:
+            values = _parts(series)["value"].unique().sort()
+            return cls(name, "text", tuple(values.to_list()))
+        if series.dtype == pl.Boolean:
+            return cls(name, "boolean")
+        if not series.dtype.is_numeric():
+            raise DataError(f"feature {name!r} is {series.dtype}: give text, numbers or booleans")
+        numbers = series.cast(pl.Float64).to_numpy()
+        here = numbers[np.isfinite(numbers)]
+        if len(here) == 0:
+            return cls(name, "number")
+        return cls(name, "number", (), float(here.mean()), float(here.std()) or 1.0)
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Of the features."""
+        if self.kind == "text":
+            return tuple(f"{self.name}={value}" for value in self.values)
+        return (self.name,)
+
+    def table(self, series: pl.Series) -> csr_array:
+        """The features of each value, shape (n, number of names), float32.
+
+        Raises:
+            DataError: for text in the place of numbers.
+        """
+        if self.kind == "text":
+            return self._of_text(series.cast(pl.String))
+        if not (series.dtype == pl.Boolean or series.dtype.is_numeric() or series.dtype == pl.Null):
+            raise DataError(
+                f"feature {self.name!r} is {series.dtype}: the model was fitted to {self.kind}s there"
+            )
+        number = series.cast(pl.Float64).to_numpy()
+        value = np.where(np.isfinite(number), (number - self.mean) / self.std, 0.0)
+        return csr_array(value.astype(np.float32)[:, None])
+
+    def _of_text(self, series: pl.Series) -> csr_array:
+        long = _parts(series)
+        known = long.filter(pl.col("value").is_in(list(self.values)))
+        if known.height < long.height:
+            others = long.filter(~pl.col("value").is_in(list(self.values)))["value"].unique().sort()
+            _log.warning(
+                "Of feature %r training had no %s: nothing is known of it.",
+                self.name,
+                listed(map(repr, others)),
+            )
+        at = known["value"].cast(pl.Enum(self.values)).to_physical().to_numpy()
+        share = (1 / np.sqrt(known["n"].to_numpy())).astype(np.float32)
+        shape = (series.len(), len(self.values))
+        return csr_array((share, (known["row"].to_numpy(), at)), shape=shape)
+
+
+@dataclass(frozen=True)
+class FeatureEncoder(Shown):
+    """How a frame becomes features: learned from the users (or items) that have ratings, and the same
+    for those that come later.
+    """
+
+    columns: tuple[FeatureColumn, ...] = ()
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Of all features, in order."""
+        return tuple(name for column in self.columns for name in column.names)
+
+    def table(self, frame: pl.DataFrame, noun: str) -> csr_array:
+        """The features of each row of a frame, shape (n, n_features), float32.
+
+        A column that lacks counts as missing, and other columns are none of the features.
+
+        Raises:
+            DataError: when all columns lack, or one is of another type.
+        """
+        here = [column for column in self.columns if column.name in frame.columns]
+        if not here:
+            raise DataError(
+                f"{noun} features have none of the columns that the model was fitted to: "
+                + listed(repr(column.name) for column in self.columns)
+            )
+        blocks = [
+            column.table(frame[column.name])
+            if column in here
+            else csr_array((frame.height, len(column.names)), dtype=np.float32)
+            for column in self.columns
+        ]
+        return csr_array(hstack(blocks, format="csr", dtype=np.float32))
+
+    def row(self, features: Mapping[str, Any], noun: str) -> csr_array:
+        """The features of one user or item, shape (1, n_features), float32.
+
+        Raises:
+            DataError: for a name that is none of a column, or a value of another type.
+        """
+        known = [column.name for column in self.columns]
+        for name in features:
+            if name not in known:
+                raise DataError(
+                    f"{noun} feature {name!r} is none of those that the model was fitted to: "
+                    + listed(map(repr, known))
+                )
+        try:
+            frame = pl.DataFrame({str(name): [value] for name, value in features.items()})
+        except (TypeError, ValueError, pl.exceptions.PolarsError) as error:
+            raise DataError(f"{noun} features are no text, numbers or booleans: {error}") from None
+        return self.table(frame, noun)
+
 
 @dataclass(frozen=True, eq=False)
 class Features(Shown):
@@ -23,13 +158,19 @@ class Features(Shown):
         users: shape (n_users, n_user_features), float32, or None.
         items: shape (n_items, n_item_features), float32, or None.
         ratings: for each named feature of a rating the category of each rating, shape (n,), int32.
-        names: names of the users' and of the items' features.
+        encoders: how the users' and the items' features came from frames.
     """
 
     users: csr_array | None = None
     items: csr_array | None = None
     ratings: Mapping[str, Index] = field(default_factory=dict)
-    names: tuple[tuple[str, ...], tuple[str, ...]] = ((), ())
+    encoders: tuple[FeatureEncoder, FeatureEncoder] = (FeatureEncoder(), FeatureEncoder())
+
+    @property
+    def names(self) -> tuple[tuple[str, ...], tuple[str, ...]]:
+        """Names of the users' and of the items' features."""
+        of_users, of_items = self.encoders
+        return of_users.names, of_items.names
 
     def check(self, n_users: int, n_items: int, n_ratings: int) -> None:
         """Refuse features that are not those of so many users, items and ratings.
@@ -63,7 +204,7 @@ class Features(Shown):
     def take_rows(self, rows: NDArray[Any]) -> "Features":
         """The features of some of the ratings, users and items as they are."""
         ratings = {name: codes[rows] for name, codes in self.ratings.items()}
-        return Features(self.users, self.items, ratings, self.names)
+        return Features(self.users, self.items, ratings, self.encoders)
 
     def take_sides(self, users: NDArray[Any] | None, items: NDArray[Any] | None) -> "Features":
         """The features of some of the users and items (None: of all)."""
@@ -71,19 +212,20 @@ class Features(Shown):
             self.users if users is None or self.users is None else self.users[users],
             self.items if items is None or self.items is None else self.items[items],
             self.ratings,
-            self.names,
+            self.encoders,
         )
 
 
 def encode(
     frame: pl.DataFrame, vocabulary: Vocabulary, noun: str
-) -> tuple[csr_array, tuple[str, ...]]:
+) -> tuple[csr_array, FeatureEncoder]:
     """Features of each user or item from a frame whose first column holds their ids.
 
     Text becomes one feature per value; where a text names several, separated by bars as the genres of
     MovieLens are, they share a sum of squares of 1. Booleans become 0 or 1. Numbers are centred and
     divided by their standard deviation. What is missing counts as zero, and so does an id without a
-    row.
+    row. An id without ratings leaves no trace (``Recommender.partial_fit`` takes it in), nor does a
+    column ``title`` of items.
 
     Args:
         frame: ids, and a column for each feature.
@@ -91,42 +233,53 @@ def encode(
         noun: "user" or "item", for messages.
 
     Returns:
-        Shape (len(vocabulary), n_features), float32, and the features' names.
+        Shape (len(vocabulary), n_features), float32, and how later frames become such features.
 
     Raises:
         DataError: for a frame without features, repeated ids, no known id, or a column of another type.
+    """
+    ids = ids_of(frame, noun)
+    rows = vocabulary.indices(ids)
+    known = np.flatnonzero(rows >= 0)
+    if len(known) == 0:
+        raise DataError(f"no id in column {ids.name!r} is that of any {noun} with ratings")
+    refuse_repeated(ids.gather(known), noun)
+    # A title names one item, and tells nothing of any other.
+    no_features = [ids.name, *(["title"] if noun == "item" else [])]
+    own = frame.select(pl.exclude(no_features))[known]
+    encoder = FeatureEncoder(tuple(FeatureColumn.learn(column) for column in own))
+    if not encoder.names:
+        raise DataError(f"no {noun} has any of the features " + listed(map(repr, own.columns)))
+    table = encoder.table(own, noun)
+    spread = csr_array(
+        (np.ones(len(known), np.float32), (rows[known], np.arange(len(known)))),
+        shape=(len(vocabulary), len(known)),
+    )
+    return csr_array(spread @ table), encoder
+
+
+def ids_of(frame: pl.DataFrame, noun: str) -> pl.Series:
+    """The ids of a frame of features: its first column.
+
+    Raises:
+        DataError: for what is no frame of ids and features.
     """
     if not isinstance(frame, pl.DataFrame):
         raise DataError(f"{noun} features must be a Polars frame, not {type(frame).__name__}")
     if frame.width < 2:
         raise DataError(f"{noun} features need a column of ids and at least one more")
-    ids, columns = frame.to_series(0), frame.columns[1:]
-    rows = vocabulary.indices(ids)
-    known = np.flatnonzero(rows >= 0)
-    if len(known) == 0:
-        raise DataError(f"no id in column {frame.columns[0]!r} is that of any {noun} with ratings")
-    if len(np.unique(rows[known])) < len(known):
-        twice = np.flatnonzero(np.bincount(rows[known]) > 1)[0]
-        raise DataError(f"{noun} {vocabulary.raw(int(twice))!r} has features twice")
-    blocks, names = [], []
-    for column in columns:
-        series = frame[column].gather(known)
-        if series.dtype == pl.String:
-            block, values = _text(series)
-        elif series.dtype == pl.Boolean or series.dtype.is_numeric():
-            block, values = _number(series), [""]
-        else:
-            raise DataError(f"feature {column!r} is {series.dtype}: give text, numbers or booleans")
-        blocks.append(block)
-        names += [f"{column}={value}" if value else column for value in values]
-    if not names:
-        raise DataError(f"no {noun} has any of the features " + listed(map(repr, columns)))
-    table = csr_array(hstack(blocks, format="csr", dtype=np.float32))
-    spread = csr_array(
-        (np.ones(len(known), np.float32), (rows[known], np.arange(len(known)))),
-        shape=(len(vocabulary), len(known)),
-    )
-    return csr_array(spread @ table), tuple(names)
+    return frame.to_series(0)
+
+
+def refuse_repeated(ids: pl.Series, noun: str) -> None:
+    """Refuse an id that has features twice.
+
+    Raises:
+        DataError: naming it.
+    """
+    twice = ids.filter(ids.is_duplicated())
+    if twice.len():
+        raise DataError(f"{noun} {twice[0]!r} has features twice")
 
 
 def codes(column: pl.Series | Sequence[Any] | NDArray[Any], n: int, name: str) -> Index:
@@ -145,26 +298,8 @@ def codes(column: pl.Series | Sequence[Any] | NDArray[Any], n: int, name: str) -
     return (series.rank("dense") - 1).cast(pl.Int32).to_numpy()
 
 
-def _text(series: pl.Series) -> tuple[csr_array, list[str]]:
+def _parts(series: pl.Series) -> pl.DataFrame:
+    """The values that texts name between bars: ``row``, ``value`` and ``n``, how many a row names."""
     lists = pl.DataFrame({"row": np.arange(series.len()), "value": series.str.split("|")})
     long = lists.explode("value").filter(pl.col("value").is_not_null() & (pl.col("value") != ""))
-    long = long.unique(maintain_order=True).with_columns(n=pl.len().over("row"))
-    values = sorted(long["value"].unique().to_list())
-    at = long["value"].cast(pl.Enum(values)).to_physical().to_numpy()
-    share = 1 / np.sqrt(long["n"].to_numpy())
-    shape = (series.len(), len(values))
-    return csr_array((share.astype(np.float32), (long["row"].to_numpy(), at)), shape=shape), values
-
-
-def _number(series: pl.Series) -> csr_array:
-    number = series.cast(pl.Float64).to_numpy()
-    here = np.isfinite(number)
-    if series.dtype == pl.Boolean:
-        value = np.where(here, number, 0)
-    else:
-        std = number[here].std() if here.any() else 0.0
-        value = (
-            np.where(here, number - number[here].mean(), 0) / (std or 1.0) if here.any() else number
-        )
-        value = np.nan_to_num(value)
-    return csr_array(value.astype(np.float32)[:, None])
+    return long.unique(maintain_order=True).with_columns(n=pl.len().over("row"))

@@ -12,7 +12,7 @@ import polars as pl
 from numpy.typing import NDArray
 
 from dotbias.data.arrays import as_numbers, as_whole_numbers
-from dotbias.data.features import Features, codes, encode
+from dotbias.data.features import FeatureEncoder, Features, codes, encode
 from dotbias.data.kind import KINDS as KINDS
 from dotbias.data.kind import Kind as Kind
 from dotbias.data.reading import Reading
@@ -406,17 +406,16 @@ class Ratings(Shown):
         (('job=artist', 'job=cook'), ())
         """
         user_table, item_table = None, None
-        user_names: tuple[str, ...] = ()
-        item_names: tuple[str, ...] = ()
+        of_users, of_items = FeatureEncoder(), FeatureEncoder()
         if users is not None:
-            user_table, user_names = encode(users, self.user_vocabulary, "user")
+            user_table, of_users = encode(users, self.user_vocabulary, "user")
         if items is not None:
-            item_table, item_names = encode(items, self.item_vocabulary, "item")
+            item_table, of_items = encode(items, self.item_vocabulary, "item")
         by_rating = {
             name: codes(column, len(self), name) for name, column in (ratings or {}).items()
         }
-        names = user_names, item_names
-        return replace(self, features=Features(user_table, item_table, by_rating, names))
+        encoders = of_users, of_items
+        return replace(self, features=Features(user_table, item_table, by_rating, encoders))
 
     def split(
         self,

@@ -5,6 +5,7 @@ import time
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Literal, TypeAlias, get_args
 
+from dotbias.data.features import FeatureEncoder
 from dotbias.data.ratings import Ratings
 from dotbias.data.read import as_ratings
 from dotbias.errors import SettingError
@@ -15,6 +16,8 @@ from dotbias.fitting.preference import PreferenceChoice, choose_preference, usua
 from dotbias.models import Baseline, DotBias, DotProduct, EmbeddingNet
 from dotbias.models.base import Model, has_formula_of
 from dotbias.models.network import TorchModel
+from dotbias.models.parameters import Parameters
+from dotbias.models.row_form import OTHER
 from dotbias.plain import to_plain
 from dotbias.progress import Progress, progress_bar
 from dotbias.recommender.facts import Facts
@@ -286,6 +289,8 @@ def _fit_one(runs: _Runs, model: Model | None, solver: Solver | None) -> Part:
     if model is None:
         model = DotBias() if solver is None else solver.default_model
     solver = (default_solver(model) if solver is None else solver).settled(model, ratings)
+    if ratings.features is not None and model.scores == "rating" and not isinstance(solver, Gibbs):
+        _log.warning("%s makes no use of features; Gibbs does.", type(solver).__name__)
     title = "fitting" if model.scores == "rating" else "fitting preferences"
     pace, done = _Pace(title.capitalize(), solver), 0
     carry_on = None if runs.kept is None else _kept_run(solver, f"{model.scores}s", runs.kept)
@@ -319,8 +324,21 @@ def _fit_one(runs: _Runs, model: Model | None, solver: Solver | None) -> Part:
         seed=int(seed),
         history=replace(history, cycle_parameters=[]),
         fitted_at=time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
+        features=_encoders(ratings, parameters),
     )
     return Part(model.fitted(parameters), parameters, facts)
+
+
+def _encoders(ratings: Ratings, parameters: Parameters) -> dict[str, FeatureEncoder]:
+    """How features are read of which a fit has left effects."""
+    given = ratings.features
+    if given is None:
+        return {}
+    return {
+        side: encoder
+        for side, encoder in zip(OTHER, given.encoders, strict=True)
+        if encoder.columns and f"{side}_feature_effects" in parameters
+    }
 
 
 def _anywhere(solver: Solver) -> Solver:

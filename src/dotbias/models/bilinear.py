@@ -9,12 +9,22 @@ import numpy as np
 from dotbias.data.vocabulary import Index
 from dotbias.errors import ModelFileError, SettingError
 from dotbias.models.base import Model
-from dotbias.models.parameters import Array, Parameters, checked_array, clip_to_scale, gather
+from dotbias.models.feature_prior import FeaturePrior
+from dotbias.models.parameters import (
+    Array,
+    Parameters,
+    check_no_eigenvalue_below,
+    checked_array,
+    clip_to_scale,
+    gather,
+)
 from dotbias.models.row_form import OTHER, Prior, RowForm, Side
 from dotbias.models.scoring import Scoring
 
 # Ratings that single precision can hold, with room for sums over many of them.
 LARGEST_PREDICTION = 1e33
+# Eigenvalues of a precision that was inverted in single precision, relative to its largest number.
+_ROUNDED = -1e-4
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -52,7 +62,12 @@ class BilinearModel(Model):
             except SettingError:  # the arrays are right: it is the model that refuses this side
                 continue
             with suppress(ModelFileError):  # parameters need no prior until rows are added
-                Prior.of(form, side).check(side)
+                precisions = {"prior": Prior.of(form, side).precision}
+                if (told := FeaturePrior.of(form, side)) is not None:
+                    precisions["feature"] = told.precision
+                for word, precision in precisions.items():
+                    name = f"{side}_{word}_precision"
+                    check_no_eigenvalue_below(_ROUNDED, name, precision)
         most = max(form.largest(), float(np.abs(parameters["scale"]).max()))
         if not most < LARGEST_PREDICTION:
             raise SettingError(

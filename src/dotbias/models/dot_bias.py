@@ -14,11 +14,14 @@ from dotbias.memory import check_memory
 from dotbias.models.base import Scores
 from dotbias.models.bilinear import LARGEST_PREDICTION, BilinearModel
 from dotbias.models.parameters import (
+    DRAWN,
+    DRAWN_WITH_FEATURES,
     MOST_FACTORS,
     SAMPLES,
     Array,
     Parameters,
     check_constants,
+    check_no_eigenvalue_below,
     checked_array,
     constants,
 )
@@ -105,30 +108,41 @@ class DotBias(BilinearModel):
         """As ``Model.check``; samples too, where some are kept."""
         super().check(parameters, n_users, n_items)
         if not parameters.keys().isdisjoint(SAMPLES):
-            n, _, width = checked_array(parameters, "user_samples", (None, n_users + 1, None)).shape
-            checked_array(parameters, "item_samples", (n, n_items + 1, width))
-            checked_array(parameters, "user_noise", (n_users + 1,))
-            checked_array(parameters, "item_noise", (n_items + 1,))
-            checked_array(parameters, "noise_variance", (1,))
-            if n == 0 or width == 0:
-                raise SettingError(
-                    f"the array user_samples has no numbers: its shape is {(n, n_users + 1, width)}"
-                )
-            variances = ("user_noise", "item_noise", "noise_variance")
-            for name in variances:
-                if parameters[name].min() < 0:
-                    raise SettingError(f"the array {name} holds variances and must be at least 0")
-            p, q = (
-                np.abs(parameters[f"{side}_samples"]).max((0, 1)).astype(np.float64)
-                for side in OTHER
+            self._check_samples(parameters, n_users, n_items)
+
+    def _check_samples(self, parameters: Parameters, n_users: int, n_items: int) -> None:
+        """Refuse samples that are none of the model's."""
+        n, _, width = checked_array(parameters, "user_samples", (None, n_users + 1, None)).shape
+        checked_array(parameters, "item_samples", (n, n_items + 1, width))
+        checked_array(parameters, "user_noise", (n_users + 1,))
+        checked_array(parameters, "item_noise", (n_items + 1,))
+        checked_array(parameters, "noise_variance", (1,))
+        if n == 0 or width == 0:
+            raise SettingError(
+                f"the array user_samples has no numbers: its shape is {(n, n_users + 1, width)}"
             )
-            most = float(p[0] + q[0] + p[1:] @ q[1:])
-            variance = math.prod(float(parameters[name].max()) for name in variances)
-            if most > LARGEST_PREDICTION or variance > _LARGEST_VARIANCE:
-                raise SettingError(
-                    f"the arrays {', '.join(SAMPLES)} make predictions too large for single precision: "
-                    f"up to {most:.2g}"
-                )
+        variances = ("user_noise", "item_noise", "noise_variance")
+        for name in variances:
+            if parameters[name].min() < 0:
+                raise SettingError(f"the array {name} holds variances and must be at least 0")
+        p, q = (
+            np.abs(parameters[f"{side}_samples"]).max((0, 1)).astype(np.float64) for side in OTHER
+        )
+        most = float(p[0] + q[0] + p[1:] @ q[1:])
+        variance = math.prod(float(parameters[name].max()) for name in variances)
+        if most > LARGEST_PREDICTION or variance > _LARGEST_VARIANCE:
+            raise SettingError(
+                f"the arrays {', '.join(DRAWN)} make predictions too large for single precision: "
+                f"up to {most:.2g}"
+            )
+        if parameters.keys().isdisjoint(DRAWN_WITH_FEATURES):
+            return
+        n_features = len(checked_array(parameters, "user_feature_effects", (None, None)))
+        checked_array(parameters, "user_feature_samples", (n, n_features, width))
+        checked_array(parameters, "user_feature_means", (n, width))
+        name = "user_feature_covariances"
+        for covariance in checked_array(parameters, name, (n, width, width)):
+            check_no_eigenvalue_below(np.finfo(np.float64).tiny, name, covariance)
 
     def stretch(self, parameters: Parameters) -> tuple[float, float]:
         """Lowest rating and width of the sigmoid's range, in rating units."""

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from dotbias.errors import DataError, SettingError
+from dotbias.models.feature_prior import FEATURE_PRIOR
 from dotbias.models.parameters import SAMPLES, Array, Parameters
 
 if TYPE_CHECKING:
@@ -25,6 +26,7 @@ _PRIOR = (
     "user_prior_precision",
     "item_prior_mean",
     "item_prior_precision",
+    *FEATURE_PRIOR,
 )
 # Where PyTorch keeps what ``get_extra_state`` gives.
 _SETTINGS = "_extra_state"

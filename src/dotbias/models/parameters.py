@@ -20,7 +20,10 @@ Parameters: TypeAlias = dict[str, Array]
 """Arrays by name: the trained groups, and the constants ``global_mean`` (1,) and ``scale`` (2,)."""
 
 # What a standard deviation needs beside them: samples of the fit, and their noise.
-SAMPLES = ("user_samples", "item_samples", "user_noise", "item_noise", "noise_variance")
+DRAWN = ("user_samples", "item_samples", "user_noise", "item_noise", "noise_variance")
+# Of users whose features are known: their effects in each sample, and what these leave open.
+DRAWN_WITH_FEATURES = ("user_feature_samples", "user_feature_means", "user_feature_covariances")
+SAMPLES = (*DRAWN, *DRAWN_WITH_FEATURES)
 
 
 def constants(ratings: Ratings) -> Parameters:
@@ -88,6 +91,26 @@ def refuse_not_finite(name: str, array: NDArray[Any]) -> None:
             at = np.unravel_index(begin + int(np.argmin(finite)), array.shape)
             where = ", ".join(map(str, at))
             raise SettingError(f"the array {name} is not finite: {array[at]} at [{where}]")
+
+
+def check_no_eigenvalue_below(least: float, name: str, matrix: Array) -> None:
+    """Refuse what is neither a precision nor a covariance.
+
+    Args:
+        least: what its smallest eigenvalue may be, as a share of its largest number. It may be the
+            inverse of something in single precision: 0 asks for more than rounding leaves.
+        name: of its array.
+        matrix: shape (w, w).
+
+    Raises:
+        SettingError: naming the array.
+    """
+    square = matrix.astype(np.float64)
+    most = float(np.abs(square).max())
+    if np.abs(square - square.T).max() > 1e-3 * most:
+        raise SettingError(f"the array {name} must be symmetric")
+    if np.linalg.eigvalsh(square).min() < least * most:
+        raise SettingError(f"the array {name} must have no eigenvalue below 0")
 
 
 def check_numbers(parameters: Parameters) -> None:

@@ -311,20 +311,6 @@ class Prior(NamedTuple):
         full = np.ascontiguousarray(full)
         return cls(mean, full, bool(per_rating[0]), (scale, offset, exponent))
 
-    def check(self, side: Side) -> None:
-        """Refuse a precision that is none: its regressions have no solution.
-
-        Raises:
-            SettingError: naming the array.
-        """
-        square, name = self.precision.astype(np.float64), f"{side}_prior_precision"
-        most = float(np.abs(square).max())
-        # As far as rounding allows: it is an inverse in single precision.
-        if np.abs(square - square.T).max() > 1e-3 * most:
-            raise SettingError(f"the array {name} must be symmetric")
-        if np.linalg.eigvalsh(square).min() < -1e-4 * most:
-            raise SettingError(f"the array {name} must have no eigenvalue below 0")
-
     def weights(self, counts: NDArray[np.integer[Any]]) -> Array:
         """``w`` of rows with so many ratings, shape (n,)."""
         return row_weights(counts, per_rating=self.per_rating)
@@ -336,6 +322,12 @@ class Prior(NamedTuple):
         scale, offset, exponent = self.growth
         added: NDArray[np.float64] = scale * ((counts + offset) ** exponent - offset**exponent)
         return added
+
+    def pull(self, counts: NDArray[np.integer[Any]], away: Array) -> NDArray[np.floating[Any]]:
+        """Gradient of the penalty of rows that are so far from the mean, shape (n, width)."""
+        back: NDArray[np.floating[Any]] = self.weights(counts)[:, None] * (away @ self.precision)
+        back += self.ridge(counts)[:, None] * away
+        return back
 
 
 def row_weights(counts: NDArray[np.integer[Any]], *, per_rating: bool) -> Array:

@@ -4,6 +4,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from dotbias.data.features import FeatureEncoder
 from dotbias.data.ratings import Kind
 from dotbias.data.reading import Reading
 from dotbias.plain import object_name, settings_text, to_plain
@@ -109,6 +110,8 @@ class Facts(Shown, Mapping[str, Any]):
         held_out: error on held-out ratings as ``dotbias fit`` has measured it, as plain data
             (``dotbias.evaluation.evaluate.HeldOut``).
         partial_fits: what has joined since.
+        features: how what is known of users and items beside ratings is read, by side, where the
+            model was fitted to it.
         half_precision: whether the factors were saved in half precision.
         notes: whatever else the file says: notes of the user's own, facts of later versions.
     """
@@ -123,6 +126,7 @@ class Facts(Shown, Mapping[str, Any]):
     fitted_at: str | None = None
     held_out: dict[str, Any] | None = None
     partial_fits: tuple[Joined, ...] = ()
+    features: dict[str, FeatureEncoder] = field(default_factory=dict)
     half_precision: bool = False
     notes: dict[str, Any] = field(default_factory=dict, metadata={"others": True})
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias, Unpack
 
 import numpy as np
 import polars as pl
+from scipy.sparse import csr_array
 
 from dotbias.data.arrays import as_number
 from dotbias.data.ratings import LARGEST
@@ -17,12 +18,13 @@ from dotbias.errors import DataError, UnknownIdError
 from dotbias.models.base import Scores
 from dotbias.models.parameters import Array
 from dotbias.models.row_form import OTHER, Side
+from dotbias.recommender.described import features_of_one
 from dotbias.recommender.explanation import Explanation, explain_row
 from dotbias.recommender.fitted import MIN_RATINGS, Fitted, RawId, check_k, warn_left_out
 from dotbias.recommender.given import Given
 from dotbias.recommender.list_options import ListKeywords, ListOptions
 from dotbias.shown import Part, Shown, parts_of
-from dotbias.solvers.gibbs.new_user import std_of_new_user
+from dotbias.solvers.gibbs.new_user import UserPriors, std_of_new_user
 from dotbias.solvers.least_squares.fold_in import fold_in
 
 if TYPE_CHECKING:
@@ -49,6 +51,7 @@ class _Folded(Shown):
         values: those ratings, shape (n,).
         not_interested: indices of the items that a user does not want, shape (m,).
         unknown: the ids that were left out.
+        described: whether features say something of it.
     """
 
     recommender: Fitted = field(repr=False)
@@ -59,6 +62,7 @@ class _Folded(Shown):
     values: Array = field(repr=False)
     not_interested: Index = field(repr=False)
     unknown: tuple[RawId, ...]
+    described: bool = False
 
     @property
     def n_ratings(self) -> int:
@@ -68,7 +72,7 @@ class _Folded(Shown):
     @property
     def is_known(self) -> bool:
         """Whether the row rests on anything."""
-        return len(self.rated) + len(self.not_interested) > 0
+        return self.described or len(self.rated) + len(self.not_interested) > 0
 
     def _parts(self) -> Iterable[Part]:
         yield {"recommender": self.recommender, "n_ratings": self.n_ratings}
@@ -90,7 +94,14 @@ class _Folded(Shown):
 
 @dataclass(frozen=True, eq=False)
 class FoldedUser(_Folded):
-    """A user who was not there at training; see ``Recommender.fold_in_user``."""
+    """A user who was not there at training; see ``Recommender.fold_in_user``.
+
+    Args:
+        priors: what users of the same features are in each kept sample; None where nothing is known of
+            features, or no samples are kept.
+    """
+
+    priors: UserPriors | None = field(default=None, repr=False)
 
     def predict(self, items: RawId | pl.Series | Sequence[RawId], *, strict: bool = False) -> Any:
         """Predicted rating of one item (a float), or of many: shape (n,).
@@ -150,7 +161,8 @@ class FoldedUser(_Folded):
         """Standard deviations of the ratings that this user would give to items, in rating units, shape
         (n,). None where the model keeps no samples.
         """
-        rec, priors = self.recommender, self.recommender.user_priors
+        rec = self.recommender
+        priors = self.priors or rec.user_priors
         if priors is None:
             return None
         return std_of_new_user(rec.parameters, priors, self.rated, self.values, items)
@@ -212,13 +224,14 @@ def fold_in_user(
     ratings: RatingsOfOne,
     *,
     not_interested: Iterable[RawId] = (),
+    features: Mapping[str, Any] | None = None,
     strict: bool = False,
 ) -> FoldedUser:
     """See ``Recommender.fold_in_user``."""
     if is_id(not_interested):
         raise DataError(f"not_interested={not_interested!r}: give a list of ids")
     given, unknown = _given(rec, "user", ratings, list(not_interested), strict=strict)
-    return folded_user(rec, given, unknown)
+    return folded_user(rec, given, unknown, features)
 
 
 def known_user(rec: Fitted, index: int, given: Given) -> FoldedUser:
@@ -255,15 +268,31 @@ def mean_user(rec: Fitted, users: Sequence[FoldedUser]) -> FoldedUser:
     )
 
 
-def folded_user(rec: Fitted, given: Given, unknown: tuple[RawId, ...] = ()) -> FoldedUser:
-    """The user who is known by what is given, in indices."""
-    return FoldedUser(rec, *_solved_rows(rec, "user", given), *given, unknown)
+def folded_user(
+    rec: Fitted,
+    given: Given,
+    unknown: tuple[RawId, ...] = (),
+    features: Mapping[str, Any] | None = None,
+) -> FoldedUser:
+    """The user who is known by what is given, in indices, and by features."""
+    told = None if features is None else features_of_one(rec, "user", features)
+    rows = _solved_rows(rec, "user", given, told)
+    priors = None if told is None else UserPriors.with_features(rec.parameters, told)
+    return FoldedUser(rec, *rows, *given, unknown, told is not None, priors)
 
 
-def fold_in_item(rec: Fitted, ratings: RatingsOfOne, *, strict: bool = False) -> FoldedItem:
+def fold_in_item(
+    rec: Fitted,
+    ratings: RatingsOfOne,
+    *,
+    features: Mapping[str, Any] | None = None,
+    strict: bool = False,
+) -> FoldedItem:
     """See ``Recommender.fold_in_item``."""
     given, unknown = _given(rec, "item", ratings, [], strict=strict)
-    return FoldedItem(rec, *_solved_rows(rec, "item", given), *given, unknown)
+    told = None if features is None else features_of_one(rec, "item", features)
+    rows = _solved_rows(rec, "item", given, told)
+    return FoldedItem(rec, *rows, *given, unknown, told is not None)
 
 
 def _given(
@@ -295,9 +324,11 @@ def _given(
     return given, tuple(left_out)
 
 
-def _solved_rows(rec: Fitted, side: Side, given: Given) -> tuple[float, Array, Array | None]:
-    """Bias, factors, and factors in the second model."""
-    row = _solved(rec, side, given)
+def _solved_rows(
+    rec: Fitted, side: Side, given: Given, features: csr_array | None
+) -> tuple[float, Array, Array | None]:
+    """Bias, factors, and factors in the second model, which knows no features."""
+    row = _solved(rec, side, given, features)
     preference = None
     if rec.preference is not None:
         preference = _solved(rec.by("preference"), side, given)[1:]
@@ -351,11 +382,20 @@ def _known(rec: Fitted, noun: Side, rows: _Rows, index: list[int]) -> dict[int, 
     return known
 
 
-def _solved(rec: Fitted, side: Side, given: Given) -> Array:
+def _solved(rec: Fitted, side: Side, given: Given, features: csr_array | None = None) -> Array:
     """The row in one model, the bias first."""
     partners, values, observed = given.regression(rec.model, rec.parameters, side)
     starts = np.array([0, len(partners)])
-    rows = fold_in(rec.model, rec.parameters, side, starts, partners, values, observed=observed)
+    rows = fold_in(
+        rec.model,
+        rec.parameters,
+        side,
+        starts,
+        partners,
+        values,
+        observed=observed,
+        features=features,
+    )
     row: Array = rows[0]
     return row
 

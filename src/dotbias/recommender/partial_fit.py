@@ -1,19 +1,24 @@
 """New ratings in a fitted model: new users and items join, and the rows they touch are solved anew."""
 
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeAlias
 
 import numpy as np
+import polars as pl
+from numpy.typing import NDArray
 from scipy.sparse import coo_array, csr_array
 
 from dotbias.data.ratings import Ratings
 from dotbias.data.read import as_ratings
 from dotbias.data.vocabulary import Index, Vocabulary
-from dotbias.errors import DataError
+from dotbias.errors import DataError, SettingError
+from dotbias.models.base import Model
+from dotbias.models.feature_prior import FeaturePrior
 from dotbias.models.parameters import SAMPLES, Array, Parameters
 from dotbias.models.row_form import OTHER, Prior, Side
+from dotbias.recommender.described import Newcomers, features_of_new
 from dotbias.recommender.facts import Joined
 from dotbias.recommender.fitted import AnyFitted, Fitted, Part, rating_table
 from dotbias.solvers.least_squares.fold_in import fold_in, gradients
@@ -22,8 +27,17 @@ from dotbias.solvers.least_squares.most_rated import shares
 if TYPE_CHECKING:
     from dotbias.data.sources.locate import Source
 
+_Told: TypeAlias = tuple[Index, csr_array]
+"""Rows, ascending, and their features."""
 
-def partial_fit(rec: AnyFitted, new: "Ratings | Source") -> AnyFitted:
+
+def partial_fit(
+    rec: AnyFitted,
+    new: "Ratings | Source | None" = None,
+    *,
+    users: pl.DataFrame | None = None,
+    items: pl.DataFrame | None = None,
+) -> AnyFitted:
     """A recommender that knows these ratings too; the one it comes from stays as it was.
 
     Users and items that are new join the model; a pair that was rated before takes its new rating, and
@@ -40,10 +54,17 @@ def partial_fit(rec: AnyFitted, new: "Ratings | Source") -> AnyFitted:
     undo that. So the gradient ``g`` that is left in a row stays in its objective, as ``- g · x``: with
     nothing new the row stays where it is. Alternating least squares leaves next to none.
 
+    To a model that ``Gibbs`` has fitted to features, users and items may join with features: their rows
+    start from what such rows are, and stay there as long as nobody has rated. So an item that is new can
+    be recommended, by its predicted rating; a model of preferences knows nothing of it. Of users and
+    items that the model has known before, features change nothing.
+
     Args:
         rec: a fitted model.
         new: the new ratings, also a frame or path as ``read_ratings`` reads it; titles of items that had
             none are taken over.
+        users, items: frames of features, as for ``Ratings.with_features``; of items, a column ``title``
+            (and ``genres``) is taken over too.
 
     Returns:
         The grown model; ``facts.partial_fits`` says what has joined and when.
@@ -51,8 +72,9 @@ def partial_fit(rec: AnyFitted, new: "Ratings | Source") -> AnyFitted:
     Raises:
         SettingError: for a model without row form, or with arrays that do not fit together.
         DataError: for ratings where the model has counts or events, or the other way round; a rating
-            outside the model's scale, a pair rated twice among the new ratings, or ids that are integers
-            on one side and text on the other.
+            outside the model's scale, a pair rated twice among the new ratings, ids that are integers
+            on one side and text on the other, and features as ``Ratings.with_features``.
+        SettingError: for features that the model was not fitted to, or nothing at all.
         ModelFileError: for a model that an older version has saved.
 
     >>> import dotbias as db
@@ -62,11 +84,21 @@ def partial_fit(rec: AnyFitted, new: "Ratings | Source") -> AnyFitted:
     >>> len(rec.user_vocabulary), len(grown.user_vocabulary)
     (100, 101)
     """
-    new = _of_kind(rec, as_ratings(new, of_model=rec.facts.kind))
+    frames: dict[Side, pl.DataFrame | None] = {"user": users, "item": items}
+    described = {
+        side: features_of_new(rec, side, frame)
+        for side, frame in frames.items()
+        if frame is not None
+    }
+    if new is not None:
+        new = _of_kind(rec, as_ratings(new, of_model=rec.facts.kind))
+    elif not described:
+        raise SettingError("nothing is to join: give ratings, or features of users or items")
     second = rec.preference
     if second is None:
-        return _grow(rec, new)
-    grown, more = _grow(rec.by(rec.model.scores), new), _grow(rec.by(second.model.scores), new)
+        return _grow(rec, new, described)
+    grown = _grow(rec.by(rec.model.scores), new, described)
+    more = _grow(rec.by(second.model.scores), new, described)
     return replace(grown, preference=Part(more.model, more.parameters, more.facts))
 
 
@@ -96,12 +128,17 @@ def _of_kind(rec: Fitted, new: Ratings) -> Ratings:
     return new
 
 
-def _grow(rec: AnyFitted, new: Ratings) -> AnyFitted:
+def _grow(rec: AnyFitted, new: Ratings | None, described: Mapping[Side, Newcomers]) -> AnyFitted:
     """``partial_fit`` of a recommender of one model."""
     rec.model.check(rec.parameters, *rec.rated.shape)
     before = {side: rec.vocabulary(side) for side in OTHER}
-    more: dict[Side, Vocabulary] = {"user": new.user_vocabulary, "item": new.item_vocabulary}
-    after = {side: before[side].merge(more[side], noun=side) for side in OTHER}
+    after = dict(before)
+    for side in OTHER:
+        if new is not None:
+            more = new.user_vocabulary if side == "user" else new.item_vocabulary
+            after[side] = after[side].merge(more, noun=side)
+        if side in described:
+            after[side] = after[side].merge(described[side].vocabulary, noun=side)
     # Samples are of the rows as they were.
     parameters: Parameters = {n: a for n, a in rec.parameters.items() if n not in SAMPLES}
     fresh: dict[Side, Index] = {}
@@ -109,21 +146,39 @@ def _grow(rec: AnyFitted, new: Ratings) -> AnyFitted:
         known = after[side].indices(before[side].ids)
         groups, fresh[side] = _grown(rec, side, known, len(after[side]))
         parameters |= groups
-    joining = _moved(rating_table(new), more, after)
+    told = _start_from_features(rec.model, parameters, after, described)
     earlier = _moved(rec.rated, before, after)
+    joining = coo_array(earlier.shape, dtype=np.float32)
+    if new is not None:
+        own: dict[Side, Vocabulary] = {"user": new.user_vocabulary, "item": new.item_vocabulary}
+        joining = _moved(rating_table(new), own, after)
     rated = _united(earlier, joining, add=rec.facts.kind == "counts")
     parameters |= rec.model.derived(parameters, csr_array(earlier))
     touched = dict(zip(OTHER, map(np.unique, joining.coords), strict=True))
-    linear = {
-        side: gradients(rec.model, parameters, side, rows, *_ratings_of(side, rows, earlier))
-        for side, rows in touched.items()
-    }
+    linear: dict[Side, Array] = {}
+    for side, rows in touched.items():
+        form = rec.model.row_form(parameters, side)
+        linear[side] = np.empty((len(rows), form.width), np.float32)
+        for part, features in _by_features(rows, told.get(side)):
+            of_part = _ratings_of(side, rows[part], earlier)
+            linear[side][part] = gradients(
+                rec.model, parameters, side, rows[part], *of_part, features=features
+            )
 
     def solve(side: Side, rows: Index, linear: Array | None) -> None:
         parameters.update(rec.model.derived(parameters, rated))
         form = rec.model.row_form(parameters, side)
-        own = _ratings_of(side, rows, rated)
-        solved = fold_in(rec.model, parameters, side, *own, before=form.rows(rows), linear=linear)
+        solved = form.rows(rows)
+        for part, features in _by_features(rows, told.get(side)):
+            solved[part] = fold_in(
+                rec.model,
+                parameters,
+                side,
+                *_ratings_of(side, rows[part], rated),
+                before=solved[part],
+                linear=None if linear is None else linear[part],
+                features=features,
+            )
         for name, group in form.split(solved).items():
             parameters[name][rows] = group
 
@@ -135,8 +190,8 @@ def _grow(rec: AnyFitted, new: Ratings) -> AnyFitted:
         parameters |= shares(rated.shape[0], np.bincount(rated.indices, minlength=rated.shape[1]))
     joined = Joined(
         at=time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
-        n_ratings=len(new),
-        n_replaced=rec.rated.nnz + len(new) - rated.nnz,
+        n_ratings=joining.nnz,
+        n_replaced=rec.rated.nnz + joining.nnz - rated.nnz,
         n_new_users=len(fresh["user"]),
         n_new_items=len(fresh["item"]),
     )
@@ -148,6 +203,43 @@ def _grow(rec: AnyFitted, new: Ratings) -> AnyFitted:
         rated=rated,
         facts=replace(rec.facts, partial_fits=(*rec.facts.partial_fits, joined)),
     )
+
+
+def _start_from_features(
+    model: Model,
+    parameters: Parameters,
+    after: Mapping[Side, Vocabulary],
+    described: Mapping[Side, Newcomers],
+) -> dict[Side, _Told]:
+    """Move rows of which there are features from their prior's mean to where these say, in place; which
+    rows those are. Nothing of a model that knows no features.
+    """
+    told: dict[Side, _Told] = {}
+    for side, newcomers in described.items():
+        form = model.row_form(parameters, side)
+        prior = FeaturePrior.of(form, side)
+        if prior is None:
+            continue
+        at = after[side].indices(newcomers.ids)
+        order = np.argsort(at)
+        told[side] = at[order], csr_array(newcomers.features[order])
+        rows = prior.mean + prior.moved(newcomers.features)
+        for name, group in form.split(rows).items():
+            parameters[name][at] = group
+    return told
+
+
+def _by_features(
+    rows: Index, told: _Told | None
+) -> Iterator[tuple[NDArray[np.intp], csr_array | None]]:
+    """Places in a list of rows, and features of the rows there: those without, and those with."""
+    known, features = (np.empty(0, np.int32), None) if told is None else told
+    described = np.isin(rows, known)
+    if not described.all():
+        yield np.flatnonzero(~described), None
+    if described.any():
+        assert features is not None
+        yield np.flatnonzero(described), features[np.searchsorted(known, rows[described])]
 
 
 def _grown(rec: Fitted, side: Side, known: Index, n_rows: int) -> tuple[Parameters, Index]:

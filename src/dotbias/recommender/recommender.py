@@ -566,13 +566,14 @@ class Recommender(Fitted):
         ratings: "RatingsOfOne",
         *,
         not_interested: Iterable[RawId] = (),
+        features: Mapping[str, Any] | None = None,
         strict: bool = False,
     ) -> "FoldedUser":
         """A user who was not there at training, from a few ratings, with everything else held.
 
         The exact minimiser of the objective that the model was fitted to
         (``dotbias.solvers.least_squares.fold_in``); the model stays as it is. A user without ratings is
-        one of whom nothing is known.
+        one of whom nothing is known, but for features.
 
         Args:
             ratings: ``{item: rating}``, pairs, or a frame of items and ratings; items by id or title.
@@ -580,6 +581,9 @@ class Recommender(Fitted):
             not_interested: ids or titles of items that this user does not want. They are never listed,
                 and what is like them has a lower preference: each is a known pair with the target -1/4.
                 A model of ratings takes no notice of them: they have no stars.
+            features: what else is known, by name, of a model that ``Gibbs`` has fitted to
+                ``Ratings.with_features(users=…)``: predictions start from what such users rate. A model
+                of preferences takes no notice of them.
             strict: whether an unknown item, or an ambiguous title among the ratings, is an error.
                 If not, what the others say is used, with a warning in the log (logger ``dotbias``);
                 ``unknown`` names those that were left out.
@@ -588,6 +592,7 @@ class Recommender(Fitted):
             UnknownIdError: for such an item if ``strict``, and an ambiguous title in ``not_interested``.
             DataError: for a rating that is no number or outside the scale, two of one item, or an item
                 that is rated and not wanted at once.
+            SettingError: for features that the model was not fitted to.
             ModelFileError: for a model that an older version has saved.
 
         >>> import dotbias as db
@@ -598,19 +603,35 @@ class Recommender(Fitted):
         """
         from dotbias.recommender.fold_in import fold_in_user
 
-        return fold_in_user(self, ratings, not_interested=not_interested, strict=strict)
+        return fold_in_user(
+            self, ratings, not_interested=not_interested, features=features, strict=strict
+        )
 
-    def fold_in_item(self, ratings: "RatingsOfOne", *, strict: bool = False) -> "FoldedItem":
+    def fold_in_item(
+        self,
+        ratings: "RatingsOfOne",
+        *,
+        features: Mapping[str, Any] | None = None,
+        strict: bool = False,
+    ) -> "FoldedItem":
         """An item that was not there at training, from ratings by users: as ``fold_in_user``."""
         from dotbias.recommender.fold_in import fold_in_item
 
-        return fold_in_item(self, ratings, strict=strict)
+        return fold_in_item(self, ratings, features=features, strict=strict)
 
-    def partial_fit(self, new: "Ratings | Source") -> "Recommender":
-        """A recommender that knows these ratings too: see ``dotbias.recommender.partial_fit``."""
+    def partial_fit(
+        self,
+        new: "Ratings | Source | None" = None,
+        *,
+        users: pl.DataFrame | None = None,
+        items: pl.DataFrame | None = None,
+    ) -> "Recommender":
+        """A recommender that knows these ratings too, and users and items of whom there are features:
+        see ``dotbias.recommender.partial_fit``.
+        """
         from dotbias.recommender.partial_fit import partial_fit
 
-        return partial_fit(self, new)
+        return partial_fit(self, new, users=users, items=items)
 
     # -- what it has learned -----------------------------------------------------------------------
 

@@ -68,6 +68,11 @@ TITLES = (
     r"u\.item$",
     r".*\.item$",
 )
+USERS = (
+    r"(.*[-_])?(users|customers|members|people|profiles|readers|listeners|players)[-_.]",
+    r"(.*[-_])?(user|customer|member|profile)\.",
+    r".*\.user$",
+)
 
 # Files that hold one table together: what Spark, Netflix, Hive and Redshift write.
 _PARTS = (r"part-\d+.*", r"mv_\d+\.txt", r"combined_data_\d+\.txt", r"\d+_(\d+|part_\d+)(\..*)?")

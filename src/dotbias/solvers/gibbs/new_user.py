@@ -4,6 +4,7 @@ from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.sparse import csr_array
 
 from dotbias.data.vocabulary import Index
 from dotbias.models.parameters import Array, Parameters
@@ -24,24 +25,37 @@ class UserPriors(NamedTuple):
 
     @classmethod
     def of(cls, parameters: Parameters) -> "UserPriors | None":
-        """Mean and precision over the users of each sample; None where no samples are kept.
-
-        Of few users the covariance is drawn towards its diagonal, as if by 1 + k more.
-        """
+        """Mean and precision over the users of each sample; None where no samples are kept."""
         if "user_samples" not in parameters:
             return None
-        means, precisions = [], []
-        for sample in parameters["user_samples"]:
-            rows = sample[:-1].astype(np.float64)  # without the stranger
-            n, width = rows.shape
-            mean = rows.mean(axis=0)
-            centred = rows - mean
-            scatter = centred.T @ centred
-            variances = np.diag(scatter) / n + np.finfo(np.float32).eps
-            covariance = (scatter + width * np.diag(variances)) / (n + width)
-            means.append(mean)
-            precisions.append(np.linalg.inv(covariance))
-        return cls(np.stack(means), np.stack(precisions))
+        # Without the stranger, the last of each sample.
+        found = [normal_of(rows[:-1].astype(np.float64)) for rows in parameters["user_samples"]]
+        means, covariances = zip(*found, strict=True)
+        return cls(np.stack(means), np.linalg.inv(np.stack(covariances)))
+
+    @classmethod
+    def with_features(cls, parameters: Parameters, features: csr_array) -> "UserPriors | None":
+        """The same of users with these features, shape (1, n_features): around the mean that they say,
+        with the covariance of what they leave open. None where no samples are kept.
+        """
+        if "user_feature_samples" not in parameters:
+            return None
+        effects = parameters["user_feature_samples"].astype(np.float64)
+        moved = np.stack([(features @ of_sample)[0] for of_sample in effects])
+        precisions: Table = np.linalg.inv(parameters["user_feature_covariances"].astype(np.float64))
+        return cls(parameters["user_feature_means"] + moved, precisions)
+
+
+def normal_of(rows: Table) -> tuple[Table, Table]:
+    """Mean (w,) and covariance (w, w) of rows (n, w). Of few rows the covariance is drawn towards its
+    diagonal, as if by w more.
+    """
+    n, width = rows.shape
+    mean = rows.mean(axis=0)
+    centred = rows - mean
+    scatter = centred.T @ centred
+    variances = np.diag(scatter) / n + np.finfo(np.float32).eps
+    return mean, (scatter + width * np.diag(variances)) / (n + width)
 
 
 def std_of_new_user(

@@ -5,16 +5,20 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 from numpy.typing import NDArray
 from scipy.linalg import qr, svd
+from scipy.sparse import csr_array
 from threadpoolctl import threadpool_limits
 
 from dotbias.data.ratings import Ratings
 from dotbias.data.vocabulary import Index
-from dotbias.models.parameters import Array, Parameters, constants
+from dotbias.models.parameters import DRAWN_WITH_FEATURES, Array, Parameters, constants
+from dotbias.models.row_form import OTHER, Side
 from dotbias.models.strangers import unknown_variance
 from dotbias.settings import generator
 from dotbias.solvers.checkpoint import Arrays
 from dotbias.solvers.gibbs.chain import Chain
 from dotbias.solvers.gibbs.kernels import predict_rows
+from dotbias.solvers.gibbs.new_user import normal_of
+from dotbias.solvers.gibbs.newcomers import regressed
 from dotbias.solvers.gibbs.ordinal import Ordinal
 
 # The single model's predictions may differ from the mean of all samples by so much that an error
@@ -184,7 +188,7 @@ class Posterior:
 
         Returns:
             Parameters of a ``DotBias`` with linear output in which a stranger's row is zero, and the
-            prior of its rows for folding in.
+            prior of its rows for folding in, with features (``FeaturePrior``) and without.
         """
         # Matrices of a few dozen columns: several threads would mostly wait for each other.
         with threadpool_limits(1, "blas"):
@@ -221,20 +225,47 @@ class Posterior:
         units[0] = chain.std
         out = constants(self.ratings)
         out["global_mean"] = np.array([chain.mean + chain.std * constant], np.float32)
-        for name, bias, factors in (("user", b_u, p_low), ("item", b_i, q_low)):
+        tables = zip(OTHER, (b_u, b_i), (p_low, q_low), strict=True)
+        for name, bias, factors in tables:
             rows = np.column_stack([bias, factors])[:-1]
-            precision = self._precision(rows) / np.outer(units, units)
+            out |= self._priors(name, rows, units)
             rows = units * rows
             out[f"{name}_bias"] = rows[:, 0].astype(np.float32)
             out[f"{name}_factors"] = rows[:, 1:].astype(np.float32)
-            out[f"{name}_prior_mean"] = np.zeros(1 + rank, np.float32)
-            out[f"{name}_prior_precision"] = precision.astype(np.float32)
         out["prior_per_rating"] = np.zeros(1, np.float32)
         return out
 
+    def _features(self, side: Side) -> csr_array | None:
+        """What the training ratings say of users (or items) beside ratings."""
+        given = self.ratings.features
+        return None if given is None else given.users if side == "user" else given.items
+
+    def _priors(
+        self, side: Side, rows: NDArray[np.float64], units: NDArray[np.float64]
+    ) -> Parameters:
+        """What a row of a side is taken for before its ratings, in rating units: of one of whom nothing
+        is known, and of one whose features are.
+
+        Args:
+            side: which.
+            rows: around the stranger's, in units of their std.
+            units: of each column.
+        """
+        found = {
+            f"{side}_prior_mean": np.zeros(len(units)),
+            f"{side}_prior_precision": self._precision(rows) / np.outer(units, units),
+        }
+        if (features := self._features(side)) is not None:
+            told = regressed(features, rows)
+            rest = self._precision(told.rest) / np.outer(units, units)
+            found[f"{side}_feature_mean"] = units * told.mean
+            found[f"{side}_feature_effects"] = units * told.effects
+            found[f"{side}_feature_precision"] = rest
+        return {name: array.astype(np.float32) for name, array in found.items()}
+
     def _precision(self, rows: NDArray[np.float64]) -> NDArray[np.float64]:
-        """Noise variance times the inverse covariance of the rows around a stranger's, which are in
-        units of their std.
+        """Noise variance times the inverse of the mean square of rows, which are around the mean of
+        their prior and in units of their std.
         """
         covariance = rows.T @ rows / len(rows)
         covariance[np.diag_indices(len(covariance))] += (
@@ -249,7 +280,9 @@ class Posterior:
         Returns:
             ``user_samples`` (n, n_users + 1, 1 + k) and ``item_samples``, strangers last, in rating
             units; ``noise_variance`` (1,); ``user_noise`` (n_users + 1,) and ``item_noise``, factors of
-            it.
+            it. Where users have features, also their effects ``user_feature_samples`` (n, n_features,
+            1 + k), and the mean and covariance of what these leave of users' rows,
+            ``user_feature_means`` (n, 1 + k) and ``user_feature_covariances`` (n, 1 + k, 1 + k).
         """
         chain = self.chain
         n = min(n, len(self.samples))
@@ -265,6 +298,13 @@ class Posterior:
                 np.float32
             )
             out[f"{name}_noise"] = self.noise_factors[chain.parts[m]].astype(np.float32)
+        if (features := self._features("user")) is not None:
+            rests = []
+            for users, _ in drawn:
+                told = regressed(features, users[:-1] * scale)
+                rests.append((told.effects, *normal_of(told.mean + told.rest)))
+            for name, found in zip(DRAWN_WITH_FEATURES, zip(*rests, strict=True), strict=True):
+                out[name] = np.stack(found).astype(np.float32)
         return out
 
 

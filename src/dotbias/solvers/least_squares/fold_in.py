@@ -15,6 +15,7 @@ from threadpoolctl import threadpool_limits
 from dotbias.data.vocabulary import Index
 from dotbias.errors import DataError, SettingError
 from dotbias.models.base import Model, Observed
+from dotbias.models.feature_prior import prior_of_rows
 from dotbias.models.parameters import Array, Parameters, refuse_not_finite
 from dotbias.models.row_form import Prior, Response, RowForm, Side
 from dotbias.solvers.least_squares.conjugate_gradients import ONE, improve_rows
@@ -53,6 +54,7 @@ def fold_in(
     observed: Observed | None = None,
     before: Array | None = None,
     linear: Array | None = None,
+    features: csr_array | None = None,
 ) -> Array:
     """The rows of m users or items that minimise the objective with everything else held.
 
@@ -79,6 +81,8 @@ def fold_in(
         before: where the rows are, shape (m, 1 + k); by default that of someone of whom nothing is
             known (``Model.stranger``).
         linear: ``g``, shape (m, 1 + k); zero by default.
+        features: of the rows, shape (m, n_features), as the model was fitted to: each has a prior mean
+            of its own (``FeaturePrior``), where it stays without ratings. None where they are not known.
 
     Returns:
         Bias and factors of each row, shape (m, 1 + k), float32.
@@ -91,15 +95,18 @@ def fold_in(
         DataError: for ratings whose arrays do not fit together, or are not finite.
     """
     form = model.row_form(parameters, side)
-    prior = Prior.of(form, side)
+    prior, moved = prior_of_rows(form, side, features)
     starts, partners, values = checked_ratings(form, starts, partners, values)
     counts = np.diff(starts)
     if before is None:
         stranger = model.stranger(parameters, side)
         start = form.widened(prior.mean) if stranger is None else stranger
         before = np.tile(start, (len(counts), 1))
+        before = before if moved is None else before + moved
     if linear is None:
         linear = np.zeros_like(before)
+    if moved is not None:  # ½ w (x - m - d)ᵀ P (x - m - d) is that around m, less w dᵀ P x
+        linear = linear + prior.pull(counts, moved)
     wanted = len(counts), form.width
     before, linear = _table("before", before, wanted), _table("linear", linear, wanted)
     distinct, local = np.unique(partners, return_inverse=True)
@@ -193,6 +200,8 @@ def gradients(
     starts: NDArray[np.integer[Any]],
     partners: Index,
     values: Array,
+    *,
+    features: csr_array | None = None,
 ) -> Array:
     """Gradient of the objective of ``fold_in`` where the rows are, shape (m, 1 + k).
 
@@ -200,7 +209,7 @@ def gradients(
     ``fold_in`` does.
     """
     form = model.row_form(parameters, side)
-    prior = Prior.of(form, side)
+    prior, moved = prior_of_rows(form, side, features)
     starts, partners, values = checked_ratings(form, starts, partners, values)
     counts = np.diff(starts)
     width = form.regressed.width
@@ -220,8 +229,7 @@ def gradients(
     others[:, 0] = form.lead
     others, partner_projections = np.split(others, [width], axis=1)
     errors = csr_array((slopes, partners, starts), shape=(len(rows), len(others)))
-    away = prior.weights(counts)[:, None] * ((x - prior.mean) @ prior.precision)
-    away += prior.ridge(counts)[:, None] * (x - prior.mean)
+    away = prior.pull(counts, x - prior.mean if moved is None else x - prior.mean - moved)
     with np.errstate(over="ignore"):  # fold_in refuses what is not finite
         total: Array = (errors @ others + away).astype(np.float32)
     if not form.projected:

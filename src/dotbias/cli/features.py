@@ -1,0 +1,99 @@
+"""The options that name files of what else is known of users and items."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from dotbias.cli import hints, show
+from dotbias.cli.reading import without_panics
+from dotbias.errors import listed
+
+if TYPE_CHECKING:
+    import polars as pl
+
+    from dotbias.cli.solving import SolverName
+    from dotbias.data.ratings import Ratings
+    from dotbias.recommender.recommender import Recommender
+
+_PANEL = "Features of users and items"
+
+
+@dataclass(frozen=True, kw_only=True)
+class FeatureFiles:
+    """Files of features, as typed."""
+
+    user_features: Annotated[
+        str | None,
+        typer.Option(
+            metavar="FILE",
+            help="gibbs: what else is known of users, such as users.csv: their ids, and a column for "
+            "each feature.",
+            rich_help_panel=_PANEL,
+        ),
+    ] = None
+    item_features: Annotated[
+        str | None,
+        typer.Option(
+            metavar="FILE",
+            help="gibbs: the same of items, such as movies.csv: ids, genres, and the year at the end of "
+            "a title.",
+            rich_help_panel=_PANEL,
+        ),
+    ] = None
+
+    @property
+    def typed(self) -> "dict[str, tuple[SolverName, ...]]":
+        """The options that were given, and the solvers that they are meant for."""
+        given = {"--user-features": self.user_features, "--item-features": self.item_features}
+        return {option: ("gibbs",) for option, file in given.items() if file is not None}
+
+    def read(self) -> "dict[str, pl.DataFrame]":
+        """The tables, by the names that ``with_features`` and ``partial_fit`` have for them.
+
+        Raises:
+            DataError: for what cannot be read.
+        """
+        from dotbias.data.read_features import read_features
+
+        found = {}
+        with without_panics():
+            if self.user_features is not None:
+                found["users"] = read_features(self.user_features, "user")
+            if self.item_features is not None:
+                found["items"] = read_features(self.item_features, "item")
+        return found
+
+    def of(self, ratings: "Ratings") -> "Ratings":
+        """Ratings with these features.
+
+        Raises:
+            DataError: for files that cannot be read, or are of nobody with ratings.
+            BadParameter: for ratings on disk.
+        """
+        from dotbias.data.prepared.prepared import PreparedPart
+
+        if not self.typed:
+            return ratings
+        if isinstance(ratings, PreparedPart):
+            raise typer.BadParameter(
+                f"{next(iter(self.typed))}: ratings on disk are fitted by solvers that use no features"
+            )
+        frames = self.read()
+        told = ratings.with_features(users=frames.get("users"), items=frames.get("items"))
+        assert told.features is not None
+        for side, names in zip(("users", "items"), told.features.names, strict=True):
+            if side in frames:
+                show.say(f"Features of {side}: {listed(names)}.")
+        return told
+
+    def say_what_waits(self, model: Path, rec: "Recommender") -> None:
+        """Which users and items with features are not in a model, and how they join."""
+        for (side, frame), option in zip(self.read().items(), self.typed, strict=True):
+            known = rec.user_vocabulary if side == "users" else rec.item_vocabulary
+            n = int((known.indices(frame.to_series(0)) < 0).sum())
+            if n:
+                file = self.user_features if side == "users" else self.item_features
+                command = hints.command("update", model, option, file, "-o", model)
+                show.say(f"{n:,} {side} with features have no ratings. To take them in: {command}")

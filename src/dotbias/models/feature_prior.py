@@ -1,0 +1,98 @@
+"""What a row is taken for before its ratings where its features are known."""
+
+from typing import NamedTuple
+
+import numpy as np
+from scipy.sparse import csr_array
+
+from dotbias.errors import SettingError
+from dotbias.models.parameters import Array, checked_array, refuse_not_finite
+from dotbias.models.row_form import OTHER, Prior, RowForm, Side
+
+FEATURE_PRIOR = tuple(
+    f"{side}_feature_{what}" for side in OTHER for what in ("mean", "effects", "precision")
+)
+"""Names of the arrays that hold it, where a solver has left them (``Gibbs``)."""
+
+
+class FeaturePrior(NamedTuple):
+    """How features move the mean of a row's prior, and how far rows are from there.
+
+    A row of features ``f`` has the prior mean ``m + Eᵀ f`` and a precision of its own: where features
+    tell something, it is nearer to its mean than one of whom nothing is known.
+
+    Args:
+        mean: ``m``, shape (width,).
+        effects: ``E``, shape (n_features, width), the bias first.
+        precision: shape (width, width).
+    """
+
+    mean: Array
+    effects: Array
+    precision: Array
+
+    @classmethod
+    def of(cls, form: RowForm, side: Side) -> "FeaturePrior | None":
+        """That of one side; None where the model was fitted without its features.
+
+        Raises:
+            SettingError: for arrays that are not of the row's width, or not finite.
+        """
+        width = form.width
+        shapes = {"mean": (width,), "effects": (None, width), "precision": (width, width)}
+        names = {what: f"{side}_feature_{what}" for what in shapes}
+        if all(name not in form.parameters for name in names.values()):
+            return None
+        arrays = {}
+        for what, name in names.items():
+            arrays[what] = checked_array(form.parameters, name, shapes[what])
+            refuse_not_finite(name, arrays[what])
+        return cls(**arrays)
+
+    def moved(self, features: csr_array) -> Array:
+        """``Eᵀ f`` of each row, shape (n, width).
+
+        Args:
+            features: shape (n, n_features).
+
+        Raises:
+            SettingError: for another number of features.
+        """
+        if features.shape[1] != len(self.effects):
+            raise SettingError(
+                f"there are {features.shape[1]:,} features of a row, and the model was fitted to "
+                f"{len(self.effects):,}"
+            )
+        moved: Array = np.asarray(features @ self.effects, np.float32)
+        return moved
+
+
+def prior_of_rows(
+    form: RowForm, side: Side, features: csr_array | None
+) -> tuple[Prior, Array | None]:
+    """The prior of rows of one side, and how far features move the mean of each, shape (n, width).
+
+    Args:
+        form: of that side.
+        side: which.
+        features: of the rows, shape (n, n_features); None where they are not known.
+
+    Raises:
+        ModelFileError: as ``Prior.of``.
+        SettingError: for features that the model was not fitted to.
+    """
+    prior = Prior.of(form, side)
+    if features is None:
+        return prior, None
+    told = FeaturePrior.of(form, side)
+    if told is None:
+        raise SettingError(no_features(side))
+    return prior._replace(mean=told.mean, precision=told.precision), told.moved(features)
+
+
+def no_features(side: Side) -> str:
+    """What to say of features that a model cannot use."""
+    return (
+        f"this model was not fitted to features of {side}s, so that they tell it nothing: give them to "
+        f"the fit, Gibbs on ratings.with_features({side}s=…)"
+    )
