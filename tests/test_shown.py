@@ -90,7 +90,8 @@ def results(tmp_path_factory) -> list[Any]:
         {"id": ids, "title": [f"{HOSTILE} {id}" for id in ids], "genres": [HOSTILE] * len(ids)}
     )
     ratings = replace(ratings, item_vocabulary=ratings.item_vocabulary.with_titles(titles))
-    ratings = ratings.with_features(ratings={"mood": np.arange(len(ratings)) % 2})
+    told = pl.DataFrame({"id": ids, "kind": [HOSTILE] * len(ids)})
+    ratings = ratings.with_features(items=told, ratings={"mood": np.arange(len(ratings)) % 2})
     train, test = ratings.split(0.2, seed=1)
     model, solver = db.DotBias(n_factors=3), db.GradientDescent(n_epochs=3)
     rec = db.fit(train, model, solver, preference=db.ImplicitALS(n_iterations=1), seed=0)

@@ -1,6 +1,7 @@
 """The options that name files of what else is known of users and items."""
 
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -49,8 +50,10 @@ class FeatureFiles:
         given = {"--user-features": self.user_features, "--item-features": self.item_features}
         return {option: ("gibbs",) for option, file in given.items() if file is not None}
 
-    def read(self) -> "dict[str, pl.DataFrame]":
-        """The tables, by the names that ``with_features`` and ``partial_fit`` have for them.
+    @cached_property
+    def frames(self) -> "dict[str, pl.DataFrame]":
+        """The tables, by the names that ``with_features`` and ``partial_fit`` have for them; each file is
+        read once.
 
         Raises:
             DataError: for what cannot be read.
@@ -80,20 +83,19 @@ class FeatureFiles:
             raise typer.BadParameter(
                 f"{next(iter(self.typed))}: ratings on disk are fitted by solvers that use no features"
             )
-        frames = self.read()
-        told = ratings.with_features(users=frames.get("users"), items=frames.get("items"))
+        told = ratings.with_features(**self.frames)
         assert told.features is not None
         for side, names in zip(("users", "items"), told.features.names, strict=True):
-            if side in frames:
+            if side in self.frames:
                 show.say(f"Features of {side}: {listed(names)}.")
         return told
 
     def say_what_waits(self, model: Path, rec: "Recommender") -> None:
         """Which users and items with features are not in a model, and how they join."""
-        for (side, frame), option in zip(self.read().items(), self.typed, strict=True):
-            known = rec.user_vocabulary if side == "users" else rec.item_vocabulary
+        for (nouns, frame), option in zip(self.frames.items(), self.typed, strict=True):
+            known = rec.user_vocabulary if nouns == "users" else rec.item_vocabulary
             n = int((known.indices(frame.to_series(0)) < 0).sum())
             if n:
-                file = self.user_features if side == "users" else self.item_features
+                file = self.user_features if nouns == "users" else self.item_features
                 command = hints.command("update", model, option, file, "-o", model)
-                show.say(f"{n:,} {side} with features have no ratings. To take them in: {command}")
+                show.say(f"{n:,} {nouns} with features are not in it. To take them in: {command}")

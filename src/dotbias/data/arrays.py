@@ -12,6 +12,11 @@ from numpy.typing import NDArray
 
 from dotbias.errors import DataError
 
+LARGEST = 1e18
+"""No rating, and no number of a feature, may be larger: single precision overflows at squares not much
+above its own.
+"""
+
 
 def as_column(raw: Any, noun: str) -> Any:
     """A column that has a length and an order: as it is, or the list of what it yields.

@@ -10,12 +10,14 @@ import polars as pl
 from numpy.typing import NDArray
 from scipy.sparse import csr_array, hstack
 
-from dotbias.data.arrays import as_column
+from dotbias.data.arrays import LARGEST, as_column
 from dotbias.data.vocabulary import Index, Vocabulary
-from dotbias.errors import DataError, listed
+from dotbias.errors import DataError, SettingError, listed
 from dotbias.shown import Shown
 
 _log = logging.getLogger("dotbias")
+# What may stand where training had text: numbers too, as a file may hold nothing but numbers there.
+_TEXT = (pl.String, pl.Categorical, pl.Enum, pl.Boolean)
 
 
 @dataclass(frozen=True)
@@ -27,6 +29,9 @@ class FeatureColumn(Shown):
         kind: what it holds.
         values: of text, a feature each.
         mean, std: of numbers, which are centred and divided by it.
+
+    Raises:
+        SettingError: for values that are there twice, or numbers that no column leads to.
     """
 
     name: str
@@ -35,12 +40,21 @@ class FeatureColumn(Shown):
     mean: float = 0.0
     std: float = 1.0
 
+    def __post_init__(self) -> None:
+        if len(set(self.values)) < len(self.values):
+            raise SettingError(f"feature {self.name!r} has a value twice")
+        if not (abs(self.mean) <= LARGEST and 1 / LARGEST <= self.std <= LARGEST):
+            raise SettingError(
+                f"feature {self.name!r} has the mean {self.mean:g} and the deviation {self.std:g}, "
+                f"which may be {1 / LARGEST:g} to {LARGEST:g}"
+            )
+
     @classmethod
     def learn(cls, series: pl.Series) -> "FeatureColumn":
         """What the values of a column lead to.
 
         Raises:
-            DataError: for a column of another type.
+            DataError: for a column of another type, or numbers above ``LARGEST`` in size.
         """
         name = series.name
         if series.dtype == pl.String:
@@ -50,11 +64,12 @@ class FeatureColumn(Shown):
             return cls(name, "boolean")
         if not series.dtype.is_numeric():
             raise DataError(f"feature {name!r} is {series.dtype}: give text, numbers or booleans")
-        numbers = series.cast(pl.Float64).to_numpy()
+        numbers = _numbers(series)
         here = numbers[np.isfinite(numbers)]
         if len(here) == 0:
             return cls(name, "number")
-        return cls(name, "number", (), float(here.mean()), float(here.std()) or 1.0)
+        std = float(here.std())
+        return cls(name, "number", (), float(here.mean()), std if std >= 1 / LARGEST else 1.0)
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -67,17 +82,32 @@ class FeatureColumn(Shown):
         """The features of each value, shape (n, number of names), float32.
 
         Raises:
-            DataError: for text in the place of numbers.
+            DataError: for values of another kind.
         """
+        numeric, empty = series.dtype.is_numeric(), series.dtype == pl.Null
         if self.kind == "text":
-            return self._of_text(series.cast(pl.String))
-        if not (series.dtype == pl.Boolean or series.dtype.is_numeric() or series.dtype == pl.Null):
-            raise DataError(
-                f"feature {self.name!r} is {series.dtype}: the model was fitted to {self.kind}s there"
-            )
-        number = series.cast(pl.Float64).to_numpy()
-        value = np.where(np.isfinite(number), (number - self.mean) / self.std, 0.0)
+            if not (empty or numeric or series.dtype in _TEXT):
+                self._refuse(series)
+            return self._of_text(_as_text(series))
+        if not (empty or numeric or (self.kind == "boolean" and series.dtype == pl.Boolean)):
+            self._refuse(series)
+        number = _numbers(series)
+        here = np.isfinite(number)
+        if self.kind == "boolean" and not np.isin(number[here], (0, 1)).all():
+            self._refuse(series)
+        value = np.where(here, (number - self.mean) / self.std, 0.0)
         return csr_array(value.astype(np.float32)[:, None])
+
+    def _refuse(self, series: pl.Series) -> None:
+        """Say what a column is and what it was."""
+        raise DataError(
+            f"feature {self.name!r} is {series.dtype}: the model was fitted to {self._in_words} there"
+        )
+
+    @property
+    def _in_words(self) -> str:
+        """What it holds."""
+        return {"text": "text", "number": "numbers", "boolean": "true and false"}[self.kind]
 
     def _of_text(self, series: pl.Series) -> csr_array:
         long = _parts(series)
@@ -114,7 +144,7 @@ class FeatureEncoder(Shown):
         A column that lacks counts as missing, and other columns are none of the features.
 
         Raises:
-            DataError: when all columns lack, or one is of another type.
+            DataError: when all columns lack, or one is of another kind.
         """
         here = [column for column in self.columns if column.name in frame.columns]
         if not here:
@@ -134,7 +164,7 @@ class FeatureEncoder(Shown):
         """The features of one user or item, shape (1, n_features), float32.
 
         Raises:
-            DataError: for a name that is none of a column, or a value of another type.
+            DataError: for a name that is none of a column, or a value of another kind.
         """
         known = [column.name for column in self.columns]
         for name in features:
@@ -145,8 +175,9 @@ class FeatureEncoder(Shown):
                 )
         try:
             frame = pl.DataFrame({str(name): [value] for name, value in features.items()})
-        except (TypeError, ValueError, pl.exceptions.PolarsError) as error:
-            raise DataError(f"{noun} features are no text, numbers or booleans: {error}") from None
+        except (TypeError, ValueError, OverflowError, pl.exceptions.PolarsError) as error:
+            said = str(error).partition(":")[0]
+            raise DataError(f"{noun} features are no text, numbers or booleans: {said}") from None
         return self.table(frame, noun)
 
 
@@ -303,3 +334,29 @@ def _parts(series: pl.Series) -> pl.DataFrame:
     lists = pl.DataFrame({"row": np.arange(series.len()), "value": series.str.split("|")})
     long = lists.explode("value").filter(pl.col("value").is_not_null() & (pl.col("value") != ""))
     return long.unique(maintain_order=True).with_columns(n=pl.len().over("row"))
+
+
+def _as_text(series: pl.Series) -> pl.Series:
+    """A column as text: whole numbers without a point, also where others that are missing have made them
+    floats.
+    """
+    if series.dtype.is_float():
+        whole = series.cast(pl.Int64, strict=False)
+        series = whole if (whole == series).all() else series.fill_nan(None)
+    return series.cast(pl.String)
+
+
+def _numbers(series: pl.Series) -> NDArray[np.float64]:
+    """A column of numbers in double precision, shape (n,); what is missing is not finite.
+
+    Raises:
+        DataError: for one above ``LARGEST`` in size.
+    """
+    numbers = series.cast(pl.Float64).to_numpy()
+    large = np.isfinite(numbers) & (np.abs(numbers) > LARGEST)
+    if large.any():
+        raise DataError(
+            f"feature {series.name!r} has {numbers[np.argmax(large)]:g}: numbers may be up to "
+            f"{LARGEST:g} in size"
+        )
+    return numbers

@@ -11,6 +11,7 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
+from dotbias.data.arrays import LARGEST as LARGEST
 from dotbias.data.arrays import as_numbers, as_whole_numbers
 from dotbias.data.features import FeatureEncoder, Features, codes, encode
 from dotbias.data.kind import KINDS as KINDS
@@ -21,9 +22,6 @@ from dotbias.data.stripes import Columns, Side, Stripe, stripe
 from dotbias.data.vocabulary import Index, Vocabulary, as_ids
 from dotbias.errors import DataError, SettingError
 from dotbias.shown import N_ROWS, Part, Rows, Shown
-
-LARGEST = 1e18
-"""No rating may be larger: single precision overflows at squares not much above its own."""
 
 _log = logging.getLogger("dotbias")
 

@@ -453,7 +453,7 @@ class Vocabulary(Shown):
         joining = self.in_own_type(other.ids)
         if joining.dtype != self.ids.dtype or joining.n_unique() < len(other):
             raise DataError(
-                f"{noun} ids are integers here and text in the new ratings: use the same ids"
+                f"{noun} ids are integers here and text in the new ones: use the same ids"
             )
         other = Vocabulary(joining, other.titles, other.genres)
         merged = Vocabulary(pl.concat([self.ids, other.ids]).unique().sort())

@@ -3,9 +3,10 @@
 from typing import NamedTuple
 
 import numpy as np
+from numpy.typing import NDArray
 from scipy.sparse import csr_array
 
-from dotbias.errors import SettingError
+from dotbias.errors import DataError, SettingError
 from dotbias.models.parameters import Array, checked_array, refuse_not_finite
 from dotbias.models.row_form import OTHER, Prior, RowForm, Side
 
@@ -13,6 +14,9 @@ FEATURE_PRIOR = tuple(
     f"{side}_feature_{what}" for side in OTHER for what in ("mean", "effects", "precision")
 )
 """Names of the arrays that hold it, where a solver has left them (``Gibbs``)."""
+
+# Half the digits of single precision's range, so that squares and a precision times it are finite.
+_LARGEST_MOVE = 1e15
 
 
 class FeaturePrior(NamedTuple):
@@ -57,14 +61,21 @@ class FeaturePrior(NamedTuple):
 
         Raises:
             SettingError: for another number of features.
+            DataError: for features that lead to numbers too large for single precision.
         """
         if features.shape[1] != len(self.effects):
             raise SettingError(
                 f"there are {features.shape[1]:,} features of a row, and the model was fitted to "
                 f"{len(self.effects):,}"
             )
-        moved: Array = np.asarray(features @ self.effects, np.float32)
-        return moved
+        moved: NDArray[np.float64] = features.astype(np.float64) @ self.effects
+        most = float(np.abs(moved).max(initial=0))
+        if most > _LARGEST_MOVE:
+            raise DataError(
+                f"features move a row by {most:.2g}: one of their numbers is far too large, beside "
+                "those that the model was fitted to"
+            )
+        return moved.astype(np.float32)
 
 
 def prior_of_rows(

@@ -7,23 +7,27 @@ import polars as pl
 from scipy.sparse import csr_array
 
 from dotbias.data.features import FeatureEncoder, ids_of, refuse_repeated
-from dotbias.data.vocabulary import Vocabulary, as_ids
+from dotbias.data.vocabulary import Vocabulary
 from dotbias.errors import DataError, SettingError
 from dotbias.models.feature_prior import FeaturePrior, no_features
 from dotbias.models.row_form import Side
 from dotbias.recommender.fitted import Fitted
 
 
-def features_of_one(rec: Fitted, side: Side, features: Mapping[str, Any]) -> csr_array:
-    """What is known of one user or item beside ratings, shape (1, n_features).
+def features_of_one(
+    rec: Fitted, side: Side, features: Mapping[str, Any] | None
+) -> csr_array | None:
+    """What is known of one user or item beside ratings, shape (1, n_features); None where nothing is.
 
     Raises:
         SettingError: for a model that was fitted without features of that side.
         DataError: for features that are none of the model's, or of another type.
     """
+    if features is None:
+        return None
     if not isinstance(features, Mapping):
         raise DataError(f"{side} features must be a dictionary of names and values")
-    return _encoder(rec, side).row(features, side)
+    return _encoder(rec, side).row(features, side) if features else None
 
 
 class Newcomers(NamedTuple):
@@ -49,7 +53,7 @@ def features_of_new(rec: Fitted, side: Side, frame: pl.DataFrame) -> Newcomers:
     """
     encoder, ids = _encoder(rec, side), ids_of(frame, side)
     new = frame.filter(rec.vocabulary(side).indices(ids) < 0)
-    ids = as_ids(new.to_series(0))
+    ids = rec.vocabulary(side).in_own_type(new.to_series(0))
     refuse_repeated(ids, side)
     vocabulary, _ = Vocabulary.encode(ids)
     if side == "item" and "title" in new.columns:

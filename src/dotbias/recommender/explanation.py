@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import polars as pl
 from numpy.typing import NDArray
+from scipy.sparse import csr_array
 
 from dotbias.data.ratings import Kind
 from dotbias.data.vocabulary import Index
@@ -44,8 +45,10 @@ _WORDS: dict[Kind, tuple[str, str | None, str]] = {
 _NEGLIGIBLE = 2e-4
 # The difference between what the model's own vector of a user predicts and what the parts do.
 _LEFT = "what the fit left"
+# What the mean of the prior puts into the factors: the same for all users, or what features say.
+_ASSUMED, _TOLD = "assumed of everyone", "what features say"
 # Parts that are not shown where they would read 0.000.
-_SOMETIMES = [_LEFT, "assumed of everyone", "cut off"]
+_SOMETIMES = [_LEFT, _ASSUMED, "cut off"]
 _SHOWN = 5e-4
 
 _LEFT_BY = {
@@ -106,10 +109,11 @@ class Explanation(Shown):
         ``similarity`` (cosine of the embeddings of this item and the explained one), ``contribution``.
         The contributions add up to the prediction. First come ``"global mean"``, ``"user bias"``,
         ``"item bias"``, ``"what the fit left"`` (the difference), and, where they are not 0,
-        ``"assumed of everyone"`` (the prior's mean) and ``"cut off"`` (at the end of the scale); of a
-        preference only the fourth and the fifth. Then comes each ``"rated item"`` (``"chosen item"``
-        where there are no ratings, ``"not interested"`` for what the user does not want), the largest
-        part, of either sign, first; none for a ``Baseline`` or where all users get the same.
+        ``"assumed of everyone"`` (the prior's mean; ``"what features say"`` where they are known) and
+        ``"cut off"`` (at the end of the scale); of a preference only the fourth and the fifth. Then
+        comes each ``"rated item"`` (``"chosen item"`` where there are no ratings, ``"not interested"``
+        for what the user does not want), the largest part, of either sign, first; none for a
+        ``Baseline`` or where all users get the same.
         """
         return self.table
 
@@ -174,6 +178,8 @@ class Explanation(Shown):
                 "lists the most rated items."
             )
         *_, known = _WORDS[self.kind]
+        if _TOLD in self.table["part"]:
+            known = f"features and {known}"
         if self.basis != "both":
             unknown = {"user": "the item", "item": "the user"}.get(self.basis, "either of them")
             anyone = {"user": "for any item", "item": "for anybody"}.get(self.basis, "for any two")
@@ -309,6 +315,7 @@ def explain_row(
     given: Given,
     item: RawId,
     *,
+    features: csr_array | None = None,
     strict: bool = False,
 ) -> Explanation:
     """What a row of users predicts for an item, explained by the ratings that the row rests on.
@@ -319,12 +326,15 @@ def explain_row(
         row: index of the user in them; -1 for one of whom nothing is known.
         given: what the row rests on.
         item: the item's id, title, or a part of one title.
+        features: of the user, shape (1, n_features), where they are known.
         strict: whether an unknown item is an error.
     """
     at = rec.indices("item", item, strict=strict)
     i, raw = int(at[0]), rec.in_own_type("item", item, at)[0]
     rated, values, observed = given.regression(rec.model, rec.parameters, "user")
-    parts = contributions(rec.model, rec.parameters, rated, values, i, observed=observed)
+    parts = contributions(
+        rec.model, rec.parameters, rated, values, i, observed=observed, features=features
+    )
     pair = np.array([row], np.int32), at
     prediction = float(rec.model.predict(parameters, *pair)[0])
     cut_off, width = 0.0, 1.0
@@ -346,7 +356,9 @@ def explain_row(
         exact=abs(difference) < _NEGLIGIBLE * width,
         for_all=rec.for_all,
         left_by=_UNSAID,
-        table=_table(rec, parts, difference, cut_off, given, i),
+        table=_table(
+            rec, parts, difference, cut_off, given, i, _ASSUMED if features is None else _TOLD
+        ),
         basis=rec.basis(row, i, 1)[0],
     )
 
@@ -368,13 +380,14 @@ def _table(
     cut_off: float,
     given: Given,
     item: int,
+    assumed: str,
 ) -> pl.DataFrame:
     fixed = {
         "global mean": parts.global_mean,
         "user bias": parts.user_bias,
         "item bias": parts.item_bias,
         _LEFT: difference,
-        "assumed of everyone": parts.assumed,
+        assumed: parts.assumed,
         "cut off": cut_off,
     }
     form = rec.model.row_form(rec.parameters, "user")

@@ -51,7 +51,7 @@ class _Folded(Shown):
         values: those ratings, shape (n,).
         not_interested: indices of the items that a user does not want, shape (m,).
         unknown: the ids that were left out.
-        described: whether features say something of it.
+        features: what is known of it beside ratings, shape (1, n_features); None where nothing is.
     """
 
     recommender: Fitted = field(repr=False)
@@ -62,7 +62,7 @@ class _Folded(Shown):
     values: Array = field(repr=False)
     not_interested: Index = field(repr=False)
     unknown: tuple[RawId, ...]
-    described: bool = False
+    features: csr_array | None = field(default=None, repr=False)
 
     @property
     def n_ratings(self) -> int:
@@ -72,7 +72,7 @@ class _Folded(Shown):
     @property
     def is_known(self) -> bool:
         """Whether the row rests on anything."""
-        return self.described or len(self.rated) + len(self.not_interested) > 0
+        return self.features is not None or len(self.rated) + len(self.not_interested) > 0
 
     def _parts(self) -> Iterable[Part]:
         yield {"recommender": self.recommender, "n_ratings": self.n_ratings}
@@ -187,7 +187,8 @@ class FoldedUser(_Folded):
         alone = self.recommender.by(scores)
         own = self._alone.by(scores).parameters
         given = Given(self.rated, self.values, self.not_interested)
-        return explain_row(alone, own, 0, given, item, strict=strict)
+        told = self.features if scores == "rating" else None
+        return explain_row(alone, own, 0, given, item, features=told, strict=strict)
 
 
 @dataclass(frozen=True, eq=False)
@@ -275,10 +276,10 @@ def folded_user(
     features: Mapping[str, Any] | None = None,
 ) -> FoldedUser:
     """The user who is known by what is given, in indices, and by features."""
-    told = None if features is None else features_of_one(rec, "user", features)
+    told = features_of_one(rec, "user", features)
     rows = _solved_rows(rec, "user", given, told)
     priors = None if told is None else UserPriors.with_features(rec.parameters, told)
-    return FoldedUser(rec, *rows, *given, unknown, told is not None, priors)
+    return FoldedUser(rec, *rows, *given, unknown, told, priors)
 
 
 def fold_in_item(
@@ -290,9 +291,9 @@ def fold_in_item(
 ) -> FoldedItem:
     """See ``Recommender.fold_in_item``."""
     given, unknown = _given(rec, "item", ratings, [], strict=strict)
-    told = None if features is None else features_of_one(rec, "item", features)
+    told = features_of_one(rec, "item", features)
     rows = _solved_rows(rec, "item", given, told)
-    return FoldedItem(rec, *rows, *given, unknown, told is not None)
+    return FoldedItem(rec, *rows, *given, unknown, told)
 
 
 def _given(

@@ -8,11 +8,13 @@ from typing import NamedTuple
 
 import numpy as np
 from scipy.linalg import lapack
+from scipy.sparse import csr_array
 
 from dotbias.data.vocabulary import Index
 from dotbias.models.base import Model, Observed
+from dotbias.models.feature_prior import prior_of_rows
 from dotbias.models.parameters import Array, Parameters
-from dotbias.models.row_form import Prior, Response
+from dotbias.models.row_form import Response
 from dotbias.solvers.least_squares.fold_in import Table, checked_ratings, fold_in, units
 
 # Directions that hold a smaller share of the normal equations than this count as open.
@@ -55,10 +57,13 @@ def contributions(
     item: int,
     *,
     observed: Observed | None = None,
+    features: csr_array | None = None,
 ) -> Contributions:
     """What the rating that a folded-in user would give to one item is made of (``contributions_to``)."""
     items = np.array([item], np.int32)
-    return contributions_to(model, parameters, rated, values, items, observed=observed)[0]
+    return contributions_to(
+        model, parameters, rated, values, items, observed=observed, features=features
+    )[0]
 
 
 def contributions_to(
@@ -69,6 +74,7 @@ def contributions_to(
     items: Index,
     *,
     observed: Observed | None = None,
+    features: csr_array | None = None,
 ) -> list[Contributions]:
     """What the ratings that a folded-in user would give to each of several items are made of.
 
@@ -102,6 +108,7 @@ def contributions_to(
         items: indices of the m items whose predictions are taken apart, by one regression; -1 for one of
             which nothing is known.
         observed: as in ``fold_in``.
+        features: of the user, shape (1, n_features), as in ``fold_in``.
 
     Returns:
         For each item parts that add up to the folded-in prediction before it is cut off.
@@ -112,9 +119,9 @@ def contributions_to(
         DataError: for ratings that do not.
     """
     form = model.row_form(parameters, "user")
-    prior = Prior.of(form, "user")
+    prior, moved = prior_of_rows(form, "user", features)
     ends, rated, values = checked_ratings(form, np.array([0, len(rated)]), rated, values)
-    mean = prior.mean.astype(np.float64)
+    mean = prior.mean.astype(np.float64) + (0 if moved is None else moved[0])
     width = form.regressed.width
     # (n, 1 + k) and (n, w)
     y, beside = np.split(form.others(rated).astype(np.float64), [width], axis=1)
@@ -126,7 +133,9 @@ def contributions_to(
 
     x = mean  # from where the linear form takes one step to the solution
     if not form.response.linear:
-        folded = fold_in(model, parameters, "user", ends, rated, values, observed=observed)
+        folded = fold_in(
+            model, parameters, "user", ends, rated, values, observed=observed, features=features
+        )
         x = folded[0, :width].astype(np.float64)
     z = held + y @ x
     rating, (slope, _) = form.response.rating(z), form.response.derivatives(z)
