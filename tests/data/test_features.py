@@ -1,5 +1,7 @@
 """Features: what each kind of column becomes, and that they stay with their users and items."""
 
+import datetime
+import logging
 from typing import Any
 
 import numpy as np
@@ -8,10 +10,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dotbias.data.features import codes, encode
+from dotbias.data.features import FeatureColumn, FeatureEncoder, codes, encode
 from dotbias.data.ratings import Ratings
 from dotbias.data.vocabulary import Vocabulary
-from dotbias.errors import DataError
+from dotbias.errors import DataError, SettingError
 
 ABC = Vocabulary(pl.Series(["ann", "bob", "cem"]))
 
@@ -127,6 +129,140 @@ def test_strangers_may_be_repeated():
 def test_frames_that_say_nothing_are_refused(frame, message):
     with pytest.raises(DataError, match=message):
         encode(pl.DataFrame(frame), ABC, "item")
+
+
+# What comes later.
+
+texts = st.lists(st.sampled_from(["a", "b", "a|b", "c d", "", "a||c d", None]), min_size=1)
+numbers = st.one_of(
+    st.none(),
+    st.integers(-(10**9), 10**9),
+    st.floats(-1e18, 1e18, allow_nan=False),
+    st.just(np.nan),
+)
+
+
+@st.composite
+def frames(draw: st.DrawFn) -> pl.DataFrame:
+    """Ids, and a column of each kind; at least one text that names something."""
+    text = [*draw(texts), "a"]
+    columns = {
+        "job": pl.Series(text, dtype=pl.String),
+        "age": pl.Series([draw(numbers) for _ in text], dtype=pl.Float64, strict=False),
+        "old": pl.Series(
+            [draw(st.sampled_from([True, False, None])) for _ in text], dtype=pl.Boolean
+        ),
+    }
+    return pl.DataFrame({"id": range(len(text)), **columns})
+
+
+@given(frames(), st.randoms())
+def test_a_frame_is_read_later_as_it_was_at_training(frame: pl.DataFrame, random: Any) -> None:
+    """In any order of rows and columns, row by row, and with columns that are no features."""
+    n = frame.height
+    table, encoder = encode(frame, Vocabulary(pl.Series(range(n))), "user")
+    dense = table.toarray()
+    assert np.isfinite(dense).all()
+    order = random.sample(range(n), n)
+    later = frame[order].select("old", pl.lit("x").alias("mood"), "age", "job", "id")
+    np.testing.assert_array_equal(encoder.table(later, "user").toarray(), dense[order])
+    at = order[0]
+    alone = encoder.row(frame.drop("id").row(at, named=True), "user")
+    np.testing.assert_array_equal(alone.toarray(), dense[[at]])
+
+
+LEARNED = FeatureEncoder(
+    (
+        FeatureColumn("job", "text", ("12", "bard", "cook", "true")),
+        FeatureColumn("age", "number", (), 40.0, 10.0),
+        FeatureColumn("old", "boolean"),
+    )
+)
+
+
+def later(**columns: Any) -> list[list[float]]:
+    return LEARNED.table(pl.DataFrame(columns), "user").toarray().tolist()
+
+
+@pytest.mark.parametrize(
+    ("columns", "expected"),
+    [
+        ({"job": ["cook"]}, [0, 0, 1, 0, 0, 0]),  # columns that lack are missing
+        ({"job": [12], "mood": ["good"]}, [1, 0, 0, 0, 0, 0]),  # numbers where text had some
+        ({"job": pl.Series([12.0, None])}, [1, 0, 0, 0, 0, 0]),  # as a missing one makes them
+        ({"job": [True]}, [0, 0, 0, 1, 0, 0]),
+        ({"job": pl.Series(["bard"], dtype=pl.Categorical)}, [0, 1, 0, 0, 0, 0]),
+        ({"job": [float("nan")], "age": [50]}, [0, 0, 0, 0, 1, 0]),
+        ({"job": [None], "age": [None], "old": [None]}, [0, 0, 0, 0, 0, 0]),
+        ({"age": [float("inf")], "old": [float("nan")]}, [0, 0, 0, 0, 0, 0]),
+        ({"age": [np.float32(30)], "old": [1]}, [0, 0, 0, 0, -1, 1]),
+    ],
+)
+def test_what_stands_for_what_training_had(columns, expected, caplog):
+    with caplog.at_level(logging.WARNING, "dotbias"):
+        assert later(**columns)[0] == expected
+    assert caplog.text == ""
+
+
+def test_values_that_training_had_not_are_named_and_count_among_the_others(caplog):
+    with caplog.at_level(logging.WARNING, "dotbias"):
+        table = later(job=["cook|spy", "monk", "cook"])
+    assert "Of feature 'job' training had no 'monk', 'spy': nothing is known of it." in caplog.text
+    np.testing.assert_allclose([row[2] for row in table], [0.5**0.5, 0, 1], rtol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        ({"age": "24"}, "feature 'age' is String: the model was fitted to numbers there"),
+        ({"age": True}, "feature 'age' is Boolean: the model was fitted to numbers there"),
+        ({"age": 1e300}, r"feature 'age' has 1e\+300: numbers may be up to 1e\+18 in size"),
+        ({"age": 10**400}, "user features are no text, numbers or booleans: int value too large"),
+        ({"age": [1, 2]}, r"feature 'age' is List\(Int64\)"),
+        ({"job": ["cook"]}, r"feature 'job' is List\(String\): the model was fitted to text there"),
+        ({"job": b"cook"}, "feature 'job' is Binary"),
+        ({"job": datetime.date(2020, 1, 1)}, "feature 'job' is Date"),
+        ({"old": 2}, "feature 'old' is Int64: the model was fitted to true and false there"),
+        ({"old": "true"}, "feature 'old' is String"),
+        (
+            {"mood": 1},
+            "user feature 'mood' is none of those that the model was fitted to: 'job', 'age'",
+        ),
+    ],
+)
+def test_what_is_no_such_feature_is_named(values, message):
+    with pytest.raises(DataError, match=message):
+        LEARNED.row(values, "user")
+
+
+def test_a_frame_without_any_of_the_features_is_another():
+    with pytest.raises(DataError, match=r"user features have none of the columns .* 'job', 'age'"):
+        later(mood=["good"])
+
+
+def test_numbers_that_no_mean_is_taken_of_are_refused_at_training():
+    with pytest.raises(DataError, match=r"feature 'x' has -1e\+300"):
+        encoded([1.0, -1e300, 3.0])
+
+
+@pytest.mark.parametrize(
+    "column",
+    [
+        {"kind": "text", "values": ("a", "b", "a")},
+        {"kind": "number", "std": 0.0},
+        {"kind": "number", "std": -1.0},
+        {"kind": "number", "mean": 1e19},
+    ],
+)
+def test_columns_that_nothing_leads_to_are_refused(column):
+    with pytest.raises(SettingError, match="feature 'x' has"):
+        FeatureColumn("x", **column)
+
+
+def test_a_title_is_no_feature_of_an_item_and_one_of_a_user():
+    frame = pl.DataFrame({"id": ["ann"], "title": ["Dr"], "x": [1]})
+    assert encode(frame, ABC, "item")[1].names == ("x",)
+    assert encode(frame, ABC, "user")[1].names == ("title=Dr", "x")
 
 
 # Categories of single ratings.

@@ -50,10 +50,11 @@ class FeatureFiles:
         given = {"--user-features": self.user_features, "--item-features": self.item_features}
         return {option: ("gibbs",) for option, file in given.items() if file is not None}
 
-    @cached_property
-    def frames(self) -> "dict[str, pl.DataFrame]":
-        """The tables, by the names that ``with_features`` and ``partial_fit`` have for them; each file is
-        read once.
+    def read(self, *, all_columns: bool) -> "dict[str, pl.DataFrame]":
+        """The tables, by the names that ``with_features`` and ``partial_fit`` have for them.
+
+        Args:
+            all_columns: as for ``read_features``.
 
         Raises:
             DataError: for what cannot be read.
@@ -63,10 +64,15 @@ class FeatureFiles:
         found = {}
         with without_panics():
             if self.user_features is not None:
-                found["users"] = read_features(self.user_features, "user")
+                found["users"] = read_features(self.user_features, "user", all_columns=all_columns)
             if self.item_features is not None:
-                found["items"] = read_features(self.item_features, "item")
+                found["items"] = read_features(self.item_features, "item", all_columns=all_columns)
         return found
+
+    @cached_property
+    def _to_fit(self) -> "dict[str, pl.DataFrame]":
+        """Read once."""
+        return self.read(all_columns=False)
 
     def of(self, ratings: "Ratings") -> "Ratings":
         """Ratings with these features.
@@ -83,16 +89,16 @@ class FeatureFiles:
             raise typer.BadParameter(
                 f"{next(iter(self.typed))}: ratings on disk are fitted by solvers that use no features"
             )
-        told = ratings.with_features(**self.frames)
+        told = ratings.with_features(**self._to_fit)
         assert told.features is not None
         for side, names in zip(("users", "items"), told.features.names, strict=True):
-            if side in self.frames:
+            if side in self._to_fit:
                 show.say(f"Features of {side}: {listed(names)}.")
         return told
 
     def say_what_waits(self, model: Path, rec: "Recommender") -> None:
         """Which users and items with features are not in a model, and how they join."""
-        for (nouns, frame), option in zip(self.frames.items(), self.typed, strict=True):
+        for (nouns, frame), option in zip(self._to_fit.items(), self.typed, strict=True):
             known = rec.user_vocabulary if nouns == "users" else rec.item_vocabulary
             n = int((known.indices(frame.to_series(0)) < 0).sum())
             if n:

@@ -507,7 +507,7 @@ def update(
     new = None
     if reading.are_named(ratings) or not features.typed:
         new = reading.read(ratings, rec, joining=True)
-    grown = rec.partial_fit(new, **features.frames)
+    grown = rec.partial_fit(new, **features.read(all_columns=True))
     grown.save(output)
     joined = grown.facts.partial_fits[-1]
     if as_json:

@@ -16,8 +16,8 @@ from dotbias.errors import DataError, SettingError, listed
 from dotbias.shown import Shown
 
 _log = logging.getLogger("dotbias")
-# What may stand where training had text: numbers too, as a file may hold nothing but numbers there.
-_TEXT = (pl.String, pl.Categorical, pl.Enum, pl.Boolean)
+TEXT = (pl.String, pl.Categorical, pl.Enum)
+"""The types of text."""
 
 
 @dataclass(frozen=True)
@@ -57,8 +57,8 @@ class FeatureColumn(Shown):
             DataError: for a column of another type, or numbers above ``LARGEST`` in size.
         """
         name = series.name
-        if series.dtype == pl.String:
-            values = _parts(series)["value"].unique().sort()
+        if series.dtype in TEXT:
+            values = _parts(series.cast(pl.String))["value"].unique().sort()
             return cls(name, "text", tuple(values.to_list()))
         if series.dtype == pl.Boolean:
             return cls(name, "boolean")
@@ -84,12 +84,13 @@ class FeatureColumn(Shown):
         Raises:
             DataError: for values of another kind.
         """
-        numeric, empty = series.dtype.is_numeric(), series.dtype == pl.Null
+        allowed = series.dtype.is_numeric() or series.dtype == pl.Null
         if self.kind == "text":
-            if not (empty or numeric or series.dtype in _TEXT):
+            # Numbers too: another file may hold nothing but numbers there.
+            if not (allowed or series.dtype in (*TEXT, pl.Boolean)):
                 self._refuse(series)
             return self._of_text(_as_text(series))
-        if not (empty or numeric or (self.kind == "boolean" and series.dtype == pl.Boolean)):
+        if not (allowed or (self.kind == "boolean" and series.dtype == pl.Boolean)):
             self._refuse(series)
         number = _numbers(series)
         here = np.isfinite(number)

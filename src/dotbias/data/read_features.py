@@ -1,19 +1,22 @@
 """Read what is known of users or items beside their ratings."""
 
 import logging
-from typing import TYPE_CHECKING, Literal, Unpack
+from contextlib import suppress
+from typing import TYPE_CHECKING, Any, Literal, Unpack
 
 import polars as pl
 
 from dotbias.data.columns import Wanted
+from dotbias.data.features import TEXT
 from dotbias.data.formats.known import SUFFIXES, open_table
 from dotbias.data.reading import How, Reading
 from dotbias.data.scan import as_text, others, parse, usable
 from dotbias.data.sources.limits import limit_of
 from dotbias.data.sources.locate import TITLES, USERS, locate
-from dotbias.errors import listed
+from dotbias.errors import DataError, listed
 
 if TYPE_CHECKING:
+    from dotbias.data.formats.table import Table
     from dotbias.data.sources.locate import Source
 
 _log = logging.getLogger("dotbias")
@@ -23,6 +26,7 @@ def read_features(
     source: "Source",
     of: Literal["user", "item"],
     *,
+    all_columns: bool = False,
     max_unpacked: int | str | None = None,
     **how: Unpack[How],
 ) -> pl.DataFrame:
@@ -33,11 +37,14 @@ def read_features(
     are. Text that is numbers throughout becomes numbers, and ``true`` and ``false`` become booleans. Of
     items, titles that end in a year, ``Heat (1995)``, give the number ``year``, and the title comes
     along for items that join a model. A column of text whose values come less than twice on average,
-    such as addresses, tells next to nothing, and is left out.
+    such as addresses, tells next to nothing, and is left out; so are dates.
 
     Args:
         source: path or frame.
-        of: whose ids there are: in a column of a usual name, or the first one without a header.
+        of: whose ids there are: in a column of a usual name, also ``id``, or the first one without a
+            header.
+        all_columns: whether text whose values come less than twice stays: what is to join a model may be
+            a few rows, and features that it was not fitted to do no harm.
         max_unpacked: as for ``read_ratings``.
         how: what is known of it, by the names in ``Reading``: ``user=``, ``item=``, ``title=``...
 
@@ -51,12 +58,7 @@ def read_features(
     patterns, roles = (TITLES, ("id", "title")) if of == "item" else (USERS, ("user",))
     content = locate(source, patterns, SUFFIXES, limit_of(max_unpacked))[0]
     given = Reading(**how)
-    table = open_table(content, Wanted(roles, given, optional=("title",)))
-    if not table.header and table.places[roles[0]] and given.get(of) is None:
-        # Numbers from 1 on, which elsewhere are those of the rows.
-        named = given.known(**{of: table.columns[0]})
-        table = open_table(content, Wanted(roles, named, optional=("title",)))
-    table, parsed = parse(table)
+    table, parsed = parse(_opened(content, roles, of, given))
     frame = as_text(usable(table, parsed, skip=None)[0].select(*table.places))
     for notice in table.notices:
         _log.info("%s: %s", table.name, notice)
@@ -65,11 +67,12 @@ def read_features(
     titles = frame["title"] if "title" in frame.columns else None
     if titles is not None:
         rest = rest.drop(table.column("title"))
-    typed = [_typed(column) for column in rest]
-    telling = [column for column in typed if _tells(column)]
-    if left_out := [column.name for column in typed if not _tells(column)]:
-        names = listed(map(repr, left_out))
-        _log.info("%s: left out, as next to no value comes twice: %s", table.name, names)
+    typed = [_typed(column, table.reading.decimal or ".") for column in rest]
+    telling = [column for column in typed if _may_be(column) and (all_columns or _tells(column))]
+    if len(telling) < len(typed):
+        kept = {column.name for column in telling}
+        names = listed(repr(column.name) for column in typed if column.name not in kept)
+        _log.info("%s: left out, as no row tells anything of another: %s", table.name, names)
     columns += telling
     if titles is not None:
         years = titles.str.extract(r"\((\d{4})\)\s*$").cast(pl.Float64).alias("year")
@@ -79,14 +82,46 @@ def read_features(
     return pl.DataFrame(columns)
 
 
-def _typed(column: pl.Series) -> pl.Series:
-    """Text as what it is written to be."""
+def _opened(
+    content: Any, roles: tuple[str, ...], of: Literal["user", "item"], given: Reading
+) -> "Table":
+    """The table whose ids are of that side.
+
+    Raises:
+        DataError: when no column is one of ids.
+    """
+
+    def as_told(reading: Reading) -> "Table":
+        return open_table(content, Wanted(roles, reading, optional=("title",)))
+
+    if given.get(of) is not None:
+        return as_told(given)
+    found: Table | DataError
+    try:
+        found = as_told(given)
+    except DataError as error:
+        found = error
+    if isinstance(found, DataError) or not found.header:
+        # In a table of users, an id is a user's.
+        for name in ("id", "ID", "Id") if of == "user" else ():
+            with suppress(DataError):
+                return as_told(given.known(user=name))
+    if isinstance(found, DataError):
+        raise found
+    if not found.header and found.places[roles[0]]:
+        # Numbers from 1 on, which elsewhere are those of the rows.
+        return as_told(given.known(**{of: found.columns[0]}))
+    return found
+
+
+def _typed(column: pl.Series, decimal: str) -> pl.Series:
+    """Text as what it is written to be; a number that begins with a zero is a code, and stays text."""
     if column.dtype != pl.String:
         return column
     text = column.str.strip_chars()
     text = text.set(text == "", None)
-    numbers = text.cast(pl.Float64, strict=False)
-    if numbers.null_count() == text.null_count():
+    numbers = text.str.replace(decimal, ".", literal=True).cast(pl.Float64, strict=False)
+    if numbers.null_count() == text.null_count() and not text.str.contains(r"^-?0\d").any():
         return numbers
     lower = text.str.to_lowercase()
     if lower.drop_nulls().is_in(["true", "false"]).all():
@@ -94,10 +129,15 @@ def _typed(column: pl.Series) -> pl.Series:
     return text
 
 
+def _may_be(column: pl.Series) -> bool:
+    """Whether features are made of such a column: dates are none."""
+    return column.dtype.is_numeric() or column.dtype in (*TEXT, pl.Boolean)
+
+
 def _tells(column: pl.Series) -> bool:
     """Whether a column may tell one row something of another: of text, values come twice on average."""
     here = column.drop_nulls()
-    if column.dtype == pl.String:
-        here = here.str.split("|").explode()
+    if column.dtype in TEXT:
+        here = here.cast(pl.String).str.split("|").explode()
         return 2 * here.n_unique() <= here.len()
     return here.len() > 0

@@ -129,6 +129,9 @@ def parse(
 def others(table: Table) -> pl.DataFrame:
     """The columns of a long table that are none of its ids, row by row of what ``parse`` has read: text
     where the source is text. Lists and the like, which no table of text can hold, are left out.
+
+    Raises:
+        DataError: for two columns of one name.
     """
     ids = {place for role, place in table.places.items() if role in IDS}
     rest = {f"other {at}": at for at in range(len(table.columns)) if at not in ids}
@@ -136,6 +139,10 @@ def others(table: Table) -> pl.DataFrame:
         return pl.DataFrame()
     every = replace(table, places={**table.places, **rest})
     names = {role: table.columns[at] for role, at in rest.items()}
+    columns = list(names.values())
+    for name in columns:
+        if columns.count(name) > 1:
+            raise DataError(f"{table.name}: there are two columns {name!r}: rename one")
     frame = _chosen(table, every.text()).select(*names).collect(engine="streaming")
     return frame.drop(selectors.nested()).rename(names, strict=False)
 
