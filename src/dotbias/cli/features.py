@@ -89,7 +89,8 @@ class FeatureFiles:
             raise typer.BadParameter(
                 f"{next(iter(self.typed))}: ratings on disk are fitted by solvers that use no features"
             )
-        told = ratings.with_features(**self._to_fit)
+        users, items = (self._to_fit.get(nouns) for nouns in ("users", "items"))
+        told = ratings.with_features(users=users, items=items)
         assert told.features is not None
         for side, names in zip(("users", "items"), told.features.names, strict=True):
             if side in self._to_fit:

@@ -37,7 +37,8 @@ class FeaturePrior(NamedTuple):
 
     @classmethod
     def of(cls, form: RowForm, side: Side) -> "FeaturePrior | None":
-        """That of one side; None where the model was fitted without its features.
+        """That of one side; None where the model was fitted without its features. No features move what
+        is projected.
 
         Raises:
             SettingError: for arrays that are not of the row's width, or not finite.
@@ -45,7 +46,7 @@ class FeaturePrior(NamedTuple):
         width = form.width
         shapes = {"mean": (width,), "effects": (None, width), "precision": (width, width)}
         names = {what: f"{side}_feature_{what}" for what in shapes}
-        if all(name not in form.parameters for name in names.values()):
+        if form.projected or all(name not in form.parameters for name in names.values()):
             return None
         arrays = {}
         for what, name in names.items():
@@ -79,18 +80,19 @@ class FeaturePrior(NamedTuple):
 
 
 def prior_of_rows(
-    form: RowForm, side: Side, features: csr_array | None
+    form: RowForm, side: Side, n_rows: int, features: csr_array | None
 ) -> tuple[Prior, Array | None]:
     """The prior of rows of one side, and how far features move the mean of each, shape (n, width).
 
     Args:
         form: of that side.
         side: which.
-        features: of the rows, shape (n, n_features); None where they are not known.
+        n_rows: how many rows there are.
+        features: of each, shape (n_rows, n_features); None where they are not known.
 
     Raises:
         ModelFileError: as ``Prior.of``.
-        SettingError: for features that the model was not fitted to.
+        SettingError: for features that the model was not fitted to, or of another number of rows.
     """
     prior = Prior.of(form, side)
     if features is None:
@@ -98,6 +100,8 @@ def prior_of_rows(
     told = FeaturePrior.of(form, side)
     if told is None:
         raise SettingError(no_features(side))
+    if features.shape[0] != n_rows:
+        raise SettingError(f"there are {features.shape[0]:,} rows of features for {n_rows:,} rows")
     return prior._replace(mean=told.mean, precision=told.precision), told.moved(features)
 
 

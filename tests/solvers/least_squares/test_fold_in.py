@@ -7,9 +7,10 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 from scipy.optimize import minimize
+from scipy.sparse import csr_array
 
 from dotbias.data.ratings import Ratings
-from dotbias.errors import ModelFileError, SettingError
+from dotbias.errors import DataError, ModelFileError, SettingError
 from dotbias.models import Baseline, DotBias, DotProduct
 from dotbias.models.base import Array, Model, Observed, Parameters
 from dotbias.models.row_form import OTHER, Linear, Side
@@ -455,3 +456,129 @@ def test_weights_need_a_linear_response() -> None:
     parameters, _ = GradientDescent(n_epochs=1).fit(DotBias(n_factors=2, output="sigmoid"), ratings)
     with pytest.raises(SettingError, match="Weighted has weights or no biases, and a response"):
         fold_one(Weighted(n_factors=2, output="sigmoid"), parameters, "user", [1, 2], [3.0, 4.0])
+
+
+# Features.
+
+N_FEATURES = 3
+FEATURES = csr_array(np.array([[0.5, 0, -2], [0, 1, 0], [0, 0, 0], [1, 1, 1]], np.float32))
+
+
+def told(model: Model, side: Side, *, per_rating: bool = False) -> Parameters:
+    """Parameters with what features say of rows of one side, its precision a full matrix."""
+    rng = np.random.default_rng(7)
+    parameters = some_parameters(model, per_rating=per_rating)
+    size = len(parameters[f"{side}_prior_mean"])
+    half = rng.normal(0, 0.4, (size, size))
+    arrays = {
+        "mean": rng.normal(0, 0.2, size),
+        "effects": rng.normal(0, 0.5, (N_FEATURES, size)),
+        "precision": half @ half.T + 0.2 * np.eye(size),
+    }
+    return parameters | {f"{side}_feature_{n}": a.astype(np.float32) for n, a in arrays.items()}
+
+
+def of_each(parameters: Parameters, side: Side, n: int) -> tuple[Any, Any]:
+    """Prior means, a row for each, and the precision for n ratings."""
+    mean, effects, precision = (
+        parameters[f"{side}_feature_{what}"].astype(float)
+        for what in ("mean", "effects", "precision")
+    )
+    weight = n if parameters["prior_per_rating"][0] else 1
+    return mean + FEATURES.toarray().astype(float) @ effects, weight * precision
+
+
+@sides
+@pytest.mark.parametrize("model", [Baseline(), DotBias(n_factors=K)], ids=["baseline", "linear"])
+@pytest.mark.parametrize("per_rating", [False, True])
+@pytest.mark.parametrize("n", [1, 3, 10])
+def test_features_move_the_mean_of_each_rows_prior(
+    side: Side, model: Model, per_rating: bool, n: int
+) -> None:
+    parameters = told(model, side, per_rating=per_rating)
+    rng = np.random.default_rng(n)
+    partners, values = rng.permutation(4 * n) % 12, rng.uniform(1, 5, 4 * n).astype(np.float32)
+    starts = np.arange(0, 4 * n + 1, n)
+    rows = fold_in(model, parameters, side, starts, partners, values, features=FEATURES)
+    means, penalty = of_each(parameters, side, n)
+    for at, (row, mean) in enumerate(zip(rows, means, strict=True)):
+        own = slice(starts[at], starts[at + 1])
+        held, y = partners_of(parameters, side, partners[own])
+        t = values[own] - float(parameters["global_mean"][0]) - held
+        assert_close(row, np.linalg.solve(y.T @ y + penalty, y.T @ t + penalty @ mean), 1e-5)
+
+
+@sides
+@pytest.mark.parametrize("output", ["linear", "sigmoid"])
+def test_a_row_that_nobody_has_rated_is_what_its_features_say(side: Side, output: Any) -> None:
+    model = DotBias(n_factors=K, output=output)
+    parameters = told(model, side)
+    none = np.zeros(5, np.int64), np.empty(0, np.int32), np.empty(0, np.float32)
+    rows = fold_in(model, parameters, side, *none, features=FEATURES)
+    np.testing.assert_allclose(rows, of_each(parameters, side, 0)[0], atol=1e-6)
+    mixed = np.array([0, 0, 2, 2, 2]), np.array([1, 2], np.int32), np.array([5, 1], np.float32)
+    rated = fold_in(model, parameters, side, *mixed, features=FEATURES)
+    stays = np.array([True, False, True, True])
+    np.testing.assert_array_equal(rated[stays], rows[stays])
+    assert np.abs(rated[~stays] - rows[~stays]).max() > 0.01
+
+
+@sides
+@pytest.mark.parametrize("output", ["linear", "sigmoid"])
+@pytest.mark.parametrize("per_rating", [False, True])
+def test_with_features_gradients_are_differences_of_the_objective_and_vanish_at_the_solution(
+    side: Side, output: Any, per_rating: bool
+) -> None:
+    model = DotBias(n_factors=K, output=output)
+    parameters = told(model, side, per_rating=per_rating)
+    places = np.array([4, 0, 7, 2], np.int32)
+    starts = np.array([0, 3, 4, 4, 8])
+    partners = np.array([2, 7, 1, 5, 0, 1, 2, 3], np.int32)
+    values = np.array([1, 4, 5, 2, 5, 5, 1, 3], np.float32)
+    got = gradients(
+        model, parameters, side, places, starts, partners, values, features=FEATURES
+    ).astype(float)
+    low, width = model.stretch(parameters)
+    h = 1e-5
+    for at, place in enumerate(places):
+        own = slice(starts[at], starts[at + 1])
+        n = starts[at + 1] - starts[at]
+        held, y = partners_of(parameters, side, partners[own])
+        means, penalty = of_each(parameters, side, n)
+        x = np.append(parameters[f"{side}_bias"][place], parameters[f"{side}_factors"][place])
+
+        def objective(x: Any) -> Any:
+            z = model.offset(parameters) + held + y @ x  # noqa: B023
+            rating = z if output == "linear" else low + width / (1 + np.exp(-z))
+            away = x - means[at]  # noqa: B023
+            return 0.5 * ((rating - values[own]) ** 2).sum() + 0.5 * away @ penalty @ away  # noqa: B023
+
+        x = x.astype(float)
+        steps = h * np.eye(len(x))
+        wanted = [(objective(x + d) - objective(x - d)) / (2 * h) for d in steps]
+        np.testing.assert_allclose(got[at], wanted, rtol=1e-4, atol=1e-5)
+
+    rows = fold_in(model, parameters, side, starts, partners, values, features=FEATURES)
+    form = model.row_form(parameters, side)
+    solved = {name: parameters[name].copy() for name in form.groups}
+    for name, group in form.split(rows).items():
+        solved[name][places] = group
+    left = gradients(
+        model, parameters | solved, side, places, starts, partners, values, features=FEATURES
+    )
+    assert np.abs(left).max() < 2e-5 * np.abs(got).max()
+
+
+@sides
+def test_features_that_the_model_was_not_fitted_to_are_refused(side: Side) -> None:
+    model = DotBias(n_factors=K)
+    none: tuple[Any, Any, Any] = np.zeros(5, int), np.empty(0, np.int32), np.empty(0, np.float32)
+    with pytest.raises(SettingError, match=rf"not fitted to features of {side}s.*with_features"):
+        fold_in(model, some_parameters(model), side, *none, features=FEATURES)
+    parameters = told(model, side)
+    with pytest.raises(SettingError, match="2 features of a row, and the model was fitted to 3"):
+        fold_in(model, parameters, side, *none, features=FEATURES[:, :2])
+    with pytest.raises(SettingError, match="4 rows of features for 5 rows"):
+        fold_in(model, parameters, side, np.zeros(6, np.int64), *none[1:], features=FEATURES)
+    with pytest.raises(DataError, match=r"features move a row by .*e\+1[78]: .* far too large"):
+        fold_in(model, parameters, side, *none, features=FEATURES * np.float32(1e18))

@@ -82,6 +82,31 @@ def test_arrays_of_the_model_that_do_not_fit_are_refused(case: str, model: Model
             contributions(model, of(arrays), RATINGS["partners"], RATINGS["values"], 3)
 
 
+TOLD = {"mean": f4(K + 1), "effects": f4(2, K + 1), "precision": np.eye(K + 1, dtype=np.float32)}
+
+
+@pytest.mark.parametrize(
+    ("name", "array", "message"),
+    [
+        ("mean", f4(K), "array user_feature_mean must have the shape"),
+        ("mean", None, "array user_feature_mean is missing"),
+        ("effects", f4(2, K), "array user_feature_effects must have the shape"),
+        ("effects", np.inf * f4(2, K + 1), "array user_feature_effects is not finite: inf"),
+        ("effects", np.ones((2, K + 1)), "user_feature_effects must be .* float32, not float64"),
+        ("precision", f4(K + 1), "array user_feature_precision must have the shape"),
+        ("precision", -TOLD["precision"], "user_feature_precision must have no eigenvalue below 0"),
+        ("precision", np.triu(f4(K + 1, K + 1)), "user_feature_precision must be symmetric"),
+    ],
+)
+def test_arrays_of_features_that_do_not_fit_are_refused(
+    name: str, array: Any, message: str
+) -> None:
+    arrays = {f"user_feature_{what}": held for what, held in (TOLD | {name: array}).items()}
+    LINEAR.check(of({f"user_feature_{what}": held for what, held in TOLD.items()}), 12, N_ITEMS)
+    with pytest.raises(SettingError, match=message):
+        LINEAR.check(of(arrays), 12, N_ITEMS)
+
+
 @pytest.mark.filterwarnings("ignore:overflow encountered in cast")
 @pytest.mark.parametrize("case", COLUMNS)
 def test_ratings_that_do_not_fit_are_refused(case: str) -> None:

@@ -119,7 +119,7 @@ def contributions_to(
         DataError: for ratings that do not.
     """
     form = model.row_form(parameters, "user")
-    prior, moved = prior_of_rows(form, "user", features)
+    prior, moved = prior_of_rows(form, "user", 1, features)
     ends, rated, values = checked_ratings(form, np.array([0, len(rated)]), rated, values)
     mean = prior.mean.astype(np.float64) + (0 if moved is None else moved[0])
     width = form.regressed.width

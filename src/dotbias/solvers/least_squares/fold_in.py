@@ -95,14 +95,13 @@ def fold_in(
         DataError: for ratings whose arrays do not fit together, or are not finite.
     """
     form = model.row_form(parameters, side)
-    prior, moved = prior_of_rows(form, side, features)
     starts, partners, values = checked_ratings(form, starts, partners, values)
     counts = np.diff(starts)
+    prior, moved = prior_of_rows(form, side, len(counts), features)
     if before is None:
         stranger = model.stranger(parameters, side)
         start = form.widened(prior.mean) if stranger is None else stranger
-        before = np.tile(start, (len(counts), 1))
-        before = before if moved is None else before + moved
+        before = np.tile(start, (len(counts), 1)) + (0 if moved is None else moved)
     if linear is None:
         linear = np.zeros_like(before)
     if moved is not None:  # ½ w (x - m - d)ᵀ P (x - m - d) is that around m, less w dᵀ P x
@@ -209,9 +208,9 @@ def gradients(
     ``fold_in`` does.
     """
     form = model.row_form(parameters, side)
-    prior, moved = prior_of_rows(form, side, features)
     starts, partners, values = checked_ratings(form, starts, partners, values)
     counts = np.diff(starts)
+    prior, moved = prior_of_rows(form, side, len(counts), features)
     width = form.regressed.width
     x, projection = np.split(form.rows(rows), [width], axis=1)
     of_rating = np.repeat(rows, counts)
