@@ -6,6 +6,7 @@ from dataclasses import replace
 from typing import Any
 
 import numpy as np
+import polars as pl
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -15,6 +16,7 @@ from dotbias.data.ratings import Ratings
 from dotbias.errors import DataError, SettingError
 from dotbias.models import DotBias
 from dotbias.models.base import Parameters
+from dotbias.models.parameters import SAMPLES
 from tests.ratings import random_ratings
 
 torch = pytest.importorskip("torch", reason="PyTorch, an extra, is not installed")
@@ -249,10 +251,16 @@ def test_a_state_dict_brings_its_settings_into_another_module():
 
 
 def test_what_folding_in_needs_comes_back_and_samples_do_not(ratings):
-    rec = db.fit(ratings, DotBias(n_factors=3), GIBBS, seed=0)
+    users = pl.DataFrame({"id": ratings.user_vocabulary.ids, "old": [True, False] * 6})
+    rec = db.fit(ratings.with_features(users=users), DotBias(n_factors=3), GIBBS, seed=0)
     _, parameters = DotBias.from_torch(rec.model.to_torch(rec.parameters))
-    left = {name for name in rec.parameters if "samples" in name or "noise" in name}
-    assert len(left) == 5
+    left = set(SAMPLES)
+    assert left < rec.parameters.keys()
+    assert {
+        "user_feature_mean",
+        "user_feature_effects",
+        "user_feature_precision",
+    } < parameters.keys()
     assert_same_bits(
         parameters, {name: a for name, a in rec.parameters.items() if name not in left}
     )

@@ -33,14 +33,22 @@ GOLDEN = sorted((Path(__file__).parent.parent / "golden").glob("*/*.dotbias"))
 Arrays = dict[str, Any]
 
 
-def with_preferences(folder: Path) -> list[Path]:
-    """Files of this version that hold preferences, alone or beside ratings."""
+def of_this_version(folder: Path) -> list[Path]:
+    """Files that hold preferences, alone or beside ratings, and what features say."""
     ratings, _ = db.simulate(40, 25, 500, n_factors=2, scale=(0.5, 5.0), seed=7)
     counts = replace(ratings, kind="counts", declared_scale=None)
     events = replace(counts, values=np.ones(len(counts), np.float32), kind="events")
     model, als = db.DotProduct(n_factors=3), db.ImplicitALS(n_iterations=2)
     stars = db.fit(ratings, db.DotBias(n_factors=3), db.ALS(n_iterations=2))
+    frames = (
+        pl.DataFrame({"id": ids, "kind": ["a", "b|c", "a|b", None, "c"] * (len(ids) // 5)})
+        for ids in (ratings.user_vocabulary.ids, ratings.item_vocabulary.ids)
+    )
+    users, items = (frame.with_columns(size=pl.int_range(frame.height)) for frame in frames)
+    told = ratings.with_features(users=users, items=items)
+    gibbs = db.Gibbs(n_samples=6, burn_in=2, n_factors=2, keep_samples=3)
     made = {
+        "features": db.fit(told, db.DotBias(n_factors=3), gibbs, purpose="predict"),
         "pair": with_preference(stars, ratings),
         "pair-most-rated": db.fit(
             ratings, solver=db.ALS(n_iterations=2), purpose="both", preference=db.MostRated()
@@ -200,6 +208,21 @@ def _grown(rec: Any) -> Any:
     return list(grown.scored(users, items).values())
 
 
+def _told(rec: Any) -> Any:
+    said = {"kind": "a|c", "size": 7}
+    user = rec.fold_in_user(_liked(rec), features=said)
+    std = user.std(np.arange(3, dtype=np.int32))
+    item = rec.fold_in_item({}, features=said)
+    return [*user.predict(rec.item_vocabulary.ids[:3]), *item.predict(_users(rec)), *std]
+
+
+def _told_and_grown(rec: Any) -> Any:
+    new = "zz" if isinstance(_users(rec)[0], str) else 10**9
+    frame = pl.DataFrame({"id": [new], "kind": ["b"], "size": [3]})
+    grown = rec.partial_fit(users=frame, items=frame)
+    return grown.predict([new], grown.item_vocabulary.ids[:3])
+
+
 def _figures(table: Any) -> Any:
     """The predicted ratings and preferences of a list."""
     return table.select(
@@ -240,6 +263,8 @@ STEPS = (
     ),
     lambda rec: rec.predict(_users(rec), rec.item_vocabulary.raw(0), with_std=True),
     _grown,
+    _told,
+    _told_and_grown,
     lambda rec: [len(str(HeldOut.of(rec))) * 0],
     lambda rec: [len(repr(solver_from_plain(rec.facts.solver))) * 0],
     lambda rec: [db.evaluate(rec, rec.training_ratings(), on_seen="keep", ranking=False).rmse or 0],
@@ -262,7 +287,7 @@ def main() -> None:
     if len(sys.argv) == 3:
         first, end = map(int, sys.argv[1:])
         with tempfile.TemporaryDirectory() as fresh, tempfile.TemporaryDirectory() as folder:
-            sources = [*GOLDEN, *with_preferences(Path(fresh))]
+            sources = [*GOLDEN, *of_this_version(Path(fresh))]
             for n in range(first, end):
                 print(n, flush=True)
                 try:

@@ -19,7 +19,7 @@ from dotbias import model_file
 from dotbias.errors import DataError, ModelFileError
 from dotbias.recommender import file
 from dotbias.recommender.facts import Facts
-from tests.recommender.altered import FINE, attempt, with_preferences
+from tests.recommender.altered import FINE, attempt, of_this_version
 from tests.recommender.altered import GOLDEN as ALL_GOLDEN
 
 GOLDEN = Path(__file__).parent.parent / "golden" / "0.5.0"
@@ -293,7 +293,7 @@ def test_what_is_not_of_the_right_form_is_refused_by_name(
 def test_altered_files_are_refused_or_work(tmp_path: Path) -> None:
     """A sample; ``python -m tests.recommender.altered 10000`` tries many."""
     (tmp_path / "fresh").mkdir()
-    sources = [*ALL_GOLDEN, *with_preferences(tmp_path / "fresh")]
+    sources = [*ALL_GOLDEN, *of_this_version(tmp_path / "fresh")]
     outcomes = {n: attempt(n, tmp_path, sources) for n in range(70)}
     assert {n: outcome for n, outcome in outcomes.items() if outcome not in FINE} == {}
     assert set(outcomes.values()) >= {"refused", "works in part"}

@@ -142,6 +142,8 @@ class DotBias(BilinearModel):
         checked_array(parameters, "user_feature_means", (n, width))
         name = "user_feature_covariances"
         for covariance in checked_array(parameters, name, (n, width, width)):
+            if covariance.diagonal().min() <= 0:
+                raise SettingError(f"the array {name} must be above 0 on its diagonals")
             check_no_eigenvalue_below(np.finfo(np.float64).tiny, name, covariance)
 
     def stretch(self, parameters: Parameters) -> tuple[float, float]:
