@@ -119,6 +119,7 @@ def test_strangers_may_be_repeated():
     ("frame", "message"),
     [
         ({"id": ["ann"]}, "item features need a column of ids and at least one more"),
+        ({"id": ["ann"], "title": ["Ann"]}, "item features are nothing but ids and titles"),
         ({"name": ["eve"], "x": [1]}, "no id in column 'name' is that of any item with ratings"),
         ({"id": ["ann"], "x": [[1, 2]]}, "feature 'x' is List"),
         ({"id": ["ann"], "x": pl.Series([None], dtype=pl.Null)}, "feature 'x' is Null"),

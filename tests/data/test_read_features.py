@@ -136,6 +136,10 @@ def test_what_is_known_of_a_file_may_be_said():
         ("", "x.csv: the file is empty"),
         ("user,age\n", "x.csv: there are no rows"),
         ("user,age\n1,3\n,4\n", "x.csv, row 3, column user: missing"),
+        (
+            "age,job\n30,cook\n40,cook\n",
+            "x.csv: no user column is recognised; .* begins with 'age'",
+        ),
         ("user,a,a\n1,2,3\n2,3,4\n", "x.csv: there are two columns 'a': rename one"),
     ],
 )

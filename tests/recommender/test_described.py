@@ -407,6 +407,9 @@ P = "parameters."
         ("user_feature_samples", lambda a: a[:-1], "array user_feature_samples must have"),
         ("user_feature_samples", lambda a: a * np.inf, "user_feature_samples is not finite"),
         ("user_feature_means", lambda a: a[:, :-1].copy(), "array user_feature_means must have"),
+        ("user_feature_means", lambda a: a + np.float32(1e38), "user_feature_means is too large"),
+        ("user_feature_mean", lambda a: a + np.float32(1e38), "user_feature_mean is too large"),
+        ("user_prior_mean", lambda a: a + np.float32(1e38), "user_prior_mean is too large"),
         ("user_feature_means", None, "array user_feature_means is missing"),
         (
             "user_feature_covariances",

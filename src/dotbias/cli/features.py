@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
     from dotbias.cli.solving import SolverName
     from dotbias.data.ratings import Ratings
+    from dotbias.data.stripes import Side
     from dotbias.recommender.recommender import Recommender
 
 _PANEL = "Features of users and items"
@@ -99,10 +100,15 @@ class FeatureFiles:
 
     def say_what_waits(self, model: Path, rec: "Recommender") -> None:
         """Which users and items with features are not in a model, and how they join."""
+        waiting, options = [], []
         for (nouns, frame), option in zip(self._to_fit.items(), self.typed, strict=True):
-            known = rec.user_vocabulary if nouns == "users" else rec.item_vocabulary
-            n = int((known.indices(frame.to_series(0)) < 0).sum())
-            if n:
-                file = self.user_features if nouns == "users" else self.item_features
-                command = hints.command("update", model, option, file, "-o", model)
-                show.say(f"{n:,} {nouns} with features are not in it. To take them in: {command}")
+            side: Side = "user" if nouns == "users" else "item"
+            n = int((rec.vocabulary(side).indices(frame.to_series(0)) < 0).sum())
+            if n and side in rec.facts.features:
+                file = self.user_features if side == "user" else self.item_features
+                waiting.append(f"{n:,} {nouns if n > 1 else side}")
+                options += [option, file]
+        if waiting:
+            grown = model.with_stem(f"{model.stem}-grown")
+            command = hints.command("update", model, *options, "-o", grown)
+            show.say(f"Without ratings: {' and '.join(waiting)}. To take them in: {command}")

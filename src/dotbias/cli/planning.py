@@ -73,6 +73,9 @@ def plan(solving: Solving, also: Mapping[str, tuple[SolverName, ...]] | None = N
             raise SettingError(
                 "--model net is trained by gradient descent: leave --solver and --budget out"
             )
+        for option, solvers in (also or {}).items():
+            if "sgd" not in solvers:
+                raise SettingError(f"{option} has no meaning for --model net")
         return Plan(model, descent(model, solving))
     if solving.model_name == "baseline":
         from dotbias.fitting.fit import default_solver

@@ -278,7 +278,10 @@ def encode(
     refuse_repeated(ids.gather(known), noun)
     # A title names one item, and tells nothing of any other.
     no_features = [ids.name, *(["title"] if noun == "item" else [])]
-    own = frame.select(pl.exclude(no_features))[known]
+    own = frame.select(pl.exclude(no_features))
+    if own.width == 0:
+        raise DataError(f"{noun} features are nothing but ids and titles")
+    own = own[known]
     encoder = FeatureEncoder(tuple(FeatureColumn.learn(column) for column in own))
     if not encoder.names:
         raise DataError(f"no {noun} has any of the features " + listed(map(repr, own.columns)))

@@ -60,6 +60,8 @@ def read_features(
     given = Reading(**how)
     table, parsed = parse(_opened(content, roles, of, given))
     frame = as_text(usable(table, parsed, skip=None)[0].select(*table.places))
+    if not table.header:
+        _refuse_names(frame[roles[0]], table.name, of)
     for notice in table.notices:
         _log.info("%s: %s", table.name, notice)
     rest = others(table)
@@ -112,6 +114,20 @@ def _opened(
         # Numbers from 1 on, which elsewhere are those of the rows.
         return as_told(given.known(**{of: found.columns[0]}))
     return found
+
+
+def _refuse_names(ids: pl.Series, name: str, of: str) -> None:
+    """Refuse ids of which the first alone is no number: it is the name of a column that is not usual.
+
+    Raises:
+        DataError: naming it.
+    """
+    numbers = ids.cast(pl.Int64, strict=False)
+    if ids.len() > 1 and numbers.null_count() == 1 and numbers[0] is None:
+        raise DataError(
+            f"{name}: no {of} column is recognised; the first row, which begins with {ids[0]!r}, seems "
+            f"to hold names: call the column of ids {of!r}"
+        )
 
 
 def _typed(column: pl.Series, decimal: str) -> pl.Series:

@@ -14,6 +14,7 @@ from dotbias.models.parameters import (
     Array,
     Parameters,
     check_no_eigenvalue_below,
+    check_size,
     checked_array,
     clip_to_scale,
     gather,
@@ -62,12 +63,14 @@ class BilinearModel(Model):
             except SettingError:  # the arrays are right: it is the model that refuses this side
                 continue
             with suppress(ModelFileError):  # parameters need no prior until rows are added
-                precisions = {"prior": Prior.of(form, side).precision}
-                if (told := FeaturePrior.of(form, side)) is not None:
-                    precisions["feature"] = told.precision
-                for word, precision in precisions.items():
-                    name = f"{side}_{word}_precision"
-                    check_no_eigenvalue_below(_ROUNDED, name, precision)
+                priors: dict[str, Prior | FeaturePrior | None] = {
+                    f"{side}_prior": Prior.of(form, side),
+                    f"{side}_feature": FeaturePrior.of(form, side),
+                }
+                for name, prior in priors.items():
+                    if prior is not None:
+                        check_size(f"{name}_mean", prior.mean)
+                        check_no_eigenvalue_below(_ROUNDED, f"{name}_precision", prior.precision)
         most = max(form.largest(), float(np.abs(parameters["scale"]).max()))
         if not most < LARGEST_PREDICTION:
             raise SettingError(

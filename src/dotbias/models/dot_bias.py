@@ -22,6 +22,7 @@ from dotbias.models.parameters import (
     Parameters,
     check_constants,
     check_no_eigenvalue_below,
+    check_size,
     checked_array,
     constants,
 )
@@ -140,6 +141,8 @@ class DotBias(BilinearModel):
         n_features = len(checked_array(parameters, "user_feature_effects", (None, None)))
         checked_array(parameters, "user_feature_samples", (n, n_features, width))
         checked_array(parameters, "user_feature_means", (n, width))
+        for name in ("user_feature_samples", "user_feature_means"):
+            check_size(name, parameters[name])
         name = "user_feature_covariances"
         for covariance in checked_array(parameters, name, (n, width, width)):
             if covariance.diagonal().min() <= 0:

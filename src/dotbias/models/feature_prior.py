@@ -109,5 +109,5 @@ def no_features(side: Side) -> str:
     """What to say of features that a model cannot use."""
     return (
         f"this model was not fitted to features of {side}s, so that they tell it nothing: give them to "
-        f"the fit, Gibbs on ratings.with_features({side}s=…)"
+        f"the fit, Gibbs on ratings.with_features({side}s=…) (on the command line --{side}-features)"
     )

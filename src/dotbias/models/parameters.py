@@ -5,6 +5,7 @@ from typing import Any, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
+from dotbias.data.arrays import LARGEST
 from dotbias.data.ratings import Ratings
 from dotbias.data.vocabulary import Index
 from dotbias.errors import SettingError
@@ -91,6 +92,17 @@ def refuse_not_finite(name: str, array: NDArray[Any]) -> None:
             at = np.unravel_index(begin + int(np.argmin(finite)), array.shape)
             where = ", ".join(map(str, at))
             raise SettingError(f"the array {name} is not finite: {array[at]} at [{where}]")
+
+
+def check_size(name: str, array: Array) -> None:
+    """Refuse an array whose numbers are larger than ratings may be.
+
+    Raises:
+        SettingError: naming the array.
+    """
+    most = float(np.abs(array).max(initial=0))
+    if most > LARGEST:
+        raise SettingError(f"the array {name} is too large for single precision: up to {most:.2g}")
 
 
 def check_no_eigenvalue_below(least: float, name: str, matrix: Array) -> None:

@@ -104,8 +104,6 @@ def fold_in(
         before = np.tile(start, (len(counts), 1)) + (0 if moved is None else moved)
     if linear is None:
         linear = np.zeros_like(before)
-    if moved is not None:  # ½ w (x - m - d)ᵀ P (x - m - d) is that around m, less w dᵀ P x
-        linear = linear + prior.pull(counts, moved)
     wanted = len(counts), form.width
     before, linear = _table("before", before, wanted), _table("linear", linear, wanted)
     distinct, local = np.unique(partners, return_inverse=True)
@@ -124,6 +122,7 @@ def fold_in(
         others[:, :width],
         before[:, :width],
         linear[:, :width],
+        moved,
     )
     if not form.projected:
         return found
@@ -142,11 +141,18 @@ def _regressed(
     others: Array,
     before: Array,
     linear: Array,
+    moved: Array | None,
 ) -> Array:
-    """Bias and terms of each row, shape (m, width); ``local`` are partners as places in ``others``."""
+    """Bias and terms of each row, shape (m, width); ``local`` are partners as places in ``others``, and
+    ``moved`` is how far the mean of each row's prior is from that of ``prior``.
+    """
     counts = np.diff(starts)
     weights = prior.weights(counts)
     targets, importance = known
+    means = np.tile(prior.mean, (len(counts), 1))
+    pulls = linear
+    if moved is not None:  # ½ w (x - m - d)ᵀ P (x - m - d) is that around m, less w dᵀ P x
+        means, pulls = means + moved, linear + prior.pull(counts, moved)
     if importance is not None or not form.lead:
         if not form.response.linear:
             raise SettingError(
@@ -155,13 +161,23 @@ def _regressed(
             )
         many = len(counts) >= _MANY and not form.lead and not prior.per_rating
         solve = _solve_many if many else _solve_weighted
-        return solve(_Weighted(form, prior, weights, starts, local, known, others, before, linear))
+        return solve(_Weighted(form, prior, weights, starts, local, known, others, before, pulls))
     alone = counts > 0  # rows that take their Newton steps one by one
     if form.response.linear:
         alone &= _is_weak(prior, weights, counts, others)
         from_0 = targets - np.float32(form.response.offset)
         rows = _solve(
-            ~alone, form.response, prior, weights, starts, local, from_0, others, before, linear
+            ~alone,
+            form.response,
+            prior,
+            means,
+            weights,
+            starts,
+            local,
+            from_0,
+            others,
+            before,
+            linear,
         )
     else:
         rows = before.copy()
@@ -169,7 +185,7 @@ def _regressed(
         own = slice(starts[row], starts[row + 1])
         y = others[local[own]].astype(np.float64)
         rows[row] = _descend(
-            form.response, prior, weights[row], y, targets[own], before[row], linear[row]
+            form.response, prior, weights[row], y, targets[own], before[row], pulls[row]
         )
     return rows
 
@@ -326,6 +342,7 @@ def _solve(
     chosen: NDArray[np.bool_],
     response: Response,
     prior: Prior,
+    means: Array,
     weights: Array,
     starts: NDArray[np.integer[Any]],
     partners: NDArray[np.intp],
@@ -334,14 +351,15 @@ def _solve(
     before: Array,
     linear: Array,
 ) -> Array:
-    """The linear form, all chosen rows at once; the others stay where they were."""
+    """The linear form, all chosen rows at once; the others stay where they were. ``means`` are those of
+    each row's prior.
+    """
     size = len(prior.mean)
     width = padded(size)
     unit = units(response, others, prior.precision)
-    mean = np.tile(prior.mean, (len(before), 1))
     if linear[chosen].any():  # ½ w (x - m)ᵀ P (x - m) - g · x is the penalty around another mean
         shift = np.linalg.solve(prior.precision.astype(np.float64), linear.T).T
-        mean += (shift / np.maximum(weights, 1)[:, None]).astype(np.float32)
+        means = means + (shift / np.maximum(weights, 1)[:, None]).astype(np.float32)
     rows = _within((len(before), width), before / unit)
     costliest_first = np.argsort(-np.diff(starts), kind="stable")
     with threads(None, len(partners)):  # a single row is done before a second thread has woken up
@@ -352,7 +370,7 @@ def _solve(
             targets,
             _within((len(others), width), others * unit),
             rows,
-            _within((len(mean), width), mean / unit),
+            _within((len(means), width), means / unit),
             _within((width, width), prior.precision * unit * unit[:, None]),
             weights,
             0,
