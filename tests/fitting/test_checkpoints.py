@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import polars as pl
 import pytest
 
 import dotbias as db
@@ -125,6 +126,28 @@ def test_a_second_ctrl_c_within_an_epoch_leaves_the_checkpoint_before_it(tmp_pat
     assert len(Checkpoint.load(path).facts["history"]["epochs"]) == 2
     monkeypatch.setattr(kind, "one_epoch", whole)
     assert content(fitted(tmp_path / "run", purpose="predict", resume=True)) == unbroken
+
+
+@pytest.mark.parametrize("n", [2, 5])
+def test_a_fit_to_features_goes_on_with_them(n, kill, tmp_path):
+    ids = RATINGS.user_vocabulary.ids
+    told = RATINGS.with_features(users=pl.DataFrame({"id": ids, "size": range(len(ids))}))
+    gibbs = db.Gibbs(n_samples=6, burn_in=2, n_factors=2, keep_samples=2)
+
+    def fit_told(ratings: Any, **how: Any) -> db.Recommender:
+        return db.fit(ratings, MODEL, gibbs, purpose="predict", seed=2, checkpoint_every=0, **how)
+
+    kill(99)
+    wanted = content(fit_told(told))
+    kill(n)
+    with pytest.raises(Killed):
+        fit_told(told, checkpoint=tmp_path / "run")
+    kill(99)
+    with pytest.raises(SettingError, match="of another run: its ratings"):
+        fit_told(RATINGS, checkpoint=tmp_path / "run", resume=True)
+    rec = fit_told(told, checkpoint=tmp_path / "run", resume=True)
+    assert content(rec) == wanted
+    assert rec.facts.features["user"].names == ("size",)
 
 
 # What is refused.

@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+from scipy.sparse import csr_array
 
 import dotbias as db
 from dotbias.solvers.gibbs.new_user import UserPriors, std_of_new_user
@@ -40,6 +41,33 @@ def test_one_sample_is_a_bayesian_regression() -> None:
     left = y[5] @ cov @ y[5] - with_them @ np.linalg.solve(among, with_them) + v[5]
     found = std_of_new_user(parameters, priors, rated, values, np.array([5], np.int32))
     assert found[0] == pytest.approx(np.sqrt(left), rel=1e-4)
+
+
+def test_features_move_a_new_users_mean_and_leave_less_open() -> None:
+    rng = np.random.default_rng(2)
+    parameters = some_parameters(rng, 2, 30, 6, 2)
+    halves = rng.normal(0, 0.3, (2, 3, 3))
+    parameters |= {
+        "user_feature_samples": rng.standard_normal((2, 4, 3), np.float32),
+        "user_feature_means": rng.standard_normal((2, 3), np.float32),
+        "user_feature_covariances": (halves @ np.swapaxes(halves, 1, 2)).astype(np.float32)
+        + 0.1 * np.eye(3, dtype=np.float32),
+    }
+    f = np.array([[0.5, 0, -1, 2]])
+    priors = UserPriors.with_features(parameters, csr_array(f.astype(np.float32)))
+    assert priors is not None
+    means = parameters["user_feature_means"] + (f @ parameters["user_feature_samples"])[:, 0]
+    np.testing.assert_allclose(priors.mean, means, rtol=1e-6)
+    # Nothing is rated: what is open is the prior's spread, the samples' disagreement, and noise.
+    y = parameters["item_samples"][:, 5].astype(float)
+    b, y[:, 0] = y[:, 0].copy(), 1
+    within = np.einsum("sk,skl,sl->s", y, parameters["user_feature_covariances"], y).mean()
+    between = (b + (y * means).sum(axis=1)).var()
+    noise = 0.4 * 1.5 * float(parameters["item_noise"][5])
+    none, item = np.empty(0, np.int32), np.array([5], np.int32)
+    found = std_of_new_user(parameters, priors, none, np.empty(0, np.float32), item)
+    assert found[0] == pytest.approx(np.sqrt(within + between + noise), rel=1e-5)
+    assert UserPriors.with_features(some_parameters(rng, 2, 30, 6, 2), csr_array(f)) is None
 
 
 def test_samples_that_disagree_are_less_sure() -> None:

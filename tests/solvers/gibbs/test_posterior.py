@@ -3,6 +3,7 @@
 from dataclasses import replace
 
 import numpy as np
+import polars as pl
 import pytest
 
 from dotbias.data.ratings import Ratings
@@ -14,6 +15,7 @@ from dotbias.solvers.gibbs import posterior as module
 from dotbias.solvers.gibbs.gibbs import Gibbs
 from dotbias.solvers.gibbs.posterior import Posterior
 from tests.ratings import normal_ratings
+from tests.solvers.gibbs.test_newcomers import ridge
 
 SOLVER = Gibbs(n_samples=25, burn_in=10, n_factors=3)
 N_USERS, N_ITEMS = 40, 30
@@ -37,6 +39,16 @@ def with_month(ratings) -> Ratings:
     month = np.random.default_rng(0).choice(3, len(ratings), p=[0.6, 0.3, 0.1])
     moved = replace(ratings, values=(ratings.values + month).astype(np.float32))
     return moved.with_features(ratings={"month": month})
+
+
+@pytest.fixture(scope="module")
+def told(ratings) -> Posterior:
+    """Of a chain that knows features of both sides: a number, and one of two words."""
+    users, items = (
+        pl.DataFrame({"id": range(n), "size": range(n), "word": ["a", "b"] * (n // 2)})
+        for n in (N_USERS, N_ITEMS)
+    )
+    return SOLVER.sample(ratings.with_features(users=users, items=items), seed=2)[0]
 
 
 def all_pairs() -> tuple[Index, Index]:
@@ -218,7 +230,48 @@ def test_the_prior_for_folding_in_is_the_spread_of_the_rows(posterior):
     assert not parameters["prior_per_rating"].any()
 
 
+@pytest.mark.parametrize("side", ["user", "item"])
+def test_what_features_say_is_the_regression_of_the_models_rows(told, side):
+    """And what they leave has the precision that rows without features have around a stranger."""
+    parameters = told.compress(3)
+    features = getattr(told.ratings.features, f"{side}s").toarray().astype(np.float64)
+    rows = np.column_stack([parameters[f"{side}_bias"], parameters[f"{side}_factors"]])
+    mean, effects = ridge(features, rows.astype(np.float64))
+    np.testing.assert_allclose(parameters[f"{side}_feature_mean"], mean, atol=1e-5)
+    np.testing.assert_allclose(parameters[f"{side}_feature_effects"], effects, atol=1e-5)
+    rest = rows - mean - features @ effects
+    product = parameters[f"{side}_feature_precision"] @ (rest.T @ rest / len(rest))
+    noise = np.mean(told.noise_variances)
+    np.testing.assert_allclose(product, noise * np.eye(4), atol=0.05 * noise)
+    inverses = (parameters[f"{side}_{which}_precision"] for which in ("feature", "prior"))
+    less, more = (np.trace(np.linalg.inv(one)) for one in inverses)
+    assert less < more
+
+
+def test_without_features_nothing_is_said_of_them(posterior, with_month):
+    of_ratings = SOLVER.sample(with_month, seed=2)[0]
+    for one in (posterior, of_ratings):
+        assert not [name for name in one.compress(3) | one.kept(2) if "feature" in name]
+
+
 # Kept samples.
+
+
+def test_each_kept_sample_has_a_regression_of_its_users(told):
+    parameters = told.kept(3)
+    features = told.ratings.features.users.toarray().astype(np.float64)
+    for n, users in enumerate(parameters["user_samples"][:, :-1].astype(np.float64)):
+        mean, effects = ridge(features, users)
+        np.testing.assert_allclose(parameters["user_feature_samples"][n], effects, atol=1e-5)
+        rest = users - mean - features @ effects
+        np.testing.assert_allclose(parameters["user_feature_means"][n], mean, atol=1e-5)
+        # Of few rows the covariance is drawn to its diagonal, as if by as many more as it is wide.
+        scatter = rest.T @ rest
+        diagonal = np.diag(np.diag(scatter))
+        expected = (scatter + 4 * diagonal / N_USERS) / (N_USERS + 4)
+        np.testing.assert_allclose(
+            parameters["user_feature_covariances"][n], expected, rtol=1e-3, atol=1e-5
+        )
 
 
 def test_kept_samples_are_spread_evenly_and_in_rating_units(posterior):
