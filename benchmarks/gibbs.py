@@ -3,6 +3,7 @@
     python benchmarks/gibbs.py choose              # validation RMSE on parts of the training rows alone
     python benchmarks/gibbs.py accuracy            # all protocols, ids only and with histories
     python benchmarks/gibbs.py side                # ml-100k u1 with side information and time
+    python benchmarks/gibbs.py newcomers           # those whom training lacks, by their features
     python benchmarks/gibbs.py accuracy --only ml-100k --threads 1
     python benchmarks/gibbs.py threads             # from how many ratings on two threads pay
     python benchmarks/gibbs.py lengths             # is a longer chain worse on any shape of data?
@@ -14,8 +15,12 @@ and on two by turns, and prints the least milliseconds of each: other programs o
 ``lengths`` prints the test RMSE of the samples' mean after 100, 200, 400 and 800 samples beside that of
 biases alone, over two splits of twelve invented sets and four real ones. The invented ones are on a
 scale from 1 to 100, most with three or four ratings a row, some piled up at both ends.
+``newcomers`` holds out a fifth of the users (or items) with all of their ratings, seeds 0 to 2, and
+prints the test RMSE where nothing is known of them and where their features are; then the same of each
+protocol's own splits, of all rows and of those whose user or item training lacks.
 """
 
+import logging
 import statistics
 import time
 from typing import Annotated, Any
@@ -243,6 +248,79 @@ def side(
         posterior, _ = Gibbs(n_samples=samples, n_factors=factors).sample(given, seed=0)
         mean, _ = posterior.predict(*_aligned(train, test), coded)
         print(label, f"{_rmse(mean, test, train):.4f}", flush=True)
+
+
+@app.command()
+def newcomers(only: Only = None, samples: Annotated[int, typer.Option()] = 200) -> None:
+    logging.getLogger("dotbias").setLevel(logging.ERROR)  # who is unknown is known here
+    table = Table("set", "held out", "rows", "unknown", "by features")
+    solver = Gibbs(n_samples=samples, burn_in=samples // 5)
+    for name, (user_file, item_file) in DESCRIBED.items():
+        if name not in (only or DESCRIBED):
+            continue
+        frames = {
+            f"{side}s": db.read_features(protocols.DATA / file, side)
+            for side, file in (("user", user_file), ("item", item_file))
+            if file is not None
+        }
+        whole = protocols.ratings(name)
+        for sides in frames:
+            rows = []
+            for seed in range(3):
+                train, test = _without_some(whole, sides, seed)
+                rows.append(_known_and_not(solver, train, test, {sides: frames[sides]}))
+            table.add_row(name, f"a fifth of the {sides}", *_compared(rows))
+        every, new = [], []
+        for label, train, test in protocols.splits(name):
+            u, i = _aligned(train, test)
+            plain = db.fit(train, solver=solver, purpose="predict").predict(test)
+            first, *rest = _known_and_not(solver, train, test, frames, (u < 0) | (i < 0))
+            every.append((len(test), _rmse(plain, test, train), first[2]))
+            new.append(rest[0] if rest else (0, np.nan, np.nan))
+            print(name, label, every[-1], new[-1], flush=True)
+        table.add_row(name, "its splits; unknown: without features", *_compared(every))
+        if any(row[0] for row in new):
+            table.add_row(name, "of these, new users and items", *_compared(new))
+    Console(width=120).print(table)
+
+
+DESCRIBED = {
+    "ml-100k": ("ml-100k/u.user", "ml-100k/u.item"),
+    "ml-latest-small": (None, "ml-latest-small.zip"),
+    "ml-1m": ("ml-1m/users.dat", "ml-1m/movies.dat"),
+}
+"""Files of users' and of items' features."""
+
+
+def _without_some(whole: db.Ratings, sides: str, seed: int) -> tuple[db.Ratings, db.Ratings]:
+    n, of = (
+        (whole.n_users, whole.user_indices)
+        if sides == "users"
+        else (whole.n_items, whole.item_indices)
+    )
+    gone = np.random.default_rng(seed).random(n) < 0.2
+    return whole.take(~gone[of]), whole.take(gone[of])
+
+
+def _known_and_not(
+    solver: Gibbs, train: db.Ratings, test: db.Ratings, frames: Any, *parts: Any
+) -> list[tuple[int, float, float]] | tuple[int, float, float]:
+    """Rows, and RMSE without and with the features of newcomers: of all rows, and of parts of them."""
+    rec = db.fit(train.with_features(**frames), solver=solver, purpose="predict")
+    predicted = rec.predict(test), rec.partial_fit(**frames).predict(test)
+    found = []
+    for part in (np.ones(len(test), bool), *parts):
+        if not part.any():
+            continue
+        errors = [np.sqrt(np.mean((p - test.values)[part] ** 2)) for p in predicted]
+        found.append((int(part.sum()), float(errors[0]), float(errors[1])))
+    return found if parts else found[0]
+
+
+def _compared(rows: list[Any]) -> list[str]:
+    n, *errors = (np.array(column) for column in zip(*rows, strict=True))
+    told = [f"{np.nanmean(e):.4f} ± {np.nanstd(e, ddof=1):.4f}" for e in errors]
+    return [f"{n.min():,}-{n.max():,}", *told]
 
 
 def _codes_like(train: Any, test: Any) -> Any:
