@@ -57,7 +57,8 @@ def partial_fit(
     To a model that ``Gibbs`` has fitted to features, users and items may join with features: their rows
     start from what such rows are, and stay there as long as nobody has rated. So an item that is new can
     be recommended, by its predicted rating; a model of preferences knows nothing of it. Of users and
-    items that the model has known before, features change nothing.
+    items that the model has known before, features change nothing. They are not kept: ratings that come
+    later move a row by the prior of one without features, from where it is.
 
     Args:
         rec: a fitted model.
