@@ -333,6 +333,12 @@ def test_frames_that_are_not_of_the_model_are_refused(rec, users, message) -> No
         rec.partial_fit(users=pl.DataFrame(users))
 
 
+def test_titles_that_are_no_text_are_refused(rec) -> None:
+    items = pl.DataFrame({"id": [900], "genres": ["War"], "title": [["Zulu", "Zoulou"]]})
+    with pytest.raises(DataError, match=r"column 'title' of items is List\(String\): give text"):
+        rec.partial_fit(items=items)
+
+
 def test_nothing_at_all_is_refused(rec) -> None:
     with pytest.raises(SettingError, match="nothing is to join: give ratings, or features"):
         rec.partial_fit()

@@ -58,6 +58,9 @@ def features_of_new(rec: Fitted, side: Side, frame: pl.DataFrame) -> Newcomers:
     vocabulary, _ = Vocabulary.encode(ids)
     if side == "item" and "title" in new.columns:
         told = [name for name in ("title", "genres") if name in new.columns]
+        for name in told:
+            if new[name].dtype.is_nested() or new[name].dtype == pl.Object:
+                raise DataError(f"column {name!r} of items is {new[name].dtype}: give text")
         vocabulary = vocabulary.with_titles(new.select(told).with_columns(ids.alias("id")))
     return Newcomers(ids, encoder.table(new, side), vocabulary)
 
