@@ -275,6 +275,34 @@ def test_new_items_start_from_what_features_say_when_new_users_rate_them(rec) ->
     assert grown.predict(1, 12) == pytest.approx(someone.predict(1), abs=1e-5)
 
 
+def test_new_users_meet_new_items_where_these_are_by_features_and_ratings(rec) -> None:
+    """Items are solved first, each by its own features, whatever the order of the frames."""
+    new = {(5, 6): 8.0, (10, 6): 3.0, (10, 12): -2.0, (5, 12): 1.0, (1, 900): 5.0}
+    users, items = (
+        frame.filter(pl.col("id").is_in(ids)).sort("id", descending=True)
+        for frame, ids in ((PLANTED.users, [0, 5, 10]), (PLANTED.items, [6, 12]))
+    )
+    grown = rec.partial_fit(joining(new), users=users, items=items)
+    start = rec.partial_fit(users=users, items=items)
+    by_item = {
+        item: start.fold_in_item(
+            {user: value for (user, of), value in new.items() if of == item},
+            features=said_of(PLANTED.items, item),
+        )
+        for item in (6, 12)
+    }
+    parameters = {name: array.copy() for name, array in start.parameters.items()}
+    for item, folded in by_item.items():
+        at = start.item_vocabulary.find(item)
+        parameters["item_bias"][at], parameters["item_factors"][at] = folded.bias, folded.factors
+    between = replace(start, parameters=parameters)
+    for user in (5, 10):
+        rated = {item: value for (of, item), value in new.items() if of == user}
+        wanted = between.fold_in_user(rated, features=said_of(PLANTED.users, user))
+        found = row(grown, "user", user)
+        np.testing.assert_allclose(found, np.append(wanted.bias, wanted.factors), atol=1e-5)
+
+
 def test_known_ids_alone_move_nothing(rec) -> None:
     known = [
         frame.filter(vocabulary.indices(frame["id"]) >= 0)
