@@ -37,7 +37,9 @@ PLACES = [
 SOURCES = shlex.split(
     "ratings.csv text.csv pairs.csv mine.csv empty.csv m.dotbias nothing.csv . ''"
 )
-MODELS = shlex.split("m.dotbias text.dotbias plays.dotbias stars.dotbias ratings.csv nothing")
+MODELS = shlex.split(
+    "m.dotbias text.dotbias plays.dotbias stars.dotbias told.dotbias ratings.csv nothing"
+)
 IDS = "1 3 3.0 ' 3' 99999 'Item 3' Item x '' -1 1e3"
 COLUMNS = "user item rating x 1"
 # What takes time grows with these.
@@ -89,6 +91,8 @@ POOLS = {
         "--from": " ".join(MODELS),
         "--for-ratings": "mine.csv mine.csv ratings.csv text.csv empty.csv m.dotbias nothing.csv",
         "--titles": "ratings.csv text.csv m.dotbias nothing.csv",
+        "--user-features": "told.csv told.csv ratings.csv mine.csv empty.csv m.dotbias nothing.csv",
+        "--item-features": "told.csv told.csv text.csv pairs.csv empty.csv m.dotbias nothing.csv",
         "--memory": "1GiB 512MiB 3 x 0",
         "--user-ids": "integers text x",
         "--perplexity": f"2 5 x 0 {' '.join(ABSURD)}",
@@ -217,6 +221,8 @@ def make_files() -> None:
     )
     Path("pairs.csv").write_text("user,item\n1,3\n99,4\n")
     Path("mine.csv").write_text("item,rating\n3,5\n4,1\n")
+    words = [f"{at},{at},{at % 7},{'ab'[at % 2]}" for at in range(1, 50)]
+    Path("told.csv").write_text("\n".join(["user,item,size,word", *words]))
     Path("empty.csv").write_text("user,item,rating\n")
     run("simulate -o plays.csv --kind counts --users 40 --items 20 --ratings 300")
     how = "--test-size 0 --list-decay 0.1"
@@ -226,6 +232,8 @@ def make_files() -> None:
         "fit ratings.csv -o stars.dotbias --solver gibbs --samples 6 --keep-samples 2 --for predict"
     )
     run(f"fit plays.csv -o plays.dotbias {how}")
+    more = "--user-features told.csv --item-features told.csv"
+    run(f"fit ratings.csv -o told.dotbias --samples 6 --keep-samples 2 --for predict {more}")
 
 
 @pytest.fixture(scope="module", autouse=True)
