@@ -27,6 +27,7 @@ SESSIONS = (
     "tutorial/rates.md",
     "tutorial/network.md",
     "tutorial/answers.md",
+    "how-to/newcomers.md",
     "gradient-methods.md",
     "lists.md",
     "losses.md",
