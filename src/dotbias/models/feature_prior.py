@@ -22,12 +22,12 @@ _LARGEST_MOVE = 1e15
 class FeaturePrior(NamedTuple):
     """How features move the mean of a row's prior, and how far rows are from there.
 
-    A row of features ``f`` has the prior mean ``m + Eᵀ f`` and a precision of its own: where features
+    A row of features ``f`` has the prior mean ``a + Gᵀ f`` and a precision of its own: where features
     tell something, it is nearer to its mean than one of whom nothing is known.
 
     Args:
-        mean: ``m``, shape (width,).
-        effects: ``E``, shape (n_features, width), the bias first.
+        mean: ``a``, shape (width,).
+        effects: ``G``, shape (n_features, width), the bias first.
         precision: shape (width, width).
     """
 
@@ -55,7 +55,7 @@ class FeaturePrior(NamedTuple):
         return cls(**arrays)
 
     def moved(self, features: csr_array) -> Array:
-        """``Eᵀ f`` of each row, shape (n, width).
+        """``Gᵀ f`` of each row, shape (n, width).
 
         Args:
             features: shape (n, n_features).

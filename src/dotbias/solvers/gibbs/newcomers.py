@@ -8,16 +8,16 @@ from scipy.sparse import csr_array
 from scipy.sparse.linalg import LinearOperator, lsmr
 
 # Precision of effects relative to that of what they leave of a row, as in ``effects``; three times as
-# much or a third changed errors of ml-100k's newcomers by half a per cent at most (docs/results.md).
+# much or a third changed errors of ml-100k's newcomers by less than one per cent (docs/results.md).
 _PRECISION = 10.0
 
 
 class Regressed(NamedTuple):
-    """Rows as ``mean + Eᵀ f + rest``.
+    """Rows as ``a + Gᵀ f + rest``.
 
     Args:
-        mean: of a row whose features are zero, shape (w,).
-        effects: ``E``, shape (n_features, w).
+        mean: ``a``, that of a row whose features are zero, shape (w,).
+        effects: ``G``, shape (n_features, w).
         rest: what they leave of each row, shape (n, w), of mean zero.
     """
 
