@@ -37,6 +37,10 @@ if "NUMBA_CACHE_DIR" not in os.environ or "PYTEST_XDIST_WORKER" in os.environ:
     os.environ["NUMBA_CACHE_DIR"] = str(_own)
 
 
+# No file of a test has to outlast a power cut, and some disks take long to say that theirs would.
+os.fsync = lambda _: None
+
+
 # What ``make check`` leaves out: tests that drive the command, draw, compile much or take real ratings.
 SLOW = (
     "cli",
