@@ -19,10 +19,13 @@ settings.load_profile("dotbias")
 
 PROJECT = Path(__file__).resolve().parents[1]
 
-# Two workers with two threads each wait for each other: small products take twenty times as long.
-# NumPy reads the variable when it is first imported.
+# Two workers with two threads each wait for each other: small products take twenty times as long. And
+# threads of OpenMP that have nothing to do keep a core busy, in the hope of more, that another worker
+# could use: with films to fit, that was 16 of 26 seconds. Libraries read the variables when they are
+# first imported, or when they first start a thread.
 if "PYTEST_XDIST_WORKER" in os.environ:
     os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
+os.environ.setdefault("OMP_WAIT_POLICY", "passive")
 
 # Machine code of this project is kept for all processes of all runs, under names that tell all that it
 # is made of. That of other libraries is kept by Numba's own rules: in files that two processes must not
@@ -35,6 +38,10 @@ if "NUMBA_CACHE_DIR" not in os.environ or "PYTEST_XDIST_WORKER" in os.environ:
     if not (_own / "dotbias").exists():
         (_own / "dotbias").symlink_to(COMPILED / "dotbias")
     os.environ["NUMBA_CACHE_DIR"] = str(_own)
+
+
+# No file of a test has to outlast a power cut, and some disks take long to say that theirs would.
+os.fsync = lambda _: None
 
 
 # What ``make check`` leaves out: tests that drive the command, draw, compile much or take real ratings.

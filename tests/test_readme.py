@@ -65,7 +65,7 @@ def test_the_python_examples_run(data_dir, tmp_path, monkeypatch, capsys):
     name = FILES[0]
     monkeypatch.chdir(tmp_path)
     # Known by content, not by name.
-    first_users(data_dir / "ml-latest-small.zip", Path("ratings.csv"), n_users=100)
+    first_users(data_dir / "ml-latest-small.zip", Path("ratings.csv"), n_users=50)
     scope: dict[str, object] = {"__name__": "readme"}
     for code in pages.blocks(PROJECT / name, "python"):
         exec(compile(code, name, "exec"), scope)

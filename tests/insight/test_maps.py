@@ -285,8 +285,8 @@ def test_a_network_has_a_map_too(ratings):
 def test_the_map_of_real_films_can_be_trusted(data_dir):
     pytest.importorskip("openTSNE")
     films = db.read_ratings(data_dir / "ml-latest-small.zip")
-    world = db.embedding_map(db.fit(films, solver=db.GradientDescent()))
-    assert world.table.height == (films.item_counts >= 5).sum() == 3650
+    world = db.embedding_map(db.fit(films, solver=db.GradientDescent()), min_ratings=20)
+    assert world.table.height == (films.item_counts >= 20).sum() == 1297
     assert world.quality.trustworthiness >= 0.85
     assert world.warning == ""
     excess = dict(world.genres().select("genre", "excess").rows())
