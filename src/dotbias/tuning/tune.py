@@ -63,6 +63,8 @@ _SOME = 2
 _LEAST_GAIN = 1e-4
 # Fresh validation parts have other seeds than those of the search.
 _SEARCH, _FRESH = 0, 1
+# After fewer trials than these, a search that has found nothing has not looked around.
+_FEW = 10
 # What has mattered less is not drawn.
 _LEAST_SHARE = 0.005
 
@@ -733,10 +735,16 @@ class _Search:
         if default is None:
             return "there was no time to fit even that to its end; give more (--budget)"
         n_others = sum(trial.state != "stopped" for trial in trials) - 1
+        one = default.seconds / self.objective.n_parts
         if n_others and not refits and not self._best(trials, default):
+            few = (
+                f"; one fit of it takes {one:.2g} s here, and a longer budget (--budget) tries more"
+                if n_others < _FEW and self.budget is not None
+                else ""
+            )
             return (
                 f"of {n_others} more none was better in the search, where it has "
-                f"{self.objective.name} {default.figure:.4f}"
+                f"{self.objective.name} {default.figure:.4f}{few}"
             )
         # Where all were left out early, nothing was clearly better either.
         if refits and (len(of_default) >= N_SEEDS or all(refit.gain <= 0 for refit in refits)):
@@ -748,7 +756,6 @@ class _Search:
             )
         if self.interrupted:
             return f"it was interrupted before anything was fitted again on {N_SEEDS} fresh parts"
-        one = default.seconds / self.objective.n_parts
         enough = 2 * N_SEEDS * self._part_seconds(default) / _MOST_KEPT
         return (
             f"there was no time to fit anything again on {N_SEEDS} fresh validation parts. One fit of "
