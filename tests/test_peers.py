@@ -484,3 +484,15 @@ def test_every_library_has_an_environment_of_pinned_requirements(peers: Any) -> 
     for name in peers.environments.names():
         for line in (FOLDER / "peers" / "requirements" / f"{name}.txt").read_text().splitlines():
             assert line.startswith("# ") or re.fullmatch(r"[\w.-]+==[\w.]+", line), (name, line)
+
+
+def test_the_documents_say_what_the_records_carry(peers: Any) -> None:
+    records = peers.records.Records.of(FOLDER / "peers/found.jsonl")
+    blocks = peers.report.Report.of(records).blocks()
+    assert "rankings tables" in blocks
+    for name in ("README.md", "docs/results.md"):
+        text = (FOLDER.parent / name).read_text("utf-8")
+        for block, inside in blocks.items():
+            _, found, rest = text.partition(f"<!-- peers: {block} -->")
+            if found:
+                assert rest.startswith(f"\n{inside}\n<!-- end of peers -->"), (name, block)

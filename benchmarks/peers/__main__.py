@@ -5,7 +5,7 @@
     python benchmarks/peers run --only ml-latest-small    # hours; begin again, and it goes on
     python benchmarks/peers table
     python benchmarks/peers pictures --to pictures
-    python benchmarks/peers write README.md docs/results.md
+    python benchmarks/peers write README.md docs/results.md    # --records benchmarks/peers/found.jsonl
 
 Each library runs in a process and an environment of its own, pinned to one core and then to two. Of
 every method as many settings are tried (``--tries``): the library's own, then some drawn from its space,

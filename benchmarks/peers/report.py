@@ -5,6 +5,7 @@ import textwrap
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from string import ascii_lowercase
 
 import sets
 from claims import MAIN, Row, Standing, by_error, by_time, ratio, rows, standing
@@ -148,7 +149,8 @@ class Report:
                 continue
             of_time = by_time(ours, peer)
             times_as_long = ratio(peer, ours) if of_time == "better" else ratio(ours, peer)
-            told = "" if of_time == "tie" else f" ({times_as_long:.1f} times)"
+            factor = f"{times_as_long:.1f}" if times_as_long < 100 else f"{times_as_long:,.0f}"
+            told = "" if of_time == "tie" else f" ({factor} times)"
             times[of_time].append(f"{peer.method}{told}")
         n = len(ours.splits)
         best = "a lower error" if figure == "rmse" else "better lists"
@@ -315,10 +317,9 @@ def draw(report: Report, task: str, name: str, threads: int, path: Path, note: s
             best.append(row)
     ax.plot([r.median for r in best], [r.mean(figure) for r in best], "-", color=ours, lw=1.5)
     ax.plot([r.median for r in curve], [r.mean(figure) for r in curve], "o", color=ours, ms=4)
-    for row in curve:
-        label = row.method.removeprefix("dotbias, ")
-        place = {"textcoords": "offset points", "xytext": (-6, -4), "fontsize": 7, "color": ours}
-        ax.annotate(label, (row.median, row.mean(figure)), ha="right", **place)
+    for letter, row in zip(ascii_lowercase, curve, strict=False):
+        place = {"textcoords": "offset points", "xytext": (0, 6), "fontsize": 7.5, "color": ours}
+        ax.annotate(letter, (row.median, row.mean(figure)), ha="center", **place)
     for at, row in enumerate(rest, 1):
         color = ours if row.library == "dotbias" else theirs
         x, y, times = row.median, row.mean(figure), list(row.medians.values())
@@ -341,11 +342,12 @@ def draw(report: Report, task: str, name: str, threads: int, path: Path, note: s
         color = ours if row.library == "dotbias" else theirs
         told = f"{at:>2}  {row.method}  {row.mean(figure):.{4 if sign > 0 else 3}f}"
         legend.text(0, 1 - 0.045 * at, told, fontsize=8.5, color=color, transform=legend.transAxes)
-    if curve:
-        legend.text(
-            0, 1.0, "—o—  dotbias over its budget", fontsize=8.5, color=ours,
-            transform=legend.transAxes,
-        )  # fmt: skip
+    lines = ["—o—  dotbias over its budget"] * bool(curve)
+    for letter, row in zip(ascii_lowercase, curve, strict=False):
+        told = f"{row.mean(figure):.{4 if sign > 0 else 3}f}"
+        lines.append(f" {letter}  {row.method.removeprefix('dotbias, ')}  {told}")
+    for at, told in enumerate(lines, len(rest) + 2):
+        legend.text(0, 1 - 0.045 * at, told, fontsize=8.5, color=ours, transform=legend.transAxes)
     path.parent.mkdir(parents=True, exist_ok=True)
     fig.savefig(path, dpi=120)
     plt.close(fig)
