@@ -268,18 +268,20 @@ def newcomers(only: Only = None, samples: Annotated[int, typer.Option()] = 200) 
             rows = []
             for seed in range(3):
                 train, test = _without_some(whole, sides, seed)
-                rows.append(_known_and_not(solver, train, test, {sides: frames[sides]}))
+                rows += _known_and_not(solver, train, test, {sides: frames[sides]})
             table.add_row(name, f"a fifth of the {sides}", *_compared(rows))
         every, new = [], []
         for label, train, test in protocols.splits(name):
             u, i = _aligned(train, test)
             plain = db.fit(train, solver=solver, purpose="predict").predict(test)
-            first, *rest = _known_and_not(solver, train, test, frames, (u < 0) | (i < 0))
-            every.append((len(test), _rmse(plain, test, train), first[2]))
-            new.append(rest[0] if rest else (0, np.nan, np.nan))
-            print(name, label, every[-1], new[-1], flush=True)
+            (_, _, informed), *unknown = _known_and_not(
+                solver, train, test, frames, (u < 0) | (i < 0)
+            )
+            every.append((len(test), _rmse(plain, test, train), informed))
+            new += unknown
+            print(name, label, every[-1], *unknown, flush=True)
         table.add_row(name, "its splits; unknown: without features", *_compared(every))
-        if any(row[0] for row in new):
+        if new:
             table.add_row(name, "of these, new users and items", *_compared(new))
     Console(width=120).print(table)
 
@@ -304,22 +306,25 @@ def _without_some(whole: db.Ratings, sides: str, seed: int) -> tuple[db.Ratings,
 
 def _known_and_not(
     solver: Gibbs, train: db.Ratings, test: db.Ratings, frames: Any, *parts: Any
-) -> list[tuple[int, float, float]] | tuple[int, float, float]:
-    """Rows, and RMSE without and with the features of newcomers: of all rows, and of parts of them."""
+) -> list[tuple[int, float, float]]:
+    """Rows, and RMSE without and with the features of newcomers: of all rows, and of parts of them that
+    are not empty.
+    """
     rec = db.fit(train.with_features(**frames), solver=solver, purpose="predict")
     predicted = rec.predict(test), rec.partial_fit(**frames).predict(test)
     found = []
     for part in (np.ones(len(test), bool), *parts):
-        if not part.any():
-            continue
-        errors = [np.sqrt(np.mean((p - test.values)[part] ** 2)) for p in predicted]
-        found.append((int(part.sum()), float(errors[0]), float(errors[1])))
-    return found if parts else found[0]
+        if part.any():
+            strangers, told = (
+                float(np.sqrt(np.mean((p - test.values)[part] ** 2))) for p in predicted
+            )
+            found.append((int(part.sum()), strangers, told))
+    return found
 
 
 def _compared(rows: list[Any]) -> list[str]:
     n, *errors = (np.array(column) for column in zip(*rows, strict=True))
-    told = [f"{np.nanmean(e):.4f} ± {np.nanstd(e, ddof=1):.4f}" for e in errors]
+    told = [f"{e.mean():.4f} ± {e.std(ddof=1):.4f}" for e in errors]
     return [f"{n.min():,}-{n.max():,}", *told]
 
 

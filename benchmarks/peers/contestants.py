@@ -28,7 +28,6 @@ class Contestant:
         task: ``"ratings"`` or ``"rankings"``.
         library: whose environment it runs in.
         name: of the row.
-        ours: whether it is dotbias's.
         point: whether it is a point of dotbias's curve.
         has_seed, most_threads: as in ``Method``.
     """
@@ -36,7 +35,6 @@ class Contestant:
     task: str
     library: str
     name: str
-    ours: bool
     point: bool = False
     has_seed: bool = True
     most_threads: int | None = None
@@ -63,7 +61,6 @@ def contestants(task: str) -> Iterator[Contestant]:
                 task,
                 listing.library,
                 name,
-                ours=listing.library == "dotbias",
                 point=name in list_methods.CURVE,
                 has_seed=name not in _NO_SEED,
                 most_threads=1 if name in _ONE_THREAD else None,
@@ -78,7 +75,6 @@ def contestants(task: str) -> Iterator[Contestant]:
                 task,
                 path.stem,
                 name,
-                ours=path.stem == "dotbias",
                 point=method.point,
                 has_seed=method.has_seed,
                 most_threads=method.most_threads,
