@@ -110,7 +110,7 @@ def queue(peers: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
         records = peers.records.Records.of(tmp_path / "found.jsonl")
         here = dict.fromkeys(("cmfrec", "surprise"))
         default = {"n_tries": 3, "n_splits": 2, "repeats": 2, "threads": [1], "limit": 9}
-        rest = {"search": 99, "budget": 99, "say": lambda _: None}
+        rest = {"search": 99, "enough": 99, "budget": 99, "say": lambda _: None}
         return peers.run.Queue(records, here, **default | rest | how)
 
     return make
@@ -213,6 +213,19 @@ def test_what_takes_too_long_is_recorded_once_and_left_out(peers: Any, queue: An
     assert sum(job["kind"] == "fit" for job in asked) == 4
 
 
+def test_who_takes_long_is_fitted_once(peers: Any, queue: Any) -> None:
+    who = named(peers, "cmfrec", "Surprise SVD")
+    say, asked = quick()
+
+    def slow(visit: Any, job: dict[str, Any]) -> dict[str, Any]:
+        return say(visit, job) | {"seconds": 6.0 if visit.contestant.name == "cmfrec" else 4.0}
+
+    for _ in range(2):
+        assert queue(slow, enough=10).run("ml-100k", who)
+        fits = [job["method"] for job in asked if job["kind"] == "fit"]
+        assert (fits.count("cmfrec"), fits.count("Surprise SVD")) == (2, 4)
+
+
 def test_two_runs_do_not_add_to_the_same_file(peers: Any, tmp_path: Path) -> None:
     one, other = (peers.records.Records.of(tmp_path / "a" / "found.jsonl") for _ in range(2))
     with one.alone(), pytest.raises(BlockingIOError), other.alone():
@@ -286,6 +299,7 @@ def records_of(
             "threads": 1,
             "seed": repeat,
             "repeat": repeat,
+            "run": 0,
             "figures": {"rmse": error, "loss": error},
             "seconds": seconds * (1 + 0.01 * split),
             "others": others,
@@ -393,7 +407,7 @@ def report(peers: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
 
     def make(*found: list[dict[str, Any]], repeats: int = 3) -> Any:
         records = peers.records.Records.of(tmp_path / "report.jsonl")
-        protocol = {"repeats": repeats, "tries": 4, "threads": [1], "limit": 60}
+        protocol = {"repeats": repeats, "tries": 4, "threads": [1], "limit": 60, "enough": 20.0}
         about = peers.machine.description()
         records.add({"kind": "run", "protocol": protocol, "machine": about})
         records.add({"kind": "environment", "library": "gone", "reason": "no wheel"})
@@ -460,6 +474,31 @@ def test_documents_are_filled_between_their_markers_alone(
     document.write_text("no markers")
     with pytest.raises(peers.report.Unfinished, match="no <!-- peers"):
         peers.report.write_into(document, blocks)
+
+
+def test_a_row_that_took_long_needs_no_other_repeat(report: Any) -> None:
+    made = report(
+        records_of("dotbias", OURS),
+        records_of("LIBMF", shifted([0.01] * 5, repeats=1), seconds=4.2),
+        records_of("cmfrec", shifted([0.01] * 5, repeats=1), seconds=3.8),
+    )
+    said = made.sentences("ratings", "ml-100k")
+    assert "a lower error than LIBMF (0.9500)." in said
+    assert "Not compared: cmfrec (repeats lack)." in said
+    assert "| LIBMF | 0.9500 ± 0.0316 | 4.28 s (once) |" in made.table("ratings", "ml-100k")
+
+
+def test_sets_are_described_by_the_runs_that_fitted_them(report: Any, peers: Any) -> None:
+    made = report(records_of("dotbias", OURS))
+    other = peers.machine.description() | {"cpu": "Another", "date": "2031-05-01 10:00 UTC"}
+    made.runs.append({"protocol": made.runs[0]["protocol"] | {"tries": 9}, "machine": other})
+    later = [record | {"set": "ml-1m", "run": 1} for record in records_of("dotbias", OURS)]
+    made.rows += peers.claims.rows(later)
+    first, second = made.described().split("Ratings of ml-1m: ")
+    assert first.startswith("Ratings of ml-100k: ")
+    assert "4 tries" in first
+    assert second.startswith("2031-05-01, Another, ")
+    assert "9 tries" in second
 
 
 def test_two_repeats_are_not_published(report: Any, peers: Any) -> None:

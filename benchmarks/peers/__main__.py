@@ -21,7 +21,7 @@ Seconds are those of the call that fits, after a small fit that has loaded and c
 Of ratings, rows are in the library's own form before; of rankings, what a library makes of them counts.
 During each job the work of all other processes is measured, and what the host took: where that is more
 than half a core, no claim uses the time. A fit that takes longer than ``--limit`` is ended, and recorded
-as over it.
+as over it; a method whose fits of all splits take longer than ``--enough`` together is not repeated.
 
 Predictions are clipped to the range of the training ratings. A user or item that training lacks is
 predicted as the library does; where it has no answer, biases alone stand in.
@@ -94,6 +94,10 @@ def run(
     search: Annotated[
         float, typer.Option(help="Seconds after which no more settings are tried on a split.")
     ] = 1200,
+    enough: Annotated[
+        float,
+        typer.Option(help="Seconds of a method's fits of a set after which none is repeated."),
+    ] = 1200,
     budget: Annotated[float, typer.Option(help="Hours after which nothing is begun.")] = 24,
     search_only: Annotated[
         bool, typer.Option("--search-only", help="Choose settings, and time nothing.")
@@ -117,7 +121,13 @@ def run(
     signal.signal(
         signal.SIGTERM, lambda *_: sys.exit(143)
     )  # the process of a fit ends with this one
-    protocol = {"tries": tries, "repeats": repeats, "threads": n_threads, "limit": limit}
+    protocol = {
+        "tries": tries,
+        "repeats": repeats,
+        "threads": n_threads,
+        "limit": limit,
+        "enough": enough,
+    }
     try:
         with Records(records).alone():
             kept = Records.of(records)
@@ -131,6 +141,7 @@ def run(
                 threads=n_threads,
                 limit=limit,
                 search=search,
+                enough=enough,
                 budget=3600 * budget,
                 say=_say,
                 again=frozenset(again or ()),
@@ -183,7 +194,8 @@ def pictures(
     note = "; taken on a busy machine: not for publication" if busy else ""
     for one in task or list(Task):
         for name in report.sets(one):
-            for n in report.protocol["threads"] if only is None or name in only else ():
+            threads = sorted({row.threads for row in report.of_set(one, name)})
+            for n in threads if only is None or name in only else ():
                 path = to / f"peers-{one}-{name}-{n}.png"
                 try:
                     reports.draw(report, one, name, n, path, note)

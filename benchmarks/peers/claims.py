@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from machine import QUIET
-from records import Record
+from records import Record, first_repeat
 
 STANDARD_ERRORS = 2.0
 LEAST_RATIO = 1.5
@@ -35,6 +35,8 @@ class Row:
         seconds: of each split, of each repeat, of fits during which the machine was quiet.
         settings: of each split.
         failed: why there are none of some split.
+        runs: numbers of those that did the fits.
+        first: seconds of the first repeat, all splits together.
     """
 
     task: str
@@ -47,11 +49,15 @@ class Row:
     loud: int = 0
     settings: dict[str, Record] = field(default_factory=dict)
     failed: str = ""
+    runs: set[int] = field(default_factory=set)
+    first: float = 0.0
 
     def take(self, record: Record, quiet: float = QUIET) -> None:
+        self.runs.add(record["run"])
         if "failed" in record:
             self.failed = record["failed"]
             return
+        self.first += first_repeat([record])
         split = record["split"]
         for name, value in record["figures"].items():
             self.figures.setdefault(name, {}).setdefault(split, []).append(value)

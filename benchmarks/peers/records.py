@@ -2,7 +2,7 @@
 
 import fcntl
 import json
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -18,13 +18,22 @@ def key(record: Record) -> str:
     return json.dumps([record.get(name) for name in KEY], sort_keys=True)
 
 
+def first_repeat(fits: Iterable[Record]) -> float:
+    """Seconds that the first repeat of a method took, of its fits on all splits of a set."""
+    return sum(fit.get("seconds", 0.0) for fit in fits if fit["repeat"] == 0)
+
+
 @dataclass
 class Records:
-    """The records of a file, and those that are added to it."""
+    """The records of a file, and those that are added to it.
+
+    A fit belongs to the run that it comes after: ``run`` is the number of that.
+    """
 
     path: Path
     found: list[Record] = field(default_factory=list)
     keys: dict[str, Record] = field(default_factory=dict)
+    n_runs: int = 0
 
     @classmethod
     def of(cls, path: Path) -> "Records":
@@ -52,7 +61,10 @@ class Records:
 
     def _take(self, record: Record) -> None:
         self.found.append(record)
+        if record["kind"] == "run":
+            self.n_runs += 1
         if record["kind"] in ("try", "fit"):
+            record["run"] = self.n_runs - 1
             self.keys[key(record)] = record
 
     def add(self, record: Record) -> None:

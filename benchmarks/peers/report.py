@@ -29,14 +29,12 @@ class Report:
     """What a file of records says.
 
     Args:
-        protocol: of the last run: tries, repeats, threads, limits.
-        machine: of the last run.
+        runs: protocol and machine of each.
         rows: of all fits.
         missing: why libraries are not there.
     """
 
-    protocol: Record
-    machine: Record
+    runs: list[Record]
     rows: list[Row]
     missing: dict[str, str]
 
@@ -49,7 +47,7 @@ class Report:
         found = [r for r in rows(records.all("fit"), quiet) if (r.task, r.method) in ours]
         last = {record["library"]: record for record in records.all("environment")}
         missing = {name: record["reason"] for name, record in last.items() if record["reason"]}
-        return cls(runs[-1]["protocol"], runs[-1]["machine"], found, missing)
+        return cls(runs, found, missing)
 
     def of_set(self, task: str, name: str, threads: int | None = None) -> list[Row]:
         return [
@@ -61,15 +59,22 @@ class Report:
     def sets(self, task: str) -> list[str]:
         return list(dict.fromkeys(row.name for row in self.rows if row.task == task))
 
-    @property
-    def repeats(self) -> int:
-        return int(self.protocol["repeats"])
+    def protocol(self, task: str, name: str) -> Record:
+        """What the last run of a set was told: tries, repeats, limits."""
+        last = max(run for row in self.of_set(task, name) for run in row.runs)
+        protocol: Record = self.runs[last]["protocol"]
+        return protocol
+
+    def repeats(self, row: Row) -> int:
+        """How often each split is fitted: once where that took long."""
+        protocol = self.protocol(row.task, row.name)
+        return 1 if row.first > protocol.get("enough", math.inf) else int(protocol["repeats"])
 
     def complete(self, row: Row) -> bool:
-        return row.complete(sets.labels(row.task, row.name), self.repeats)
+        return row.complete(sets.labels(row.task, row.name), self.repeats(row))
 
     def timed(self, row: Row) -> bool:
-        return row.timed(sets.labels(row.task, row.name), self.repeats)
+        return row.timed(sets.labels(row.task, row.name), self.repeats(row))
 
     # -- tables ------------------------------------------------------------------------------------
 
@@ -114,7 +119,10 @@ class Report:
             return ""
         if not row.seconds:
             return "not quiet"
-        return f"{row.median:.3g} s" + ("" if self.timed(row) else " (partly)")
+        lacks = " (partly)"
+        if self.timed(row):
+            lacks = " (once)" if self.repeats(row) == 1 else ""
+        return f"{row.median:.3g} s{lacks}"
 
     def _standing(self, row: Row | None) -> str:
         if row is None or row.library == "dotbias" or not row.figures:
@@ -177,7 +185,9 @@ class Report:
 
     def summary(self, task: str, names: Sequence[str], threads: int = 1) -> str:
         """The same of all sets in a few words."""
-        said = [f"Beside other libraries, {self.protocol['tries']} tries of settings each:"]
+        tries = sorted({self.protocol(task, name)["tries"] for name in names})
+        many = " or ".join(map(str, tries))
+        said = [f"Beside other libraries, {many} tries of settings each:"]
         of_sets = []
         for name in names:
             all_rows = [r for r in self.of_set(task, name, threads) if self.complete(r)]
@@ -206,8 +216,12 @@ class Report:
         Raises:
             Unfinished: where too few repeats were asked for.
         """
-        if self.repeats < LEAST_REPEATS:
-            raise Unfinished(f"{self.repeats} repeats carry no claim: at least {LEAST_REPEATS}")
+        for task in MAIN:
+            for name in self.sets(task):
+                repeats = self.protocol(task, name)["repeats"]
+                if repeats < LEAST_REPEATS:
+                    few = f"{name}, {task}: {repeats} repeats carry no claim: at least"
+                    raise Unfinished(f"{few} {LEAST_REPEATS}")
         found = {"machine": _wrapped(self.described())}
         for task in MAIN:
             names = [
@@ -224,16 +238,40 @@ class Report:
         return found
 
     def described(self) -> str:
-        """The machine, the protocol, and who is not there."""
-        m, p = self.machine, self.protocol
-        versions = ", ".join(f"{name} {number}" for name, number in m["versions"].items())
-        told = (
-            f"{m['date']}, {m['cpu']}, {m['cores']} cores, {m['memory_gib']:g} GiB, {m['system']}, "
-            f"Python {m['python']}, {versions}; {p['tries']} tries of settings, {p['repeats']} "
-            f"repeats, at most {p['limit']:g} s for a fit."
+        """The machines, the protocols, and who is not there."""
+        alike: dict[tuple[str, str], list[str]] = {}
+        for task in MAIN:
+            for name in self.sets(task):
+                runs = {run for row in self.of_set(task, name) for run in row.runs}
+                how = _run_in_words([self.runs[run] for run in sorted(runs)])
+                alike.setdefault((task, how), []).append(name)
+        told = " ".join(
+            f"{task.capitalize()} of {_listed(names)}: {how}."
+            for (task, how), names in alike.items()
         )
         absent = "; ".join(f"{name}: {reason}" for name, reason in self.missing.items())
         return told + (f" Not installed: {absent}." if absent else "")
+
+
+def _run_in_words(runs: Sequence[Record]) -> str:
+    """When, on which machines, and how, of the runs of a set."""
+    dates = [run["machine"]["date"].split()[0] for run in runs]
+    machines = dict.fromkeys(_machine_in_words(run["machine"]) for run in runs)
+    p = runs[-1]["protocol"]
+    days = dates[0] if dates[0] == dates[-1] else f"{dates[0]} to {dates[-1]}"
+    once = f" (one where that takes more than {p['enough']:g} s)" if "enough" in p else ""
+    return (
+        f"{days}, {' and '.join(machines)}; {p['tries']} tries of settings, {p['repeats']} repeats of "
+        f"all splits{once}, at most {p['limit']:g} s for a fit"
+    )
+
+
+def _machine_in_words(m: Record) -> str:
+    versions = ", ".join(f"{name} {number}" for name, number in m["versions"].items())
+    return (
+        f"{m['cpu']}, {m['cores']} cores, {m['memory_gib']:g} GiB, {m['system']}, Python {m['python']}, "
+        f"{versions}"
+    )
 
 
 BLOCKS = (

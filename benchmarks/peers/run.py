@@ -28,7 +28,7 @@ from contestants import Contestant
 from environments import Environment
 from jobs import Visit, visits
 from machine import QUIET, THREAD_VARIABLES, Clock, pinned
-from records import Record, Records
+from records import Record, Records, first_repeat
 
 START_SECONDS = 120.0
 """What a process may take besides its first fit: it imports, compiles, and fits a small part."""
@@ -134,6 +134,8 @@ class Queue:
         limit: seconds that a fit may take.
         search: seconds after which no more settings are tried of a method on a split; the first is in
             any case.
+        enough: seconds of the first repeat of a method, all splits together, after which there is no
+            other.
         budget: seconds after which nothing more is begun.
         say: takes a line of progress.
         again: kinds of fits that are done once more: failed, noisy.
@@ -148,6 +150,7 @@ class Queue:
     threads: Sequence[int]
     limit: float
     search: float
+    enough: float
     budget: float
     say: Callable[[str], None]
     again: frozenset[str] = frozenset()
@@ -235,7 +238,7 @@ class Queue:
         if "failed" in self.again:
             over = []
         if visit.kind == "fit":
-            return bool(over)
+            return bool(over) or (visit.repeat > 0 and first_repeat(known) > self.enough)
         first = visit.contestant.tries(1)[0]
         of_split = [one for one in known if one["split"] == job["split"]]
         return (
