@@ -34,10 +34,16 @@ _RANDOM = {
 }
 
 
-def splits(name: str) -> Iterator[tuple[str, db.Ratings, db.Ratings]]:
-    """Label, training part and held-out part of each repeat."""
+def splits(name: str, *, titled: bool = False) -> Iterator[tuple[str, db.Ratings, db.Ratings]]:
+    """Label, training part and held-out part of each repeat.
+
+    Args:
+        name: of the set.
+        titled: whether titles and genres are read too, by which Gibbs gets better: other libraries are
+            not told of them.
+    """
     for label in labels(name):
-        yield label, *split(name, label)
+        yield label, *split(name, label, titled=titled)
 
 
 def labels(name: str) -> list[str]:
@@ -47,21 +53,24 @@ def labels(name: str) -> list[str]:
     )
 
 
-def split(name: str, label: str) -> tuple[db.Ratings, db.Ratings]:
+def split(name: str, label: str, *, titled: bool = False) -> tuple[db.Ratings, db.Ratings]:
     """Training part and held-out part of one repeat."""
     if name == "ml-100k":
-        train, test = (DATA / "ml-100k" / f"{label}.{part}" for part in ("base", "test"))
-        return db.read_ratings(train), db.read_ratings(test)
-    read = ratings(name)
+        folder = DATA / "ml-100k"
+        titles = folder / "u.item" if titled else "none"
+        train, test = (folder / f"{label}.{part}" for part in ("base", "test"))
+        return db.read_ratings(train, titles=titles), db.read_ratings(test, titles=titles)
+    read = ratings(name, titled=titled)
     order = np.random.default_rng(int(label)).permutation(len(read))
     cut = round(_RANDOM[name][0] * len(read))
     return read.take(np.sort(order[:cut])), read.take(np.sort(order[cut:]))
 
 
 @lru_cache(maxsize=1)
-def ratings(name: str) -> db.Ratings:
+def ratings(name: str, *, titled: bool = False) -> db.Ratings:
     """All of a set."""
-    return db.read_ratings(name if name in LARGE else DATA / FILES[name])
+    source = name if name in LARGE else DATA / FILES[name]
+    return db.read_ratings(source, titles=None if titled else "none")
 
 
 def downloaded(name: str) -> bool:

@@ -10,7 +10,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dotbias.data.features import FeatureColumn, FeatureEncoder, codes, encode
+from dotbias.data.features import (
+    FeatureColumn,
+    FeatureEncoder,
+    codes,
+    encode,
+    told_by_titles,
+)
 from dotbias.data.ratings import Ratings
 from dotbias.data.vocabulary import Vocabulary
 from dotbias.errors import DataError, SettingError
@@ -356,3 +362,72 @@ def test_features_that_are_not_given_are_none():
     assert ratings.features.items is None
     part = ratings.take(np.array([0]))
     assert part.features.users is None
+
+
+# What titles and genres say without being asked.
+
+TITLES = pl.DataFrame(
+    {
+        "id": [7, 8, 9, 10],
+        "title": ["Heat (1995)", "Ran (1985)", "Alien", None],
+        "genres": ["Crime|Drama", "Drama|War", "War", "Crime"],
+    }
+)
+
+
+def titled(titles: pl.DataFrame = TITLES) -> Ratings:
+    users = ["ann", "bob", "ann", "bob"]
+    return Ratings.from_columns(users, [7, 8, 9, 10], [4.0, 5.0, 3.0, 2.0], titles=titles)
+
+
+def test_genres_and_years_are_known_without_being_handed_over():
+    ratings = titled()
+    assert ratings.features is None
+    items = ratings.known.items.toarray()
+    names = ("genres=Crime", "genres=Drama", "genres=War", "year")
+    assert ratings.known.names == ((), names)
+    root = np.float32(np.sqrt(0.5))
+    np.testing.assert_allclose(
+        items[:, :3], [[root, root, 0], [0, root, root], [0, 0, 1], [1, 0, 0]]
+    )
+    np.testing.assert_allclose(items[:, 3], [1, -1, 0, 0])
+
+
+def test_what_tells_nothing_of_another_item_is_no_feature():
+    own = TITLES.with_columns(genres=pl.Series(["a", "b", "c", "d"]))
+    assert titled(own).known.names == ((), ("year",))
+    same = own.with_columns(title=pl.Series(["Heat (1995)", "Ran (1995)", None, "Alien"]))
+    assert titled(same).known is None
+    assert told_by_titles(titled(same).item_vocabulary, few=True).columns == [
+        "id",
+        "genres",
+        "year",
+    ]
+    assert titled(TITLES.select("id")).known is None
+
+
+def test_features_that_are_not_given_stay_as_they_are_known():
+    users = pl.DataFrame({"id": ["ann", "bob"], "age": [20, 40]})
+    beside = (
+        titled().with_features(users=users).with_features(ratings={"month": [1, 1, 2, 2]}).known
+    )
+    assert beside.names[0] == ("age",)
+    assert beside.names[1][-1] == "year"
+    assert beside.ratings["month"].tolist() == [0, 0, 1, 1]
+    instead = titled().with_features(items=pl.DataFrame({"id": [7, 8], "length": [1, 2]})).known
+    assert instead.names == ((), ("length",))
+    nothing = titled().without_features()
+    assert nothing.known.items is None
+    assert nothing.with_features(users=users).known.names == (("age",), ())
+    assert nothing.item_vocabulary.label(0) == "Heat (1995)"
+
+
+def test_ratings_with_titles_are_other_ratings_to_a_fit():
+    assert titled().digest != titled(TITLES.select("id")).digest
+    assert titled().digest == titled(TITLES.reverse()).digest
+
+
+def test_a_part_learns_years_from_its_own_items():
+    part = titled().take(np.array([0, 1, 2]))
+    np.testing.assert_allclose(part.known.items.toarray()[:, -1], [1, -1, 0])
+    assert titled().take(np.array([0, 2])).known is None  # one year, and no genre twice

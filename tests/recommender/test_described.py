@@ -343,6 +343,27 @@ def test_ids_may_be_text_and_titles_are_taken_over(rec) -> None:
     assert set(listed["item"]) <= set(range(0, N_ITEMS, 6))  # genres of known items are not told
 
 
+def test_titles_say_what_frames_of_the_same_say_and_items_that_join_are_known_by_theirs() -> None:
+    year = 1950 + 40 * (PLANTED.items["minutes"] > 100).cast(pl.Int64)
+    told = PLANTED.items.select("id", title=pl.format("Film {} ({})", "id", year), genres="genres")
+    train = replace(PLANTED.train, item_vocabulary=PLANTED.train.item_vocabulary.with_titles(told))
+    rec = db.fit(train, MODEL, GIBBS, purpose="predict", seed=3)
+    frame = told.select("id", "genres", year.cast(pl.Float64).alias("year"))
+    other = db.fit(
+        PLANTED.train.with_features(items=frame), MODEL, GIBBS, purpose="predict", seed=3
+    )
+    for name, group in other.parameters.items():
+        np.testing.assert_array_equal(rec.parameters[name], group)
+    assert rec.facts.features == other.facts.features
+    new = joining({(1, 6): 4.0, (5, 12): 2.0})
+    named = replace(new, item_vocabulary=new.item_vocabulary.with_titles(told))
+    grown, same = rec.partial_fit(named), other.partial_fit(new, items=frame[[6, 12]])
+    np.testing.assert_array_equal(row(grown, "item", 6), row(same, "item", 6))
+    assert not np.allclose(row(grown, "item", 6), row(rec.partial_fit(new), "item", 6))
+    genres = grown.item_vocabulary.genres
+    assert genres[grown.item_vocabulary.find(6)] == told["genres"][6]
+
+
 @pytest.mark.parametrize(
     ("users", "message"),
     [

@@ -9,7 +9,7 @@ import typer
 
 from dotbias.cli import hints, show
 from dotbias.cli.reading import without_panics
-from dotbias.errors import listed
+from dotbias.data.reading import NONE
 
 if TYPE_CHECKING:
     import polars as pl
@@ -40,16 +40,21 @@ class FeatureFiles:
         typer.Option(
             metavar="FILE",
             help="gibbs: the same of items, such as movies.csv: ids, genres, and the year at the end of "
-            "a title.",
+            "a title. What the titles beside the ratings say needs no naming; 'none' leaves it out.",
             rich_help_panel=_PANEL,
         ),
     ] = None
 
     @property
     def typed(self) -> "dict[str, tuple[SolverName, ...]]":
-        """The options that were given, and the solvers that they are meant for."""
-        given = {"--user-features": self.user_features, "--item-features": self.item_features}
-        return {option: ("gibbs",) for option, file in given.items() if file is not None}
+        """The options that name files, and the solvers that they are meant for."""
+        return {f"--{side}-features": ("gibbs",) for side in self._files}
+
+    @property
+    def _files(self) -> "dict[Side, str]":
+        """The files, by whose features they hold."""
+        given: dict[Side, str | None] = {"user": self.user_features, "item": self.item_features}
+        return {side: file for side, file in given.items() if file not in (None, NONE)}
 
     def read(self, *, all_columns: bool) -> "dict[str, pl.DataFrame]":
         """The tables, by the names that ``with_features`` and ``partial_fit`` have for them.
@@ -62,13 +67,11 @@ class FeatureFiles:
         """
         from dotbias.data.read_features import read_features
 
-        found = {}
         with without_panics():
-            if self.user_features is not None:
-                found["users"] = read_features(self.user_features, "user", all_columns=all_columns)
-            if self.item_features is not None:
-                found["items"] = read_features(self.item_features, "item", all_columns=all_columns)
-        return found
+            return {
+                f"{side}s": read_features(file, side, all_columns=all_columns)
+                for side, file in self._files.items()
+            }
 
     @cached_property
     def _to_fit(self) -> "dict[str, pl.DataFrame]":
@@ -84,30 +87,28 @@ class FeatureFiles:
         """
         from dotbias.data.prepared.prepared import PreparedPart
 
-        if not self.typed:
-            return ratings
         if isinstance(ratings, PreparedPart):
+            if not self.typed:
+                return ratings
             raise typer.BadParameter(
                 f"{next(iter(self.typed))}: ratings on disk are fitted by solvers that use no features"
             )
-        users, items = (self._to_fit.get(nouns) for nouns in ("users", "items"))
-        told = ratings.with_features(users=users, items=items)
-        assert told.features is not None
-        for side, names in zip(("users", "items"), told.features.names, strict=True):
-            if side in self._to_fit:
-                show.say(f"Features of {side}: {listed(names)}.")
-        return told
+        if self.item_features == NONE:
+            ratings = ratings.without_features()
+        if not self.typed:
+            return ratings
+        tables = self._to_fit
+        return ratings.with_features(users=tables.get("users"), items=tables.get("items"))
 
     def say_what_waits(self, model: Path, rec: "Recommender") -> None:
         """Which users and items with features are not in a model, and how they join."""
         waiting, options = [], []
-        for (nouns, frame), option in zip(self._to_fit.items(), self.typed, strict=True):
-            side: Side = "user" if nouns == "users" else "item"
+        for side, file in self._files.items():
+            frame = self._to_fit[f"{side}s"]
             n = int((rec.vocabulary(side).indices(frame.to_series(0)) < 0).sum())
             if n and side in rec.facts.features:
-                file = self.user_features if side == "user" else self.item_features
-                waiting.append(f"{n:,} {nouns if n > 1 else side}")
-                options += [option, file]
+                waiting.append(f"{n:,} {side}{'s' * (n > 1)}")
+                options += [f"--{side}-features", file]
         if waiting:
             grown = model.with_stem(f"{model.stem}-grown")
             command = hints.command("update", model, *options, "-o", grown)

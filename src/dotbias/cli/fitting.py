@@ -15,7 +15,7 @@ from dotbias.cli.checkpoints import Checkpointing
 from dotbias.cli.features import FeatureFiles
 from dotbias.cli.groups import add
 from dotbias.cli.ranking import Ranking
-from dotbias.cli.reading import Reading, WithoutTitles, summary, without_panics
+from dotbias.cli.reading import Reading, WithoutTitles, WithScale, summary, without_panics
 from dotbias.cli.solving import Solving
 from dotbias.cli.writing import WritesModel
 
@@ -147,7 +147,7 @@ def fit(
     purpose = ranking.purpose_for(table, plan)
     report, rec, interrupted = None, None, False
     plan = _planned(plan, solving, table, purpose, also=also)
-    plan.say()
+    plan.say(table)
     if plan.choice is not None and is_new_here():
         show.say("The first fit on a machine compiles before it begins: about a minute, once.")
     model, solver = plan.model, plan.solver
@@ -460,7 +460,7 @@ def cross_validate(
     solving: Solving,
     ranking: Ranking,
     features: FeatureFiles,
-    reading: WithoutTitles,
+    reading: WithScale,
     as_json: o.JsonOption = False,
     as_csv: o.CsvOption = False,
 ) -> None:
@@ -482,7 +482,7 @@ def cross_validate(
     show.say(summary(table))
     purpose = ranking.purpose_for(table, plan)
     plan = _planned(plan, solving, table, purpose, also=features.typed)
-    plan.say()
+    plan.say(table)
     result = run(
         given or table,
         plan.model,
@@ -508,7 +508,7 @@ def cross_validate(
 
 
 def _folds(
-    text: str, source: str | None, reading: WithoutTitles
+    text: str, source: str | None, reading: Reading
 ) -> "tuple[int, list[tuple[Ratings, Ratings]]]":
     """The number of folds, or the folds that are given as pairs of files of a source."""
     from dotbias.errors import SettingError

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from dotbias.cli import show
 from dotbias.cli.solving import MODELS, SOLVERS, SolverName, Solving
-from dotbias.errors import SettingError
+from dotbias.errors import SettingError, listed
 from dotbias.settings import named
 
 if TYPE_CHECKING:
@@ -41,12 +41,19 @@ class Plan:
         """Whether a model of preferences was named."""
         return self.model is not None and self.model.scores == "preference"
 
-    def say(self) -> None:
-        """A note about a solver that the user did not name."""
+    def say(self, ratings: "Ratings") -> None:
+        """Notes about a solver that the user did not name, and the features that it reads."""
+        from dotbias.solvers.gibbs.gibbs import Gibbs
+
         if self.choice is not None:
             show.say(f"Solver: {self.choice}")
         elif self.because is not None:
             show.say(f"Solver: {self.because}")
+        if not isinstance(self.solver, Gibbs) or ratings.known is None:
+            return
+        for nouns, encoder in zip(("users", "items"), ratings.known.encoders, strict=True):
+            if encoder.columns:
+                show.say(f"Features of {nouns}: {listed(c.name for c in encoder.columns)}.")
 
 
 def plan(solving: Solving, also: Mapping[str, tuple[SolverName, ...]] | None = None) -> Plan | None:

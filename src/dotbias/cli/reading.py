@@ -429,10 +429,11 @@ _COLUMNS = (
 )
 
 WithoutTitles = Annotated[_Untitled, Only(*_COLUMNS, "scale", "on_bad", "duplicates")]
+_TITLES = ("titles", "title_column", "genres_column")
+# Of commands that fit.
+WithScale = Annotated[Reading, Only(*_COLUMNS, "scale", "on_bad", "duplicates", *_TITLES)]
 # Where a model knows the scale, or nothing asks for it.
-WithoutScale = Annotated[
-    Reading, Only(*_COLUMNS, "on_bad", "duplicates", "titles", "title_column", "genres_column")
-]
+WithoutScale = Annotated[Reading, Only(*_COLUMNS, "on_bad", "duplicates", *_TITLES)]
 AsTheyAre = Annotated[_Untitled, Only(*_COLUMNS, "on_bad", "duplicates")]
 # Files of pairs, and of the ratings of one user.
 PairColumns = Annotated[Reading, Only("user_column", "item_column", *_FORMAT)]

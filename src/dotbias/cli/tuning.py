@@ -9,7 +9,7 @@ from dotbias.cli import completion, hints, planning, show
 from dotbias.cli import options as o
 from dotbias.cli.fitting import Parts
 from dotbias.cli.groups import add
-from dotbias.cli.reading import WithoutTitles, summary
+from dotbias.cli.reading import WithScale, summary
 from dotbias.cli.solving import SOLVERS
 from dotbias.cli.writing import PictureOption, Writes, WritesPictures, save_picture
 
@@ -109,7 +109,7 @@ def tune(
         ),
         WritesPictures,
     ] = None,
-    reading: WithoutTitles,
+    reading: WithScale,
     as_json: o.JsonOption = False,
     as_csv: o.CsvOption = False,
 ) -> None:

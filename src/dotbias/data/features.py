@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from scipy.sparse import csr_array, hstack
 
 from dotbias.data.arrays import LARGEST, as_column
-from dotbias.data.vocabulary import Index, Vocabulary
+from dotbias.data.vocabulary import Index, Vocabulary, years_of
 from dotbias.errors import DataError, SettingError, listed
 from dotbias.shown import Shown
 
@@ -204,6 +204,11 @@ class Features(Shown):
         of_users, of_items = self.encoders
         return of_users.names, of_items.names
 
+    @property
+    def are_none(self) -> bool:
+        """Whether nothing is said of anybody."""
+        return self.users is None and self.items is None and not self.ratings
+
     def check(self, n_users: int, n_items: int, n_ratings: int) -> None:
         """Refuse features that are not those of so many users, items and ratings.
 
@@ -291,6 +296,38 @@ def encode(
         shape=(len(vocabulary), len(known)),
     )
     return csr_array(spread @ table), encoder
+
+
+def told_by_titles(items: Vocabulary, *, few: bool = False) -> pl.DataFrame | None:
+    """What is known of items by their genres, and by the years at the end of their titles, as a frame of
+    features; None where neither tells anything of another item.
+
+    Args:
+        items: with titles, genres, or neither.
+        few: whether what tells nothing of another of them stays: those that are to join a model may be
+            a few.
+
+    >>> films = Vocabulary(pl.Series([1, 2]), pl.Series(["Heat (1995)", "Ran (1985)"]))
+    >>> told_by_titles(films).rows()
+    [(1, 1995), (2, 1985)]
+    """
+    columns = [items.ids]
+    if items.genres is not None and (few or tells(items.genres)):
+        columns.append(items.genres)
+    if items.titles is not None:
+        years = years_of(items.titles)
+        if few or years.drop_nulls().n_unique() > 1:
+            columns.append(years)
+    return pl.DataFrame(columns) if len(columns) > 1 else None
+
+
+def tells(column: pl.Series) -> bool:
+    """Whether a column may tell one row something of another: of text, values come twice on average."""
+    here = column.drop_nulls()
+    if column.dtype in TEXT:
+        here = here.cast(pl.String).str.split("|").explode()
+        return 0 < 2 * here.n_unique() <= here.len()
+    return here.len() > 0
 
 
 def ids_of(frame: pl.DataFrame, noun: str) -> pl.Series:

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from dotbias.data.arrays import LARGEST as LARGEST
 from dotbias.data.arrays import as_numbers, as_whole_numbers
-from dotbias.data.features import FeatureEncoder, Features, codes, encode
+from dotbias.data.features import FeatureEncoder, Features, codes, encode, told_by_titles
 from dotbias.data.kind import KINDS as KINDS
 from dotbias.data.kind import Kind as Kind
 from dotbias.data.reading import Reading
@@ -77,7 +77,8 @@ class Ratings(Shown):
         times: seconds since 1970 of each rating, shape (n,), int64, or None.
         declared_scale: the scale where the user named it; else None, and the scale is the range of
             these very ratings, so that a training part never learns it from held-out rows.
-        features: what else is known of users, items and single ratings; see ``with_features``.
+        features: what else is known of users, items and single ratings, where it was handed over; see
+            ``with_features``.
         kind: what the values are: "ratings"; "counts", how often or how much (plays, purchases, hours),
             all above 0, since a pair with a count of 0 is one that is not there; or "events", of which
             only the pair is known, and every value is 1.
@@ -289,6 +290,17 @@ class Ratings(Shown):
         return std if std >= 1 / LARGEST else 1.0
 
     @cached_property
+    def known(self) -> Features | None:
+        """The features that a fit reads: ``features``; as long as nobody has said any, what genres and
+        years at the end of titles say of items.
+        """
+        told = None if self.features is not None else told_by_titles(self.item_vocabulary)
+        if told is None:
+            return self.features
+        table, encoder = encode(told, self.item_vocabulary, "item")
+        return Features(items=table, encoders=(FeatureEncoder(), encoder))
+
+    @cached_property
     def digest(self) -> str:
         """SHA-256 of the pairs, the values and the features, in hexadecimal: what a fit reads, beside
         the scale. Ids do not count, nor do times.
@@ -296,8 +308,8 @@ class Ratings(Shown):
         digest = hashlib.sha256()
         for column in (self.user_indices, self.item_indices, self.values):
             digest.update(np.ascontiguousarray(column).data)
-        if self.features is not None:
-            self.features.add_to(digest)
+        if self.known is not None:
+            self.known.add_to(digest)
         return digest.hexdigest()
 
     @property
@@ -386,7 +398,8 @@ class Ratings(Shown):
     ) -> "Ratings":
         """These ratings with what else is known: age and occupation, genres, the month of a rating.
 
-        Solvers that can use it do (``Gibbs``); a split keeps it.
+        Solvers that can use it do (``Gibbs``); a split keeps it. What is not given stays as it is
+        ``known``: genres of items and years of their titles need no saying.
 
         Args:
             users: a frame whose first column holds user ids, and the others features (see
@@ -403,17 +416,28 @@ class Ratings(Shown):
         >>> r.features.names
         (('job=artist', 'job=cook'), ())
         """
-        user_table, item_table = None, None
-        of_users, of_items = FeatureEncoder(), FeatureEncoder()
+        before = self.known or Features()
+        user_table, item_table = before.users, before.items
+        of_users, of_items = before.encoders
         if users is not None:
             user_table, of_users = encode(users, self.user_vocabulary, "user")
         if items is not None:
             item_table, of_items = encode(items, self.item_vocabulary, "item")
-        by_rating = {
-            name: codes(column, len(self), name) for name, column in (ratings or {}).items()
-        }
+        by_rating = dict(before.ratings)
+        for name, column in (ratings or {}).items():
+            by_rating[name] = codes(column, len(self), name)
         encoders = of_users, of_items
         return replace(self, features=Features(user_table, item_table, by_rating, encoders))
+
+    def without_features(self) -> "Ratings":
+        """These ratings, of whose users and items nothing is known beside them, whatever titles say.
+
+        >>> titles = pl.DataFrame({"id": [7, 9], "title": ["Heat (1995)", "Ran (1985)"]})
+        >>> r = Ratings.from_columns(["ann", "bob"], [7, 9], [4.0, 5.0], titles=titles)
+        >>> r.known.names, r.without_features().known.names
+        (((), ('year',)), ((), ()))
+        """
+        return replace(self, features=Features())
 
     def split(
         self,

@@ -7,12 +7,13 @@ from typing import TYPE_CHECKING, Any, Literal, Unpack
 import polars as pl
 
 from dotbias.data.columns import Wanted
-from dotbias.data.features import TEXT
+from dotbias.data.features import TEXT, tells
 from dotbias.data.formats.known import SUFFIXES, open_table
 from dotbias.data.reading import How, Reading
 from dotbias.data.scan import as_text, others, parse, usable
 from dotbias.data.sources.limits import limit_of
 from dotbias.data.sources.locate import TITLES, USERS, locate
+from dotbias.data.vocabulary import years_of
 from dotbias.errors import DataError, listed
 
 if TYPE_CHECKING:
@@ -70,14 +71,14 @@ def read_features(
     if titles is not None:
         rest = rest.drop(table.column("title"))
     typed = [_typed(column, table.reading.decimal or ".") for column in rest]
-    telling = [column for column in typed if _may_be(column) and (all_columns or _tells(column))]
+    telling = [column for column in typed if _may_be(column) and (all_columns or tells(column))]
     if len(telling) < len(typed):
         kept = {column.name for column in telling}
         names = listed(repr(column.name) for column in typed if column.name not in kept)
         _log.info("%s: left out, as no row tells anything of another: %s", table.name, names)
     columns += telling
     if titles is not None:
-        years = titles.str.extract(r"\((\d{4})\)\s*$").cast(pl.Float64).alias("year")
+        years = years_of(titles).cast(pl.Float64)
         if years.count() and "year" not in rest.columns:
             columns.append(years)
         columns.append(titles)
@@ -148,12 +149,3 @@ def _typed(column: pl.Series, decimal: str) -> pl.Series:
 def _may_be(column: pl.Series) -> bool:
     """Whether features are made of such a column: dates are none."""
     return column.dtype.is_numeric() or column.dtype in (*TEXT, pl.Boolean)
-
-
-def _tells(column: pl.Series) -> bool:
-    """Whether a column may tell one row something of another: of text, values come twice on average."""
-    here = column.drop_nulls()
-    if column.dtype in TEXT:
-        here = here.cast(pl.String).str.split("|").explode()
-        return 2 * here.n_unique() <= here.len()
-    return here.len() > 0

@@ -130,6 +130,12 @@ def _exact(name: int | str) -> int | None:
     return name if abs(name) <= _EXACT else None
 
 
+def years_of(titles: pl.Series) -> pl.Series:
+    """The year at the end of each title, ``Heat (1995)``: column ``year``, Int16, null without one."""
+    found = titles.str.extract(r"\((\d{4})\)\s*$")
+    return found.cast(pl.Int16, strict=False).alias("year")
+
+
 class Vocabulary(Shown):
     """Distinct raw ids in sorted order; the position of an id is its row in the parameters.
 
@@ -373,8 +379,7 @@ class Vocabulary(Shown):
         """The year at the end of each title, ``Heat (1995)``: shape (n,); 0 where there is none."""
         if self.titles is None:
             return np.zeros(len(self), np.int16)
-        found = self.titles.str.extract(r"\((\d{4})\)\s*$").cast(pl.Int16, strict=False)
-        return found.fill_null(0).to_numpy()
+        return years_of(self.titles).fill_null(0).to_numpy()
 
     def of_years(self, first: int | None, last: int | None) -> NDArray[np.bool_]:
         """Which items have titles with a year from the first to the last, both included: shape (n,).

@@ -6,7 +6,8 @@ from typing import Any, NamedTuple
 import polars as pl
 from scipy.sparse import csr_array
 
-from dotbias.data.features import FeatureEncoder, ids_of, refuse_repeated
+from dotbias.data.features import FeatureEncoder, ids_of, refuse_repeated, told_by_titles
+from dotbias.data.ratings import Ratings
 from dotbias.data.vocabulary import Vocabulary
 from dotbias.errors import DataError, SettingError
 from dotbias.models.feature_prior import FeaturePrior, no_features
@@ -63,6 +64,18 @@ def features_of_new(rec: Fitted, side: Side, frame: pl.DataFrame) -> Newcomers:
                 raise DataError(f"column {name!r} of items is {new[name].dtype}: give text")
         vocabulary = vocabulary.with_titles(new.select(told).with_columns(ids.alias("id")))
     return Newcomers(ids, encoder.table(new, side), vocabulary)
+
+
+def told_of_new(rec: Fitted, new: Ratings) -> Newcomers | None:
+    """Those of new ratings whose items the model does not know, by their genres and years; None where it
+    was not fitted to any, or the ratings have none.
+    """
+    encoder = rec.facts.features.get("item")
+    frame = told_by_titles(new.item_vocabulary, few=True)
+    if encoder is None or frame is None:
+        return None
+    names = {column.name for column in encoder.columns}
+    return features_of_new(rec, "item", frame) if names & set(frame.columns[1:]) else None
 
 
 def _encoder(rec: Fitted, side: Side) -> FeatureEncoder:

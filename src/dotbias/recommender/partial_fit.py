@@ -18,7 +18,7 @@ from dotbias.models.base import Model
 from dotbias.models.feature_prior import FeaturePrior
 from dotbias.models.parameters import SAMPLES, Array, Parameters
 from dotbias.models.row_form import OTHER, Prior, Side
-from dotbias.recommender.described import Newcomers, features_of_new
+from dotbias.recommender.described import Newcomers, features_of_new, told_of_new
 from dotbias.recommender.facts import Joined
 from dotbias.recommender.fitted import AnyFitted, Fitted, Part, rating_table
 from dotbias.solvers.least_squares.fold_in import fold_in, gradients
@@ -55,7 +55,8 @@ def partial_fit(
     nothing new the row stays where it is. Alternating least squares leaves next to none.
 
     To a model that ``Gibbs`` has fitted to features, users and items may join with features: their rows
-    start from what such rows are, and stay there as long as nobody has rated. So an item that is new can
+    start from what such rows are, and stay there as long as nobody has rated. Of items among the new
+    ratings, genres and years of titles count as features without further ado. So an item that is new can
     be recommended, by its predicted rating; a model of preferences knows nothing of it. Of users and
     items that the model has known before, features change nothing. They are not kept: ratings that come
     later move a row by the prior of one without features, from where it is.
@@ -93,6 +94,9 @@ def partial_fit(
     }
     if new is not None:
         new = _of_kind(rec, as_ratings(new, of_model=rec.facts.kind))
+        by_titles = told_of_new(rec, new) if items is None else None
+        if by_titles is not None:
+            described["item"] = by_titles
     elif not described:
         raise SettingError("nothing is to join: give ratings, or features of users or items")
     second = rec.preference
