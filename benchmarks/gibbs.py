@@ -171,17 +171,15 @@ def _by_length(train: db.Ratings, test: db.Ratings) -> list[float]:
 
 
 def _few_of_ml(seed: int) -> db.Ratings:
-    ratings = db.read_ratings(protocols.DATA / "ml-latest-small.zip")
+    ratings = protocols.ratings("ml-latest-small")
     return ratings.take(np.sort(np.random.default_rng(seed).permutation(len(ratings))[:5000]))
 
 
 REAL: dict[str, Any] = {
     "5,000 rows of ml-latest-small": _few_of_ml,
-    "MovieTweetings": lambda _: db.read_ratings(
-        protocols.DATA / "movietweetings" / "ratings-50K.dat"
-    ),
-    "ml-latest-small": lambda _: db.read_ratings(protocols.DATA / "ml-latest-small.zip"),
-    "ml-100k": lambda _: db.read_ratings(protocols.DATA / "ml-100k" / "u.data"),
+    "MovieTweetings": lambda _: protocols.ratings("movietweetings"),
+    "ml-latest-small": lambda _: protocols.ratings("ml-latest-small"),
+    "ml-100k": lambda _: protocols.ratings("ml-100k"),
 }
 
 

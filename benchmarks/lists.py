@@ -192,7 +192,7 @@ class Contest:
 
     @classmethod
     def of(cls, name: str, protocol: Protocol, seeds: Sequence[int], runner: Runner) -> "Contest":
-        ratings = db.read_ratings(DATA / FILES[name])
+        ratings = db.read_ratings(DATA / FILES[name]).without_features()
         splits = {seed: Split.of(ratings, protocol, seed) for seed in seeds}
         tuning = Split.of(splits[seeds[0]].train, protocol, TUNING_SEED)
         for split, path in ((tuning, "tuning"), *((splits[seed], str(seed)) for seed in seeds)):

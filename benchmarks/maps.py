@@ -43,7 +43,7 @@ FITS = {
 @app.command("map")
 def map_() -> None:
     """Every way to place the items, for fits with three seeds: seconds and quality."""
-    ratings = db.read_ratings(protocols.DATA / "ml-latest-small.zip")
+    ratings = db.read_ratings(protocols.DATA / "ml-latest-small.zip").without_features()
     table = Table("fit", "way", "points", "seconds", "trustworthiness", "kept", box=None)
     for name, fit in FITS.items():
         recs = [fit(ratings, seed) for seed in SEEDS]
@@ -67,7 +67,7 @@ def map_() -> None:
 @app.command()
 def genres() -> None:
     """How often the ten neighbours of a film share its genre, for fits with three seeds."""
-    ratings = db.read_ratings(protocols.DATA / "ml-latest-small.zip")
+    ratings = db.read_ratings(protocols.DATA / "ml-latest-small.zip").without_features()
     found = []
     for name, fit in FITS.items():
         worlds = [db.embedding_map(fit(ratings, seed), method="pca", by="rating") for seed in SEEDS]
@@ -92,7 +92,7 @@ def embeddings(names: list[str], seeds: int = 3) -> None:
     """
     table = Table("set", "items", *SETS_OF_VECTORS, "ten at random", box=None)
     for name in names:
-        ratings = db.read_ratings(protocols.DATA / FILES[name])
+        ratings = db.read_ratings(protocols.DATA / FILES[name]).without_features()
         figures: dict[str, list[float]] = {by: [] for by in (*SETS_OF_VECTORS, "ten at random")}
         for seed in range(seeds):
             rec = db.fit(ratings, seed=seed)
@@ -118,7 +118,7 @@ def embeddings(names: list[str], seeds: int = 3) -> None:
 @app.command()
 def neighbours() -> None:
     """The share of ten neighbours that is the same in three other fits, by ratings."""
-    ratings = db.read_ratings(protocols.DATA / "ml-latest-small.zip")
+    ratings = db.read_ratings(protocols.DATA / "ml-latest-small.zip").without_features()
     table = Table("fit", "items", "ratings", "same in another fit", "chance", box=None)
     for name, fit in FITS.items():
         found = db.neighbour_stability(fit(ratings, 0), n_fits=3, by="rating")

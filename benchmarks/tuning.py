@@ -32,7 +32,7 @@ def ratings_of(name: str, seed: int) -> db.Ratings:
         "ml-latest-small": "ml-latest-small.zip",
         "movietweetings": "movietweetings/ratings-50K.dat",
     }
-    return db.read_ratings(protocols.DATA / files[name])
+    return db.read_ratings(protocols.DATA / files[name]).without_features()
 
 
 def main(
