@@ -40,7 +40,7 @@ def training_ratings(before: Ratings, said: Said, without: pl.DataFrame | None =
         None if kind == "events" else rows["value"].cast(pl.Float32).to_numpy(),
         kind=kind,
         times=None if before.times is None else rows["time"],
-        titles=items.described() if items.titles is not None else None,
+        titles=items.described(),
         scale=before.declared_scale if kind == "ratings" else None,
     )
 
