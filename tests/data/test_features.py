@@ -404,6 +404,8 @@ def test_what_tells_nothing_of_another_item_is_no_feature():
         "year",
     ]
     assert titled(TITLES.select("id")).known is None
+    blank = TITLES.select("id", genres=pl.Series(["", "|", "||", ""]))
+    assert titled(blank).known is None
 
 
 def test_features_that_are_not_given_stay_as_they_are_known():

@@ -326,6 +326,7 @@ def tells(column: pl.Series) -> bool:
     here = column.drop_nulls()
     if column.dtype in TEXT:
         here = here.cast(pl.String).str.split("|").explode()
+        here = here.filter(here != "")
         return 0 < 2 * here.n_unique() <= here.len()
     return here.len() > 0
 
