@@ -235,6 +235,29 @@ def test_two_runs_do_not_add_to_the_same_file(peers: Any, tmp_path: Path) -> Non
     assert len(peers.records.Records.of(one.path).found) == 1
 
 
+def test_tidied_records_say_what_all_of_them_say(peers: Any, tmp_path: Path) -> None:
+    def run(at: int) -> dict[str, Any]:
+        return {"kind": "run", "protocol": {"tries": at}, "machine": {}}
+
+    one, two = records_of("peer", [[0.9]]), records_of("peer", [[0.8]])
+    trying = [one[0] | {"kind": "try"}]
+    here = [{"kind": "environment", "library": "peer", "reason": reason} for reason in ("no", "")]
+    every = [run(0), here[0], *trying, run(1), here[1], *one, run(2), *two, run(3)]
+    records = peers.records.Records(tmp_path / "all.jsonl")
+    for record in every:
+        records.add({name: value for name, value in record.items() if name != "run"})
+    tidied = list(records.tidied())
+    assert [record["kind"] for record in tidied] == ["try", "environment", "run", "fit"]
+    again = peers.records.Records(tmp_path / "tidied.jsonl")
+    for record in tidied:
+        again.add(record)
+    (fit,) = again.all("fit")
+    assert fit["figures"]["rmse"] == 0.8
+    runs = list(again.all("run"))
+    assert runs[fit["run"]]["protocol"] == {"tries": 2}
+    assert next(iter(again.all("try")))["settings"] == trying[0]["settings"]
+
+
 def test_nothing_is_begun_after_the_budget(peers: Any, queue: Any) -> None:
     say, asked = quick()
     assert not queue(say, budget=-1).run("ml-100k", named(peers, "cmfrec"))

@@ -6,6 +6,7 @@
     python benchmarks/peers table
     python benchmarks/peers pictures --to pictures
     python benchmarks/peers write README.md docs/results.md    # --records benchmarks/peers/found.jsonl
+    python benchmarks/peers tidy benchmarks/peers/found.jsonl
 
 Each library runs in a process and an environment of its own, pinned to one core and then to two. Of
 every method as many settings are tried (``--tries``): the library's own, then some drawn from its space,
@@ -27,6 +28,7 @@ Predictions are clipped to the range of the training ratings. A user or item tha
 predicted as the library does; where it has no answer, biases alone stand in.
 """
 
+import json
 import math
 import signal
 import sys
@@ -203,6 +205,13 @@ def pictures(
                     _say(str(reason))
                 else:
                     typer.echo(path)
+
+
+@app.command()
+def tidy(to: Path, records: Found = FOUND) -> None:
+    """Write the records that anything is made of, as in: tidy benchmarks/peers/found.jsonl"""
+    lines = [json.dumps(record) + "\n" for record in Records.of(records).tidied()]
+    to.write_text("".join(lines), "utf-8")
 
 
 @app.command()

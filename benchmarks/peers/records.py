@@ -67,6 +67,25 @@ class Records:
             record["run"] = self.n_runs - 1
             self.keys[key(record)] = record
 
+    def tidied(self) -> Iterator[Record]:
+        """Those that anything is made of, in order: the last of each fit and try and environment, and
+        runs that have fits.
+        """
+        with_fits = {record["run"] for record in self.all("fit")}
+        last = {record["library"]: record for record in self.all("environment")}
+        n_runs = 0
+        for record in self.found:
+            kept = record
+            if record["kind"] == "run":
+                used, n_runs = n_runs in with_fits, n_runs + 1
+            elif record["kind"] == "environment":
+                used = last[record["library"]] is record
+            else:
+                used = self.keys[key(record)] is record
+                kept = {name: value for name, value in record.items() if name != "run"}
+            if used:
+                yield kept
+
     def add(self, record: Record) -> None:
         self._take(json.loads(json.dumps(record)))
         with self.path.open("a", encoding="utf-8") as file:
