@@ -382,10 +382,9 @@ def titled(titles: pl.DataFrame = TITLES) -> Ratings:
 
 def test_genres_and_years_are_known_without_being_handed_over():
     ratings = titled()
-    assert ratings.features is None
-    items = ratings.known.items.toarray()
+    items = ratings.features.items.toarray()
     names = ("genres=Crime", "genres=Drama", "genres=War", "year")
-    assert ratings.known.names == ((), names)
+    assert ratings.features.names == ((), names)
     root = np.float32(np.sqrt(0.5))
     np.testing.assert_allclose(
         items[:, :3], [[root, root, 0], [0, root, root], [0, 0, 1], [1, 0, 0]]
@@ -395,41 +394,35 @@ def test_genres_and_years_are_known_without_being_handed_over():
 
 def test_what_tells_nothing_of_another_item_is_no_feature():
     own = TITLES.with_columns(genres=pl.Series(["a", "b", "c", "d"]))
-    assert titled(own).known.names == ((), ("year",))
+    assert titled(own).features.names == ((), ("year",))
     same = own.with_columns(title=pl.Series(["Heat (1995)", "Ran (1995)", None, "Alien"]))
-    assert titled(same).known is None
+    assert titled(same).features is None
     assert told_by_titles(titled(same).item_vocabulary, few=True).columns == [
         "id",
         "genres",
         "year",
     ]
-    assert titled(TITLES.select("id")).known is None
+    assert titled(TITLES.select("id")).features is None
     blank = TITLES.select("id", genres=pl.Series(["", "|", "||", ""]))
-    assert titled(blank).known is None
+    assert titled(blank).features is None
 
 
 def test_features_that_are_not_given_stay_as_they_are_known():
     users = pl.DataFrame({"id": ["ann", "bob"], "age": [20, 40]})
     beside = (
-        titled().with_features(users=users).with_features(ratings={"month": [1, 1, 2, 2]}).known
+        titled().with_features(users=users).with_features(ratings={"month": [1, 1, 2, 2]}).features
     )
     assert beside.names[0] == ("age",)
     assert beside.names[1][-1] == "year"
     assert beside.ratings["month"].tolist() == [0, 0, 1, 1]
-    instead = titled().with_features(items=pl.DataFrame({"id": [7, 8], "length": [1, 2]})).known
+    instead = titled().with_features(items=pl.DataFrame({"id": [7, 8], "length": [1, 2]})).features
     assert instead.names == ((), ("length",))
     nothing = titled().without_features()
-    assert nothing.known.items is None
-    assert nothing.with_features(users=users).known.names == (("age",), ())
+    assert nothing.features is None
+    assert nothing.with_features(users=users).features.names == (("age",), ())
     assert nothing.item_vocabulary.label(0) == "Heat (1995)"
 
 
 def test_ratings_with_titles_are_other_ratings_to_a_fit():
     assert titled().digest != titled(TITLES.select("id")).digest
     assert titled().digest == titled(TITLES.reverse()).digest
-
-
-def test_a_part_learns_years_from_its_own_items():
-    part = titled().take(np.array([0, 1, 2]))
-    np.testing.assert_allclose(part.known.items.toarray()[:, -1], [1, -1, 0])
-    assert titled().take(np.array([0, 2])).known is None  # one year, and no genre twice

@@ -1,6 +1,7 @@
 """Newcomers of whom features are known, in a model that was fitted to features of both sides."""
 
 import logging
+import multiprocessing
 import re
 from dataclasses import replace
 from pathlib import Path
@@ -346,7 +347,7 @@ def test_ids_may_be_text_and_titles_are_taken_over(rec) -> None:
 def test_titles_say_what_frames_of_the_same_say_and_items_that_join_are_known_by_theirs() -> None:
     year = 1950 + 40 * (PLANTED.items["minutes"] > 100).cast(pl.Int64)
     told = PLANTED.items.select("id", title=pl.format("Film {} ({})", "id", year), genres="genres")
-    train = replace(PLANTED.train, item_vocabulary=PLANTED.train.item_vocabulary.with_titles(told))
+    train = PLANTED.train.titled(PLANTED.train.item_vocabulary.with_titles(told))
     rec = db.fit(train, MODEL, GIBBS, purpose="predict", seed=3)
     frame = told.select("id", "genres", year.cast(pl.Float64).alias("year"))
     other = db.fit(
@@ -356,7 +357,7 @@ def test_titles_say_what_frames_of_the_same_say_and_items_that_join_are_known_by
         np.testing.assert_array_equal(rec.parameters[name], group)
     assert rec.facts.features == other.facts.features
     new = joining({(1, 6): 4.0, (5, 12): 2.0})
-    named = replace(new, item_vocabulary=new.item_vocabulary.with_titles(told))
+    named = new.titled(new.item_vocabulary.with_titles(told))
     grown, same = rec.partial_fit(named), other.partial_fit(new, items=frame[[6, 12]])
     np.testing.assert_array_equal(row(grown, "item", 6), row(same, "item", 6))
     assert not np.allclose(row(grown, "item", 6), row(rec.partial_fit(new), "item", 6))
@@ -435,12 +436,38 @@ def test_a_loaded_model_reads_features_the_same(rec, tmp_path, half) -> None:
     assert (len(later.user_vocabulary), len(later.item_vocabulary)) == (N_USERS, N_ITEMS)
 
 
+def _fit_a_part(train: db.Ratings) -> None:
+    assert db.fit(train, MODEL, GIBBS, purpose="predict").facts.features["item"].columns
+
+
+@pytest.mark.skipif(
+    "fork" not in multiprocessing.get_all_start_methods(), reason="the system has no fork"
+)
+def test_a_child_process_can_fit_to_titles_that_its_parent_has_read() -> None:
+    """After a fork Polars must not be asked: it would wait for threads that are not there."""
+    told = PLANTED.items.select("id", "title", "genres")
+    titled = PLANTED.train.titled(PLANTED.train.item_vocabulary.with_titles(told))
+    train, _ = titled.split(0.2, seed=1)
+    child = multiprocessing.get_context("fork").Process(target=_fit_a_part, args=(train,))
+    child.start()
+    child.join(60)
+    child.kill()
+    assert child.exitcode == 0
+
+
 def test_a_solver_that_makes_no_use_of_features_says_so(caplog) -> None:
     told = PLANTED.train.with_features(users=PLANTED.users)
     with caplog.at_level(logging.WARNING, "dotbias"):
         rec = db.fit(told, MODEL, db.ALS(n_iterations=1), purpose="predict")
     assert "ALS makes no use of features; Gibbs does." in caplog.text
     assert rec.facts.features == {}
+    caplog.clear()
+    genres = PLANTED.items.select("id", "title", "genres")  # which nobody has handed over
+    titled = PLANTED.train.titled(PLANTED.train.item_vocabulary.with_titles(genres))
+    assert titled.features is not None
+    with caplog.at_level(logging.WARNING, "dotbias"):
+        db.fit(titled, MODEL, db.ALS(n_iterations=1), purpose="predict")
+    assert "features" not in caplog.text
 
 
 P = "parameters."

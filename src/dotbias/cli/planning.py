@@ -49,9 +49,9 @@ class Plan:
             show.say(f"Solver: {self.choice}")
         elif self.because is not None:
             show.say(f"Solver: {self.because}")
-        if not isinstance(self.solver, Gibbs) or ratings.known is None:
+        if not isinstance(self.solver, Gibbs) or ratings.features is None:
             return
-        for nouns, encoder in zip(("users", "items"), ratings.known.encoders, strict=True):
+        for nouns, encoder in zip(("users", "items"), ratings.features.encoders, strict=True):
             if encoder.columns:
                 show.say(f"Features of {nouns}: {listed(c.name for c in encoder.columns)}.")
 

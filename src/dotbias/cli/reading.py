@@ -4,7 +4,7 @@ import os
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext, redirect_stderr
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, fields
 from pathlib import Path
 from tempfile import TemporaryFile
 from typing import TYPE_CHECKING, Annotated, Any, Literal
@@ -353,8 +353,7 @@ class Reading:
             if self.titles in (None, Path(NONE)):
                 return ratings
             known = read_titles(self.titles)  # of items that only the service knows, too
-            titled = ratings.item_vocabulary.with_titles(known)
-            return replace(ratings, item_vocabulary=titled)
+            return ratings.titled(ratings.item_vocabulary.with_titles(known))
         if rows.is_empty():
             raise DataError(f"{name}: nobody has rated anything yet; name RATINGS besides")
         told = rows.select("user", "item", "time", rating="value")

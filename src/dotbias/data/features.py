@@ -2,7 +2,7 @@
 
 import logging
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
 import numpy as np
@@ -191,23 +191,20 @@ class Features(Shown):
         items: shape (n_items, n_item_features), float32, or None.
         ratings: for each named feature of a rating the category of each rating, shape (n,), int32.
         encoders: how the users' and the items' features came from frames.
+        by_titles: whether they are what titles and genres say, and nobody has handed any over.
     """
 
     users: csr_array | None = None
     items: csr_array | None = None
     ratings: Mapping[str, Index] = field(default_factory=dict)
     encoders: tuple[FeatureEncoder, FeatureEncoder] = (FeatureEncoder(), FeatureEncoder())
+    by_titles: bool = False
 
     @property
     def names(self) -> tuple[tuple[str, ...], tuple[str, ...]]:
         """Names of the users' and of the items' features."""
         of_users, of_items = self.encoders
         return of_users.names, of_items.names
-
-    @property
-    def are_none(self) -> bool:
-        """Whether nothing is said of anybody."""
-        return self.users is None and self.items is None and not self.ratings
 
     def check(self, n_users: int, n_items: int, n_ratings: int) -> None:
         """Refuse features that are not those of so many users, items and ratings.
@@ -241,15 +238,14 @@ class Features(Shown):
     def take_rows(self, rows: NDArray[Any]) -> "Features":
         """The features of some of the ratings, users and items as they are."""
         ratings = {name: codes[rows] for name, codes in self.ratings.items()}
-        return Features(self.users, self.items, ratings, self.encoders)
+        return replace(self, ratings=ratings)
 
     def take_sides(self, users: NDArray[Any] | None, items: NDArray[Any] | None) -> "Features":
         """The features of some of the users and items (None: of all)."""
-        return Features(
-            self.users if users is None or self.users is None else self.users[users],
-            self.items if items is None or self.items is None else self.items[items],
-            self.ratings,
-            self.encoders,
+        return replace(
+            self,
+            users=self.users if users is None or self.users is None else self.users[users],
+            items=self.items if items is None or self.items is None else self.items[items],
         )
 
 

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from dotbias.data.arrays import LARGEST as LARGEST
 from dotbias.data.arrays import as_numbers, as_whole_numbers
-from dotbias.data.features import FeatureEncoder, Features, codes, encode, told_by_titles
+from dotbias.data.features import Features, codes, encode, told_by_titles
 from dotbias.data.kind import KINDS as KINDS
 from dotbias.data.kind import Kind as Kind
 from dotbias.data.reading import Reading
@@ -77,8 +77,8 @@ class Ratings(Shown):
         times: seconds since 1970 of each rating, shape (n,), int64, or None.
         declared_scale: the scale where the user named it; else None, and the scale is the range of
             these very ratings, so that a training part never learns it from held-out rows.
-        features: what else is known of users, items and single ratings, where it was handed over; see
-            ``with_features``.
+        features: what else is known of users, items and single ratings; see ``with_features`` and
+            ``titled``.
         kind: what the values are: "ratings"; "counts", how often or how much (plays, purchases, hours),
             all above 0, since a pair with a count of 0 is one that is not there; or "events", of which
             only the pair is known, and every value is 1.
@@ -180,8 +180,6 @@ class Ratings(Shown):
         declared = declared_scale(scale, kind)
         user_vocabulary, user_index = Vocabulary.encode(as_ids(users))
         item_vocabulary, item_index = Vocabulary.encode(as_ids(items))
-        if titles is not None:
-            item_vocabulary = item_vocabulary.with_titles(titles)
         if values is None:
             if kind != "events":
                 raise SettingError(
@@ -207,7 +205,7 @@ class Ratings(Shown):
                 f"{kind} {first} and {second} are both of user {user!r} and item {item!r}: make one of "
                 "each pair, as read_ratings does with a frame"
             )
-        return ratings
+        return ratings if titles is None else ratings.titled(item_vocabulary.with_titles(titles))
 
     if not TYPE_CHECKING:  # to which any name would then be one
 
@@ -290,17 +288,6 @@ class Ratings(Shown):
         return std if std >= 1 / LARGEST else 1.0
 
     @cached_property
-    def known(self) -> Features | None:
-        """The features that a fit reads: ``features``; as long as nobody has said any, what genres and
-        years at the end of titles say of items.
-        """
-        told = None if self.features is not None else told_by_titles(self.item_vocabulary)
-        if told is None:
-            return self.features
-        table, encoder = encode(told, self.item_vocabulary, "item")
-        return Features(items=table, encoders=(FeatureEncoder(), encoder))
-
-    @cached_property
     def digest(self) -> str:
         """SHA-256 of the pairs, the values and the features, in hexadecimal: what a fit reads, beside
         the scale. Ids do not count, nor do times.
@@ -308,8 +295,8 @@ class Ratings(Shown):
         digest = hashlib.sha256()
         for column in (self.user_indices, self.item_indices, self.values):
             digest.update(np.ascontiguousarray(column).data)
-        if self.known is not None:
-            self.known.add_to(digest)
+        if self.features is not None:
+            self.features.add_to(digest)
         return digest.hexdigest()
 
     @property
@@ -398,8 +385,8 @@ class Ratings(Shown):
     ) -> "Ratings":
         """These ratings with what else is known: age and occupation, genres, the month of a rating.
 
-        Solvers that can use it do (``Gibbs``); a split keeps it. What is not given stays as it is
-        ``known``: genres of items and years of their titles need no saying.
+        Solvers that can use it do (``Gibbs``); a split keeps it. What is not given stays as it is:
+        genres of items and years of their titles, where these are known, need no saying.
 
         Args:
             users: a frame whose first column holds user ids, and the others features (see
@@ -416,7 +403,7 @@ class Ratings(Shown):
         >>> r.features.names
         (('job=artist', 'job=cook'), ())
         """
-        before = self.known or Features()
+        before = self.features or Features()
         user_table, item_table = before.users, before.items
         of_users, of_items = before.encoders
         if users is not None:
@@ -430,14 +417,29 @@ class Ratings(Shown):
         return replace(self, features=Features(user_table, item_table, by_rating, encoders))
 
     def without_features(self) -> "Ratings":
-        """These ratings, of whose users and items nothing is known beside them, whatever titles say.
+        """These ratings, of which nothing else is known, whatever titles say.
 
         >>> titles = pl.DataFrame({"id": [7, 9], "title": ["Heat (1995)", "Ran (1985)"]})
         >>> r = Ratings.from_columns(["ann", "bob"], [7, 9], [4.0, 5.0], titles=titles)
-        >>> r.known.names, r.without_features().known.names
-        (((), ('year',)), ((), ()))
+        >>> r.features.names, r.without_features().features
+        (((), ('year',)), None)
         """
-        return replace(self, features=Features())
+        return replace(self, features=None)
+
+    def titled(self, items: Vocabulary) -> "Ratings":
+        """These ratings with what a vocabulary of the same items says of them: titles and genres.
+
+        Genres, and the years of titles that end in one, are features from then on, unless some of items
+        were handed over; none is where it tells nothing of another item.
+        """
+        ratings = replace(self, item_vocabulary=items)
+        before = self.features or Features(by_titles=True)
+        told = told_by_titles(items) if before.by_titles or before.items is None else None
+        if told is None:
+            return ratings
+        table, encoder = encode(told, items, "item")
+        features = replace(before, items=table, encoders=(before.encoders[0], encoder))
+        return replace(ratings, features=features)
 
     def split(
         self,

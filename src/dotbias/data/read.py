@@ -271,7 +271,7 @@ def read_located(
         named = known.of(ratings.item_vocabulary)
         notices += known.said(named.n_titles, len(named))
     if named.n_titles:
-        ratings = replace(ratings, item_vocabulary=named)
+        ratings = ratings.titled(named)
     reading = _completed(table, ratings, found, titled=own is not None)
     return replace(ratings, reading=reading), ReadReport(
         source=table.name,

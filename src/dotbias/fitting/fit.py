@@ -289,8 +289,8 @@ def _fit_one(runs: _Runs, model: Model | None, solver: Solver | None) -> Part:
     if model is None:
         model = DotBias() if solver is None else solver.default_model
     solver = (default_solver(model) if solver is None else solver).settled(model, ratings)
-    told = ratings.features is not None and not ratings.features.are_none
-    if told and model.scores == "rating" and not isinstance(solver, Gibbs):
+    given = ratings.features is not None and not ratings.features.by_titles
+    if given and model.scores == "rating" and not isinstance(solver, Gibbs):
         _log.warning("%s makes no use of features; Gibbs does.", type(solver).__name__)
     title = "fitting" if model.scores == "rating" else "fitting preferences"
     pace, done = _Pace(title.capitalize(), solver), 0
@@ -332,11 +332,14 @@ def _fit_one(runs: _Runs, model: Model | None, solver: Solver | None) -> Part:
 
 def _encoders(ratings: Ratings, parameters: Parameters) -> dict[str, FeatureEncoder]:
     """How features are read of which a fit has left effects."""
-    told = [side for side in OTHER if f"{side}_feature_effects" in parameters]
-    if not told or ratings.known is None:
+    given = ratings.features
+    if given is None:
         return {}
-    encoders = dict(zip(OTHER, ratings.known.encoders, strict=True))
-    return {side: encoders[side] for side in told if encoders[side].columns}
+    return {
+        side: encoder
+        for side, encoder in zip(OTHER, given.encoders, strict=True)
+        if encoder.columns and f"{side}_feature_effects" in parameters
+    }
 
 
 def _anywhere(solver: Solver) -> Solver:

@@ -130,11 +130,11 @@ def features_of(ratings: Ratings, histories: bool) -> tuple[list[csr_array], lis
         rated = csr_array((ones, (ratings.user_indices, ratings.item_indices)), shape=shape)
         users.append(_normalised(rated))
         items.append(_normalised(csr_array(rated.T)))
-    if ratings.known is not None:
-        if ratings.known.users is not None:
-            users.append(ratings.known.users)
-        if ratings.known.items is not None:
-            items.append(ratings.known.items)
+    if ratings.features is not None:
+        if ratings.features.users is not None:
+            users.append(ratings.features.users)
+        if ratings.features.items is not None:
+            items.append(ratings.features.items)
     return users, items
 
 

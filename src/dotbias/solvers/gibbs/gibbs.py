@@ -42,7 +42,7 @@ class Gibbs(IteratingSolver):
 
     With ``histories``, a user's mean moves with the items the user rated, and an item's with the users
     who rated it (SVD++, Koren 2008, on both sides). Features of users and items, by default the genres
-    of items and the years of their titles (``Ratings.known``), move the means in the same way.
+    of items and the years of their titles (``Ratings.titled``), move the means in the same way.
 
     What ``fit`` returns is a single ``DotBias``: the mean of all samples, of the smallest number of
     factors (at most the model's ``n_factors``) that keeps its predictions within what is stated in

@@ -237,7 +237,7 @@ class Posterior:
 
     def _features(self, side: Side) -> csr_array | None:
         """What the training ratings say of users (or items) beside ratings."""
-        given = self.ratings.known
+        given = self.ratings.features
         return None if given is None else given.users if side == "user" else given.items
 
     def _priors(
