@@ -1,6 +1,7 @@
 """A real browser for tests of pages."""
 
 import shutil
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -13,6 +14,16 @@ _FLAGS = [
     *("--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run"),
     *("--disable-background-networking", "--disable-component-update", "--disable-sync"),
 ]
+
+
+def until(page: Any, expression: str, seconds: float = 30) -> None:
+    """Wait until an expression is true. (``wait_for_function`` asks again from within the page, where a
+    policy that allows no evaluation refuses it: it works where the first answer is yes.)
+    """
+    end = time.monotonic() + seconds
+    while not page.evaluate(expression):
+        assert time.monotonic() < end, expression
+        page.wait_for_timeout(20)
 
 
 @contextmanager
@@ -52,4 +63,4 @@ class Visit(Watched):
         super().__init__(browser, **settings)
         self.url = path.as_uri()
         self.page.goto(self.url)
-        self.page.wait_for_function("document.documentElement.dataset.drawn")
+        until(self.page, "document.documentElement.dataset.drawn")

@@ -10,7 +10,7 @@ from PIL import Image
 
 from dotbias.pictures import Amounts, Groups, MapPicture
 from dotbias.pictures.palette import GREYS, GROUNDS, GROUP_COLOURS
-from tests.browser import Visit, chromium
+from tests.browser import Visit, chromium, until
 
 N, NEAR = 60, 4
 MARKUP = "<script>alert('no')</script><img src=x onerror=alert(1)>"
@@ -253,9 +253,7 @@ def test_zooming_keeps_what_is_under_the_pointer_and_the_button_brings_all_back(
     page.mouse.move(*map(round, start[0]))
     for _ in range(5):
         page.mouse.wheel(0, -200)
-    page.wait_for_function(
-        f"Math.abs(document.getElementById('points').place(21)[0] - {start[1][0]}) > 20"
-    )
+    until(page, f"Math.abs(document.getElementById('points').place(21)[0] - {start[1][0]}) > 20")
     np.testing.assert_allclose(place(page, 20), start[0], atol=3)  # half a pixel, zoomed
     page.click("#whole")
     np.testing.assert_allclose([place(page, i) for i in (20, 21)], start, atol=1e-6)

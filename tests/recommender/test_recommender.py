@@ -305,7 +305,10 @@ def test_an_ambiguous_title_lists_the_candidates(rec):
 
 @pytest.fixture(scope="module")
 def sampled(ratings):
-    return fit(ratings, solver=Gibbs(n_samples=60, burn_in=20, n_factors=3, keep_samples=12))
+    return fit(
+        ratings.without_features(),
+        solver=Gibbs(n_samples=60, burn_in=20, n_factors=3, keep_samples=12),
+    )
 
 
 def by_hand(rec, u, i):
