@@ -82,9 +82,12 @@ class Clock:
         return cls(time.perf_counter(), busy / tick, _session(leader) / tick)
 
     def others(self, later: "Clock") -> float:
-        """Cores that others kept busy between two moments, on average."""
+        """Cores that others kept busy between two moments, on average. Both clocks tick, and what is
+        less than a tick of each cannot be told from nothing.
+        """
         work = (later.machine - self.machine) - (later.session - self.session)
-        return max(0.0, work / max(later.wall - self.wall, 1e-9))
+        told = work - 2 / os.sysconf("SC_CLK_TCK")
+        return max(0.0, told / max(later.wall - self.wall, 1e-9))
 
 
 def _session(leader: int) -> int:
