@@ -79,6 +79,13 @@ def test_titles_beside_the_ratings_are_read_and_said_and_can_be_left_out(run):
     assert "Features" not in run(f"fit stars.csv {alone} -o als.dotbias").stderr
 
 
+@pytest.mark.usefixtures("files")
+def test_tuning_says_which_features_it_makes_use_of(run):
+    short = "tune stars.csv --titles movies.csv --trials 1 --json --solver"
+    said = {solver: run(f"{short} {solver}").stderr for solver in ("gibbs", "als")}
+    assert ["Features of items: genres, year." in said[name] for name in said] == [True, False]
+
+
 def test_an_option_of_features_chooses_the_solver_that_reads_them():
     plan = planning.plan(Solving(), FeatureFiles(item_features="movies.csv").typed)
     assert isinstance(plan.solver, db.Gibbs)
@@ -116,6 +123,7 @@ def test_cross_validation_uses_features(run):
         ),
         ("fit stars.csv --model net --item-features movies.csv", "no meaning for --model net"),
         ("fit stars.csv --user-features none.csv", "none.csv: there is no such file"),
+        ("fit stars.csv --user-features none", "none: there is no such file"),
         ("fit stars.csv --item-features users.csv", "users.csv: no item column is recognised"),
         ("fit stars.csv --user-features movies.csv", "movies.csv: no user column is recognised"),
         (
@@ -138,3 +146,9 @@ def test_a_mistake_is_one_message_and_exit_code_1(run, command, message):
 @pytest.mark.usefixtures("fitted")
 def test_an_update_of_nothing_is_refused(run):
     assert "name RATINGS" in run("update told.dotbias -o x", code=2).stderr
+
+
+@pytest.mark.usefixtures("fitted")
+def test_an_update_without_what_titles_say_is_pointed_to_the_option_that_does_it(run):
+    wrong = run("update told.dotbias new.csv --item-features none -o x", code=2)
+    assert "--titles none" in wrong.stderr

@@ -53,8 +53,9 @@ class FeatureFiles:
     @property
     def _files(self) -> "dict[Side, str]":
         """The files, by whose features they hold."""
-        given: dict[Side, str | None] = {"user": self.user_features, "item": self.item_features}
-        return {side: file for side, file in given.items() if file not in (None, NONE)}
+        of_items = None if self.item_features == NONE else self.item_features
+        given: dict[Side, str | None] = {"user": self.user_features, "item": of_items}
+        return {side: file for side, file in given.items() if file is not None}
 
     def read(self, *, all_columns: bool) -> "dict[str, pl.DataFrame]":
         """The tables, by the names that ``with_features`` and ``partial_fit`` have for them.

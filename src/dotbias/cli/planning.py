@@ -49,11 +49,17 @@ class Plan:
             show.say(f"Solver: {self.choice}")
         elif self.because is not None:
             show.say(f"Solver: {self.because}")
-        if not isinstance(self.solver, Gibbs) or ratings.features is None:
-            return
-        for nouns, encoder in zip(("users", "items"), ratings.features.encoders, strict=True):
-            if encoder.columns:
-                show.say(f"Features of {nouns}: {listed(c.name for c in encoder.columns)}.")
+        if isinstance(self.solver, Gibbs):
+            say_features(ratings)
+
+
+def say_features(ratings: "Ratings") -> None:
+    """Notes which features there are."""
+    if ratings.features is None:
+        return
+    for nouns, encoder in zip(("users", "items"), ratings.features.encoders, strict=True):
+        if encoder.columns:
+            show.say(f"Features of {nouns}: {listed(c.name for c in encoder.columns)}.")
 
 
 def plan(solving: Solving, also: Mapping[str, tuple[SolverName, ...]] | None = None) -> Plan | None:

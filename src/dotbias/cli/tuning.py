@@ -144,6 +144,8 @@ def tune(
     table = reading.read(ratings)
     check_in_memory(table)
     show.say(summary(table))
+    if name == "rmse" and solver in ("auto", "gibbs"):
+        planning.say_features(table)
     train = Parts.of(table, test_size, seed if split_seed is None else split_seed, 0).train
     show.say(
         f"Tuning on {len(train):,} of {len(table):,} {table.kind}: `fit` holds the others out."

@@ -20,6 +20,7 @@ from dotbias.cli.reading import (
     without_panics,
 )
 from dotbias.cli.writing import TableOption, Writes, WritesModel, in_parts, lists, write_table
+from dotbias.data.reading import NONE
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -502,6 +503,10 @@ def update(
     from dotbias.plain import to_plain
     from dotbias.recommender.recommender import Recommender
 
+    if features.item_features == NONE:
+        raise typer.BadParameter(
+            "--item-features none: to join without what titles say, --titles none"
+        )
     rec = Recommender.load(model)
     reading = replace(reading, scale=rec.scale)
     new = None
