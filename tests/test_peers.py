@@ -2,7 +2,9 @@
 
 import json
 import math
+import os
 import re
+import subprocess
 import sys
 import threading
 from collections.abc import Iterator
@@ -387,6 +389,33 @@ def test_times_of_a_busy_machine_do_not_count(peers: Any) -> None:
     assert math.isnan(two.median)
     assert not two.timed(["u1"], 1)
     assert two.complete(["u1"], 3)
+
+
+def test_a_search_gives_way_to_work_of_other_sessions() -> None:
+    group = Path("/proc/self/autogroup")
+    if not group.exists():
+        pytest.skip("this system has no groups of sessions")
+    code = "import machine; machine.give_way(); print(open('/proc/self/autogroup').read())"
+    run = subprocess.run(
+        [sys.executable, "-c", code],
+        env=os.environ | {"PYTHONPATH": str(FOLDER / "peers")},
+        start_new_session=True,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert run.stdout.strip().endswith("nice 10")
+    assert not group.read_text().strip().endswith("nice 10")  # ours is another
+
+
+def test_what_a_clock_cannot_tell_from_its_ticks_is_nobodys_work(peers: Any) -> None:
+    clock, tick = peers.machine.Clock, 1 / peers.machine.os.sysconf("SC_CLK_TCK")
+    for wall in (0.007, 20.0):
+        began = clock(5.0, 100.0, 30.0)
+        of_its_own = clock(5.0 + wall, 100.0 + 3 * tick, 30.0 + tick)
+        assert began.others(of_its_own) == 0
+        beside = clock(5.0 + wall, 100.0 + wall + 2 * tick, 30.0)
+        assert began.others(beside) == pytest.approx(1.0)
 
 
 def test_of_fits_with_other_settings_the_last_count(peers: Any) -> None:

@@ -18,6 +18,8 @@ THREAD_VARIABLES = (
     *("POLARS_MAX_THREADS", "TF_NUM_INTRAOP_THREADS", "TF_NUM_INTEROP_THREADS"),
 )
 
+_NICE = 10
+
 
 def pinned(n: int) -> list[int]:
     """The last n cores that this process may use.
@@ -29,6 +31,16 @@ def pinned(n: int) -> list[int]:
     if n > len(cores):
         raise ValueError(f"{n} threads need {n} cores, and this process may use {len(cores)}")
     return cores[-n:]
+
+
+def give_way() -> None:
+    """Let other work go first. Linux may weigh sessions against each other as groups: a process that is
+    nice within a session of its own alone would still take half of a core from another.
+    """
+    os.nice(_NICE)
+    group = Path("/proc/self/autogroup")
+    if group.exists():
+        group.write_text(str(_NICE))
 
 
 def description() -> dict[str, Any]:

@@ -27,7 +27,7 @@ import sets
 from contestants import Contestant
 from environments import Environment
 from jobs import Visit, visits
-from machine import QUIET, THREAD_VARIABLES, Clock, pinned
+from machine import QUIET, THREAD_VARIABLES, Clock, give_way, pinned
 from records import Record, Records, first_repeat
 
 START_SECONDS = 120.0
@@ -64,7 +64,7 @@ class Worker:
     def _settle(self) -> None:
         os.sched_setaffinity(0, self.cores)
         if self.visit.kind == "try":
-            os.nice(10)
+            give_way()
 
     def __exit__(
         self,
