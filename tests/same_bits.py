@@ -52,7 +52,8 @@ def results(what: str) -> Iterator[tuple[str, Parameters]]:
         model = db.DotProduct(n_factors=16, n_svd_factors=8)
         yield what, solver.fit(model, RATINGS)[0]
     elif what == "gibbs":
-        solver = db.Gibbs(n_samples=3, burn_in=1, n_threads=N_THREADS)
+        # Scales are drawn from the sixth sample on.
+        solver = db.Gibbs(n_samples=8, burn_in=1, n_threads=N_THREADS)
         yield what, solver.fit(MODEL, RATINGS)[0]
     elif what == "net":
         solver = db.GradientDescent(batch_size=64, n_epochs=1, device="cpu")

@@ -376,16 +376,19 @@ def draw(report: Report, task: str, name: str, threads: int, path: Path, note: s
     ax.set_title(f"{name}, {n} split{'s' * (n > 1)}{note}", loc="left", fontsize=11)
     ax.grid(alpha=0.25)
     legend.axis("off")
-    for at, row in enumerate(rest, 1):
-        color = ours if row.library == "dotbias" else theirs
-        told = f"{at:>2}  {row.method}  {row.mean(figure):.{4 if sign > 0 else 3}f}"
-        legend.text(0, 1 - 0.045 * at, told, fontsize=8.5, color=color, transform=legend.transAxes)
-    lines = ["—o—  dotbias over its budget"] * bool(curve)
+    digits = 4 if sign > 0 else 3
+    lines = [
+        (f"{at:>2}  {row.method}  {row.mean(figure):.{digits}f}", row.library == "dotbias")
+        for at, row in enumerate(rest, 1)
+    ]
+    lines += [("", True), ("—o—  dotbias over its budget", True)] if curve else []
     for letter, row in zip(ascii_lowercase, curve, strict=False):
-        told = f"{row.mean(figure):.{4 if sign > 0 else 3}f}"
-        lines.append(f" {letter}  {row.method.removeprefix('dotbias, ')}  {told}")
-    for at, told in enumerate(lines, len(rest) + 2):
-        legend.text(0, 1 - 0.045 * at, told, fontsize=8.5, color=ours, transform=legend.transAxes)
+        of_curve = f"{row.method.removeprefix('dotbias, ')}  {row.mean(figure):.{digits}f}"
+        lines.append((f" {letter}  {of_curve}", True))
+    step = min(0.045, 1 / len(lines))
+    for at, (told, own) in enumerate(lines, 1):
+        how = {"fontsize": 8.5, "color": ours if own else theirs, "va": "bottom"}
+        legend.text(0, 1 - step * at, told, transform=legend.transAxes, **how)
     path.parent.mkdir(parents=True, exist_ok=True)
     fig.savefig(path, dpi=120)
     plt.close(fig)
