@@ -8,8 +8,8 @@
     python benchmarks/gibbs.py threads             # from how many ratings on two threads pay
     python benchmarks/gibbs.py lengths             # is a longer chain worse on any shape of data?
 
-``choose`` holds out a tenth (seed 7) of each protocol's first training part, or of its first ``--splits``,
-and prints the mean. ``accuracy`` prints for each split the test RMSE of the samples' mean and of the
+``choose`` holds out a tenth (seed 7) of each protocol's first training parts, one or ``--splits``, and
+prints the mean. ``accuracy`` prints for each split the test RMSE of the samples' mean and of the
 single model it is compressed to, its rank, and the seconds of sampling and of the whole fit.
 ``threads`` draws samples of invented ratings on one thread and on two by turns, and prints the least
 milliseconds of each: other programs only ever add to them.
