@@ -82,8 +82,11 @@ def test_titles_beside_the_ratings_are_read_and_said_and_can_be_left_out(run):
 @pytest.mark.usefixtures("files")
 def test_tuning_says_which_features_it_makes_use_of(run):
     short = "tune stars.csv --titles movies.csv --trials 1 --json --solver"
-    said = {solver: run(f"{short} {solver}").stderr for solver in ("gibbs", "als")}
-    assert ["Features of items: genres, year." in said[name] for name in said] == [True, False]
+    done = {solver: run(f"{short} {solver}") for solver in ("gibbs", "als")}
+    said = ["Features of items: genres, year." in one.stderr for one in done.values()]
+    assert said == [True, False]
+    for one in done.values():
+        assert "there was no other: give more (--trials)" in json.loads(one.stdout)["verdict"]
 
 
 def test_an_option_of_features_chooses_the_solver_that_reads_them():

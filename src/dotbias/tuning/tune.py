@@ -313,7 +313,8 @@ class Tuning(Shown):
     def _lines(self) -> Iterator[str]:
         counts = self.counts()
         told = ", ".join(f"{n} {state}" for state, n in counts.items() if n)
-        yield f"{len(self.trials)} trials in {self.seconds:.0f} s: {told or 'none'}"
+        n = len(self.trials)
+        yield f"{n} trial{'s' * (n != 1)} in {self.seconds:.0f} s: {told or 'none'}"
         yield self.verdict
         yield f"settings  {self.solver.brief()} of {self.model.brief()}"
         for edge in self.edges:
@@ -756,6 +757,8 @@ class _Search:
             )
         if self.interrupted:
             return f"it was interrupted before anything was fitted again on {N_SEEDS} fresh parts"
+        if not n_others and self.budget is None:
+            return "it is the first trial, and there was no other: give more (--trials)"
         enough = 2 * N_SEEDS * self._part_seconds(default) / _MOST_KEPT
         return (
             f"there was no time to fit anything again on {N_SEEDS} fresh validation parts. One fit of "
