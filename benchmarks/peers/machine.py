@@ -1,5 +1,6 @@
 """The machine: what it is, which cores a fit has, and what else ran meanwhile."""
 
+import contextlib
 import os
 import platform
 import subprocess
@@ -38,9 +39,8 @@ def give_way() -> None:
     nice within a session of its own alone would still take half of a core from another.
     """
     os.nice(_NICE)
-    group = Path("/proc/self/autogroup")
-    if group.exists():
-        group.write_text(str(_NICE))
+    with contextlib.suppress(OSError):  # there are no groups, or they are not ours to weigh
+        Path("/proc/self/autogroup").write_text(str(_NICE))
 
 
 def description() -> dict[str, Any]:
