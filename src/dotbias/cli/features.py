@@ -40,7 +40,7 @@ class FeatureFiles:
         typer.Option(
             metavar="FILE",
             help="gibbs: the same of items, such as movies.csv: ids, genres, and the year at the end of "
-            "a title. What the titles beside the ratings say needs no naming; 'none' leaves it out.",
+            "a title. What the titles beside the ratings say needs no naming; 'none' fits without it.",
             rich_help_panel=_PANEL,
         ),
     ] = None
