@@ -23,13 +23,22 @@ def mix(z: Any) -> Any:
 
 
 @register_jitable
-def normal(key: Any, row: Any, column: Any) -> Any:
-    """A standard normal number, float32, for a row and a column below 2³² (Box & Muller 1958)."""
+def normals(key: Any, row: Any, column: Any) -> Any:
+    """Two independent standard normal numbers, float32, for a row and a column below 2³² (Box & Muller
+    1958).
+    """
     z = mix(key + (np.uint64(row) << np.uint64(32) | np.uint64(column)) * GOLDEN)
     # Two uniform numbers from the halves of one hash, the first above 0.
     a = (np.float64(z >> np.uint64(32)) + 1.0) * 2.0**-32
     b = np.float64(z & np.uint64(0xFFFFFFFF)) * 2.0**-32
-    return np.float32(math.sqrt(-2.0 * math.log(a)) * math.cos(2.0 * math.pi * b))
+    radius, angle = math.sqrt(-2.0 * math.log(a)), 2.0 * math.pi * b
+    return np.float32(radius * math.cos(angle)), np.float32(radius * math.sin(angle))
+
+
+@register_jitable
+def normal(key: Any, row: Any, column: Any) -> Any:
+    """The first of the two alone."""
+    return normals(key, row, column)[0]
 
 
 @register_jitable

@@ -282,11 +282,6 @@ def test_numbers_that_make_no_sweep_are_refused(settings: dict[str, Any], rating
         lr_find(MODEL, GradientDescent(), ratings, **settings)
 
 
-def test_a_batch_that_is_too_large_is_refused(ratings: Ratings) -> None:
-    with pytest.raises(SettingError, match="batch_size=601: there are only 540 training ratings"):
-        lr_find(MODEL, GradientDescent(batch_size=601), ratings)
-
-
 # Smoothing.
 
 numbers = st.floats(-1e6, 1e6)

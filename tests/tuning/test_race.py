@@ -269,23 +269,6 @@ def test_a_rate_of_a_rule_that_does_not_race_is_refused(ratings: Ratings) -> Non
         race(ratings, [SGD()], MODEL, SOLVER, rates={"adam": 0.1})
 
 
-def test_a_batch_larger_than_the_training_part_is_refused_before_anyone_runs(
-    ratings: Ratings,
-) -> None:
-    seen: list[str] = []
-    with pytest.raises(SettingError, match="batch_size=500: there are only 480 training ratings"):
-        race(
-            ratings,
-            [SGD()],
-            MODEL,
-            SOLVER,
-            batch_sizes=[1, 500],
-            rates={"sgd": 0.05},
-            on_change=lambda runners: seen.append(runners[0].state),
-        )
-    assert seen == []
-
-
 # Tables and pictures.
 
 

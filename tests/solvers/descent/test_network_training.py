@@ -10,6 +10,7 @@ from scripts import pages
 import dotbias as db
 from dotbias.data.ratings import Ratings
 from dotbias.errors import DivergenceError, SettingError
+from dotbias.fitting.fit import default_solver
 from dotbias.solvers.checkpoint import Checkpoint
 from dotbias.solvers.descent.rules import RULES, GroupRule
 from dotbias.solvers.descent.schedules import SCHEDULES
@@ -312,6 +313,15 @@ def test_a_last_batch_of_one_joins_the_one_before(n, ratings):
     assert run.history.stopped == "finished"
 
 
+def test_a_network_with_nothing_said_fits_less_than_a_batch_of_ratings(ratings):
+    few = ratings.rows(np.arange(40))
+    by_default = db.fit(few, NET, progress=False)
+    all_at_once = replace(default_solver(NET), batch_size=None)
+    assert default_solver(NET).batch_size > 40
+    for name, array in db.fit(few, NET, all_at_once, progress=False).parameters.items():
+        np.testing.assert_array_equal(by_default.parameters[name], array)
+
+
 def test_a_batch_of_one_with_batch_norm_is_refused(ratings):
     with pytest.raises(SettingError, match="batch_size=1: batch normalisation needs at least 2"):
         short(batch_size=1).start(NET, ratings)
@@ -368,7 +378,6 @@ def test_a_module_that_does_not_do_is_refused(make, message, ratings):
         ({"frozen": ("user_bias",)}, "frozen must name some of the groups embeddings, hidden"),
         ({"frozen": ("embeddings", "hidden", "output", "biases")}, "every group .* is frozen"),
         ({"rule": db.SGD(lr={"item_bias": 0.1})}, "lr names no group 'item_bias'"),
-        ({"batch_size": 64}, "batch_size=64: there are only 63 training ratings"),
     ],
 )
 def test_settings_that_networks_do_not_have_are_refused(settings, message, ratings):

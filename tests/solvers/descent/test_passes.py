@@ -249,18 +249,13 @@ def test_a_curriculum_gives_each_rating_a_finite_number(
 # Batches.
 
 
-def test_a_batch_larger_than_the_training_ratings_is_refused(ratings: Ratings) -> None:
-    with pytest.raises(SettingError, match="batch_size=601: there are only 600 training ratings"):
-        replace(BATCHED, batch_size=601).start(MODEL, ratings)
-    validated = replace(BATCHED, batch_size=600, validation_size=0.25)
-    with pytest.raises(SettingError, match="batch_size=600: there are only 450 training ratings"):
-        validated.start(MODEL, ratings)
-
-
 @pytest.mark.parametrize("semantics", ["lazy", "dense"])
-def test_a_batch_of_all_ratings_is_the_full_batch(ratings: Ratings, semantics: Any) -> None:
+@pytest.mark.parametrize("batch_size", [600, 601, 10**15])
+def test_a_batch_of_all_ratings_or_more_is_the_full_batch(
+    ratings: Ratings, semantics: Any, batch_size: int
+) -> None:
     solver = GradientDescent(SGD(lr=5.0), batch_size=None, n_epochs=4, semantics=semantics)
-    assert_same(fitted(solver, ratings), fitted(replace(solver, batch_size=600), ratings))
+    assert_same(fitted(solver, ratings), fitted(replace(solver, batch_size=batch_size), ratings))
 
 
 @pytest.mark.parametrize(("batch_size", "steps"), [(1, 600), (32, 19), (300, 2), (None, 1)])

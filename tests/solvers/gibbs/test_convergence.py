@@ -99,7 +99,7 @@ def test_chains_differ_and_a_seed_repeats_them(ratings):
 
 def test_long_chains_of_an_easy_set_agree():
     easy = db.simulate(60, 40, 2400, n_factors=1, seed=0).ratings
-    told = convergence(Gibbs(n_samples=600, burn_in=200, n_factors=1, histories=False), easy)
+    told = convergence(Gibbs(n_samples=1600, burn_in=200, n_factors=1, histories=False), easy)
     assert told.rmse_r_hat < 1.05
     assert told.noise_r_hat < 1.05
     assert told.rmse_size > 50

@@ -81,7 +81,7 @@ def test_data_drawn_anew_from_each_sample_leave_the_chain_at_its_prior(histories
                 mode.targets = z[mode.by_row].astype(np.float32)
             chain.sweep()
             users = chain.modes[0]
-            precision = users.precision[:2, :2].astype(np.float64)
+            precision = users.factor @ users.factor.T
             away = chain.table[0, :2].astype(np.float64) - users.prior_mean[0, :2]
             seen.append(
                 (

@@ -13,7 +13,7 @@ from dotbias.models import DotBias
 from dotbias.models.base import Array, Parameters
 from dotbias.solvers.gibbs import posterior as module
 from dotbias.solvers.gibbs.gibbs import Gibbs
-from dotbias.solvers.gibbs.posterior import Posterior
+from dotbias.solvers.gibbs.posterior import LowRank, Posterior
 from tests.ratings import normal_ratings
 from tests.solvers.gibbs.test_newcomers import ridge
 
@@ -211,9 +211,15 @@ def test_no_model_of_its_rank_is_much_closer(posterior):
     rng = np.random.default_rng(0)
     values = np.linalg.svd(whole, compute_uv=False)
     for rank in (1, 4, 12):
-        p_low, q_low = module._truncated(p, q, rank, rng)
-        left = np.linalg.norm(whole - p_low @ q_low.T)
-        assert left <= 1.001 * np.linalg.norm(values[rank:])
+        found = LowRank(p, q, rng)
+        parts = [found.grow(n) for n in (rank, 5, 5)]
+        assert found.rank == rank + 10
+        p_all, q_all = found.factors(found.rank)
+        added = sum(left.astype(np.float64) @ right.T for left, right in parts)
+        np.testing.assert_allclose(p_all.astype(np.float64) @ q_all.T, added, atol=1e-5)
+        p_low, q_low = found.factors(rank)
+        lost = np.linalg.norm(whole - p_low @ q_low.T)
+        assert lost <= 1.001 * np.linalg.norm(values[rank:])
 
 
 def test_the_prior_for_folding_in_is_the_spread_of_the_rows(posterior):

@@ -77,7 +77,7 @@ def test_rows_keep_their_place_in_the_prior_and_the_parts_what_they_sum(m, monke
 
     def in_the_prior(mode):
         k = chain.n_columns
-        precision = mode.precision[:k, :k].astype(np.float64)
+        precision = mode.factor @ mode.factor.T
         away = (mode.table[mode.here] - mode.prior_mean)[:, :k].astype(np.float64)
         effects = mode.effects.table[:, :k].astype(np.float64)
         mean = (mode.prior_mean - mode.effects.moved)[:, :k].astype(np.float64)

@@ -50,7 +50,8 @@ class GradientDescent(IteratingSolver):
             (``default_rates``).
         n_epochs: passes over the training ratings; by default 40, or more where
             that were fewer than 300 steps.
-        batch_size: ratings per step; 1 takes one at a time, None all of them (full batch).
+        batch_size: ratings per step; 1 takes one at a time, None all of them (full batch), and so does
+            what is more than there are.
         order: ``"shuffled"`` anew for each epoch, as ``"stored"``, or a curriculum: a function of the
             training ratings that gives each a number, small for easy ones, which come first.
         schedule: learning rate over the epochs: a ``Schedule``, or the name of one; by default

@@ -143,14 +143,13 @@ class NetworkTraining(Run[TorchModel]):
         self.device = find_device(solver.device)
         real = torch.float64 if dtype == np.float64 else torch.float32
         self.module = model.to_torch(self.start).to(self.device, real).train()
-        batch_size = solver.batch_size or len(rest)
-        if min(batch_size, len(rest)) == 1 and _normalises(self.module):
+        if self.batch_size == 1 and _normalises(self.module):
             raise SettingError(
-                f"batch_size={batch_size}: batch normalisation needs at least 2 ratings in each batch"
+                "batch_size=1: batch normalisation needs at least 2 ratings in each batch"
             )
         self._pass = Shuffled(
             rest,
-            batch_size=batch_size,
+            batch_size=self.batch_size,
             order=given_order(solver.order, rest),
             masked=model.masked,
             std=ratings.std,

@@ -12,7 +12,7 @@ import numpy as np
 
 from dotbias.data.ratings import Ratings
 from dotbias.data.vocabulary import Index
-from dotbias.errors import DivergenceError, SettingError
+from dotbias.errors import DivergenceError
 from dotbias.models.base import Model, Parameters, initialised
 from dotbias.models.baseline import Baseline
 from dotbias.settings import generator
@@ -96,11 +96,7 @@ class Run(EpochLoop, Generic[M]):
         validation = Validation.hold_out(ratings, solver.validation_size, self.rng)
         super().__init__(solver.n_epochs, validation, patience=solver.patience)
         n = len(validation.rest)
-        if solver.batch_size is not None and solver.batch_size > n:
-            raise SettingError(
-                f"batch_size={solver.batch_size}: there are only {n:,} training ratings "
-                "(None takes them all at once)"
-            )
+        self.batch_size = min(solver.batch_size or n, n)
         self.n_updates = 0
         self.window: deque[Parameters] = deque(maxlen=solver.average)
         self.loss = solver.loss_class

@@ -129,7 +129,7 @@ class Training(Run[DotBias]):
             return kind(inputs, seed=seed, **how)
         return Batches(
             inputs,
-            batch_size=solver.batch_size or len(ratings),
+            batch_size=self.batch_size,
             order=given_order(solver.order, ratings),
             dense=solver.semantics == "dense",
         )

@@ -12,10 +12,11 @@ import numpy as np
 from numba import prange
 from numba.extending import register_jitable
 from numpy.typing import NDArray
+from scipy.linalg import solve_triangular
 
 from dotbias.compiled import compiled
 from dotbias.models.base import Array
-from dotbias.random import normal
+from dotbias.random import normal, normals
 from dotbias.solvers.arithmetic import dot, fma
 from dotbias.solvers.least_squares.normal_equations import (
     LANES,
@@ -29,6 +30,9 @@ from dotbias.solvers.least_squares.normal_equations import (
 _BLOCKS = 64
 # Ratings whose vectors are gathered before their products are summed: they stay in the first cache.
 _PANEL = 64
+# Rows with no more ratings than one for so many columns are drawn by a system of their ratings, not of
+# their columns: several times as fast, and of most sets most rows.
+_SHORT = 3
 # Share of the largest diagonal element that is added to the diagonal: where there is next to no noise,
 # single precision would fail without it.
 _DAMPING = np.float32(5e-6)
@@ -61,8 +65,140 @@ def _gather(table: Any, partners: Any, rating: Any, y: Any) -> Any:
     return offset
 
 
+@register_jitable
+def _fill(
+    panel: Any,
+    first: Any,
+    n: Any,
+    partners: Any,
+    targets: Any,
+    table: Any,
+    k: Any,
+    weights: Any,
+    y: Any,
+) -> None:
+    """Of n ratings from the first on the rows ``√v y``, and in column k ``√v`` times what their partners
+    by themselves leave of the target.
+    """
+    for r in range(n):
+        rating = first + r
+        t = targets[rating] - _gather(table, partners, rating, y)
+        weight = weights[partners[rating, 0]]
+        for m in range(1, partners.shape[1]):
+            weight *= weights[partners[rating, m]]
+        root = np.sqrt(weight)
+        for f in range(len(y)):
+            panel[r, f] = root * y[f]
+        panel[r, k] = root * t
+
+
+@register_jitable
+def _times(x: Any, k: Any, matrix: Any, out: Any) -> None:
+    """``out ← x · matrix``, of the first k numbers of x."""
+    for f in range(len(out)):
+        out[f] = np.float32(0)
+    for a in range(k):
+        for f in range(len(out)):
+            out[f] = fma(x[a], matrix[a, f], out[f])
+
+
+@register_jitable
+def _noise(key: Any, row: Any, first: Any, n: Any, out: Any) -> None:
+    """Independent standard normal numbers, for n columns from the first on."""
+    for f in range(0, n, 2):
+        one, other = normals(key, row, first + f)
+        out[f] = one
+        if f + 1 < n:
+            out[f + 1] = other
+
+
+@register_jitable
+def _draw_short(
+    panel: Any,
+    n: Any,
+    k: Any,
+    x: Any,
+    mean: Any,
+    roots: Any,
+    alpha: Any,
+    relaxation: Any,
+    key: Any,
+    row: Any,
+    work: Any,
+    gram: Any,
+    g: Any,
+    moved: Any,
+) -> Any:
+    """Draw a row of n ratings, fewer than it has columns, by an (n, n) system; see ``draw_rows``.
+
+    Where ``s = Fᵀ (x - μ)`` is standard normal before the ratings, a draw after them is one from before
+    that the ratings correct: ``s ← ε + Ŷᵀ (Ŷ Ŷᵀ + 1/α)⁻¹ (r + η/√α - Ŷ ε)``, with ``Ŷ`` the rows of the
+    panel times ``F⁻ᵀ``, ``r`` what the prior mean leaves of the targets, and ε, η standard normal.
+
+    Args:
+        panel: as ``_fill`` left it.
+        x: the row, and receives the new one.
+        mean: its prior mean.
+        roots: ``F``, ``F⁻¹`` and ``F⁻ᵀ``, (3, width, width).
+        alpha: noise precision times the row's weight.
+        work, gram, g, moved: scratch of shapes (n + 3, width), (n, n), (n,) and (width,), all but the
+            first in double precision: two ratings of one partner are nearly the same equation.
+
+    Returns:
+        The sum of squared errors.
+    """
+    d, s, eps = work[n], work[n + 1], work[n + 2]
+    spread = np.sqrt(np.float32(1) - relaxation * relaxation)
+    for f in range(len(d)):
+        d[f] = x[f] - mean[f]
+        eps[f] = np.float32(0)
+    _times(d, k, roots[0], s)
+    _noise(key, row, 0, k, eps)
+    for f in range(k):
+        eps[f] *= spread
+    noise = spread / np.sqrt(alpha)
+    for r in range(n):
+        _times(panel[r], k, roots[2], work[r])
+        left = panel[r, k] - dot(panel[r], 0, mean, 0, k)
+        drawn = dot(work[r], 0, eps, 0, k) + noise * normal(key, row, k + r)
+        g[r] = (np.float32(1) - relaxation) * left - drawn
+        for q in range(r + 1):
+            gram[r, q] = dot(work[r], 0, work[q], 0, k)
+        gram[r, r] += 1.0 / alpha
+    for r in range(n):  # Cholesky, and the first of two triangular systems
+        for q in range(r + 1):
+            total = gram[r, q]
+            for c in range(q):
+                total -= gram[r, c] * gram[q, c]
+            gram[r, q] = np.sqrt(total) if q == r else total / gram[q, q]
+        total = g[r]
+        for c in range(r):
+            total -= gram[r, c] * g[c]
+        g[r] = total / gram[r, r]
+    for step in range(n):
+        r = n - 1 - step
+        total = g[r]
+        for c in range(r + 1, n):
+            total -= gram[c, r] * g[c]
+        g[r] = total / gram[r, r]
+    for f in range(len(d)):
+        moved[f] = 0.0
+    for r in range(n):
+        for f in range(len(d)):
+            moved[f] += g[r] * work[r, f]
+    for f in range(len(d)):
+        s[f] = fma(relaxation, s[f], eps[f]) + np.float32(moved[f])
+    _times(s, k, roots[1], d)
+    for f in range(k):
+        x[f] = mean[f] + d[f]
+    square = 0.0
+    for r in range(n):
+        square += np.float64(panel[r, k] - dot(panel[r], 0, x, 0, k)) ** 2
+    return square
+
+
 @compiled(parallel=True)
-def draw_rows(
+def _draw_rows(
     order: Any,
     starts: Any,
     partners: Any,
@@ -72,35 +208,14 @@ def draw_rows(
     first_row: Any,
     mean: Any,
     precision: Any,
+    roots: Any,
     noise_precision: Any,
     weights: Any,
     relaxation: Any,
     key: Any,
+    short: Any,
     squares: Any,
 ) -> None:
-    """Draw each row of one mode from its conditional distribution, the other modes held.
-
-    A row is normal with precision ``Λ + α w Σ v y yᵀ``, where y sums its partners' vectors and has 1 in
-    place of the bias, w is its own weight and v the product of its partners' (Salakhutdinov & Mnih 2008,
-    eqs. 11 to 13). The draw may depend on the row as it was, ``x' = μ + θ (x - μ) + √(1 - θ²) z`` with
-    ``z`` of the conditional's covariance (Adler 1981), which leaves the same distribution for any θ.
-
-    Args:
-        order: rows of the mode to draw, counted within the mode, the costliest first.
-        starts: ratings of each row, as in a compressed sparse table.
-        partners: rows of the table that each rating's other modes have, (n_ratings, n_modes - 1).
-        targets: ratings less their mean.
-        table: all rows; those of the mode change.
-        k: columns in use, at least one fewer than there are.
-        first_row: where in the table the mode begins.
-        mean: prior mean of each row, (n, width).
-        precision: ``Λ``, (width, width).
-        noise_precision: ``α``.
-        weights: of each row of the table.
-        relaxation: θ, above -1 and below 1.
-        key: seed of the draws.
-        squares: receives each row's sum of squared errors after its draw, weighted by v, (n,).
-    """
     width, n_rows = table.shape[1], len(order)
     used = -(-k // LANES) * LANES  # the column of the target may be in a register of its own
     n_blocks = min(_BLOCKS, n_rows)
@@ -110,25 +225,37 @@ def draw_rows(
         panel = np.zeros((_PANEL, width), np.float32)
         y, sums = np.empty(width, np.float32), np.empty(width, np.float32)
         x = np.empty(width, np.float32)
+        work, gram = np.empty((short + 3, width), np.float32), np.empty((short, short))
+        g, moved = np.empty(short), np.empty(width)
         for at in range(block, n_rows, n_blocks):
             row = order[at]
             first, last = starts[row], starts[row + 1]
+            alpha = noise_precision * weights[first_row + row]
+            if last - first <= short:
+                _fill(panel, first, last - first, partners, targets, table, k, weights, y)
+                squares[row] = _draw_short(
+                    panel,
+                    last - first,
+                    k,
+                    table[first_row + row],
+                    mean[row],
+                    roots,
+                    alpha,
+                    relaxation,
+                    key,
+                    row,
+                    work,
+                    gram,
+                    g,
+                    moved,
+                )
+                continue
             matrix[:] = 0
             for start in range(first, last, _PANEL):
                 n = min(_PANEL, last - start)
-                for r in range(n):
-                    rating = start + r
-                    t = targets[rating] - _gather(table, partners, rating, y)
-                    weight = weights[partners[rating, 0]]
-                    for m in range(1, partners.shape[1]):
-                        weight *= weights[partners[rating, m]]
-                    root = np.sqrt(weight)
-                    for f in range(width):
-                        panel[r, f] = root * y[f]
-                    # The target takes a column of padding, so its products come with the others.
-                    panel[r, k] = root * t
+                _fill(panel, start, n, partners, targets, table, k, weights, y)
+                # The target is in a column of padding, so its products come with the others.
                 add_products(panel, n, matrix)
-            alpha = noise_precision * weights[first_row + row]
             target_squares, largest = np.float64(matrix[k, k]), np.float32(0)
             for a in range(k):
                 prior = dot(precision, a * width, mean, row * width, k)
@@ -148,9 +275,10 @@ def draw_rows(
             factorise(matrix, used)
             solve_lower(matrix, x, used)
             square = np.float64(0)
+            _noise(key, row, 0, k, y)
             for f in range(k):
                 before = dot(matrix, f * width + f, table, (first_row + row) * width + f, k - f)
-                x[f] += relaxation * (before - x[f]) + spread * normal(key, row, f)
+                x[f] += relaxation * (before - x[f]) + spread * y[f]
                 square += x[f] * x[f]
             solve_upper(matrix, x)
             # The errors follow from the sums: with U the factor, |U x|² is x' (α w Σ v y y' + Λ) x.
@@ -161,7 +289,71 @@ def draw_rows(
                 fitted += sums[a] * x[a]
                 table[first_row + row, a] = x[a]
             row_squares = target_squares - 2.0 * fitted + square / alpha
-            squares[row] = max(0.0, row_squares) if last > first else 0.0
+            squares[row] = max(0.0, row_squares)
+
+
+def draw_rows(
+    order: Any,
+    starts: Any,
+    partners: Any,
+    targets: Any,
+    table: Array,
+    k: int,
+    first_row: int,
+    mean: Array,
+    factor: NDArray[np.float64],
+    noise_precision: float,
+    weights: Array,
+    relaxation: float,
+    key: np.uint64,
+    squares: NDArray[np.float64],
+) -> None:
+    """Draw each row of one mode from its conditional distribution, the other modes held.
+
+    A row is normal with precision ``Λ + α w Σ v y yᵀ``, where y sums its partners' vectors and has 1 in
+    place of the bias, w is its own weight and v the product of its partners' (Salakhutdinov & Mnih 2008,
+    eqs. 11 to 13). The draw may depend on the row as it was, ``x' = μ + θ (x - μ) + √(1 - θ²) z`` with
+    ``z`` of the conditional's covariance (Adler 1981), which leaves the same distribution for any θ.
+
+    Args:
+        order: rows of the mode to draw, counted within the mode, the costliest first.
+        starts: ratings of each row, as in a compressed sparse table.
+        partners: rows of the table that each rating's other modes have, (n_ratings, n_modes - 1).
+        targets: ratings less their mean.
+        table: all rows; those of the mode change.
+        k: columns in use, at least one fewer than there are.
+        first_row: where in the table the mode begins.
+        mean: prior mean of each row, (n, width).
+        factor: ``F``, lower triangular, with ``F Fᵀ = Λ``, (k, k).
+        noise_precision: ``α``.
+        weights: of each row of the table.
+        relaxation: θ, above -1 and below 1.
+        key: seed of the draws.
+        squares: receives each row's sum of squared errors after its draw, weighted by v, (n,).
+    """
+    width = table.shape[1]
+    precision, roots = np.zeros((width, width), np.float32), np.zeros((3, width, width), np.float32)
+    precision[:k, :k] = factor @ factor.T
+    inverse = solve_triangular(factor, np.eye(k), lower=True)
+    roots[:, :k, :k] = factor, inverse, inverse.T
+    _draw_rows(
+        order,
+        starts,
+        partners,
+        targets,
+        table,
+        k,
+        first_row,
+        mean,
+        precision,
+        roots,
+        np.float32(noise_precision),
+        weights,
+        np.float32(relaxation),
+        key,
+        int(k // _SHORT),
+        squares,
+    )
 
 
 @compiled(parallel=True)
@@ -350,7 +542,7 @@ def draw_effects(
     """
     spread = np.sqrt(np.float32(1) - relaxation * relaxation)
     for group in prange(len(effects)):
-        change = np.empty(LANES, np.float32)
+        change, drawn = np.empty((2, LANES), np.float32)
         for feature in range(len(starts) - 1):
             change[:] = 0
             square = np.float32(0)
@@ -360,11 +552,13 @@ def draw_effects(
                 for f in range(LANES):
                     change[f] = fma(value, residual[group, row, f], change[f])
             scale = np.float32(1) / (square + decay[feature])
+            deviation = spread * np.sqrt(scale)
+            _noise(key, feature, group * LANES, LANES, drawn)
             for f in range(LANES):
                 before = effects[group, feature, f]
-                noise = spread * np.sqrt(scale) * normal(key, feature, group * LANES + f)
                 mean = scale * (change[f] + square * before)
-                effects[group, feature, f] = mean + relaxation * (before - mean) + noise
+                moved = mean + relaxation * (before - mean) + deviation * drawn[f]
+                effects[group, feature, f] = moved
                 change[f] = effects[group, feature, f] - before
             for at in range(starts[feature], starts[feature + 1]):
                 row, value = rows[at], values[at]

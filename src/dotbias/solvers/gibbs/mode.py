@@ -62,7 +62,7 @@ class Mode:
         self.order = np.argsort(-self.counts, kind="stable")
         self.here = here
         self.prior_mean = np.zeros_like(table[self.here])
-        self.precision = np.zeros((table.shape[1], table.shape[1]), np.float32)
+        self.factor = np.eye(n_columns)
         of_a_rating = float(np.square(self.counts, dtype=np.float64).sum()) / len(members)
         weight = (_FEW_RATINGS / (_FEW_RATINGS + of_a_rating)) ** 2
         self.freedom = n_columns + weight * len(self.counts)
@@ -87,16 +87,15 @@ class Mode:
         if effects is not None:
             more, of_effects = effects.scatter()
             freedom, scatter = freedom + more, scatter + of_effects
-        mean, factor = _normal_wishart(total[:k], products[:k, :k], n, freedom, scatter, rng)
-        self.precision[:k, :k] = factor @ factor.T
+        mean, self.factor = _normal_wishart(total[:k], products[:k, :k], n, freedom, scatter, rng)
         # Given a bias' precision Λ₀₀, that of its prior: Λ is Wishart around 1 / v.
-        rate = (1 + self.freedom * float(self.precision[0, 0])) / 2
+        rate = (1 + self.freedom * float(self.factor[0, 0] ** 2)) / 2
         self.variances[0] = rng.gamma((1 + self.freedom) / 2, 1 / rate)
         self.prior_mean[:, :k] = mean
         self.table[self.here.stop, :k] = mean
         if effects is not None:
             self.prior_mean += effects.moved
-            effects.draw(rows, self.prior_mean, factor, relaxation, rng)
+            effects.draw(rows, self.prior_mean, self.factor, relaxation, rng)
             np.subtract(self.prior_mean[:, :k], mean.astype(np.float32), out=effects.moved[:, :k])
 
     def draw_scales(self, noise_precision: float, weights: Array, rng: np.random.Generator) -> None:
@@ -121,7 +120,7 @@ class Mode:
         factor = parts.draw_scale(BIAS, bias_prior, rng)
         self.variances[0] *= factor**2
         self._scale(slice(0, 1), factor)
-        trace = self.variances[1:] @ np.diag(self.precision)[1:k]
+        trace = self.variances[1:] @ np.square(self.factor[1:]).sum(axis=1)
 
         def factors_prior(u: float) -> float:
             return -self.freedom * ((k - 1) * u + float(trace * np.exp(-2 * u)) / 2)
@@ -131,8 +130,7 @@ class Mode:
     def _scale(self, columns: slice, factor: float) -> None:
         """Make some columns of the rows and of their prior so many times as large."""
         by = np.float32(factor)
-        self.precision[columns] /= by
-        self.precision[:, columns] /= by
+        self.factor[columns] /= factor
         self.prior_mean[:, columns] *= by
         self.table[self.here.start : self.here.stop + 1, columns] *= by
         if self.effects is not None:
@@ -153,10 +151,10 @@ class Mode:
             self.n_columns,
             self.here.start,
             self.prior_mean,
-            self.precision,
-            np.float32(noise_precision),
+            self.factor,
+            noise_precision,
             weights,
-            np.float32(relaxation),
+            relaxation,
             key_of(rng),
             squares,
         )

@@ -27,8 +27,8 @@ from dotbias.solvers.gibbs.ordinal import Ordinal
 MOST_LOST = 0.0001
 # Pairs on which that is measured, at most.
 _MOST_PAIRS = 20_000
-# Rank of the first attempt.
-_FIRST_RANK = 48
+# Columns by which the rank that is tried grows.
+_STEP = 48
 # Columns beyond the rank that is asked for, and power iterations, of the randomised decomposition.
 _OVERSAMPLE, _POWER = 10, 2
 
@@ -210,15 +210,16 @@ class Posterior:
         allowed = 2 * np.sqrt(np.mean(self.noise_variances)) * MOST_LOST / chain.std
         most = min(n_factors, *p.shape, *q.shape)
         least = min(chain.n_columns - 1, most)
-        # A small rank is usually enough, and found in a fraction of the time.
-        for tried in (min(_FIRST_RANK * 2**n, most) for n in range(32)):
-            p_low, q_low = _truncated(p, q, tried, rng)
-            lost, rank = whole.copy(), 0
-            while rank < tried and (rank < least or np.mean(lost**2) > allowed):
-                lost -= p_low[u, rank].astype(np.float64) * q_low[i, rank]
-                rank += 1
-            if tried == most or np.mean(lost**2) <= allowed:
-                break
+        found, lost = LowRank(p, q, rng), whole.copy()
+        # A few columns beyond the rank that is asked for make its own better.
+        columns = min(most + _OVERSAMPLE, *p.shape, *q.shape)
+        while found.rank < columns and (found.rank < least or np.mean(lost**2) > allowed):
+            lost -= _dots(*found.grow(min(_STEP, columns - found.rank)), u, i)
+        p_low, q_low = found.factors(min(found.rank, most))
+        lost, rank = whole, 0
+        while rank < p_low.shape[1] and (rank < least or np.mean(lost**2) > allowed):
+            lost -= p_low[u, rank].astype(np.float64) * q_low[i, rank]
+            rank += 1
         rank = max(rank, 1)
         p_low, q_low = p_low[:, :rank].astype(np.float64), q_low[:, :rank].astype(np.float64)
         units = np.full(1 + rank, np.sqrt(chain.std))
@@ -317,20 +318,51 @@ def _dots(p: Array, q: Array, u: Index, i: Index) -> NDArray[np.float64]:
     return out
 
 
-def _truncated(p: Array, q: Array, rank: int, rng: np.random.Generator) -> tuple[Array, Array]:
-    """Best factors of a lower rank for ``p qᵀ``, the most important column first.
+class LowRank:
+    """Factors of ``p qᵀ`` of a low rank, which grow by some columns at a time.
 
-    Randomised decomposition with power iterations (Halko, Martinsson & Tropp 2011, algorithm 4.4), which
-    never forms the product.
+    Randomised decomposition by blocks (Martinsson & Voronin 2016, randQB_b) with power iterations
+    (Halko, Martinsson & Tropp 2011, algorithm 4.4), which never forms the product. What has been found
+    is not found again: all ranks together cost what the highest alone does.
+
+    Args:
+        p: shape (n, m).
+        q: shape (l, m).
+        rng: of the directions that are looked into.
     """
-    sketch = rng.standard_normal((len(q), min(rank + _OVERSAMPLE, len(q))), np.float32)
-    basis = _orthonormal(p @ (q.T @ sketch))
-    for _ in range(_POWER):
-        basis = _orthonormal(q @ (p.T @ basis))
-        basis = _orthonormal(p @ (q.T @ basis))
-    left, values, right = svd((q @ (p.T @ basis)).T, full_matrices=False, check_finite=False)
-    root = np.sqrt(values[:rank])
-    return (basis @ left[:, :rank]) * root, right[:rank].T * root
+
+    def __init__(self, p: Array, q: Array, rng: np.random.Generator) -> None:
+        self.p, self.q, self.rng = p, q, rng
+        self._basis, self._rest = (np.empty((len(side), 0), np.float32) for side in (p, q))
+
+    @property
+    def rank(self) -> int:
+        """Columns found so far."""
+        return self._basis.shape[1]
+
+    def grow(self, n: int) -> tuple[Array, Array]:
+        """Find n more columns; the factors of what they add."""
+        p, q = self.p, self.q
+        block = self._new(p @ (q.T @ self.rng.standard_normal((len(q), n), np.float32)))
+        for _ in range(_POWER):
+            block = self._new(p @ (q.T @ _orthonormal(q @ (p.T @ block))))
+        block = self._new(block)  # where next to nothing was left, once is not enough
+        rest = q @ (p.T @ block)
+        self._basis = np.hstack([self._basis, block])
+        self._rest = np.hstack([self._rest, rest])
+        return block, rest
+
+    def _new(self, columns: Array) -> Array:
+        """An orthonormal basis of what of some columns is not found yet."""
+        return _orthonormal(columns - self._basis @ (self._basis.T @ columns))
+
+    def factors(self, rank: int) -> tuple[Array, Array]:
+        """The best of a rank among what was found, (n, rank) and (l, rank), the most important column
+        first.
+        """
+        left, values, right = svd(self._rest.T, full_matrices=False, check_finite=False)
+        root = np.sqrt(values[:rank])
+        return (self._basis @ left[:, :rank]) * root, right[:rank].T * root
 
 
 def _orthonormal(columns: Array) -> Array:
