@@ -452,7 +452,10 @@ def test_a_point_of_ours_must_be_at_or_below_in_both(peers: Any) -> None:
 def report(peers: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
     """Makes a report of records."""
     some = ("dotbias", "LIBMF", "cmfrec", "myFM")
-    named_ = [SimpleNamespace(task="ratings", name=name, point=False) for name in some]
+    named_ = [
+        SimpleNamespace(task="ratings", name=name, point=False, n_tries=lambda n: n - 1)
+        for name in some
+    ]
     monkeypatch.setattr(
         peers.report, "contestants", lambda task: named_ if task == "ratings" else []
     )
@@ -485,6 +488,25 @@ def test_sentences_say_what_the_spread_carries_and_no_more(report: Any) -> None:
     assert "Its time is a tie with cmfrec." in said
     assert "Not compared: myFM (repeats lack)." in said
     assert "higher error" not in said
+
+
+def test_whose_tries_were_cut_short_is_said(report: Any) -> None:
+    """Of four tries asked for, which were three settings."""
+
+    def tried(method: str, *numbers: int) -> list[dict[str, Any]]:
+        return [
+            record | {"kind": "try", "settings": {"k": k}}
+            for record, n in zip(records_of(method, shifted([0.0] * 3, 1)), numbers, strict=True)
+            for k in range(n)
+        ]
+
+    said = report(
+        records_of("dotbias", OURS),
+        *(tried("LIBMF", 3, 1, 2), tried("cmfrec", 3, 3, 3), tried("myFM", 2, 2, 2)),
+    ).sentences("ratings", "ml-100k")
+    assert said.endswith(
+        "Time was up before all settings were tried of LIBMF (1 to 3) and myFM (2)."
+    )
 
 
 def test_the_summary_counts_and_names_who_is_ahead(report: Any) -> None:

@@ -1,6 +1,7 @@
 """Who takes part: the libraries' methods, each with the settings that are tried of it."""
 
 import importlib
+import json
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -51,6 +52,10 @@ class Contestant:
             return [method.defaults]
         drawn = list_methods.drawn(method.space, n - 1, SEARCH_SEED) if n > 1 else []
         return [method.defaults, *drawn]
+
+    def n_tries(self, n: int) -> int:
+        """How many of so many tries differ."""
+        return len({json.dumps(settings, sort_keys=True) for settings in self.tries(n)})
 
 
 def contestants(task: str) -> Iterator[Contestant]:

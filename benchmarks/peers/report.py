@@ -2,6 +2,7 @@
 
 import math
 import textwrap
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -32,11 +33,13 @@ class Report:
         runs: protocol and machine of each.
         rows: of all fits.
         missing: why libraries are not there.
+        tries: how many settings were tried, by task, set, method and split.
     """
 
     runs: list[Record]
     rows: list[Row]
     missing: dict[str, str]
+    tries: Counter[tuple[str, ...]]
 
     @classmethod
     def of(cls, records: Records, quiet: float = QUIET) -> "Report":
@@ -47,7 +50,9 @@ class Report:
         found = [r for r in rows(records.all("fit"), quiet) if (r.task, r.method) in ours]
         last = {record["library"]: record for record in records.all("environment")}
         missing = {name: record["reason"] for name, record in last.items() if record["reason"]}
-        return cls(runs, found, missing)
+        which = "task", "set", "method", "split"
+        tries = Counter(tuple(record[k] for k in which) for record in records.all("try"))
+        return cls(runs, found, missing, tries)
 
     def of_set(self, task: str, name: str, threads: int | None = None) -> list[Row]:
         return [
@@ -129,6 +134,16 @@ class Report:
             return ""
         return str(self.standing(row))
 
+    def hasty(self, task: str, name: str) -> list[str]:
+        """Methods of which fewer settings were tried than asked for, as they took long: how many."""
+        asked, told = self.protocol(task, name)["tries"], []
+        for one in contestants(task):
+            of_splits = [n for key, n in self.tries.items() if key[:3] == (task, name, one.name)]
+            if of_splits and min(of_splits) < one.n_tries(asked):
+                least, most = min(of_splits), max(of_splits)
+                told.append(f"{one.name} ({least}{f' to {most}' * (most > least)})")
+        return told
+
     def standing(self, peer: Row) -> Standing:
         ours = [
             r for r in self.of_set(peer.task, peer.name, peer.threads) if r.library == "dotbias"
@@ -181,6 +196,8 @@ class Report:
             said.append("No time is compared: the machine was not quiet throughout.")
         if left_out:
             said.append(f"Not compared: {_listed(left_out)}.")
+        if few := self.hasty(task, name):
+            said.append(f"Time was up before all settings were tried of {_listed(few)}.")
         return " ".join(said)
 
     def summary(self, task: str, names: Sequence[str], threads: int = 1) -> str:
