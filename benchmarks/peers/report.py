@@ -137,7 +137,8 @@ class Report:
     def hasty(self, task: str, name: str) -> list[str]:
         """Methods of which fewer settings were tried than asked for, as they took long: how many."""
         asked, told = self.protocol(task, name)["tries"], []
-        for one in contestants(task):
+        fitted = {row.method for row in self.of_set(task, name)}
+        for one in (c for c in contestants(task) if c.name in fitted):
             of_splits = [n for key, n in self.tries.items() if key[:3] == (task, name, one.name)]
             if of_splits and min(of_splits) < one.n_tries(asked):
                 least, most = min(of_splits), max(of_splits)
