@@ -245,6 +245,16 @@ def test_the_squares_are_those_of_the_errors_after_the_draw(n_partners, k):
         assert squares[row] == pytest.approx((v * e**2).sum(), rel=1e-5, abs=rounding)
 
 
+def test_rows_of_more_ratings_than_a_panel_holds_are_drawn_whatever_their_columns():
+    mode = Mode(230, [64, 65, 76, 77], n_others=90)
+    mode.alpha = np.float32(1e4)
+    table, squares = mode.draw()
+    for row in range(4):
+        y, t, v = mode.regression(row)
+        e = t - y @ table[mode.first_row + row, :230]
+        assert squares[row] == pytest.approx((v * e**2).sum(), rel=1e-3, abs=0.01)
+
+
 def test_padding_stays_zero_and_other_modes_stay_as_they_were():
     mode = Mode(5, [4, 9, 0])
     table, _ = mode.draw()
