@@ -178,7 +178,7 @@ def test_a_row_without_ratings_is_drawn_from_its_prior():
 
 
 def test_draws_of_one_row_under_many_keys_are_independent():
-    mode, n = Mode(2, [6], seed=3), 20_000
+    mode, n = Mode(2, [6], seed=3), 5_000
     mean, precision = mode.conditional(0)
     draws = np.array([mode.draw(key)[0][mode.first_row, :2] for key in range(1, n + 1)])
     white = (draws - mean) @ np.linalg.cholesky(precision)

@@ -30,8 +30,8 @@ from dotbias.solvers.least_squares.normal_equations import (
 _BLOCKS = 64
 # Ratings whose vectors are gathered before their products are summed: they stay in the first cache.
 _PANEL = 64
-# Rows with no more ratings than one for so many columns, and than a panel holds, are drawn by a system of
-# their ratings, not of their columns: several times as fast, and of most sets most rows.
+# Rows with no more ratings than one for so many columns, and than a panel holds, are drawn by a system
+# of their ratings, not of their columns: several times as fast, and of most sets most rows.
 _SHORT = 3
 # Share of the largest diagonal element that is added to the diagonal: where there is next to no noise,
 # single precision would fail without it.
