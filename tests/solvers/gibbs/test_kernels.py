@@ -4,6 +4,7 @@ import numba
 import numpy as np
 import pytest
 from scipy.stats import norm
+from threadpoolctl import threadpool_limits
 
 from dotbias.solvers.gibbs.kernels import (
     draw_effects,
@@ -24,7 +25,7 @@ THREADS = (1, min(2, numba.config.NUMBA_NUM_THREADS))
 @pytest.fixture(autouse=True)
 def one_thread():
     """Threads that wait for each other take longer than these small problems."""
-    with threads(1, 1):
+    with threads(1, 1), threadpool_limits(1, "blas"):
         yield
 
 
@@ -178,7 +179,7 @@ def test_a_row_without_ratings_is_drawn_from_its_prior():
 
 
 def test_draws_of_one_row_under_many_keys_are_independent():
-    mode, n = Mode(2, [6], seed=3), 5_000
+    mode, n = Mode(2, [6], seed=3), 20_000
     mean, precision = mode.conditional(0)
     draws = np.array([mode.draw(key)[0][mode.first_row, :2] for key in range(1, n + 1)])
     white = (draws - mean) @ np.linalg.cholesky(precision)
