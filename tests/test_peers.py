@@ -7,6 +7,7 @@ import re
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from types import SimpleNamespace
@@ -213,6 +214,22 @@ def test_what_takes_too_long_is_recorded_once_and_left_out(peers: Any, queue: An
         assert queue(slow).run("ml-100k", who)
         assert [job["kind"] for job in asked if job["method"] == "cmfrec"] == ["try"]
     assert sum(job["kind"] == "fit" for job in asked) == 4
+
+
+def test_where_the_first_settings_use_the_search_up_other_splits_take_them_untried(
+    peers: Any, queue: Any
+) -> None:
+    (who,) = named(peers, "cmfrec")
+    say, asked = quick()
+
+    def slow(visit: Any, job: dict[str, Any]) -> dict[str, Any]:
+        time.sleep(0.01)
+        return dict(say(visit, job))
+
+    for _ in range(2):
+        assert queue(slow, search=0.005).run("ml-100k", [who])
+        assert [job["kind"] for job in asked] == ["try", *4 * ["fit"]]
+        assert all(job["settings"] == who.tries(1)[0] for job in asked)
 
 
 def test_who_takes_long_is_fitted_once(peers: Any, queue: Any) -> None:
@@ -496,15 +513,19 @@ def test_whose_tries_were_cut_short_is_said(report: Any) -> None:
     def tried(method: str, *numbers: int) -> list[dict[str, Any]]:
         return [
             record | {"kind": "try", "settings": {"k": k}}
-            for record, n in zip(records_of(method, shifted([0.0] * 3, 1)), numbers, strict=True)
+            for record, n in zip(records_of(method, shifted([0.0] * 5, 1)), numbers, strict=True)
             for k in range(n)
         ]
 
     said = report(
         *(records_of(name, OURS) for name in ("dotbias", "LIBMF", "cmfrec")),
-        *(tried("LIBMF", 3, 1, 2), tried("cmfrec", 3, 3, 3), tried("myFM", 1, 1, 1)),
+        *(
+            tried("LIBMF", 3, 1, 2, 3, 0),
+            tried("cmfrec", 3, 3, 3, 3, 3),
+            tried("myFM", 1, 1, 1, 1, 1),
+        ),
     ).sentences("ratings", "ml-100k")
-    assert said.endswith("Time was up before all settings were tried of LIBMF (1 to 3).")
+    assert said.endswith("Time was up before all settings were tried of LIBMF (0 to 3).")
 
 
 def test_the_summary_counts_and_names_who_is_ahead(report: Any) -> None:

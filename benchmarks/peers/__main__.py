@@ -9,14 +9,16 @@
     python benchmarks/peers tidy benchmarks/peers/found.jsonl
 
 Each library runs in a process and an environment of its own, pinned to one core and then to two. Of
-every method as many settings are tried (``--tries``): the library's own, then some drawn from its space,
-which its file in ``libraries`` names; of rankings, those of ``benchmarks/list_methods.py`` alone. They
-are compared on rows held out of the training rows of that split (a tenth of ratings; of lists a fifth of
-each user's), on one thread. The best is fitted to the whole training part as often as ``--repeats``
-says, with another seed each time where the library takes one; everyone has a turn before anyone has the
-next, and each repeat begins elsewhere in the list. Searches run side by side, one on each core, and
-``--search-only`` does nothing else: the machine may have other work meanwhile. dotbias's default and the
-points of its curve are not tuned. Test rows decide nothing.
+every method as many settings are tried (``--tries``): the library's own, then some drawn from its
+space, which its file in ``libraries`` names; of rankings, those of ``benchmarks/list_methods.py``
+alone. They are compared on rows held out of the training rows of that split (a tenth of ratings; of
+lists a fifth of each user's), on one thread. Where the first settings alone take longer than
+``--search`` on one split, they are those of the other splits too, untried. The best is fitted to the
+whole training part as often as ``--repeats`` says, with another seed each time where the library takes
+one; everyone has a turn before anyone has the next, and each repeat begins elsewhere in the list.
+Searches run side by side, one on each core, and ``--search-only`` does nothing else: the machine may
+have other work meanwhile. dotbias's default and the points of its curve are not tuned. Test rows decide
+nothing.
 
 Seconds are those of the call that fits, after a small fit that has loaded and compiled what is needed.
 Of ratings, rows are in the library's own form before; of rankings, what a library makes of them counts.

@@ -6,7 +6,7 @@ from typing import Any, Literal
 
 from contestants import Contestant
 from method import Settings
-from records import Record, Records
+from records import Record, Records, plain
 
 Kind = Literal["try", "fit"]
 
@@ -61,14 +61,28 @@ class Visit:
                 yield self.record(split, settings)
 
     def chosen(self, split: str, n_tries: int, records: Records) -> Settings | None:
-        """The settings with the least loss on training rows of this split, None where all failed."""
-        tries = self.contestant.tries(n_tries)
-        if len(tries) == 1:
-            return tries[0]
+        """The settings with the least loss on training rows of this split, None where all failed. Where
+        none were tried here, as the first took all the time there is on another split, it is the first.
+        """
+        first, *others = self.contestant.tries(n_tries)
+        if not others:
+            return first
         tried = Visit("try", self.name, self.contestant)
-        found: list[Any] = [records.get(tried.record(split, settings)) for settings in tries]
-        done = [one for one in found if one is not None and "failed" not in one]
-        return min(done, key=lambda one: one["figures"]["loss"])["settings"] if done else None
+        jobs = (records.get(tried.record(split, settings)) for settings in (first, *others))
+        found: list[Any] = [record for record in jobs if record is not None]
+        done = [one for one in found if "failed" not in one]
+        if found or not tried.first_seconds(records):
+            return min(done, key=lambda one: one["figures"]["loss"])["settings"] if done else None
+        return first
+
+    def first_seconds(self, records: Records) -> list[float]:
+        """Seconds that the first settings took, with all around the fit, on splits where they did not
+        fail.
+        """
+        who = {"task": self.contestant.task, "set": self.name, "method": self.contestant.name}
+        first = plain(self.contestant.tries(1)[0])
+        found = records.all("try", settings=first, **who)
+        return [record["wall"] for record in found if "failed" not in record]
 
 
 def visits(

@@ -18,6 +18,11 @@ def key(record: Record) -> str:
     return json.dumps([record.get(name) for name in KEY], sort_keys=True)
 
 
+def plain(value: Any) -> Any:
+    """As it is read again: tuples are lists."""
+    return json.loads(json.dumps(value))
+
+
 def first_repeat(fits: Iterable[Record]) -> float:
     """Seconds that the first repeat of a method took, of its fits on all splits of a set."""
     return sum(fit.get("seconds", 0.0) for fit in fits if fit["repeat"] == 0)
@@ -87,13 +92,13 @@ class Records:
                 yield kept
 
     def add(self, record: Record) -> None:
-        self._take(json.loads(json.dumps(record)))
+        self._take(plain(record))
         with self.path.open("a", encoding="utf-8") as file:
             file.write(json.dumps(record) + "\n")
 
     def get(self, record: Record) -> Record | None:
         """What was found of it before."""
-        return self.keys.get(key(json.loads(json.dumps(record))))
+        return self.keys.get(key(record))
 
     def all(self, kind: str, **which: Any) -> Iterator[Record]:
         """Those of a kind, the last of each key, whose fields are these."""

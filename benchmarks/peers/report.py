@@ -139,8 +139,8 @@ class Report:
         asked, told = self.protocol(task, name)["tries"], []
         fitted = {row.method for row in self.of_set(task, name)}
         for one in (c for c in contestants(task) if c.name in fitted):
-            of_splits = [n for key, n in self.tries.items() if key[:3] == (task, name, one.name)]
-            if of_splits and min(of_splits) < one.n_tries(asked):
+            of_splits = [self.tries[task, name, one.name, s] for s in sets.labels(task, name)]
+            if any(of_splits) and min(of_splits) < one.n_tries(asked):
                 least, most = min(of_splits), max(of_splits)
                 told.append(f"{one.name} ({least}{f' to {most}' * (most > least)})")
         return told

@@ -28,7 +28,7 @@ from contestants import Contestant
 from environments import Environment
 from jobs import Visit, visits
 from machine import QUIET, THREAD_VARIABLES, Clock, give_way, pinned
-from records import Record, Records, first_repeat
+from records import Record, Records, first_repeat, plain
 
 START_SECONDS = 120.0
 """What a process may take besides its first fit: it imports, compiles, and fits a small part."""
@@ -133,7 +133,7 @@ class Queue:
         repeats, threads: of the fits that are timed.
         limit: seconds that a fit may take.
         search: seconds after which no more settings are tried of a method on a split; the first is in
-            any case.
+            any case, unless it alone took longer on another split.
         enough: seconds of the first repeat of a method, all splits together, after which there is no
             other.
         budget: seconds after which nothing more is begun.
@@ -239,11 +239,12 @@ class Queue:
             over = []
         if visit.kind == "fit":
             return bool(over) or (visit.repeat > 0 and first_repeat(known) > self.enough)
-        first = visit.contestant.tries(1)[0]
+        first = plain(visit.contestant.tries(1)[0])
         of_split = [one for one in known if one["split"] == job["split"]]
+        spent = [one["wall"] for one in of_split] or visit.first_seconds(self.records)[:1]
         return (
             any(one["settings"] == first or one in of_split for one in over)
-            or sum(one["wall"] for one in of_split) > self.search
+            or sum(spent) > self.search
         )
 
     def _visit(self, visit: Visit, folder: Path, cores: Sequence[int]) -> bool:
