@@ -526,6 +526,14 @@ def test_whose_tries_were_cut_short_is_said(report: Any) -> None:
         ),
     ).sentences("ratings", "ml-100k")
     assert said.endswith("Time was up before all settings were tried of LIBMF (0 to 3).")
+    assert "Not compared: myFM (no timed fits)." in said
+
+
+def test_who_is_over_the_limit_in_the_search_is_said(report: Any) -> None:
+    (slow, *_) = records_of("myFM", OURS)
+    tried = slow | {"kind": "try", "failed": "over the limit of 9 s"}
+    said = report(records_of("dotbias", OURS), [tried]).sentences("ratings", "ml-100k")
+    assert said.endswith("Not compared: myFM (over the limit of 9 s).")
 
 
 def test_the_summary_counts_and_names_who_is_ahead(report: Any) -> None:

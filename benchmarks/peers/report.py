@@ -34,12 +34,14 @@ class Report:
         rows: of all fits.
         missing: why libraries are not there.
         tries: how many settings were tried, by task, set, method and split.
+        failures: why the last try failed, by task, set and method.
     """
 
     runs: list[Record]
     rows: list[Row]
     missing: dict[str, str]
     tries: Counter[tuple[str, ...]]
+    failures: dict[tuple[str, ...], str]
 
     @classmethod
     def of(cls, records: Records, quiet: float = QUIET) -> "Report":
@@ -50,9 +52,12 @@ class Report:
         found = [r for r in rows(records.all("fit"), quiet) if (r.task, r.method) in ours]
         last = {record["library"]: record for record in records.all("environment")}
         missing = {name: record["reason"] for name, record in last.items() if record["reason"]}
-        which = "task", "set", "method", "split"
-        tries = Counter(tuple(record[k] for k in which) for record in records.all("try"))
-        return cls(runs, found, missing, tries)
+        tries, failures = Counter[tuple[str, ...]](), {}
+        for record in records.all("try"):
+            which = record["task"], record["set"], record["method"]
+            tries[*which, record["split"]] += 1
+            failures[which] = record.get("failed", "")
+        return cls(runs, found, missing, tries, failures)
 
     def of_set(self, task: str, name: str, threads: int | None = None) -> list[Row]:
         return [
@@ -145,6 +150,16 @@ class Report:
                 told.append(f"{one.name} ({least}{f' to {most}' * (most > least)})")
         return told
 
+    def untimed(self, task: str, name: str) -> list[str]:
+        """Peers of which settings were tried and nothing is fitted, and why."""
+        fitted = {row.method for row in self.of_set(task, name)}
+        return [
+            f"{one.name} ({self.failures[task, name, one.name] or 'no timed fits'})"
+            for one in contestants(task)
+            if one.library != "dotbias" and one.name not in fitted
+            if (task, name, one.name) in self.failures
+        ]
+
     def standing(self, peer: Row) -> Standing:
         ours = [
             r for r in self.of_set(peer.task, peer.name, peer.threads) if r.library == "dotbias"
@@ -195,6 +210,7 @@ class Report:
             said.append(f"Its time is a tie with {_listed(times['tie'])}.")
         if not any(times.values()):
             said.append("No time is compared: the machine was not quiet throughout.")
+        left_out += self.untimed(task, name)
         if left_out:
             said.append(f"Not compared: {_listed(left_out)}.")
         if few := self.hasty(task, name):
