@@ -1,10 +1,10 @@
 """EmbeddingNet: held-out error, batch normalisation, choice of the default, and fast.ai beside it.
 
-    python benchmarks/networks.py accuracy
+    python benchmarks/networks.py accuracy                  # or --set ml-100k, ml-1m, movietweetings
     python benchmarks/networks.py choose
     python benchmarks/networks.py fastai --python /path/of/an/environment/with/fastai/bin/python
 
-``accuracy`` measures on the held-out rows of ml-latest-small, of which no choice was made; ``choose``
+``accuracy`` measures on the held-out rows of a set, of which no choice was made; ``choose``
 shows on validation parts of the training rows how the default compares with its neighbours, and what
 batch normalisation does. ``fastai`` runs fast.ai's ``collab_learner(use_nn=True)`` in its own
 environment and dotbias in turn, on the same split, with the same batch size, epochs, embeddings and
@@ -32,7 +32,9 @@ from dotbias.solvers.base import Solver
 app = typer.Typer(add_completion=False)
 
 BEST = (
-    db.EmbeddingNet(n_factors=20, hidden=(200,), embedding_dropout=0.2, output="linear"),
+    db.EmbeddingNet(
+        n_factors=20, hidden=(200,), embedding_dropout=0.2, dropout=0.5, output="linear"
+    ),
     db.GradientDescent(
         db.Momentum(lr={"embeddings": 0.7, "hidden": 0.07, "output": 0.07, "biases": 0.07}),
         n_epochs=10,
@@ -40,7 +42,16 @@ BEST = (
         weight_decay=0.0,
     ),
 )
-"""The best network that was found, on validation parts of the training rows."""
+"""The best network that was found for ml-latest-small, on validation parts of its training rows."""
+LESSONS = (
+    db.EmbeddingNet(hidden=(10,), dropout=0.5),
+    db.GradientDescent(
+        db.Momentum(lr={"embeddings": 0.3, "hidden": 0.02, "output": 0.02, "biases": 0.02}),
+        n_epochs=16,
+        batch_size=512,
+    ),
+)
+"""The network of fast.ai's lesson, and what suits it on ml-latest-small."""
 
 FASTAI = """
 import json, sys, time, warnings
@@ -74,10 +85,10 @@ print(json.dumps({"rmse": rmse, "seconds": seconds, "sizes": sizes}))
 """
 
 
-def measured(model: db.EmbeddingNet, solver: Solver) -> tuple[list[float], list[float]]:
+def measured(name: str, model: db.EmbeddingNet, solver: Solver) -> tuple[list[float], list[float]]:
     """Test RMSE and seconds of the fit on every split, seed 0 of the fits."""
     rmse, seconds = [], []
-    for _, train, test in protocols.splits("ml-latest-small"):
+    for _, train, test in protocols.splits(name):
         rec = db.fit(train, model, solver, seed=0)
         rmse.append(db.evaluate(rec, test, ranking=False).rmse)
         seconds.append(rec.facts["history"]["seconds"])
@@ -85,19 +96,20 @@ def measured(model: db.EmbeddingNet, solver: Solver) -> tuple[list[float], list[
 
 
 @app.command()
-def accuracy() -> None:
-    """Test RMSE of the default and of the best network."""
+def accuracy(name: Annotated[str, typer.Option("--set")] = "ml-latest-small") -> None:
+    """Test RMSE of the default, of the lesson's network and of the best that was found."""
     table = Table("network", "RMSE", "spread", "worst", "fit s")
     default = db.EmbeddingNet()
-    for name, (model, solver) in {
+    for label, (model, solver) in {
         "default": (default, default_solver(default)),
         "default, batch norm": (replace(default, batch_norm=True), default_solver(default)),
+        "lesson's": LESSONS,
         "best": BEST,
         "best, batch norm": (replace(BEST[0], batch_norm=not BEST[0].batch_norm), BEST[1]),
     }.items():
-        rmse, seconds = measured(model, solver)
+        rmse, seconds = measured(name, model, solver)
         shown = [f"{f(rmse):.4f}" for f in (np.mean, lambda x: np.std(x, ddof=1), np.max)]
-        table.add_row(name, *shown, f"{np.median(seconds):.1f}")
+        table.add_row(label, *shown, f"{np.median(seconds):.1f}")
     Console().print(table)
 
 

@@ -70,7 +70,7 @@ def gibbs(n_threads: int, **how: Any) -> Any:
 
 
 def net(
-    n_threads: int, n_epochs: int | None = None, hidden: Sequence[int] = (10,), **how: Any
+    n_threads: int, n_epochs: int | None = None, hidden: Sequence[int] | None = None, **how: Any
 ) -> Any:
     import torch
 
@@ -78,7 +78,9 @@ def net(
     from dotbias.fitting.fit import default_solver
 
     torch.set_num_threads(n_threads)
-    model = db.EmbeddingNet(**how, hidden=tuple(hidden))
+    if hidden is not None:
+        how["hidden"] = tuple(hidden)
+    model = db.EmbeddingNet(**how)
     solver = default_solver(model)
     return model, solver if n_epochs is None else replace(solver, n_epochs=n_epochs)
 

@@ -226,7 +226,7 @@ class Solving:
             "--epochs",
             "--n-epochs",
             help="Passes over the ratings.",
-            show_default="40, or 300 steps if that is more; for net 16",
+            show_default="40, or 300 steps if that is more; for net 10",
             rich_help_panel=_TRAINING,
         ),
         Sets(sgd="n_epochs"),

@@ -407,8 +407,8 @@ def default_solver(model: Model) -> Solver:
     if has_formula_of(model, DotBias) and model.scores == "preference":
         return GradientDescent(SGD(lr=0.03), loss="bpr", n_negatives=4, weight_decay=0.03)
     if isinstance(model, EmbeddingNet):
-        rates = {"embeddings": 0.3, "hidden": 0.02, "output": 0.02, "biases": 0.02}
-        return GradientDescent(Momentum(lr=rates), n_epochs=16, batch_size=512)
+        rates = {"embeddings": 1.0, "hidden": 0.05, "output": 0.05, "biases": 0.05}
+        return GradientDescent(Momentum(lr=rates), n_epochs=10, batch_size=512)
     if isinstance(model, TorchModel):
         return GradientDescent(Adam(lr=0.003), n_epochs=16, batch_size=512)
     return GradientDescent()

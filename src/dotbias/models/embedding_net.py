@@ -43,9 +43,9 @@ class EmbeddingNet(TorchModel):
     """
 
     n_factors: int | tuple[int, int] = 50
-    hidden: tuple[int, ...] = (10,)
+    hidden: tuple[int, ...] = (100,)
     embedding_dropout: float = setting(0.05, at_least=0, below=1)
-    dropout: float = setting(0.5, at_least=0, below=1)
+    dropout: float = setting(0.3, at_least=0, below=1)
     batch_norm: bool = setting(False, choices=(False, True))
     output: Literal["sigmoid", "linear"] = setting("sigmoid", choices=("sigmoid", "linear"))
     margin: float = setting(0.5, above=0)
@@ -68,7 +68,7 @@ class EmbeddingNet(TorchModel):
             or not self.hidden
             or not all(map(_is_size, self.hidden))
         ):
-            self._refuse("hidden", self.hidden, "one or more whole numbers from 1, such as (10,)")
+            self._refuse("hidden", self.hidden, "one or more whole numbers from 1, such as (100,)")
 
     @property
     def _both_factors(self) -> tuple[int, ...]:
