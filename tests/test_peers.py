@@ -470,7 +470,9 @@ def report(peers: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
     """Makes a report of records."""
     some = ("dotbias", "LIBMF", "cmfrec", "myFM")
     named_ = [
-        SimpleNamespace(task="ratings", name=name, point=False, n_tries=lambda n: n - 1)
+        SimpleNamespace(
+            task="ratings", library=name, name=name, point=False, n_tries=lambda n: n - 1
+        )
         for name in some
     ]
     monkeypatch.setattr(

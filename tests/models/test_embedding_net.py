@@ -139,7 +139,7 @@ def test_masking_ids_trains_the_network_for_the_unknown():
     items = train.item_vocabulary.indices(test.item_vocabulary.ids)[test.item_indices]
 
     def error_for_the_unknown(masked: float) -> float:
-        model = db.EmbeddingNet(n_factors=8, masked=masked, dropout=0.0)
+        model = db.EmbeddingNet(n_factors=8, hidden=(10,), masked=masked, dropout=0.0)
         solver = db.GradientDescent(db.Adam(lr=0.01), n_epochs=8, batch_size=64, weight_decay=0.0)
         errors = []
         for seed in range(3):
@@ -213,7 +213,7 @@ def test_batch_norm_changes_what_is_learnt():
     ratings, _ = db.simulate(200, 80, 6000, n_factors=2, seed=1)
     results = []
     for batch_norm in (False, True):
-        model = db.EmbeddingNet(n_factors=8, batch_norm=batch_norm, dropout=0.0)
+        model = db.EmbeddingNet(n_factors=8, hidden=(10,), batch_norm=batch_norm, dropout=0.0)
         solver = db.GradientDescent(db.SGD(lr=0.1), n_epochs=5, batch_size=64, weight_decay=0.0)
         results.append(solver.fit(model, ratings)[1].epochs[-1].train_rmse)
     # From embeddings of ±0.01 plain SGD hardly moves, unless what they give is normalised.
@@ -232,8 +232,8 @@ def test_batch_norm_changes_what_is_learnt():
             "n_factors must be a whole number from 1 to 100000, or two of them",
         ),
         ({"n_factors": 2.5}, "n_factors must be a whole number from 1 to 100000, or two of them"),
-        ({"hidden": ()}, r"hidden must be one or more whole numbers from 1, such as \(10,\)"),
-        ({"hidden": 10}, r"hidden must be one or more whole numbers from 1, such as \(10,\)"),
+        ({"hidden": ()}, r"hidden must be one or more whole numbers from 1, such as \(100,\)"),
+        ({"hidden": 10}, r"hidden must be one or more whole numbers from 1, such as \(100,\)"),
         ({"output": "softmax"}, "output must be one of 'sigmoid', 'linear'"),
         ({"margin": 0.0}, "margin must be above 0"),
         ({"batch_norm": "yes"}, "batch_norm must be one of False, True"),

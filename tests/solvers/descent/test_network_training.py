@@ -158,7 +158,7 @@ def test_slices_spread_rates_over_the_groups_from_the_embeddings_up():
     table = db.GradientDescent(db.SGD(lr=slice(0.001, 0.008))).groups(db.EmbeddingNet(), RATINGS)
     assert table["group"].to_list() == ["embeddings", "hidden", "output", "biases"]
     np.testing.assert_allclose(table["lr"], [0.001, 0.002, 0.004, 0.008])
-    assert table["numbers"].to_list() == [50 * (13 + 10), 100 * 10, 10, 10 + 1]
+    assert table["numbers"].to_list() == [50 * (13 + 10), 100 * 100, 100, 100 + 1]
 
 
 def test_groups_go_by_name():
