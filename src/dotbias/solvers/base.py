@@ -78,6 +78,8 @@ class History(Shown):
         half_steps: the objective after each half step of alternating least squares.
         biases_rmse: of gradient descent that has come to its end: RMSE of biases alone (``ClosedForm``)
             on the validation rows, or without any, on the training rows.
+        fitted_rmse: of a network without validation rows that has come to its end: RMSE of what was
+            fitted on the training rows. Those of the epochs are with dropout and unknown ids.
         cycle_end: epochs after which the cycle of the schedule would have ended in the middle of which
             training has; None where it has not.
         epochs_are: what the solver calls its epochs (``Solver.epochs_are``).
@@ -92,6 +94,7 @@ class History(Shown):
     )
     half_steps: list[float] = field(default_factory=list, repr=False)
     biases_rmse: float | None = field(default=None, repr=False)
+    fitted_rmse: float | None = field(default=None, repr=False)
     cycle_end: float | None = field(default=None, repr=False)
     epochs_are: str = field(default="epochs", repr=False)
 
@@ -101,7 +104,8 @@ class History(Shown):
         if not self.epochs:
             return None
         held_out = self.epochs[self.best_epoch - 1].validation_rmse
-        return self.epochs[-1].train_rmse if held_out is None else held_out
+        found = (held_out, self.fitted_rmse, self.epochs[-1].train_rmse)
+        return next((rmse for rmse in found if rmse is not None), None)
 
     @property
     def passes(self) -> str:

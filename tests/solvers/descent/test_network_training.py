@@ -161,6 +161,18 @@ def test_slices_spread_rates_over_the_groups_from_the_embeddings_up():
     assert table["numbers"].to_list() == [50 * (13 + 10), 100 * 100, 100, 100 + 1]
 
 
+def test_a_network_is_compared_with_biases_without_its_dropout():
+    ratings, _ = db.simulate(60, 40, 2000, n_factors=2, seed=0)
+    rec = db.fit(ratings, db.EmbeddingNet(n_factors=8, hidden=(20,), dropout=0.5), progress=False)
+    history = rec.history
+    predicted = rec.model.predict(rec.parameters, ratings.user_indices, ratings.item_indices)
+    without = np.sqrt(np.mean((predicted.astype(np.float64) - ratings.values) ** 2))
+    assert history.rmse == pytest.approx(without)
+    assert history.epochs[-1].train_rmse > 1.02 * without
+    held = db.GradientDescent(db.Adam(), n_epochs=1, validation_size=0.2)
+    assert held.fit(db.EmbeddingNet(n_factors=2), ratings)[1].fitted_rmse is None
+
+
 def test_groups_go_by_name():
     class Module(nn.Module):
         def __init__(self) -> None:

@@ -196,6 +196,14 @@ class NetworkTraining(Run[TorchModel]):
         self._refresh()
         return self.start | state_of(self.module) | self._evaluated()
 
+    def fitted_rmse(self) -> float | None:
+        """Of training without dropout and unknown ids; None with validation rows, which have it."""
+        if len(self.validation.values):
+            return None
+        rest = self._pass.ratings
+        found = self.model.predict(self.result(), rest.user_indices, rest.item_indices)
+        return float(np.sqrt(np.mean(np.square(found.astype(np.float64) - rest.values))))
+
     def _evaluated(self) -> Parameters:
         """The parameters to predict with, where they are others than those that move."""
         shapes = {n: w.shape for n, w in self._optimiser.trained.items()}

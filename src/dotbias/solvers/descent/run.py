@@ -261,6 +261,7 @@ class Run(EpochLoop, Generic[M]):
         # Frozen groups leave less than biases where they are not meant to leave more.
         if ended and not (self.loss.samples() or self.solver.frozen):
             history.biases_rmse = self._biases_rmse()
+            history.fitted_rmse = self.fitted_rmse()
         schedule = self.solver.schedule_object
         history.cycle_end = schedule.open_cycle(self.epoch, self.n_epochs)
         return self
@@ -271,6 +272,10 @@ class Run(EpochLoop, Generic[M]):
         if len(held.values):
             return math.sqrt(held.loss(biases, parameters))
         return history.epochs[0].train_rmse
+
+    def fitted_rmse(self) -> float | None:
+        """RMSE of the result on the training rows, where the figures of epochs are of something else."""
+        return None
 
     def candidate(self) -> Parameters:
         """What the fit would give now: the parameters, or their mean over the last epochs or cycles."""
