@@ -86,7 +86,8 @@ def net(
 
 
 EPOCHS, SAMPLES = (5, 10, 20, 40), (60, 100, 200, 400)
-"""Along the curve, after biases alone. What is not named is at its default."""
+"""Along the curve, after biases alone and few factors. What is not named is at its default."""
+FEW_FACTORS, THEIR_EPOCHS = 16, 10
 WAY = 0.88
 """Rate times epochs of gradient descent at its default. Fewer epochs take longer steps: those of the
 default would not have arrived.
@@ -130,6 +131,11 @@ METHODS = {
         },
     ),
     "dotbias, biases alone": Method(partial(fit_of, biases), has_seed=False, point=True),
+    f"dotbias, {FEW_FACTORS} factors, {THEIR_EPOCHS} epochs": Method(
+        partial(fit_of, sgd),
+        defaults={"n_factors": FEW_FACTORS, "n_epochs": THEIR_EPOCHS, "lr": WAY / THEIR_EPOCHS},
+        point=True,
+    ),
     **{
         f"dotbias, {n} epochs": Method(
             partial(fit_of, sgd), defaults={"n_epochs": n, "lr": WAY / n}, point=True
