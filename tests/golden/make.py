@@ -74,7 +74,7 @@ def solvers() -> dict[str, tuple[Any, Any]]:
         average=2,
         clip=5.0,
     )
-    layers = db.EmbeddingNet(n_factors=(3, 2), hidden=(4, 3), batch_norm=True)
+    layers = db.EmbeddingNet(n_factors=(3, 2), hidden=(4, 3), dropout=0.5, batch_norm=True)
     trained = db.GradientDescent(db.Adam(lr=0.01), n_epochs=3, batch_size=64)
     chain = db.Gibbs(n_samples=16, burn_in=6)
     return {

@@ -29,7 +29,7 @@ def stretched(unit):
 
 def network(unit):
     pytest.importorskip("torch")
-    return db.EmbeddingNet(n_factors=4, margin=0.5 * unit)
+    return db.EmbeddingNet(n_factors=4, hidden=(10,), margin=0.5 * unit)
 
 
 # What makes the model for a unit (a margin is in rating units), and what fits it.
