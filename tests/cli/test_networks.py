@@ -3,6 +3,7 @@
 import json
 from dataclasses import replace
 from pathlib import Path
+from typing import get_type_hints
 
 import polars as pl
 import pytest
@@ -148,3 +149,20 @@ def test_a_mistake_is_named_and_leaves_the_old_model_alone(arguments, message, f
     done = run(folder, *arguments, *more, code=1)
     assert message in done.stderr
     assert old.read_text() == "what was there"
+
+
+def test_the_help_names_the_defaults_that_a_network_has():
+    hints = get_type_hints(Solving, include_extras=True)
+    shown = {
+        name: option.show_default
+        for name, hint in hints.items()
+        for option in getattr(hint, "__metadata__", ())
+        if getattr(option, "show_default", None)
+    }
+    net = db.EmbeddingNet()
+    assert shown["hidden"] == ",".join(map(str, net.hidden))
+    assert shown["dropout"] == f"{net.dropout:g}"
+    assert shown["embedding_dropout"] == f"{net.embedding_dropout:g}"
+    assert shown["batch_norm"] == ("yes" if net.batch_norm else "no")
+    n_epochs = default_solver(net).n_epochs
+    assert any(str(text).endswith(f"for net {n_epochs}") for text in shown.values())

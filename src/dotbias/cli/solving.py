@@ -109,7 +109,7 @@ class Solving:
         typer.Option(
             help="net: sizes of the hidden layers, separated by commas.",
             metavar="SIZES",
-            show_default="10",
+            show_default="100",
             rich_help_panel=_MODEL,
         ),
         Sets(every="model.hidden", net=True, read=specs.sizes),
@@ -118,7 +118,7 @@ class Solving:
         float | None,
         typer.Option(
             help="net: share of each hidden layer that a training step leaves out.",
-            show_default="0.5",
+            show_default="0.3",
             rich_help_panel=_MODEL,
         ),
         Sets(every="model.dropout", net=True),
