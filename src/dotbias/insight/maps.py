@@ -126,7 +126,7 @@ class EmbeddingMap(Shown):
         return self.table["title"].fill_null(ids).to_list()
 
     def genres(self) -> pl.DataFrame:
-        """What the embedding knows of genres, which it never saw.
+        """What the embedding knows of genres: evidence where the fit was not given them as features.
 
         Returns:
             For each genre, of more than 50 for the commonest: ``genre``, ``n_items``, ``share`` of all
