@@ -1,4 +1,4 @@
-"""Fits one method, in the Python that has its library; ``queue_of_fits.py`` talks to it.
+"""Fits one method, in the Python that has its library; ``run.py`` talks to it.
 
     python worker.py ratings surprise "Surprise SVD" 1
     python worker.py rankings - "EASE" 1
