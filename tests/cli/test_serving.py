@@ -1,5 +1,6 @@
 """The commands about the service; what it answers is tried in tests/serving."""
 
+import json
 import re
 from contextlib import closing
 from pathlib import Path
@@ -27,15 +28,25 @@ def test_keys_are_shown_once() -> None:
     assert "there is a key of that name" in fails("keys add shop")
     listed = run("keys list --csv").stdout
     assert "shop" in listed
+    assert [key["name"] for key in json.loads(run("keys list --json").stdout)] == ["shop", "other"]
     assert key not in listed
     run("keys revoke shop")
     assert "there is no key of that name" in fails("keys revoke shop")
 
 
 def test_a_database_is_brought_up() -> None:
+    Path("r.db").touch(0o600)
     assert run("db upgrade --database r.db").stdout == "r.db: now 0001\n"
     assert run("db upgrade --database r.db").stdout == "r.db: was and is 0001\n"
     assert Path("r.db").stat().st_mode & 0o077 == 0
+
+
+@pytest.mark.parametrize("command", ["db upgrade", "keys list", "keys revoke shop"])
+def test_a_name_that_is_mistyped_makes_no_database(command: str) -> None:
+    assert fails(f"{command} --database r.bd") == (
+        "r.bd: there is no such file; --database names another"
+    )
+    assert not Path("r.bd").exists()
 
 
 @pytest.mark.parametrize(

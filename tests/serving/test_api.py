@@ -461,6 +461,12 @@ def test_limits(model: Path, tmp_path: Path) -> None:
         assert elsewhere.status_code == 400
         nowhere = client.get("/health", headers={"host": "["})
         assert nowhere.status_code == 400
+    named = Limits(hosts=("Shop.Example:8000", "::1"))
+    with serving(model, tmp_path / "n.db", limits=named) as client:
+        for host in ("shop.example", "SHOP.example:80", "[::1]:8000"):
+            assert client.get("/health", headers={"host": host}).status_code == 200
+        assert client.get("/health").status_code == 400
+    with serving(model, tmp_path / "r.db", limits=limits) as client:
         for site in ("cross-site", "same-site"):
             cross = client.post("/v1/reload", headers={"sec-fetch-site": site})
             assert cross.status_code == 400

@@ -216,6 +216,51 @@ def test_the_service_fits_anew_by_itself(
     assert not list(tmp_path.glob(".refit-*"))
 
 
+def test_a_refit_that_cannot_be_is_said_and_tried_again(
+    own: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    from dotbias.serving import refitting
+    from dotbias.serving.service import Service, load
+
+    n_tried = 0
+
+    async def on_a_full_disk(service: Service) -> bool:
+        nonlocal n_tried
+        n_tried += 1
+        await service.put("1", [State("1", "rating", 3.0, 0)])  # so that it is due again
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(refitting, "refit", on_a_full_disk)
+    monkeypatch.setattr(refitting, "_LOOK_SECONDS", 0.001)
+
+    async def run() -> None:
+        service = Service(load(own), Store(Database(tmp_path / "r.db")))
+        looking = asyncio.create_task(refitting.refit_when_due(service, When(after=1)))
+        await asyncio.sleep(0.01)
+        await service.put("1", [State("1", "rating", 4.0, 0)])
+        while n_tried < 2:
+            assert not looking.done()
+            await asyncio.sleep(0.001)
+        looking.cancel()
+        await service.close()
+
+    with caplog.at_level("ERROR", "dotbias.serving"):
+        asyncio.run(run())
+    assert caplog.messages[:2] == ["refit failed"] * 2
+
+
+def test_models_that_come_at_once_have_numbers_of_their_own(own: Path, tmp_path: Path) -> None:
+    from dotbias.serving.service import Service, load
+
+    async def run() -> list[int]:
+        service = Service(load(own), Store(Database(tmp_path / "r.db")))
+        found = await asyncio.gather(*(service.load(own) for _ in range(3)))
+        await service.close()
+        return [generation.number for generation in found]
+
+    assert asyncio.run(run()) == [2, 3, 4]
+
+
 def test_errors_are_those_of_the_library() -> None:
     with pytest.raises(DotbiasError):
         When(every=0)

@@ -1,7 +1,9 @@
 """The database: what is written is there, all of it or nothing, in the order in which it came."""
 
+import sqlite3
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -91,15 +93,59 @@ def test_a_form_that_is_not_known_is_refused(new_database: Callable[[], str]) ->
     assert database.upgrade() == ("0001", "0001")
     with database.connected(database.writing) as connection:
         connection.execute(sa.text("UPDATE alembic_version SET version_num = '9999'"))
-    with pytest.raises(DatabaseError, match="9999, which this version of dotbias does not know"):
-        database.check()
+    for ask in (database.check, database.upgrade):
+        with pytest.raises(
+            DatabaseError, match="9999, which this version of dotbias does not know"
+        ):
+            ask()
     database.close()
     other = Database(new_database())
     with other.connected(other.writing) as connection:
         connection.execute(sa.text("CREATE TABLE orders (n INTEGER)"))
-    with pytest.raises(DatabaseError, match="tables of something else, orders"):
-        other.check()
+    for ask in (other.check, other.upgrade):
+        with pytest.raises(DatabaseError, match="tables of something else, orders"):
+            ask()
     other.close()
+
+
+def test_a_file_of_something_else_stays_as_it_is(tmp_path: Path) -> None:
+    path = tmp_path / "shop.db"
+    with closing(sqlite3.connect(path)) as shop:
+        shop.execute("CREATE TABLE orders (n INTEGER)")
+    before = path.read_bytes()
+    database = Database(path)
+    for ask in (database.check, database.upgrade):
+        with pytest.raises(DatabaseError, match="tables of something else, orders"):
+            ask()
+    database.close()
+    assert path.read_bytes() == before
+
+
+def test_another_file_in_its_place_is_never_gone_on_with(tmp_path: Path) -> None:
+    """Whatever is in memory is of the first one."""
+    paths = [tmp_path / name for name in ("r.db", "other.db")]
+    for path in paths:
+        Store(Database(path)).close()
+    store = Store(Database(paths[0]))
+    paths[1].replace(paths[0])
+    for _ in range(2):
+        with pytest.raises(DatabaseError, match="another file has taken its place"):
+            store.n_changes()
+    store.close()
+
+
+def test_a_write_that_nobody_waits_for_any_more_is_still_written(tmp_path: Path) -> None:
+    store = Store(Database(tmp_path / "r.db"))
+    with store.database.writing.begin():  # until its end, the writer waits
+        writes = [store.put("u", [said(str(n))]) for n in range(3)]
+        for write in writes[1:]:
+            write.cancel()
+    store.close()
+    assert {state.item for state in Store(Database(tmp_path / "r.db")).known("u").states} == {
+        "0",
+        "1",
+        "2",
+    }
 
 
 def test_the_tables_are_those_that_the_migrations_make(store: Store) -> None:

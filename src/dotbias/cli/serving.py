@@ -97,7 +97,7 @@ def serve(
     if refit_every is not None or refit_after is not None:
         every = None if refit_every is None else seconds(refit_every, "--refit-every")
         when = When(every=every, after=refit_after)
-    hosts = (*(LOCAL if is_local(host) else ()), *(allow_host or ()))
+    hosts = (*((*LOCAL, host) if is_local(host) else ()), *(allow_host or ()))
     limits = Limits(rate=rate, hosts=hosts if is_local(host) or allow_host else ())
     with (
         closing(listen(host, port)) as bound,  # what can fail at once, before what takes longer
@@ -124,7 +124,7 @@ def upgrade(database: DatabaseOption = _DATABASE) -> None:
 
     Example: [bold]dotbias db upgrade --database ratings.db[/bold]
     """
-    with _opened(database) as made:
+    with _opened(database, new=False) as made:
         before, after = made.upgrade()
     is_new = "now" if before != after else "was and is"
     typer.echo(f"{made.name}: {is_new} {after}")
@@ -162,7 +162,7 @@ def list_keys(
 
     from dotbias.serving.security import Keys
 
-    with _opened(database) as made:
+    with _opened(database, new=False) as made:
         made.check()
         rows = Keys(made).all()
     table = pl.DataFrame(rows, {"name": pl.String, "made": pl.Int64}, orient="row")
@@ -177,17 +177,20 @@ def revoke(name: NameArgument, database: DatabaseOption = _DATABASE) -> None:
     """
     from dotbias.serving.security import Keys
 
-    with _opened(database) as made:
+    with _opened(database, new=False) as made:
         made.check()
         Keys(made).revoke(name)
 
 
 @contextmanager
-def _opened(address: str) -> "Iterator[Database]":
+def _opened(address: str, *, new: bool = True) -> "Iterator[Database]":
+    """A database, which may be a new one."""
     needs_extra()
     from dotbias.serving.store.database import Database
 
     with closing(Database(address)) as made:
+        if not new:
+            made.must_be_there()
         yield made
 
 

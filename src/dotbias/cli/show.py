@@ -9,6 +9,9 @@ import shutil
 import sys
 import textwrap
 from collections.abc import Iterable, Iterator, Mapping
+from datetime import date
+from datetime import time as clock
+from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
 import typer
@@ -237,7 +240,11 @@ def _in_json(value: Any) -> Any:
         return {key: _in_json(inner) for key, inner in value.items()}
     if isinstance(value, list | tuple):
         return [_in_json(inner) for inner in value]
-    return None if isinstance(value, float) and not math.isfinite(value) else value
+    if isinstance(value, float | Decimal):
+        return float(value) if math.isfinite(value) else None
+    if value is None or isinstance(value, str | int):
+        return value
+    return value.isoformat() if isinstance(value, date | clock) else str(value)
 
 
 def _cell(value: Any) -> str:

@@ -4,8 +4,9 @@ from collections import OrderedDict
 
 from dotbias.serving.generation import Person
 
-# What an entry takes beside its bytes: a user as they were then, and the entry itself.
-_BESIDE = 2_000
+# What an entry takes beside its bytes: a user as they were then, with all that they have said, and the
+# entry itself.
+_OF_WHAT_WAS_SAID, _BESIDE = 300, 2_000
 
 
 class Answers:
@@ -33,11 +34,11 @@ class Answers:
     def keep(self, whom: Person, asked: bytes, said: bytes) -> None:
         """Keep an answer, until others have asked for more."""
         if (whom, asked) not in self._kept:  # as it is where two asked at once
-            self._size += _size(asked, said)
+            self._size += _size(whom, asked, said)
         self._kept[whom, asked] = said
         while self._size > self._most:
-            (_, old), gone = self._kept.popitem(last=False)
-            self._size -= _size(old, gone)
+            (who, old), gone = self._kept.popitem(last=False)
+            self._size -= _size(who, old, gone)
 
     def clear(self) -> None:
         """Forget all of them: another generation is there."""
@@ -45,5 +46,5 @@ class Answers:
         self._size = 0
 
 
-def _size(asked: bytes, said: bytes) -> int:
-    return len(asked) + len(said) + _BESIDE
+def _size(whom: Person, asked: bytes, said: bytes) -> int:
+    return len(asked) + len(said) + _BESIDE + _OF_WHAT_WAS_SAID * len(whom.known.states)

@@ -37,7 +37,8 @@ class Limits(Settings):
     Args:
         max_body: bytes of a body.
         rate: requests a second of one key, or of one address without a key; 0 for as many as there are.
-        hosts: names that a request may call this service by; without any, all.
+        hosts: names that a request may call this service by, in any case and with a port or without;
+            without any, all.
     """
 
     max_body: int = setting(1_000_000, at_least=1)
@@ -59,6 +60,7 @@ class Gate:
         self._app = app
         self._guard = guard
         self._limits = limits
+        self._hosts = {_named(host) or host.lower() for host in limits.hosts}
         self._measures = measures
         self._buckets: OrderedDict[int, tuple[float, float]] = OrderedDict()
 
@@ -110,7 +112,7 @@ class Gate:
         limits = self._limits
         host = headers.get(b"host", b"").decode("latin-1")
         # A name of somebody else's that leads here: a page from there could ask in the user's name.
-        if limits.hosts and _named(host) not in limits.hosts:
+        if self._hosts and _named(host) not in self._hosts:
             return 400, f"this service has not the name {host}; --allow-host adds one"
         # Of the same site are other ports of this machine too.
         site = headers.get(b"sec-fetch-site", b"none")

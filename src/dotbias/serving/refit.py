@@ -88,7 +88,9 @@ def refit(model: Path, database: str, output: Path, *, seed: int = 0) -> Verdict
     if not verdict.accepted:
         return verdict
     made = _fitted(old, training_ratings(before, said), seed)
-    made = replace(made, facts=replace(made.facts, notes={"refit": asdict(verdict)}))
+    made = replace(
+        made, facts=replace(made.facts, notes={**old.facts.notes, "refit": asdict(verdict)})
+    )
     made.save(output, half=old.facts.half_precision)
     return replace(verdict, n_ratings=made.rated.nnz)
 

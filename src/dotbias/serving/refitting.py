@@ -5,6 +5,7 @@ import logging
 import shutil
 import time
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -41,17 +42,17 @@ class When(Settings):
 
 async def refit_when_due(service: Service, when: When) -> None:
     """Look every two seconds whether it is time; without end."""
-    began, counted = time.monotonic(), await _counted(service)
+    began, counted = time.monotonic(), None
     while True:
-        await asyncio.sleep(_LOOK_SECONDS)
         try:
             n_changes = await _counted(service)
-            if not when.is_due(time.monotonic() - began, n_changes - counted):
-                continue
-            began, counted = time.monotonic(), n_changes
-            await refit(service)
-        except DotbiasError as error:
+            counted = n_changes if counted is None else counted
+            if when.is_due(time.monotonic() - began, n_changes - counted):
+                began, counted = time.monotonic(), n_changes
+                await refit(service)
+        except (DotbiasError, OSError) as error:  # a full disk, too
             _log.error("refit failed", extra={"fields": {"said": str(error)}})
+        await asyncio.sleep(_LOOK_SECONDS)
 
 
 async def refit(service: Service) -> bool:
@@ -74,12 +75,17 @@ async def refit(service: Service) -> bool:
         _log.info("refit", extra={"fields": verdict})
         if not verdict["accepted"]:
             return False
-        kept = source.with_name(f"{source.stem}.previous{source.suffix}")
-        shutil.copy2(source, made.with_name("previous"))
-        made.with_name("previous").replace(kept)
-        made.replace(source)
+        await service.in_thread(partial(_exchange, source, made))
     await service.load(source)
     return True
+
+
+def _exchange(source: Path, made: Path) -> None:
+    """Put a new model in the place of the old one, which is kept beside it."""
+    kept = source.with_name(f"{source.stem}.previous{source.suffix}")
+    shutil.copy2(source, made.with_name("previous"))
+    made.with_name("previous").replace(kept)
+    made.replace(source)
 
 
 async def _counted(service: Service) -> int:

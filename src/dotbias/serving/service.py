@@ -46,6 +46,7 @@ class Service:
         self.answers = Answers(_MOST_ANSWERED)
         self.maps = Maps()
         self._threads = ThreadPoolExecutor(4, "service")
+        self._loading = asyncio.Lock()
         # Reads that go on: what is read of someone while something of theirs is written is not kept.
         self._reads: dict[str, object] = {}
 
@@ -128,10 +129,11 @@ class Service:
             DotbiasError: for a file that is none, or does not go with the ids of the database: the
                 present model stays.
         """
-        made = await self.in_thread(lambda: self._loaded(path))
-        self.generation = made
-        self.people.clear()
-        self.answers.clear()
+        async with self._loading:  # the last to ask has read what the file holds last
+            made = await self.in_thread(lambda: self._loaded(path))
+            self.generation = made
+            self.people.clear()
+            self.answers.clear()
         _log.info("generation", extra={"fields": {"generation": made.number}})
         return made
 

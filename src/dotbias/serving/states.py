@@ -36,7 +36,9 @@ def checked(generation: Generation, item: int | str, kind: Kind, rating: float |
             raise SettingError(f"{named}: rating must be from {low:g} to {high:g}, not {rating:g}")
     elif data == "counts":
         if rating is None or not 0 < rating <= LARGEST:
-            raise SettingError(f"{named}: rating must be a count above 0, not {rating}")
+            raise SettingError(
+                f"{named}: rating must be a count above 0 and at most {LARGEST:g}, not {rating}"
+            )
     else:
         rating = 1.0
     if rating is not None and not math.isfinite(rating):

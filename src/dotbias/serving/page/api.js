@@ -28,7 +28,8 @@ const askForKey = () => {
   );
   asking ??= ask(t("key_title"), t("key_body"), { yes: t("key_use"), no: t("cancel"), field }).then((form) => {
     asking = null;
-    if (form) sessionStorage.setItem(KEY, form.get("key").trim());
+    // Of a header nothing else is taken; a key that had more in it is refused, and asked for again.
+    if (form) sessionStorage.setItem(KEY, form.get("key").replace(/[^\x21-\x7e]/g, ""));
     return form !== null;
   });
   return asking;

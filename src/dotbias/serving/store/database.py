@@ -33,6 +33,8 @@ _CLAIM = 7_030_214_990_141_275_650  # an advisory lock is named by a number of 6
 # thread of their own, and readers are held up by nobody who keeps to its write-ahead log.
 _BUSY_SECONDS = {"BEGIN IMMEDIATE": 10, "BEGIN": 0.1}
 _CONNECT_SECONDS = 5
+_TABLES = "SELECT name FROM sqlite_master WHERE type = 'table'"
+_REVISION = "alembic_version"
 
 
 class DatabaseError(DotbiasError, OSError):
@@ -167,34 +169,53 @@ class Database:
                         self.name, f"no service keeps anything in it, it holds {held}{advice}"
                     )
                 if tables:
-                    raise DatabaseError(
-                        self.name,
-                        f"it holds tables of something else, {listed(tables)}; name a database of its "
-                        "own for the service",
-                    )
+                    raise self._of_something_else(tables)
                 _migrate(connection)
                 return True
-            known = {script.revision for script in scripts.walk_revisions()}
-        if found in known:
-            raise DatabaseError(
-                self.name,
-                f"its form is {found}, of an older version of dotbias; stop what uses it and run "
-                f"dotbias db upgrade --database {self.name}",
-            )
+        self._refuse_unknown(found, scripts)
         raise DatabaseError(
             self.name,
-            f"its form is {found}, which this version of dotbias does not know; install the newer "
-            "version that made it",
+            f"its form is {found}, of an older version of dotbias; stop what uses it and run "
+            f"dotbias db upgrade --database {self.name}",
         )
+
+    def _of_something_else(self, tables: list[str]) -> DatabaseError:
+        return DatabaseError(
+            self.name,
+            f"it holds tables of something else, {listed(tables)}; name a database of its own for the "
+            "service",
+        )
+
+    def _refuse_unknown(self, found: str, scripts: ScriptDirectory) -> None:
+        if found not in {script.revision for script in scripts.walk_revisions()}:
+            raise DatabaseError(
+                self.name,
+                f"its form is {found}, which this version of dotbias does not know; install the newer "
+                "version that made it",
+            )
+
+    def must_be_there(self) -> None:
+        """Refuse the name of a file that nobody has made.
+
+        Raises:
+            DatabaseError: where it is none.
+        """
+        if self._path and not Path(self._path).exists():
+            raise DatabaseError(self.name, "there is no such file; --database names another")
 
     def upgrade(self) -> tuple[str | None, str | None]:
         """Bring the tables to the newest form; returns the revision before and after.
 
         Raises:
-            DatabaseError: where that fails: the database stays as it was.
+            DatabaseError: where that fails, or the tables are none of a service, or of a newer version:
+                the database stays as it was.
         """
         with self.connected(self.writing) as connection:
             before = MigrationContext.configure(connection).get_current_revision()
+            if before is not None:
+                self._refuse_unknown(before, ScriptDirectory.from_config(_scripts()))
+            elif tables := sa.inspect(connection).get_table_names():
+                raise self._of_something_else(tables)
             _migrate(connection)
             return before, MigrationContext.configure(connection).get_current_revision()
 
@@ -254,9 +275,11 @@ class Database:
             raise DatabaseError(self.name, error.strerror or str(error)) from error
         found = status.st_dev, status.st_ino
         if self._file not in (None, found):
-            self._file = None
+            # For good: nothing that is in memory is of the other file, and nobody has claimed it.
             self.close()
-            raise DatabaseError(self.name, "another file has taken its place")
+            raise DatabaseError(
+                self.name, "another file has taken its place; start the service again"
+            )
         self._file = found
 
     def _engine(self, begin: str) -> Engine:
@@ -281,7 +304,9 @@ class Database:
             if self.read_only:
                 return
             with closing(connection.cursor()) as cursor:
-                cursor.execute("PRAGMA journal_mode = WAL")
+                tables = {name for (name,) in cursor.execute(_TABLES)}
+                if not tables or _REVISION in tables:  # a file of something else stays as it is
+                    cursor.execute("PRAGMA journal_mode = WAL")
                 cursor.execute(f"PRAGMA synchronous = {synchronous}")
 
         @sa.event.listens_for(engine, "begin")

@@ -14,7 +14,7 @@ STATES = Table(
     Column("time", BigInteger, nullable=False),
     sqlite_with_rowid=False,
 )
-"""What each user has last said of each item: at most one row a pair. ``kind`` is one of ``store.KINDS``,
+"""What each user has last said of each item: at most one row a pair. ``kind`` is a ``Kind``,
 ``value`` the rating or count of those that have one, ``time`` milliseconds since 1970."""
 
 ERASED = Table(

@@ -2,9 +2,9 @@
 
 import queue
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future
-from typing import Generic, NamedTuple, TypeVar
+from typing import Any, Generic, NamedTuple, TypeVar
 
 from sqlalchemy.engine import Connection
 from sqlalchemy.exc import InterfaceError, OperationalError, SQLAlchemyError
@@ -71,18 +71,20 @@ class Writer(Generic[Change]):
         self._thread.join()
 
     def _run(self) -> None:
-        while (first := self._waiting.get()) is not None:
-            together, more = [first], True
-            while more and len(together) < _MOST_TOGETHER:
+        ended = False
+        while not ended and (first := self._waiting.get()) is not None:
+            together = [first]
+            while not ended and len(together) < _MOST_TOGETHER:
                 try:
                     following = self._waiting.get_nowait()
                 except queue.Empty:
                     break
                 if following is None:
-                    self._waiting.put(None)  # to be met again when this is written
-                    more = False
+                    ended = True
                 else:
                     together.append(following)
+            for waiting in together:  # from here on nobody can stop waiting for it
+                waiting.done.set_running_or_notify_cancel()
             self._commit(together)
 
     def _commit(self, together: list[_Waiting[Change]]) -> None:
@@ -99,8 +101,13 @@ class Writer(Generic[Change]):
                 if isinstance(error, SQLAlchemyError)
                 else error
             )
-            for waiting in together:
-                waiting.done.set_exception(refused)
+            for done in _awaited(together):
+                done.set_exception(refused)
         else:
-            for waiting in together:
-                waiting.done.set_result(None)
+            for done in _awaited(together):
+                done.set_result(None)
+
+
+def _awaited(written: Sequence[_Waiting[Any]]) -> "Iterator[Future[None]]":
+    """Of what is still waited for: a request may have ended meanwhile."""
+    return (waiting.done for waiting in written if not waiting.done.cancelled())
