@@ -6,6 +6,7 @@ what is wrong, where, and what to do about it.
 
 from collections.abc import Iterable
 from difflib import get_close_matches
+from typing import Any
 
 # Names that a message lists: there may be as many as columns or ids.
 _LISTED = 10
@@ -42,7 +43,17 @@ class DataError(DotbiasError, ValueError):
 
 
 class NothingLeftError(DataError):
-    """Rows of which none is left that says anything: of a part of a source that is no mistake."""
+    """Rows of which none is left that says anything: of a part of a source that is no mistake.
+
+    Args:
+        text: the message.
+        n_bad: how many rows were left out because they are bad.
+        bad_sample: the first few of them.
+    """
+
+    def __init__(self, text: str, n_bad: int = 0, bad_sample: tuple[Any, ...] = ()) -> None:
+        super().__init__(text)
+        self.n_bad, self.bad_sample = n_bad, bad_sample
 
 
 class SettingError(DotbiasError, ValueError):

@@ -4,6 +4,7 @@ import json
 import re
 import zipfile
 
+import polars as pl
 import pytest
 
 import dotbias as db
@@ -70,6 +71,10 @@ def test_folds_may_be_given(run, ratings, workplace):
     ]
     pairs = [(parts[0], parts[1]), (parts[1], parts[0])]
     assert found[0] == found[1] == db.cross_validate(pairs, "baseline").mean
+    alike = pl.read_csv(workplace / "two.csv").head(12).with_columns(rating=pl.lit(5.0))
+    alike.write_csv(workplace / "fives.csv")
+    mixed = "--folds", "one.csv:two.csv,one.csv:fives.csv", *how[2:]
+    assert "rmse" in json.loads(run("cross-validate", ".", *mixed).stdout)["mean"]
     for wrong in ("1", "one.csv", "one.csv:two.csv", "one.csv:,a:b"):
         done = run("cross-validate", ".", "--folds", wrong, code=1)
         assert f"Error: --folds {wrong}: " in done.stderr

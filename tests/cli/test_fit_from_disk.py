@@ -59,6 +59,18 @@ def test_a_url_is_as_good_as_a_path(folder):
     assert run("recommend two.dotbias --user 1 -k 3").stdout.count("\n") > 3
 
 
+def test_what_people_told_a_service_counts_however_large_the_file_is(monkeypatch):
+    from dotbias.serving.store.database import Database
+    from dotbias.serving.store.store import State, Store
+
+    store = Store(Database("told.db"))
+    store.put("9999", [State("1", "rating", 3.0, 0)]).result()
+    store.close()
+    monkeypatch.setattr(fitting, "_TEXT", 10**6)
+    run(f"fit ratings.csv --database told.db -o both.dotbias --memory 1GiB --test-size 0 {SHORT}")
+    assert 9999 in db.Recommender.load("both.dotbias").user_vocabulary.ids
+
+
 def test_what_would_take_too_much_memory_is_prepared_first(monkeypatch):
     monkeypatch.setattr(fitting, "_TEXT", 10**6)
     said = run(f"fit ratings.csv -o large.dotbias --memory 1GiB {SHORT}").stderr

@@ -269,6 +269,34 @@ def test_bad_rows_are_named_by_file_and_line_and_may_be_left_out(tmp_path, caplo
 
 
 @pytest.mark.usefixtures("tiny")
+def test_a_part_of_bad_rows_alone_is_left_out_as_they_are(tmp_path, caplog):
+    (tmp_path / "data").mkdir()
+    simulated().write_csv(tmp_path / "data" / "part-0.csv")
+    (tmp_path / "data" / "part-1.csv").write_text("user,item,rating\n7,8,good\n9,9,x\n")
+    caplog.set_level("INFO")
+    made(tmp_path / "data", tmp_path, on_bad="skip")
+    assert "skipped 2 bad rows of 602, the first: " in caplog.text
+
+
+@pytest.mark.usefixtures("tiny")
+def test_a_file_of_nothing_but_a_mark_has_no_rows(tmp_path):
+    (tmp_path / "r.csv").write_bytes(b"\xef\xbb\xbf")
+    with pytest.raises(db.DataError, match=r"r\.csv: (there are no rows|the file is empty)"):
+        db.prepare(tmp_path / "r.csv", tmp_path / "r.blocks")
+
+
+@pytest.mark.usefixtures("tiny")
+def test_a_batch_does_not_show_the_unit_of_all_times(tmp_path):
+    """A time of 0, of someone who had none, would make seconds of the milliseconds beside it."""
+    again = simulated().with_columns(rating=pl.lit(2, pl.Float32))
+    frame = pl.concat([simulated(), again])
+    times = 10**12 + pl.int_range(frame.height, eager=True)
+    frame = frame.with_columns(time=times.scatter(5, 0))
+    frame.write_csv(tmp_path / "ratings.csv")
+    made(tmp_path / "ratings.csv", tmp_path)
+
+
+@pytest.mark.usefixtures("tiny")
 @pytest.mark.parametrize("odd", ["x17", "007", "1.5"])
 def test_an_id_that_is_no_integer_though_those_before_are(tmp_path, odd):
     lines = simulated().write_csv().splitlines()

@@ -136,6 +136,15 @@ def test_kind_scale_titles_and_reading_come_back(tmp_path):
 # -- damage ----------------------------------------------------------------------------------------
 
 
+@pytest.mark.parametrize("n_last", [1, 4, 7])
+def test_a_last_group_that_holds_most_ratings_may_leave_a_block_empty(tmp_path, n_last):
+    few = [(user, item, 3.0) for user in range(56) for item in range(5)]
+    many = [(56 + user, item, 4.0) for user in range(n_last) for item in range(40)]
+    ratings = db.Ratings.from_columns(*map(list, zip(*few, *many, strict=True)))
+    prepared = db.prepare(ratings, tmp_path / "r.blocks", test_size=0)
+    assert sorted(all_rows(prepared.training)) == sorted(as_written(ratings))
+
+
 @pytest.fixture(scope="module")
 def whole_folder(tmp_path_factory) -> Path:
     ratings, _ = db.simulate(n_users=100, n_items=50, n_ratings=2000, seed=0)

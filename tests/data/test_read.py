@@ -635,6 +635,13 @@ def test_latin_1_is_read_with_a_notice(at: int) -> None:
         "not UTF-8: read as Windows-1252; pass encoding= (on the command line --encoding), such as "
         "cp1251 or gb18030, if names look wrong"
     ]
+    wide = ["user,a,b,c,d", *(f"u{k},{k % 5},{k % 4},{k % 3},4" for k in range(10_000))]
+    wide[1 + at] = "café,1,2,3,4"
+    write("\n".join(wide).encode("latin-1"))
+    ratings, again = read_ratings_with_report("ratings.csv", layout="wide")
+    assert "café" in ratings.user_vocabulary.ids
+    assert again.reading.encoding == "cp1252"
+    assert "not UTF-8: read as Windows-1252" in " ".join(again.lines())
     write('{"user": "café", "item": 1, "rating": 2}\n'.encode("latin-1"))
     assert rows(read_ratings("ratings.csv")) == [("café", 1, 2.0)]
 
@@ -822,6 +829,8 @@ def test_pandas_frames() -> None:
     assert (report.source, report.format) == ("the frame", "pandas frame")
     mixed = pd.DataFrame({"user": [1, "x"], "item": [1, 2], "rating": [4, 5]})
     assert "mixed types" in error_of(read_ratings, mixed)
+    unnamed = pd.DataFrame([["ann", 1, 5], [7, 2, 4]])
+    assert "mixed types" in error_of(read_ratings, unnamed)
     assert rows(read_ratings(frame[:1].astype({"user": "category"}))) == [("u", 1, 4.0)]
 
 
@@ -836,7 +845,6 @@ def test_pandas_frames() -> None:
         ("rating", [1.0, math.nan], "row 2, column rating: nan is not a finite number"),
         ("user", ["x", "NULL"], "row 2, column user: missing"),
         ("rating", ["3", "x"], "row 2, column rating: 'x' is not a number"),
-        ("time", [datetime.time(1), datetime.time(2)], "column time: Time cannot be used as time"),
     ],
 )
 def test_bad_columns_of_frames(column: str, values: list[Any], message: str) -> None:
@@ -844,6 +852,15 @@ def test_bad_columns_of_frames(column: str, values: list[Any], message: str) -> 
     frame = frame.with_columns(pl.Series(column, values))
     assert f"the frame, {message}" in error_of(read_ratings, frame)
     assert "the frame: there are no rows" in error_of(read_ratings, frame.clear().cast(pl.Int64))
+
+
+def test_a_column_of_times_of_the_day_is_left_out_unless_it_is_named() -> None:
+    of_day = [datetime.time(12), datetime.time(13)]
+    frame = pl.DataFrame({"user": [1, 2], "item": [1, 2], "rating": [3, 4], "time": of_day})
+    ratings, report = read_ratings_with_report(frame)
+    assert len(ratings) == 2
+    assert "column time holds no times that can be read: left out" in report.notices
+    assert "row 1, column time: " in error_of(read_ratings, frame, time="time")
 
 
 @pytest.mark.parametrize("source", [[1, 2], 7, None, pd.Series([1])])

@@ -43,6 +43,11 @@ def test_text_becomes_numbers_booleans_or_stays_text():
     }
 
 
+def test_a_second_column_of_a_name_that_is_taken_is_left_out():
+    found = read("user_id,user,age\n1,ann,30\n2,bob,40\n", "user", all_columns=True)
+    assert found == {"user": [1, 2], "age": [30, 40]}
+
+
 def test_of_items_the_year_is_a_feature_and_the_title_comes_along():
     assert read(MOVIES, "item") == {
         "item": [1, 2, 7],

@@ -339,6 +339,29 @@ def test_codes_are_left_out_unless_somebody_says_otherwise() -> None:
     assert "outside the scale" in error_of(content, scale=(1, 5), missing="none")
 
 
+def test_codes_among_counts_are_left_out_too() -> None:
+    content = "user,item,plays\n1,1,3\n1,2,-1\n2,1,99\n2,2,4\n"
+    assert "is below 0, which no count is" in error_of(content)
+    assert [row[2] for row in rows(content, missing=[-1, 99])] == [3, 4]
+    _, report = read_ratings_with_report("r.csv", missing=-1)
+    assert "left out 1 rows with -1, which stands for no count" in " ".join(report.lines())
+
+
+def test_a_field_may_be_long() -> None:
+    """A text of any length beside a bad row, whose line is looked for by another reader."""
+    content = f"user,item,rating,text\n1,1,4,{'long ' * 40_000}\n1,2,x,short\n"
+    assert "row 3, column rating: 'x'" in error_of(content)
+
+
+def test_lists_whose_encoding_shows_late() -> None:
+    lines = [
+        f"{user} " + " ".join(f"i{item}" for item in range(user % 7 + 2)) for user in range(4000)
+    ]
+    content = "\n".join([*lines, "4000 café thé"]).encode("cp1252")
+    ratings = read_ratings(write(content, "lists.txt"), layout="lists")
+    assert "café" in ratings.item_vocabulary.ids
+
+
 # Data that are no ratings -------------------------------------------------------------------------
 
 

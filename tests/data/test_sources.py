@@ -675,6 +675,35 @@ def test_titles_beside_a_plain_file_are_used_and_said() -> None:
     assert report.notices[-1] == "no titles: no id in x/movies.csv is that of an item here"
 
 
+@pytest.mark.usefixtures("folder")
+def test_what_this_project_writes_beside_ratings_is_no_file_of_titles() -> None:
+    write("x/ratings.csv")
+    write("x/movies.tsv", TITLES.write_csv(separator="\t").encode())
+    for name in ("movies-grown.dotbias", "movies.dotbias", "movies-map.html", "movies.svg"):
+        write(f"x/{name}", b"no table")
+    write("x/ratings.dotbias", b"no table")
+    for source in ("x/ratings.csv", "x"):
+        ratings = read_ratings(source)
+        assert len(ratings) == 300
+        assert ratings.item_vocabulary.label(0) == "Film, the 0"
+
+
+@pytest.mark.usefixtures("folder")
+def test_a_folder_with_an_equals_sign_holds_no_partitions() -> None:
+    paths = [f"lr=0.1/part-{n}.csv" for n in (1, 2)]
+    for path in paths:
+        write(path)
+    for source in ("lr=0.1/part-*.csv", paths, "lr=0.1"):
+        assert len(read_ratings(source)) == 300
+
+
+@pytest.mark.usefixtures("folder")
+def test_an_address_that_cannot_be_taken_apart_is_named_without_its_password() -> None:
+    said = error_of("postgresql://me:pa[ss@host/shop?table=orders")
+    assert "pa[ss" not in said
+    assert "%5B for [" in said
+
+
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="users cannot be changed here")
 def test_what_may_not_be_read_is_said(tmp_path: Path) -> None:
     """Run by somebody without rights, since whoever runs tests may read all."""

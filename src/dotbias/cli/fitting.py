@@ -285,6 +285,8 @@ def _prepared_first(
     from dotbias.data.split import TEST_SIZE
     from dotbias.memory import allowed, in_units
 
+    if reading.database is not None or reading.table is not None:  # which are no files of rows
+        return None
     # Of a name that is none, the reader says so.
     if ratings is None or not os.path.exists(ratings) or is_prepared(ratings):  # noqa: PTH110
         return None
@@ -527,8 +529,13 @@ def _folds(
         raise SettingError(
             f"--folds {text}: name the folder, the archive or the set that holds them"
         )
-    read = (tuple(reading.read(f"{source}/{name}") for name in pair) for pair in pairs)
-    return len(pairs), [(train, test) for train, test in read]
+    parts = []
+    for of_train, of_test in pairs:
+        train = reading.read(f"{source}/{of_train}")
+        # A few ratings that are all the same would be taken for events.
+        alike = reading if reading.kind is not None else replace(reading, kind=train.kind)
+        parts.append((train, alike.read(f"{source}/{of_test}")))
+    return len(pairs), parts
 
 
 def _planned(

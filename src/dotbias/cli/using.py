@@ -500,6 +500,7 @@ def update(
     Examples: [bold]dotbias update movies.dotbias new.csv -o grown.dotbias[/bold],
     [bold]dotbias update movies.dotbias --item-features movies.csv -o grown.dotbias[/bold]
     """
+    from dotbias.data.prepared.manifest import is_prepared
     from dotbias.plain import to_plain
     from dotbias.recommender.recommender import Recommender
 
@@ -508,7 +509,8 @@ def update(
             "--item-features none: to join without what titles say, --titles none"
         )
     rec = Recommender.load(model)
-    reading = replace(reading, scale=rec.scale)
+    if ratings is None or not is_prepared(ratings):  # of which the scale is known
+        reading = replace(reading, scale=rec.scale)
     new = None
     if reading.are_named(ratings) or not features.typed:
         new = reading.read(ratings, rec, joining=True)

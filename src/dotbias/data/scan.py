@@ -475,7 +475,8 @@ def _value(
     if limits is not None:  # which codes for no rating may be, see ``_within``
         fails[f"{_OUTSIDE} {limits.lowest:g}-{limits.highest:g}"] = pl.lit(False)
     if kind == "counts":
-        fails["is below 0, which no count is"] = number < 0
+        codes_below = number.is_in(codes.numbers(reading.missing or ()))
+        fails["is below 0, which no count is"] = (number < 0) & ~codes_below
     return number, fails
 
 
@@ -486,8 +487,8 @@ def _time(raw: pl.Expr, dtype: pl.DataType, form: str | None) -> _Taken:
         seconds = raw.dt.epoch("s").cast(pl.Int64)
     elif dtype.is_numeric():
         seconds = raw.floor().cast(pl.Int64, strict=False)
-    else:
-        return None, {}
+    else:  # a time of the day, such as stands beside a date: left out where nobody has named it
+        seconds = pl.lit(None, pl.Int64)
     unread = seconds.is_null() & raw.is_not_null()
     if dtype == pl.String:
         unread &= ~raw.is_in(_NO_TIMES)
@@ -540,7 +541,8 @@ def usable(
         form_advice += _TIME_ADVICE
     if n_bad == frame.height:
         where = f"{table.name}: all {n_bad:,} rows are bad, the first: " if n_bad > 1 else alone
-        raise DataError(f"{where}{sample[0]}{form_advice}")
+        said = f"{where}{sample[0]}{form_advice}"
+        raise NothingLeftError(said, n_bad, sample) if skip else DataError(said)
     if not skip:
         advice = "" if skip is None else f"; {_SKIP_ADVICE}"
         count = f" (the first of {n_bad:,} such rows)" if n_bad > 1 else ""

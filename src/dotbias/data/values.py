@@ -18,23 +18,28 @@ _YEARS = (1900, 2100)
 
 
 def without_codes(table: Table, frame: pl.DataFrame, kind: Kind) -> tuple[Table, pl.DataFrame]:
-    """The rows that hold a rating, none of the codes for no rating; and the table that knows them."""
-    if kind != "ratings" or "value" not in frame.columns:
+    """The rows that hold a rating or a count, none of the codes for none; and the table that knows them.
+    A count that is not there is 0, and left out with those (``above_zero``).
+    """
+    if kind == "events" or "value" not in frame.columns:
         return table, frame
     known = codes.numbers(table.reading.missing or ())
-    kept = frame
-    if known or frame["value"].null_count():
-        kept = frame.filter(pl.col("value").is_not_null() & ~pl.col("value").is_in(known))
+    value = pl.col("value")
+    keep = ~value.is_in(known).fill_null(False)
+    if kind == "ratings":
+        keep &= value.is_not_null()
+    kept = frame.filter(keep) if known or frame["value"].null_count() else frame
+    noun = "rating" if kind == "ratings" else "count"
     if kept.is_empty():
         raise NothingLeftError(
-            f"{table.name}: all {frame.height:,} rows have no rating: pass missing='none' (on the "
+            f"{table.name}: all {frame.height:,} rows have no {noun}: pass missing='none' (on the "
             "command line --missing none) to keep them"
         )
     n = frame["value"].is_in(known).sum() if known else 0
     if n:
         shown = " or ".join(f"{code:g}" for code in known)
         keep = "pass missing='none' (on the command line --missing none) to keep them"
-        table = table.noted(f"left out {n:,} rows with {shown}, which stands for no rating; {keep}")
+        table = table.noted(f"left out {n:,} rows with {shown}, which stands for no {noun}; {keep}")
     return table, kept
 
 

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 import polars as pl
 
 from dotbias.data.columns import Wanted
+from dotbias.data.encodings import as_utf8
 from dotbias.data.formats.frames import open_frame
 from dotbias.data.formats.table import SAMPLED_ROWS, Table
 from dotbias.data.reading import Reading
@@ -36,6 +37,7 @@ def open_lists(blob: Blob, wanted: Wanted, reading: Reading) -> Table:
     Raises:
         DataError: where no line has an item.
     """
+    blob, encoding, recoded = as_utf8(blob)  # of which the beginning may not have shown it
     lines = blob.read().decode("utf-8-sig").splitlines()[reading.skip_lines or 0 :]
     separator = None if reading.separator in (None, " ") else reading.separator
     rows = [[cell.strip() for cell in line.split(separator)] for line in lines if line.strip()]
@@ -53,8 +55,12 @@ def open_lists(blob: Blob, wanted: Wanted, reading: Reading) -> Table:
     if counted or all(re.fullmatch(r"0|-?[1-9]\d{0,17}", row[0]) for row in rows):
         frame = frame.cast({"user": pl.Int64})
     table = open_frame(blob.name, "lists of items", frame.lazy(), wanted)
-    return table.noted(*notices).known(
-        layout="lists", header=False, separator=reading.separator, skip_lines=reading.skip_lines
+    return (
+        table.recoded(encoding, recoded)
+        .noted(*notices)
+        .known(
+            layout="lists", header=False, separator=reading.separator, skip_lines=reading.skip_lines
+        )
     )
 
 

@@ -149,12 +149,19 @@ def _is_pandas(source: Any) -> bool:
     return type(source).__module__.partition(".")[0] == "pandas" and hasattr(source, "columns")
 
 
+def _from_pandas(given: Any) -> Any:
+    try:
+        return pl.from_pandas(given)
+    except (TypeError, ValueError) as error:
+        raise DataError(f"the frame has a column of mixed types: {error}") from error
+
+
 def _open_pandas(frame: Any, wanted: Wanted) -> Table:
     """The table of a pandas frame, of which only the wanted columns are converted."""
     columns = [str(column) for column in frame.columns]
     if only_numbered(columns):
-        frame = frame.rename(columns=str)
-        return open_frame("the frame", "pandas frame", pl.from_pandas(frame).lazy(), wanted)
+        plain = _from_pandas(frame.rename(columns=str))
+        return open_frame("the frame", "pandas frame", plain.lazy(), wanted)
     head = frame.head(SAMPLED_ROWS)
     sample = [
         ["" if (cell := str(value)) in ("nan", "NaT", "<NA>", "None") else cell for value in row]
@@ -176,12 +183,8 @@ def _open_pandas(frame: Any, wanted: Wanted) -> Table:
             column, values = columns[places[WHERE]], ",".join(wanted.reading.where_values)
             roles["where"] = f"{column}={values}"
         reading = wanted.reading.known(**roles)
-    try:
-        picked = {
-            columns[place]: pl.from_pandas(frame.iloc[:, place])
-            for place in sorted(places.values())
-        }
-    except (TypeError, ValueError) as error:
-        raise DataError(f"the frame has a column of mixed types: {error}") from error
+    picked = {
+        columns[place]: _from_pandas(frame.iloc[:, place]) for place in sorted(places.values())
+    }
     given = replace(wanted, reading=reading)
     return open_frame("the frame", "pandas frame", pl.LazyFrame(picked), given)

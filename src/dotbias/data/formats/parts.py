@@ -4,7 +4,7 @@ import codecs
 from bisect import bisect_left
 from collections.abc import Callable, Sequence
 from dataclasses import replace
-from itertools import accumulate
+from itertools import accumulate, takewhile
 from pathlib import Path
 
 import polars as pl
@@ -86,8 +86,15 @@ def open_parts(parts: Parts, wanted: Wanted, open_blob: Callable[[Blob, Wanted],
 
 
 def _beyond(parts: Parts) -> list[str]:
-    """The folders of the parts below their own."""
-    return [blob.name.removeprefix(parts.name).rpartition("/")[0] for blob in parts.blobs]
+    """The folders of the parts below their own, which is the one that was named, or else the one that
+    holds all of them.
+    """
+    names = [blob.name for blob in parts.blobs]
+    if all(name.startswith(parts.name) for name in names):
+        return [name.removeprefix(parts.name).rpartition("/")[0] for name in names]
+    folders = [name.split("/")[:-1] for name in names]
+    n_common = sum(1 for _ in takewhile(lambda at: len(set(at)) == 1, zip(*folders, strict=False)))
+    return ["/".join(folder[n_common:]) for folder in folders]
 
 
 def _in_utf8(blob: Blob, table: Table, encoding: str | None) -> tuple[bytes, str, tuple[str, ...]]:

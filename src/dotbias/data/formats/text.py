@@ -3,6 +3,7 @@
 import csv
 import io
 import re
+import sys
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
@@ -29,6 +30,10 @@ from dotbias.data.names import only_numbered
 from dotbias.data.reading import NONE, Reading
 from dotbias.data.sources.blob import Blob
 from dotbias.errors import DataError
+
+# Python's reader takes 131,072 characters a field by itself, and a review may be longer; how much may be
+# unpacked is bounded elsewhere.
+csv.field_size_limit(min(sys.maxsize, 2**31 - 1))
 
 # The likeliest first.
 _SEPARATORS = {

@@ -113,7 +113,10 @@ class WideTable(Table):
 
     def repaired(self, error: Exception) -> Self:
         """See ``Table``."""
-        return replace(self, inner=self.inner.repaired(error))
+        inner = self.inner.repaired(error)
+        found, new = inner.reading, inner.notices[len(self.inner.notices) :]
+        again = replace(self, inner=inner).noted(*new)
+        return again.known(encoding=found.encoding, quote=found.quote)
 
     def from_parts(self, origin: Origin) -> Self:
         """See ``Table``."""

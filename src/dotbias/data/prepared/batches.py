@@ -139,7 +139,9 @@ class _Text(Batches):
         """The text in batches, where a line is a row in it."""
         head = _head(blobs[0])
         found = given.encoding or marked(head) or _recognised(blobs[0], head)
-        first = next(_rows(_utf8(blobs[0], _SAMPLE, found), _SAMPLE, None, blobs[0].name))
+        rows = _rows(_utf8(blobs[0], _SAMPLE, found), _SAMPLE, None, blobs[0].name)
+        if (first := next(rows, None)) is None:
+            return None
         sample = Blob(blobs[0].name, first, blobs[0].limit)
         table, _ = open_ratings(sample, RATED, given.known(encoding=None))
         if isinstance(table, JsonLinesTable) and table.reading.layout == "long":

@@ -37,7 +37,6 @@ from dotbias.data.read import (
 )
 from dotbias.data.reading import NONE, Reading
 from dotbias.data.scan import BadRow, places
-from dotbias.data.times import in_seconds
 from dotbias.data.vocabulary import Index, Vocabulary
 from dotbias.errors import DataError, NothingLeftError
 from dotbias.progress import Advance
@@ -246,6 +245,9 @@ class Stream:
                 good = self._good(batch)
             except NothingLeftError as error:
                 nothing = nothing or error
+                self.report.n_rows += error.n_bad
+                self.report.n_bad += error.n_bad
+                self.report.bad_sample = self.report.bad_sample or error.bad_sample
                 continue
             finally:
                 said = f"{self.report.n_rows:,} rows read"
@@ -317,17 +319,14 @@ class Stream:
         if self.reading.time in (None, NONE):
             return frame.select(columns)
         self.report.dated = True
-        # A batch without any time is read without the column.
+        # As they stand: in whatever unit they are, which one batch may not show, their order is the
+        # same. A batch without any time is read without the column.
         nothing = pl.repeat(None, frame.height, dtype=pl.Int64, eager=True)
-        times = frame["time"] if "time" in frame.columns else nothing
-        seconds, unit = in_seconds(times.drop_nulls())
-        if unit:
-            filled = times.is_not_null().arg_true()
-            times = nothing.scatter(filled, seconds)
-        if (earliest := seconds.min()) is not None:
+        times = frame["time"].cast(pl.Int64) if "time" in frame.columns else nothing
+        if (earliest := times.min()) is not None:
             known = self._earliest
             self._earliest = int(earliest) if known is None else min(known, int(earliest))  # type: ignore[arg-type]
-        return frame.select(*columns, times.cast(pl.Int64).alias("time"))
+        return frame.select(*columns, times.alias("time"))
 
     # -- 2 -----------------------------------------------------------------------------------------
 

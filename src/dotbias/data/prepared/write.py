@@ -119,8 +119,7 @@ def how_many_blocks(
 def user_edges(counts: NDArray[np.int64], n_blocks: int) -> NDArray[np.int64]:
     """Where user blocks of about as many ratings begin: at multiples of the users of a group."""
     edges = _edges(group_counts(counts), n_blocks) * USERS_PER_GROUP
-    edges[-1] = len(counts)
-    return edges
+    return np.minimum(edges, len(counts))  # the last group may have fewer, and a block none
 
 
 def item_edges(counts: NDArray[np.int64], n_blocks: int) -> NDArray[np.int64]:

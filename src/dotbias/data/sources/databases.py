@@ -18,7 +18,9 @@ from dotbias.errors import DataError
 from dotbias.extras import install
 
 _CHUNK_ROWS = 100_000
-FORM = "one is KIND+DRIVER://USER:PASSWORD@HOST:PORT/NAME, with %40 for an @ in a password"
+FORM = (
+    "one is KIND+DRIVER://USER:PASSWORD@HOST:PORT/NAME, in passwords with %40 for @ and %5B for ["
+)
 """What an address looks like."""
 
 
@@ -217,7 +219,10 @@ def at_address(address: str, limit: Limit) -> tuple[Container, str | None]:
     Raises:
         DataError: where there is none, or what it takes is not installed.
     """
-    parts = urlsplit(address)
+    try:
+        parts = urlsplit(address)
+    except ValueError:  # which may quote a password
+        raise DataError(f"{without_password(address)}: no address; {FORM}") from None
     query = dict(parse_qsl(parts.query))
     table = query.get("table")
     known = _FILES.get(parts.scheme)

@@ -76,10 +76,10 @@ USERS = (
 
 # Files that hold one table together: what Spark, Netflix, Hive and Redshift write.
 _PARTS = (r"part-\d+.*", r"mv_\d+\.txt", r"combined_data_\d+\.txt", r"\d+_(\d+|part_\d+)(\..*)?")
-# Files beside tables that are none.
+# Files beside tables that are none, this project's own among them.
 _NO_TABLES = (
     r"(readme|licen[cs]e|copying|citation|changelog|notice)\b.*|.*\.(md|pdf|py|pl|sh|r|ipynb|html?|png|jpe?g|"
-    r"docx?|rst|log|sha256|md5)"
+    r"docx?|rst|log|sha256|md5|svg|dotbias|ckpt|npy)"
 )
 _STANDARD_INPUT = "-"
 _SHOWN_NAMES = 30
@@ -265,9 +265,7 @@ def _chosen(
     tables = [name for name in names if _is_table(name, suffixes)] if has_files else names
     parts = _parts(names, tables) if has_files else []
     chosen, others = _choose(names, patterns)
-    others_than_notes = [
-        name for name in names if not re.fullmatch(_NO_TABLES, PurePosixPath(name).name.lower())
-    ]
+    others_than_notes = [name for name in names if _may_be_table(name)]
     if chosen is None and len(only := parts or tables or others_than_notes) == 1:
         chosen = only[0]
     if chosen is not None and (chosen not in parts or len(parts) == 1):
@@ -328,7 +326,7 @@ def titles_beside(content: Any) -> Blob | None:
         return None
     try:
         with os.scandir(path.parent) as entries:
-            names = sorted(entry.name for entry in entries if entry.is_file())
+            names = sorted(e.name for e in entries if e.is_file() and _may_be_table(e.name))
     except OSError:  # a file may be readable in a folder that is not
         return None
     fitting = {}
@@ -340,6 +338,10 @@ def titles_beside(content: Any) -> Blob | None:
                 fitting[other] = len(before)
     best = max(fitting, key=lambda other: fitting[other], default=None)
     return None if best is None else file_blob(path.parent / best, limit)
+
+
+def _may_be_table(name: str) -> bool:
+    return re.fullmatch(_NO_TABLES, PurePosixPath(name).name.lower()) is None
 
 
 def _is_table(name: str, suffixes: Sequence[str]) -> bool:
@@ -359,8 +361,9 @@ def _fetched(name: str) -> Path:
 
 def _choose(names: Sequence[str], patterns: Iterable[str]) -> tuple[str | None, list[str]]:
     """The first of the names of the likeliest pattern, and the others of this pattern."""
+    names = [name for name in names if _may_be_table(name)]
+    plain = [PurePosixPath(name).name.lower() for name in names]
     for pattern in patterns:
-        plain = [PurePosixPath(name).name.lower() for name in names]
         matched = [
             name
             for name, bare in zip(names, plain, strict=True)
