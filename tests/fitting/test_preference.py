@@ -98,6 +98,15 @@ def test_a_solver_that_is_named_stays_where_the_most_rated_items_are_better(capl
     assert "not clearly better" in warning.message
 
 
+@pytest.mark.parametrize("budget", [float("inf"), float("nan"), -5, 0, True])
+def test_a_budget_that_is_none_is_refused_whatever_it_is_for(tastes, budget):
+    for purpose in ("recommend", "both"):
+        with pytest.raises(db.SettingError, match="budget must be a number of seconds above 0"):
+            db.fit(tastes, purpose=purpose, budget=budget)
+    with pytest.raises(db.SettingError, match="budget must be a number of seconds above 0"):
+        choose_preference(tastes, budget=budget)
+
+
 def test_many_pairs_have_many_factors(tastes, monkeypatch):
     monkeypatch.setattr(preference, "MANY_PAIRS", 1_000)
     choice = choose_preference(tastes, budget=30, seed=1)

@@ -294,6 +294,13 @@ def test_one_eigenvalue_makes_no_plane(recs, ratings):
         curvature(recs["linear"], ratings, n_eigenvalues=1)
 
 
+def test_numbers_that_make_no_sense_are_refused_before_the_work(recs, ratings):
+    with pytest.raises(SettingError, match="n_eigenvalues=1000000: of"):
+        curvature(recs["linear"], ratings, n_eigenvalues=1_000_000)
+    with pytest.raises(SettingError, match="n_probes=0, n_steps=40: there must be at least 1"):
+        curvature(recs["linear"], ratings, n_probes=0)
+
+
 def test_without_pytorch_the_message_names_the_command(recs, ratings, monkeypatch):
     import sys
 

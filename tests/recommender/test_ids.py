@@ -241,6 +241,10 @@ def test_an_empty_list_says_why(models, caplog):
             "all 2 items to choose from with candidates have been rated",
         ),
         (lambda: rec.fold_in_user(every).recommend(), "all 15 items have been rated"),
+        (
+            lambda: rec.fold_in_user({}, not_interested=[3]).recommend(candidates=[3]),
+            "with candidates and not_interested there is none to choose from",
+        ),
     ):
         caplog.clear()
         with caplog.at_level(logging.WARNING, "dotbias"):

@@ -306,6 +306,9 @@ def test_items_are_named_by_id_or_title_and_one_need_not_be_in_a_list():
     assert of_one.equals(rec.recommend(3, 200, genres=["COMEDY"]))
     index = rec.item_vocabulary.indices(of_one["item"])
     assert has_genre(rec, ["Comedy"])[index].all()
+    parts = rec.recommend_all(3, genres=iter(["Comedy"]), n_users=7)
+    every = rec.recommend(rec.user_vocabulary.ids, 3, genres=["Comedy"])
+    assert pl.concat(list(parts)).equals(every)
     with pytest.raises(AmbiguousTitleError, match="matches"):
         rec.recommend(3, exclude=["film 0"])
 

@@ -282,6 +282,12 @@ def test_numbers_that_make_no_sweep_are_refused(settings: dict[str, Any], rating
         lr_find(MODEL, GradientDescent(), ratings, **settings)
 
 
+def test_two_ratings_are_too_few() -> None:
+    two = Ratings.from_columns([1, 2], [1, 1], [3.0, 4.0])
+    with pytest.raises(SettingError, match="2 ratings are too few to find a rate on"):
+        lr_find(MODEL, GradientDescent(), two)
+
+
 # Smoothing.
 
 numbers = st.floats(-1e6, 1e6)

@@ -86,6 +86,16 @@ def test_two_runners_of_one_rule_and_rate_run_alike(ratings: Ratings) -> None:
     assert len(first) == 4
 
 
+def test_runners_of_one_rule_have_names_of_their_own(ratings: Ratings) -> None:
+    rules = [SGD(), Momentum(momentum=0.0), Momentum(momentum=0.9)]
+    outcome = race(ratings, rules, MODEL, SOLVER, rates={"sgd": 0.1, "momentum": 0.02})
+    names = [runner.name for runner in outcome.runners]
+    assert names == ["sgd", "momentum", "momentum 2"]
+    drawn = {line.name: line.y for line in outcome.picture().panels[0].lines}
+    for runner in outcome.runners:
+        assert drawn[runner.name] == [epoch.validation_rmse for epoch in runner.epochs]
+
+
 def test_momentum_of_nothing_runs_like_sgd(ratings: Ratings) -> None:
     rules = [SGD(), Momentum(momentum=0.0)]
     outcome = race(ratings, rules, MODEL, SOLVER, rates={"sgd": 0.1, "momentum": 0.1})

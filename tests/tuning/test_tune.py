@@ -477,6 +477,23 @@ def test_a_trial_that_diverges_or_does_not_fit_is_only_a_bad_one(ratings, monkey
     assert [t.state for t in result.trials][:2] == ["complete", "pruned"]
 
 
+def test_a_best_one_that_diverges_when_it_is_measured_again_is_left_out(
+    ratings, monkeypatch, found
+):
+    final = ErrorInStars.final
+    best = found.settings.solver
+
+    def broken(self, candidate, seed, on_epoch):
+        if candidate.solver == best:
+            raise db.DivergenceError("the loss is nan")
+        return final(self, candidate, seed, on_epoch)
+
+    monkeypatch.setattr(ErrorInStars, "final", broken)
+    result = db.tune(ratings, STIFF, n_trials=14)
+    assert result.settings.solver != best
+    assert all(len(refit.figures) > 1 for refit in result.refits)
+
+
 # -- what is shown, and what is refused
 
 

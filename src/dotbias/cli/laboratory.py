@@ -77,7 +77,7 @@ def lr_find(
 ) -> None:
     """Find a learning rate: by short runs, or sweep through rates and try a few in full (--trials).
 
-    A tenth of the ratings is held out to measure the loss on.
+    A tenth of the ratings, 20,000 at most, is held out to measure the loss on.
 
     Example: [bold]dotbias lr-find ratings.csv --rule adam --picture curve.png[/bold]
     """

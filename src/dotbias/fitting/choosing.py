@@ -154,13 +154,22 @@ def choose_solver(
     >>> choice.chosen.name, choice.reason
     ('gibbs with histories, 200 samples', 'Next best: sgd, 40 epochs, 0.52 s.')
     """
-    positive = isinstance(budget, numbers.Real) and math.isfinite(budget) and budget > 0
-    if isinstance(budget, bool) or not positive:
-        raise SettingError(f"budget={budget!r}: budget must be a number of seconds above 0")
+    check_budget(budget)
     descent = _descent(ratings, n_threads, n_factors)
     if isinstance(ratings, PreparedPart):
         return Choice(descent, "Gibbs does not read ratings from disk.", (descent,), float(budget))
     return _decide((_gibbs(ratings, budget, n_threads, n_factors), descent), float(budget))
+
+
+def check_budget(budget: float) -> None:
+    """Refuse what is no number of seconds above 0.
+
+    Raises:
+        SettingError: saying so.
+    """
+    positive = isinstance(budget, numbers.Real) and math.isfinite(budget) and budget > 0
+    if isinstance(budget, bool) or not positive:
+        raise SettingError(f"budget={budget!r}: budget must be a number of seconds above 0")
 
 
 def factors_within(ratings: Ratings, usual: int) -> int:

@@ -10,7 +10,7 @@ from dotbias.data.ratings import Ratings
 from dotbias.data.read import as_ratings
 from dotbias.errors import SettingError
 from dotbias.fitting.checkpoints import EVERY, Checkpoints, Where, checkpoints_in
-from dotbias.fitting.choosing import BUDGET, choose_solver
+from dotbias.fitting.choosing import BUDGET, check_budget, choose_solver
 from dotbias.fitting.named import ModelLike, SettingsLike, SolverLike, model_and_solver
 from dotbias.fitting.preference import PreferenceChoice, choose_preference, usual_model
 from dotbias.models import Baseline, DotBias, DotProduct, EmbeddingNet
@@ -119,6 +119,7 @@ def fit(
     >>> rec.recommend(1, k=3).columns
     ['user', 'rank', 'item', 'title', 'prediction', 'preference', 'basis']
     """
+    check_budget(budget)
     ratings = as_ratings(ratings)
     model, solver = model_and_solver(model, solver, settings)
     purpose = purpose_of(purpose, ratings, model, solver, preference, tuned=settings is not None)

@@ -22,7 +22,7 @@ from dotbias.data.ratings import Ratings
 from dotbias.data.split import held_out
 from dotbias.data.vocabulary import Index
 from dotbias.fitting.checkpoints import Checkpoints
-from dotbias.fitting.choosing import factors_within
+from dotbias.fitting.choosing import check_budget, factors_within
 from dotbias.models.base import Model, Parameters
 from dotbias.models.dot_product import DotProduct
 from dotbias.progress import Progress, progress_bar
@@ -132,13 +132,15 @@ def choose_preference(
 
     Raises:
         KeyboardInterrupt: on Ctrl-C, for there is nothing to keep.
-        SettingError: for a ``seed`` that is none, or a model that ``ImplicitALS`` does not estimate.
+        SettingError: for a ``budget`` or ``seed`` that is none, or a model that ``ImplicitALS`` does not
+            estimate.
 
     >>> import dotbias as db
     >>> ratings, truth = db.simulate(n_users=200, n_items=100, n_ratings=5000, seed=1)
     >>> choose_preference(ratings, budget=30).record.n_users
     200
     """
+    check_budget(budget)
     named = solver is not None or model is not None
     solver = solver or ImplicitALS()
     solver = replace(solver, n_threads=solver.n_threads or n_threads)

@@ -326,9 +326,18 @@ def curvature(
     """
     if n_eigenvalues < 2:
         raise SettingError(f"n_eigenvalues={n_eigenvalues!r} must be at least 2")
+    if n_probes < 1 or n_steps < 1:
+        raise SettingError(
+            f"n_probes={n_probes!r}, n_steps={n_steps!r}: there must be at least 1 of each"
+        )
     require_torch()
     ratings = _known(rec, as_ratings(ratings))
     surface = loss_surface(rec, ratings, solver)
+    if n_eigenvalues >= surface.n_parameters:
+        raise SettingError(
+            f"n_eigenvalues={n_eigenvalues}: of {surface.n_parameters:,} parameters at most "
+            f"{surface.n_parameters - 1:,} eigenvalues can be found at either end"
+        )
     n_density = n_probes * n_steps
     total = 4 * _PRODUCTS + n_density + _SLICE_COST + find_rates * _RATES_COST
 

@@ -92,8 +92,8 @@ def eigenpairs(
         )
     except ArpackNoConvergence as error:
         raise SettingError(
-            f"only {len(error.eigenvalues)} of the {k} {which} eigenvalues converged: raise the "
-            f"tolerance (it was {tolerance:g})"
+            f"only {len(error.eigenvalues)} of the {k} {which} eigenvalues converged to a "
+            f"tolerance of {tolerance:g}: ask for fewer of them"
         ) from error
     order = np.argsort(values)
     order = order[::-1] if which == "largest" else order

@@ -132,7 +132,7 @@ class FoldedUser(_Folded):
         check_k(k)
         rec, wanted = self.recommender, ListOptions.of_ids(self.recommender, options, strict=strict)
         chosen = self.top_items(k, wanted)
-        wanted.say_short(rec, np.array([len(chosen)]), k)
+        wanted.say_short(rec, np.array([len(chosen)]), k, not_interested=self.not_interested)
         return pl.DataFrame(
             {
                 "rank": np.arange(1, len(chosen) + 1),

@@ -24,7 +24,8 @@ _TO_KNOWN, _TO_HIDDEN = 10.0, 3.5
 
 # Options that name items, and all that leave some out.
 _NAMED: tuple[Literal["candidates", "exclude"], ...] = ("candidates", "exclude")
-_FILTERS = (*_NAMED, "genres", "not_genres", "year_from", "year_to")
+_GENRES: tuple[Literal["genres", "not_genres"], ...] = ("genres", "not_genres")
+_FILTERS = (*_NAMED, *_GENRES, "year_from", "year_to")
 
 
 class ListKeywords(TypedDict, total=False):
@@ -99,7 +100,11 @@ class ListOptions(Settings):
             for name in _NAMED
             if (names := keywords.get(name)) is not None
         }
-        options: dict[str, Any] = {**keywords, **found}
+        # Asked for again with each part of the users.
+        genres = {
+            name: several(names) for name in _GENRES if (names := keywords.get(name)) is not None
+        }
+        options: dict[str, Any] = {**keywords, **found, **genres}
         return cls(**options)
 
     def top_items(
@@ -143,32 +148,46 @@ class ListOptions(Settings):
             diversity=self.diversity,
         )
 
-    def say_short(self, rec: Fitted, lengths: NDArray[np.integer[Any]], k: int) -> None:
+    def say_short(
+        self,
+        rec: Fitted,
+        lengths: NDArray[np.integer[Any]],
+        k: int,
+        *,
+        not_interested: Index | None = None,
+    ) -> None:
         """Note lists that have ended early, and warn of empty ones with the reason (logger ``dotbias``).
 
         Args:
             rec: what is known of the items.
             lengths: how many items are on each list, shape (n,).
             k: how many were asked for.
+            not_interested: items that the one user does not want.
         """
         n_empty = int(np.count_nonzero(lengths == 0))
         n_short = int(np.count_nonzero(lengths < k)) - n_empty
         whose = "the list" if len(lengths) == 1 else "the lists of %s users"
         if n_empty:
             named = whose.replace("%s", f"{n_empty:,}")
-            _log.warning("No item is left for %s: %s.", named, self._why_empty(rec))
+            _log.warning("No item is left for %s: %s.", named, self._why_empty(rec, not_interested))
         if n_short:
             named = whose.replace("%s", f"{n_short:,}")
             _log.info("No more items are left for %s: fewer than %d are on it.", named, k)
 
-    def _why_empty(self, rec: Fitted) -> str:
+    def _why_empty(self, rec: Fitted, not_interested: Index | None) -> str:
         """What has left nothing to list."""
         allowed = self._allowed(rec)
         given = [name for name in _FILTERS if getattr(self, name) is not None]
+        if not_interested is not None and len(not_interested):
+            given.append("not_interested")
+            every = np.arange(len(rec.item_vocabulary), dtype=np.int32)
+            allowed = np.setdiff1d(every if allowed is None else allowed, not_interested)
         if allowed is not None and not len(allowed):
             return f"with {' and '.join(given)} there is none to choose from"
         those = "items" if allowed is None else f"items to choose from with {' and '.join(given)}"
         n = len(rec.item_vocabulary) if allowed is None else len(allowed)
+        if self.include_rated:
+            return f"of {n:,} {those} the model that ranks knows none"
         return (
             f"all {n:,} {those} have been rated or chosen already; include_rated=True "
             "(--include-rated) lists them too"

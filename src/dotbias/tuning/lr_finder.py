@@ -29,6 +29,8 @@ if TYPE_CHECKING:
 _EPOCHS = 3.0
 _HELD_OUT = 0.1
 _MOST_HELD_OUT = 20_000
+# Two are held out at least.
+_FEWEST = 3
 # A sweep is over when the loss is this many times the smallest so far.
 _DIVERGED = 1.5
 # A loss that never fell by this share has not moved.
@@ -163,7 +165,7 @@ class LrCurve(Shown):
         return LinePicture(
             title=f"Learning-rate finder: {name}, batch size {batch}",
             panels=tuple(panels),
-            note="Held out: a tenth of the training ratings.",
+            note=f"Held out: a tenth of the training ratings, {_MOST_HELD_OUT:,} at most.",
         )
 
     def _parts(self) -> Iterable[Part]:
@@ -198,12 +200,13 @@ def lr_find(
 ) -> LrCurve:
     """A learning rate from short runs; or from a range test, and complete runs near its answer.
 
-    A tenth of the ratings is held out, and judges. By default eight runs of a quarter of an epoch, each
-    with the whole schedule, look for the rate that is best in so short a time: the work of two epochs.
-    It is higher than that of a whole run by a factor that is known of the rule (``Rule.haste``, for 40
-    epochs), and the answer is what follows, drawn to the default rate by a fifth. Where short runs say
-    nothing, ``n_trials`` is 8: of networks, losses of preferences, epochs of fewer than 32 steps, and
-    rules that find their rate by themselves; likewise where anything is said of the range test.
+    A tenth of the ratings, 20,000 at most, is held out and judges. By default eight runs of a quarter of
+    an epoch, each with the whole schedule, look for the rate that is best in so short a time: the work
+    of two epochs. It is higher than that of a whole run by a factor that is known of the rule
+    (``Rule.haste``, for 40 epochs), and the answer is what follows, drawn to the default rate by a
+    fifth. Where short runs say nothing, ``n_trials`` is 8: of networks, losses of preferences, epochs of
+    fewer than 32 steps, and rules that find their rate by themselves; likewise where anything is said of
+    the range test.
 
     With ``n_trials`` a range test (Smith 2017, arXiv 1506.01186) comes in their place: surer, and work
     of hundreds of epochs. From the starting parameters, steps are taken at rates that rise
@@ -226,7 +229,7 @@ def lr_find(
         progress: whether to show a bar, on a terminal or in a notebook; False never does.
 
     Raises:
-        SettingError: for ends or numbers that make no sweep.
+        SettingError: for ends or numbers that make no sweep, or too few ratings.
     """
     named_model, named_solver = model_and_descent(model, solver)
     solver = default_descent(named_model) if named_solver is None else named_solver
@@ -243,6 +246,8 @@ def lr_find(
         )
     if sweep not in ("exponential", "linear"):
         raise SettingError(f"sweep must be 'exponential' or 'linear', not {sweep!r}")
+    if len(ratings) < _FEWEST:
+        raise SettingError(f"{len(ratings)} ratings are too few to find a rate on")
     # Groups that are not named keep a rate of their own, and so their proportion.
     solver = solver.settled(model, ratings)
     judge = solver.loss_class

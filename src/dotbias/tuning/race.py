@@ -2,6 +2,7 @@
 
 import math
 import time
+from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
@@ -141,10 +142,10 @@ class Race(Shown):
         from dotbias.pictures import Line, LinePicture, Panel
 
         ran = [r for r in self.runners if r.epochs]
-        curves = {r.name: [_held_out(e) for e in r.epochs] for r in ran}
+        curves = [[_held_out(e) for e in r.epochs] for r in ran]
         # Early epochs would fill the picture: the frame is for where the race is decided.
-        lows = [min(c) for c in curves.values()] or [0.0]
-        low, start = min(lows), max((c[0] for c in curves.values()), default=1.0)
+        lows = [min(c) for c in curves] or [0.0]
+        low, start = min(lows), max((c[0] for c in curves), default=1.0)
         high = min(start, low + 3 * max(float(np.median(lows)) - low, 0.05 * low))
         panels = [
             Panel(
@@ -153,7 +154,10 @@ class Race(Shown):
                 y_label=f"held-out {self.loss.label}",
                 x_log=x_log,
                 y_range=(low - 0.05 * (high - low), high) if low < high else None,
-                lines=tuple(Line(name=r.name, x=xs(r), y=curves[r.name]) for r in ran),
+                lines=tuple(
+                    Line(name=r.name, x=xs(r), y=curve)
+                    for r, curve in zip(ran, curves, strict=True)
+                ),
             )
             for title, x_label, x_log, xs in (
                 ("Over epochs", "epochs", False, lambda r: [float(e.epoch) for e in r.epochs]),
@@ -206,6 +210,16 @@ def race_table(runners: Sequence[Runner]) -> pl.DataFrame:
     return pl.DataFrame([row(r) for r in runners], schema=schema).sort(
         f"best_{short}", nulls_last=True, maintain_order=True
     )
+
+
+def _distinct(names: Sequence[str]) -> list[str]:
+    """Names of rules, the second of one name with a 2 behind it: one may race with several settings."""
+    numbers = Counter[str]()
+    distinct = []
+    for name in names:
+        numbers[name] += 1
+        distinct.append(name if numbers[name] == 1 else f"{name} {numbers[name]}")
+    return distinct
 
 
 def race(
@@ -272,7 +286,7 @@ def race(
             name if len(batch_sizes) == 1 else f"{name} {size or 'full'}",
             replace(solver, rule=rule, batch_size=size),
         )
-        for name, rule in zip(names, racing, strict=True)
+        for name, rule in zip(_distinct(names), racing, strict=True)
         for size in batch_sizes
     ]
 

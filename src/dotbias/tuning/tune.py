@@ -63,6 +63,8 @@ _SOME = 2
 _LEAST_GAIN = 1e-4
 # Fresh validation parts have other seeds than those of the search.
 _SEARCH, _FRESH = 0, 1
+# What ends a fit of settings that are too bad, or ask for too much.
+_NOT_MEASURED = DivergenceError, SettingError, MemoryError
 # After fewer trials than these, a search that has found nothing has not looked around.
 _FEW = 10
 # What has mattered less is not drawn.
@@ -532,7 +534,7 @@ class _Search:
                     if not math.isfinite(value) or trial.should_prune():
                         state, figure = "pruned", None
                         break
-            except (DivergenceError, SettingError, MemoryError):
+            except _NOT_MEASURED:
                 if candidate == self.space.default:
                     raise
                 state, figure = "pruned", None  # so bad that it is not measured
@@ -621,10 +623,14 @@ class _Search:
                     self.of_default.append(self._again(self.space.default, part))
                 for n in alive:
                     began = time.perf_counter()
-                    found[n] = self._again(candidates[n], part)
+                    try:
+                        found[n] = self._again(candidates[n], part)
+                    except _NOT_MEASURED:  # which counts for more than what it gained elsewhere
+                        self.again[best[n].number] = []
                     seconds[n] = _LONGER * (time.perf_counter() - began)
             except _TimeUp:
                 return
+            alive = list(found)
             for n, figure in found.items():
                 self.again.setdefault(best[n].number, []).append(figure)
 
@@ -717,11 +723,11 @@ class _Search:
 
     def _gain_text(self, refit: Refit, default: list[float]) -> str:
         mean = float(np.mean(default))
-        share = refit.gain / abs(mean)
+        share = f" ({refit.gain / abs(mean):.1%})" if mean else ""
         return (
             f"Better than the default: {self.objective.name} {refit.mean:.4f} where that has "
-            f"{mean:.4f}, a gain of {refit.gain:.4f} ± {refit.standard_error:.4f} "
-            f"({share:.1%}) on {len(default)} fresh validation parts of the training rows."
+            f"{mean:.4f}, a gain of {refit.gain:.4f} ± {refit.standard_error:.4f}"
+            f"{share} on {len(default)} fresh validation parts of the training rows."
         )
 
     def _why_default(

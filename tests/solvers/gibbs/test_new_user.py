@@ -5,6 +5,7 @@ import pytest
 from scipy.sparse import csr_array
 
 import dotbias as db
+from dotbias.solvers.gibbs import new_user
 from dotbias.solvers.gibbs.new_user import UserPriors, std_of_new_user
 
 
@@ -70,7 +71,7 @@ def test_features_move_a_new_users_mean_and_leave_less_open() -> None:
     assert UserPriors.with_features(some_parameters(rng, 2, 30, 6, 2), csr_array(f)) is None
 
 
-def test_samples_that_disagree_are_less_sure() -> None:
+def test_samples_that_disagree_are_less_sure(monkeypatch: pytest.MonkeyPatch) -> None:
     rng = np.random.default_rng(1)
     parameters = some_parameters(rng, 4, 50, 6, 2)
     same = {**parameters, "item_samples": np.repeat(parameters["item_samples"][:1], 4, axis=0)}
@@ -82,6 +83,9 @@ def test_samples_that_disagree_are_less_sure() -> None:
     np.testing.assert_allclose(*stds, rtol=1e-5)
     mixed = std_of_new_user(parameters, UserPriors.of(parameters), rated, values, items)  # type: ignore[arg-type]
     assert mixed.mean() > stds[0].mean()
+    monkeypatch.setattr(new_user, "_CHUNK", 4)
+    in_parts = std_of_new_user(parameters, UserPriors.of(parameters), rated, values, items)  # type: ignore[arg-type]
+    np.testing.assert_allclose(in_parts, mixed, rtol=1e-6)
 
 
 def test_new_users_rate_as_far_off_as_is_said() -> None:

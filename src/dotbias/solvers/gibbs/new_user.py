@@ -11,6 +11,9 @@ from dotbias.models.parameters import Array, Parameters
 
 Table = NDArray[np.float64]
 
+# Items whose rows of all samples are gathered at once.
+_CHUNK = 1_000
+
 
 class UserPriors(NamedTuple):
     """What users are in each of S samples: rows ``(bias, factors)`` of a normal distribution.
@@ -90,12 +93,15 @@ def std_of_new_user(
     normal = priors.precision + np.swapaxes(weighted, 1, 2) @ y
     right = np.einsum("skl,sl->sk", priors.precision, priors.mean)
     right += np.einsum("snk,sn->sk", weighted, targets)
-    asked, bias = _rows(samples, items)
-    both = np.concatenate([right[:, :, None], np.swapaxes(asked, 1, 2)], axis=2)
-    solved = np.linalg.solve(normal, both)  # (S, 1 + k, 1 + m)
-    z = bias + np.einsum("smk,sk->sm", asked, solved[:, :, 0])
-    within = np.einsum("smk,skm->sm", asked, solved[:, :, 1:]).mean(axis=0)
-    std: Array = np.sqrt(within + z.var(axis=0) + noise[items]).astype(np.float32)
+    x = np.linalg.solve(normal, right[:, :, None])[:, :, 0]  # (S, 1 + k)
+    std = np.empty(len(items), np.float32)
+    for start in range(0, len(items), _CHUNK):
+        part = slice(start, start + _CHUNK)
+        asked, bias = _rows(samples, items[part])  # (S, m, 1 + k) and (S, m)
+        solved = np.linalg.solve(normal, np.swapaxes(asked, 1, 2))
+        z = bias + np.einsum("smk,sk->sm", asked, x)
+        within = np.einsum("smk,skm->sm", asked, solved).mean(axis=0)
+        std[part] = np.sqrt(within + z.var(axis=0) + noise[items[part]])
     return std
 
 
