@@ -220,7 +220,7 @@ class Report:
     def summary(self, task: str, names: Sequence[str], threads: int = 1) -> str:
         """The same of all sets in a few words."""
         tries = sorted({self.protocol(task, name)["tries"] for name in names})
-        many = " or ".join(map(str, tries))
+        many = _listed(tries, "or")
         said = [f"Beside other libraries, {many} tries of settings each:"]
         of_sets = []
         for name in names:
@@ -293,10 +293,11 @@ def _run_in_words(runs: Sequence[Record]) -> str:
     machines = dict.fromkeys(_machine_in_words(run["machine"]) for run in runs)
     p = runs[-1]["protocol"]
     days = dates[0] if dates[0] == dates[-1] else f"{dates[0]} to {dates[-1]}"
+    tries = "the settings of each library" if p["tries"] == 1 else f"{p['tries']} tries of settings"
     once = f" (one where that takes more than {p['enough']:g} s)" if "enough" in p else ""
     return (
-        f"{days}, {' and '.join(machines)}; {p['tries']} tries of settings, {p['repeats']} repeats of "
-        f"all splits{once}, at most {p['limit']:g} s for a fit"
+        f"{days}, {' and '.join(machines)}; {tries}, {p['repeats']} repeats of all splits{once}, at "
+        f"most {p['limit']:g} s for a fit"
     )
 
 
@@ -353,8 +354,9 @@ def _threads(n: int) -> str:
     return {1: "one thread", 2: "two threads"}.get(n, f"{n} threads")
 
 
-def _listed(names: Sequence[str]) -> str:
-    return names[0] if len(names) == 1 else ", ".join(names[:-1]) + " and " + names[-1]
+def _listed(names: Sequence[object], last: str = "and") -> str:
+    *first, end = map(str, names)
+    return f"{', '.join(first)} {last} {end}" if first else end
 
 
 # -- pictures ----------------------------------------------------------------------------------------

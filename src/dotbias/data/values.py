@@ -25,10 +25,10 @@ def without_codes(table: Table, frame: pl.DataFrame, kind: Kind) -> tuple[Table,
         return table, frame
     known = codes.numbers(table.reading.missing or ())
     value = pl.col("value")
-    keep = ~value.is_in(known).fill_null(False)
+    good = ~value.is_in(known).fill_null(False)
     if kind == "ratings":
-        keep &= value.is_not_null()
-    kept = frame.filter(keep) if known or frame["value"].null_count() else frame
+        good &= value.is_not_null()
+    kept = frame.filter(good) if known or frame["value"].null_count() else frame
     noun = "rating" if kind == "ratings" else "count"
     if kept.is_empty():
         raise NothingLeftError(

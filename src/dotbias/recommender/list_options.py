@@ -101,7 +101,7 @@ class ListOptions(Settings):
             if (names := keywords.get(name)) is not None
         }
         # Asked for again with each part of the users.
-        genres = {
+        genres: dict[str, Any] = {
             name: several(names) for name in _GENRES if (names := keywords.get(name)) is not None
         }
         options: dict[str, Any] = {**keywords, **found, **genres}
