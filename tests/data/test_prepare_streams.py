@@ -2,9 +2,11 @@
 
 import shutil
 import signal
+import sqlite3
 import subprocess
 import sys
 import time
+from contextlib import closing
 from itertools import pairwise
 from pathlib import Path
 
@@ -434,6 +436,20 @@ def test_what_has_not_changed_is_not_prepared_again(tmp_path, caplog):
     assert prepared_anew(duplicates="mean")
     (tmp_path / "movies.csv").write_text("id,title\n1,Heat\n")
     assert prepared_anew(duplicates="mean")
+
+
+def test_rows_that_only_the_log_of_a_database_holds_are_prepared(tmp_path):
+    path = tmp_path / "shop.db"
+    with closing(sqlite3.connect(path)) as shop:
+        shop.execute("PRAGMA journal_mode = WAL")
+        shop.execute("PRAGMA wal_autocheckpoint = 0")
+        shop.execute("CREATE TABLE ratings (user INTEGER, item INTEGER, rating REAL)")
+        for n in (40, 1):
+            rows = [(u, n + u % 7, u % 5) for u in range(n)]
+            shop.executemany("INSERT INTO ratings VALUES (?, ?, ?)", rows)
+            shop.commit()
+            prepared = db.prepare(path, tmp_path / "r.blocks")
+    assert len(prepared.whole) == 41
 
 
 def test_what_lies_in_other_blocks_is_prepared_again(tmp_path, caplog):

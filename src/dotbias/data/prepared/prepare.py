@@ -365,6 +365,9 @@ def _stamps(task: _Task, source: Any) -> list[Any] | None:
     paths += [path for path in named if os.fspath(path) != NONE]
     paths += _on_disk(task.beside) or _on_disk(near)
     files = [Path(path).expanduser() for path in paths]
+    # Of a database of SQLite the last rows may stand in its log alone.
+    logs = (file.with_name(f"{file.name}-wal") for file in files)
+    files += [log for log in logs if log.is_file()]
     return list(map(_stamp, files)) if all(path.is_file() for path in files) else None
 
 
