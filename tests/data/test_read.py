@@ -881,7 +881,9 @@ def test_titles() -> None:
     books = pd.DataFrame({"Book-Title": ["A", "B"], "ISBN": ["01", "9"]})
     assert read_titles(books).rows() == [("01", "A"), ("9", "B")]
     assert read_ratings(frame, titles=books).item_vocabulary.label(1) == "B"
-    assert "no id column" in error_of(read_titles, write("a\tb\ttitle\n1\t2\t3\n"))
+    assert "a, b, title; in a file of titles call the columns id and title" in error_of(
+        read_titles, write("a\tb\ttitle\n1\t2\t3\n")
+    )
     assert "row 2, column title: missing" in error_of(read_titles, write("id,title\n1,\n"))
 
 

@@ -506,6 +506,8 @@ def _choice(columns: Sequence[str], wanted: Wanted | None = None) -> str:
     options = [role for role in options if role not in ("title", "genres")]
     if not options:
         return there
+    if wanted is not None and "id" in wanted.roles:  # beside ratings, whose columns options name
+        return f"{there}; in a file of titles call the columns id and title"
     keywords = ", ".join(f"{role}=" for role in options)
     switches = ", ".join(f"--{role}-column" for role in options)
     return f"{there}; name the columns with {keywords} (on the command line {switches})"
