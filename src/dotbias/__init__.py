@@ -75,7 +75,7 @@ if TYPE_CHECKING:
     from dotbias.tuning.tune import tune as tune
 
 
-__version__ = "0.17.0"
+__version__ = "0.17.1"
 
 # Where each public name lives. They are imported when first used, so that `dotbias --help` and
 # `import dotbias` do not wait for Numba and Polars, nor a Ctrl-C for NumPy.
