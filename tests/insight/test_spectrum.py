@@ -64,7 +64,9 @@ def test_the_seed_makes_the_same_bits():
 
 def test_eigenvalues_that_do_not_converge_are_no_result(monkeypatch):
     monkeypatch.setattr(spectrum, "_MOST_RESTARTS", 1)
-    with pytest.raises(SettingError, match=r"of the 9 smallest eigenvalues converged: raise the"):
+    with pytest.raises(
+        SettingError, match=r"of the 9 smallest eigenvalues converged to a tolerance of 1e-14: ask"
+    ):
         ends(MATRICES["indefinite"], 9, "smallest", top=1.0, tolerance=1e-14)
 
 

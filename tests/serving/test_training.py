@@ -158,7 +158,7 @@ def test_nothing_is_made_or_changed(tmp_path: Path) -> None:
 
 def test_databases_that_hold_no_ratings(new_database: Callable[[], str]) -> None:
     address = new_database()
-    run(f"db upgrade --database '{address}'")
+    run(f"keys add shop --database '{address}'")
     assert "nobody has rated anything yet" in fails(f"fit --database '{address}'")
     with engine(address).begin() as connection:
         connection.execute(sa.text("UPDATE alembic_version SET version_num = '9999'"))
