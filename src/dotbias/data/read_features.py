@@ -70,7 +70,8 @@ def read_features(
     titles = frame["title"] if "title" in frame.columns else None
     if titles is not None:
         rest = rest.drop(table.column("title"))
-    if twice := {of, "title" if titles is not None else of} & set(rest.columns):
+    taken = {of} if titles is None else {of, "title"}
+    if twice := taken & set(rest.columns):
         _log.info("%s: left out, as another column has the name: %s", table.name, listed(twice))
         rest = rest.drop(twice)
     typed = [_typed(column, table.reading.decimal or ".") for column in rest]
