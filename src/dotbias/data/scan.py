@@ -475,8 +475,8 @@ def _value(
     if limits is not None:  # which codes for no rating may be, see ``_within``
         fails[f"{_OUTSIDE} {limits.lowest:g}-{limits.highest:g}"] = pl.lit(False)
     if kind == "counts":
-        codes_below = number.is_in(codes.numbers(reading.missing or ()))
-        fails["is below 0, which no count is"] = (number < 0) & ~codes_below
+        is_code = number.is_in(codes.numbers(reading.missing or ()))
+        fails["is below 0, which no count is"] = (number < 0) & ~is_code
     return number, fails
 
 

@@ -15,7 +15,13 @@ from dotbias.data.ratings import Ratings
 from dotbias.data.read import as_ratings
 from dotbias.errors import DataError, SettingError
 from dotbias.insight.divergence import divergence_rate
-from dotbias.insight.spectrum import Product, SpectralDensity, eigenpairs, spectral_density
+from dotbias.insight.spectrum import (
+    Product,
+    SpectralDensity,
+    check_probes,
+    eigenpairs,
+    spectral_density,
+)
 from dotbias.models.base import Parameters, has_formula_of
 from dotbias.models.dot_bias import DotBias
 from dotbias.models.torch_extra import require_torch
@@ -326,10 +332,7 @@ def curvature(
     """
     if n_eigenvalues < 2:
         raise SettingError(f"n_eigenvalues={n_eigenvalues!r} must be at least 2")
-    if n_probes < 1 or n_steps < 1:
-        raise SettingError(
-            f"n_probes={n_probes!r}, n_steps={n_steps!r}: there must be at least 1 of each"
-        )
+    check_probes(n_probes, n_steps)  # before the eigenvalues, which take long
     require_torch()
     ratings = _known(rec, as_ratings(ratings))
     surface = loss_surface(rec, ratings, solver)

@@ -126,6 +126,18 @@ class SpectralDensity(Shown):
         return density
 
 
+def check_probes(n_probes: int, n_steps: int) -> None:
+    """Refuse a density of no probe or no step.
+
+    Raises:
+        SettingError: saying so.
+    """
+    if n_probes < 1 or n_steps < 1:
+        raise SettingError(
+            f"n_probes={n_probes!r}, n_steps={n_steps!r}: there must be at least 1 of each"
+        )
+
+
 def spectral_density(
     product: Product,
     n: int,
@@ -150,10 +162,7 @@ def spectral_density(
     Raises:
         SettingError: when there is no probe or no step.
     """
-    if n_probes < 1 or n_steps < 1:
-        raise SettingError(
-            f"n_probes={n_probes!r}, n_steps={n_steps!r}: there must be at least 1 of each"
-        )
+    check_probes(n_probes, n_steps)
     rng = generator(seed)
     nodes, weights = [], []
     for _ in range(n_probes):

@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 from dotbias.data.read import as_ratings
 from dotbias.errors import DivergenceError, SettingError
 from dotbias.extras import install
+from dotbias.fitting.choosing import check_budget
 from dotbias.fitting.named import SOLVERS, SolverLike, model_and_solver
 from dotbias.fitting.settings_file import SettingsFile
 from dotbias.models.base import Model
@@ -421,9 +422,7 @@ def _budget(budget: float | None, n_trials: int | None) -> float | None:
             raise SettingError(f"n_trials={n_trials!r}: it must be a whole number at least 1")
         return None
     budget = BUDGET if budget is None else budget
-    known = isinstance(budget, int | float) and not isinstance(budget, bool)
-    if not known or not 0 < budget < math.inf:
-        raise SettingError(f"budget={budget!r}: budget must be a number of seconds above 0")
+    check_budget(budget)
     return float(budget)
 
 
